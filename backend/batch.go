@@ -1,0 +1,97 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Batcher is an optional capability: many independent operations in one round
+// trip. Without it each operation is a round trip of its own.
+type Batcher interface {
+	// Batch sends ops in one round trip and returns one [Result] for each, in
+	// the same order. The operations run in the order given, those on the same
+	// key at least; they are not atomic together, others may run between them.
+	//
+	// Each operation fails alone: an error that the server answers to one of
+	// them must not touch the others. A failure of the connection leaves every
+	// operation unanswered so far unknown. A script that the server does not
+	// know is sent again as its text, alone, before Batch returns.
+	//
+	// The rules of [Node] on deadlines, repetition and errors hold for each
+	// operation. Batch must not keep ops after it has returned. An empty ops is
+	// answered with no result and no round trip.
+	Batch(ctx context.Context, ops []Op) []Result
+}
+
+// An Op is one operation of a [Batcher]: a method of [Node] or of [Scripter],
+// as a value.
+type Op struct {
+	Kind OpKind
+
+	// Key and Token are set for every kind but [OpEval], TTL for OpSetNX and
+	// OpExtend.
+	Key, Token string
+	TTL        time.Duration
+
+	// Script, Keys and Args are set for [OpEval].
+	Script     *Script
+	Keys, Args []string
+}
+
+// OpKind names the method that an [Op] stands for.
+type OpKind uint8
+
+const (
+	OpSetNX      OpKind = iota + 1 // Node.SetNX
+	OpEvalDelete                   // Node.EvalDelete
+	OpExtend                       // Node.Extend
+	OpEval                         // Scripter.Eval
+)
+
+// String returns the name of the method.
+func (k OpKind) String() string {
+	switch k {
+	case OpSetNX:
+		return "SetNX"
+	case OpEvalDelete:
+		return "EvalDelete"
+	case OpExtend:
+		return "Extend"
+	case OpEval:
+		return "Eval"
+	}
+	return fmt.Sprintf("OpKind(%d)", uint8(k))
+}
+
+// A Result is the outcome of one [Op].
+type Result struct {
+	OK    bool  // what SetNX, EvalDelete or Extend reports
+	Reply Reply // what a script answered
+	Err   error // see [Node]; OK and Reply are zero
+}
+
+// Do performs op on n by calling the method that it stands for. An OpEval on a
+// node that is no [Scripter] fails with an error that matches
+// [errors.ErrUnsupported].
+func (op Op) Do(ctx context.Context, n Node) Result {
+	var r Result
+	switch op.Kind {
+	case OpSetNX:
+		r.OK, r.Err = n.SetNX(ctx, op.Key, op.Token, op.TTL)
+	case OpEvalDelete:
+		r.OK, r.Err = n.EvalDelete(ctx, op.Key, op.Token)
+	case OpExtend:
+		r.OK, r.Err = n.Extend(ctx, op.Key, op.Token, op.TTL)
+	case OpEval:
+		if s, ok := As[Scripter](n); ok {
+			r.Reply, r.Err = s.Eval(ctx, op.Script, op.Keys, op.Args)
+			break
+		}
+		r.Err = MarkNotExecuted(fmt.Errorf("script %s: %w", op.Script.Name(), errors.ErrUnsupported))
+	default:
+		r.Err = MarkNotExecuted(fmt.Errorf("backend: %v is no operation", op.Kind))
+	}
+	return r
+}

@@ -1,0 +1,95 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+)
+
+var (
+	// ErrRefused marks an error that trying again will not cure: the server
+	// answered that it will not do this for this user or on this server. A
+	// refused operation was not executed.
+	ErrRefused = errors.New("refused by the server")
+
+	// ErrNotExecuted marks an error that proves that the operation had no effect
+	// and will have none. Ask with [NotExecuted].
+	ErrNotExecuted = errors.New("not executed")
+)
+
+// NotExecuted reports whether err proves that the operation it came from had
+// no effect on the node and will have none: it is marked with [ErrNotExecuted]
+// or [ErrRefused], or it is the failure to open a connection. Any other error
+// leaves the outcome unknown.
+func NotExecuted(err error) bool {
+	if errors.Is(err, ErrNotExecuted) || errors.Is(err, ErrRefused) {
+		return true
+	}
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// MarkNotExecuted returns err marked with [ErrNotExecuted], for an adapter that
+// knows that it sent nothing (a pool without a free connection). Its text and
+// what it matches stay as they are. A nil err stays nil.
+func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
+
+// MarkReply returns err, an error that a server answered, with the marks that
+// its first word calls for: [ErrRefused] where this user or this server will
+// never do it, [ErrNotExecuted] where it would not do it now, none where it is
+// not known to be either. An adapter must pass every error reply through it,
+// and no other error. A nil err stays nil.
+func MarkReply(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.TrimPrefix(err.Error(), "-")
+	code, rest, _ := strings.Cut(text, " ")
+	switch code {
+	case "NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "WRONGTYPE", "CROSSSLOT", "DENIED":
+		return mark(err, ErrRefused)
+	case "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
+		return mark(err, ErrNotExecuted)
+	case "ERR":
+		if strings.HasPrefix(rest, "max number of clients") {
+			return mark(err, ErrNotExecuted)
+		}
+		for _, refusal := range []string{
+			"unknown command", "invalid password", "Client sent AUTH", "AUTH ",
+			"operation not permitted", "invalid DB index", "DB index is out of range", "SELECT is not allowed",
+		} {
+			if strings.HasPrefix(rest, refusal) {
+				return mark(err, ErrRefused)
+			}
+		}
+	}
+	return err
+}
+
+// MarkTimeout returns err so that it matches [context.DeadlineExceeded] if it
+// is a time-out by another name, such as a connection's "i/o timeout". Any
+// other err stays as it is.
+func MarkTimeout(err error) error {
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &timeout) || !timeout.Timeout() {
+		return err
+	}
+	return mark(err, context.DeadlineExceeded)
+}
+
+// marked is an error that also matches a sentinel, and keeps its own text.
+type marked struct {
+	error
+	mark error
+}
+
+func mark(err, sentinel error) error {
+	if err == nil || errors.Is(err, sentinel) {
+		return err
+	}
+	return &marked{err, sentinel}
+}
+
+// Unwrap returns the error and its mark.
+func (e *marked) Unwrap() []error { return []error{e.error, e.mark} }

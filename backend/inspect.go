@@ -1,0 +1,45 @@
+package backend
+
+import (
+	"context"
+	"time"
+)
+
+// Inspector is an optional capability: look at a key without changing it.
+// Without it nobody can be told who holds a lock.
+type Inspector interface {
+	// Inspect returns what key holds now, as its master sees it, never a
+	// replica. The rules of [Node] on deadlines and errors hold.
+	Inspect(ctx context.Context, key string) (Entry, error)
+}
+
+// An Entry is what an [Inspector] found at a key.
+type Entry struct {
+	Found bool // the key exists
+
+	// Value is what the key holds, empty if that is no string.
+	Value string
+
+	// TTL is how long the key will live, [NoExpiry] if for ever.
+	TTL time.Duration
+}
+
+// NoExpiry is the TTL of a key that does not expire.
+const NoExpiry time.Duration = -1
+
+// Pinger is an optional capability: ask whether a server answers at all.
+// Without it its health is judged by its last operation.
+type Pinger interface {
+	// Ping returns nil if every master behind the node answers. The rules of
+	// [Node] on deadlines hold.
+	Ping(ctx context.Context) error
+}
+
+// Namer is an optional capability: a label for reports, errors and metrics.
+// Without it a node is called by its position, "node 0".
+type Namer interface {
+	// Name returns the label, the same at each call, without I/O: usually the
+	// server's address, never a password. Two nodes of a quorum that have the
+	// same name are taken for the same server, and refused.
+	Name() string
+}

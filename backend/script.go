@@ -1,0 +1,88 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+)
+
+// Scripter is an optional capability: run a Lua script atomically. Without it a
+// lock has no fencing token and no place in a queue, and a SetNX whose reply
+// was lost is not sent again.
+type Scripter interface {
+	// Eval runs s atomically on keys and args and returns its answer. It should
+	// send the script's hash, and its text only where the server does not know
+	// the hash. In a cluster all keys share a slot.
+	//
+	// The rules of [Node] on deadlines, repetition and errors hold.
+	Eval(ctx context.Context, s *Script, keys, args []string) (Reply, error)
+}
+
+// A Script is a Lua script with a name for people and the SHA-1 by which
+// servers know it. The hash is a constant beside the text, never computed:
+// programs must be able to run where SHA-1 is disabled.
+type Script struct{ name, source, hash string }
+
+// NewScript returns the script with the given text. Hash is the SHA-1 of
+// source, in lower-case hexadecimal; it is not checked, but a server refuses
+// to run one script for another.
+func NewScript(name, source, hash string) *Script {
+	return &Script{name: name, source: source, hash: hash}
+}
+
+// Name returns the name of the script, for errors and metrics.
+func (s *Script) Name() string { return s.name }
+
+// Source returns the text of the script.
+func (s *Script) Source() string { return s.source }
+
+// Hash returns the SHA-1 of the text in lower-case hexadecimal.
+func (s *Script) Hash() string { return s.hash }
+
+// A Reply is what a script answered: a flat list whose elements are int64 or
+// string. A script that answers a single value gives a list of one.
+type Reply []any
+
+// NewReply makes a Reply of what a driver decoded: an int64, a string, a []byte,
+// or a []any of these. Anything else, a nil too, is an error.
+func NewReply(v any) (Reply, error) {
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
+	}
+	r := make(Reply, len(list))
+	for i, e := range list {
+		switch e := e.(type) {
+		case int64, string:
+			r[i] = e
+		case []byte:
+			r[i] = string(e)
+		default:
+			return nil, fmt.Errorf("backend: element %d of a script's reply is a %T, want an integer or a string", i, e)
+		}
+	}
+	return r, nil
+}
+
+// Int returns element i, which must be an integer.
+func (r Reply) Int(i int) (int64, error) {
+	if i < 0 || i >= len(r) {
+		return 0, fmt.Errorf("backend: a script's reply has %d elements, want number %d", len(r), i)
+	}
+	n, ok := r[i].(int64)
+	if !ok {
+		return 0, fmt.Errorf("backend: element %d of a script's reply is a %T, want an integer", i, r[i])
+	}
+	return n, nil
+}
+
+// Text returns element i, which must be a string.
+func (r Reply) Text(i int) (string, error) {
+	if i < 0 || i >= len(r) {
+		return "", fmt.Errorf("backend: a script's reply has %d elements, want number %d", len(r), i)
+	}
+	s, ok := r[i].(string)
+	if !ok {
+		return "", fmt.Errorf("backend: element %d of a script's reply is a %T, want a string", i, r[i])
+	}
+	return s, nil
+}
