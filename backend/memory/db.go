@@ -1,0 +1,105 @@
+package memory
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"time"
+)
+
+// db is what a node holds. Whoever calls a method of it holds the node's lock.
+type db struct {
+	now     time.Time // of the operation under way: time stands still for it
+	entries map[string]*entry
+	sweepAt int // so many entries call for a sweep
+
+	channels map[string][]*subscription // in the order of subscribing
+}
+
+// An entry is what a key holds: a text, or a list, in which case the text is
+// empty and no token is equal to it.
+type entry struct {
+	text    string
+	list    []string  // not nil if the entry is a list
+	expires time.Time // zero if never
+}
+
+// holds reports whether e, which may be nil, is the text token.
+func (e *entry) holds(token string) bool {
+	return e != nil && e.list == nil && e.text == token
+}
+
+var errExpireTime = errors.New("ERR invalid expire time in 'set' command")
+
+// find returns the entry at key, nil if there is none or it has expired.
+func (db *db) find(key string) *entry {
+	e := db.entries[key]
+	if e == nil || !db.expired(e) {
+		return e
+	}
+	delete(db.entries, key)
+	return nil
+}
+
+func (db *db) expired(e *entry) bool {
+	return !e.expires.IsZero() && !db.now.Before(e.expires)
+}
+
+// put stores e at key. So that keys that nobody asks for again do not pile up,
+// it removes the expired ones whenever the number of entries has doubled.
+func (db *db) put(key string, e *entry) {
+	if db.entries == nil {
+		db.entries = make(map[string]*entry)
+		db.sweepAt = 64
+	}
+	db.entries[key] = e
+	if len(db.entries) < db.sweepAt {
+		return
+	}
+	for k, e := range db.entries {
+		if db.expired(e) {
+			delete(db.entries, k)
+		}
+	}
+	db.sweepAt = max(64, 2*len(db.entries))
+}
+
+// set stores text at key for so many milliseconds.
+func (db *db) set(key, text string, ms int64) error {
+	if ms <= 0 {
+		return errExpireTime
+	}
+	db.put(key, &entry{text: text, expires: db.after(ms)})
+	return nil
+}
+
+// after returns the moment so many milliseconds from now, or the latest there
+// is where a Duration cannot say it.
+func (db *db) after(ms int64) time.Time {
+	d := time.Duration(math.MaxInt64)
+	if ms <= int64(d/time.Millisecond) {
+		d = time.Duration(ms) * time.Millisecond
+	}
+	return db.now.Add(d)
+}
+
+// left returns for how many milliseconds e will live, -1 if for ever. A
+// fraction is rounded down: who takes it for the whole never believes more than
+// there is.
+func (db *db) left(e *entry) int64 {
+	if e.expires.IsZero() {
+		return -1
+	}
+	return e.expires.Sub(db.now).Milliseconds()
+}
+
+func (db *db) keys() []string {
+	keys := make([]string, 0, len(db.entries))
+	for k, e := range db.entries {
+		if !db.expired(e) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,52 @@
+package memory_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+func Example() {
+	ctx := context.Background()
+	n := memory.New()
+
+	fmt.Println(n.SetNX(ctx, "orders/42", "anna", time.Minute))
+	fmt.Println(n.SetNX(ctx, "orders/42", "ben", time.Minute))
+	fmt.Println(n.EvalDelete(ctx, "orders/42", "ben"))
+	fmt.Println(n.EvalDelete(ctx, "orders/42", "anna"))
+	fmt.Println(n.Keys())
+	// Output:
+	// true <nil>
+	// false <nil>
+	// false <nil>
+	// true <nil>
+	// []
+}
+
+// A clock of its own lets a test see a key expire without waiting for it.
+func ExampleWithClock() {
+	ctx := context.Background()
+	now := time.Now()
+	n := memory.New(memory.WithClock(func() time.Time { return now }))
+
+	n.SetNX(ctx, "orders/42", "anna", 10*time.Second)
+	now = now.Add(9999 * time.Millisecond)
+	fmt.Println(n.Keys())
+	now = now.Add(time.Millisecond)
+	fmt.Println(n.Keys())
+	// Output:
+	// [orders/42]
+	// []
+}
+
+// A restart without persistence: every lock is forgotten.
+func ExampleNode_Flush() {
+	ctx := context.Background()
+	n := memory.New()
+	n.SetNX(ctx, "orders/42", "anna", time.Minute)
+	n.Flush()
+	fmt.Println(n.SetNX(ctx, "orders/42", "ben", time.Minute))
+	// Output: true <nil>
+}

@@ -1,0 +1,188 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// Node is a lock server in memory. Make one with [New]; its methods may be
+// called concurrently.
+type Node struct {
+	name string
+	now  func() time.Time
+
+	mu sync.Mutex
+	db db // guarded by mu
+}
+
+var (
+	_ backend.Node       = (*Node)(nil)
+	_ backend.Batcher    = (*Node)(nil)
+	_ backend.Scripter   = (*Node)(nil)
+	_ backend.Inspector  = (*Node)(nil)
+	_ backend.Pinger     = (*Node)(nil)
+	_ backend.Namer      = (*Node)(nil)
+	_ backend.Subscriber = (*Node)(nil)
+)
+
+// made counts the nodes of this process, for their default names.
+var made atomic.Int64
+
+// New returns an empty node. It holds nothing that needs to be closed.
+func New(opts ...Option) *Node {
+	n := &Node{now: time.Now}
+	for _, o := range opts {
+		o(n)
+	}
+	if n.name == "" {
+		n.name = fmt.Sprintf("memory-%d", made.Add(1))
+	}
+	return n
+}
+
+// begin locks the node for one operation and returns what it holds, at this
+// moment of its clock. The caller unlocks n.mu.
+func (n *Node) begin() *db {
+	n.mu.Lock()
+	n.db.now = n.now()
+	return &n.db
+}
+
+// ended returns the error of a ctx that is over, nil while it is not.
+func ended(ctx context.Context) error {
+	return backend.MarkNotExecuted(ctx.Err())
+}
+
+// SetNX stores token at key for ttl if key is free, and reports whether it did;
+// see [backend.Node]. A ttl that is not positive is an error, as on a server.
+func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	if err := ended(ctx); err != nil {
+		return false, err
+	}
+	db := n.begin()
+	defer n.mu.Unlock()
+	if db.find(key) != nil {
+		return false, nil
+	}
+	if err := db.set(key, token, backend.Milliseconds(ttl)); err != nil {
+		return false, backend.MarkNotExecuted(err)
+	}
+	return true, nil
+}
+
+// EvalDelete deletes key if it holds token, and reports whether it did; see
+// [backend.Node].
+func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) {
+	if err := ended(ctx); err != nil {
+		return false, err
+	}
+	db := n.begin()
+	defer n.mu.Unlock()
+	return db.deleteHeld(key, token), nil
+}
+
+// Extend lets key live for at least ttl from now if it holds token, and reports
+// whether it holds it; see [backend.Node].
+func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	if err := ended(ctx); err != nil {
+		return false, err
+	}
+	db := n.begin()
+	defer n.mu.Unlock()
+	return db.extendHeld(key, token, backend.Milliseconds(ttl)), nil
+}
+
+// Batch performs ops in order; see [backend.Batcher].
+func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	results := make([]backend.Result, len(ops))
+	for i, op := range ops {
+		results[i] = op.Do(ctx, n)
+	}
+	return results
+}
+
+// Eval answers what s would answer on a server, if s is a script of package
+// backend/lua. Any other script is an error that matches
+// [backend.ErrNotExecuted].
+func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+	if err := ended(ctx); err != nil {
+		return nil, err
+	}
+	run := lookup(s.Hash())
+	if run == nil {
+		return nil, backend.MarkNotExecuted(fmt.Errorf("memory: script %q is not known to this node", s.Name()))
+	}
+	db := n.begin()
+	defer n.mu.Unlock()
+	r, err := run(db, keys, args)
+	return r, backend.MarkReply(err)
+}
+
+// Inspect returns what key holds now; see [backend.Inspector].
+func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
+	if err := ended(ctx); err != nil {
+		return backend.Entry{}, err
+	}
+	db := n.begin()
+	defer n.mu.Unlock()
+	e := db.find(key)
+	if e == nil {
+		return backend.Entry{}, nil
+	}
+	ttl := backend.NoExpiry
+	if left := db.left(e); left >= 0 {
+		ttl = time.Duration(left) * time.Millisecond
+	}
+	return backend.Entry{Found: true, Value: e.text, TTL: ttl}, nil
+}
+
+// Ping returns nil unless ctx has ended: the server is always there.
+func (n *Node) Ping(ctx context.Context) error { return ended(ctx) }
+
+// Name returns the name of the node, the same at each call.
+func (n *Node) Name() string { return n.name }
+
+// Set stores value at key for ttl, whatever key holds, as a foreign client
+// would with SET. A ttl of [backend.NoExpiry] is for ever; any other that is not
+// positive panics.
+func (n *Node) Set(key, value string, ttl time.Duration) {
+	db := n.begin()
+	defer n.mu.Unlock()
+	if ttl == backend.NoExpiry {
+		db.put(key, &entry{text: value})
+		return
+	}
+	if err := db.set(key, value, backend.Milliseconds(ttl)); err != nil {
+		panic(errors.New("memory: Set: the ttl must be positive, or backend.NoExpiry"))
+	}
+}
+
+// Push stores a list with the given elements at key, whatever key holds, as a
+// foreign client would with RPUSH: a key that is held, but by no token. It does
+// not expire.
+func (n *Node) Push(key string, elements ...string) {
+	db := n.begin()
+	defer n.mu.Unlock()
+	db.put(key, &entry{list: append([]string{}, elements...)})
+}
+
+// Keys returns the keys that exist now, in order.
+func (n *Node) Keys() []string {
+	db := n.begin()
+	defer n.mu.Unlock()
+	return db.keys()
+}
+
+// Flush removes every key, as FLUSHALL does, or as a restart does without
+// persistence. Subscriptions go on; see [Node.Disconnect].
+func (n *Node) Flush() {
+	db := n.begin()
+	defer n.mu.Unlock()
+	db.entries = nil
+}

@@ -1,0 +1,59 @@
+package memory
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// A script does to db what the Lua text of the same name does to a server, and
+// answers the same. Each has a file of its own.
+type script func(db *db, keys, args []string) (backend.Reply, error)
+
+// lookup returns the script with the given hash, nil if there is none.
+func lookup(hash string) script {
+	switch hash {
+	case lua.Acquire.Hash():
+		return acquire
+	case lua.Delete.Hash():
+		return deleteIfHeld
+	case lua.Extend.Hash():
+		return extend
+	case lua.Inspect.Hash():
+		return inspect
+	}
+	return nil
+}
+
+var (
+	errArguments = errors.New("ERR Wrong number of args calling Redis command from script")
+	errInteger   = errors.New("ERR value is not an integer or out of range")
+)
+
+// takes returns an error if a script was called with fewer keys or arguments
+// than it takes.
+func takes(keys, args []string, wantKeys, wantArgs int) error {
+	if len(keys) < wantKeys || len(args) < wantArgs {
+		return errArguments
+	}
+	return nil
+}
+
+// integer returns the number that an argument says.
+func integer(arg string) (int64, error) {
+	n, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil {
+		return 0, errInteger
+	}
+	return n, nil
+}
+
+// flag returns ok as scripts answer it.
+func flag(ok bool) int64 {
+	if ok {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,136 @@
+package backend_test
+
+import (
+	"context"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// stub is a node that answers yes to everything and remembers what it was
+// asked last.
+type stub struct{ asked string }
+
+func (s *stub) SetNX(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
+	s.asked = "SetNX " + key + " " + token + " " + ttl.String()
+	return true, nil
+}
+
+func (s *stub) EvalDelete(_ context.Context, key, token string) (bool, error) {
+	s.asked = "EvalDelete " + key + " " + token
+	return true, nil
+}
+
+func (s *stub) Extend(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
+	s.asked = "Extend " + key + " " + token + " " + ttl.String()
+	return true, nil
+}
+
+// named is a stub that also has a name.
+type named struct {
+	stub
+	name string
+}
+
+func (n *named) Name() string { return n.name }
+
+// transparent is a wrapper that As may look behind, opaque one that it may not.
+type transparent struct{ inner backend.Node }
+
+func (w transparent) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	return w.inner.SetNX(ctx, key, token, ttl)
+}
+
+func (w transparent) EvalDelete(ctx context.Context, key, token string) (bool, error) {
+	return w.inner.EvalDelete(ctx, key, token)
+}
+
+func (w transparent) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	return w.inner.Extend(ctx, key, token, ttl)
+}
+
+func (w transparent) Unwrap() backend.Node { return w.inner }
+
+type opaque struct{ backend.Node }
+
+// renamed is a transparent wrapper with a name of its own.
+type renamed struct{ transparent }
+
+func (renamed) Name() string { return "outer" }
+
+func TestAs(t *testing.T) {
+	inner := &named{name: "inner"}
+	for _, tc := range []struct {
+		name string
+		node backend.Node
+		want string // the name found, empty if none
+	}{
+		{"the node itself", inner, "inner"},
+		{"behind one wrapper", transparent{inner}, "inner"},
+		{"behind three wrappers", transparent{transparent{transparent{inner}}}, "inner"},
+		{"the outermost counts", renamed{transparent{inner}}, "outer"},
+		{"behind an opaque wrapper", opaque{inner}, ""},
+		{"an opaque wrapper within", transparent{opaque{inner}}, ""},
+		{"nowhere", transparent{&stub{}}, ""},
+		{"a wrapper of nothing", transparent{nil}, ""},
+		{"no node", nil, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n, ok := backend.As[backend.Namer](tc.node)
+			if ok != (tc.want != "") {
+				t.Fatalf("found: %v", ok)
+			}
+			if ok && n.Name() != tc.want {
+				t.Errorf("found %q, want %q", n.Name(), tc.want)
+			}
+			if !ok && n != nil {
+				t.Errorf("found nothing, but returned %v", n)
+			}
+		})
+	}
+	if got, ok := backend.As[*named](transparent{inner}); !ok || got != inner {
+		t.Errorf("As of a concrete type = %v, %v", got, ok)
+	}
+}
+
+func TestMilliseconds(t *testing.T) {
+	for _, tc := range []struct {
+		d    time.Duration
+		want int64
+	}{
+		{0, 0},
+		{1, 1},
+		{time.Millisecond - 1, 1},
+		{time.Millisecond, 1},
+		{time.Millisecond + 1, 2},
+		{1500 * time.Microsecond, 2},
+		{time.Second, 1000},
+		{time.Second + 1, 1001},
+		{-1, 0},
+		{-1500 * time.Microsecond, -1},
+		{-time.Second, -1000},
+		{math.MaxInt64, math.MaxInt64/1_000_000 + 1},
+		{math.MinInt64, math.MinInt64 / 1_000_000},
+	} {
+		if got := backend.Milliseconds(tc.d); got != tc.want {
+			t.Errorf("Milliseconds(%d) = %d, want %d", tc.d, got, tc.want)
+		}
+	}
+}
+
+// The lifetime that a server is given is never shorter than what was asked
+// for, and longer by less than a millisecond.
+func FuzzMilliseconds(f *testing.F) {
+	for _, d := range []int64{0, 1, 999_999, 1_000_000, 1_000_001, -1, math.MaxInt64, math.MinInt64} {
+		f.Add(d)
+	}
+	f.Fuzz(func(t *testing.T, d int64) {
+		ms := backend.Milliseconds(time.Duration(d))
+		// The difference is small, so it is right even where the product wraps.
+		if missing := ms*1_000_000 - d; missing < 0 || missing >= 1_000_000 {
+			t.Errorf("Milliseconds(%d) = %d", d, ms)
+		}
+	})
+}
