@@ -1,0 +1,54 @@
+package quorum
+
+import "time"
+
+// A Clock tells the time twice: by the monotonic clock, which is never set but
+// on some systems stands still while the machine is suspended, and by the wall
+// clock, which is set but does not stand still.
+type Clock struct {
+	// Wall is the wall clock; nil means the system's.
+	Wall func() time.Time
+}
+
+// An Instant is a moment on both clocks.
+type Instant struct {
+	mono time.Time // with a monotonic reading
+	wall time.Time // without
+}
+
+// Now returns the present moment.
+func (c Clock) Now() Instant {
+	now := time.Now()
+	if c.Wall == nil {
+		return Instant{now, now.Round(0)}
+	}
+	return Instant{now, c.Wall().Round(0)}
+}
+
+// Add returns the moment d later, on both clocks.
+func (i Instant) Add(d time.Duration) Instant { return Instant{i.mono.Add(d), i.wall.Add(d)} }
+
+// Time returns the moment as the monotonic clock has it, which is what timers
+// go by.
+func (i Instant) Time() time.Time { return i.mono }
+
+// Past reports whether the moment has come by either clock: the clock that is
+// ahead decides, for a lease that is thought over too early costs less than one
+// that is thought over too late.
+func (i Instant) Past(now Instant) bool { return !now.mono.Before(i.mono) || !now.wall.Before(i.wall) }
+
+// After reports whether i is later than o by the monotonic clock.
+func (i Instant) After(o Instant) bool { return i.mono.After(o.mono) }
+
+// Until returns how long it is until the moment comes by the clock that is
+// ahead; not above 0 if it has come.
+func (i Instant) Until(now Instant) time.Duration {
+	return min(i.mono.Sub(now.mono), i.wall.Sub(now.wall))
+}
+
+// Parted reports whether from i to now the wall clock went on by clearly more
+// than the monotonic clock: the machine was suspended, or its clock was set
+// forward.
+func (i Instant) Parted(now Instant) bool {
+	return now.wall.Sub(i.wall)-now.mono.Sub(i.mono) > 10*time.Millisecond
+}

@@ -1,0 +1,24 @@
+// Package quorum is the core of the lock: it tries one token on N nodes, counts
+// what they answer, and cleans up behind every try. It knows [backend.Node] and
+// nothing of Redis.
+//
+// A [Group] is the nodes. An [Attempt] is one token tried on every node of the
+// group, and lives as long as that token can be on any of them. In it each node
+// has a seat, which keeps everything that concerns this token on this node in
+// order: a deletion never overtakes the set that it is to undo. Operations
+// leave a seat through the node's lane, which bounds what a node that does not
+// answer can cost, and sends together what waits together.
+//
+// # Who owns what
+//
+// A lane's goroutines live while it has operations to send, at most a few for
+// each node; each ends within the call timeout of a node that hangs. An attempt
+// owns no goroutine. Its timers exist only after it was released, on nodes
+// where the outcome of an operation is unknown; the last of them ends when no
+// key of the attempt can be alive any more. [Group.Wait] waits for these.
+//
+// # Locks and their order
+//
+// Attempt.mu guards the attempt's seats and rounds, lane.mu the lane's queue.
+// A lane is entered with the attempt locked, and calls back with no lock held.
+package quorum

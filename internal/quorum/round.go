@@ -1,0 +1,169 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// Outcome is what a node did in a round.
+type Outcome uint8
+
+const (
+	Pending  Outcome = iota // it had not answered when the round was decided
+	Granted                 // it did what was asked
+	Taken                   // it refused to acquire: another token holds the key
+	NotHeld                 // it does not hold the token, to extend or to delete
+	Failed                  // an error; whether anything was done may be unknown
+	TimedOut                // it did not answer in time; the same
+	Skipped                 // it was not asked, as the token cannot be there
+)
+
+// A Vote is one node's part in a round.
+type Vote struct {
+	Outcome Outcome
+	Latency time.Duration // from entering the lane to the answer
+	Err     error         // of Failed and TimedOut
+}
+
+// Verdict is what a round came to.
+type Verdict uint8
+
+const (
+	Undecided   Verdict = iota // the caller went before
+	Won                        // a quorum did what was asked
+	Lost                       // acquire: others hold too many nodes
+	Gone                       // extend, release: the token is not on a quorum
+	Unavailable                // too many nodes failed to tell
+)
+
+// A Result is how a round went.
+type Result struct {
+	Verdict Verdict
+	Votes   []Vote // one for each node of the group, in order
+	Elapsed time.Duration
+
+	// CtxErr is the error of the caller's context where that ended the round.
+	// Verdict is then what the answers so far, and no answer from the others,
+	// come to.
+	CtxErr error
+}
+
+// Permanent reports whether trying again is of no use: the round failed
+// because of nodes that refuse, not merely fail.
+func (r Result) Permanent(need int) bool {
+	refusals := 0
+	for _, v := range r.Votes {
+		if errors.Is(v.Err, backend.ErrRefused) {
+			refusals++
+		}
+	}
+	return r.Verdict == Unavailable && refusals > len(r.Votes)-need
+}
+
+// kind is what a round asks the nodes to do.
+type kind uint8
+
+const (
+	acquiring kind = iota + 1
+	extending
+	releasing
+)
+
+// A round is one question to all nodes and the count of their answers. It is
+// guarded by the mutex of its attempt.
+type round struct {
+	kind    kind
+	need    int
+	start   time.Time
+	votes   []Vote
+	verdict Verdict
+	decided chan struct{} // closed with the verdict
+}
+
+// A request is a seat's part in a round.
+type request struct {
+	kind    kind
+	ttl     time.Duration
+	timeout time.Duration // for which the round waits for a node
+	round   *round        // nil: nobody waits
+}
+
+// vote counts what node i answered, unless the verdict has fallen. An answer
+// may replace an earlier one: a deletion that failed and is tried again.
+func (r *round) vote(i int, v Vote) {
+	if r == nil || r.verdict != Undecided {
+		return
+	}
+	v.Latency = time.Since(r.start)
+	r.votes[i] = v
+	r.decide(r.judge(false))
+}
+
+func (r *round) decide(v Verdict) {
+	if r.verdict == Undecided && v != Undecided {
+		r.verdict = v
+		close(r.decided)
+	}
+}
+
+// expire takes the nodes that have not answered for timed out, and decides.
+func (r *round) expire() {
+	if r.verdict != Undecided {
+		return
+	}
+	for i := range r.votes {
+		if v := &r.votes[i]; v.Outcome == Pending {
+			*v = Vote{TimedOut, time.Since(r.start), context.DeadlineExceeded}
+		}
+	}
+	r.decide(r.judge(true))
+}
+
+// judge returns the verdict as soon as no answer that is still to come can
+// change it. Final says that none will come.
+func (r *round) judge(final bool) Verdict {
+	var n [Skipped + 1]int
+	free := 0 // nodes known not to hold the token, now and later
+	for _, v := range r.votes {
+		n[v.Outcome]++
+		if v.Outcome == Skipped || v.Err == nil && (v.Outcome == NotHeld || v.Outcome == Granted) {
+			free++
+		}
+	}
+	if final {
+		n[TimedOut] += n[Pending]
+		n[Pending] = 0
+	}
+	all, pending := len(r.votes), n[Pending]
+	spare := all - r.need // how many may fail us
+	if n[Granted] >= r.need {
+		return Won
+	}
+	if r.kind == acquiring {
+		switch failed := n[Failed] + n[TimedOut]; {
+		case failed > spare:
+			return Unavailable
+		case failed+n[Taken] > spare:
+			return Lost
+		}
+		return Undecided
+	}
+	// A node that was skipped never had the token, or lost it: it cannot help to
+	// make a quorum, and does not speak against one either.
+	without := n[NotHeld] + n[Skipped]
+	switch {
+	case without > spare:
+		return Gone
+	case n[Granted]+pending >= r.need, without+pending > spare:
+		return Undecided
+	case r.kind == releasing && free+pending >= r.need:
+		if pending > 0 {
+			return Undecided
+		}
+		return Won // less was deleted, but a quorum is free of the token
+	}
+	return Unavailable
+}

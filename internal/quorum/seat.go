@@ -1,0 +1,284 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// Deletions that are repeated because an outcome is unknown come at intervals
+// that double from the first to the longest.
+const (
+	firstRepeat   = 10 * time.Millisecond
+	longestRepeat = 250 * time.Millisecond
+)
+
+var errDoubt = errors.New("the acquisition was not answered and may still arrive")
+
+// tokenState is what is known of the attempt's token on a node.
+type tokenState uint8
+
+const (
+	absent  tokenState = iota // it is not there and will not come
+	setting                   // the operation that sets it is queued or under way
+	held                      // it was granted, and has not been found missing
+	doubted                   // the outcome of setting it is unknown
+)
+
+// A seat is one node's place in an attempt: what is known of the token there,
+// and the requests for it, one at a time and in order. It is guarded by the
+// mutex of its attempt, but for what says otherwise.
+type seat struct {
+	attempt *Attempt
+	lane    *lane
+	index   int
+
+	token    tokenState
+	maybeDel bool // a deletion was sent whose outcome is unknown
+	cleaning bool // counted as a cleanup until the token is gone
+
+	busy    bool      // current is queued, under way, or waits to be repeated
+	current request   // while busy
+	queue   []request // after current
+	resent  bool      // current was sent a second time
+	repeat  time.Duration
+	gone    time.Time // no key that was sent so far lives longer
+
+	// For the lane, which reads them without the mutex: they are set before the
+	// seat is submitted, and not changed until it has come back.
+	op      backend.Op
+	expires time.Time // when the operation is no longer worth sending
+
+	released atomic.Bool // the attempt is; an acquire not yet sent is not to be
+}
+
+// unwanted returns why the seat's operation should not be sent any more, or
+// nil. The lane calls it.
+func (s *seat) unwanted(now time.Time) error {
+	if s.current.kind == acquiring && s.released.Load() {
+		return errReleased
+	}
+	if now.After(s.expires) {
+		return errLate
+	}
+	return nil
+}
+
+// ask lets r follow what the seat has under way.
+func (s *seat) ask(r request) {
+	if s.busy {
+		s.queue = append(s.queue, r)
+		return
+	}
+	s.begin(r)
+}
+
+// begin takes r, and submits its operation if the seat's lane is to send one.
+func (s *seat) begin(r request) {
+	if s.prepare(r) {
+		s.submit()
+	}
+}
+
+// prepare makes r current, and reports whether there is anything to send for
+// it.
+func (s *seat) prepare(r request) bool {
+	a := s.attempt
+	switch {
+	case r.kind == extending && (s.released.Load() || s.token == absent), r.kind == releasing && s.token == absent:
+		r.round.vote(s.index, Vote{Outcome: Skipped})
+		return false
+	}
+	now := time.Now()
+	if r.kind == extending && now.Sub(r.round.start) > r.timeout {
+		return false // it waited behind another request for too long
+	}
+	s.busy, s.current, s.resent = true, r, false
+	s.expires = now.Add(r.timeout)
+	switch r.kind {
+	case acquiring:
+		s.token = setting
+		s.op = backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
+	case extending:
+		s.op = backend.Op{Kind: backend.OpExtend, Key: a.key, Token: a.token, TTL: r.ttl}
+	case releasing:
+		s.op = backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
+		// It is sent even if the key must have expired, to learn whether it had.
+		if s.gone.Before(now.Add(CallTimeout)) {
+			s.gone = now.Add(CallTimeout)
+		}
+		s.expires = s.gone
+	}
+	return true
+}
+
+func (s *seat) submit() {
+	if err := s.lane.submit(s); err != nil {
+		s.settle(backend.Result{Err: err}, false)
+	}
+}
+
+// complete takes the outcome of the seat's operation from the lane. Sent says
+// whether it was sent at all.
+func (s *seat) complete(r backend.Result, sent bool) {
+	s.attempt.mu.Lock()
+	defer s.attempt.mu.Unlock()
+	s.settle(r, sent)
+}
+
+// settle takes an outcome, and goes on to what comes next on this seat.
+func (s *seat) settle(r backend.Result, sent bool) {
+	if sent && s.resend(r.Err) {
+		return
+	}
+	ok, err := r.OK, r.Err
+	if s.op.Kind == backend.OpEval && err == nil { // the acquire script
+		var granted int64
+		granted, err = r.Reply.Int(0)
+		ok = granted == 1
+	}
+	// What an operation left behind is unknown if it failed after it may have
+	// been sent, this time or the time before.
+	unknown := err != nil && (sent && !backend.NotExecuted(err) || s.resent)
+	vote := Vote{Outcome: Granted}
+	switch {
+	case err != nil && errors.Is(err, context.DeadlineExceeded):
+		vote = Vote{Outcome: TimedOut, Err: err}
+	case err != nil:
+		vote = Vote{Outcome: Failed, Err: err}
+	case !ok && s.current.kind == acquiring:
+		vote = Vote{Outcome: Taken}
+	case !ok:
+		vote = Vote{Outcome: NotHeld}
+	}
+	if s.current.kind != releasing && (ok || unknown || s.resent) {
+		s.mayLive(s.current.ttl)
+	}
+
+	again := false
+	switch s.current.kind {
+	case acquiring:
+		switch {
+		case ok:
+			s.token = held
+		case unknown || s.resent:
+			s.token = doubted // the first of two sets may still arrive
+		default:
+			s.token = absent
+		}
+	case extending:
+		switch {
+		case ok:
+			s.token = held
+		case err == nil && s.token == held:
+			s.token = absent
+		}
+	case releasing:
+		again = s.deleted(ok, err, unknown, &vote)
+	}
+	s.current.round.vote(s.index, vote)
+	if again {
+		time.AfterFunc(s.pause(), s.deleteAgain)
+		return
+	}
+	s.next()
+}
+
+// deleted takes the outcome of a deletion. It completes the vote, and reports
+// whether the deletion is to be repeated.
+func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool) {
+	switch {
+	case ok:
+		s.token = absent
+	case err == nil && s.token == doubted:
+		// Nothing was found, which proves nothing: the set may still arrive.
+		vote.Err = errDoubt
+		again = true
+	case err == nil:
+		if s.maybeDel { // the one that was not answered has done it
+			vote.Outcome = Granted
+		}
+		s.token = absent
+	case errors.Is(err, backend.ErrRefused):
+		s.token = absent // not so, but there is nothing that we could do
+		if report := s.attempt.group.abandoned; report != nil {
+			report(s.lane.name, s.attempt.key, err)
+		}
+	default:
+		again = true
+	}
+	s.maybeDel = s.maybeDel || unknown
+	if again && time.Now().After(s.gone) {
+		s.token, again = absent, false
+	}
+	return again
+}
+
+// next begins what the seat is asked for after the current request, or ends
+// its cleanup.
+func (s *seat) next() {
+	s.busy, s.current, s.op = false, request{}, backend.Op{}
+	for !s.busy && len(s.queue) > 0 {
+		r := s.queue[0]
+		s.queue[0] = request{}
+		s.queue = s.queue[1:]
+		s.begin(r)
+	}
+	if !s.busy && s.cleaning && s.token == absent {
+		s.cleaning = false
+		s.attempt.group.cleanup.add(-1)
+	}
+}
+
+// resend sends the current operation once more if its connection broke before
+// the answer, which is often no more than a connection that was idle for too
+// long, and reports whether it did. It never does so after a time-out. Deletions and
+// extensions name their token and may run twice; a set goes as the script that
+// knows its own token, on a node that has scripts.
+func (s *seat) resend(err error) bool {
+	if err == nil || s.resent || backend.NotExecuted(err) || errors.Is(err, errors.ErrUnsupported) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	switch s.current.kind {
+	case acquiring:
+		if !s.lane.scripts || s.released.Load() {
+			return false
+		}
+		s.op = backend.Op{
+			Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{s.attempt.key},
+			Args: []string{s.attempt.token, strconv.FormatInt(backend.Milliseconds(s.current.ttl), 10)},
+		}
+	case releasing:
+		s.maybeDel = true
+	}
+	s.resent = true
+	s.submit()
+	return true
+}
+
+// mayLive notes that a key of ours may have got this time to live until now.
+func (s *seat) mayLive(ttl time.Duration) {
+	if t := time.Now().Add(ttl); t.After(s.gone) {
+		s.gone = t
+	}
+}
+
+// pause returns how long to wait before the next deletion.
+func (s *seat) pause() time.Duration {
+	s.repeat = min(max(firstRepeat, 2*s.repeat), longestRepeat)
+	return s.repeat
+}
+
+// deleteAgain repeats the current deletion.
+func (s *seat) deleteAgain() {
+	s.attempt.mu.Lock()
+	defer s.attempt.mu.Unlock()
+	s.resent = false
+	s.submit()
+}

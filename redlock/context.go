@@ -1,0 +1,80 @@
+package redlock
+
+import (
+	"context"
+	"time"
+)
+
+// Context returns a copy of parent that ends when the lock does: when it is
+// unlocked, found lost, or at the end of its validity, before the servers let
+// it expire; and when parent ends. [context.Cause] tells which: [ErrReleased],
+// an error that matches [ErrNotHeld], or parent's own.
+//
+// Work under the lock uses this context. It ends in time even where the
+// machine was suspended meanwhile: within a second of the resumption, and its
+// Err at once.
+func (l *Lock) Context(parent context.Context) context.Context {
+	inner, cancel := context.WithCancelCause(parent)
+	ctx := &lockContext{Context: inner, lock: l, cancel: cancel}
+	l.watchExpiry()
+	l.mu.Lock()
+	cause := l.cause
+	if cause == nil {
+		if l.contexts == nil {
+			l.contexts = make(map[*lockContext]struct{})
+		}
+		l.contexts[ctx] = struct{}{}
+	}
+	l.mu.Unlock()
+	if cause != nil {
+		cancel(cause)
+		return ctx
+	}
+	context.AfterFunc(inner, func() { // parent ended: there is nothing left to end
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.contexts, ctx)
+		cancel(nil)
+	})
+	return ctx
+}
+
+// lockContext is a context that ends with its lock. Its Err looks at the clock,
+// so that it is right before a timer that is late.
+type lockContext struct {
+	context.Context
+	lock   *Lock
+	cancel context.CancelCauseFunc
+}
+
+func (c *lockContext) Err() error {
+	if c.Context.Err() == nil {
+		c.lock.Err() // ends this context if the lock has ended
+	}
+	return c.Context.Err()
+}
+
+// watchExpiry makes sure that the lock ends at the end of its validity without
+// anybody asking.
+func (l *Lock) watchExpiry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil || l.expiry != nil {
+		return
+	}
+	l.expiry = time.AfterFunc(l.until.Until(l.locker.clock.Now()), l.expire)
+	l.locker.watch.add(l)
+}
+
+// expire is what the expiry timer does.
+func (l *Lock) expire() {
+	if l.Err() != nil {
+		return
+	}
+	// An extension was quicker, or the wall clock was set back.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause == nil {
+		l.expiry.Reset(max(l.until.Until(l.locker.clock.Now()), time.Millisecond))
+	}
+}

@@ -1,0 +1,57 @@
+// Package redlock locks things across processes, on one Redis or Valkey server
+// or on a quorum of independent ones.
+//
+//	locker, err := redlock.New(nodes)                      // validates, no I/O
+//	lock, err := locker.Lock(ctx, "orders/42")             // waits until held or ctx ends
+//	defer lock.Unlock(ctx)
+//
+// or, extended by itself for as long as the work takes:
+//
+//	err = locker.Do(ctx, "orders/42", func(ctx context.Context) error {
+//		return work(ctx) // ctx ends if the lock is lost
+//	})
+//
+// Nodes come from an adapter for the Redis client that a program already uses:
+// backend/goredis, backend/redigo or backend/rueidis, each a module of its own,
+// or from a backend of one's own (see package backend). This package depends
+// on the standard library alone.
+//
+// # Guarantees
+//
+//   - Mutual exclusion, within the assumptions below: a lock is held on a
+//     majority of the nodes, and [Lock.Until] is before the moment at which the
+//     first of them lets it expire. (The algorithm is Redlock: Redis
+//     documentation, "Distributed Locks with Redis".)
+//   - A minority of nodes that are down or hang costs nothing, neither latency
+//     nor an error.
+//   - A call that fails leaves nothing locked on any node that can be reached,
+//     however it failed; what cannot be deleted at once is deleted in the
+//     background, or expires with its TTL.
+//   - A lost reply is never taken for a refusal, nor for a grant.
+//   - The servers' answers decide who held the lock, never a client's guess.
+//
+// # What this lock does not promise
+//
+// Mutual exclusion rests on time: on a holder that stops when its lock has
+// expired, on servers that count the time to live at about the right rate (the
+// drift allowance is 1 % by default) and that do not lose acknowledged data (a
+// restart without persistence, an eviction, a failover to a replica that was
+// behind). A process that is paused between a look at its lock and the write
+// that the lock protects can write after somebody else has got it. Where that
+// must not happen, the resource itself has to refuse the late write.
+//
+// # Choosing a TTL
+//
+// The TTL is how long others wait after a holder has died. The default of 10 s
+// suits most. A short TTL makes each pause (garbage collection, network, a slow
+// server) more dangerous; the shorter it is, the shorter is the wait for a node
+// too, an eighth of the TTL at most. Work of unknown length uses [Locker.Do] or
+// [WithAutoExtend] rather than a long TTL.
+//
+// # Errors
+//
+// [ErrTaken], [ErrUnavailable] and [ErrNotHeld] tell what happened, with
+// errors.Is; a [*QuorumError] tells what each node said. The error of a ctx that
+// ended is joined to one of them. A time-out of a node never looks like one of
+// the caller's ctx.
+package redlock

@@ -1,0 +1,83 @@
+package redlock
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrTaken says that somebody else holds the lock.
+	ErrTaken = errors.New("taken")
+
+	// ErrUnavailable says that too many nodes failed or did not answer in time,
+	// so that nobody can tell. What was left behind is cleaned up in the background.
+	ErrUnavailable = errors.New("unavailable")
+
+	// ErrNotHeld says that the lock was lost: it expired, was deleted or belongs
+	// to somebody else by now. The protected work must stop.
+	ErrNotHeld = errors.New("not held")
+
+	// ErrReleased is the cause of the end of a [Lock]'s contexts when it was
+	// unlocked.
+	ErrReleased = errors.New("redlock: the lock was released")
+
+	// ErrClosed says that the Locker was closed.
+	ErrClosed = errors.New("redlock: the Locker is closed")
+
+	errZero = errors.New("redlock: the Locker was not made by New")
+)
+
+// A QuorumError says how an operation failed and what each node answered. It
+// matches one of [ErrTaken], [ErrUnavailable] and [ErrNotHeld], and the error
+// of the caller's ctx if that ended the operation. It does not match the errors
+// of the nodes: a node's time-out is not the caller's. These are in the reports.
+type QuorumError struct {
+	Op  string // "lock", "extend", "unlock", "release" or "resume"
+	Key string // as it is on the servers, with the prefix
+
+	// Need is how many nodes make a quorum.
+	Need int
+
+	// Tries is how many rounds there were, and Rounds are the reports of the
+	// last of them, 16 at most, in order.
+	Tries  int
+	Rounds []Report
+
+	// Elapsed is how long it all took.
+	Elapsed time.Duration
+
+	class  error  // what it matches
+	ctxErr error  // of the caller's ctx, if that ended it
+	detail string // more about it, if anything
+}
+
+// Error says what failed, on which nodes, and why. The lock's token is not in
+// it.
+func (e *QuorumError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "redlock: %s %q: %v", e.Op, e.Key, e.class)
+	if e.detail != "" {
+		fmt.Fprintf(&b, ": %s", e.detail)
+	}
+	if e.ctxErr != nil {
+		fmt.Fprintf(&b, ": %v", e.ctxErr)
+	}
+	if e.Tries > 1 {
+		fmt.Fprintf(&b, " after %d tries in %v", e.Tries, e.Elapsed.Round(time.Millisecond))
+	}
+	if len(e.Rounds) > 0 {
+		last := e.Rounds[len(e.Rounds)-1]
+		fmt.Fprintf(&b, ": %d of %d nodes, need %d (%v)", last.Count(Granted), len(last), e.Need, last)
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors that e matches.
+func (e *QuorumError) Unwrap() []error {
+	if e.ctxErr != nil {
+		return []error{e.class, e.ctxErr}
+	}
+	return []error{e.class}
+}

@@ -1,0 +1,211 @@
+package redlock
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/quorumlock/quorumlock/internal/quorum"
+)
+
+// A Lock is a lock that is held, or was. It is made by a [Locker], and used
+// once: it is not locked again after it was unlocked or lost. Its methods may
+// be called concurrently.
+type Lock struct {
+	locker  *Locker
+	attempt *quorum.Attempt
+	call    *call // that acquired it: the key and the settings
+	token   string
+	since   time.Time
+
+	unlock    sync.Once
+	unlockErr error // of the first Unlock, which all others wait for
+
+	mu        sync.Mutex
+	until     quorum.Instant
+	votes     []quorum.Vote // of the last round that was won
+	cause     error         // why it ended; nil while it is held
+	contexts  map[*lockContext]struct{}
+	expiry    *time.Timer // ends it at until; nil while nobody would notice
+	extension *extension  // nil unless it extends itself
+}
+
+func newLock(c *call, attempt *quorum.Attempt, token string, until quorum.Instant) *Lock {
+	return &Lock{
+		locker: c.locker, attempt: attempt, call: c, token: token, since: time.Now(),
+		until: until, votes: c.last.Votes,
+	}
+}
+
+// Key returns the key that was locked, without the Locker's prefix.
+func (l *Lock) Key() string { return l.call.key }
+
+// Token returns the secret that proves ownership on the servers: whoever has it
+// may extend and release the lock, see [Locker.Resume] and [Locker.Release].
+func (l *Lock) Token() string { return l.token }
+
+// Until returns when the validity ends: the time by which the protected work must
+// be done, or the lock extended. It is before the first server lets the lock
+// expire, and moves only when an extension has succeeded.
+func (l *Lock) Until() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until.Time()
+}
+
+// Report says what each node did in the last round that succeeded, acquisition or
+// extension, as far as was known when the round was decided.
+func (l *Lock) Report() Report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return newReport(l.locker.group, l.votes)
+}
+
+// Extend lets the lock live for at least ttl from now. It never makes it
+// shorter: with a ttl that ends before what is left it only makes sure that the
+// lock is held.
+//
+// It blocks until a quorum has answered, for the node timeout at most, or until
+// ctx ends. An error that matches [ErrNotHeld] says that the lock is lost, or
+// was unlocked, and ends its contexts. One that matches [ErrUnavailable] says that too few
+// nodes answered; the lock then stays valid until [Lock.Until], as before, and
+// some nodes may have extended it. A lock past its validity stays lost, even
+// where the servers still have it.
+func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
+	ttl = ttl.Truncate(time.Millisecond)
+	if ttl <= 0 {
+		return fmt.Errorf("redlock: extend %q: a TTL of %v: must be at least 1ms", l.call.fullKey, ttl)
+	}
+	if err := l.locker.settings.checkTTL(ttl); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("redlock: extend %q: the context has ended already: %w", l.call.fullKey, err)
+	}
+	return l.extend(ctx, ttl)
+}
+
+func (l *Lock) extend(ctx context.Context, ttl time.Duration) error {
+	if err := l.lostOrReleased(); err != nil {
+		return err
+	}
+	c := l.locker.newCall("extend", l.call.key, l.call.settings)
+	c.settings.ttl = ttl
+	start := l.locker.clock.Now()
+	res := l.attempt.Extend(ctx, ttl, l.locker.settings.timeout(ttl))
+	c.note(res)
+	var err error
+	if res.Verdict == quorum.Won {
+		err = l.extended(start.Add(ttl-l.locker.settings.driftOf(ttl)), res)
+	} else {
+		err = c.failed(res)
+	}
+	if res.Verdict == quorum.Gone {
+		l.end(err)
+	}
+	c.tell(l.locker.settings.hooks.Extended, err)
+	return err
+}
+
+// extended takes the outcome of an extension that a quorum made, unless the
+// lock has ended meanwhile.
+func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
+	l.mu.Lock()
+	if until.After(l.until) {
+		l.until = until
+	}
+	l.votes = res.Votes
+	if l.expiry != nil && l.cause == nil {
+		l.expiry.Reset(l.until.Until(l.locker.clock.Now()))
+	}
+	l.mu.Unlock()
+	return l.lostOrReleased()
+}
+
+// lostOrReleased returns why the lock cannot be extended, or nil: an error that
+// matches ErrNotHeld.
+func (l *Lock) lostOrReleased() error {
+	err := l.Err()
+	if err == ErrReleased {
+		return fmt.Errorf("redlock: extend %q: %w: it was unlocked", l.call.fullKey, ErrNotHeld)
+	}
+	return err
+}
+
+// Unlock releases the lock. Its contexts end first, with [ErrReleased].
+//
+// It blocks until the servers' answers decide, for the node timeout at most, or
+// until ctx ends; a ctx that has ended before, and a lock past its validity, change nothing:
+// it is sent, and answered, all the same. What is not deleted by then goes on
+// to be deleted in the background: see [Locker.Close].
+//
+// It returns nil if a quorum deleted the lock, or at least is known to be free of
+// it. An error that matches [ErrNotHeld] says that it was not held any more: so
+// few nodes still had it that others may have held it meanwhile. One that
+// matches [ErrUnavailable] says that too few nodes answered to tell.
+// A second Unlock waits for the first and returns its answer.
+func (l *Lock) Unlock(ctx context.Context) error {
+	l.unlock.Do(func() {
+		l.end(ErrReleased)
+		c := l.locker.newCall("unlock", l.call.key, l.call.settings)
+		l.unlockErr = c.release(ctx, l.attempt)
+		c.tell(l.locker.settings.hooks.Unlocked, l.unlockErr)
+	})
+	return l.unlockErr
+}
+
+// Err returns nil while the lock is held, as far as this process knows without
+// asking the servers: after that [ErrReleased], or an error that matches
+// [ErrNotHeld] and says how it was lost. It is what [context.Cause] says of
+// the lock's contexts.
+func (l *Lock) Err() error {
+	l.mu.Lock()
+	cause := l.cause
+	past := cause == nil && l.until.Past(l.locker.clock.Now())
+	until := l.until.Time()
+	l.mu.Unlock()
+	if past {
+		return l.end(fmt.Errorf("redlock: lock %q: %w: its validity ended at %v",
+			l.call.fullKey, ErrNotHeld, until.Format(time.RFC3339Nano)))
+	}
+	return cause
+}
+
+// end ends the lock for this process, once: contexts, timers and extensions. It
+// returns the cause of the first call.
+func (l *Lock) end(cause error) error {
+	l.mu.Lock()
+	if l.cause != nil {
+		defer l.mu.Unlock()
+		return l.cause
+	}
+	l.cause = cause
+	contexts := l.contexts
+	l.contexts = nil
+	if l.expiry != nil {
+		l.expiry.Stop()
+		l.locker.watch.remove(l)
+	}
+	if l.extension != nil {
+		l.extension.stop()
+	}
+	l.mu.Unlock()
+	for ctx := range contexts {
+		ctx.cancel(cause)
+	}
+	if cause != ErrReleased {
+		l.lost(cause)
+	}
+	return cause
+}
+
+// lost tells those who watch the Locker that the lock ended by itself.
+func (l *Lock) lost(cause error) {
+	s := &l.locker.settings
+	held := time.Since(l.since)
+	s.logger.Error("redlock: lock lost", "key", l.call.fullKey, "held", held, "error", cause)
+	if hook := s.hooks.Lost; hook != nil {
+		hook(Event{Key: l.call.fullKey, Elapsed: held, Report: l.Report(), Err: cause})
+	}
+}

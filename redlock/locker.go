@@ -1,0 +1,399 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/quorum"
+)
+
+// A Locker makes locks on a quorum of nodes. It is made by [New]; its methods
+// may be called concurrently. It owns no goroutine and no timer while no call
+// is under way, no lock is held and nothing is cleaned up: one that is never
+// closed leaks nothing.
+type Locker struct {
+	group    *quorum.Group
+	settings settings
+	clock    quorum.Clock
+	closed   atomic.Bool
+	watch    watch
+}
+
+// New returns a Locker on nodes, which are independent servers: N masters that
+// do not replicate each other, N odd. One is a quorum too. It does no I/O.
+//
+// It refuses no nodes, a nil node, the same node or the same name twice, and
+// options with bad values.
+func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
+	s := settings{
+		nodeTimeout: DefaultNodeTimeout,
+		drift:       DefaultDrift,
+		logger:      slog.New(slog.DiscardHandler),
+		call:        callSettings{ttl: DefaultTTL},
+	}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("redlock: an option that is nil")
+		}
+		if err := o.applyLocker(&s); err != nil {
+			return nil, fmt.Errorf("redlock: %w", err)
+		}
+	}
+	if err := s.checkTTL(s.call.ttl); err != nil {
+		return nil, err
+	}
+	l := &Locker{settings: s}
+	group, err := quorum.NewGroup(nodes, quorum.Config{Need: s.need, Abandoned: l.abandoned})
+	if err != nil {
+		return nil, fmt.Errorf("redlock: %w", err)
+	}
+	l.group = group
+	return l, nil
+}
+
+// abandoned logs a node that refuses to delete a key of ours.
+func (l *Locker) abandoned(node, key string, err error) {
+	l.settings.logger.Error("redlock: a node refuses to unlock; its key stays until it expires",
+		"node", node, "key", key, "error", err)
+}
+
+// Lock waits until it holds the lock on key or ctx ends.
+//
+// While somebody else holds the lock it waits for as long as ctx lets it; while
+// too many nodes are unavailable it waits for one TTL at most, and not at all
+// if they refuse for good, for instance a wrong password ([WithRetry] changes
+// this). If ctx has a deadline, the last try is made shortly before it. ctx
+// bounds the wait, not the hold. A cancellation is noticed at once, or, with a
+// single node, by the node timeout at the latest, if the driver does not notice
+// it before.
+//
+// The error matches [ErrTaken] or [ErrUnavailable], and ctx's error if that
+// ended the wait; it is a [*QuorumError]. Nothing is then left locked: keys
+// that some nodes granted are deleted in the background, see [Locker.Close]. Bad
+// arguments, and a ctx that has ended already, are plain errors before any I/O.
+func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
+	c, err := l.prepare(ctx, "lock", key, opts)
+	if err != nil {
+		return nil, err
+	}
+	return c.wait(ctx)
+}
+
+// TryLock is Lock with one try: it returns within the node timeout, with an
+// error that matches [ErrTaken] if somebody else holds the lock.
+func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
+	c, err := l.prepare(ctx, "lock", key, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.settings.retry = RetryPolicy{tries: 1}
+	return c.wait(ctx)
+}
+
+// Resume takes over a lock that was acquired elsewhere, by another process or
+// before a restart, given its key and [Lock.Token]. It extends it on a quorum,
+// and so knows until when it is valid. There must be one holder: nobody else may
+// use the token from then on, but to release it.
+//
+// It returns an error that matches [ErrNotHeld] if the lock is not held with
+// that token any more, and [ErrUnavailable] if too many nodes failed; the lock
+// is then left as it was, or extended on some nodes.
+func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOption) (*Lock, error) {
+	c, err := l.prepare(ctx, "resume", key, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkToken("resume", key, token); err != nil {
+		return nil, err
+	}
+	start := l.clock.Now()
+	ttl := c.settings.ttl
+	attempt := l.group.Adopt(c.fullKey, token, ttl)
+	res := attempt.Extend(ctx, ttl, l.settings.timeout(ttl))
+	c.note(res)
+	var lock *Lock
+	until := start.Add(ttl - l.settings.driftOf(ttl))
+	switch {
+	case res.Verdict != quorum.Won:
+		err = c.failed(res)
+	case until.Past(l.clock.Now()):
+		err = c.late()
+	default:
+		lock = newLock(c, attempt, token, until)
+	}
+	c.tell(l.settings.hooks.Locked, err)
+	if err != nil {
+		return nil, err
+	}
+	lock.startExtending()
+	return lock, nil
+}
+
+// Release unlocks without a handle, given the key and [Lock.Token]: for a lock
+// that another process acquired. It answers as [Lock.Unlock] does, and like that
+// sends even if ctx has ended.
+func (l *Locker) Release(ctx context.Context, key, token string) error {
+	if err := l.check("release", key); err != nil {
+		return err
+	}
+	if err := checkToken("release", key, token); err != nil {
+		return err
+	}
+	c := l.newCall("release", key, l.settings.call)
+	attempt := l.group.Adopt(c.fullKey, token, c.settings.ttl)
+	err := c.release(ctx, attempt)
+	c.tell(l.settings.hooks.Unlocked, err)
+	return err
+}
+
+// Close waits until no cleanup is under way: until what calls that failed and
+// locks that were unlocked had left on the nodes is deleted or has expired. If
+// ctx ends before, it returns its error, and the cleanup goes on. From the call
+// on, the Locker's methods return [ErrClosed]; locks that are held stay held, and
+// their methods go on to work. It does not close the clients of the nodes.
+func (l *Locker) Close(ctx context.Context) error {
+	if l == nil || l.group == nil {
+		return errZero
+	}
+	l.closed.Store(true)
+	if err := l.group.Wait(ctx); err != nil {
+		return fmt.Errorf("redlock: close: keys are still being deleted on nodes, %d in all, and expire by themselves: %w", l.group.Cleanups(), err)
+	}
+	return nil
+}
+
+// A call is one operation of a Locker under way, its settings and what came of
+// it so far.
+type call struct {
+	locker   *Locker
+	op       string
+	key      string
+	fullKey  string
+	settings callSettings
+	start    time.Time
+	tries    int
+	last     quorum.Result
+	rounds   []Report // of the last rounds that failed
+}
+
+func (l *Locker) newCall(op, key string, s callSettings) *call {
+	return &call{locker: l, op: op, key: key, fullKey: l.settings.prefix + key, settings: s, start: time.Now()}
+}
+
+// prepare checks what can be checked before any I/O.
+func (l *Locker) prepare(ctx context.Context, op, key string, opts []LockOption) (*call, error) {
+	if err := l.check(op, key); err != nil {
+		return nil, err
+	}
+	s := l.settings.call
+	if len(opts) > 0 {
+		var err error
+		if s, err = s.with(opts); err != nil {
+			return nil, err
+		}
+		if err := l.settings.checkTTL(s.ttl); err != nil {
+			return nil, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("redlock: %s %q: the context has ended already: %w", op, key, err)
+	}
+	return l.newCall(op, key, s), nil
+}
+
+func (l *Locker) check(op, key string) error {
+	switch {
+	case l == nil || l.group == nil:
+		return errZero
+	case l.closed.Load():
+		return ErrClosed
+	case key == "":
+		return fmt.Errorf("redlock: %s: an empty key", op)
+	}
+	return nil
+}
+
+func checkToken(op, key, token string) error {
+	if token == "" {
+		return fmt.Errorf("redlock: %s %q: an empty token", op, key)
+	}
+	if strings.HasPrefix(token, "~") {
+		return fmt.Errorf("redlock: %s %q: a token must not begin with ~, which marks reservations", op, key)
+	}
+	return nil
+}
+
+// wait tries until it holds the lock or may not go on.
+func (c *call) wait(ctx context.Context) (*Lock, error) {
+	lock, err := c.acquire(ctx)
+	c.tell(c.locker.settings.hooks.Locked, err)
+	if err != nil {
+		return nil, err
+	}
+	lock.startExtending()
+	return lock, nil
+}
+
+// defaultRetry is the pace of a waiting caller that set no policy.
+var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter()
+
+func (c *call) acquire(ctx context.Context) (*Lock, error) {
+	retry := c.settings.retry
+	standard := retry.delay == nil && retry.tries == 0
+	if retry.delay == nil {
+		retry.delay = defaultRetry.delay
+	}
+	var unavailable time.Time // since when
+	for {
+		lock, res, err := c.try(ctx)
+		if err == nil {
+			return lock, nil
+		}
+		if res.CtxErr != nil || res.Permanent(c.locker.group.Need()) {
+			return nil, err
+		}
+		if !errors.Is(err, ErrUnavailable) {
+			unavailable = time.Time{}
+		} else if unavailable.IsZero() {
+			unavailable = time.Now()
+		} else if standard && time.Since(unavailable) >= c.settings.ttl {
+			return nil, err
+		}
+		pause, again := retry.pause(c.tries)
+		if !again {
+			return nil, err
+		}
+		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
+			return nil, c.interrupted(err, ctxErr)
+		}
+		if c.locker.closed.Load() {
+			return nil, ErrClosed
+		}
+	}
+}
+
+// try makes one attempt, with a token of its own.
+func (c *call) try(ctx context.Context) (*Lock, quorum.Result, error) {
+	l := c.locker
+	ttl := c.settings.ttl
+	token := newToken(c.settings.owner)
+	start := l.clock.Now()
+	attempt, res := l.group.Acquire(ctx, c.fullKey, token, ttl, l.settings.timeout(ttl))
+	c.note(res)
+	if res.Verdict != quorum.Won {
+		return nil, res, c.failed(res)
+	}
+	until := start.Add(ttl - l.settings.driftOf(ttl))
+	// Looked at after the answers have come, and as late as can be: the process
+	// may have been paused in between.
+	if until.Past(l.clock.Now()) {
+		attempt.Abandon()
+		return nil, res, c.late()
+	}
+	return newLock(c, attempt, token, until), res, nil
+}
+
+// release deletes the token of attempt.
+func (c *call) release(ctx context.Context, attempt *quorum.Attempt) error {
+	res := attempt.Release(ctx, c.locker.settings.timeout(c.settings.ttl))
+	c.note(res)
+	if res.Verdict == quorum.Won {
+		return nil
+	}
+	return c.failed(res)
+}
+
+// note counts a round.
+func (c *call) note(res quorum.Result) {
+	c.tries++
+	c.last = res
+	if res.Verdict != quorum.Won {
+		const keep = 16
+		if len(c.rounds) == keep {
+			c.rounds = append(c.rounds[:0], c.rounds[1:]...)
+		}
+		c.rounds = append(c.rounds, newReport(c.locker.group, res.Votes))
+	}
+}
+
+// failed returns the error of the last round, which did not win.
+func (c *call) failed(res quorum.Result) error {
+	e := c.quorumError(ErrUnavailable)
+	e.ctxErr = res.CtxErr
+	switch res.Verdict {
+	case quorum.Lost:
+		e.class = ErrTaken
+	case quorum.Gone:
+		e.class = ErrNotHeld
+	}
+	return e
+}
+
+// late returns the error of a round that won when the validity was over.
+func (c *call) late() error {
+	c.rounds = append(c.rounds, newReport(c.locker.group, c.last.Votes))
+	e := c.quorumError(ErrUnavailable)
+	e.detail = fmt.Sprintf("granted too late, after the validity of a TTL of %v", c.settings.ttl)
+	return e
+}
+
+func (c *call) quorumError(class error) *QuorumError {
+	return &QuorumError{
+		Op: c.op, Key: c.fullKey, Need: c.locker.group.Need(), class: class,
+		Tries: c.tries, Rounds: append([]Report(nil), c.rounds...), Elapsed: time.Since(c.start),
+	}
+}
+
+// interrupted returns err, the outcome of the last try, with the error of the
+// ctx that ended in the pause after it.
+func (c *call) interrupted(err, ctxErr error) error {
+	var e *QuorumError
+	if !errors.As(err, &e) {
+		return errors.Join(err, ctxErr)
+	}
+	e.ctxErr, e.Elapsed = ctxErr, time.Since(c.start)
+	return e
+}
+
+// tell tells hook, if it is set, how the call ended.
+func (c *call) tell(hook func(Event), err error) {
+	if hook == nil {
+		return
+	}
+	hook(Event{
+		Key: c.fullKey, Tries: c.tries, Elapsed: time.Since(c.start),
+		Report: newReport(c.locker.group, c.last.Votes), Err: err,
+	})
+}
+
+// sleep waits for d, or less if ctx has a deadline before: then until shortly
+// before that, so that there is time for a last try. It returns ctx's error if
+// that ended, or if the deadline is nearer than shortly.
+func sleep(ctx context.Context, d, shortly time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		if left := time.Until(deadline) - max(shortly, time.Millisecond); left < d {
+			if left <= 0 { // the last try was that
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			d = left
+		}
+	}
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,96 @@
+package redlock
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/internal/quorum"
+)
+
+// A Report says what each node did in a round, in the order in which the nodes
+// were given to [New].
+type Report []NodeReport
+
+// A NodeReport is one node's part in a round.
+type NodeReport struct {
+	Node    string // its name, usually the address
+	Outcome Outcome
+
+	// Latency is how long the node took to answer, or how long it was waited for.
+	Latency time.Duration
+
+	// Err is why the node failed, the driver's own error in its chain.
+	Err error
+}
+
+// Outcome is what a node did in a round.
+type Outcome uint8
+
+const (
+	Pending  = Outcome(quorum.Pending)  // it had not answered when the round was decided
+	Granted  = Outcome(quorum.Granted)  // it did what was asked
+	Taken    = Outcome(quorum.Taken)    // another token holds the key there
+	NotHeld  = Outcome(quorum.NotHeld)  // it does not hold the token
+	Failed   = Outcome(quorum.Failed)   // an error
+	TimedOut = Outcome(quorum.TimedOut) // it did not answer in time
+	Skipped  = Outcome(quorum.Skipped)  // it was not asked: the token cannot be there
+)
+
+// String returns the outcome in words.
+func (o Outcome) String() string {
+	switch o {
+	case Pending:
+		return "pending"
+	case Granted:
+		return "granted"
+	case Taken:
+		return "taken"
+	case NotHeld:
+		return "not held"
+	case Failed:
+		return "failed"
+	case TimedOut:
+		return "timed out"
+	case Skipped:
+		return "not asked"
+	}
+	return fmt.Sprintf("Outcome(%d)", uint8(o))
+}
+
+// Count returns how many nodes had the outcome.
+func (r Report) Count(o Outcome) int {
+	n := 0
+	for _, node := range r {
+		if node.Outcome == o {
+			n++
+		}
+	}
+	return n
+}
+
+// String returns the report on one line, for errors and logs.
+func (r Report) String() string {
+	var b strings.Builder
+	for i, n := range r {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %v", n.Node, n.Outcome)
+		if n.Outcome == TimedOut {
+			fmt.Fprintf(&b, " after %v", n.Latency.Round(100*time.Microsecond))
+		} else if n.Err != nil {
+			fmt.Fprintf(&b, ": %v", n.Err)
+		}
+	}
+	return b.String()
+}
+
+func newReport(g *quorum.Group, votes []quorum.Vote) Report {
+	r := make(Report, len(votes))
+	for i, v := range votes {
+		_, name := g.Node(i)
+		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Err: v.Err}
+	}
+	return r
+}

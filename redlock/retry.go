@@ -1,0 +1,96 @@
+package redlock
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// A RetryPolicy says how long [Locker.Lock] pauses after each try, and how many
+// tries it makes. It has no state: any number of calls may use one at the same
+// time. The zero value is the default: see [WithRetry].
+type RetryPolicy struct {
+	delay func(tries int) time.Duration
+	tries int // at most; 0 means until ctx ends
+	err   error
+}
+
+// Fixed pauses for d after each try. A d of 0 tries again at once.
+func Fixed(d time.Duration) RetryPolicy {
+	p := RetryPolicy{delay: func(int) time.Duration { return d }}
+	if d < 0 {
+		p.err = fmt.Errorf("a retry delay of %v: must not be negative", d)
+	}
+	return p
+}
+
+// Exponential pauses for first after the first try, and twice as long after each
+// further one, up to longest.
+func Exponential(first, longest time.Duration) RetryPolicy {
+	p := RetryPolicy{delay: func(tries int) time.Duration {
+		d := first
+		for i := 1; i < tries && d < longest; i++ {
+			d *= 2
+		}
+		return min(d, longest)
+	}}
+	if first <= 0 || longest < first || longest > 1<<62 {
+		p.err = fmt.Errorf("an exponential retry delay from %v to %v: must grow from more than 0", first, longest)
+	}
+	return p
+}
+
+// RetryFunc pauses for what delay returns, given the number of tries so far. A
+// negative pause is taken for 0.
+func RetryFunc(delay func(tries int) time.Duration) RetryPolicy {
+	p := RetryPolicy{delay: delay}
+	if delay == nil {
+		p.err = errors.New("a retry function that is nil")
+	}
+	return p
+}
+
+// Jitter returns p with each pause drawn at random between 0 and what p says
+// ("full jitter"), so that callers who were refused together do not come back
+// together.
+func (p RetryPolicy) Jitter() RetryPolicy {
+	delay := p.delay
+	if delay == nil {
+		return p.fail(errors.New("Jitter of the zero RetryPolicy, which has jitter already"))
+	}
+	p.delay = func(tries int) time.Duration {
+		d := delay(tries)
+		if d <= 0 {
+			return 0
+		}
+		return rand.N(d) + 1
+	}
+	return p
+}
+
+// Limit returns p with at most so many tries, the first one counted: Limit(1)
+// does not try again, and does not pause.
+func (p RetryPolicy) Limit(tries int) RetryPolicy {
+	if tries < 1 {
+		return p.fail(fmt.Errorf("a limit of %d tries: must be at least 1", tries))
+	}
+	p.tries = tries
+	return p
+}
+
+func (p RetryPolicy) fail(err error) RetryPolicy {
+	if p.err == nil {
+		p.err = err
+	}
+	return p
+}
+
+// pause returns how long to wait after so many tries, and whether to try again
+// at all.
+func (p RetryPolicy) pause(tries int) (time.Duration, bool) {
+	if p.tries > 0 && tries >= p.tries {
+		return 0, false
+	}
+	return max(0, p.delay(tries)), true
+}

@@ -1,0 +1,69 @@
+package redlock
+
+import (
+	"sync"
+	"time"
+
+	"github.com/quorumlock/quorumlock/internal/quorum"
+)
+
+// watchInterval is how often the two clocks are compared.
+const watchInterval = time.Second
+
+// watch ends locks whose validity ended while the machine was suspended. Timers
+// go by the monotonic clock, which on some systems stands still meanwhile
+// (Linux: golang.org/issue/24595); the wall clock does not, so when the two have
+// parted every lock is looked at. One timer serves a Locker, and runs only while
+// there is something to watch.
+type watch struct {
+	mu    sync.Mutex
+	locks map[*Lock]struct{}
+	timer *time.Timer
+	last  quorum.Instant
+}
+
+func (w *watch) add(l *Lock) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.locks == nil {
+		w.locks = make(map[*Lock]struct{})
+	}
+	w.locks[l] = struct{}{}
+	if w.timer == nil {
+		clock := l.locker.clock
+		w.last = clock.Now()
+		w.timer = time.AfterFunc(watchInterval, func() { w.look(clock) })
+	}
+}
+
+func (w *watch) remove(l *Lock) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.locks, l)
+	if len(w.locks) == 0 && w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
+}
+
+// look compares the clocks.
+func (w *watch) look(clock quorum.Clock) {
+	w.mu.Lock()
+	if w.timer == nil {
+		w.mu.Unlock()
+		return
+	}
+	now := clock.Now()
+	var locks []*Lock
+	if w.last.Parted(now) {
+		for l := range w.locks {
+			locks = append(locks, l)
+		}
+	}
+	w.last = now
+	w.timer.Reset(watchInterval)
+	w.mu.Unlock()
+	for _, l := range locks {
+		l.Err() // ends it if it is past its validity
+	}
+}
