@@ -13,11 +13,15 @@ import (
 //
 // If the lock cannot be had, fn does not run, and the error is that of Lock.
 // Otherwise the error is what fn returned, joined with one that matches
-// [ErrNotHeld] if the lock was lost before fn had ended. That the unlocking was not answered is only
-// logged: fn ran under a valid lock and must not be run again for it.
+// [ErrNotHeld] if the lock was lost before fn had ended. That the unlocking was
+// not answered is only logged: fn ran under a valid lock, and must not be run
+// again for that.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
+	if err := l.check("do", key); err != nil {
+		return err
+	}
 	if fn == nil {
-		return fmt.Errorf("redlock: do %q: a function that is nil", key)
+		return fmt.Errorf("redlock: do %q: a function that is nil", l.settings.prefix+key)
 	}
 	opts = append(opts[:len(opts):len(opts)], WithAutoExtend())
 	lock, err := l.Lock(ctx, key, opts...)

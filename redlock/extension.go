@@ -57,27 +57,32 @@ func pace(ttl time.Duration) time.Duration {
 func (l *Lock) extendItself() {
 	l.mu.Lock()
 	e := l.extension
-	ttl := l.call.settings.ttl
+	l.mu.Unlock()
+	s := &l.locker.settings
+	ttl, last := l.call.settings.ttl, false
 	if e.capped {
 		left := e.last.Until(l.locker.clock.Now()).Truncate(time.Millisecond)
-		ttl = min(ttl, left)
+		if left <= ttl {
+			ttl, last = left, true
+		}
 	}
-	l.mu.Unlock()
-	if l.locker.settings.checkTTL(ttl) != nil || ttl <= 0 {
-		l.locker.settings.logger.Warn("redlock: lock not extended any more: it was held for the longest time allowed",
-			"key", l.call.fullKey, "limit", l.call.settings.maxHold)
-		return // it ends at Until
+	var err error
+	if s.checkTTL(ttl) == nil { // there is something left to win
+		if err = l.extend(e.ctx, ttl); errors.Is(err, ErrNotHeld) {
+			return
+		}
 	}
-	err := l.extend(e.ctx, ttl)
 	next := pace(ttl)
 	switch {
-	case errors.Is(err, ErrNotHeld):
-		return
 	case err != nil:
 		// Again soon: several times before the validity ends.
 		next = min(ttl/12, 500*time.Millisecond)
-		l.locker.settings.logger.Warn("redlock: lock not extended, trying again",
+		s.logger.Warn("redlock: lock not extended, trying again",
 			"key", l.call.fullKey, "until", l.Until(), "error", err)
+	case last:
+		s.logger.Warn("redlock: lock not extended any more: it will have been held for the longest time allowed",
+			"key", l.call.fullKey, "until", l.Until(), "limit", l.call.settings.maxHold)
+		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
 // Status is what [Locker.Inspect] found.
@@ -42,10 +42,10 @@ type NodeStatus struct {
 type State uint8
 
 const (
-	Unknown State = iota // too few nodes answered
+	Unknown State = iota // the nodes that did not answer could decide it
 	Free                 // a quorum of nodes does not have it
 	Held                 // one owner has it on a quorum
-	Split                // neither: several tries at once, or the remains of one
+	Split                // neither, for sure: several tries at once, or what is left of one
 )
 
 // String returns the state in words.
@@ -68,19 +68,29 @@ func (s State) String() string {
 // timeout at the latest, or when ctx ends. What it returns may be out of date
 // already: it is for people and monitoring, not for decisions.
 //
-// Nodes that fail, or that cannot be inspected, are Unknown, which is no error.
-// The error is that of bad arguments, or of ctx if that has ended.
+// Nodes that fail, that do not answer in time, or that cannot be inspected, are
+// Unknown, which is no error. The error is that of bad arguments, or of ctx if
+// that has ended.
+//
+// A node that hangs keeps a goroutine of each Inspect for two seconds at most.
 func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	if err := l.check("inspect", key); err != nil {
 		return Status{}, err
 	}
-	nodeCtx, cancel := context.WithTimeout(ctx, l.settings.nodeTimeout)
-	defer cancel()
+	if err := l.checkContext(ctx, "inspect", key); err != nil {
+		return Status{}, err
+	}
 	fullKey := l.settings.prefix + key
-	entries := make([]backend.Entry, l.group.Size())
-	nodes := make([]NodeStatus, len(entries))
-	var wg sync.WaitGroup
-	for i := range entries {
+	nodes := make([]NodeStatus, l.group.Size())
+	entries := make([]backend.Entry, len(nodes))
+	type answer struct {
+		node  int
+		entry backend.Entry
+		err   error
+	}
+	answers := make(chan answer, len(nodes))
+	pending := 0
+	for i := range nodes {
 		node, name := l.group.Node(i)
 		nodes[i].Node = name
 		inspector, ok := backend.As[backend.Inspector](node)
@@ -88,26 +98,46 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 			nodes[i].Err = fmt.Errorf("the node cannot be inspected: %w", errors.ErrUnsupported)
 			continue
 		}
-		wg.Go(func() { entries[i], nodes[i].Err = inspector.Inspect(nodeCtx, fullKey) })
+		nodes[i].Err = errNoAnswer
+		pending++
+		go func() {
+			// Longer than it is waited for: a connection that is being made serves
+			// the next call.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
+			defer cancel()
+			entry, err := inspector.Inspect(ctx, fullKey)
+			answers <- answer{i, entry, err}
+		}()
 	}
-	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return Status{}, fmt.Errorf("redlock: inspect %q: %w", fullKey, err)
+	timeout := time.NewTimer(l.settings.nodeTimeout)
+	defer timeout.Stop()
+	for waiting := true; waiting && pending > 0; {
+		select {
+		case a := <-answers:
+			entries[a.node], nodes[a.node].Err = a.entry, a.err
+			pending--
+		case <-timeout.C:
+			waiting = false
+		case <-ctx.Done():
+			return Status{}, fmt.Errorf("redlock: inspect %q: %w", fullKey, endOf(ctx, ctx.Err()))
+		}
 	}
 	return judge(fullKey, l.group.Need(), entries, nodes), nil
 }
 
+var errNoAnswer = fmt.Errorf("no answer within the node timeout: %w", context.DeadlineExceeded)
+
 // judge completes nodes from entries, and says what a quorum of them says.
 func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) Status {
 	s := Status{Key: key, State: Split, Nodes: nodes}
-	free, answered := 0, 0
+	free, unknown := 0, 0
 	holders := make(map[string][]time.Duration) // a value and how long each node will have it
 	for i, e := range entries {
 		n := &nodes[i]
 		if n.Err != nil {
+			unknown++
 			continue
 		}
-		answered++
 		if !e.Found {
 			n.State = Free
 			free++
@@ -121,7 +151,9 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 		s.State = Free
 		return s
 	}
+	most := free
 	for value, ttls := range holders {
+		most = max(most, len(ttls))
 		if len(ttls) < need {
 			continue
 		}
@@ -132,7 +164,7 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 		s.Owner, s.Fingerprint = ownerOf(value), fingerprint(value)
 		return s
 	}
-	if answered < need {
+	if most+unknown >= need {
 		s.State = Unknown
 	}
 	return s

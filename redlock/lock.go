@@ -25,6 +25,7 @@ type Lock struct {
 	mu        sync.Mutex
 	until     quorum.Instant
 	votes     []quorum.Vote // of the last round that was won
+	failure   error         // of the last extension; nil if it succeeded
 	cause     error         // why it ended; nil while it is held
 	contexts  map[*lockContext]struct{}
 	expiry    *time.Timer // ends it at until; nil while nobody would notice
@@ -73,15 +74,16 @@ func (l *Lock) Report() Report {
 // some nodes may have extended it. A lock past its validity stays lost, even
 // where the servers still have it.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
+	err := checkTTL(ttl)
 	ttl = ttl.Truncate(time.Millisecond)
-	if ttl <= 0 {
-		return fmt.Errorf("redlock: extend %q: a TTL of %v: must be at least 1ms", l.call.fullKey, ttl)
+	if err == nil {
+		err = l.locker.settings.checkTTL(ttl)
 	}
-	if err := l.locker.settings.checkTTL(ttl); err != nil {
+	if err != nil {
+		return fmt.Errorf("redlock: extend %q: %w", l.call.fullKey, err)
+	}
+	if err := l.locker.checkContext(ctx, "extend", l.call.key); err != nil {
 		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("redlock: extend %q: the context has ended already: %w", l.call.fullKey, err)
 	}
 	return l.extend(ctx, ttl)
 }
@@ -99,7 +101,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration) error {
 	if res.Verdict == quorum.Won {
 		err = l.extended(start.Add(ttl-l.locker.settings.driftOf(ttl)), res)
 	} else {
-		err = c.failed(res)
+		err = l.unextended(c.failed(ctx, res))
 	}
 	if res.Verdict == quorum.Gone {
 		l.end(err)
@@ -115,12 +117,25 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	if until.After(l.until) {
 		l.until = until
 	}
-	l.votes = res.Votes
+	l.votes, l.failure = res.Votes, nil
 	if l.expiry != nil && l.cause == nil {
 		l.expiry.Reset(l.until.Until(l.locker.clock.Now()))
 	}
 	l.mu.Unlock()
 	return l.lostOrReleased()
+}
+
+// unextended takes the failure of an extension, and returns what it comes to: that
+// the lock was unlocked, if it was meanwhile.
+func (l *Lock) unextended(err error) error {
+	l.mu.Lock()
+	l.failure = err
+	released := l.cause == ErrReleased
+	l.mu.Unlock()
+	if released {
+		return l.lostOrReleased()
+	}
+	return err
 }
 
 // lostOrReleased returns why the lock cannot be extended, or nil: an error that
@@ -147,6 +162,7 @@ func (l *Lock) lostOrReleased() error {
 // A second Unlock waits for the first and returns its answer.
 func (l *Lock) Unlock(ctx context.Context) error {
 	l.unlock.Do(func() {
+		l.Err() // a lock past its validity was lost before
 		l.end(ErrReleased)
 		c := l.locker.newCall("unlock", l.call.key, l.call.settings)
 		l.unlockErr = c.release(ctx, l.attempt)
@@ -163,13 +179,17 @@ func (l *Lock) Err() error {
 	l.mu.Lock()
 	cause := l.cause
 	past := cause == nil && l.until.Past(l.locker.clock.Now())
-	until := l.until.Time()
+	until, failure := l.until.Time(), l.failure
 	l.mu.Unlock()
-	if past {
-		return l.end(fmt.Errorf("redlock: lock %q: %w: its validity ended at %v",
-			l.call.fullKey, ErrNotHeld, until.Format(time.RFC3339Nano)))
+	if !past {
+		return cause
 	}
-	return cause
+	why := ""
+	if failure != nil {
+		why = fmt.Sprintf("; the last extension failed: %v", failure)
+	}
+	return l.end(fmt.Errorf("redlock: lock %q: %w: its validity ended at %v%s",
+		l.call.fullKey, ErrNotHeld, until.Format(time.RFC3339Nano), why))
 }
 
 // end ends the lock for this process, once: contexts, timers and extensions. It

@@ -45,8 +45,8 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 			return nil, fmt.Errorf("redlock: %w", err)
 		}
 	}
-	if err := s.checkTTL(s.call.ttl); err != nil {
-		return nil, err
+	if err := s.check(s.call); err != nil {
+		return nil, fmt.Errorf("redlock: %w", err)
 	}
 	l := &Locker{settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{Need: s.need, Abandoned: l.abandoned})
@@ -109,7 +109,7 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOpti
 	if err != nil {
 		return nil, err
 	}
-	if err := checkToken("resume", key, token); err != nil {
+	if err := l.checkToken("resume", key, token); err != nil {
 		return nil, err
 	}
 	start := l.clock.Now()
@@ -121,7 +121,7 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOpti
 	until := start.Add(ttl - l.settings.driftOf(ttl))
 	switch {
 	case res.Verdict != quorum.Won:
-		err = c.failed(res)
+		err = c.failed(ctx, res)
 	case until.Past(l.clock.Now()):
 		err = c.late()
 	default:
@@ -142,7 +142,7 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 	if err := l.check("release", key); err != nil {
 		return err
 	}
-	if err := checkToken("release", key, token); err != nil {
+	if err := l.checkToken("release", key, token); err != nil {
 		return err
 	}
 	c := l.newCall("release", key, l.settings.call)
@@ -194,15 +194,15 @@ func (l *Locker) prepare(ctx context.Context, op, key string, opts []LockOption)
 	s := l.settings.call
 	if len(opts) > 0 {
 		var err error
-		if s, err = s.with(opts); err != nil {
-			return nil, err
+		if s, err = s.with(opts); err == nil {
+			err = l.settings.check(s)
 		}
-		if err := l.settings.checkTTL(s.ttl); err != nil {
-			return nil, err
+		if err != nil {
+			return nil, fmt.Errorf("redlock: %s %q: %w", op, l.settings.prefix+key, err)
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("redlock: %s %q: the context has ended already: %w", op, key, err)
+	if err := l.checkContext(ctx, op, key); err != nil {
+		return nil, err
 	}
 	return l.newCall(op, key, s), nil
 }
@@ -219,14 +219,31 @@ func (l *Locker) check(op, key string) error {
 	return nil
 }
 
-func checkToken(op, key, token string) error {
+func (l *Locker) checkToken(op, key, token string) error {
 	if token == "" {
-		return fmt.Errorf("redlock: %s %q: an empty token", op, key)
+		return fmt.Errorf("redlock: %s %q: an empty token", op, l.settings.prefix+key)
 	}
 	if strings.HasPrefix(token, "~") {
-		return fmt.Errorf("redlock: %s %q: a token must not begin with ~, which marks reservations", op, key)
+		return fmt.Errorf("redlock: %s %q: a token must not begin with ~, which marks reservations", op, l.settings.prefix+key)
 	}
 	return nil
+}
+
+// checkContext refuses a ctx that has ended.
+func (l *Locker) checkContext(ctx context.Context, op, key string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("redlock: %s %q: the context has ended already: %w", op, l.settings.prefix+key, endOf(ctx, err))
+	}
+	return nil
+}
+
+// endOf returns err, with which ctx ended, joined with the cause that the caller
+// gave for it, if any.
+func endOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && cause != err {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
 }
 
 // wait tries until it holds the lock or may not go on.
@@ -270,7 +287,7 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			return nil, err
 		}
 		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
-			return nil, c.interrupted(err, ctxErr)
+			return nil, c.interrupted(err, endOf(ctx, ctxErr))
 		}
 		if c.locker.closed.Load() {
 			return nil, ErrClosed
@@ -287,7 +304,7 @@ func (c *call) try(ctx context.Context) (*Lock, quorum.Result, error) {
 	attempt, res := l.group.Acquire(ctx, c.fullKey, token, ttl, l.settings.timeout(ttl))
 	c.note(res)
 	if res.Verdict != quorum.Won {
-		return nil, res, c.failed(res)
+		return nil, res, c.failed(ctx, res)
 	}
 	until := start.Add(ttl - l.settings.driftOf(ttl))
 	// Looked at after the answers have come, and as late as can be: the process
@@ -306,7 +323,7 @@ func (c *call) release(ctx context.Context, attempt *quorum.Attempt) error {
 	if res.Verdict == quorum.Won {
 		return nil
 	}
-	return c.failed(res)
+	return c.failed(ctx, res)
 }
 
 // note counts a round.
@@ -314,18 +331,26 @@ func (c *call) note(res quorum.Result) {
 	c.tries++
 	c.last = res
 	if res.Verdict != quorum.Won {
-		const keep = 16
-		if len(c.rounds) == keep {
-			c.rounds = append(c.rounds[:0], c.rounds[1:]...)
-		}
-		c.rounds = append(c.rounds, newReport(c.locker.group, res.Votes))
+		c.keep(res)
 	}
 }
 
+// keepRounds is how many rounds an error reports, the last ones: a caller may
+// have waited for days.
+const keepRounds = 16
+
+// keep reports a round that failed.
+func (c *call) keep(res quorum.Result) {
+	if len(c.rounds) == keepRounds {
+		c.rounds = append(c.rounds[:0], c.rounds[1:]...)
+	}
+	c.rounds = append(c.rounds, newReport(c.locker.group, res.Votes))
+}
+
 // failed returns the error of the last round, which did not win.
-func (c *call) failed(res quorum.Result) error {
+func (c *call) failed(ctx context.Context, res quorum.Result) error {
 	e := c.quorumError(ErrUnavailable)
-	e.ctxErr = res.CtxErr
+	e.ctxErr = endOf(ctx, res.CtxErr)
 	switch res.Verdict {
 	case quorum.Lost:
 		e.class = ErrTaken
@@ -337,7 +362,7 @@ func (c *call) failed(res quorum.Result) error {
 
 // late returns the error of a round that won when the validity was over.
 func (c *call) late() error {
-	c.rounds = append(c.rounds, newReport(c.locker.group, c.last.Votes))
+	c.keep(c.last)
 	e := c.quorumError(ErrUnavailable)
 	e.detail = fmt.Sprintf("granted too late, after the validity of a TTL of %v", c.settings.ttl)
 	return e

@@ -7,37 +7,76 @@ import (
 )
 
 // A Mutex is one key of a [Locker], to be locked again and again, for code that
-// wants the shape of [sync.Mutex]. Its methods may be called concurrently. Two
-// calls of Lock exclude each other like those of two processes: the second waits.
+// wants the shape of [sync.Mutex]. Its methods may be called concurrently.
+//
+// Like a sync.Mutex it is locked from Lock to Unlock: a second Lock of the same
+// Mutex waits for the first one's Unlock, even where the lock on the servers has
+// expired meanwhile, so that an Unlock that comes late never releases the lock
+// of somebody else. Two Mutexes on one key exclude each other as two processes do.
 //
 // What needs the handle, such as its context, uses [Locker.Lock] or [Locker.Do].
 type Mutex struct {
 	locker *Locker
 	key    string
 	opts   []LockOption
+	turn   chan struct{} // of capacity 1: full while it is locked or being locked
 
 	mu   sync.Mutex
-	lock *Lock // the last one acquired and not unlocked
+	lock *Lock // nil unless it is locked
 }
 
 // Mutex returns a Mutex on key; opts hold for each of its locks. It does no I/O;
 // a bad key or option is an error of its Lock.
 func (l *Locker) Mutex(key string, opts ...LockOption) *Mutex {
-	return &Mutex{locker: l, key: key, opts: opts}
+	return &Mutex{locker: l, key: key, opts: append([]LockOption(nil), opts...), turn: make(chan struct{}, 1)}
 }
 
-// Lock locks as [Locker.Lock] does.
+// Lock waits until the Mutex is unlocked, and then locks as [Locker.Lock] does. If
+// ctx ends while another caller has the Mutex, the error matches [ErrTaken] and
+// ctx's error.
 func (m *Mutex) Lock(ctx context.Context) error {
+	c, err := m.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case m.turn <- struct{}{}:
+	case <-ctx.Done():
+		return c.busy(endOf(ctx, ctx.Err()))
+	}
 	return m.keep(m.locker.Lock(ctx, m.key, m.opts...))
 }
 
-// TryLock locks as [Locker.TryLock] does.
+// TryLock locks as [Locker.TryLock] does. If another caller has the Mutex, it
+// returns at once an error that matches [ErrTaken].
 func (m *Mutex) TryLock(ctx context.Context) error {
+	c, err := m.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case m.turn <- struct{}{}:
+	default:
+		return c.busy(nil)
+	}
 	return m.keep(m.locker.TryLock(ctx, m.key, m.opts...))
+}
+
+// prepare refuses what the Locker would refuse, before any waiting.
+func (m *Mutex) prepare(ctx context.Context) (*call, error) {
+	return m.locker.prepare(ctx, "lock", m.key, m.opts)
+}
+
+// busy returns the error of a caller whom another one of this Mutex kept out.
+func (c *call) busy(ctxErr error) error {
+	e := c.quorumError(ErrTaken)
+	e.detail, e.ctxErr = "this Mutex is locked", ctxErr
+	return e
 }
 
 func (m *Mutex) keep(lock *Lock, err error) error {
 	if err != nil {
+		<-m.turn
 		return err
 	}
 	m.mu.Lock()
@@ -46,8 +85,9 @@ func (m *Mutex) keep(lock *Lock, err error) error {
 	return nil
 }
 
-// Unlock unlocks as [Lock.Unlock] does. Without a lock to unlock it returns an error
-// that matches [ErrNotHeld], and does nothing.
+// Unlock unlocks as [Lock.Unlock] does, and lets the next caller in whatever comes
+// of it. Without a lock to unlock it returns an error that matches [ErrNotHeld],
+// and does nothing.
 func (m *Mutex) Unlock(ctx context.Context) error {
 	m.mu.Lock()
 	lock := m.lock
@@ -56,5 +96,6 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	if lock == nil {
 		return fmt.Errorf("redlock: unlock %q: %w: the Mutex is not locked", m.key, ErrNotHeld)
 	}
+	defer func() { <-m.turn }()
 	return lock.Unlock(ctx)
 }

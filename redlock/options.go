@@ -64,10 +64,7 @@ func (o sharedOption) applyLock(s *callSettings) error { return o(s) }
 func WithTTL(ttl time.Duration) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.ttl = ttl.Truncate(time.Millisecond)
-		if ttl <= 0 {
-			return fmt.Errorf("a TTL of %v: must be positive", ttl)
-		}
-		return nil
+		return checkTTL(ttl)
 	})
 }
 
@@ -195,19 +192,41 @@ func WithHooks(h Hooks) Option {
 func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	for _, o := range opts {
 		if o == nil {
-			return s, errors.New("redlock: an option that is nil")
+			return s, errors.New("an option that is nil")
 		}
 		if err := o.applyLock(&s); err != nil {
-			return s, fmt.Errorf("redlock: %w", err)
+			return s, err
 		}
 	}
 	return s, nil
 }
 
-// check refuses a TTL that leaves no validity.
+// check refuses what is wrong with several settings together.
+func (s *settings) check(c callSettings) error {
+	if err := s.checkTTL(c.ttl); err != nil {
+		return err
+	}
+	if c.maxHold > 0 && c.maxHold < c.ttl {
+		return fmt.Errorf("a maximal hold of %v: must not be shorter than the TTL, %v", c.maxHold, c.ttl)
+	}
+	return nil
+}
+
+// checkTTL refuses what is not positive in whole milliseconds.
+func checkTTL(ttl time.Duration) error {
+	switch {
+	case ttl <= 0:
+		return fmt.Errorf("a TTL of %v: must be positive", ttl)
+	case ttl < time.Millisecond:
+		return fmt.Errorf("a TTL of %v: must be at least 1ms", ttl)
+	}
+	return nil
+}
+
+// checkTTL refuses a TTL that leaves no validity.
 func (s *settings) checkTTL(ttl time.Duration) error {
 	if valid := ttl - s.driftOf(ttl); valid <= 0 {
-		return fmt.Errorf("redlock: a TTL of %v leaves no validity: the drift allowance is %v", ttl, s.driftOf(ttl))
+		return fmt.Errorf("a TTL of %v leaves no validity: the drift allowance is %v", ttl, s.driftOf(ttl))
 	}
 	return nil
 }

@@ -64,6 +64,6 @@ func (w *watch) look(clock quorum.Clock) {
 	w.timer.Reset(watchInterval)
 	w.mu.Unlock()
 	for _, l := range locks {
-		l.Err() // ends it if it is past its validity
+		l.expire() // or sets its timer by the clock that is ahead
 	}
 }
