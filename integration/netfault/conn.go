@@ -1,0 +1,271 @@
+package netfault
+
+import (
+	"bufio"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorumlock/quorumlock/integration/internal/resp"
+)
+
+// queued is how many frames may be under way in one direction of a connection,
+// before the sender has to wait as behind a full network.
+const queued = 1024
+
+// conn is one client's connection and its counterpart to the server.
+//
+// Each direction has a reader, which takes frames off the socket and decides what
+// becomes of them, and a writer, which lets each pass when it is due. They end
+// when their socket ends or when the connection is cut.
+type conn struct {
+	p              *Proxy
+	client, server *net.TCPConn
+	ready          time.Time     // when its set-up is over
+	done           chan struct{} // closed by end
+	once           sync.Once     // for end
+	lossy          bool          // has lost bytes; under p.mu
+
+	mu      sync.Mutex
+	opaque  bool      // no RESP: TLS
+	resp3   bool      // asked for RESP 3
+	pending []request // commands that await a reply, oldest first
+}
+
+// request is a command under way.
+type request struct {
+	lose   *Fault // its reply is to be lost
+	stream bool   // from its reply on, messages come by themselves (RESP 2)
+}
+
+// chunk is what passes as a whole: a command, a reply, or any bytes.
+type chunk struct {
+	bytes []byte
+	due   time.Time
+	stall *Fault // passes only when this is released
+	cut   *Fault // does not pass: the connection is cut in its place
+}
+
+// serve handles a connection until both its directions have ended.
+func (p *Proxy) serve(l net.Listener, client *net.TCPConn) {
+	c := &conn{p: p, client: client, done: make(chan struct{})}
+	accepted := time.Now()
+	var dialer net.Dialer
+	upstream, err := dialer.DialContext(p.ctx, "tcp", p.target)
+	if err == nil {
+		c.server = upstream.(*net.TCPConn)
+	}
+	p.change(func() {
+		if err != nil || p.listener != l { // no server, or refused meanwhile
+			c.cut()
+			return
+		}
+		c.ready = accepted.Add(p.setup)
+		p.conns[c] = struct{}{}
+		p.accepted++
+	})
+	select {
+	case <-c.done:
+		return
+	default:
+	}
+
+	var wg sync.WaitGroup
+	toServer, toClient := make(chan chunk, queued), make(chan chunk, queued)
+	wg.Go(func() { defer close(toServer); c.readCommands(toServer) })
+	wg.Go(func() { defer close(toClient); c.readReplies(toClient) })
+	// What a client sent before it left still arrives, and then the server hears
+	// that the client has left. A server that leaves ends the connection.
+	wg.Go(func() { c.write(ToServer, toServer, c.server); c.server.CloseWrite() })
+	wg.Go(func() { c.write(ToClient, toClient, c.client); c.end() })
+	wg.Wait()
+	p.change(func() { delete(p.conns, c) })
+}
+
+// end closes both sides, and lets the connection's goroutines end.
+func (c *conn) end() {
+	c.once.Do(func() {
+		close(c.done)
+		c.client.Close()
+		if c.server != nil {
+			c.server.Close()
+		}
+	})
+}
+
+// cut is an end that the client sees as a reset.
+func (c *conn) cut() {
+	c.client.SetLinger(0)
+	c.end()
+}
+
+func (c *conn) readCommands(out chan<- chunk) {
+	r := bufio.NewReader(c.client)
+	first, err := r.Peek(1)
+	if err != nil {
+		return
+	}
+	if first[0] != '*' && (first[0] < 'A' || first[0] > 'z') {
+		c.mu.Lock()
+		c.opaque = true
+		c.mu.Unlock()
+		c.copy(ToServer, r, out)
+		return
+	}
+	for {
+		raw, args, err := resp.ReadCommand(r)
+		if err != nil {
+			return
+		}
+		ch := chunk{bytes: raw}
+		if len(args) > 0 { // an empty line has no reply
+			var rq request
+			c.p.change(func() {
+				c.p.counts[strings.ToUpper(args[0])]++
+				rq.lose, ch.stall, ch.cut = c.p.strike(args)
+			})
+			c.expect(args, rq)
+		}
+		if !c.send(ToServer, ch, out) {
+			return
+		}
+	}
+}
+
+// expect remembers that the command's reply is to come.
+func (c *conn) expect(args []string, rq request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch name := strings.ToUpper(args[0]); name {
+	case "HELLO":
+		c.resp3 = c.resp3 || len(args) > 1 && args[1] == "3"
+	case "MONITOR", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE":
+		if c.resp3 && name != "MONITOR" {
+			return // it is answered by messages alone
+		}
+		rq.stream = true
+	}
+	c.pending = append(c.pending, rq)
+}
+
+func (c *conn) readReplies(out chan<- chunk) {
+	r := bufio.NewReader(c.server)
+	if _, err := r.Peek(1); err != nil {
+		return
+	}
+	// A server speaks after its client, so this is known by now.
+	c.mu.Lock()
+	opaque := c.opaque
+	c.mu.Unlock()
+	if opaque {
+		c.copy(ToClient, r, out)
+		return
+	}
+	for {
+		raw, value, err := resp.ReadReply(r)
+		if err != nil {
+			return
+		}
+		ch := chunk{bytes: raw}
+		if _, push := value.(resp.Push); !push {
+			ch.cut = c.answered()
+		}
+		if !c.send(ToClient, ch, out) {
+			return
+		}
+	}
+}
+
+// answered takes the oldest command off those that await a reply, and returns the
+// fault that its reply is to meet, if any.
+func (c *conn) answered() *Fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) == 0 || c.pending[0].stream {
+		return nil
+	}
+	lose := c.pending[0].lose
+	c.pending = c.pending[1:]
+	return lose
+}
+
+// copy passes bytes that are no RESP.
+func (c *conn) copy(dir Direction, r *bufio.Reader, out chan<- chunk) {
+	for {
+		b := make([]byte, 16<<10)
+		n, err := r.Read(b)
+		if n > 0 && !c.send(dir, chunk{bytes: b[:n]}, out) || err != nil {
+			return
+		}
+	}
+}
+
+// send sets a chunk on its way. It returns false if the connection was cut.
+func (c *conn) send(dir Direction, ch chunk, out chan<- chunk) bool {
+	c.p.mu.Lock()
+	delay := c.p.delay[dir]
+	c.p.mu.Unlock()
+	ch.due = time.Now().Add(delay)
+	if ch.due.Before(c.ready) {
+		ch.due = c.ready
+	}
+	select {
+	case out <- ch:
+		return true
+	case <-c.done:
+		return false
+	}
+}
+
+// write lets each chunk pass when its time has come, until in is closed or the
+// connection is cut. A receiver that has gone loses the rest, but in is drained.
+func (c *conn) write(dir Direction, in <-chan chunk, to net.Conn) {
+	gone := false
+	for ch := range in {
+		f, ok := c.await(dir, ch)
+		switch {
+		case !ok:
+			return
+		case ch.cut != nil:
+			c.cut()
+			ch.cut.hit()
+			return
+		case f == discard || gone:
+			continue
+		}
+		_, err := to.Write(ch.bytes)
+		gone = err != nil
+	}
+}
+
+// await waits until ch is due, is not held, and is not stalled, and returns what
+// is to become of it, or false if the connection was cut.
+func (c *conn) await(dir Direction, ch chunk) (flow, bool) {
+	if d := time.Until(ch.due); d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.done:
+			return 0, false
+		}
+	}
+	for {
+		c.p.mu.Lock()
+		f, changed := c.p.flow[dir], c.p.changed
+		stalled := ch.stall != nil && !ch.stall.removed
+		if f == discard {
+			c.lossy = true
+		}
+		c.p.mu.Unlock()
+		if f != hold && !stalled {
+			return f, true
+		}
+		select {
+		case <-changed:
+		case <-c.done:
+			return 0, false
+		}
+	}
+}

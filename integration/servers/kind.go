@@ -1,0 +1,58 @@
+package servers
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A Kind is a server program and its version, as in "redis:7.0".
+type Kind string
+
+// The kinds that containers give. Another rung has whatever it finds, and names
+// it in the same way.
+const (
+	Redis70  Kind = "redis:7.0"
+	Redis80  Kind = "redis:8.0"
+	Valkey81 Kind = "valkey:8.1"
+
+	// Embedded is the kind of the embedded rung.
+	Embedded Kind = "miniredis"
+
+	// Any stands for the first kind that the rung has.
+	Any Kind = ""
+)
+
+// program returns what the names of the kind's programs begin with.
+func (k Kind) program() string {
+	name, _, _ := strings.Cut(string(k), ":")
+	return name
+}
+
+var versions = regexp.MustCompile(`(?i)(redis|valkey)(?: server v=|_version:)(\d+\.\d+)`)
+
+// kindOf finds the kind in what a server says of itself: the output of --version,
+// or INFO. A Valkey says which Redis it is compatible with too.
+func kindOf(text string) (Kind, bool) {
+	var kind Kind
+	for _, m := range versions.FindAllStringSubmatch(text, -1) {
+		if name := strings.ToLower(m[1]); kind == "" || name == "valkey" {
+			kind = Kind(name + ":" + m[2])
+		}
+	}
+	return kind, kind != ""
+}
+
+// Kinds returns the kinds of server that the rung has, at least one.
+func Kinds(t testing.TB) []Kind {
+	t.Helper()
+	return use(t).rung.kinds()
+}
+
+// Each runs f as a subtest for every kind of server that the rung has.
+func Each(t *testing.T, f func(t *testing.T, kind Kind)) {
+	t.Helper()
+	for _, kind := range Kinds(t) {
+		t.Run(string(kind), func(t *testing.T) { f(t, kind) })
+	}
+}

@@ -1,0 +1,88 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// settings is what the environment says.
+type settings struct {
+	addrs   string // QUORUMLOCK_ADDRS
+	only    string // QUORUMLOCK_RUNG
+	require bool   // QUORUMLOCK_REQUIRE_CONTAINERS
+}
+
+func fromEnv() settings {
+	require := os.Getenv("QUORUMLOCK_REQUIRE_CONTAINERS")
+	return settings{
+		addrs:   os.Getenv("QUORUMLOCK_ADDRS"),
+		only:    os.Getenv("QUORUMLOCK_RUNG"),
+		require: require != "" && require != "0",
+	}
+}
+
+// step is a rung that may hold.
+type step struct {
+	name string
+	// open returns the rung and what it is made of, or an error that says why
+	// it does not hold.
+	open func(context.Context, settings) (r rung, made string, err error)
+}
+
+// ladder is every rung below given addresses, the best first.
+var ladder = []step{
+	{"containers", openContainers},
+	{"processes", openProcesses},
+	{"embedded", openEmbedded},
+}
+
+// climb returns the first rung that holds, and a sentence that says which it is
+// and why no better one.
+func climb(ctx context.Context, env settings, ladder []step) (rung, string, error) {
+	if env.addrs != "" {
+		r, made, err := openGiven(ctx, env)
+		if err != nil { // what was asked for is not replaced
+			return nil, "", fmt.Errorf("QUORUMLOCK_ADDRS: %w", err)
+		}
+		return r, "on addresses: " + made, nil
+	}
+	var why []string
+	for _, step := range ladder {
+		if env.only != "" && env.only != step.name {
+			continue
+		}
+		if env.require && step.name != "containers" {
+			why = append(why, "QUORUMLOCK_REQUIRE_CONTAINERS allows nothing below containers")
+			break
+		}
+		r, made, err := step.open(ctx, env)
+		if err == nil {
+			reason := ""
+			switch {
+			case env.only != "":
+				reason = " (as QUORUMLOCK_RUNG says)"
+			case len(why) > 0:
+				reason = "; " + strings.Join(why, "; ")
+			}
+			return r, "on " + step.name + ": " + made + reason, nil
+		}
+		why = append(why, fmt.Sprintf("no %s: %s", step.name, strings.ReplaceAll(err.Error(), "\n", ", ")))
+	}
+	if len(why) == 0 {
+		why = append(why, fmt.Sprintf("QUORUMLOCK_RUNG=%s is none of containers, processes, embedded", env.only))
+	}
+	return nil, "", fmt.Errorf("no servers: %s", strings.Join(why, "; "))
+}
+
+// Rung returns the sentence that [Main] prints: which rung the environment and the
+// machine give, and why. It starts no server and leaves nothing behind.
+func Rung(ctx context.Context) (string, error) {
+	r, why, err := climb(ctx, fromEnv(), ladder)
+	if err != nil {
+		return "", err
+	}
+	r.close()
+	return why, nil
+}

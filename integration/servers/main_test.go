@@ -1,0 +1,34 @@
+package servers
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("SERVERS_TEST_DIE") != "" {
+		die()
+	}
+	Main(m)
+}
+
+// die is what TestDirtyEnd runs: a test process that starts a server and ends
+// without a word.
+func die() {
+	r, why, err := climb(bg, fromEnv(), ladder)
+	if err == nil {
+		var list []*Server
+		s := newSpec(r.kinds()[0], nil)
+		if list, err = newHarness(r).acquire(bg, &s, 1); err == nil {
+			fmt.Println(list[0].Addr())
+			if r, ok := r.(*containers); ok {
+				fmt.Println(r.owner.label)
+			}
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, why, err)
+	}
+	os.Exit(3)
+}
