@@ -1,0 +1,192 @@
+package goredis
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// topologyTimeout bounds how long the driver may look for a server that
+	// tells it the map of the cluster.
+	topologyTimeout = 10 * time.Second
+
+	// maxClones bounds the copies that are kept of the driver's clients, one for
+	// each server that was ever a master.
+	maxClones = 256
+)
+
+// cluster is the route to the masters of a Redis Cluster, or to the master
+// behind a Sentinel client that spreads reads.
+//
+// The driver's cluster client has no copy that honours deadlines. So the map of
+// the cluster is left to it, and the commands go to copies of its clients, one
+// for each master. Only the few that a server redirects go through the cluster
+// client itself.
+type cluster struct {
+	client *redis.ClusterClient
+	guard  guard
+	mapped atomic.Bool // the driver has a map, asking it is no I/O any more
+
+	mu      sync.Mutex
+	loading *topology
+	clones  map[*redis.Client]*redis.Client
+}
+
+// A topology is what one reading of the map brought; the other fields are set
+// when done is closed.
+type topology struct {
+	done    chan struct{}
+	masters []*redis.Client
+	err     error
+}
+
+func (r *cluster) process(ctx context.Context, c *command) error {
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	m, err := r.master(ctx, c.key)
+	if err != nil {
+		return err
+	}
+	return r.follow(ctx, c, m.Process(ctx, c))
+}
+
+func (r *cluster) pipeline(ctx context.Context, cs []*command) {
+	if err := r.ready(ctx); err != nil {
+		fail(cs, err)
+		return
+	}
+	groups := make(map[*redis.Client][]*command)
+	for _, c := range cs {
+		m, err := r.master(ctx, c.key)
+		if err != nil {
+			c.err = err
+			continue
+		}
+		groups[m] = append(groups[m], c)
+	}
+	var wg sync.WaitGroup
+	for m, group := range groups {
+		delete(groups, m)
+		if len(groups) == 0 { // the last one needs no goroutine
+			settle(group, execute(ctx, m.Pipeline(), group))
+			break
+		}
+		wg.Go(func() { settle(group, execute(ctx, m.Pipeline(), group)) })
+	}
+	wg.Wait()
+	for _, c := range cs {
+		c.err = r.follow(ctx, c, c.err)
+	}
+}
+
+func (r *cluster) ping(ctx context.Context) error {
+	masters, err := r.masters(ctx)
+	if err != nil {
+		return new(command).failure(err)
+	}
+	errs := make(chan error, len(masters))
+	for _, m := range masters {
+		go func() { errs <- single{r.clone(m)}.ping(ctx) }()
+	}
+	var first error
+	for range masters {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// masters reads the map of the cluster anew. One goroutine at a time does so,
+// however many wait for it, as the driver heeds no deadline there.
+func (r *cluster) masters(ctx context.Context) ([]*redis.Client, error) {
+	r.mu.Lock()
+	t := r.loading
+	if t == nil {
+		t = &topology{done: make(chan struct{})}
+		r.loading = t
+		go r.load(t)
+	}
+	r.mu.Unlock()
+
+	select {
+	case <-t.done:
+		return t.masters, t.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *cluster) load(t *topology) {
+	ctx, cancel := context.WithTimeout(context.Background(), topologyTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	t.err = r.client.ForEachMaster(ctx, func(_ context.Context, m *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		t.masters = append(t.masters, m)
+		return nil
+	})
+	if t.err == nil {
+		r.mapped.Store(true)
+		if len(t.masters) == 0 {
+			t.err = errNoMasters
+		}
+	}
+	r.mu.Lock()
+	r.loading = nil
+	r.mu.Unlock()
+	close(t.done)
+}
+
+// ready returns nil when the driver has a map of the cluster.
+func (r *cluster) ready(ctx context.Context) error {
+	if r.mapped.Load() {
+		return nil
+	}
+	_, err := r.masters(ctx)
+	return err
+}
+
+// master returns a client for the master of key. It does no I/O.
+func (r *cluster) master(ctx context.Context, key string) (*redis.Client, error) {
+	m, err := r.client.MasterForKey(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return r.clone(m), nil
+}
+
+func (r *cluster) clone(m *redis.Client) *redis.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	own, ok := r.clones[m]
+	if !ok {
+		if r.clones == nil || len(r.clones) >= maxClones {
+			r.clones = make(map[*redis.Client]*redis.Client)
+		}
+		own = withDeadlines(m)
+		r.clones[m] = own
+	}
+	return own
+}
+
+// follow sends c to the server in charge, where a server answered that it is
+// not, so that nothing has run. The cluster client does that: it knows where to
+// and, for a slot that is on the move, how.
+func (r *cluster) follow(ctx context.Context, c *command, err error) error {
+	switch {
+	case isRedirection(err):
+		err, _ = r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
+	case err != nil && !isReply(err):
+		// The master may have been replaced: have the map read anew. The driver
+		// does so in the background, one reading at a time.
+		r.client.ReloadState(ctx)
+	}
+	return err
+}

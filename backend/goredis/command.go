@@ -1,0 +1,141 @@
+package goredis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// A command is one command on its way through the driver, which sends it once
+// at most, and which leaves behind whether it was handed to a connection.
+type command struct {
+	redis.Cmd
+
+	// key says which master of a cluster the command belongs to.
+	key string
+
+	// written is set before the first byte of the command can leave. While it
+	// is not, whatever went wrong proves that the command was not executed.
+	written atomic.Bool
+
+	// err is what came of the command in a pipeline, as the driver has it.
+	err error
+
+	args [6]any // room for the arguments of most commands
+}
+
+// NoRetry keeps the driver from sending the command again after an error, alone
+// or in a pipeline. By default it would do so up to three times, even when the
+// server has executed the command and only the reply was lost.
+func (c *command) NoRetry() bool { return true }
+
+// Args returns the arguments. The driver asks for them to write them to the
+// connection; where anything else asks, such as a hook that logs, the command
+// counts as written too early, which is safe.
+func (c *command) Args() []any {
+	c.written.Store(true)
+	return c.Cmd.Args()
+}
+
+// Clone returns a copy that is sent once as well. The original counts as
+// written, as the fate of a copy cannot be followed.
+func (c *command) Clone() redis.Cmder {
+	c.written.Store(true)
+	clone := &command{key: c.key}
+	clone.written.Store(true)
+	if cmd, ok := c.Cmd.Clone().(*redis.Cmd); ok {
+		clone.Cmd = *cmd
+	}
+	return clone
+}
+
+func (c *command) init(ctx context.Context, key string, args []any) {
+	c.key = key
+	c.Cmd = *redis.NewCmd(ctx, args...)
+	// Only commands on many keys have a step, ours have not; but where it is
+	// unset, a cluster client asks a server for its table of commands first.
+	c.SetStepCount(1)
+}
+
+func (c *command) ping(ctx context.Context) {
+	c.init(ctx, "", append(c.args[:0], "ping"))
+}
+
+func (c *command) setNX(ctx context.Context, key, token string, ttl time.Duration) {
+	c.init(ctx, key, append(c.args[:0], "set", key, token, "nx", "px", backend.Milliseconds(ttl)))
+}
+
+// eval runs a script, by its text or by its hash.
+func (c *command) eval(ctx context.Context, s *backend.Script, text bool, keys, args []string) {
+	list := c.args[:0]
+	if n := 3 + len(keys) + len(args); n > cap(list) {
+		list = make([]any, 0, n)
+	}
+	if text {
+		list = append(list, "eval", s.Source(), len(keys))
+	} else {
+		list = append(list, "evalsha", s.Hash(), len(keys))
+	}
+	key := ""
+	if len(keys) > 0 {
+		key = keys[0]
+	}
+	for _, k := range keys {
+		list = append(list, k)
+	}
+	for _, a := range args {
+		list = append(list, a)
+	}
+	c.init(ctx, key, list)
+}
+
+// milliseconds returns ttl as the argument of a script.
+func milliseconds(ttl time.Duration) string {
+	return strconv.FormatInt(backend.Milliseconds(ttl), 10)
+}
+
+// stored reports whether a SET NX that the driver answered with err stored its
+// value.
+func (c *command) stored(err error) (bool, error) {
+	if isNil(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, c.failure(err)
+	}
+	if c.Val() != "OK" {
+		return false, fmt.Errorf("goredis: SET answered %v", c.Val())
+	}
+	return true, nil
+}
+
+// truth returns the 1 or 0 that a script answered.
+func (c *command) truth(err error) (bool, error) {
+	if err != nil {
+		return false, c.failure(err)
+	}
+	switch c.Val() {
+	case int64(1):
+		return true, nil
+	case int64(0):
+		return false, nil
+	}
+	return false, fmt.Errorf("goredis: a script answered %v, want 1 or 0", c.Val())
+}
+
+// reply returns what a script answered.
+func (c *command) reply(err error) (backend.Reply, error) {
+	if isNil(err) {
+		return backend.NewReply(nil)
+	}
+	if err != nil {
+		return nil, c.failure(err)
+	}
+	return backend.NewReply(c.Val())
+}

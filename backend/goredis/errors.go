@@ -1,0 +1,76 @@
+package goredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+var (
+	errRing = fmt.Errorf("goredis: a redis.Ring moves a key to another server when one is down, "+
+		"which can grant a lock twice: make a node of each of its servers: %w", errors.ErrUnsupported)
+
+	errWrapped = fmt.Errorf("goredis: cannot subscribe through a client "+
+		"that is neither a *redis.Client nor a *redis.ClusterClient: %w", errors.ErrUnsupported)
+
+	errStrays = errors.New("goredis: too many calls are under way in the client past their deadline")
+
+	errNoMasters = errors.New("goredis: the cluster has no masters")
+
+	errUnanswered = errors.New("goredis: the driver reports neither a reply nor an error")
+)
+
+// failure returns err, with which the driver answered c, with the marks that
+// package backend asks for. The driver's own error stays in its chain.
+func (c *command) failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	if isReply(err) {
+		err = backend.MarkReply(err)
+	} else {
+		err = backend.MarkTimeout(err)
+	}
+	if !c.written.Load() || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
+		err = backend.MarkNotExecuted(err)
+	}
+	return err
+}
+
+// ended returns the error of a context with which there is nothing to start.
+func ended(ctx context.Context) error { return backend.MarkNotExecuted(ctx.Err()) }
+
+// isReply reports whether a server answered err.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+// isNil reports whether err is how the driver spells a null reply.
+func isNil(err error) bool {
+	return err != nil && errors.Is(err, redis.Nil)
+}
+
+// isNoScript reports whether the server does not know the hash of a script.
+func isNoScript(err error) bool {
+	return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT")
+}
+
+// isRedirection reports whether a server of a cluster says that another one is
+// in charge.
+func isRedirection(err error) bool {
+	if err == nil {
+		return false
+	}
+	if _, moved := redis.IsMovedError(err); moved {
+		return true
+	}
+	if _, ask := redis.IsAskError(err); ask {
+		return true
+	}
+	return redis.IsReadOnlyError(err)
+}

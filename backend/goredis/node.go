@@ -1,0 +1,183 @@
+package goredis
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+var (
+	_ backend.Node       = (*Node)(nil)
+	_ backend.Batcher    = (*Node)(nil)
+	_ backend.Scripter   = (*Node)(nil)
+	_ backend.Inspector  = (*Node)(nil)
+	_ backend.Pinger     = (*Node)(nil)
+	_ backend.Namer      = (*Node)(nil)
+	_ backend.Subscriber = (*Node)(nil)
+)
+
+// A Node is one lock server behind a go-redis client: a [backend.Node] with
+// every optional capability. Make one with [New].
+//
+// Its methods may be called concurrently. It owns no connection, and no
+// goroutine between calls.
+type Node struct {
+	route route
+	name  string
+
+	// How Subscribe watches its connections; tests make it faster.
+	setup, heartbeat, silence time.Duration
+}
+
+// New returns a node that locks on the server, Sentinel set or Cluster behind
+// client. It does no I/O, and leaves the client and its settings as they are:
+// closing it remains the caller's task, when the node is no longer in use.
+//
+// Over a [redis.Ring] every method answers with an error that matches
+// [errors.ErrUnsupported]. New panics if client is nil.
+func New(client redis.UniversalClient, opts ...Option) *Node {
+	if v := reflect.ValueOf(client); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		panic("goredis: New with a nil client")
+	}
+	n := &Node{
+		setup:     5 * time.Second,
+		heartbeat: 3 * time.Second,
+		silence:   8 * time.Second,
+	}
+	switch client := client.(type) {
+	case *redis.Client:
+		n.route = single{withDeadlines(client)}
+	case *redis.ClusterClient:
+		n.route = &cluster{client: client}
+	case interface{ Options() *redis.RingOptions }: // a Ring, or what embeds one
+		n.route = ring{}
+	default:
+		n.route = &wrapped{client: client}
+	}
+	n.name = n.label(client)
+	for _, o := range opts {
+		o.apply(n)
+	}
+	return n
+}
+
+// label returns the default name of n.
+func (n *Node) label(client redis.UniversalClient) string {
+	switch c := client.(type) {
+	case interface{ Options() *redis.Options }:
+		// What a Sentinel client gives for its address is the same for all.
+		if addr := c.Options().Addr; addr != "FailoverClient" {
+			return addr
+		}
+	case interface{ Options() *redis.ClusterOptions }:
+		if addrs := slices.Sorted(slices.Values(c.Options().Addrs)); len(addrs) > 0 {
+			return strings.Join(addrs, ",")
+		}
+	}
+	if v := reflect.ValueOf(client); v.Kind() == reflect.Pointer {
+		return fmt.Sprintf("%T@%#x", client, v.Pointer())
+	}
+	return fmt.Sprintf("%T@%p", client, n)
+}
+
+// Name returns the label set with [WithName]. By default it is the address that
+// the client was made with (for a Cluster its addresses, in order, with commas
+// between). A Sentinel client does not tell an address: its name is its type
+// and where it is in memory, such as "*redis.Client@0xc000123400", the same for
+// as long as the process runs. A client with a dialer of its own may tell an
+// address that it does not use, then set a name.
+func (n *Node) Name() string { return n.name }
+
+// SetNX implements [backend.Node] with one SET … NX PX.
+func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ended(ctx)
+	}
+	var c command
+	c.setNX(ctx, key, token, ttl)
+	return c.stored(n.route.process(ctx, &c))
+}
+
+// EvalDelete implements [backend.Node] with the script [lua.Delete].
+func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ended(ctx)
+	}
+	c, err := n.eval(ctx, lua.Delete, []string{key}, []string{token})
+	return c.truth(err)
+}
+
+// Extend implements [backend.Node] with the script [lua.Extend].
+func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ended(ctx)
+	}
+	c, err := n.eval(ctx, lua.Extend, []string{key}, []string{token, milliseconds(ttl)})
+	return c.truth(err)
+}
+
+// Eval implements [backend.Scripter] with EVALSHA, and EVAL where the server
+// does not know the script.
+func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	c, err := n.eval(ctx, s, keys, args)
+	return c.reply(err)
+}
+
+// Inspect implements [backend.Inspector] with the script [lua.Inspect], which
+// runs on the master also where the client sends reads to replicas.
+func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
+	r, err := n.Eval(ctx, lua.Inspect, []string{key}, nil)
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	found, err := r.Int(0)
+	if err != nil || found == 0 {
+		return backend.Entry{}, err
+	}
+	value, err := r.Text(1)
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	left, err := r.Int(2)
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	ttl := backend.NoExpiry
+	if left >= 0 {
+		ttl = time.Duration(left) * time.Millisecond
+	}
+	return backend.Entry{Found: true, Value: value, TTL: ttl}, nil
+}
+
+// Ping implements [backend.Pinger]: it asks the server, or each master of a
+// Cluster. Through a client of another type it is one PING, which reaches one
+// server.
+func (n *Node) Ping(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	return n.route.ping(ctx)
+}
+
+func (n *Node) eval(ctx context.Context, s *backend.Script, keys, args []string) (*command, error) {
+	c := new(command)
+	c.eval(ctx, s, false, keys, args)
+	err := n.route.process(ctx, c)
+	if isNoScript(err) {
+		c = new(command)
+		c.eval(ctx, s, true, keys, args)
+		err = n.route.process(ctx, c)
+	}
+	return c, err
+}

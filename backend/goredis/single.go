@@ -1,0 +1,52 @@
+package goredis
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// single is the route to one server, or to the master of a Sentinel set.
+type single struct{ client *redis.Client } // honours deadlines
+
+func (r single) process(ctx context.Context, c *command) error {
+	return r.client.Process(ctx, c)
+}
+
+func (r single) pipeline(ctx context.Context, cs []*command) {
+	settle(cs, execute(ctx, r.client.Pipeline(), cs))
+}
+
+func (r single) ping(ctx context.Context) error {
+	var c command
+	c.ping(ctx)
+	return c.failure(r.client.Process(ctx, &c))
+}
+
+func (r single) masters(context.Context) ([]*redis.Client, error) {
+	return []*redis.Client{r.client}, nil
+}
+
+// withDeadlines returns a client over c's connections whose reads and writes
+// end by the deadline of their context: c itself if it was made like that, else
+// a copy, which needs no closing. Waiting for a connection ends by the deadline
+// with any client: the driver dials on a goroutine of its own.
+func withDeadlines(c *redis.Client) *redis.Client {
+	o := c.Options()
+	if o.ContextTimeoutEnabled && o.ReadTimeout >= 0 && o.WriteTimeout >= 0 {
+		return c
+	}
+	return clone(c)
+}
+
+// clone returns a copy of c that shares its connections and honours deadlines.
+// The options of the copy are its own.
+func clone(c *redis.Client) *redis.Client {
+	own := c.WithTimeout(0)
+	from, to := c.Options(), own.Options()
+	to.ContextTimeoutEnabled = true
+	// Below zero the driver would set no deadline on the connection at all.
+	to.ReadTimeout = max(0, from.ReadTimeout)
+	to.WriteTimeout = max(0, from.WriteTimeout)
+	return own
+}

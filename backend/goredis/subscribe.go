@@ -1,0 +1,242 @@
+package goredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+var (
+	errResubscribed = errors.New("goredis: the driver subscribed anew")
+	errNoAck        = errors.New("goredis: a server did not acknowledge a subscription in time")
+)
+
+// Subscribe implements [backend.Subscriber] with one connection to each master,
+// beside those of the client's pool. It sends a PING on each every three
+// seconds, and ends when nothing has come on one for eight. The functions of
+// events are called on goroutines of Subscribe's.
+//
+// A ctx that ends while Subscribe is connecting to a server that does not answer
+// may leave that attempt behind, for up to five seconds, or for the client's
+// DialTimeout with TLS.
+//
+// Through a client that is neither a [redis.Client] nor a [redis.ClusterClient],
+// and where the server does not let the user subscribe, the error matches
+// [errors.ErrUnsupported].
+func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	subs, err := n.connect(ctx, channel)
+	if err != nil {
+		return err
+	}
+	events.Ready()
+
+	var (
+		mu     sync.Mutex // one event at a time
+		wg     sync.WaitGroup
+		broken = make(chan error, len(subs))
+	)
+	for _, s := range subs {
+		wg.Go(func() {
+			broken <- s.receive(n.silence, func(payload string) {
+				mu.Lock()
+				defer mu.Unlock()
+				events.Message(payload)
+			})
+		})
+	}
+	err = n.watch(ctx, subs, broken)
+	for _, s := range subs {
+		s.close()
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("goredis: subscription broken: %w", marked(err))
+}
+
+// watch returns when ctx ends or when the first of subs breaks, with an error.
+func (n *Node) watch(ctx context.Context, subs []*subscription, broken <-chan error) error {
+	beat := time.NewTicker(n.heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-broken:
+			return err
+		case <-beat.C:
+			for _, s := range subs {
+				if err := s.ping(n.heartbeat); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// connect subscribes on every master, and returns when all have acknowledged.
+func (n *Node) connect(ctx context.Context, channel string) ([]*subscription, error) {
+	setup, cancel := context.WithTimeout(ctx, n.setup)
+	defer cancel()
+	subs, err := n.subscribeAll(setup, channel)
+	switch {
+	case err == nil:
+		return subs, nil
+	case end(ctx) != nil:
+		return nil, end(ctx)
+	case end(setup) != nil:
+		return nil, fmt.Errorf("%w: %v", errNoAck, err)
+	}
+	return nil, fmt.Errorf("goredis: subscribe: %w", err)
+}
+
+// end returns the error of ctx, also in the moment between its deadline, by which
+// reads fail, and the timer that ends it.
+func end(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+func (n *Node) subscribeAll(ctx context.Context, channel string) ([]*subscription, error) {
+	masters, err := n.route.masters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type attempt struct {
+		sub *subscription
+		err error
+	}
+	attempts := make(chan attempt, len(masters))
+	for _, m := range masters {
+		go func() {
+			sub, err := subscribe(ctx, m, channel)
+			attempts <- attempt{sub, err}
+		}()
+	}
+	var subs []*subscription
+	for left := len(masters); left > 0 && err == nil; left-- {
+		select {
+		case a := <-attempts:
+			err = a.err
+			if err == nil {
+				subs = append(subs, a.sub)
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
+			left++ // nothing has come
+		}
+		if err != nil {
+			// What is under way ends by its own time-outs, nothing interrupts it.
+			go func() {
+				for range left - 1 {
+					if a := <-attempts; a.err == nil {
+						a.sub.close()
+					}
+				}
+			}()
+		}
+	}
+	if err != nil {
+		for _, s := range subs {
+			s.close()
+		}
+		return nil, err
+	}
+	return subs, nil
+}
+
+// A subscription is one connection that is subscribed to one channel. The
+// driver would like to connect and subscribe anew, unseen, when the connection
+// breaks; what is set here keeps it from that.
+type subscription struct {
+	pubsub *redis.PubSub
+}
+
+// subscribe returns when the server has acknowledged the subscription.
+func subscribe(ctx context.Context, client *redis.Client, channel string) (*subscription, error) {
+	own := clone(client)
+	o := own.Options()
+	// On RESP3 the driver peeks at the next 36 bytes, and waits for them, even
+	// where a whole message is shorter; and it may be told to change servers.
+	o.Protocol = 2
+	s := &subscription{own.Subscribe(ctx)}
+	if err := s.pubsub.Subscribe(ctx, channel); err != nil {
+		s.close()
+		return nil, marked(err)
+	}
+	o.Network = "no second connection" // no dialer knows it
+	msg, err := s.pubsub.Receive(ctx)
+	if err != nil {
+		s.close()
+		err = marked(err)
+		if errors.Is(err, backend.ErrRefused) {
+			err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		}
+		return nil, err
+	}
+	if ack, ok := msg.(*redis.Subscription); !ok || ack.Kind != "subscribe" || ack.Channel != channel {
+		s.close()
+		return nil, fmt.Errorf("goredis: SUBSCRIBE answered %v", msg)
+	}
+	return s, nil
+}
+
+// over is a context that has ended. The driver reads and writes with it, but
+// does not dial.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// receive calls message for each message, until the subscription is closed,
+// breaks, or is silent for longer than silence; then it returns why.
+func (s *subscription) receive(silence time.Duration, message func(payload string)) error {
+	for {
+		// After a time-out the stream may be in the midst of a message. So it is
+		// always an end, and never a chance to look at something else.
+		msg, err := s.pubsub.ReceiveTimeout(over, silence)
+		if err != nil {
+			return err
+		}
+		switch msg := msg.(type) {
+		case *redis.Message:
+			message(msg.Payload)
+		case *redis.Subscription:
+			return errResubscribed
+		}
+	}
+}
+
+// ping asks for a sign of life, which receive notices.
+func (s *subscription) ping(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	cancel() // see over; the deadline counts all the same
+	return s.pubsub.Ping(ctx)
+}
+
+// marked returns err with the marks of an error reply, if it is one. A time-out
+// stays what it is: it is none of the caller's context.
+func marked(err error) error {
+	if isReply(err) {
+		return backend.MarkReply(err)
+	}
+	return err
+}
+
+func (s *subscription) close() {
+	// It fails only if it was closed before.
+	_ = s.pubsub.Close()
+}

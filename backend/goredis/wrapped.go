@@ -1,0 +1,83 @@
+package goredis
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// wrapped is the route through a client of a type unknown to this package. What
+// it does on the way is its own affair, so it is called as it is.
+type wrapped struct {
+	client redis.UniversalClient
+	guard  guard
+}
+
+func (r *wrapped) process(ctx context.Context, c *command) error {
+	err, _ := r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
+	return err
+}
+
+func (r *wrapped) pipeline(ctx context.Context, cs []*command) {
+	pipe := r.client.Pipeline()
+	err, back := r.guard.run(ctx, cs, func() error { return execute(ctx, pipe, cs) })
+	if !back {
+		fail(cs, err) // the commands still belong to the driver
+		return
+	}
+	settle(cs, err)
+}
+
+func (r *wrapped) ping(ctx context.Context) error {
+	c := new(command)
+	c.ping(ctx)
+	return c.failure(r.process(ctx, c))
+}
+
+func (r *wrapped) masters(context.Context) ([]*redis.Client, error) { return nil, errWrapped }
+
+// maxStrays is how many calls may be left behind in a client, past their
+// deadline, before further ones fail at once.
+const maxStrays = 4
+
+// A guard bounds calls into the driver that may not heed their context.
+type guard struct{ strays atomic.Int32 }
+
+// run has call run on a goroutine of its own, and returns what it returned and
+// true; or, when ctx ends first, the error of ctx and false. Then cs, the
+// commands of the call, remain in its hands, and count as written. A call that
+// was not made because of too many strays was not written, and is (error,
+// false) as well.
+func (g *guard) run(ctx context.Context, cs []*command, call func() error) (err error, back bool) {
+	if ctx.Done() == nil {
+		return call(), true
+	}
+	if g.strays.Load() >= maxStrays {
+		return backend.MarkNotExecuted(errStrays), false
+	}
+	done := make(chan error, 1)
+	var over atomic.Bool // the call has returned, or has been left behind
+	go func() {
+		done <- call()
+		if !over.CompareAndSwap(false, true) {
+			g.strays.Add(-1)
+		}
+	}()
+	select {
+	case err := <-done:
+		return err, true
+	case <-ctx.Done():
+	}
+	g.strays.Add(1)
+	if !over.CompareAndSwap(false, true) {
+		g.strays.Add(-1)
+		return <-done, true
+	}
+	for _, c := range cs {
+		c.written.Store(true)
+	}
+	return ctx.Err(), false
+}
