@@ -16,6 +16,9 @@
 // gives a refused connect. Through TLS the commands cannot be read: bytes are
 // shaped, but no command is lost, stalled or counted.
 //
+// A proxy has one goroutine, and five more for each open connection: a test that
+// counts goroutines reckons with them.
+//
 // # Why not Toxiproxy
 //
 // It shapes each direction by itself and chunk by chunk, whereas losing the reply

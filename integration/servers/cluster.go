@@ -85,7 +85,6 @@ func (c *Cluster) join(ctx context.Context, buses []int) error {
 	return c.whole(ctx)
 }
 
-// whole waits until every node knows all the others and serves all slots.
 func (c *Cluster) whole(ctx context.Context) error {
 	return concurrently(len(c.Nodes), func(i int) error {
 		return until(ctx, func() error {
@@ -101,6 +100,17 @@ func (c *Cluster) whole(ctx context.Context) error {
 			return err
 		})
 	})
+}
+
+// WaitWhole waits until every node knows all the others and serves all slots, as
+// after a node that was down has been started.
+func (c *Cluster) WaitWhole(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
+	defer cancel()
+	if err := c.whole(ctx); err != nil {
+		t.Fatalf("servers: the cluster is not whole: %v", err)
+	}
 }
 
 // Addrs returns the addresses of the nodes.

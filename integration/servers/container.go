@@ -247,17 +247,22 @@ type box struct {
 	ports []int // that it publishes
 }
 
+// Each call lets go of its connection to Docker, as tests count goroutines.
+
 func (b *box) pause(ctx context.Context) error {
+	defer b.r.docker.Close()
 	_, err := b.r.docker.ContainerPause(ctx, b.id, client.ContainerPauseOptions{})
 	return err
 }
 
 func (b *box) resume(ctx context.Context) error {
+	defer b.r.docker.Close()
 	_, err := b.r.docker.ContainerUnpause(ctx, b.id, client.ContainerUnpauseOptions{})
 	return err
 }
 
 func (b *box) kill(ctx context.Context) error {
+	defer b.r.docker.Close()
 	_, err := b.r.docker.ContainerKill(ctx, b.id, client.ContainerKillOptions{Signal: "KILL"})
 	if err != nil {
 		return err

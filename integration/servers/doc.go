@@ -33,6 +33,9 @@
 // missing image too, and QUORUMLOCK_RUNG=containers, processes or embedded takes
 // that rung or fails.
 //
+// Containers and processes cost a test process a few goroutines that stay the same
+// however many tests run, and one for each process; embedded servers cost many.
+//
 // # What is left behind
 //
 // Nothing, when [Main] returns, also after an interrupt. Where a test's process

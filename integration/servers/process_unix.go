@@ -53,10 +53,6 @@ func openProcesses(ctx context.Context, _ settings) (rung, string, error) {
 	return r, strings.Join(made, ", "), nil
 }
 
-// folders is how the servers' working folders are called: with the number of the
-// process that they belong to.
-const folders = "quorumlock-server-"
-
 // removeStaleFolders removes what test processes that died have left.
 func removeStaleFolders() {
 	names, _ := filepath.Glob(filepath.Join(os.TempDir(), folders+"*"))

@@ -104,8 +104,8 @@ func (s *Server) String() string {
 
 // Query runs a command as the default user, on a connection of its own, and
 // returns the reply: string, int64, nil, []any. An error reply is an error. An
-// argument that is no string or []byte is formatted as by [fmt.Sprint]. Without a
-// deadline in ctx it has 5 s.
+// argument that is no string or []byte is formatted as by [fmt.Sprint]. It takes
+// 5 s at most.
 func (s *Server) Query(ctx context.Context, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

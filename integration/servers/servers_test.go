@@ -356,6 +356,16 @@ func TestCluster(t *testing.T) {
 	c.NodeOf(t, "c").Do(t, "SET", "c", 2)
 	lost.Resume(t)
 	lost.Do(t, "SET", "foo", 2)
+
+	lost.Kill(t)
+	if _, err := lost.Query(bg, "PING"); err == nil {
+		t.Error("a node that was killed answers")
+	}
+	lost.Start(t)
+	c.WaitWhole(t)
+	if keys := lost.Keys(t); len(keys) > 0 {
+		t.Errorf("after a restart it has %q", keys)
+	}
 }
 
 func TestWaitEmpty(t *testing.T) {
