@@ -136,8 +136,8 @@ func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
 		return backend.Entry{}, nil
 	}
 	ttl := backend.NoExpiry
-	if left := db.left(e); left >= 0 {
-		ttl = time.Duration(left) * time.Millisecond
+	if !e.expires.IsZero() {
+		ttl = e.expires.Sub(db.now)
 	}
 	return backend.Entry{Found: true, Value: e.text, TTL: ttl}, nil
 }

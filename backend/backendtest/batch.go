@@ -1,0 +1,173 @@
+package backendtest
+
+import (
+	"context"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// sequence runs a batch in which the answer of each operation shows that those
+// before it on the same key have run, and those after it have not. The
+// sequences of several keys are interleaved.
+func sequence(t *trial, b backend.Batcher, keys int) {
+	a, z := t.name(), t.name()
+	steps := []struct {
+		op   backend.Op
+		want bool
+	}{
+		{backend.Op{Kind: backend.OpEvalDelete, Token: a}, false},
+		{backend.Op{Kind: backend.OpSetNX, Token: a, TTL: long}, true},
+		{backend.Op{Kind: backend.OpExtend, Token: a, TTL: long}, true},
+		{backend.Op{Kind: backend.OpSetNX, Token: z, TTL: long}, false},
+		{backend.Op{Kind: backend.OpEvalDelete, Token: a}, true},
+		{backend.Op{Kind: backend.OpExtend, Token: a, TTL: long}, false},
+		{backend.Op{Kind: backend.OpSetNX, Token: z, TTL: long}, true},
+		{backend.Op{Kind: backend.OpEvalDelete, Token: a}, false},
+		{backend.Op{Kind: backend.OpEvalDelete, Token: z}, true},
+	}
+	names := make([]string, keys)
+	for i := range names {
+		names[i] = t.name()
+	}
+	var ops []backend.Op
+	for _, s := range steps {
+		for _, key := range names {
+			op := s.op
+			op.Key = key
+			ops = append(ops, op)
+		}
+	}
+	for i, r := range t.batch(b, ops) {
+		step := i / keys
+		if r.Err != nil {
+			t.failf("step %d of a batch, %v, failed: %w", step+1, ops[i].Kind, r.Err)
+		}
+		if r.OK != steps[step].want {
+			t.failf("step %d of a batch of steps on each key, %v, = %v, want %v: they did not run in the order given, or the results are in another",
+				step+1, ops[i].Kind, r.OK, steps[step].want)
+		}
+	}
+}
+
+func batcherChecks() []check {
+	return []check{{
+		name: "Batch/empty",
+		why:  "nothing to send needs no round trip, and no server",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			for _, ops := range [][]backend.Op{nil, {}} {
+				if r := t.batch(b, ops); len(r) != 0 {
+					t.failf("an empty batch has %d results", len(r))
+				}
+			}
+			if t.h.Stall == nil {
+				return
+			}
+			resume := t.stall()
+			_, late := t.within(2*time.Second, func(ctx context.Context) error {
+				b.Batch(ctx, nil)
+				return nil
+			})
+			resume()
+			if late > -time.Second {
+				t.failf("an empty batch waited for a server that does not answer")
+			}
+		},
+	}, {
+		name: "Batch/order",
+		why:  "a release that overtakes the acquire before it leaves a lock that nobody holds",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			for _, keys := range []int{1, 2, 16} {
+				sequence(t, b, keys)
+			}
+		},
+	}, {
+		name: "Batch/large",
+		why:  "a lane that was busy sends hundreds of operations at once",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			sequence(t, b, 64)
+		},
+	}, {
+		name: "Batch/order of replies",
+		why:  "each operation must get its own answer",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			capability[backend.Scripter](t, "Scripter")
+			t.eval(lua.Inspect, t.name()) // or it says that it is unsupported
+			var ops []backend.Op
+			for range 20 {
+				key, token := t.name(), t.name()
+				t.setNX(key, token, long, true, "a free key")
+				ops = append(ops,
+					backend.Op{Kind: backend.OpEval, Key: token, Script: lua.Inspect, Keys: []string{key}},
+					backend.Op{Kind: backend.OpSetNX, Key: t.name(), Token: token, TTL: long})
+			}
+			for i, r := range t.batch(b, ops) {
+				if r.Err != nil {
+					t.failf("operation %d of a batch failed: %w", i, r.Err)
+				}
+				if ops[i].Kind == backend.OpSetNX {
+					if !r.OK || r.Reply != nil {
+						t.failf("SetNX of a free key in a batch = %+v", r)
+					}
+				} else if len(r.Reply) != 3 || r.Reply[1] != ops[i].Key {
+					t.failf("inspect in a batch answers %v, want the token %q", brief(r.Reply), ops[i].Key)
+				}
+			}
+		},
+	}, {
+		name: "Batch/fails alone",
+		why:  "the operations of a batch belong to different locks: the error of one is no other's",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			before, after, key := t.name(), t.name(), t.name()
+			// The text refuses the time, or the node runs no scripts.
+			bad := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{key}, Args: []string{t.name(), "soon"}}
+			ops := []backend.Op{
+				{Kind: backend.OpSetNX, Key: before, Token: before, TTL: long},
+				bad,
+				{Kind: backend.OpExtend, Key: before, Token: before, TTL: long},
+				{Kind: backend.OpSetNX, Key: after, Token: after, TTL: long},
+				bad,
+				{Kind: backend.OpEvalDelete, Key: before, Token: before},
+				{Kind: backend.OpSetNX, Key: key, Token: after, TTL: long},
+			}
+			ctx, cancel := context.WithTimeout(t.ctx, call)
+			defer cancel()
+			results := b.Batch(ctx, ops)
+			if len(results) != len(ops) {
+				t.failf("Batch of %d operations has %d results", len(ops), len(results))
+			}
+			for i, r := range results {
+				if ops[i].Kind == backend.OpEval {
+					if r.Err == nil || r.OK || r.Reply != nil {
+						t.failf("a script that fails answers %+v in a batch, want an error alone", r)
+					}
+				} else if t.supported(r.Err); r.Err != nil || !r.OK {
+					t.failf("%v = %v, %v in a batch in which another operation failed, want true", ops[i].Kind, r.OK, r.Err)
+				}
+			}
+			t.evalDelete(after, after, true, "a key that was taken in a batch in which another operation failed")
+		},
+	}, {
+		name: "Batch/keeps no ops",
+		why:  "a lane uses its slice again for the next batch: what was sent must not change, and nobody may be reading",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			t.need(t.h.Stall != nil, "Stall")
+			sent, next, token := t.name(), t.name(), t.name()
+			ops := []backend.Op{{Kind: backend.OpSetNX, Key: sent, Token: token, TTL: long}}
+			resume := t.stall()
+			t.within(100*time.Millisecond, func(ctx context.Context) error { return b.Batch(ctx, ops)[0].Err })
+			ops[0] = backend.Op{Kind: backend.OpSetNX, Key: next, Token: token, TTL: long}
+			resume()
+			t.answers()
+			t.wait(20 * time.Millisecond)
+			t.setNX(next, t.name(), long, true, "a key that came into ops after Batch had returned")
+		},
+	}}
+}

@@ -1,0 +1,186 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+func endedChecks() []check {
+	var all []check
+	for _, o := range operations() {
+		all = append(all, check{
+			name: "ended ctx/" + o.name,
+			why:  "who has given up must not take, extend or release a lock any more, and is told that nothing was done",
+			run: func(t *trial) {
+				o.available(t)
+				cancelled, cancel := context.WithCancel(t.ctx)
+				cancel()
+				late, cancel := context.WithDeadline(t.ctx, time.Now().Add(-time.Second))
+				defer cancel()
+				for _, ctx := range []context.Context{cancelled, late} {
+					key, token := t.name(), t.name()
+					o.prepare(t, key, token)
+					err := o.do(t, ctx, key, token)
+					if !errors.Is(err, ctx.Err()) {
+						t.failf("%s with a ctx that has ended has the error %v, want one that matches %v", o.name, err, ctx.Err())
+					}
+					if !backend.NotExecuted(err) {
+						t.failf("%s with a ctx that has ended has an error that does not say that nothing was executed: %w", o.name, err)
+					}
+					o.unharmed(t, key, token)
+				}
+			},
+		})
+	}
+	return all
+}
+
+func stalledChecks() []check {
+	const budget = 100 * time.Millisecond
+	const why = "the core waits for a node no longer than it said, and tells a node that is slow from one that refuses"
+	var all []check
+	for _, o := range operations() {
+		all = append(all, check{
+			name: "stalled server/" + o.name,
+			why:  why,
+			run: func(t *trial) {
+				t.need(t.h.Stall != nil, "Stall")
+				o.available(t)
+				var late time.Duration
+				for range attempts {
+					key, token := t.name(), t.name()
+					o.prepare(t, key, token)
+					resume := t.stall()
+					var err error
+					err, late = t.within(budget, func(ctx context.Context) error { return o.do(t, ctx, key, token) })
+					resume()
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.failf("%s on a server that does not answer ended with the error %v, want one that matches %v", o.name, err, context.DeadlineExceeded)
+					}
+					if backend.NotExecuted(err) {
+						o.unharmed(t, key, token)
+					}
+					if late <= callSlack {
+						return
+					}
+				}
+				t.failf("%s on a server that does not answer returned %v after its deadline, again and again", o.name, late)
+			},
+		})
+	}
+	return append(all, check{
+		name: "stalled server/many at once",
+		why:  "a pool that has run out of connections is no reason to wait longer",
+		run: func(t *trial) {
+			t.need(t.h.Stall != nil, "Stall")
+			var late time.Duration
+			for range attempts {
+				keys := make([]string, 4*crowd)
+				for i := range keys {
+					keys[i] = t.name()
+				}
+				resume := t.stall()
+				_, late = t.within(budget, func(ctx context.Context) error {
+					t.parallel(len(keys), func(i int) {
+						_, err := t.n.SetNX(ctx, keys[i], keys[i], long)
+						if err == nil {
+							t.failf("SetNX on a server that does not answer has no error")
+						}
+						if !errors.Is(err, context.DeadlineExceeded) && !backend.NotExecuted(err) {
+							t.failf("one of many SetNX on a server that does not answer ended with the error %w, "+
+								"want one that matches %v, or says that nothing was executed", err, context.DeadlineExceeded)
+						}
+					})
+					return nil
+				})
+				resume()
+				t.answers()
+				if late <= 2*callSlack {
+					return
+				}
+			}
+			t.failf("one of many SetNX on a server that does not answer returned %v after its deadline, again and again", late)
+		},
+	}, check{
+		name: "stalled server/recovers",
+		why:  "a server that is back must serve again, and what it answers late must not be taken for the answer to something else",
+		run: func(t *trial) {
+			held, token := t.name(), t.name()
+			t.setNX(held, token, long, true, "a free key")
+			resume := t.stall()
+			for range crowd {
+				key := t.name()
+				t.within(5*time.Millisecond, func(ctx context.Context) error {
+					if ok, err := t.n.SetNX(ctx, key, token, long); err == nil {
+						t.failf("SetNX on a server that does not answer = %v", ok)
+					}
+					return nil
+				})
+			}
+			resume()
+			t.answers()
+			for range crowd {
+				t.setNX(held, t.name(), long, false, "a key that another token holds, after the server came back")
+				t.extend(held, token, long, true, "a key by its holder, after the server came back")
+			}
+			t.evalDelete(held, token, true, "a key by its holder, after the server came back")
+		},
+	})
+}
+
+func slowDialChecks() []check {
+	const setup = 80 * time.Millisecond
+	slow := func(t *trial) {
+		t.need(t.h.SlowDial != nil, "SlowDial")
+		t.n = t.node(func(ctx context.Context) (backend.Node, func(), error) { return t.h.SlowDial(ctx, setup) })
+	}
+	return []check{{
+		name: "slow connection/deadline",
+		why:  "the time to set up a connection is part of the call; the core waits no longer than it said",
+		run: func(t *trial) {
+			const budget = setup / 4
+			var late time.Duration
+			for range attempts {
+				slow(t)
+				var err error
+				err, late = t.within(budget, func(ctx context.Context) error {
+					_, err := t.n.SetNX(ctx, t.name(), t.name(), long)
+					return err
+				})
+				// A driver that connects ahead of its first call has no error.
+				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					t.failf("SetNX, with no time to connect, ended with the error %w, want one that matches %v", err, context.DeadlineExceeded)
+				}
+				if late <= callSlack {
+					return
+				}
+			}
+			t.failf("SetNX, with no time to connect, returned %v after its deadline, again and again", late)
+		},
+	}, {
+		name: "slow connection/time enough",
+		why:  "a call with time enough must connect, or a node behind a slow network is never reached",
+		run: func(t *trial) {
+			slow(t)
+			key, token := t.name(), t.name()
+			t.setNX(key, token, long, true, "a free key, over a connection that is set up slowly,")
+			t.evalDelete(key, token, true, "a key by its holder")
+		},
+	}, {
+		name: "slow connection/after a time-out",
+		why:  "a call that had no time to connect must not keep the next one from it",
+		run: func(t *trial) {
+			slow(t)
+			first, key, token := t.name(), t.name(), t.name()
+			t.within(setup/4, func(ctx context.Context) error {
+				_, err := t.n.SetNX(ctx, first, token, long)
+				return err
+			})
+			t.setNX(key, token, long, true, "a free key, after a call that had no time to connect,")
+			t.evalDelete(key, token, true, "a key by its holder")
+		},
+	}}
+}

@@ -1,0 +1,138 @@
+package backendtest
+
+import (
+	"context"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// An operation is a method of a node, for the rules that hold for each of them.
+type operation struct {
+	name string
+
+	// available skips the check if the node does not have the method.
+	available func(t *trial)
+
+	// prepare brings key to where do has an effect.
+	prepare func(t *trial, key, token string)
+
+	// do calls the method, which answers no if it is not about a fresh or a
+	// held key.
+	do func(t *trial, ctx context.Context, key, token string) error
+
+	// effect reports whether do had its effect; it may destroy it. It is nil
+	// if do has none.
+	effect func(t *trial, key, token string) bool
+
+	commands int  // how many SET, EVAL and EVALSHA it takes
+	script   bool // it may be a script
+}
+
+// operations returns all but Subscribe.
+func operations() []operation {
+	nothing := func(*trial, string, string) {}
+	always := func(*trial) {}
+	taken := func(t *trial, key, _ string) bool { return !t.trySetNX(key, t.name(), long) }
+	held := func(t *trial, key, token string) { t.setNX(key, token, long, true, "a free key") }
+	// The life of a key that Extend is to lengthen, and the one it gets.
+	const before, after = long / 4, long
+	return []operation{{
+		name: "SetNX", available: always, prepare: nothing, commands: 1,
+		do: func(t *trial, ctx context.Context, key, token string) error {
+			_, err := t.n.SetNX(ctx, key, token, long)
+			return err
+		},
+		effect: taken,
+	}, {
+		name: "EvalDelete", available: always, prepare: held, commands: 1, script: true,
+		do: func(t *trial, ctx context.Context, key, token string) error {
+			_, err := t.n.EvalDelete(ctx, key, token)
+			return err
+		},
+		effect: func(t *trial, key, _ string) bool { return t.trySetNX(key, t.name(), long) },
+	}, {
+		name: "Extend", available: always, commands: 1, script: true,
+		prepare: func(t *trial, key, token string) { t.setNX(key, token, before, true, "a free key") },
+		do: func(t *trial, ctx context.Context, key, token string) error {
+			_, err := t.n.Extend(ctx, key, token, after)
+			return err
+		},
+		effect: func(t *trial, key, _ string) bool {
+			i, ok := backend.As[backend.Inspector](t.n)
+			return ok && t.inspect(i, key).TTL > before
+		},
+	}, {
+		name: "Eval", commands: 1, script: true, prepare: nothing,
+		available: func(t *trial) {
+			capability[backend.Scripter](t, "Scripter")
+			t.eval(lua.Acquire, t.name(), t.name(), "60000") // or it says that it is unsupported
+		},
+		do: func(t *trial, ctx context.Context, key, token string) error {
+			s, _ := backend.As[backend.Scripter](t.n)
+			_, err := s.Eval(ctx, lua.Acquire, []string{key}, []string{token, "60000"})
+			return err
+		},
+		effect: taken,
+	}, {
+		name: "Batch", commands: 3, script: true,
+		available: func(t *trial) {
+			t.batch(capability[backend.Batcher](t, "Batcher"), []backend.Op{{Kind: backend.OpEvalDelete, Key: t.name(), Token: "no"}})
+		},
+		prepare: func(t *trial, key, token string) {
+			t.setNX(key+"2", token, long, true, "a free key")
+		},
+		do: func(t *trial, ctx context.Context, key, token string) error {
+			b, _ := backend.As[backend.Batcher](t.n)
+			results := b.Batch(ctx, []backend.Op{
+				{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
+				{Kind: backend.OpEvalDelete, Key: key + "2", Token: token},
+				{Kind: backend.OpExtend, Key: key + "3", Token: token, TTL: long},
+			})
+			if len(results) != 3 {
+				t.failf("Batch of 3 operations has %d results", len(results))
+			}
+			for _, r := range results[1:] {
+				if (r.Err == nil) != (results[0].Err == nil) {
+					t.failf("some operations of a batch failed and some did not, where all or none must: %+v", results)
+				}
+			}
+			return results[0].Err
+		},
+		effect: taken,
+	}, {
+		name: "Inspect", script: true, prepare: nothing, commands: 1,
+		available: func(t *trial) { t.inspect(capability[backend.Inspector](t, "Inspector"), t.name()) },
+		do: func(t *trial, ctx context.Context, key, _ string) error {
+			i, _ := backend.As[backend.Inspector](t.n)
+			_, err := i.Inspect(ctx, key)
+			return err
+		},
+	}, {
+		name: "Ping", prepare: nothing,
+		available: func(t *trial) {
+			p := capability[backend.Pinger](t, "Pinger")
+			ctx, cancel := context.WithTimeout(t.ctx, call)
+			defer cancel()
+			t.supported(p.Ping(ctx))
+		},
+		do: func(t *trial, ctx context.Context, _, _ string) error {
+			p, _ := backend.As[backend.Pinger](t.n)
+			return p.Ping(ctx)
+		},
+	}}
+}
+
+// unharmed fails the check if o, which claims that it was not executed, was, or
+// is within a moment.
+func (o operation) unharmed(t *trial, key, token string) {
+	if o.effect == nil {
+		return
+	}
+	t.answers()
+	t.wait(20 * time.Millisecond)
+	if o.effect(t, key, token) {
+		t.failf("%s failed with an error that says that it was not executed, and was executed", o.name)
+	}
+}

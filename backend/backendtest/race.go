@@ -1,0 +1,142 @@
+package backendtest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// crowd is how many goroutines call a node at once. Many more would be a test
+// of pools.
+const crowd = 16
+
+func raceChecks() []check {
+	return []check{{
+		name: "race/one winner",
+		why:  "of all who ask for a free lock at once, one gets it",
+		run: func(t *trial) {
+			for range 20 {
+				key, tokens := t.name(), make([]string, crowd)
+				for i := range tokens {
+					tokens[i] = t.name()
+				}
+				var mu sync.Mutex
+				var winners []string
+				t.parallel(crowd, func(i int) {
+					if t.trySetNX(key, tokens[i], long) {
+						mu.Lock()
+						defer mu.Unlock()
+						winners = append(winners, tokens[i])
+					}
+				})
+				if len(winners) != 1 {
+					t.failf("%d of %d who asked for a free key at once were told that they hold it, want 1", len(winners), crowd)
+				}
+				t.evalDelete(key, winners[0], true, "a key, by the winner")
+			}
+		},
+	}, {
+		name: "race/one release",
+		why:  "the compare and the delete are one step, else the next holder's lock is deleted in between",
+		run:  oneRelease,
+	}, {
+		name: "race/own answers",
+		why:  "each caller must get the answer to what it asked, however many ask at once",
+		run: func(t *trial) {
+			i, inspects := backend.As[backend.Inspector](t.n)
+			b, batches := backend.As[backend.Batcher](t.n)
+			keys := make([]string, crowd)
+			for i := range keys {
+				keys[i] = t.name()
+			}
+			t.parallel(crowd, func(me int) {
+				key := keys[me]
+				for round := range 20 {
+					token := fmt.Sprintf("%s by %d", key, round)
+					t.setNX(key, token, long, true, "a key of one's own")
+					t.setNX(key, token, long, false, "a key of one's own that is held")
+					if inspects {
+						if e := t.inspect(i, key); e.Value != token {
+							t.failf("Inspect of a key that holds %q finds %q", token, e.Value)
+						}
+					}
+					t.extend(key, "no", long, false, "a key that another token holds")
+					t.extend(key, token, long, true, "a key by its holder")
+					if batches {
+						r := t.batch(b, []backend.Op{
+							{Kind: backend.OpEvalDelete, Key: key, Token: "no"},
+							{Kind: backend.OpExtend, Key: key, Token: token, TTL: long},
+							{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
+						})
+						if r[0].OK || !r[1].OK || r[2].OK || r[0].Err != nil || r[1].Err != nil || r[2].Err != nil {
+							t.failf("a batch on a key of one's own answered %+v, want false, true, false", r)
+						}
+					}
+					t.evalDelete(key, token, true, "a key by its holder")
+				}
+			})
+		},
+	}}
+}
+
+// oneRelease has several take turns at a lock. Each releases it twice at once,
+// with an extension under way: had these any gap between look and deed, they
+// would hit the next holder.
+func oneRelease(t *trial) {
+	const workers, turns = 4, 25
+	key, left := t.name(), atomic.Int64{}
+	left.Store(turns)
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	fail := func(format string, args ...any) {
+		left.Store(0) // the others need not go on
+		t.failf(format, args...)
+	}
+	do := func(op backend.Op) bool {
+		op.Key = key
+		r := op.Do(ctx, t.n)
+		if r.Err != nil {
+			fail("%v failed: %w", op.Kind, r.Err)
+		}
+		return r.OK
+	}
+	t.parallel(workers, func(me int) {
+		for turn := 0; left.Load() > 0; turn++ {
+			token := fmt.Sprintf("%s %d %d", t.id, me, turn)
+			pause := 50 * time.Microsecond
+			for !do(backend.Op{Kind: backend.OpSetNX, Token: token, TTL: long}) {
+				if left.Load() <= 0 {
+					return
+				}
+				pause = min(2*pause, 5*time.Millisecond)
+				if err := sleep(ctx, pause); err != nil {
+					fail("the key stayed held, though each holder has released it")
+				}
+			}
+			var deleted atomic.Int64
+			var wg sync.WaitGroup
+			for i := range 3 {
+				wg.Go(func() {
+					t.protect(func() {
+						if i == 2 {
+							do(backend.Op{Kind: backend.OpExtend, Token: token, TTL: long})
+						} else if do(backend.Op{Kind: backend.OpEvalDelete, Token: token}) {
+							deleted.Add(1)
+						}
+					})
+				})
+			}
+			wg.Wait()
+			t.stopIfFailed()
+			if n := deleted.Load(); n != 1 {
+				fail("of two releases at once by the holder of a key, %d found it, want 1", n)
+			}
+			left.Add(-1)
+		}
+	})
+	t.setNX(key, t.name(), long, true, "a key that each holder has released")
+}

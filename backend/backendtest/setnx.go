@@ -1,0 +1,102 @@
+package backendtest
+
+import (
+	"errors"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+func setNXChecks() []check {
+	return []check{{
+		name: "SetNX/free",
+		why:  "who is told that the lock is his must hold it, under his token",
+		run: func(t *trial) {
+			key, token := t.name(), t.name()
+			t.setNX(key, token, long, true, "a free key")
+			t.evalDelete(key, t.name(), false, "the key just taken, with another token")
+			t.evalDelete(key, token, true, "the key just taken, with its token")
+			t.setNX(key, t.name(), long, true, "a key that was deleted")
+		},
+	}, {
+		name: "SetNX/held by another",
+		why:  "two holders of one lock are what a lock is there to prevent, and a held key is an answer, not an error",
+		run: func(t *trial) {
+			key, token, other := t.name(), t.name(), t.name()
+			t.setNX(key, token, long, true, "a free key")
+			t.setNX(key, other, long, false, "a key that another token holds")
+			t.evalDelete(key, other, false, "a key, by the token that was refused")
+			t.evalDelete(key, token, true, "a key, by its holder, after another was refused")
+		},
+	}, {
+		name: "SetNX/held by itself",
+		why:  "the core takes true for a fresh grant with all of its time to live; that a lost reply was a grant is the acquire script's to say",
+		run: func(t *trial) {
+			key, token := t.name(), t.name()
+			t.setNX(key, token, long, true, "a free key")
+			t.setNX(key, token, long, false, "a key that this very token holds")
+		},
+	}, {
+		name: "SetNX/ttl",
+		why:  "a lock whose holder died must become free, after the time that it was taken for, in milliseconds, and not before",
+		run: func(t *trial) {
+			t.expires(short, "a key with a ttl", func(key, token string) (time.Duration, bool) {
+				began := t.clock()
+				t.setNX(key, token, short, true, "a free key")
+				return began, true
+			})
+		},
+	}, {
+		name: "SetNX/refusal changes nothing",
+		why:  "a waiter that asks again and again must not keep a dead holder's lock alive",
+		run: func(t *trial) {
+			key, token := t.name(), t.name()
+			began := t.clock()
+			t.inTime(func(ttl time.Duration) error {
+				key, token = t.name(), t.name()
+				began = t.clock()
+				t.setNX(key, token, ttl, true, "a free key")
+				if t.trySetNX(key, token, long) || t.trySetNX(key, t.name(), long) {
+					return errors.New("SetNX of a held key = true, want false")
+				}
+				return nil
+			})
+			t.awaitFree(key, t.name(), began, 0, "a key for which two were refused")
+		},
+	}, {
+		name: "SetNX/rounds up",
+		why:  "the holder believes in all of its time to live, the fraction of a millisecond too",
+		run: func(t *trial) {
+			t.roundsUp(func(key, token string, ttl time.Duration) {
+				t.setNX(key, token, ttl, true, "a free key")
+			})
+		},
+	}}
+}
+
+// roundsUp fails the check if hold, which lets key live for ttl, cuts off the
+// fraction of a millisecond. Only a look at the key right afterwards can tell,
+// and not each: one that shows more than the whole milliseconds proves that it
+// is kept, one that shows less before a millisecond has passed, that it is not.
+func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
+	i := capability[backend.Inspector](t, "Inspector")
+	const whole = 5 * time.Second
+	for try := range 200 {
+		key, token := t.name(), t.name()
+		began := t.clock()
+		hold(key, token, whole+1)
+		if try%2 == 1 { // the server's millisecond is more likely to change
+			t.wait(300 * time.Microsecond)
+		}
+		e := t.inspect(i, key)
+		took := t.clock() - began
+		t.evalDelete(key, token, true, "a key, by its holder")
+		switch {
+		case e.TTL > whole:
+			return
+		case e.TTL < whole && took < time.Millisecond:
+			t.failf("a key with a ttl of %v lives for %v after %v: want the fraction rounded up", whole+1, e.TTL, took)
+		}
+	}
+	t.skipf("the server or this machine is too slow to tell")
+}

@@ -1,0 +1,383 @@
+package backendtest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+const (
+	long  = time.Minute           // the life of a key that must not expire during a check
+	short = 60 * time.Millisecond // of one that must
+	call  = 10 * time.Second      // the deadline of a call that is to succeed
+
+	// slack is how late a call may return, and the end of a key's life be seen.
+	// A busy machine makes everything late now and then, so what is late is tried
+	// again, so many times: a node that is always late is to blame.
+	callSlack   = 50 * time.Millisecond
+	expirySlack = 400 * time.Millisecond
+	attempts    = 5
+
+	// patience is how long what should happen at once may take.
+	patience = 5 * time.Second
+)
+
+// A trial is a check under way.
+type trial struct {
+	h     Harness
+	ctx   context.Context
+	n     backend.Node
+	id    string // in every key, so that no two trials meet
+	start time.Time
+
+	// These belong to the check's first goroutine.
+	names    int
+	advanced time.Duration
+
+	mu       sync.Mutex
+	cleanups []func()
+	failure  error
+	skipped  string
+}
+
+func random() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// node makes a node, to be released when the check ends.
+func (t *trial) node(make func(context.Context) (backend.Node, func(), error)) backend.Node {
+	n, release, err := make(t.ctx)
+	if err != nil {
+		t.failf("the harness has no node: %w", err)
+	}
+	if release != nil {
+		t.defers(release)
+	}
+	if n == nil {
+		t.failf("the harness has no node: it returned nil")
+	}
+	return n
+}
+
+// defers has f called when the check ends, the last one first.
+func (t *trial) defers(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cleanups = append(t.cleanups, f)
+}
+
+func (t *trial) cleanUp() {
+	t.mu.Lock()
+	cleanups := t.cleanups
+	t.mu.Unlock()
+	for _, f := range slices.Backward(cleanups) {
+		t.protect(f)
+	}
+}
+
+// need skips the check unless the harness has the hook of that name.
+func (t *trial) need(has bool, hook string) {
+	if !has {
+		t.skipf("the harness has no %s", hook)
+	}
+}
+
+// capability returns the node as a T, or skips the check.
+func capability[T any](t *trial, name string) T {
+	c, ok := backend.As[T](t.n)
+	if !ok {
+		t.skipf("the node is no %s", name)
+	}
+	return c
+}
+
+// supported skips the check if err says that the capability cannot work here.
+func (t *trial) supported(err error) {
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.skipf("the node says that this is not supported: %v", err)
+	}
+}
+
+// name returns a name for a key, a token or a channel that nobody has used.
+func (t *trial) name() string {
+	t.names++
+	return fmt.Sprintf("%s%s:%d", t.h.Prefix, t.id, t.names)
+}
+
+// keyFor returns a key that ends in text; a text always has the same key.
+func (t *trial) keyFor(text string) string {
+	return t.h.Prefix + t.id + ":" + text
+}
+
+// clock returns the time of the check, by the server's clock if the harness
+// advances it.
+func (t *trial) clock() time.Duration { return time.Since(t.start) + t.advanced }
+
+// wait lets d pass on the server.
+func (t *trial) wait(d time.Duration) {
+	if t.h.Advance != nil {
+		t.h.Advance(d)
+		t.advanced += d
+		return
+	}
+	if err := sleep(t.ctx, d); err != nil {
+		t.failf("the check has taken too long: %w", err)
+	}
+}
+
+// result performs op, which must not fail.
+func (t *trial) result(op backend.Op) backend.Result {
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	r := op.Do(ctx, t.n)
+	if r.Err != nil {
+		if op.Kind == backend.OpEval {
+			t.supported(r.Err)
+			t.failf("script %s failed: %w", op.Script.Name(), r.Err)
+		}
+		t.failf("%v of key %s failed: %w", op.Kind, quote(op.Key), r.Err)
+	}
+	if r.OK && r.Reply != nil {
+		t.failf("%v answered both true and %v", op.Kind, r.Reply)
+	}
+	return r
+}
+
+func (t *trial) trySetNX(key, token string, ttl time.Duration) bool {
+	return t.result(backend.Op{Kind: backend.OpSetNX, Key: key, Token: token, TTL: ttl}).OK
+}
+
+func (t *trial) tryExtend(key, token string, ttl time.Duration) bool {
+	return t.result(backend.Op{Kind: backend.OpExtend, Key: key, Token: token, TTL: ttl}).OK
+}
+
+// setNX fails the check unless SetNX answers want; situation says of which key.
+func (t *trial) setNX(key, token string, ttl time.Duration, want bool, situation string) {
+	if got := t.trySetNX(key, token, ttl); got != want {
+		t.failf("SetNX of %s = %v, want %v", situation, got, want)
+	}
+}
+
+func (t *trial) evalDelete(key, token string, want bool, situation string) {
+	if got := t.result(backend.Op{Kind: backend.OpEvalDelete, Key: key, Token: token}).OK; got != want {
+		t.failf("EvalDelete of %s = %v, want %v", situation, got, want)
+	}
+}
+
+func (t *trial) extend(key, token string, ttl time.Duration, want bool, situation string) {
+	if got := t.tryExtend(key, token, ttl); got != want {
+		t.failf("Extend of %s = %v, want %v", situation, got, want)
+	}
+}
+
+// eval runs a script, which must not fail.
+func (t *trial) eval(s *backend.Script, key string, args ...string) backend.Reply {
+	return t.result(backend.Op{Kind: backend.OpEval, Script: s, Keys: []string{key}, Args: args}).Reply
+}
+
+// inspect looks at key, which must not fail.
+func (t *trial) inspect(i backend.Inspector, key string) backend.Entry {
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	e, err := i.Inspect(ctx, key)
+	if err != nil {
+		t.supported(err)
+		t.failf("Inspect failed: %w", err)
+	}
+	return e
+}
+
+// batch performs ops, of which each must have a result; what it is, the caller
+// judges.
+func (t *trial) batch(b backend.Batcher, ops []backend.Op) []backend.Result {
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	results := b.Batch(ctx, ops)
+	for _, r := range results {
+		t.supported(r.Err)
+	}
+	if len(results) != len(ops) {
+		t.failf("Batch of %d operations has %d results", len(ops), len(results))
+	}
+	return results
+}
+
+// set stores a value by the harness.
+func (t *trial) set(key, value string, ttl time.Duration) {
+	t.need(t.h.Set != nil, "Set")
+	if err := t.h.Set(t.ctx, t.n, key, value, ttl); err != nil {
+		t.failf("the harness cannot Set: %w", err)
+	}
+	t.defers(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), time.Second)
+		defer cancel()
+		t.n.EvalDelete(ctx, key, value) // it may have no expiry
+	})
+}
+
+// awaitFree waits for the end of key's life, which began at the given time of
+// the check, takes key for token, and returns how long it was held. It fails
+// the check if that was less than ttl.
+func (t *trial) awaitFree(key, token string, began, ttl time.Duration, situation string) time.Duration {
+	for {
+		free := t.trySetNX(key, token, long)
+		lived := t.clock() - began
+		if free {
+			// Two clocks differ a little, and servers count in milliseconds.
+			if lived < ttl-ttl/100-2*time.Millisecond {
+				t.failf("%s was free after %v, want it held for %v", situation, lived, ttl)
+			}
+			return lived
+		}
+		if lived > ttl+patience {
+			t.failf("%s was still held after %v, want it free after %v", situation, lived, ttl)
+		}
+		t.wait(max(time.Millisecond, ttl/20))
+	}
+}
+
+// expires fails the check unless the key that hold takes, for token and ttl, is
+// free again after ttl and soon after. Hold returns when its life began and
+// whether it could be taken in time.
+func (t *trial) expires(ttl time.Duration, situation string, hold func(key, token string) (began time.Duration, valid bool)) {
+	var lived time.Duration
+	for range attempts {
+		key := t.name()
+		began, valid := hold(key, t.name())
+		if !valid {
+			continue
+		}
+		if lived = t.awaitFree(key, t.name(), began, ttl, situation); lived <= ttl+expirySlack {
+			return
+		}
+	}
+	if lived == 0 {
+		t.skipf("the server or this machine is too slow to tell")
+	}
+	t.failf("%s was still held %v after its end, again and again: want a life of %v, in milliseconds", situation, lived-ttl, ttl)
+}
+
+// inTime runs f with longer and longer times to live until it is done before
+// the key that it made at its beginning has expired. F returns what it saw
+// as the failure that it is if the key was still there; it does not fail itself.
+func (t *trial) inTime(f func(ttl time.Duration) error) {
+	for ttl := short; ttl <= 32*short; ttl *= 2 {
+		began := t.clock()
+		err := f(ttl)
+		if err == nil {
+			return
+		}
+		if t.clock()-began < ttl-ttl/100-2*time.Millisecond {
+			t.failf("%w", err)
+		}
+	}
+	t.skipf("the server or this machine is too slow to tell")
+}
+
+// within calls f with a ctx that has so long to live. It returns f's error and
+// how much too late f returned. A call that does not come back fails the check.
+func (t *trial) within(d time.Duration, f func(ctx context.Context) error) (err error, late time.Duration) {
+	ctx, cancel := context.WithTimeout(t.ctx, d)
+	defer cancel()
+	began := time.Now()
+	done := make(chan struct{})
+	var took time.Duration
+	go func() {
+		defer close(done)
+		t.protect(func() {
+			err = f(ctx)
+			took = time.Since(began)
+		})
+	}()
+	if !within(d+patience, done) {
+		t.failf("the call had %v and has not returned %v later", d, patience)
+	}
+	t.stopIfFailed()
+	return err, took - d
+}
+
+// parallel runs f on so many goroutines at once and waits for all.
+func (t *trial) parallel(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for i := range n {
+		wg.Go(func() {
+			t.protect(func() {
+				<-begin
+				f(i)
+			})
+		})
+	}
+	close(begin)
+	wg.Wait()
+	t.stopIfFailed()
+}
+
+// stopIfFailed ends the check if a goroutine of it has failed.
+func (t *trial) stopIfFailed() {
+	t.mu.Lock()
+	failed := t.failure != nil || t.skipped != ""
+	t.mu.Unlock()
+	if failed {
+		runtime.Goexit()
+	}
+}
+
+// eventually waits until f returns nil, and fails the check if it does not.
+func (t *trial) eventually(what string, f func(ctx context.Context) error) {
+	began := time.Now()
+	for {
+		ctx, cancel := context.WithTimeout(t.ctx, time.Second)
+		err := f(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Since(began) > patience {
+			t.failf("%s: not within %v: %w", what, patience, err)
+		}
+		if err := sleep(t.ctx, 5*time.Millisecond); err != nil {
+			t.failf("%s: the check has taken too long: %w", what, err)
+		}
+	}
+}
+
+// answers waits until the node answers again.
+func (t *trial) answers() {
+	t.eventually("the server is well, but the node does not recover", func(ctx context.Context) error {
+		_, err := t.n.EvalDelete(ctx, t.name(), "")
+		return err
+	})
+}
+
+// stall stops the server, and returns what lets it go on, at the end of the
+// check at the latest.
+func (t *trial) stall() (resume func()) {
+	t.need(t.h.Stall != nil, "Stall")
+	t.answers() // there is a connection then
+	r, err := t.h.Stall(t.ctx, t.n)
+	if err != nil {
+		t.failf("the harness cannot Stall: %w", err)
+	}
+	resume = sync.OnceFunc(r)
+	t.defers(resume)
+	return resume
+}
+
+// quote returns text for a message, cut if it is long.
+func quote(text string) string {
+	if len(text) > 80 {
+		return fmt.Sprintf("%q… (%d bytes)", text[:80], len(text))
+	}
+	return fmt.Sprintf("%q", text)
+}
