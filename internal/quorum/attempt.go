@@ -26,7 +26,7 @@ type Attempt struct {
 func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout time.Duration) (*Attempt, Result) {
 	a := g.attempt(key, token)
 	res := a.round(ctx, request{kind: acquiring, ttl: ttl, timeout: timeout})
-	if res.Verdict != Won || res.CtxErr != nil {
+	if res.Verdict != Won {
 		a.Abandon()
 	}
 	return a, res

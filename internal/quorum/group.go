@@ -61,11 +61,12 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 			return nil, fmt.Errorf("node %d is nil", i)
 		}
 		name := "node " + strconv.Itoa(i)
+		var identities []any
 		if namer, ok := backend.As[backend.Namer](n); ok && namer.Name() != "" {
 			name = namer.Name()
+			identities = append(identities, name)
 		}
-		identities := []any{name}
-		if reflect.TypeOf(n).Comparable() {
+		if reflect.ValueOf(n).Comparable() { // the value: a field may hold what is not
 			identities = append(identities, n)
 		}
 		for _, id := range identities {

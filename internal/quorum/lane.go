@@ -51,11 +51,12 @@ func (e timeoutError) Is(target error) bool { return target == context.DeadlineE
 type lane struct {
 	group   *Group
 	node    backend.Node
-	batcher backend.Batcher // nil: a call is one operation
-	scripts bool            // the node runs scripts
+	batcher backend.Batcher
+	scripts bool // the node runs scripts
 	name    string
 
 	mu       sync.Mutex
+	batches  bool  // the node can batch; else a call is one operation
 	urgent   queue // deletions and extensions, which go first
 	acquires queue
 	calls    int // under way
@@ -74,7 +75,7 @@ const (
 
 func newLane(g *Group, n backend.Node, name string) *lane {
 	l := &lane{group: g, node: n, name: name}
-	l.batcher, _ = backend.As[backend.Batcher](n)
+	l.batcher, l.batches = backend.As[backend.Batcher](n)
 	_, l.scripts = backend.As[backend.Scripter](n)
 	return l
 }
@@ -85,7 +86,7 @@ func (l *lane) limit() (calls, ops int) {
 	switch {
 	case l.last == callTimedOut:
 		return 1, 1
-	case l.batcher == nil:
+	case !l.batches:
 		return bareDepth, 1
 	}
 	return laneDepth, laneBatch
@@ -99,13 +100,18 @@ func (l *lane) submit(s *seat) error {
 	if s.current.kind != releasing && l.urgent.len()+l.acquires.len() >= laneQueue {
 		return errFull
 	}
+	l.put(s)
+	return nil
+}
+
+// put queues s, and starts a call for it if one may begin.
+func (l *lane) put(s *seat) {
 	if s.current.kind == acquiring {
 		l.acquires.push(s)
 	} else {
 		l.urgent.push(s)
 	}
 	l.start()
-	return nil
 }
 
 // start begins a call on a goroutine of its own if one may begin.
@@ -147,6 +153,10 @@ func (l *lane) work() {
 			ops = append(ops, s.op)
 		}
 		results := l.batch(ctx, ops)
+		if cannotBatch(ops, results) {
+			l.separate(batch)
+			continue
+		}
 		l.note(worst(results))
 		for i, s := range batch {
 			s.complete(results[i], true)
@@ -166,6 +176,28 @@ func (l *lane) batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		results[i].Err = errors.New("the node answered a batch with the wrong number of results")
 	}
 	return results
+}
+
+// cannotBatch reports whether the node has answered that it cannot batch, after
+// all. Of a script it may say that alone.
+func cannotBatch(ops []backend.Op, results []backend.Result) bool {
+	for i, r := range results {
+		if ops[i].Kind != backend.OpEval {
+			return errors.Is(r.Err, errors.ErrUnsupported)
+		}
+	}
+	return false
+}
+
+// separate queues the operations of a batch again, and lets each be a call of
+// its own from now on.
+func (l *lane) separate(batch []*seat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.batches = false
+	for _, s := range batch {
+		l.put(s)
+	}
 }
 
 // worst returns nil if the node answered any of the batch, else the first error.
@@ -210,7 +242,10 @@ func (l *lane) next(batch []*seat) (_ []*seat, dropped []drop) {
 			batch = append(batch, s)
 		}
 	}
-	if len(batch) == 0 && len(dropped) == 0 {
+	switch {
+	case len(batch) > 0:
+		l.start() // for what is left: many wait where the node did not answer for a while
+	case len(dropped) == 0:
 		l.calls--
 	}
 	return batch, dropped
@@ -254,7 +289,7 @@ func (l *lane) claim() bool {
 func (l *lane) yield(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.calls--; !answered(err) {
+	if l.calls--; !answered(err) && l.last == callAnswered {
 		l.last = callBroken
 	}
 	l.start()

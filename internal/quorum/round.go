@@ -32,7 +32,7 @@ type Vote struct {
 type Verdict uint8
 
 const (
-	Undecided   Verdict = iota // the caller went before
+	Undecided   Verdict = iota // not yet; no Result has it
 	Won                        // a quorum did what was asked
 	Lost                       // acquire: others hold too many nodes
 	Gone                       // extend, release: the token is not on a quorum
@@ -151,19 +151,22 @@ func (r *round) judge(final bool) Verdict {
 		}
 		return Undecided
 	}
-	// A node that was skipped never had the token, or lost it: it cannot help to
-	// make a quorum, and does not speak against one either.
+	// A node that was skipped never had the token, or lost it: like one that
+	// does not hold it, it was not in a quorum of ours to the end, and is free.
 	without := n[NotHeld] + n[Skipped]
+	us := n[Granted]
+	if r.kind == releasing {
+		us = free // it need not be us who deleted it
+	}
 	switch {
 	case without > spare:
 		return Gone
-	case n[Granted]+pending >= r.need, without+pending > spare:
+	case without+pending > spare:
 		return Undecided
-	case r.kind == releasing && free+pending >= r.need:
-		if pending > 0 {
-			return Undecided
-		}
-		return Won // less was deleted, but a quorum is free of the token
+	case us >= r.need:
+		return Won
+	case us+pending >= r.need:
+		return Undecided
 	}
 	return Unavailable
 }

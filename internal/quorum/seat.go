@@ -18,6 +18,10 @@ const (
 	longestRepeat = 250 * time.Millisecond
 )
 
+// seatQueue is how many requests wait at a seat at most, but for releases, of
+// which there are few.
+const seatQueue = 16
+
 var errDoubt = errors.New("the acquisition was not answered and may still arrive")
 
 // tokenState is what is known of the attempt's token on a node.
@@ -69,9 +73,14 @@ func (s *seat) unwanted(now time.Time) error {
 	return nil
 }
 
-// ask lets r follow what the seat has under way.
+// ask lets r follow what the seat has under way. Extensions that come faster
+// than the node answers do not pile up.
 func (s *seat) ask(r request) {
 	if s.busy {
+		if r.kind == extending && len(s.queue) >= seatQueue {
+			r.round.vote(s.index, Vote{Outcome: Failed, Err: errFull})
+			return
+		}
 		s.queue = append(s.queue, r)
 		return
 	}

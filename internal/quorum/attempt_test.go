@@ -1,0 +1,509 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+func TestPair(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inWorld(t, n, func(t *testing.T, w *world) {
+				for range 3 { // from the second on N=1 calls inline
+					a, res := w.acquire("k")
+					res.want(t, "acquire", Won, 0)
+					if got := w.holders("k", a.token); got < w.group.Need() {
+						t.Errorf("%d nodes hold it", got)
+					}
+					synctest.Wait()
+					_, res = w.acquire("k")
+					res.want(t, "acquire what is held", Lost, 0)
+					if w.rest(time.Second); w.holders("k", a.token) != n {
+						t.Errorf("%d of %d nodes hold it after another was refused", w.holders("k", a.token), n)
+					}
+					a.extend().want(t, "extend", Won, 0)
+					a.release().want(t, "release", Won, 0)
+					a.extend().want(t, "extend what was released", Gone, 0)
+					if w.rest(time.Second); n > 0 {
+						w.empty()
+					}
+				}
+			})
+		})
+	}
+}
+
+// A minority that hangs costs neither time nor an error; the report says that
+// it has not answered.
+func TestMinorityHangs(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inWorld(t, n, func(t *testing.T, w *world) {
+				for i := w.group.Need(); i < n; i++ {
+					w.fault[i].Set(backendtest.Hang())
+				}
+				for range 3 {
+					a, res := w.acquire("k")
+					res.want(t, "acquire", Won, 0)
+					if got, want := outcomes(res.Votes), map[int]string{3: "GGP", 5: "GGGPP"}[n]; got != want {
+						t.Errorf("the votes are %s, want %s", got, want)
+					}
+					a.extend().want(t, "extend", Won, 0)
+					a.release().want(t, "release", Won, 0)
+				}
+			})
+		})
+	}
+}
+
+// Where a majority hangs, the node timeout ends the wait, and the report names
+// those.
+func TestMajorityHangs(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := w.mustAcquire("held")
+		w.fault[1].Set(backendtest.Hang())
+		w.fault[2].Set(backendtest.Hang())
+		_, res := w.acquire("k")
+		res.want(t, "acquire", Unavailable, timeout)
+		if got := outcomes(res.Votes); got != "GOO" {
+			t.Errorf("the votes are %s", got)
+		}
+		for _, v := range res.Votes[1:] {
+			if !errors.Is(v.Err, context.DeadlineExceeded) || v.Latency != timeout {
+				t.Errorf("the vote of a node that hangs is %+v", v)
+			}
+		}
+		a.extend().want(t, "extend", Unavailable, timeout)
+		a.release().want(t, "release", Unavailable, timeout)
+		synctest.Wait()
+		w.empty(0)
+	})
+}
+
+// The caller's ctx ends the wait sooner; that is told apart from a time-out of
+// the nodes.
+func TestCallersDeadline(t *testing.T) {
+	const patience = 150 * time.Millisecond
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := w.mustAcquire("held")
+		w.fault[1].Set(backendtest.Hang())
+		w.fault[2].Set(backendtest.Hang())
+		for _, call := range []struct {
+			what string
+			call func(context.Context) Result
+		}{
+			{"acquire", func(ctx context.Context) Result {
+				_, res := w.group.Acquire(ctx, "k", w.token(), ttl, timeout)
+				return res
+			}},
+			{"extend", func(ctx context.Context) Result { return a.Extend(ctx, ttl, timeout) }},
+			{"release", func(ctx context.Context) Result { return a.Release(ctx, timeout) }},
+		} {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			res := call.call(ctx)
+			cancel()
+			res.want(t, call.what, Unavailable, patience)
+			if !errors.Is(res.CtxErr, context.DeadlineExceeded) {
+				t.Errorf("%s: the caller's error is %v", call.what, res.CtxErr)
+			}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		// One that has ended already does not shorten the wait.
+		b := w.group.Adopt("k", "other", ttl)
+		res := b.Release(ctx, timeout)
+		res.want(t, "release with a ctx that has ended", Unavailable, timeout)
+		if res.CtxErr != nil {
+			t.Errorf("release with a ctx that has ended: the caller's error is %v", res.CtxErr)
+		}
+	})
+}
+
+// The rule's answers for locks held on two of three nodes.
+func TestReleaseOfTwoOfThree(t *testing.T) {
+	third := []struct {
+		name   string
+		before backendtest.Fault // while it is acquired
+		after  backendtest.Fault // while it is released
+		flush  bool              // between the two
+		known  bool              // to be free of the token
+	}{
+		{name: "never reached", before: dead, known: true},
+		{name: "never reached and still dead", before: dead, after: dead, known: true},
+		{name: "granted, then emptied", flush: true, known: true},
+		{name: "hung all along", before: backendtest.Hang(), after: backendtest.Hang()},
+		{name: "reachable, but the set may still arrive", before: broken},
+	}
+	second := []struct {
+		name  string
+		fault backendtest.Fault
+		flush bool
+	}{
+		{name: "alive"},
+		{name: "killed", fault: dead},
+		{name: "hung", fault: backendtest.Hang()},
+		{name: "emptied", flush: true},
+	}
+	for _, three := range third {
+		for _, two := range second {
+			want, after := Unavailable, time.Duration(0)
+			hung := three.name == "hung all along"
+			switch {
+			case two.name == "alive":
+				want = Won // two deletions
+			case two.name == "emptied" && hung:
+				want, after = Won, timeout // two are free, and the third may have had it
+			case two.name == "emptied":
+				want = Gone // only the first can have had it
+			case two.name == "hung" || hung:
+				after = timeout
+				fallthrough
+			default:
+				if three.known {
+					want = Won // deleted on one, and another is free
+				}
+			}
+			t.Run(three.name+"/"+two.name, func(t *testing.T) {
+				inWorld(t, 3, func(t *testing.T, w *world) {
+					if three.before != nil {
+						w.fault[2].Set(three.before)
+					}
+					a := w.mustAcquire("k")
+					synctest.Wait()
+					w.fault[1].Set()
+					w.fault[2].Set()
+					if three.after != nil {
+						w.fault[2].Set(three.after)
+					}
+					if two.fault != nil {
+						w.fault[1].Set(two.fault)
+					}
+					if three.flush {
+						w.mem[2].Flush()
+					}
+					if two.flush {
+						w.mem[1].Flush()
+					}
+					res := a.release()
+					res.want(t, "release", want, after)
+					synctest.Wait()
+					w.empty(0)
+					for _, f := range w.fault {
+						f.Clear()
+					}
+					w.rest(ttl + 3*CallTimeout)
+					w.empty()
+				})
+			})
+		}
+	}
+}
+
+// Unlock without the handle: a node that never granted answers as one that has
+// lost the token does, and does not count against us.
+func TestAdoptedRelease(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.fault[2].Set(dead)
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.fault[2].Clear()
+		w.group.Adopt("k", a.token, ttl).release().want(t, "release", Won, 0)
+		w.group.Adopt("k", a.token, ttl).release().want(t, "second release", Gone, 0)
+		w.group.Adopt("k", "not a token", ttl).extend().want(t, "extend", Gone, 0)
+
+		a = w.mustAcquire("k")
+		synctest.Wait()
+		w.fault[0].Set(dead)
+		w.mem[2].Flush()
+		w.group.Adopt("k", a.token, ttl).release().want(t, "release with one dead and one that never granted", Won, 0)
+	})
+}
+
+// The node timeout bounds the wait, while the call goes on, so that a connection
+// which takes longer to open than anybody waits for it serves the next call.
+func TestCallOutlivesTheWait(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		const dial = time.Second
+		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			if d, _ := ctx.Deadline(); time.Until(d) < CallTimeout || time.Until(d) > 2*CallTimeout {
+				t.Errorf("a call has %v", time.Until(d))
+			}
+			return backendtest.Delay(dial)(ctx, ops, next)
+		})
+		a, res := w.acquire("k")
+		res.want(t, "acquire", Unavailable, timeout)
+		w.fault[0].Clear()
+		time.Sleep(dial - timeout)
+		synctest.Wait()
+		if call := w.fault[0].Calls()[0]; call.End.Sub(call.Start) != dial {
+			t.Errorf("the call lasted %v", call.End.Sub(call.Start))
+		}
+		// The late winner was released as soon as it had arrived.
+		w.empty()
+		if got := w.arrived(0); !slices.Equal(got, []string{"set", "delete"}) {
+			t.Errorf("arrived: %q", got)
+		}
+		_ = a
+		w.mustAcquire("k").release()
+	})
+}
+
+// A node that has not answered when the verdict falls, and grants later, is
+// extended and released with the others, in order.
+func TestStragglerJoins(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.fault[2].Set(backendtest.On(sets, backendtest.Delay(100*time.Millisecond)))
+		a := w.mustAcquire("k")
+		a.Extend(context.Background(), 2*ttl, timeout).want(t, "extend", Won, 0)
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if e, _ := w.mem[2].Inspect(t.Context(), "k"); e.Value != a.token || e.TTL != 2*ttl {
+			t.Errorf("the straggler holds %+v", e)
+		}
+		// It counts for the next extension.
+		w.fault[0].Set(dead)
+		a.extend().want(t, "extend with the straggler", Won, 0)
+		a.release().want(t, "release with the straggler", Won, 0)
+		if got := w.arrived(2); !slices.Equal(got, []string{"set", "extend", "extend", "delete"}) {
+			t.Errorf("arrived: %q", got)
+		}
+		w.fault[0].Clear()
+	})
+}
+
+// An extension that waited behind the set for longer than anybody waits for it is
+// not sent any more.
+func TestStaleExtensionIsNotSent(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.fault[2].Set(backendtest.On(sets, backendtest.Delay(2*timeout)))
+		a := w.mustAcquire("k")
+		a.extend().want(t, "extend", Won, 0)
+		time.Sleep(2 * timeout)
+		synctest.Wait()
+		if got := w.arrived(2); !slices.Equal(got, []string{"set"}) {
+			t.Errorf("arrived: %q", got)
+		}
+		a.release()
+	})
+}
+
+// An extension neither brings a key back nor counts a node that has lost it.
+func TestExtendNeedsAQuorumThatHolds(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[0].Flush()
+		a.extend().want(t, "extend with one emptied", Won, 0)
+		w.mem[1].Flush()
+		a.extend().want(t, "extend with two emptied", Gone, 0)
+		w.empty(0, 1)
+		w.mem[0].Set("k", "another", ttl)
+		a.release().want(t, "release", Gone, 0)
+		if w.holders("k", "another") != 1 {
+			t.Error("the release deleted another's key")
+		}
+	})
+}
+
+// Cancelled at any point, an acquisition leaves nothing on any node that can be
+// reached.
+func TestCancelledAnywhere(t *testing.T) {
+	for _, n := range []int{1, 3, 5} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inWorld(t, n, func(t *testing.T, w *world) {
+				won, cancelled := 0, 0
+				for seed := range uint64(150) {
+					rng := rand.New(rand.NewPCG(seed, 0))
+					for _, f := range w.fault {
+						travel, back := draw(rng, 40*time.Millisecond), draw(rng, 40*time.Millisecond)
+						f.Set(backendtest.Late(travel), backendtest.DelayReply(back))
+						if rng.IntN(4) == 0 { // a driver that notices a cancellation late
+							f.Set(backendtest.IgnoreCancel(), backendtest.Late(travel), backendtest.DelayReply(back))
+						}
+					}
+					if n > 1 && rng.IntN(3) == 0 {
+						w.fault[rng.IntN(n)].Set(backendtest.Hang())
+					}
+					ctx, cancel := context.WithCancel(context.Background())
+					stop := time.AfterFunc(draw(rng, 90*time.Millisecond), cancel)
+					a, res := w.group.Acquire(ctx, "k", w.token(), ttl, timeout)
+					if res.Verdict == Won {
+						won++
+						a.Abandon()
+					} else {
+						cancelled++
+						if !errors.Is(res.CtxErr, context.Canceled) {
+							t.Errorf("seed %d: %v", seed, res)
+						}
+					}
+					stop.Stop()
+					cancel()
+					time.Sleep(time.Second)
+					for i, f := range w.fault {
+						if keys := w.mem[i].Keys(); len(keys) > 0 {
+							t.Errorf("seed %d: node %d has %q a second later", seed, i, keys)
+						}
+						f.Clear()
+						f.Forget()
+					}
+					w.rest(ttl + 3*CallTimeout)
+					if t.Failed() {
+						return
+					}
+				}
+				if won < 10 || cancelled < 10 {
+					t.Errorf("%d won, %d cancelled: the schedules show too little", won, cancelled)
+				}
+			})
+		})
+	}
+}
+
+// A failed acquisition takes back what it was granted, also by those who answer
+// when the verdict has fallen.
+func TestLateWinnersAreReleased(t *testing.T) {
+	inWorld(t, 5, func(t *testing.T, w *world) {
+		for i := range 3 {
+			w.mem[i].Set("k", "another", ttl)
+			w.fault[i].Set(backendtest.Delay(time.Millisecond))
+		}
+		w.fault[3].Set(backendtest.Delay(100 * time.Millisecond))
+		w.fault[4].Set(backendtest.DelayReply(1500 * time.Millisecond))
+		_, res := w.acquire("k")
+		res.want(t, "acquire", Lost, time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := w.group.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait did not wait for the late winner: %v", err)
+		}
+		start := time.Now()
+		w.fault[4].Clear()
+		if err := w.group.Wait(context.Background()); err != nil || time.Since(start) != 499*time.Millisecond {
+			t.Errorf("Wait waited for %v, %v", time.Since(start), err)
+		}
+		w.empty(3, 4)
+		if w.holders("k", "another") != 3 {
+			t.Error("another's keys were deleted")
+		}
+	})
+}
+
+// An extension may come between acquisition and release from any goroutine; no
+// extension is sent behind a release.
+func TestConcurrentUse(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		for i, f := range w.fault {
+			f.Set(backendtest.Delay(time.Duration(i+1) * time.Millisecond))
+		}
+		for range 20 {
+			a := w.mustAcquire("k")
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range 5 {
+						if res := a.extend(); res.Verdict != Won && res.Verdict != Gone {
+							t.Errorf("extend: %v", res)
+						}
+					}
+				})
+			}
+			wg.Go(func() {
+				time.Sleep(5 * time.Millisecond)
+				if res := a.release(); res.Verdict != Won {
+					t.Errorf("release: %v", res)
+				}
+			})
+			wg.Wait()
+			w.rest(time.Second)
+			w.empty()
+			for i, f := range w.fault {
+				got := w.arrived(i)
+				if last := slices.Index(got, "delete"); last != len(got)-1 {
+					t.Errorf("arrived at node %d: %q", i, got)
+				}
+				f.Forget()
+			}
+		}
+	})
+}
+
+// Extensions that come faster than a node answers do not pile up at its seat.
+func TestExtensionsDoNotPileUp(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		w.fault[2].Set(backendtest.Hang())
+		for range 1000 {
+			a.extend().want(t, "extend", Won, 0)
+		}
+		a.mu.Lock()
+		if n := len(a.seats[2].queue); n > seatQueue {
+			t.Errorf("%d requests wait at the seat", n)
+		}
+		a.mu.Unlock()
+		a.release().want(t, "release", Won, 0)
+	})
+}
+
+// A node that refuses to delete is not asked for ever, and is told of.
+func TestAbandoned(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.fault[1].Set(denied)
+		w.fault[2].Set(denied)
+		a.release().want(t, "release", Unavailable, 0)
+		w.rest(time.Second)
+		_, one := w.group.Node(1)
+		_, two := w.group.Node(2)
+		if got, want := w.abandoned, []string{one + " k", two + " k"}; !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+			t.Errorf("abandoned: %q, want %q", got, want)
+		}
+		if got := len(w.fault[1].Calls()); got != 2 {
+			t.Errorf("%d calls on a node that refuses to delete", got)
+		}
+	})
+}
+
+// A set that was refused is no reason to delete.
+func TestRefusedSetIsNotDeleted(t *testing.T) {
+	for name, fault := range map[string]backendtest.Fault{"refused": denied, "no connection": dead} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 3, func(t *testing.T, w *world) {
+				for _, f := range w.fault {
+					f.Set(fault)
+				}
+				_, res := w.acquire("k")
+				res.want(t, "acquire", Unavailable, 0)
+				if res.Permanent(2) != (name == "refused") {
+					t.Errorf("permanent: %v", res.Permanent(2))
+				}
+				synctest.Wait()
+				if n := w.group.Cleanups(); n != 0 {
+					t.Errorf("%d cleanups", n)
+				}
+				sent := 0
+				for i, f := range w.fault {
+					for _, c := range f.Calls() {
+						if word(c.Ops[0]) != "set" {
+							t.Errorf("node %d was asked to %s", i, word(c.Ops[0]))
+						}
+						sent++
+					}
+				}
+				if sent < 2 {
+					t.Errorf("%d sets decided", sent)
+				}
+			})
+		})
+	}
+}

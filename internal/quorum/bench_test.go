@@ -1,0 +1,64 @@
+package quorum
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+// A pair is an acquisition and its release: what the core costs, over nodes that
+// cost next to nothing.
+func BenchmarkPair(b *testing.B) {
+	for _, n := range []int{1, 3, 5} {
+		for _, bare := range []bool{false, true} {
+			name := fmt.Sprintf("N=%d", n)
+			if bare {
+				name += "/bare"
+			}
+			nodes := make([]backend.Node, n)
+			for i := range nodes {
+				nodes[i] = memory.New()
+				if bare {
+					nodes[i] = backendtest.Bare(nodes[i])
+				}
+			}
+			g, err := NewGroup(nodes, Config{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(name, func(b *testing.B) { benchmarkPair(b, g) })
+			b.Run(name+"/parallel", func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetParallelism(32)
+				b.RunParallel(func(pb *testing.PB) {
+					key := fmt.Sprintf("%p", pb)
+					for i := 0; pb.Next(); i++ {
+						pair(b, g, key, strconv.Itoa(i))
+					}
+				})
+			})
+		}
+	}
+}
+
+func benchmarkPair(b *testing.B, g *Group) {
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		pair(b, g, "k", strconv.Itoa(i))
+	}
+}
+
+func pair(b *testing.B, g *Group, key, token string) {
+	a, res := g.Acquire(b.Context(), key, token, 10*time.Second, 250*time.Millisecond)
+	if res.Verdict != Won {
+		b.Fatalf("acquire: %+v", res)
+	}
+	if res := a.Release(b.Context(), 250*time.Millisecond); res.Verdict != Won {
+		b.Fatalf("release: %+v", res)
+	}
+}

@@ -1,0 +1,329 @@
+package quorum
+
+import (
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// vote says a letter of outcomes as a Vote; D is a deletion that found nothing
+// where the set may still arrive.
+func vote(letter byte) Vote {
+	switch letter {
+	case 'D':
+		return Vote{Outcome: NotHeld, Err: errDoubt}
+	case 'F':
+		return Vote{Outcome: Failed, Err: errors.New("broken")}
+	}
+	for o := Pending; o <= Skipped; o++ {
+		if o.letter() == letter {
+			return Vote{Outcome: o}
+		}
+	}
+	panic(string(letter) + " is no outcome")
+}
+
+func roundOf(k kind, need int, letters string) *round {
+	r := &round{kind: k, need: need, decided: make(chan struct{})}
+	for i := range letters {
+		r.votes = append(r.votes, vote(letters[i]))
+	}
+	return r
+}
+
+// The letters that an answer to each kind of request can be.
+var answers = map[kind]string{acquiring: "GTFO", extending: "GNFOS", releasing: "GNDFOS"}
+
+func TestVerdict(t *testing.T) {
+	for _, tc := range []struct {
+		kind  kind
+		need  int
+		votes string
+		want  Verdict
+	}{
+		// Acquire: won at q grants, lost when refusals and failures exceed N-q.
+		{acquiring, 1, "G", Won},
+		{acquiring, 1, "T", Lost},
+		{acquiring, 1, "F", Unavailable},
+		{acquiring, 1, "O", Unavailable},
+		{acquiring, 1, "P", Undecided},
+		{acquiring, 2, "GGP", Won},
+		{acquiring, 2, "GPG", Won},
+		{acquiring, 2, "GTP", Undecided},
+		{acquiring, 2, "GFP", Undecided},
+		{acquiring, 2, "GTF", Lost},
+		{acquiring, 2, "TTP", Lost},
+		{acquiring, 2, "TPF", Lost},
+		{acquiring, 2, "FFP", Unavailable},
+		{acquiring, 2, "FOP", Unavailable},
+		{acquiring, 2, "GFO", Unavailable},
+		{acquiring, 3, "GGT", Lost},
+		{acquiring, 3, "GGF", Unavailable},
+		{acquiring, 3, "GGGPP", Won},
+		{acquiring, 3, "GGTTP", Undecided},
+		{acquiring, 3, "GTTTP", Lost},
+		{acquiring, 3, "FTTPP", Lost},
+		{acquiring, 3, "FFOPP", Unavailable},
+
+		// Extend: held at q; gone when fewer than q can still have it.
+		{extending, 1, "G", Won},
+		{extending, 1, "N", Gone},
+		{extending, 1, "O", Unavailable},
+		{extending, 2, "GGP", Won},
+		{extending, 2, "NNP", Gone},
+		{extending, 2, "NSP", Gone},
+		{extending, 2, "GNP", Undecided},
+		{extending, 2, "GNF", Unavailable},
+		{extending, 2, "FFP", Unavailable},
+		{extending, 2, "FNP", Undecided}, // the last one may say that it is gone
+		{extending, 2, "SGF", Unavailable},
+		{extending, 3, "GGNNP", Undecided},
+		{extending, 3, "GGNNF", Unavailable},
+		{extending, 3, "GNNNP", Gone},
+
+		// Unlock: nil at q deletions; not held when fewer than q can have had it; in the
+		// end nil if q nodes are free.
+		{releasing, 1, "G", Won},
+		{releasing, 1, "N", Gone},
+		{releasing, 1, "F", Unavailable},
+		{releasing, 2, "GGP", Won},
+		{releasing, 2, "GNP", Undecided},
+		{releasing, 2, "GNN", Gone},
+		{releasing, 2, "NNP", Gone},
+		{releasing, 2, "GNF", Won},
+		{releasing, 2, "GNO", Won},
+		{releasing, 2, "GSF", Won},
+		{releasing, 2, "GSN", Gone},
+		{releasing, 2, "GFO", Unavailable},
+		{releasing, 2, "GFP", Undecided},
+		{releasing, 2, "FFP", Unavailable},
+		{releasing, 2, "GDF", Unavailable}, // the late one may still set it
+		{releasing, 2, "GDN", Gone},
+		{releasing, 3, "GGNPP", Undecided},
+		{releasing, 3, "GGNFP", Won}, // whatever the last one says
+		{releasing, 3, "GNSFF", Won},
+		{releasing, 3, "GGFFO", Unavailable},
+	} {
+		r := roundOf(tc.kind, tc.need, tc.votes)
+		if got := r.judge(false); got != tc.want {
+			t.Errorf("kind %d, %s, need %d: %v, want %v", tc.kind, tc.votes, tc.need, got, tc.want)
+		}
+	}
+}
+
+// final is the verdict when all have answered, as the rule words it.
+func final(k kind, need int, votes string) Verdict {
+	count := func(letters string) (n int) {
+		for i := range votes {
+			for j := range letters {
+				if votes[i] == letters[j] {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	all := len(votes)
+	switch {
+	case count("G") >= need:
+		return Won
+	case k == acquiring && count("FO") > all-need:
+		return Unavailable
+	case k == acquiring:
+		return Lost
+	case all-count("NDS") < need: // so many can have it, or have had it
+		return Gone
+	case k == releasing && count("GNS") >= need: // so many are free of it
+		return Won
+	}
+	return Unavailable
+}
+
+// words yields every word of n letters.
+func words(letters string, n int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		w := make([]byte, n)
+		var fill func(i int) bool
+		fill = func(i int) bool {
+			if i == n {
+				return yield(w)
+			}
+			for j := range letters {
+				w[i] = letters[j]
+				if !fill(i + 1) {
+					return false
+				}
+			}
+			return true
+		}
+		fill(0)
+	}
+}
+
+// Whatever has been answered, the verdict has fallen if and only if no answer
+// that is still to come could make it another. That it is lost is as final,
+// even if of why it is lost only the answers so far speak.
+func TestVerdictIsFinalAndEarliest(t *testing.T) {
+	decided := 0
+	for k, letters := range answers {
+		for n := 1; n <= 5; n++ {
+			for need := n/2 + 1; need <= n; need++ {
+				finals := map[string]Verdict{}
+				for w := range words(letters, n) {
+					finals[string(w)] = final(k, need, string(w))
+				}
+				for w := range words("P"+letters, n) {
+					votes := string(w)
+					possible := map[Verdict]bool{}
+					complete(votes, letters, func(all string) {
+						v := finals[all]
+						if k == acquiring && v == Unavailable {
+							v = Lost
+						}
+						possible[v] = true
+					})
+					got := roundOf(k, need, votes).judge(false)
+					same := got
+					if k == acquiring && got == Unavailable {
+						same = Lost
+					}
+					switch {
+					case len(possible) > 1 && got != Undecided:
+						t.Errorf("kind %d, %s, need %d: %v, but it could be any of %v", k, votes, need, got, possible)
+					case len(possible) == 1 && !possible[same]:
+						t.Errorf("kind %d, %s, need %d: %v, but it can only be %v", k, votes, need, got, possible)
+					}
+					if got != Undecided {
+						decided++
+					}
+
+					// In the end, who has not answered has timed out.
+					late := []byte(votes)
+					for i := range late {
+						if late[i] == 'P' {
+							late[i] = 'O'
+						}
+					}
+					if got, want := roundOf(k, need, votes).judge(true), final(k, need, string(late)); got != want {
+						// Lost is not judged anew: the answers had decided it.
+						if k != acquiring || got == Won || want == Won {
+							t.Errorf("kind %d, %s, need %d, in the end: %v, want %v", k, votes, need, got, want)
+						}
+					}
+				}
+				if t.Failed() {
+					return
+				}
+			}
+		}
+	}
+	if decided < 10000 {
+		t.Errorf("only %d rounds were decided", decided)
+	}
+}
+
+// complete calls f with every way to fill in who has not answered.
+func complete(votes, letters string, f func(string)) {
+	var open []int
+	for i := range votes {
+		if votes[i] == 'P' {
+			open = append(open, i)
+		}
+	}
+	all := []byte(votes)
+	for w := range words(letters, len(open)) {
+		for i, at := range open {
+			all[at] = w[i]
+		}
+		f(string(all))
+	}
+}
+
+// Why an acquisition is lost: failures alone, or not.
+func TestLostOrUnavailable(t *testing.T) {
+	for n := 1; n <= 5; n++ {
+		for need := n/2 + 1; need <= n; need++ {
+			for w := range words("PGTFO", n) {
+				got := roundOf(acquiring, need, string(w)).judge(false)
+				failed := 0
+				for _, l := range w {
+					if l == 'F' || l == 'O' {
+						failed++
+					}
+				}
+				if alone := failed > n-need; got != Undecided && got != Won && (got == Unavailable) != alone {
+					t.Errorf("%s, need %d: %v", w, need, got)
+				}
+			}
+		}
+	}
+}
+
+// The verdict falls once, with the first answer that decides; what comes after
+// changes neither it nor the votes.
+func TestVotesAfterTheVerdict(t *testing.T) {
+	for k, letters := range answers {
+		for w := range words(letters, 3) {
+			for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+				r := roundOf(k, 2, "PPP")
+				var verdict Verdict
+				var votes string
+				for _, i := range order {
+					r.vote(i, vote(w[i]))
+					if verdict == Undecided {
+						verdict, votes = r.verdict, outcomes(r.votes)
+					}
+					select {
+					case <-r.decided:
+						if verdict == Undecided {
+							t.Fatalf("%s: decided without a verdict", w)
+						}
+					default:
+						if verdict != Undecided {
+							t.Fatalf("%s: a verdict that nobody is told", w)
+						}
+					}
+				}
+				r.expire()
+				if r.verdict != verdict || outcomes(r.votes) != votes || verdict == Undecided {
+					t.Errorf("kind %d, %s in order %v: %v (%s) first, %v (%s) in the end", k, w, order, verdict, votes, r.verdict, outcomes(r.votes))
+				}
+			}
+		}
+	}
+}
+
+// A deletion that failed and is tried again may still count.
+func TestVoteReplaced(t *testing.T) {
+	r := roundOf(releasing, 2, "PPP")
+	r.vote(0, vote('F'))
+	r.vote(0, vote('G'))
+	r.vote(1, vote('G'))
+	if r.verdict != Won || outcomes(r.votes) != "GGP" {
+		t.Errorf("%v (%s)", r.verdict, outcomes(r.votes))
+	}
+}
+
+func TestPermanent(t *testing.T) {
+	refused := Vote{Outcome: Failed, Err: backend.MarkReply(errors.New("NOAUTH Authentication required."))}
+	for _, tc := range []struct {
+		votes   []Vote
+		verdict Verdict
+		need    int
+		want    bool
+	}{
+		{[]Vote{refused}, Unavailable, 1, true},
+		{[]Vote{vote('F')}, Unavailable, 1, false},
+		{[]Vote{refused, vote('F'), vote('P')}, Unavailable, 2, false},
+		{[]Vote{refused, refused, vote('P')}, Unavailable, 2, true},
+		{[]Vote{refused, refused, vote('T')}, Lost, 2, false},
+		{[]Vote{refused, vote('F'), vote('P')}, Unavailable, 3, true},
+	} {
+		r := Result{Verdict: tc.verdict, Votes: tc.votes}
+		if got := r.Permanent(tc.need); got != tc.want {
+			t.Errorf("%v, need %d: permanent %v", r, tc.need, got)
+		}
+	}
+}
