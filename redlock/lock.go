@@ -19,10 +19,8 @@ type Lock struct {
 	token   string
 	since   time.Time
 
-	unlock    sync.Once
-	unlockErr error // of the first Unlock, which all others wait for
-
 	mu        sync.Mutex
+	unlock    unlocking
 	until     quorum.Instant
 	votes     []quorum.Vote // of the last round that was won
 	failure   error         // of the last extension; nil if it succeeded
@@ -159,16 +157,60 @@ func (l *Lock) lostOrReleased() error {
 // it. An error that matches [ErrNotHeld] says that it was not held any more: so
 // few nodes still had it that others may have held it meanwhile. One that
 // matches [ErrUnavailable] says that too few nodes answered to tell.
-// A second Unlock waits for the first and returns its answer.
+// A second Unlock waits for the first, or until its own ctx ends, and returns its
+// answer.
 func (l *Lock) Unlock(ctx context.Context) error {
-	l.unlock.Do(func() {
-		l.Err() // a lock past its validity was lost before
-		l.end(ErrReleased)
-		c := l.locker.newCall("unlock", l.call.key, l.call.settings)
-		l.unlockErr = c.release(ctx, l.attempt)
-		c.tell(l.locker.settings.hooks.Unlocked, l.unlockErr)
-	})
-	return l.unlockErr
+	l.mu.Lock()
+	u := &l.unlock
+	if u.begun {
+		if !u.ended && u.done == nil {
+			u.done = make(chan struct{})
+		}
+		done := u.done
+		l.mu.Unlock()
+		return l.unlockedElsewhere(ctx, done)
+	}
+	u.begun = true
+	l.mu.Unlock()
+
+	l.Err() // a lock past its validity was lost before
+	l.end(ErrReleased)
+	c := l.locker.newCall("unlock", l.call.key, l.call.settings)
+	err := c.release(ctx, l.attempt)
+	c.tell(l.locker.settings.hooks.Unlocked, err)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u.err, u.ended = err, true
+	if u.done != nil {
+		close(u.done)
+	}
+	return err
+}
+
+// unlocking is the one time that a lock is unlocked.
+type unlocking struct {
+	begun, ended bool
+	err          error         // once it has ended
+	done         chan struct{} // closed then; nil if nobody waits for it
+}
+
+// unlockedElsewhere waits for an Unlock that another caller has begun, and returns
+// its answer.
+func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) error {
+	if done != nil {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.unlock.ended {
+		return fmt.Errorf("redlock: unlock %q: %w: another Unlock is under way: %w",
+			l.call.fullKey, ErrUnavailable, endOf(ctx, ctx.Err()))
+	}
+	return l.unlock.err
 }
 
 // Err returns nil while the lock is held, as far as this process knows without

@@ -4,57 +4,805 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
 )
 
-func TestSmoke(t *testing.T) {
-	for _, n := range []int{1, 3, 5} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var nodes []backend.Node
-				for range n {
-					nodes = append(nodes, memory.New())
+// A free lock is had at once, on every node, under the caller's own key, for the
+// TTL, and gone from all of them after Unlock.
+func TestLock(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		start := time.Now()
+		lock, err := l.Lock(t.Context(), "orders/42")
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, 0, 0)
+		synctest.Wait()
+		if n := r.holders("orders/42", lock.Token()); n != len(r.mem) {
+			t.Errorf("%d of %d nodes hold the token under the key", n, len(r.mem))
+		}
+		if got, want := r.expiry("orders/42", lock.Token()), start.Add(DefaultTTL); !got.Equal(want) {
+			t.Errorf("the servers let it expire after %v, want %v", got.Sub(start), DefaultTTL)
+		}
+		if got, want := lock.Until().Sub(start), DefaultTTL-DefaultTTL/100-2*time.Millisecond; got != want {
+			t.Errorf("the validity is %v, want the TTL less 1 %% and 2 ms, %v", got, want)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// What the options of New and of a call say reaches the servers.
+func TestLockOptions(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithKeyPrefix("app:"), WithTTL(4*time.Second), WithOwner("host-1"), WithDrift(0.1))
+		a := r.lock(l, "k")
+		b := r.lock(l, "other", WithTTL(1500*time.Microsecond+time.Second), WithOwner("host-2"))
+		if a.Key() != "k" || r.holders("app:k", a.Token()) < r.need() {
+			t.Errorf("key %q is not on the servers with its prefix", a.Key())
+		}
+		if !strings.HasPrefix(a.Token(), "host-1:") || !strings.HasPrefix(b.Token(), "host-2:") {
+			t.Error("a token does not begin with the owner's label")
+		}
+		if got, want := a.Until().Sub(time.Now()), 4*time.Second-400*time.Millisecond-2*time.Millisecond; got != want {
+			t.Errorf("validity %v, want %v", got, want)
+		}
+		if got, want := r.expiry("app:other", b.Token()).Sub(time.Now()), 1001*time.Millisecond; got != want {
+			t.Errorf("TTL on the servers %v, want %v: whole milliseconds, a fraction dropped", got, want)
+		}
+	})
+}
+
+// Each try has a token of its own: 130 random bits that nobody has used before.
+func TestTokens(t *testing.T) {
+	r := newRig(t, 1, false)
+	l := r.locker(WithOwner("me"), WithRetry(Fixed(0).Limit(10)))
+	r.mem[0].Set("taken", "other", time.Minute)
+	if _, err := l.Lock(t.Context(), "taken"); !errors.Is(err, ErrTaken) {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, c := range r.fault[0].Calls() {
+		token := c.Ops[0].Token
+		if c.Ops[0].Kind != backend.OpSetNX {
+			continue
+		}
+		if label, random, _ := strings.Cut(token, ":"); label != "me" || len(random) != 26 {
+			t.Errorf("token %q is not a label and 26 characters", token)
+		}
+		if seen[token] {
+			t.Errorf("token %q was used twice", token)
+		}
+		seen[token] = true
+	}
+	if len(seen) != 10 {
+		t.Errorf("%d tokens, want one for each of 10 tries", len(seen))
+	}
+}
+
+// Lock waits while another holder has the lock, and gets it soon after it was
+// unlocked, or has expired, without any help.
+func TestLockWaits(t *testing.T) {
+	for _, end := range []string{"unlocked", "expired"} {
+		t.Run(end, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				a, b := r.locker(WithTTL(3*time.Second)), r.locker()
+				held := r.lock(a, "k")
+				free := 3 * time.Second
+				if end == "unlocked" {
+					free = time.Second
+					time.AfterFunc(free, func() { _ = held.Unlock(context.Background()) })
 				}
-				l, err := New(nodes)
+				start := time.Now()
+				lock, err := b.Lock(t.Context(), "k")
 				if err != nil {
 					t.Fatal(err)
 				}
-				ctx := t.Context()
-				for range 3 {
-					lock, err := l.Lock(ctx, "k")
-					if err != nil {
-						t.Fatal(err)
-					}
-					_, err = l.TryLock(ctx, "k")
-					if !errors.Is(err, ErrTaken) {
-						t.Fatal(err)
-					}
-					t.Log(err)
-					st, _ := l.Inspect(ctx, "k")
-					t.Log(st)
-					if err := lock.Extend(ctx, time.Minute); err != nil {
-						t.Fatal(err)
-					}
-					if err := lock.Unlock(ctx); err != nil {
-						t.Fatal(err)
-					}
-				}
-				err = l.Do(ctx, "k", func(ctx context.Context) error {
-					time.Sleep(time.Minute)
-					return ctx.Err()
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := l.Close(ctx); err != nil {
+				took(t, start, free, free+250*time.Millisecond)
+				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			})
 		})
 	}
+}
+
+// Of many callers at once each gets the lock, one after another.
+func TestLockExcludes(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		r.setAll(backendtest.Delay(time.Millisecond))
+		inside, done := 0, make(chan error)
+		for range 8 {
+			l := r.locker()
+			go func() {
+				lock, err := l.Lock(t.Context(), "k")
+				if err == nil {
+					if inside++; inside != 1 {
+						err = fmt.Errorf("%d holders at once", inside)
+					}
+					time.Sleep(10 * time.Millisecond)
+					inside--
+					err = errors.Join(err, lock.Unlock(t.Context()))
+				}
+				done <- err
+			}()
+		}
+		for range 8 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A ctx that ends bounds the wait: at once, with its error and the reason of the
+// wait, and nothing is left of the call.
+func TestLockContextEnds(t *testing.T) {
+	mine := errors.New("shutting down")
+	tests := []struct {
+		name string
+		ctx  func() (context.Context, context.CancelFunc)
+		want []error
+	}{
+		{"deadline", func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), 700*time.Millisecond)
+		}, []error{context.DeadlineExceeded}},
+		{"cancel", func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(700*time.Millisecond, cancel)
+			return ctx, cancel
+		}, []error{context.Canceled}},
+		{"cause", func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(context.Background())
+			time.AfterFunc(700*time.Millisecond, func() { cancel(mine) })
+			return ctx, func() { cancel(nil) }
+		}, []error{context.Canceled, mine}},
+	}
+	faults := []struct {
+		name  string
+		set   func(r *rig)
+		class error
+	}{
+		{"taken", func(r *rig) {
+			for _, m := range r.mem {
+				m.Set("k", "other", time.Minute)
+			}
+		}, ErrTaken},
+		{"hung", func(r *rig) { r.setAll(backendtest.Hang()) }, ErrUnavailable},
+		{"down", func(r *rig) { r.setAll(backendtest.Refuse(nil)) }, ErrUnavailable},
+	}
+	for _, tt := range tests {
+		for _, f := range faults {
+			t.Run(tt.name+" "+f.name, func(t *testing.T) {
+				eachRig(t, func(t *testing.T, r *rig) {
+					l := r.locker()
+					f.set(r)
+					ctx, cancel := tt.ctx()
+					defer cancel()
+					start := time.Now()
+					lock, err := l.Lock(ctx, "k")
+					if lock != nil {
+						t.Fatal("got the lock")
+					}
+					took(t, start, 700*time.Millisecond, 700*time.Millisecond)
+					matches(t, err, append(tt.want, f.class)...)
+					var q *QuorumError
+					if !errors.As(err, &q) || len(q.Rounds) == 0 || q.Tries < len(q.Rounds) {
+						t.Errorf("error %v is no *QuorumError with the rounds that were made", err)
+					}
+					for _, m := range r.mem {
+						m.Flush() // what the other one holds
+					}
+					r.clean(l)
+				})
+			})
+		}
+	}
+}
+
+// The ctx of Lock bounds the wait, not the hold.
+func TestLockContextDoesNotBoundTheHold(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		ctx, cancel := context.WithCancel(t.Context())
+		lock, err := l.Lock(ctx, "k", WithAutoExtend())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		time.Sleep(time.Minute)
+		if err := lock.Err(); err != nil || r.holders("k", lock.Token()) < r.need() {
+			t.Errorf("the lock ended with the ctx of Lock: %v", err)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A caller that goes away at whatever moment leaves nothing behind.
+func TestLockCancelledLeavesNothing(t *testing.T) {
+	slow := []struct {
+		name  string
+		fault backendtest.Fault
+	}{
+		{"slow request", backendtest.Delay(20 * time.Millisecond)},
+		{"slow reply", backendtest.DelayReply(20 * time.Millisecond)},
+		{"late request", backendtest.Late(20 * time.Millisecond)},
+		{"late and deaf", backendtest.Chain(backendtest.IgnoreCancel(), backendtest.Late(20*time.Millisecond))},
+	}
+	for _, f := range slow {
+		t.Run(f.name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				l := r.locker()
+				for after := time.Duration(0); after < 50*time.Millisecond; after += 7 * time.Millisecond {
+					for i, n := range r.fault { // each a little slower than the one before
+						n.Set(backendtest.Delay(time.Duration(i)*time.Millisecond), f.fault)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), after)
+					if after == 0 {
+						cancel()
+					}
+					lock, err := l.Lock(ctx, "k")
+					cancel()
+					if err == nil {
+						err = lock.Unlock(t.Context())
+					} else {
+						differs(t, err, ErrNotHeld)
+						err = nil
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.clear()
+					time.Sleep(time.Second)
+					r.empty()
+				}
+				r.clean(l)
+			})
+		})
+	}
+}
+
+// With a deadline the last try is made shortly before it, however long the policy
+// would pause: a lock that becomes free in the last pause is had.
+func TestLockTriesOnceMoreAtTheDeadline(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithRetry(Fixed(time.Hour)))
+		held := r.lock(r.locker(), "k")
+		time.AfterFunc(900*time.Millisecond, func() { _ = held.Unlock(context.Background()) })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if _, err := l.Lock(ctx, "k"); err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, 900*time.Millisecond, time.Second)
+	})
+}
+
+// Through unavailability Lock goes on for one TTL, and then gives up, with nobody's
+// ctx in the error.
+func TestLockUnavailable(t *testing.T) {
+	faults := []struct {
+		name  string
+		fault backendtest.Fault
+	}{
+		{"hung", backendtest.Hang()},
+		{"down", backendtest.Refuse(nil)},
+		{"broken", backendtest.LoseRequest(nil)},
+		{"loading", backendtest.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory")))},
+	}
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				l := r.locker(WithTTL(4 * time.Second))
+				r.set(r.minority(), len(r.mem), f.fault) // one too many
+				start := time.Now()
+				_, err := l.Lock(t.Context(), "k")
+				took(t, start, 4*time.Second, 5*time.Second)
+				matches(t, err, ErrUnavailable)
+				differs(t, err, ErrTaken, ErrNotHeld, context.Canceled, context.DeadlineExceeded)
+
+				start = time.Now()
+				_, err = l.TryLock(t.Context(), "k")
+				took(t, start, 0, DefaultNodeTimeout)
+				matches(t, err, ErrUnavailable)
+
+				// And back in time. (What a hung node was sent is answered then.)
+				back := r.clear
+				if f.name == "hung" {
+					stall, resume := backendtest.Stall()
+					r.set(r.minority(), len(r.mem), stall)
+					back = func() { r.clear(); resume() }
+				}
+				time.Sleep(3 * time.Second) // the calls that hang end
+				time.AfterFunc(2*time.Second, back)
+				start = time.Now()
+				lock, err := l.Lock(t.Context(), "k")
+				if err != nil {
+					t.Fatal(err)
+				}
+				took(t, start, 2*time.Second, 3*time.Second)
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				r.clean(l)
+			})
+		})
+	}
+}
+
+// A policy of the caller's own goes on through unavailability for as long as it says.
+func TestLockUnavailableWithPolicy(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Second))
+		r.setAll(backendtest.Refuse(nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
+		took(t, start, time.Minute, time.Minute)
+		matches(t, err, ErrUnavailable, context.DeadlineExceeded)
+
+		start = time.Now()
+		_, err = l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
+		took(t, start, 0, 0) // ctx has ended
+		matches(t, err, context.DeadlineExceeded)
+
+		start = time.Now()
+		_, err = l.Lock(t.Context(), "k", WithRetry(Fixed(10*time.Second).Limit(3)))
+		took(t, start, 20*time.Second, 20*time.Second)
+		matches(t, err, ErrUnavailable)
+	})
+}
+
+// Servers that refuse for good are not asked again; a minority of them does no harm.
+func TestLockRefused(t *testing.T) {
+	for _, reply := range []string{
+		"NOAUTH Authentication required.",
+		"NOPERM User joe has no permissions to run the 'set' command",
+		"READONLY You can't write against a read only replica.",
+	} {
+		eachRig(t, func(t *testing.T, r *rig) {
+			refuse := backendtest.Refuse(backend.MarkReply(errors.New(reply)))
+			for _, opts := range [][]LockOption{nil, {WithRetry(Fixed(time.Second))}} {
+				l := r.locker()
+				r.set(r.minority(), len(r.mem), refuse)
+				start := time.Now()
+				_, err := l.Lock(t.Context(), "k", opts...)
+				took(t, start, 0, 0)
+				matches(t, err, ErrUnavailable)
+				if q := err.(*QuorumError); q.Tries != 1 {
+					t.Errorf("%d tries, want 1", q.Tries)
+				}
+				if !strings.Contains(err.Error(), reply) {
+					t.Errorf("error %q does not say what the server said", err)
+				}
+				r.clean(l)
+			}
+			r.set(0, r.minority(), refuse)
+			lock := r.lock(r.locker(), "k")
+			if err := lock.Unlock(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A minority that hangs, is down, refuses or is taken costs nothing.
+func TestMinority(t *testing.T) {
+	faults := map[string]backendtest.Fault{
+		"hung":       backendtest.Hang(),
+		"down":       backendtest.Refuse(nil),
+		"lost":       backendtest.LoseRequest(nil),
+		"lost reply": backendtest.LoseReply(nil),
+		"refused":    backendtest.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))),
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				l := r.locker()
+				r.set(0, r.minority(), fault)
+				start := time.Now()
+				for i := range 20 {
+					lock, err := l.Lock(t.Context(), fmt.Sprint(i))
+					if err == nil {
+						err = lock.Extend(t.Context(), time.Minute)
+					}
+					if err == nil {
+						err = lock.Unlock(t.Context())
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				took(t, start, 0, 0)
+				r.clean(l)
+			})
+		})
+	}
+}
+
+// Someone else's key on a minority does not keep a free lock from being had, and is
+// left alone.
+func TestMinorityTaken(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		for _, m := range r.mem[:r.minority()] {
+			m.Set("k", "other", time.Minute)
+		}
+		lock := r.lock(l, "k")
+		if err := lock.Extend(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.holders("k", "other"); n != r.minority() {
+			t.Errorf("%d foreign keys are left of %d", n, r.minority())
+		}
+	})
+}
+
+// The process is paused while the grants are on their way, for longer than the
+// validity: that is no lock, and it is given back.
+func TestLockGrantedTooLate(t *testing.T) {
+	for _, clock := range []string{"wall", "both"} {
+		t.Run(clock, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				if clock == "both" && len(r.mem) > 1 {
+					return // only where the caller's goroutine makes the call can a pause last this long
+				}
+				l := r.locker(WithRetry(Fixed(0).Limit(40)))
+				forward := suspend(l)
+				lock := r.lock(l, "k") // the lane has answered once, so that the next call is the caller's own
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				pause := func(context.Context, []backend.Op, backendtest.Send) []backend.Result { return nil }
+				if clock == "wall" {
+					pause = func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+						results := next(ctx, ops)
+						forward(10 * time.Second)
+						return results
+					}
+				} else {
+					pause = backendtest.Chain(backendtest.IgnoreContext(), backendtest.DelayReply(10*time.Second))
+				}
+				r.setAll(backendtest.On(backendtest.Kind(backend.OpSetNX), pause))
+				_, err := l.TryLock(t.Context(), "k")
+				matches(t, err, ErrUnavailable)
+				differs(t, err, context.DeadlineExceeded)
+				if !strings.Contains(err.Error(), "granted too late") {
+					t.Errorf("error %q does not say that it was granted too late", err)
+				}
+				_, err = l.Lock(t.Context(), "k")
+				var q *QuorumError
+				if !errors.As(err, &q) || q.Tries != 40 || len(q.Rounds) != 16 {
+					t.Errorf("error %v, want 40 tries and the reports of the last 16", err)
+				}
+				r.clean(l)
+			})
+		})
+	}
+}
+
+// The validity counts from before the first request left, whichever way is slow.
+func TestValidityCountsFromTheFirstSend(t *testing.T) {
+	for name, fault := range map[string]backendtest.Fault{
+		"request": backendtest.Delay(200 * time.Millisecond),
+		"reply":   backendtest.DelayReply(200 * time.Millisecond),
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				l := r.locker()
+				r.setAll(fault)
+				start := time.Now()
+				lock := r.lock(l, "k")
+				took(t, start, 200*time.Millisecond, 200*time.Millisecond)
+				if got, want := lock.Until().Sub(start), 9898*time.Millisecond; got != want {
+					t.Errorf("validity %v after the first send, want %v", got, want)
+				}
+				start = time.Now()
+				if err := lock.Extend(t.Context(), 20*time.Second); err != nil {
+					t.Fatal(err)
+				}
+				if got, want := lock.Until().Sub(start), 19798*time.Millisecond; got != want {
+					t.Errorf("validity %v after the extension was sent, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// A failed try takes its own keys back before the next one: it never blocks itself
+// or others with a part of a lock.
+func TestFailedTryKeepsNothing(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		for _, m := range r.mem[r.minority():] { // one too many
+			m.Set("k", "other", time.Minute)
+		}
+		l := r.locker(WithRetry(Fixed(time.Second)))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() {
+			_, err := l.Lock(ctx, "k")
+			done <- err
+		}()
+		for range 9 {
+			time.Sleep(time.Second + time.Millisecond) // after a try, before the next
+			for _, m := range r.mem[:r.minority()] {
+				if keys := m.Keys(); len(keys) > 0 {
+					t.Errorf("a node holds %q between two tries", keys)
+				}
+			}
+		}
+		matches(t, <-done, ErrTaken)
+		if got := r.arrived(backend.OpSetNX); got < 9*len(r.mem) {
+			t.Errorf("%d sets arrived, want at least %d", got, 9*len(r.mem))
+		}
+	})
+}
+
+// TryLock makes one try, whatever the policy says, and does not wait.
+func TestTryLock(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithRetry(Fixed(time.Second)))
+		r.lock(l, "k")
+		start := time.Now()
+		_, err := l.TryLock(t.Context(), "k", WithRetry(Fixed(time.Minute).Limit(5)))
+		took(t, start, 0, 0)
+		matches(t, err, ErrTaken)
+		differs(t, err, ErrUnavailable, ErrNotHeld)
+		if q := err.(*QuorumError); q.Tries != 1 || len(q.Rounds) != 1 {
+			t.Errorf("%d tries, %d rounds, want 1", q.Tries, len(q.Rounds))
+		}
+	})
+}
+
+// A ctx that has ended ends every call before any I/O, but for those that give back.
+func TestContextEndedBefore(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker()
+		a, b := r.lock(l, "a"), r.lock(l, "b")
+		m := l.Mutex("m")
+		if err := m.Lock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, f := range r.fault {
+			f.Forget()
+		}
+		mine := errors.New("shutting down")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(mine)
+		_, errLock := l.Lock(ctx, "k")
+		_, errTry := l.TryLock(ctx, "k")
+		_, errResume := l.Resume(ctx, "a", a.Token())
+		_, errInspect := l.Inspect(ctx, "a")
+		for name, err := range map[string]error{
+			"Lock": errLock, "TryLock": errTry, "Resume": errResume, "Inspect": errInspect,
+			"Do":     l.Do(ctx, "k", func(context.Context) error { t.Error("fn ran"); return nil }),
+			"Extend": a.Extend(ctx, time.Minute), "Mutex.Lock": m.Lock(ctx), "Mutex.TryLock": m.TryLock(ctx),
+		} {
+			if !errors.Is(err, context.Canceled) || !errors.Is(err, mine) {
+				t.Errorf("%s: error %v, want the error of ctx and its cause", name, err)
+			}
+			if q := (*QuorumError)(nil); errors.As(err, &q) {
+				t.Errorf("%s: a *QuorumError, as if nodes had been asked", name)
+			}
+		}
+		if n := r.calls(); n > 0 {
+			t.Errorf("%d calls of nodes", n)
+		}
+		// These send all the same, and are answered.
+		if err := a.Unlock(ctx); err != nil {
+			t.Error("Unlock:", err)
+		}
+		if err := l.Release(ctx, "b", b.Token()); err != nil {
+			t.Error("Release:", err)
+		}
+		if err := m.Unlock(ctx); err != nil {
+			t.Error("Mutex.Unlock:", err)
+		}
+		r.clean(l)
+	})
+}
+
+// A Locker that New did not make, and one that was closed, say so.
+func TestClosedAndZero(t *testing.T) {
+	r := newRig(t, 1, false)
+	closed := r.locker()
+	if err := closed.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(t.Context()); err != nil {
+		t.Error("closed twice:", err)
+	}
+	tests := []struct {
+		name   string
+		locker *Locker
+		want   error
+	}{{"closed", closed, ErrClosed}, {"zero", &Locker{}, errZero}, {"nil", nil, errZero}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx := t.Context()
+			_, errLock := tt.locker.Lock(ctx, "k")
+			_, errTry := tt.locker.TryLock(ctx, "k")
+			_, errResume := tt.locker.Resume(ctx, "k", "x")
+			_, errInspect := tt.locker.Inspect(ctx, "k")
+			for name, err := range map[string]error{
+				"Lock": errLock, "TryLock": errTry, "Resume": errResume, "Inspect": errInspect,
+				"Release": tt.locker.Release(ctx, "k", "x"),
+				"Do":      tt.locker.Do(ctx, "k", func(context.Context) error { return nil }),
+				"Mutex":   tt.locker.Mutex("k").Lock(ctx),
+			} {
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s: error %v, want %v", name, err, tt.want)
+				}
+			}
+			if tt.want == errZero {
+				if err := tt.locker.Close(ctx); err != errZero {
+					t.Errorf("Close: error %v, want %v", err, errZero)
+				}
+			}
+		})
+	}
+	if err := new(Mutex).Lock(t.Context()); err != errZero {
+		t.Errorf("zero Mutex: error %v, want %v", err, errZero)
+	}
+	if n := r.calls(); n > 0 {
+		t.Errorf("%d calls of nodes", n)
+	}
+}
+
+// Close waits for what is still to be deleted. Handles go on to work; waiting
+// callers get ErrClosed.
+func TestClose(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		held := r.lock(l, "held")
+		waited := make(chan error)
+		go func() {
+			_, err := l.Lock(t.Context(), "held")
+			waited <- err
+		}()
+		gone := r.lock(l, "gone")
+		synctest.Wait()
+
+		// Every node hangs, the deletions cannot be done.
+		fault, resume := backendtest.Stall()
+		r.setAll(fault)
+		if err := gone.Unlock(t.Context()); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("Unlock: %v, want %v", err, ErrUnavailable)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := l.Close(ctx)
+		took(t, start, time.Second, time.Second)
+		matches(t, err, context.DeadlineExceeded)
+		if !strings.Contains(err.Error(), "still being deleted") {
+			t.Errorf("error %q does not say what is left", err)
+		}
+		matches(t, <-waited, ErrClosed)
+
+		r.clear()
+		resume()
+		start = time.Now()
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, 0, 3*time.Second)
+		if n := r.holders("gone", ""); n > 0 {
+			t.Errorf("%d nodes hold a key after Close", n)
+		}
+		if n := r.holders("held", held.Token()); n < r.need() {
+			t.Errorf("%d nodes hold the lock that is held", n)
+		}
+		if err := held.Extend(t.Context(), time.Minute); err != nil {
+			t.Error("Extend after Close:", err)
+		}
+		if err := held.Unlock(t.Context()); err != nil {
+			t.Error("Unlock after Close:", err)
+		}
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// Resume takes a lock over from its token alone; Release gives it back without a
+// handle.
+func TestResume(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		first := r.lock(r.locker(), "k") // of a process that has gone
+		time.Sleep(5 * time.Second)
+
+		l := r.locker()
+		start := time.Now()
+		lock, err := l.Resume(t.Context(), first.Key(), first.Token(), WithTTL(20*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := lock.Until().Sub(start), 19798*time.Millisecond; got != want {
+			t.Errorf("validity %v, want %v", got, want)
+		}
+		if got := r.expiry("k", lock.Token()); !got.Equal(start.Add(20 * time.Second)) {
+			t.Errorf("the servers let it expire after %v, want 20s", got.Sub(start))
+		}
+		if lock.Key() != "k" || lock.Token() != first.Token() || lock.Report().Count(Granted) < r.need() {
+			t.Errorf("key %q, report %v", lock.Key(), lock.Report())
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// A token of nobody any more.
+		_, err = l.Resume(t.Context(), "k", first.Token())
+		matches(t, err, ErrNotHeld)
+		differs(t, err, ErrUnavailable, ErrTaken)
+
+		r.setAll(backendtest.Hang())
+		_, err = l.Resume(t.Context(), "k", first.Token())
+		matches(t, err, ErrUnavailable)
+		differs(t, err, context.DeadlineExceeded)
+		r.clean(l)
+	})
+}
+
+// A resumed lock extends itself if it is asked to.
+func TestResumeAutoExtend(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		first := r.lock(r.locker(), "k")
+		lock, err := r.locker().Resume(t.Context(), "k", first.Token(), WithAutoExtend())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRelease(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		a, b := r.locker(), r.locker()
+		lock := r.lock(a, "k")
+		if err := b.Release(t.Context(), "k", "somebody"); !errors.Is(err, ErrNotHeld) {
+			t.Errorf("a wrong token: error %v, want %v", err, ErrNotHeld)
+		}
+		if err := b.Release(t.Context(), lock.Key(), lock.Token()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		r.empty()
+		if err := b.Release(t.Context(), lock.Key(), lock.Token()); !errors.Is(err, ErrNotHeld) {
+			t.Errorf("released twice: error %v, want %v", err, ErrNotHeld)
+		}
+		if err := lock.Unlock(t.Context()); !errors.Is(err, ErrNotHeld) {
+			t.Errorf("Unlock after it was released elsewhere: error %v, want %v", err, ErrNotHeld)
+		}
+		r.setAll(backendtest.Refuse(nil))
+		err := b.Release(t.Context(), "k", "t")
+		matches(t, err, ErrUnavailable)
+		var q *QuorumError
+		if !errors.As(err, &q) || q.Op != "release" || q.Rounds[0].Count(Failed) == 0 {
+			t.Errorf("error %v does not say what failed", err)
+		}
+	})
 }

@@ -1,0 +1,224 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+// A context of a lock ends when its parent does, with the parent's cause, and keeps
+// the parent's values.
+func TestContextParent(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		lock := r.lock(r.locker(), "k")
+		type key struct{}
+		mine := errors.New("mine")
+		parent, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
+		ctx := lock.Context(parent)
+		if ctx.Value(key{}) != "value" || ctx.Err() != nil {
+			t.Errorf("value %v, error %v", ctx.Value(key{}), ctx.Err())
+		}
+		cancel(mine)
+		<-ctx.Done()
+		if ctx.Err() != context.Canceled || context.Cause(ctx) != mine {
+			t.Errorf("error %v, cause %v; want the parent's", ctx.Err(), context.Cause(ctx))
+		}
+		if lock.Err() != nil {
+			t.Error("the lock ended with a context's parent")
+		}
+		if other := lock.Context(t.Context()); other.Err() != nil {
+			t.Error("one context ended another")
+		}
+	})
+}
+
+// Every context ends when the lock is unlocked, before the deletion is sent, with
+// ErrReleased; so do those that are asked for later.
+func TestContextReleased(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		lock := r.lock(r.locker(), "k")
+		a, b := lock.Context(t.Context()), lock.Context(context.Background())
+		child, cancel := context.WithCancel(b)
+		defer cancel()
+		r.setAll(backendtest.Delay(100 * time.Millisecond))
+		start := time.Now()
+		go lock.Unlock(t.Context())
+		for _, ctx := range []context.Context{a, b, child} {
+			<-ctx.Done()
+			took(t, start, 0, 0)
+			if ctx.Err() != context.Canceled || context.Cause(ctx) != ErrReleased {
+				t.Errorf("error %v, cause %v, want ErrReleased", ctx.Err(), context.Cause(ctx))
+			}
+		}
+		if late := lock.Context(t.Context()); late.Err() == nil || context.Cause(late) != ErrReleased {
+			t.Errorf("a later context: error %v, cause %v", late.Err(), context.Cause(late))
+		}
+		if lock.Err() != ErrReleased {
+			t.Errorf("Err %v, want ErrReleased", lock.Err())
+		}
+	})
+}
+
+// A context ends at Until, before the servers let the lock expire, and an extension
+// moves that.
+func TestContextExpires(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var lost []Event
+		lock := r.lock(r.locker(WithHooks(Hooks{Lost: func(e Event) { lost = append(lost, e) }})), "k")
+		start := time.Now()
+		ctx := lock.Context(t.Context())
+		time.Sleep(5 * time.Second)
+		if err := lock.Extend(t.Context(), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		took(t, start, 14898*time.Millisecond, 14898*time.Millisecond)
+		if !time.Now().Equal(lock.Until()) {
+			t.Errorf("it ended %v after Until", time.Since(lock.Until()))
+		}
+		matches(t, context.Cause(ctx), ErrNotHeld)
+		differs(t, context.Cause(ctx), ErrReleased)
+		if n := r.holders("k", lock.Token()); n < r.need() {
+			t.Errorf("%d nodes hold the lock when its context ends, want a quorum", n)
+		}
+		synctest.Wait()
+		if len(lost) != 1 || lost[0].Elapsed != 14898*time.Millisecond || lost[0].Err != context.Cause(ctx) {
+			t.Errorf("Lost was told %+v", lost)
+		}
+	})
+}
+
+// A machine that was suspended: the wall clock has jumped, the monotonic clock and
+// the timers have not. The contexts say so at once when asked, and end by
+// themselves within a second; the lock cannot be extended.
+func TestSuspendedBeyondValidity(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Minute))
+		forward := suspend(l)
+		asked, waiting := r.lock(l, "asked"), r.lock(l, "waiting")
+		extended, unlocked := r.lock(l, "extended"), r.lock(l, "unlocked")
+		ctxAsked, ctxWaiting := asked.Context(t.Context()), waiting.Context(t.Context())
+		time.Sleep(2500 * time.Millisecond)
+		forward(time.Hour)
+		start := time.Now()
+		if ctxAsked.Err() == nil {
+			t.Error("Err of a context says that the lock is held")
+		}
+		matches(t, context.Cause(ctxAsked), ErrNotHeld)
+		matches(t, asked.Err(), ErrNotHeld)
+		matches(t, extended.Extend(t.Context(), time.Minute), ErrNotHeld)
+		if err := unlocked.Unlock(t.Context()); err != nil {
+			t.Errorf("Unlock: %v; the servers, which were not suspended here, still had it", err)
+		}
+		matches(t, unlocked.Err(), ErrNotHeld)
+		<-ctxWaiting.Done()
+		took(t, start, 0, time.Second)
+		matches(t, context.Cause(ctxWaiting), ErrNotHeld)
+	})
+}
+
+// A suspension shorter than what is left of the validity shortens it.
+func TestSuspendedWithinValidity(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Minute), WithDrift(0))
+		forward := suspend(l)
+		lock := r.lock(l, "k")
+		start := time.Now()
+		ctx := lock.Context(t.Context())
+		time.Sleep(10 * time.Second)
+		forward(40 * time.Second)
+		if ctx.Err() != nil {
+			t.Fatal("it ended with 10 s to go")
+		}
+		<-ctx.Done()
+		took(t, start, 19998*time.Millisecond, 19998*time.Millisecond)
+	})
+}
+
+// A suspension in the middle of an extension: it came too late.
+func TestSuspendedDuringExtend(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		forward := suspend(l)
+		lock := r.lock(l, "k")
+		ctx := lock.Context(t.Context())
+		r.setAll(backendtest.DelayReply(100 * time.Millisecond))
+		time.AfterFunc(50*time.Millisecond, func() { forward(time.Hour) })
+		matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
+		matches(t, lock.Err(), ErrNotHeld)
+		if ctx.Err() == nil {
+			t.Error("the context goes on")
+		}
+	})
+}
+
+// The wall clock is set back: nothing lasts longer for that.
+func TestWallClockSetBack(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithDrift(0))
+		forward := suspend(l)
+		lock := r.lock(l, "k")
+		start := time.Now()
+		ctx := lock.Context(t.Context())
+		time.Sleep(3 * time.Second)
+		forward(-time.Hour)
+		if err := lock.Extend(t.Context(), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		took(t, start, 12998*time.Millisecond, 12998*time.Millisecond)
+	})
+}
+
+// A lock extends itself through a suspension that leaves it some validity.
+func TestSuspendedAutoExtend(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(10 * time.Second))
+		forward := suspend(l)
+		lock := r.lock(l, "k", WithAutoExtend())
+		ctx := lock.Context(t.Context())
+		for range 20 {
+			time.Sleep(5 * time.Second)
+			forward(3 * time.Second)
+		}
+		if ctx.Err() != nil {
+			t.Errorf("it was lost: %v", context.Cause(ctx))
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Contexts cost nothing once they or the lock have ended: no goroutine, no timer.
+func TestContextsAreFreed(t *testing.T) {
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		l := r.locker()
+		lock := r.lock(l, "k")
+		for range 100 {
+			parent, cancel := context.WithCancel(t.Context())
+			lock.Context(parent)
+			cancel()
+		}
+		synctest.Wait()
+		lock.mu.Lock()
+		if n := len(lock.contexts); n != 0 {
+			t.Errorf("%d contexts whose parents have ended are kept", n)
+		}
+		lock.mu.Unlock()
+		ctx := lock.Context(t.Context())
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		l.watch.mu.Lock()
+		defer l.watch.mu.Unlock()
+		if len(l.watch.locks) != 0 || l.watch.timer != nil {
+			t.Error("the Locker goes on watching though no lock is held")
+		}
+	})
+}

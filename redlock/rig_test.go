@@ -1,0 +1,212 @@
+package redlock
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/quorum"
+)
+
+// A rig is a set of nodes and all that a test wants to do to them: memory nodes
+// that hold the keys, called a, b, c …, and a fault node in front of each.
+type rig struct {
+	t     *testing.T
+	bare  bool // the Locker sees nodes without capabilities
+	mem   []*memory.Node
+	fault []*backendtest.FaultNode
+	nodes []backend.Node // what the Locker gets
+}
+
+func newRig(t *testing.T, size int, bare bool) *rig {
+	r := &rig{t: t, bare: bare}
+	for i := range size {
+		mem := memory.New(memory.WithName(string(rune('a' + i))))
+		fault := backendtest.NewFaultNode(mem)
+		var node backend.Node = fault
+		if bare {
+			node = backendtest.Bare(fault)
+		}
+		r.mem, r.fault, r.nodes = append(r.mem, mem), append(r.fault, fault), append(r.nodes, node)
+	}
+	return r
+}
+
+// eachRig runs f in a bubble of virtual time for quorums of 1, 3 and 5 nodes, bare
+// ones and ones that can do everything.
+func eachRig(t *testing.T, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	for _, size := range []int{1, 3, 5} {
+		for _, bare := range []bool{false, true} {
+			name := fmt.Sprint(size)
+			if bare {
+				name += " bare"
+			}
+			t.Run(name, func(t *testing.T) { onRig(t, size, bare, f) })
+		}
+	}
+}
+
+// onRig runs f in a bubble of virtual time. Calls of nodes that hang have a moment
+// to end afterwards; the bubble fails the test if any goroutine is left then.
+func onRig(t *testing.T, size int, bare bool, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(quorum.CallTimeout * 5 / 4)
+		f(t, newRig(t, size, bare))
+	})
+}
+
+func (r *rig) locker(opts ...Option) *Locker {
+	r.t.Helper()
+	l, err := New(r.nodes, opts...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+// lock locks key, which must be free.
+func (r *rig) lock(l *Locker, key string, opts ...LockOption) *Lock {
+	r.t.Helper()
+	lock, err := l.TryLock(r.t.Context(), key, opts...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return lock
+}
+
+func (r *rig) need() int { return len(r.mem)/2 + 1 }
+
+// minority is how many nodes may fail.
+func (r *rig) minority() int { return len(r.mem) - r.need() }
+
+// set puts faults on the nodes from first to the one before end.
+func (r *rig) set(first, end int, faults ...backendtest.Fault) {
+	for _, f := range r.fault[first:end] {
+		f.Set(faults...)
+	}
+}
+
+func (r *rig) setAll(faults ...backendtest.Fault) { r.set(0, len(r.fault), faults...) }
+
+func (r *rig) clear() { r.setAll() }
+
+// holders counts the nodes that hold key, with that token unless it is "".
+func (r *rig) holders(key, token string) int {
+	n := 0
+	for _, m := range r.mem {
+		if e, _ := m.Inspect(r.t.Context(), key); e.Found && (token == "" || e.Value == token) {
+			n++
+		}
+	}
+	return n
+}
+
+// expiry returns until when a quorum of nodes holds key with token; the zero time
+// if none does.
+func (r *rig) expiry(key, token string) time.Time {
+	var left []time.Duration
+	for _, m := range r.mem {
+		if e, _ := m.Inspect(r.t.Context(), key); e.Found && e.Value == token {
+			left = append(left, e.TTL)
+		}
+	}
+	if len(left) < r.need() {
+		return time.Time{}
+	}
+	slices.Sort(left)
+	return time.Now().Add(left[len(left)-r.need()])
+}
+
+// calls counts the calls on all nodes.
+func (r *rig) calls() int {
+	n := 0
+	for _, f := range r.fault {
+		n += len(f.Calls())
+	}
+	return n
+}
+
+// arrived counts the operations of a kind that arrived at any node.
+func (r *rig) arrived(kind backend.OpKind) int {
+	n := 0
+	for _, f := range r.fault {
+		for _, op := range f.Arrived() {
+			if op.Kind == kind {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// clean removes the faults, waits until l has cleaned up, and fails the test if
+// any node holds any key then.
+func (r *rig) clean(l *Locker) {
+	r.t.Helper()
+	r.clear()
+	if err := l.Close(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.empty()
+}
+
+func (r *rig) empty() {
+	r.t.Helper()
+	for i, m := range r.mem {
+		if keys := m.Keys(); len(keys) > 0 {
+			r.t.Errorf("node %d holds %q", i, keys)
+		}
+	}
+}
+
+// matches fails the test unless err matches each of targets.
+func matches(t *testing.T, err error, targets ...error) {
+	t.Helper()
+	for _, target := range targets {
+		if !errors.Is(err, target) {
+			t.Fatalf("error %v, want one that matches %q", err, target)
+		}
+	}
+}
+
+// differs fails the test if err matches any of targets.
+func differs(t *testing.T, err error, targets ...error) {
+	t.Helper()
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			t.Fatalf("error %v, want one that does not match %q", err, target)
+		}
+	}
+}
+
+// took fails the test unless the time since start is from least to most.
+func took(t *testing.T, start time.Time, least, most time.Duration) {
+	t.Helper()
+	if d := time.Since(start); d < least || d > most {
+		t.Fatalf("it took %v, want from %v to %v", d, least, most)
+	}
+}
+
+// suspend returns a clock for l.clock.Wall, and a function that sets it forward,
+// as it is after a machine was suspended for d while the monotonic clock stood
+// still, or back if d is negative.
+func suspend(l *Locker) func(d time.Duration) {
+	var offset safeDuration
+	l.clock.Wall = func() time.Time { return time.Now().Add(offset.get()) }
+	return offset.add
+}
+
+// safeDuration is a duration that several goroutines use.
+type safeDuration struct{ ns atomic.Int64 }
+
+func (d *safeDuration) get() time.Duration  { return time.Duration(d.ns.Load()) }
+func (d *safeDuration) add(x time.Duration) { d.ns.Add(int64(x)) }
