@@ -697,12 +697,21 @@ var brokenNodes = []struct {
 		}
 	}, []string{"stalled server/recovers", "slow connection/after a time-out"}},
 	{"never connects where that is slow", func(c *client) {
-		n := c.FaultNode
-		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-			short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		var never atomic.Bool
+		c.faulty(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			own, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
-			return n.SetNX(short, key, token, ttl)
-		}
+			if ops[0].Kind >= backendtest.OpInspect {
+				return next(ctx, ops)
+			}
+			if !never.Load() {
+				if r := next(own, ops); r[0].Err == nil || ctx.Err() != nil || own.Err() == nil {
+					return r
+				}
+				never.Store(true)
+			}
+			return backendtest.LoseRequest(nil)(ctx, ops, next)
+		})
 	}, []string{"slow connection/time enough"}},
 
 	// Connections.

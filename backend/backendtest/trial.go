@@ -352,9 +352,10 @@ func (t *trial) eventually(what string, f func(ctx context.Context) error) {
 	}
 }
 
-// answers waits until the node answers again.
+// answers waits until the node answers, after a call perhaps that met a
+// connection which was lost.
 func (t *trial) answers() {
-	t.eventually("the server is well, but the node does not recover", func(ctx context.Context) error {
+	t.eventually("the server is well, but the node does not answer", func(ctx context.Context) error {
 		_, err := t.n.EvalDelete(ctx, t.name(), "")
 		return err
 	})
