@@ -1,0 +1,237 @@
+package redigo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+const (
+	// large is how much can be written to a connection without its filling the
+	// system's buffer, whatever the server does. Beyond that the driver may get
+	// stuck for a while even when it closes the connection: TLS sends a word of
+	// farewell, and gives it five seconds.
+	large = 16 << 10
+
+	// farewell is how long an exchange whose connection was closed at the
+	// deadline is given to say what it had received.
+	farewell = 10 * time.Millisecond
+)
+
+// Batch sends ops in one round trip; see [backend.Batcher]. A script is sent by
+// its hash if its keys do not occur again further on in ops, and is sent again
+// as text, in a second round trip, if the server does not know it. Otherwise it
+// is sent as text at once, so that nothing on its keys can overtake it.
+func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	results := make([]backend.Result, len(ops))
+	cmds := make([]command, 0, len(ops))
+	at := make([]int, 0, len(ops)) // cmds[i] is of ops[at[i]]
+	for i, last := range lastOnKeys(ops) {
+		script, args := parts(&ops[i])
+		switch {
+		case args == nil:
+			results[i].Err = backend.MarkNotExecuted(fmt.Errorf("redigo: %v is no operation", ops[i].Kind))
+			continue
+		case script == nil:
+			cmds = append(cmds, command{"SET", args})
+		case last:
+			args[0] = script.Hash()
+			cmds = append(cmds, command{"EVALSHA", args})
+		default:
+			args[0] = script.Source()
+			cmds = append(cmds, command{"EVAL", args})
+		}
+		at = append(at, i)
+	}
+	if len(cmds) == 0 {
+		return results
+	}
+
+	var again []command
+	var againAt []int
+	for i, a := range n.pipeline(ctx, cmds) {
+		op := &ops[at[i]]
+		if a.err != nil && cmds[i].name == "EVALSHA" && unknownScript(a.err) {
+			script, _ := parts(op)
+			cmds[i].args[0] = script.Source()
+			again = append(again, command{"EVAL", cmds[i].args})
+			againAt = append(againAt, at[i])
+			continue
+		}
+		results[at[i]] = result(op.Kind, a)
+	}
+	if len(again) > 0 {
+		for i, a := range n.pipeline(ctx, again) {
+			results[againAt[i]] = result(ops[againAt[i]].Kind, a)
+		}
+	}
+	return results
+}
+
+// lastOnKeys tells for each operation whether none after it has a key of its.
+func lastOnKeys(ops []backend.Op) []bool {
+	last := make([]bool, len(ops))
+	seen := make(map[string]struct{}, len(ops))
+	for i := len(ops) - 1; i >= 0; i-- {
+		last[i] = true
+		if ops[i].Kind != backend.OpEval {
+			_, again := seen[ops[i].Key]
+			last[i] = !again
+			seen[ops[i].Key] = struct{}{}
+			continue
+		}
+		for _, k := range ops[i].Keys {
+			if _, again := seen[k]; again {
+				last[i] = false
+			}
+			seen[k] = struct{}{}
+		}
+	}
+	return last
+}
+
+// parts returns the script that op runs, nil for SetNX, and the arguments of
+// its command, with a place for the script. For no known operation both are
+// nil.
+func parts(op *backend.Op) (*backend.Script, []any) {
+	switch op.Kind {
+	case backend.OpSetNX:
+		return nil, []any{op.Key, op.Token, "NX", "PX", backend.Milliseconds(op.TTL)}
+	case backend.OpEvalDelete:
+		return lua.Delete, []any{nil, 1, op.Key, op.Token}
+	case backend.OpExtend:
+		return lua.Extend, []any{nil, 1, op.Key, op.Token, backend.Milliseconds(op.TTL)}
+	case backend.OpEval:
+		return op.Script, scriptArgs(op.Keys, op.Args)
+	}
+	return nil, nil
+}
+
+// result reads the answer to an operation.
+func result(kind backend.OpKind, a answer) (r backend.Result) {
+	switch kind {
+	case backend.OpSetNX:
+		r.OK, r.Err = stored(a.reply, a.err)
+	case backend.OpEval:
+		r.Reply, r.Err = answered(a.reply, a.err)
+	default:
+		r.OK, r.Err = matched(a.reply, a.err)
+	}
+	return r
+}
+
+// command is one command of a pipeline.
+type command struct {
+	name string
+	args []any
+}
+
+// answer is the reply to a command, or an error fit to be returned by a Node.
+type answer struct {
+	reply any
+	err   error
+}
+
+// fail sets err for the answers from first on, and returns them all.
+func fail(answers []answer, first int, err error) []answer {
+	for i := first; i < len(answers); i++ {
+		answers[i].err = err
+	}
+	return answers
+}
+
+// size returns how many bytes of keys, tokens and scripts args hold.
+func size(args []any) (n int) {
+	for _, a := range args {
+		if s, ok := a.(string); ok {
+			n += len(s)
+		}
+	}
+	return n
+}
+
+// pipeline sends cmds, at least one, in one round trip and returns the answer
+// to each.
+func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
+	c, err := n.conns.take(ctx)
+	if err != nil {
+		return fail(make([]answer, len(cmds)), 0, notSent(ctx, err))
+	}
+	var total int
+	for i := range cmds {
+		total += size(cmds[i].args) + 64 // and what frames it
+	}
+	if total <= large {
+		answers := exchange(ctx, c, cmds)
+		n.conns.back(c)
+		return answers
+	}
+
+	// In a goroutine, which may outlast the deadline by those five seconds.
+	// Nothing writes to cmds meanwhile.
+	done := make(chan []answer, 1)
+	go func() {
+		answers := exchange(ctx, c, cmds)
+		n.conns.back(c)
+		done <- answers
+	}()
+	select {
+	case answers := <-done:
+		return answers
+	case <-ctx.Done():
+	}
+	select {
+	case answers := <-done:
+		return answers
+	case <-time.After(farewell):
+		return fail(make([]answer, len(cmds)), 0, ctx.Err())
+	}
+}
+
+// exchange sends cmds on c and receives their replies. If the connection
+// breaks, the replies that had come are kept.
+func exchange(ctx context.Context, c redis.Conn, cmds []command) []answer {
+	if err := ended(ctx); err != nil {
+		return fail(make([]answer, len(cmds)), 0, backend.MarkNotExecuted(err))
+	}
+	w := watch(ctx, c)
+	defer w.end()
+	answers := make([]answer, len(cmds))
+	for i := range cmds {
+		if err := c.Send(cmds[i].name, cmds[i].args...); err != nil {
+			err = failure(ctx, err)
+			fail(answers, 0, err)
+			return fail(answers, i+1, backend.MarkNotExecuted(err)) // not even begun
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fail(answers, 0, failure(ctx, err))
+	}
+	deadline, ok := ctx.Deadline()
+	for i := range cmds {
+		var reply any
+		var err error
+		if ok {
+			reply, err = redis.ReceiveWithTimeout(c, left(deadline))
+		} else {
+			reply, err = c.Receive()
+		}
+		if err == nil {
+			answers[i].reply = reply
+			continue
+		}
+		err = failure(ctx, err)
+		var refused redis.Error
+		if !errors.As(err, &refused) {
+			return fail(answers, i, err)
+		}
+		answers[i].err = err
+	}
+	return answers
+}

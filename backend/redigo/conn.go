@@ -1,0 +1,338 @@
+package redigo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+const (
+	// maxAsking is how many calls ask the pool for a connection at once, once
+	// it has kept one of them past its deadline. Each is a goroutine, and often
+	// another of redigo's, which waits for the answer to AUTH or for TLS.
+	maxAsking = 2
+
+	// patience is how long such calls may block all others. It only matters to
+	// a pool that dials without any time limit and gets stuck.
+	patience = 30 * time.Second
+
+	// grace is how much later than its reading a call's writing is ended, so
+	// that where both would do the error is the one that says more.
+	grace = time.Millisecond
+)
+
+// supply takes connections from a pool and gives them back.
+//
+// GetContext may take longer than its context allows: Pool.Dial and
+// TestOnBorrow have no context, and a DialContext may ignore its own. So it
+// runs in a goroutine, which the call leaves behind at its deadline, and which
+// gives the connection that comes too late back to the pool, for the next
+// call. A goroutine costs about a third of a round trip, as the scheduler
+// wakes a second thread for it. So a connection that lies ready in the pool is
+// taken without one.
+type supply struct {
+	pool Pool
+	own  *redis.Pool // pool, if it is one, else nil
+
+	// turn is held from looking for an idle connection to having it, and while
+	// a goroutine is counted that will ask.
+	turn chan struct{}
+
+	held     atomic.Int64 // connections taken and not given back
+	lastBack atomic.Int64 // when a sound one was given back, since epoch
+	epoch    time.Time
+
+	checked atomic.Bool // the pool's connections have all it takes
+
+	mu        sync.Mutex
+	asking    int           // goroutines in GetContext
+	late      int           // of these, the ones whose call has returned
+	lastAsked time.Time     // when the latest began
+	fewer     chan struct{} // closed when one of them ends; nil if nobody waits
+}
+
+func newSupply(pool Pool, own *redis.Pool) supply {
+	return supply{pool: pool, own: own, turn: make(chan struct{}, 1), epoch: time.Now()}
+}
+
+// take returns a connection on which nothing is pending, to be given to back.
+// It returns by the deadline of ctx. The error is the driver's or that of ctx.
+func (s *supply) take(ctx context.Context) (redis.Conn, error) {
+	if err := ended(ctx); err != nil {
+		return nil, err
+	}
+	c, err, ok := s.idle(ctx)
+	if !ok {
+		c, err = s.ask(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !s.checked.Load() {
+		if err := check(c); err != nil {
+			s.back(c)
+			return nil, err
+		}
+		s.checked.Store(true)
+	}
+	return c, nil
+}
+
+// back gives c back to the pool, which keeps it unless it is broken.
+func (s *supply) back(c redis.Conn) {
+	sound := s.own != nil && s.own.IdleTimeout > 0 && c.Err() == nil
+	_ = c.Close() // it has nothing pending to fail
+	s.held.Add(-1)
+	if sound {
+		s.lastBack.Store(int64(time.Since(s.epoch)))
+	}
+}
+
+// idle takes a connection from the pool if it is sure that this does no I/O;
+// else ok is false.
+//
+// Calls of this Node do not take from each other what one of them has seen.
+// Another user of the pool can, in the instant between; so there must be more
+// idle connections than there are others in use. If they are taken all the
+// same, the pool dials here, which a DialContext ends at the deadline.
+func (s *supply) idle(ctx context.Context) (c redis.Conn, err error, ok bool) {
+	p := s.own
+	if p == nil || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {
+		return nil, nil, false
+	}
+	if p.IdleTimeout > 0 {
+		age := time.Since(s.epoch) - time.Duration(s.lastBack.Load())
+		if s.lastBack.Load() == 0 || age > p.IdleTimeout/2 {
+			return nil, nil, false // they may all be too old for the pool
+		}
+	}
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		return nil, nil, false
+	}
+	defer func() { <-s.turn }()
+	s.mu.Lock()
+	asking := s.asking
+	s.mu.Unlock()
+	stats := p.Stats()
+	others := stats.ActiveCount - stats.IdleCount - int(s.held.Load())
+	if stats.IdleCount <= max(asking, others, 0) {
+		return nil, nil, false
+	}
+	if c, err = p.GetContext(ctx); err == nil {
+		s.held.Add(1)
+	}
+	return c, err, true
+}
+
+// ask takes a connection from the pool in a goroutine.
+func (s *supply) ask(ctx context.Context) (redis.Conn, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for the pool: %w", err)
+	}
+	a := &asked{came: make(chan struct{})}
+	go a.get(ctx, s)
+	select {
+	case <-a.came:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !a.done {
+		a.late = true
+		s.late++
+		return nil, fmt.Errorf("waiting for a connection: %w", ctx.Err())
+	}
+	if a.err == nil {
+		s.held.Add(1)
+	}
+	return a.conn, a.err
+}
+
+// enter counts one goroutine that will ask the pool, when there may be one
+// more.
+func (s *supply) enter(ctx context.Context) error {
+	for {
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		s.mu.Lock()
+		free := s.late == 0 || s.asking < maxAsking || time.Since(s.lastAsked) > patience
+		var fewer chan struct{}
+		if free {
+			s.asking++
+			s.lastAsked = time.Now()
+		} else {
+			if s.fewer == nil {
+				s.fewer = make(chan struct{})
+			}
+			fewer = s.fewer
+		}
+		s.mu.Unlock()
+		<-s.turn
+		if free {
+			return nil
+		}
+		select {
+		case <-fewer:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// asked is one goroutine's request for a connection. Its fields are guarded by
+// supply.mu.
+type asked struct {
+	came chan struct{} // closed when done
+	conn redis.Conn
+	err  error
+	done bool // conn and err are set
+	late bool // the call has returned
+}
+
+func (a *asked) get(ctx context.Context, s *supply) {
+	conn, err := s.pool.GetContext(ctx)
+	s.mu.Lock()
+	a.conn, a.err, a.done = conn, err, true
+	if a.late && err == nil {
+		s.mu.Unlock()
+		_ = conn.Close() // into the pool, before those who wait look there
+		s.mu.Lock()
+	}
+	s.asking--
+	if a.late {
+		s.late--
+	}
+	if s.fewer != nil {
+		close(s.fewer)
+		s.fewer = nil
+	}
+	s.mu.Unlock()
+	close(a.came)
+}
+
+// ended returns the error of ctx if it has ended, which its deadline may tell
+// before its timer does.
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// watcher closes a connection under the call that uses it when its time is up:
+// the time for a reply is given to redigo with the command, the time for
+// writing is not, it is in the pool's settings or nowhere.
+type watcher struct {
+	mu    sync.Mutex
+	conn  redis.Conn // nil when no call is on
+	timer *time.Timer
+	stop  func() bool // ends the watch; false if cut has begun
+}
+
+// watchers that have a timer, at rest.
+var watchers = sync.Pool{New: func() any {
+	w := new(watcher)
+	w.timer = time.AfterFunc(time.Hour, w.cut)
+	w.timer.Stop()
+	w.stop = w.timer.Stop
+	return w
+}}
+
+// watch closes c at the deadline of ctx, or when ctx ends if it has none, until
+// end is called. It costs no goroutine. A cancellation before the deadline goes
+// unnoticed: to hear of it would cost each call several allocations, and only a
+// server that does not answer makes a call last.
+func watch(ctx context.Context, c redis.Conn) *watcher {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return watchEnd(ctx, c)
+	}
+	w := watchers.Get().(*watcher)
+	w.mu.Lock()
+	w.conn = c
+	w.mu.Unlock()
+	w.timer.Reset(time.Until(deadline) + grace)
+	return w
+}
+
+// watchEnd closes c when ctx ends, until end is called.
+func watchEnd(ctx context.Context, c redis.Conn) *watcher {
+	if ctx.Done() == nil {
+		return nil
+	}
+	w := &watcher{conn: c}
+	w.stop = context.AfterFunc(ctx, w.cut)
+	return w
+}
+
+// cut breaks the connection, if the call is still on.
+func (w *watcher) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		breakConn(w.conn)
+	}
+}
+
+// end ends the watch. When it returns the connection is nobody's but the
+// caller's.
+func (w *watcher) end() {
+	if w == nil {
+		return
+	}
+	stopped := w.stop()
+	w.mu.Lock()
+	w.conn = nil
+	w.mu.Unlock()
+	if stopped && w.timer != nil {
+		watchers.Put(w)
+	}
+}
+
+// breakConn closes the network connection under c, whose calls then fail, and
+// which the pool will drop. It may be called while another goroutine uses c,
+// which c.Close may not: that gives c to the next taker as it is. Of what
+// redigo exports only a method given a context that has ended does this.
+func breakConn(c redis.Conn) {
+	_, _ = redis.ReceiveContext(c, past)
+}
+
+// past is a context whose deadline has passed.
+var past = func() context.Context {
+	ctx, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
+	cancel()
+	return ctx
+}()
+
+// What redigo answers for a connection without time-outs or contexts; it does
+// not export them.
+var (
+	_, errNoTimeout = redis.DoWithTimeout(struct{ redis.Conn }{}, 0, "")
+	_, errNoContext = redis.DoContext(struct{ redis.Conn }{}, context.Background(), "")
+)
+
+// check returns an error if calls on c could not be ended at their deadline.
+// On a connection on which nothing is pending an empty command does nothing.
+func check(c redis.Conn) error {
+	_, err := redis.DoWithTimeout(c, time.Second, "")
+	if !errors.Is(err, errNoTimeout) {
+		_, err = redis.DoContext(c, context.Background(), "")
+	}
+	if errors.Is(err, errNoTimeout) || errors.Is(err, errNoContext) {
+		return fmt.Errorf("%w: the pool's connections hide what redigo's own have: %w", errors.ErrUnsupported, err)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+// Package redigo is a backend over [github.com/gomodule/redigo]: a [Node] is
+// one Redis or Valkey master behind a [redis.Pool], or behind anything with its
+// GetContext.
+//
+//	pool := &redis.Pool{
+//		MaxIdle:     16,
+//		DialContext: func(ctx context.Context) (redis.Conn, error) { … },
+//	}
+//	node := redigo.New(pool, redigo.WithName("10.0.0.1:6379"))
+//
+// [NewPool] makes a pool from a URL.
+//
+// # What it needs
+//
+// Connections are redigo's own, or wrappers that pass on
+// [redis.ConnWithTimeout] and [redis.ConnWithContext]; over others every method
+// answers [errors.ErrUnsupported] and sends nothing. A user limited by an ACL
+// needs, for locks under "lock:",
+//
+//	+set +evalsha +eval +get +del +pttl +pexpire +ping +subscribe ~lock:* &lock:*
+//
+// where ping and subscribe are for [Node.Ping] and [Node.Subscribe], and +select
+// is needed beside them if the pool selects a database. The scripts that are
+// given to [Node.Eval] may need more.
+//
+// # The pool's settings
+//
+// No setting can keep a call beyond its deadline: neither the time-outs of the
+// pool's connections, nor a Dial, DialContext, TestOnBorrow or
+// TestOnBorrowContext that takes long, nor an exhausted pool with or without
+// Wait. A read time-out of the pool is overridden by the deadline; a shorter
+// write time-out is effective. What does matter:
+//
+//   - MaxIdle should be the number of calls at once, or connections are dialled
+//     and thrown away all the time. The default, zero, keeps none.
+//   - MaxActive must leave a connection to a subscription; see [Node.Subscribe].
+//   - TestOnBorrow, TestOnBorrowContext and MaxConnLifetime each cost a call some
+//     ten to twenty microseconds. The pool may then do I/O for a call that finds
+//     an idle connection, so that a goroutine must ask for it. Without them a
+//     stale connection fails on its first use, and the core sends again, as a
+//     Node never does.
+//   - A Dial without any time limit, to a server that accepts and then stays
+//     silent (AUTH and SELECT wait for it), never ends. The calls return all the
+//     same. Once one was left waiting, at most two goroutines ask the pool at a
+//     time and later calls wait for one of them to end; one more is tried every
+//     30 seconds. Use DialContext, or limits: DialConnectTimeout,
+//     DialReadTimeout, DialTLSHandshakeTimeout.
+//
+// # What stays behind
+//
+// A call that ends at its deadline closes its connection, and the pool dials
+// another. A call that ends while it waits for the pool leaves one goroutine in
+// GetContext, until the pool's dial or the server is done; the connection that
+// comes then goes into the pool. A call that writes more than 16 kB over TLS to
+// a server that does not read may leave one for five seconds more, until
+// crypto/tls has given up its farewell. Nothing else outlives a call.
+//
+// # Known limits
+//
+//   - A call that has a deadline notices a cancellation while it waits for a
+//     connection, not while it waits for a reply.
+//   - Another user of the pool may take the last idle connection in the instant
+//     between a call's seeing it and its taking it. The pool then dials in the
+//     call itself, for as long as the dial likes: a DialContext that honours its
+//     context leaves no such gap, a Dial does.
+//   - redigo speaks to one server. Behind a Sentinel the pool's dial has to ask
+//     which is the master, and behind a cluster every key must be on the one
+//     server: a MOVED is an error. Nothing here checks that the server is a
+//     master; on a replica every lock fails, and Inspect shows the replica's
+//     state.
+package redigo

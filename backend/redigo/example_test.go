@@ -1,0 +1,36 @@
+package redigo_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	redigonode "github.com/quorumlock/quorumlock/backend/redigo"
+)
+
+func ExampleNew() {
+	pool := &redis.Pool{
+		MaxIdle: 16,
+		DialContext: func(ctx context.Context) (redis.Conn, error) {
+			return redis.DialContext(ctx, "tcp", "10.0.0.1:6379")
+		},
+	}
+	defer pool.Close()
+	node := redigonode.New(pool, redigonode.WithName("10.0.0.1:6379"))
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := node.Ping(ctx); err != nil {
+		log.Print(err)
+	}
+}
+
+func ExampleNewPool() {
+	_, err := redigonode.NewPool("http://user:secret@10.0.0.1:6379")
+	fmt.Println(err)
+	// Output:
+	// redigo: the URL "http://***@10.0.0.1:6379" has the unknown scheme "http": want redis://, rediss:// or unix://
+}

@@ -1,0 +1,218 @@
+package redigo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+var (
+	_ backend.Node       = (*Node)(nil)
+	_ backend.Batcher    = (*Node)(nil)
+	_ backend.Scripter   = (*Node)(nil)
+	_ backend.Inspector  = (*Node)(nil)
+	_ backend.Pinger     = (*Node)(nil)
+	_ backend.Namer      = (*Node)(nil)
+	_ backend.Subscriber = (*Node)(nil)
+)
+
+// Pool is where a [Node] gets its connections: a [*redis.Pool], or anything
+// else that hands out connections to one master. Closing a connection gives it
+// back. The connections are redigo's own, or wrap them and pass on the methods
+// of [redis.ConnWithTimeout] and [redis.ConnWithContext].
+type Pool interface {
+	GetContext(ctx context.Context) (redis.Conn, error)
+}
+
+// Node is a lock server behind a pool of redigo connections. It holds no
+// connection and no goroutine between calls. Its methods may be called
+// concurrently.
+type Node struct {
+	name  string
+	conns supply
+}
+
+// New returns a Node over pool, which stays the caller's: the Node does not
+// close it, and the pool must not be closed or reconfigured while the Node is
+// in use. New does no I/O. It panics if pool is nil.
+func New(pool Pool, opts ...Option) *Node {
+	own, _ := pool.(*redis.Pool)
+	if pool == nil || own == nil && reflect.ValueOf(pool).Kind() == reflect.Pointer && reflect.ValueOf(pool).IsNil() {
+		panic("redigo: New with a nil pool")
+	}
+	var c config
+	for _, o := range opts {
+		o(&c)
+	}
+	n := &Node{name: c.name, conns: newSupply(pool, own)}
+	if n.name == "" {
+		// The pool's address in memory: two nodes over one pool are one server,
+		// and two pools do not tell whether they are.
+		n.name = fmt.Sprintf("redigo(%p)", n)
+		if reflect.ValueOf(pool).Kind() == reflect.Pointer {
+			n.name = fmt.Sprintf("redigo(%p)", pool)
+		}
+	}
+	return n
+}
+
+// Name returns the label of [WithName], else one made of the pool's address in
+// memory: a pool does not tell which server it dials.
+func (n *Node) Name() string { return n.name }
+
+// SetNX stores token at key for ttl if key is free; see [backend.Node].
+func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	return stored(n.do(ctx, "SET", key, token, "NX", "PX", backend.Milliseconds(ttl)))
+}
+
+// EvalDelete deletes key if it holds token; see [backend.Node].
+func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) {
+	return matched(n.eval(ctx, lua.Delete, []any{nil, 1, key, token}))
+}
+
+// Extend lets key live for at least ttl from now if it holds token; see
+// [backend.Node].
+func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	return matched(n.eval(ctx, lua.Extend, []any{nil, 1, key, token, backend.Milliseconds(ttl)}))
+}
+
+// Eval runs s atomically; see [backend.Scripter]. Its error matches
+// [errors.ErrUnsupported] where the server knows no scripts, or does not let
+// this user run them.
+func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+	return answered(n.eval(ctx, s, scriptArgs(keys, args)))
+}
+
+// Inspect looks at key without changing it; see [backend.Inspector]. It asks
+// the server that the pool dials, which must be a master for the answer to be
+// a master's. Like [Node.Eval] it may be unsupported.
+func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
+	r, err := answered(n.eval(ctx, lua.Inspect, []any{nil, 1, key}))
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	found, err1 := r.Int(0)
+	value, err2 := r.Text(1)
+	ttl, err3 := r.Int(2)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return backend.Entry{}, err
+	}
+	e := backend.Entry{Found: found == 1, Value: value, TTL: time.Duration(ttl) * time.Millisecond}
+	if ttl < 0 {
+		e.TTL = backend.NoExpiry
+	}
+	return e, nil
+}
+
+// Ping returns nil if the server answers; see [backend.Pinger].
+func (n *Node) Ping(ctx context.Context) error {
+	_, err := n.do(ctx, "PING")
+	return unsupported(err)
+}
+
+// eval runs a script by its hash, then by its text if the server does not know
+// the hash. args begins with a place for either.
+func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, error) {
+	args[0] = s.Hash()
+	reply, err := n.do(ctx, "EVALSHA", args...)
+	if err != nil && unknownScript(err) {
+		args[0] = s.Source()
+		reply, err = n.do(ctx, "EVAL", args...)
+	}
+	return reply, err
+}
+
+// scriptArgs returns what follows EVAL or EVALSHA, with a place for the script.
+func scriptArgs(keys, args []string) []any {
+	all := make([]any, 2, 2+len(keys)+len(args))
+	all[1] = len(keys)
+	for _, k := range keys {
+		all = append(all, k)
+	}
+	for _, a := range args {
+		all = append(all, a)
+	}
+	return all
+}
+
+// do sends one command and returns the reply, or an error fit to be returned
+// by a Node.
+func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
+	if size(args) > large {
+		a := n.pipeline(ctx, []command{{cmd, args}})[0]
+		return a.reply, a.err
+	}
+	c, err := n.conns.take(ctx)
+	if err != nil {
+		return nil, notSent(ctx, err)
+	}
+	reply, err := send(ctx, c, cmd, args)
+	n.conns.back(c)
+	return reply, err
+}
+
+// send does one round trip on c.
+func send(ctx context.Context, c redis.Conn, cmd string, args []any) (any, error) {
+	if err := ended(ctx); err != nil {
+		return nil, backend.MarkNotExecuted(err)
+	}
+	w := watch(ctx, c)
+	defer w.end()
+	var reply any
+	var err error
+	if deadline, ok := ctx.Deadline(); ok {
+		reply, err = redis.DoWithTimeout(c, left(deadline), cmd, args...)
+	} else {
+		reply, err = c.Do(cmd, args...)
+	}
+	if err != nil {
+		return nil, failure(ctx, err)
+	}
+	return reply, nil
+}
+
+// left returns the time until deadline for redigo, to which zero is for ever.
+func left(deadline time.Time) time.Duration {
+	return max(time.Until(deadline), time.Nanosecond)
+}
+
+// stored reads the reply to SET NX.
+func stored(reply any, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	switch reply {
+	case "OK":
+		return true, nil
+	case nil:
+		return false, nil
+	}
+	return false, fmt.Errorf("redigo: SET NX answered a %T, want OK or nil", reply)
+}
+
+// matched reads the reply to a script that answers 1 or 0.
+func matched(reply any, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, ok := reply.(int64)
+	if !ok {
+		return false, fmt.Errorf("redigo: a script answered a %T, want an integer", reply)
+	}
+	return n == 1, nil
+}
+
+// answered reads the reply to a script.
+func answered(reply any, err error) (backend.Reply, error) {
+	if err != nil {
+		return nil, unsupported(err)
+	}
+	return backend.NewReply(reply)
+}

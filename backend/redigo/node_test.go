@@ -1,0 +1,559 @@
+package redigo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// calls is every method that sends something and returns an error.
+var calls = []struct {
+	name string
+	do   func(n *Node, ctx context.Context) error
+}{
+	{"SetNX", func(n *Node, ctx context.Context) error {
+		_, err := n.SetNX(ctx, "k", "t", time.Second)
+		return err
+	}},
+	{"EvalDelete", func(n *Node, ctx context.Context) error {
+		_, err := n.EvalDelete(ctx, "k", "t")
+		return err
+	}},
+	{"Extend", func(n *Node, ctx context.Context) error {
+		_, err := n.Extend(ctx, "k", "t", time.Second)
+		return err
+	}},
+	{"Eval", func(n *Node, ctx context.Context) error {
+		_, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"})
+		return err
+	}},
+	{"Inspect", func(n *Node, ctx context.Context) error {
+		_, err := n.Inspect(ctx, "k")
+		return err
+	}},
+	{"Ping", func(n *Node, ctx context.Context) error { return n.Ping(ctx) }},
+	{"Batch", func(n *Node, ctx context.Context) error {
+		r := n.Batch(ctx, []backend.Op{{Kind: backend.OpSetNX, Key: "a", Token: "t", TTL: time.Second}, {Kind: backend.OpEvalDelete, Key: "b", Token: "t"}})
+		if r[0].Err == nil || r[1].Err == nil {
+			return errors.Join(errors.New("only one of the batch failed"), r[0].Err, r[1].Err)
+		}
+		return r[1].Err
+	}},
+	{"SetNX of 8 MB", func(n *Node, ctx context.Context) error {
+		_, err := n.SetNX(ctx, "k", long[:8<<20], time.Second)
+		return err
+	}},
+}
+
+var long = strings.Repeat("t", 32<<20)
+
+// A pool without any time-out must not keep a call beyond its deadline, nor get
+// the connection back.
+func TestStalledServer(t *testing.T) {
+	for _, call := range calls {
+		t.Run(call.name, func(t *testing.T) {
+			s := serve(t, func(int, []string) string { return silent })
+			p := s.pool(t)
+			n := New(p)
+			for range 2 {
+				var err error
+				soon(t, call.name, func() { err = call.do(n, short(t)) })
+				if !errors.Is(err, context.DeadlineExceeded) || backend.NotExecuted(err) {
+					t.Errorf("got %v, want a deadline exceeded, outcome unknown", err)
+				}
+			}
+			eventually(t, "the pool has dropped the connections", func() bool { return p.ActiveCount() == 0 })
+		})
+	}
+}
+
+// A server that does not even read makes the write hang, which redigo bounds
+// by a setting of the pool alone.
+func TestStalledWrite(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // it never accepts: the kernel does
+	p := &redis.Pool{MaxIdle: 8, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", l.Addr().String()) }}
+	defer p.Close()
+	before := runtime.NumGoroutine()
+	n := New(p)
+	soon(t, "SetNX", func() {
+		_, err = n.SetNX(short(t), "k", long, time.Second)
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("SetNX: got %v, want a deadline exceeded", err)
+	}
+	var r []backend.Result
+	soon(t, "Batch", func() {
+		r = n.Batch(short(t), []backend.Op{
+			{Kind: backend.OpSetNX, Key: "a", Token: long, TTL: time.Second},
+			{Kind: backend.OpSetNX, Key: "b", Token: "t", TTL: time.Second},
+		})
+	})
+	for i, r := range r {
+		if !errors.Is(r.Err, context.DeadlineExceeded) {
+			t.Errorf("Batch, %d: got %v, want a deadline exceeded", i, r.Err)
+		}
+		if got, want := backend.NotExecuted(r.Err), i == 1; got != want {
+			t.Errorf("Batch, %d: known not to have run: %v, want %v", i, got, want)
+		}
+	}
+	eventually(t, "nothing stays behind", func() bool {
+		return p.ActiveCount() == 0 && runtime.NumGoroutine() <= before
+	})
+}
+
+// The late half of a reply must never be read as the reply to the next command.
+func TestTimeoutInsideReply(t *testing.T) {
+	s := serve(t, func(conn int, args []string) string {
+		if conn == 0 {
+			return "$5\r\nhel" // the rest never comes
+		}
+		return "+OK\r\n"
+	})
+	n := New(s.pool(t))
+	if _, err := n.SetNX(short(t), "k", "t", time.Second); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want a deadline exceeded", err)
+	}
+	ok, err := n.SetNX(t.Context(), "k", "t", time.Second)
+	if !ok || err != nil || s.dialled() != 2 {
+		t.Errorf("the next call: got %v, %v on connection %d, want true, nil on the second", ok, err, s.dialled())
+	}
+}
+
+// What a server reads and does not answer may have run: it is sent once.
+func TestSentOnce(t *testing.T) {
+	for _, call := range calls {
+		t.Run(call.name, func(t *testing.T) {
+			s := serve(t, func(int, []string) string { return hangUp })
+			n := New(s.pool(t))
+			err := call.do(n, t.Context())
+			if err == nil || backend.NotExecuted(err) {
+				t.Errorf("got %v, want an error of unknown outcome", err)
+			}
+			if seen := s.seen(); strings.Contains(seen, " ") || s.dialled() != 1 {
+				t.Errorf("the server received %q on %d connections, want one command", seen, s.dialled())
+			}
+		})
+	}
+}
+
+// A connection that the server closed while it was idle fails the call, which
+// is the core's to repeat.
+func TestStaleConnection(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	n := New(s.pool(t))
+	if _, err := n.SetNX(t.Context(), "k", "t", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	_ = s.conns[0].(*net.TCPConn).CloseWrite()
+	s.mu.Unlock()
+	if _, err := n.SetNX(t.Context(), "k", "t", time.Second); !errors.Is(err, io.EOF) || backend.NotExecuted(err) {
+		t.Errorf("got %v, want EOF, outcome unknown", err)
+	}
+	if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+		t.Errorf("the call after: got %v, %v, want true, nil", ok, err)
+	}
+}
+
+func TestEndedContext(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	n := New(s.pool(t))
+	for _, ctx := range []context.Context{cancelled, expired} {
+		for _, call := range calls {
+			if err := call.do(n, ctx); !errors.Is(err, ctx.Err()) || !backend.NotExecuted(err) {
+				t.Errorf("%s: got %v, want %v, not executed", call.name, err, ctx.Err())
+			}
+		}
+		if err := n.Subscribe(ctx, "c", backend.Events{}); !errors.Is(err, ctx.Err()) || !backend.NotExecuted(err) {
+			t.Errorf("Subscribe: got %v, want %v, not executed", err, ctx.Err())
+		}
+	}
+	if s.dialled() != 0 {
+		t.Errorf("%d connections were made", s.dialled())
+	}
+}
+
+// endingPool hands out a connection to a call that has ended meanwhile.
+type endingPool struct {
+	p   *redis.Pool
+	end func()
+}
+
+func (e endingPool) GetContext(ctx context.Context) (redis.Conn, error) {
+	c, err := e.p.GetContext(ctx)
+	e.end()
+	return c, err
+}
+
+func TestContextEndsInPool(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	p := s.pool(t)
+	for range 20 {
+		for _, call := range calls {
+			ctx, cancel := context.WithCancel(t.Context())
+			if err := call.do(New(endingPool{p, cancel}), ctx); !errors.Is(err, context.Canceled) || !backend.NotExecuted(err) {
+				t.Errorf("%s: got %v, want cancelled, not executed", call.name, err)
+			}
+		}
+	}
+	if s.seen() != "" {
+		t.Errorf("the server received %q, want nothing", s.seen())
+	}
+	eventually(t, "the connections are back", func() bool { st := p.Stats(); return st.ActiveCount == st.IdleCount })
+}
+
+// Without a deadline a cancellation is all that ends a call.
+func TestCancelWithoutDeadline(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := serve(t, func(int, []string) string {
+		cancel()
+		return silent
+	})
+	n := New(s.pool(t))
+	var err error
+	soon(t, "SetNX", func() { _, err = n.SetNX(ctx, "k", "t", time.Second) })
+	if !errors.Is(err, context.Canceled) || backend.NotExecuted(err) {
+		t.Errorf("got %v, want cancelled, outcome unknown", err)
+	}
+}
+
+// A dial that knows no context is left behind, its connection serves a later
+// call, and the goroutines that wait for such dials are few.
+func TestSlowDial(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	var dialling atomic.Int32
+	release := make(chan struct{})
+	p := s.pool(t)
+	p.Dial = func() (redis.Conn, error) {
+		dialling.Add(1)
+		<-release
+		return redis.Dial("tcp", s.addr)
+	}
+	n := New(p)
+	for range 3 * maxAsking {
+		var err error
+		soon(t, "SetNX", func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			_, err = n.SetNX(ctx, "k", "t", time.Second)
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || !backend.NotExecuted(err) {
+			t.Fatalf("got %v, want a deadline exceeded, not executed", err)
+		}
+	}
+	if got := dialling.Load(); got != maxAsking {
+		t.Errorf("%d dials are under way, want %d", got, maxAsking)
+	}
+
+	// One that waits for its turn gets it when a dial ends.
+	ok, done := false, make(chan error, 1)
+	go func() {
+		var err error
+		ok, err = n.SetNX(t.Context(), "k", "t", time.Second)
+		done <- err
+	}()
+	close(release)
+	if err := <-done; !ok || err != nil {
+		t.Errorf("after the dials: got %v, %v, want true, nil", ok, err)
+	}
+	eventually(t, "the late connections are in the pool", func() bool {
+		st := p.Stats()
+		return st.IdleCount == maxAsking && st.ActiveCount == maxAsking
+	})
+	if got := dialling.Load(); got != maxAsking {
+		t.Errorf("%d dials, want %d: the waiting call should find a late connection", got, maxAsking)
+	}
+}
+
+// What a pool does with an idle connection before it hands it out has no
+// deadline either.
+func TestSlowBorrow(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	p := s.pool(t)
+	release := make(chan struct{})
+	p.TestOnBorrow = func(redis.Conn, time.Time) error { <-release; return nil }
+	n := New(p)
+	if _, err := n.SetNX(t.Context(), "k", "t", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	soon(t, "SetNX", func() { _, err = n.SetNX(short(t), "k", "t", time.Second) })
+	if !errors.Is(err, context.DeadlineExceeded) || !backend.NotExecuted(err) {
+		t.Errorf("got %v, want a deadline exceeded, not executed", err)
+	}
+	close(release)
+	eventually(t, "the connection is back", func() bool { return p.IdleCount() == 1 })
+}
+
+// Calls that find the pool empty must not take the one connection that another
+// has seen there: it would dial in the call itself.
+func TestIdleConnectionIsNotSnatched(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	p := s.pool(t)
+	n := New(p)
+	if _, err := n.SetNX(t.Context(), "k", "t", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	taken := func() bool {
+		c, _, ok := n.conns.idle(t.Context())
+		if ok {
+			n.conns.back(c)
+		}
+		return ok
+	}
+	if !taken() {
+		t.Error("an idle connection that nobody else wants was not taken")
+	}
+	n.conns.turn <- struct{}{}
+	if taken() {
+		t.Error("taken while another call is at it")
+	}
+	<-n.conns.turn
+	n.conns.asking++
+	if taken() {
+		t.Error("taken while a goroutine may be about to take it")
+	}
+	n.conns.asking--
+	one, two := p.Get(), p.Get()
+	_ = two.Close()
+	if taken() {
+		t.Error("taken while another user of the pool may come back for it")
+	}
+	_ = one.Close()
+	release := make(chan struct{})
+	p.Dial = func() (redis.Conn, error) { <-release; return nil, io.EOF }
+	var wg sync.WaitGroup
+	soon(t, "a call", func() {
+		for range 16 {
+			wg.Go(func() {
+				for range 20 {
+					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+					_, _ = n.SetNX(ctx, "k", "t", time.Second)
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+	})
+	close(release)
+	eventually(t, "no goroutine is left", func() bool {
+		n.conns.mu.Lock()
+		defer n.conns.mu.Unlock()
+		return n.conns.asking == 0 && n.conns.late == 0
+	})
+	if held := n.conns.held.Load(); held != 0 {
+		t.Errorf("%d connections are counted as held, want 0", held)
+	}
+}
+
+// A pool that prunes old connections may dial although it has idle ones.
+func TestIdleConnectionTooOld(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	p := s.pool(t)
+	p.IdleTimeout = time.Millisecond
+	n := New(p)
+	if _, err := n.SetNX(t.Context(), "k", "t", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	defer close(release)
+	p.Dial = func() (redis.Conn, error) { <-release; return nil, io.EOF }
+	<-time.After(2 * p.IdleTimeout)
+	var err error
+	soon(t, "SetNX", func() { _, err = n.SetNX(short(t), "k", "t", time.Second) })
+	if !errors.Is(err, context.DeadlineExceeded) || !backend.NotExecuted(err) {
+		t.Errorf("got %v, want a deadline exceeded, not executed", err)
+	}
+}
+
+func TestExhaustedPool(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	for _, wait := range []bool{false, true} {
+		p := s.pool(t)
+		p.MaxActive, p.Wait = 1, wait
+		n := New(p)
+		c := p.Get()
+		var err error
+		soon(t, "SetNX", func() { _, err = n.SetNX(short(t), "k", "t", time.Second) })
+		want := redis.ErrPoolExhausted
+		if wait {
+			want = context.DeadlineExceeded
+		}
+		if !errors.Is(err, want) || !backend.NotExecuted(err) {
+			t.Errorf("Wait %v: got %v, want %v, not executed", wait, err, want)
+		}
+		_ = c.Close()
+		if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+			t.Errorf("Wait %v, with the connection back: got %v, %v, want true, nil", wait, ok, err)
+		}
+	}
+}
+
+func TestDialRefused(t *testing.T) {
+	s := serve(t, func(int, []string) string {
+		return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+	})
+	p := &redis.Pool{Dial: func() (redis.Conn, error) { return redis.Dial("tcp", s.addr, redis.DialPassword("wrong")) }}
+	_, err := New(p).SetNX(t.Context(), "k", "t", time.Second)
+	var reply redis.Error
+	if !errors.Is(err, backend.ErrRefused) || !backend.NotExecuted(err) || !errors.As(err, &reply) {
+		t.Errorf("wrong password: got %v, want refused, with the driver's error in it", err)
+	}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	p = &redis.Pool{Dial: func() (redis.Conn, error) { return redis.Dial("tcp", l.Addr().String()) }}
+	_, err = New(p).SetNX(t.Context(), "k", "t", time.Second)
+	var op *net.OpError
+	if !backend.NotExecuted(err) || errors.Is(err, backend.ErrRefused) || !errors.As(err, &op) {
+		t.Errorf("nobody listens: got %v, want the dial's error, not executed", err)
+	}
+}
+
+// plain hides everything but redis.Conn, timed all but that and time-outs.
+type (
+	plain struct{ redis.Conn }
+	timed struct{ redis.ConnWithTimeout }
+)
+
+func TestConnectionsThatCannotBeBounded(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	for name, wrap := range map[string]func(redis.Conn) redis.Conn{
+		"no time-outs": func(c redis.Conn) redis.Conn { return plain{c} },
+		"no contexts":  func(c redis.Conn) redis.Conn { return timed{c.(redis.ConnWithTimeout)} },
+	} {
+		p := s.pool(t)
+		dial := p.Dial
+		p.Dial = func() (redis.Conn, error) {
+			c, err := dial()
+			return wrap(c), err
+		}
+		for _, call := range calls {
+			if err := call.do(New(p), t.Context()); !errors.Is(err, errors.ErrUnsupported) || !backend.NotExecuted(err) {
+				t.Errorf("%s, %s: got %v, want unsupported, not executed", name, call.name, err)
+			}
+		}
+	}
+	if s.seen() != "" {
+		t.Errorf("the server received %q, want nothing", s.seen())
+	}
+}
+
+// others is a pool of somebody else's.
+type others struct{ p *redis.Pool }
+
+func (o others) GetContext(ctx context.Context) (redis.Conn, error) { return o.p.GetContext(ctx) }
+
+func TestOtherPool(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	n := New(others{s.pool(t)})
+	for range 3 {
+		if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+			t.Errorf("got %v, %v, want true, nil", ok, err)
+		}
+	}
+	if s.dialled() != 1 {
+		t.Errorf("%d connections, want one that is used again", s.dialled())
+	}
+}
+
+func TestReplies(t *testing.T) {
+	replies := map[string]string{}
+	s := serve(t, func(_ int, args []string) string { return replies[args[0]] })
+	n := New(s.pool(t))
+	ctx := t.Context()
+
+	replies["SET"] = "$-1\r\n"
+	if ok, err := n.SetNX(ctx, "k", "t", time.Second); ok || err != nil {
+		t.Errorf("SetNX of a held key: got %v, %v, want false, nil", ok, err)
+	}
+	for _, bad := range []string{":1\r\n", "+QUEUED\r\n"} {
+		replies["SET"] = bad
+		if ok, err := n.SetNX(ctx, "k", "t", time.Second); ok || err == nil {
+			t.Errorf("SetNX answered %q: got %v, %v, want an error", bad, ok, err)
+		}
+	}
+	replies["EVALSHA"] = "$2\r\nhi\r\n"
+	if ok, err := n.EvalDelete(ctx, "k", "t"); ok || err == nil {
+		t.Errorf("EvalDelete answered a string: got %v, %v, want an error", ok, err)
+	}
+	replies["EVALSHA"] = "*3\r\n:1\r\n$1\r\nv\r\n:-1\r\n"
+	if e, err := n.Inspect(ctx, "k"); err != nil || e != (backend.Entry{Found: true, Value: "v", TTL: backend.NoExpiry}) {
+		t.Errorf("Inspect: got %+v, %v", e, err)
+	}
+	for _, text := range []string{
+		"NOPERM this user has no permissions to run the 'evalsha' command",
+		"ERR unknown command 'EVALSHA', with args beginning with: ",
+	} {
+		replies["EVALSHA"] = "-" + text + "\r\n"
+		if _, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"}); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
+			t.Errorf("Eval answered %q: got %v, want unsupported and refused", text, err)
+		}
+		if _, err := n.EvalDelete(ctx, "k", "t"); errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
+			t.Errorf("EvalDelete answered %q: got %v, want refused", text, err)
+		}
+	}
+	replies["EVALSHA"] = "-NOPERM No permissions to access a key\r\n"
+	if _, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"}); errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
+		t.Errorf("Eval on a forbidden key: got %v, want refused alone", err)
+	}
+	replies["EVALSHA"], replies["EVAL"] = "-NOSCRIPT No matching script. Please use EVAL.\r\n", ":1\r\n"
+	if ok, err := n.EvalDelete(ctx, "k", "t"); !ok || err != nil {
+		t.Errorf("EvalDelete of an unknown script: got %v, %v, want true, nil", ok, err)
+	}
+	if s.dialled() != 1 {
+		t.Errorf("%d connections, want 1: an error reply does not break one", s.dialled())
+	}
+}
+
+func TestNewAndName(t *testing.T) {
+	var none *redis.Pool
+	var nobody *others
+	for _, p := range []Pool{nil, none, nobody} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("New(%#v) does not panic", p)
+				}
+			}()
+			New(p)
+		}()
+	}
+
+	p, q := &redis.Pool{}, &redis.Pool{}
+	if a, b := New(p).Name(), New(p).Name(); a != b || a == "" {
+		t.Errorf("two nodes over one pool are called %q and %q, want the same", a, b)
+	}
+	if a, b := New(p).Name(), New(q).Name(); a == b {
+		t.Errorf("nodes over two pools are both called %q", a)
+	}
+	if a, b := New(others{p}).Name(), New(others{p}).Name(); a == b {
+		t.Errorf("nodes over two pools that cannot be compared are both called %q", a)
+	}
+	if got := New(p, WithName("a")).Name(); got != "a" {
+		t.Errorf("WithName: got %q, want %q", got, "a")
+	}
+}
