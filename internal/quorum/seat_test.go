@@ -183,6 +183,7 @@ func TestReleaseAfterExpiry(t *testing.T) {
 
 // broke is what a round comes to on one node where a connection breaks.
 type broke struct {
+	what    string
 	name    string
 	fault   backendtest.Fault
 	op      func(backend.Op) bool
@@ -201,78 +202,53 @@ func TestLostRepliesAndStaleConnections(t *testing.T) {
 	onlyScripts := map[nodeMake]Verdict{full: Won, scripted: Won, bare: Unavailable}
 	lost, stale := backendtest.LoseReply(io.ErrUnexpectedEOF), broken
 	for _, tc := range []broke{
-		{"set, reply lost", lost, sets, 1, onlyScripts,
+		{"acquire", "set, reply lost", lost, sets, 1, onlyScripts,
 			words([]string{"set", "acquire", "extend", "delete"}, []string{"set", "delete"})},
-		{"set, stale connection", stale, sets, 1, onlyScripts,
+		{"acquire", "set, stale connection", stale, sets, 1, onlyScripts,
 			words([]string{"acquire", "extend", "delete"}, nil)},
-		{"set, reply lost twice", lost, backendtest.Kind(backend.OpSetNX, backend.OpEval), 2, same(Unavailable),
+		{"acquire", "set, reply lost twice", lost, backendtest.Kind(backend.OpSetNX, backend.OpEval), 2, same(Unavailable),
 			words([]string{"set", "acquire", "delete"}, []string{"set", "delete"})},
-		{"extend, reply lost", lost, extends, 1, same(Won),
+		{"extend", "extend, reply lost", lost, extends, 1, same(Won),
 			words([]string{"set", "extend", "extend", "delete"}, []string{"set", "extend", "extend", "delete"})},
-		{"extend, stale connection", stale, extends, 1, same(Won),
+		{"extend", "extend, stale connection", stale, extends, 1, same(Won),
 			words([]string{"set", "extend", "delete"}, []string{"set", "extend", "delete"})},
-		{"extend, reply lost twice", lost, extends, 2, same(Unavailable),
+		{"extend", "extend, reply lost twice", lost, extends, 2, same(Unavailable),
 			words([]string{"set", "extend", "extend", "delete"}, []string{"set", "extend", "extend", "delete"})},
-		{"delete, reply lost", lost, deletes, 1, same(Won),
+		{"release", "delete, reply lost", lost, deletes, 1, same(Won),
 			words([]string{"set", "extend", "delete", "delete"}, []string{"set", "extend", "delete", "delete"})},
-		{"delete, stale connection", stale, deletes, 1, same(Won),
+		{"release", "delete, stale connection", stale, deletes, 1, same(Won),
 			words([]string{"set", "extend", "delete"}, []string{"set", "extend", "delete"})},
-		{"delete, reply lost twice", lost, deletes, 2, same(Unavailable),
+		{"release", "delete, reply lost twice", lost, deletes, 2, same(Unavailable),
 			words([]string{"set", "extend", "delete", "delete", "delete"}, []string{"set", "extend", "delete", "delete", "delete"})},
 	} {
-		for _, inline := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/inline=%v", tc.name, inline), func(t *testing.T) {
-				inWorld(t, 1, func(t *testing.T, w *world) {
-					if inline {
-						w.warm()
-					}
-					m := nodeMake(t.Name()[slices.Max([]int{0, lastSlash(t.Name()) + 1}):])
-					want, kind := tc.verdict[m], kindOf(tc)
-					w.fault[0].Set(backendtest.On(tc.op, backendtest.First(tc.times, tc.fault)))
-					a, res := w.acquire("k")
-					if kind == acquiring {
-						res.want(t, "acquire", want, 0)
-					}
-					if res.Verdict == Won {
-						res = a.extend()
-						if kind == extending {
-							res.want(t, "extend", want, 0)
-						}
-						res = a.release()
-						if kind == releasing {
-							res.want(t, "release", want, 0)
-						} else {
-							res.want(t, "release", Won, 0)
-						}
-					}
-					time.Sleep(time.Second)
-					w.empty()
-					if got := w.arrived(0); tc.arrived[m] != nil && !slices.Equal(got, tc.arrived[m]) {
-						t.Errorf("arrived: %q, want %q", got, tc.arrived[m])
-					}
+		for _, m := range makes {
+			for _, inline := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/inline=%v", tc.name, m, inline), func(t *testing.T) {
+					inWorldOf(t, 1, m, func(t *testing.T, w *world) { tc.show(t, w, m, inline) })
 				})
-			})
+			}
 		}
 	}
 }
 
-func lastSlash(s string) int {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '/' {
-			return i
-		}
+func (tc broke) show(t *testing.T, w *world, m nodeMake, inline bool) {
+	if inline {
+		w.warm()
 	}
-	return -1
-}
-
-func kindOf(b broke) kind {
-	switch {
-	case b.op(backend.Op{Kind: backend.OpSetNX}):
-		return acquiring
-	case b.op(backend.Op{Kind: backend.OpExtend}):
-		return extending
+	w.fault[0].Set(backendtest.On(tc.op, backendtest.First(tc.times, tc.fault)))
+	want := map[string]Verdict{"acquire": Won, "extend": Won, "release": Won}
+	want[tc.what] = tc.verdict[m]
+	a, res := w.acquire("k")
+	res.want(t, "acquire", want["acquire"], 0)
+	if res.Verdict == Won {
+		a.extend().want(t, "extend", want["extend"], 0)
+		a.release().want(t, "release", want["release"], 0)
 	}
-	return releasing
+	time.Sleep(time.Second)
+	w.empty()
+	if got := w.arrived(0); tc.arrived[m] != nil && !slices.Equal(got, tc.arrived[m]) {
+		t.Errorf("arrived: %q, want %q", got, tc.arrived[m])
+	}
 }
 
 // What timed out is never sent again while its outcome may still come.
@@ -347,7 +323,7 @@ func TestFirstSetArrivesAfterTheSecondWasGranted(t *testing.T) {
 				t.Error("it is not held")
 			}
 			a.release().want(t, "release", Won, 0)
-			w.rest(0 * time.Second)
+			w.rest(time.Second)
 			time.Sleep(ttl)
 			w.empty()
 		})

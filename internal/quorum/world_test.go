@@ -118,8 +118,9 @@ func (w *world) rest(d time.Duration) {
 // atRest returns what is still going on in g, the empty string if nothing is.
 func atRest(g *Group) string {
 	for _, l := range g.lanes {
+		urgent, acquires := queues(l)
 		l.mu.Lock()
-		calls, urgent, acquires := l.calls, l.urgent.len(), l.acquires.len()
+		calls := l.calls
 		l.mu.Unlock()
 		if calls != 0 || urgent != 0 || acquires != 0 {
 			return fmt.Sprintf("at rest, %s has %d calls, %d urgent operations and %d acquires", l.name, calls, urgent, acquires)

@@ -1,0 +1,177 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+// Nodes as nobody should make them.
+type (
+	sliceNode   []backend.Node
+	wrapper     struct{ backend.Node } // comparable by its type, not always by what it holds
+	unnamedNode struct{ *memory.Node }
+)
+
+func (unnamedNode) Name() string { return "" }
+
+func (sliceNode) SetNX(context.Context, string, string, time.Duration) (bool, error) {
+	return false, nil
+}
+func (sliceNode) EvalDelete(context.Context, string, string) (bool, error) { return false, nil }
+func (sliceNode) Extend(context.Context, string, string, time.Duration) (bool, error) {
+	return false, nil
+}
+
+func TestNewGroup(t *testing.T) {
+	a, b, c := memory.New(memory.WithName("a")), memory.New(memory.WithName("b")), memory.New(memory.WithName("c"))
+	a2 := memory.New(memory.WithName("a"))
+	bareA := backendtest.Bare(a)
+	for _, tc := range []struct {
+		name  string
+		nodes []backend.Node
+		need  int
+		want  int    // need
+		err   string // or this
+	}{
+		{name: "one", nodes: []backend.Node{a}, want: 1},
+		{name: "two", nodes: []backend.Node{a, b}, want: 2},
+		{name: "three", nodes: []backend.Node{a, b, c}, want: 2},
+		{name: "three of three", nodes: []backend.Node{a, b, c}, need: 3, want: 3},
+		{name: "none", err: "no nodes"},
+		{name: "nil", nodes: []backend.Node{a, nil, b}, err: "node 1 is nil"},
+		{name: "a nil pointer", nodes: []backend.Node{(*memory.Node)(nil)}, err: "node 0 is nil"},
+		{name: "the same node", nodes: []backend.Node{a, b, a}, err: "nodes 0 and 2 are the same, a"},
+		{name: "the same node without a name", nodes: []backend.Node{b, bareA, bareA}, err: "nodes 1 and 2 are the same"},
+		{name: "the same name", nodes: []backend.Node{b, a, a2}, err: "nodes 1 and 2 are the same, a"},
+		{name: "two without a name", nodes: []backend.Node{unnamedNode{a}, unnamedNode{b}}, want: 2},
+		{name: "a name that is another's position", nodes: []backend.Node{memory.New(memory.WithName("node 1")), backendtest.Bare(b)}, want: 2},
+		{name: "cannot be compared", nodes: []backend.Node{sliceNode{a}, sliceNode{a}}, want: 2},
+		{name: "holds what cannot be compared", nodes: []backend.Node{wrapper{sliceNode{a}}, wrapper{sliceNode{a}}}, want: 2},
+		{name: "a minority", nodes: []backend.Node{a, b, c}, need: 1, err: "1 of 3"},
+		{name: "half", nodes: []backend.Node{a, b}, need: 1, err: "1 of 2"},
+		{name: "more than all", nodes: []backend.Node{a, b, c}, need: 4, err: "4 of 3"},
+		{name: "less than none", nodes: []backend.Node{a}, need: -1, err: "-1 of 1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g, err := NewGroup(tc.nodes, Config{Need: tc.need})
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Fatalf("the error is %v, want one that says %q", err, tc.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g.Need() != tc.want || g.Size() != len(tc.nodes) {
+				t.Errorf("%d of %d, want %d", g.Need(), g.Size(), tc.want)
+			}
+		})
+	}
+	g, err := NewGroup([]backend.Node{a, bareA}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"a", "node 1"} {
+		if _, name := g.Node(i); name != want {
+			t.Errorf("node %d is called %q, want %q", i, name, want)
+		}
+	}
+}
+
+// Wait ends at the moment when the last key is gone, not before and not after.
+func TestWait(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		if err := w.group.Wait(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		w.fault[1].Set(backendtest.On(sets, backendtest.Late(700*time.Millisecond)))
+		w.fault[2].Set(backendtest.On(deletes, backendtest.Late(300*time.Millisecond)))
+		a := w.mustAcquire("k")
+		b := w.mustAcquire("l")
+		synctest.Wait()
+		a.Abandon()
+		b.Abandon()
+		if got := w.group.Cleanups(); got != 6 {
+			t.Errorf("%d cleanups", got)
+		}
+
+		var wg sync.WaitGroup
+		start := time.Now()
+		for range 3 { // any number may wait
+			wg.Go(func() {
+				if err := w.group.Wait(context.Background()); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(start); took != 700*time.Millisecond {
+					t.Errorf("waited for %v", took)
+				}
+				w.empty()
+			})
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		defer cancel()
+		if err := w.group.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait with a deadline: %v", err)
+		}
+		if got := w.group.Cleanups(); got != 2 {
+			t.Errorf("%d cleanups after 500ms", got)
+		}
+		wg.Wait()
+	})
+}
+
+// However often and however an attempt is released, each of its seats is one
+// cleanup.
+func TestReleasedTwice(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		for _, f := range w.fault {
+			f.Set(backendtest.On(deletes, backendtest.First(1, backendtest.Delay(50*time.Millisecond))))
+		}
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		a.Abandon()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { a.release() })
+			wg.Go(a.Abandon)
+		}
+		synctest.Wait()
+		if got := w.group.Cleanups(); got != 3 {
+			t.Errorf("%d cleanups", got)
+		}
+		wg.Wait()
+		w.rest(time.Second)
+		w.empty()
+		a.release().want(t, "a release when all is gone", Gone, 0)
+	})
+}
+
+// Every call has at least CallTimeout, and not much more.
+func TestCallContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls callContext
+		made := map[context.Context]bool{}
+		for range 1000 {
+			ctx := calls.get()
+			made[ctx] = true
+			deadline, ok := ctx.Deadline()
+			if left := time.Until(deadline); !ok || left < CallTimeout || left > CallTimeout+CallTimeout/4 || ctx.Err() != nil {
+				t.Fatalf("a call has %v, %v", left, ctx.Err())
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if len(made) < 10 || len(made) > 30 {
+			t.Errorf("%d contexts for 1000 calls in 10s", len(made))
+		}
+	})
+}

@@ -1,0 +1,620 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+// depth is how many calls a node of make m has under way at most.
+func (m nodeMake) depth() int64 {
+	if m == full {
+		return laneDepth
+	}
+	return bareDepth
+}
+
+// A node that hangs holds few calls and a bounded queue, however many attempts
+// pass it by, and none once it answers; what it granted late is deleted.
+func TestHungNodeHoldsLittle(t *testing.T) {
+	for _, m := range makes {
+		t.Run(string(m), func(t *testing.T) {
+			inWorldOf(t, 3, m, func(t *testing.T, w *world) {
+				var meter busyMeter
+				stall, resume := backendtest.Stall()
+				w.fault[2].Set(meter.fault, stall)
+				start := time.Now()
+				for i := range 6000 {
+					a, res := w.acquire(fmt.Sprint("k", i%7))
+					res.want(t, "acquire", Won, 0)
+					a.release().want(t, "release", Won, 0)
+					if i%100 == 0 { // for less than a TTL in all: a set that arrives later may stay
+						time.Sleep(100 * time.Millisecond)
+						if urgent, acquires := queues(w.group.lanes[2]); urgent+acquires > laneQueue {
+							t.Fatalf("%d operations are queued", urgent+acquires)
+						}
+					}
+				}
+				took := time.Since(start)
+				if most := meter.most.Load(); most > m.depth() || most == 0 {
+					t.Errorf("%d calls at the same time", most)
+				}
+				// While it hangs it is probed: one call at a time, with one operation.
+				if calls := meter.calls.Load(); calls > m.depth()+int64(took/CallTimeout)+1 {
+					t.Errorf("%d calls in %v", calls, took)
+				}
+				resume()
+				w.fault[2].Clear()
+				time.Sleep(time.Second)
+				w.empty()
+				w.rest(ttl)
+			})
+		})
+	}
+}
+
+// queues returns how many operations wait in each queue.
+func queues(l *lane) (urgent, acquires int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.urgent.len(), l.acquires.len()
+}
+
+// Once a node has timed out, what has not been sent fails at once, and it is
+// probed with a single operation until it answers.
+func TestProbing(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		var meter busyMeter
+		w.fault[0].Set(meter.fault, backendtest.Hang())
+		var wg sync.WaitGroup
+		try := func(n int) {
+			for i := range n {
+				wg.Go(func() {
+					w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, time.Minute)
+				})
+			}
+			synctest.Wait()
+		}
+		try(100)
+		if most := meter.most.Load(); most > laneDepth {
+			t.Errorf("%d calls at first", most)
+		}
+		time.Sleep(2 * CallTimeout)
+		wg.Wait() // nobody waits for the minute that they would
+		l := w.group.lanes[0]
+		if l.last != callTimedOut {
+			t.Fatalf("the last call ended as %d", l.last)
+		}
+		before := meter.calls.Load()
+		meter.mostOps.Store(0)
+		for range 3 {
+			try(50)
+			if calls := meter.now.Load(); calls != 1 {
+				t.Errorf("%d calls while it is probed", calls)
+			}
+			time.Sleep(2 * CallTimeout)
+			wg.Wait()
+		}
+		if calls, ops := meter.calls.Load()-before, meter.mostOps.Load(); calls < 3 || calls > 6 || ops != 1 {
+			t.Errorf("%d calls, with up to %d operations, while it was probed", calls, ops)
+		}
+		w.fault[0].Set(meter.fault)
+		time.Sleep(2 * CallTimeout)
+		w.mustAcquire("again").release()
+	})
+}
+
+// The queue of a node that hangs is bounded: what comes on top fails at once, but
+// deletions.
+func TestQueueIsBounded(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		held := w.mustAcquire("held")
+		w.fault[0].Set(backendtest.Hang())
+		var wg sync.WaitGroup
+		full := 0
+		var mu sync.Mutex
+		for i := range laneQueue + 1000 {
+			wg.Go(func() {
+				_, res := w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, timeout)
+				mu.Lock()
+				defer mu.Unlock()
+				if errors.Is(res.Votes[0].Err, errFull) {
+					full++
+					res.want(t, "acquire on a full lane", Unavailable, 0)
+				}
+			})
+		}
+		synctest.Wait()
+		if urgent, acquires := queues(w.group.lanes[0]); urgent+acquires > laneQueue {
+			t.Errorf("%d operations are queued", urgent+acquires)
+		}
+		if full == 0 || full > 1000 {
+			t.Errorf("%d of %d found no place", full, laneQueue+1000)
+		}
+		held.extend().want(t, "extend on a full lane", Unavailable, 0)
+		held.Abandon()
+		if urgent, _ := queues(w.group.lanes[0]); urgent != 1 {
+			t.Errorf("%d deletions are queued", urgent)
+		}
+		wg.Wait()
+		w.fault[0].Clear()
+		w.rest(2 * ttl)
+		w.empty()
+	})
+}
+
+// Deletions outlive the hanging of a node, as long as there is something to
+// delete.
+func TestDeletionsOutliveAHang(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		var attempts []*Attempt
+		for i := range 2000 {
+			attempts = append(attempts, w.mustAcquire(fmt.Sprint("k", i)))
+		}
+		synctest.Wait()
+		if n := len(w.mem[2].Keys()); n != 2000 {
+			t.Fatalf("node 2 has %d keys", n)
+		}
+		w.fault[2].Set(backendtest.Hang())
+		for _, a := range attempts {
+			a.release().want(t, "release", Won, 0)
+		}
+		time.Sleep(ttl - 4*time.Second)
+		w.empty(0, 1)
+		if n := len(w.mem[2].Keys()); n != 2000 {
+			t.Fatalf("node 2 has %d keys", n)
+		}
+		w.fault[2].Set(backendtest.Delay(time.Millisecond))
+		time.Sleep(CallTimeout + CallTimeout/4 + 200*time.Millisecond) // the probe, at most
+		w.empty()
+	})
+}
+
+// What comes while calls are under way goes out together with the next one, and
+// not more than a batch may hold.
+func TestGathering(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		var meter busyMeter
+		w.fault[0].Set(meter.fault, backendtest.Delay(10*time.Millisecond))
+		const n = 2000
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				key, token := fmt.Sprint("k", i), fmt.Sprint("t", i)
+				a, res := w.group.Acquire(context.Background(), key, token, ttl, timeout)
+				if res.Verdict != Won {
+					t.Errorf("acquire: %v", res)
+				}
+				if res = a.release(); res.Verdict != Won {
+					t.Errorf("release: %v", res)
+				}
+			})
+		}
+		wg.Wait()
+		if most := meter.most.Load(); most > laneDepth {
+			t.Errorf("%d calls at the same time", most)
+		}
+		if ops := meter.mostOps.Load(); ops > laneBatch || ops < laneBatch/2 {
+			t.Errorf("%d operations in a call", ops)
+		}
+		if calls := meter.calls.Load(); calls > n/20 || meter.ops.Load() != 2*n {
+			t.Errorf("%d operations in %d calls", meter.ops.Load(), calls)
+		}
+		w.rest(0)
+		w.empty()
+	})
+}
+
+// A node that does not batch is asked for many operations at the same time.
+func TestDepthWithoutBatches(t *testing.T) {
+	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
+		var meter busyMeter
+		w.fault[0].Set(meter.fault, backendtest.Delay(10*time.Millisecond))
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() { w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, timeout) })
+		}
+		start := time.Now()
+		wg.Wait()
+		if most := meter.most.Load(); most != bareDepth || time.Since(start) != 40*time.Millisecond {
+			t.Errorf("%d calls at the same time, all done in %v", most, time.Since(start))
+		}
+	})
+}
+
+// Releases and extensions overtake acquires.
+func TestUrgentFirst(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		held := w.mustAcquire("held")
+		w.fault[0].Forget()
+		w.fault[0].Set(backendtest.Delay(10 * time.Millisecond))
+		var wg sync.WaitGroup
+		for i := range laneDepth + 3*laneBatch {
+			wg.Go(func() {
+				w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, time.Second)
+			})
+		}
+		synctest.Wait() // all calls are under way, and more than one batch waits
+		held.release().want(t, "release", Won, 20*time.Millisecond)
+		wg.Wait()
+		calls := w.fault[0].Calls()
+		if first := calls[laneDepth].Ops[0]; first.Kind != backend.OpEvalDelete {
+			t.Errorf("the first call that followed begins with %s", word(first))
+		}
+	})
+}
+
+// What is wrong with one operation of a batch does not touch the others.
+func TestOneOfABatchFails(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		results := w.batch(t, 50, backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+			if op.Key == "k17" {
+				return backend.Result{Err: backend.MarkReply(errors.New("WRONGTYPE"))}
+			}
+			return next(ctx)
+		}))
+		for i, res := range results {
+			want := Won
+			if i == 17 {
+				want = Unavailable
+			}
+			if res.Verdict != want {
+				t.Errorf("%d: %v, want %v", i, res, want)
+			}
+		}
+	})
+}
+
+// batch acquires n keys, most of them in one batch, which passes fault.
+func (w *world) batch(t *testing.T, n int, fault backendtest.Fault) []Result {
+	t.Helper()
+	// Calls that last keep the lane busy until all have come.
+	w.fault[0].Set(backendtest.Delay(time.Millisecond))
+	for i := range laneDepth {
+		go w.group.Acquire(context.Background(), fmt.Sprint("before", i), fmt.Sprint("b", i), ttl, timeout)
+	}
+	synctest.Wait()
+	w.fault[0].Set(backendtest.Delay(time.Millisecond), fault)
+	results := make([]Result, n)
+	attempts := make([]*Attempt, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			attempts[i], results[i] = w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, timeout)
+		})
+	}
+	wg.Wait()
+	batched := 0
+	for _, c := range w.fault[0].Calls() {
+		batched = max(batched, len(c.Ops))
+	}
+	if batched < n/2 {
+		t.Errorf("the largest batch has %d operations of %d", batched, n)
+	}
+	for _, a := range attempts {
+		a.Abandon()
+	}
+	return results
+}
+
+// A connection that breaks under a batch leaves the outcome of each of its
+// operations unknown: they are sent again as scripts, and those that find
+// nothing to hold on to are deleted.
+func TestBatchBreaks(t *testing.T) {
+	for times, want := range []Verdict{0: Won, 1: Won, 2: Unavailable} {
+		for _, executed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d times, executed=%v", times, executed), func(t *testing.T) {
+				inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+					var mu sync.Mutex
+					met := map[string]int{} // how often each set met the fault, whatever batch it was in
+					fault := backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+						key := op.Key
+						if op.Kind == backend.OpEval {
+							key = op.Keys[0]
+						}
+						if op.Kind != backend.OpEvalDelete {
+							mu.Lock()
+							met[key]++
+							hit := met[key] <= times
+							mu.Unlock()
+							if hit && executed {
+								next(ctx)
+							}
+							if hit {
+								return backend.Result{Err: io.EOF}
+							}
+						}
+						return next(ctx)
+					})
+					for i, res := range w.batch(t, 50, fault) {
+						if res.Verdict != want {
+							t.Errorf("%d: %v, want %v", i, res, want)
+						}
+					}
+					w.rest(ttl + time.Second)
+					w.fault[0].Clear()
+					for _, key := range w.mem[0].Keys() {
+						if key[0] == 'k' {
+							t.Errorf("%s is left", key)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// miscounting is a node that answers a batch with the wrong number of results.
+type miscounting struct {
+	*backendtest.FaultNode
+	by int
+}
+
+func (m miscounting) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	return make([]backend.Result, max(0, len(ops)+m.by))
+}
+
+// An adapter that breaks its contract does not break the lane, and what it did
+// is taken for unknown.
+func TestBatchOfWrongLength(t *testing.T) {
+	for _, by := range []int{-1, 1, -1000} {
+		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+			l := w.group.lanes[0]
+			l.batcher = miscounting{w.fault[0], by}
+			w.fault[0].Set(backendtest.Delay(time.Millisecond))
+			var wg sync.WaitGroup
+			failed := 0
+			var mu sync.Mutex
+			for i := range 100 {
+				wg.Go(func() {
+					_, res := w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), time.Second, timeout)
+					mu.Lock()
+					defer mu.Unlock()
+					if res.Verdict == Unavailable {
+						failed++
+					} else if res.Verdict != Won {
+						t.Errorf("acquire: %v", res)
+					}
+				})
+			}
+			wg.Wait()
+			if failed == 0 {
+				t.Error("none failed")
+			}
+			w.rest(time.Minute)
+		})
+	}
+}
+
+// incapable is a node that has Batch, and cannot: behind a proxy, perhaps.
+type incapable struct{ *backendtest.FaultNode }
+
+func (n incapable) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	results := make([]backend.Result, len(ops))
+	for i := range results {
+		results[i].Err = fmt.Errorf("pipelines: %w", errors.ErrUnsupported)
+	}
+	return results
+}
+
+func TestCannotBatchAfterAll(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		l := w.group.lanes[0]
+		l.batcher = incapable{w.fault[0]}
+		var meter busyMeter
+		w.fault[0].Set(meter.fault, backendtest.Delay(time.Millisecond))
+		var wg sync.WaitGroup
+		for i := range 500 {
+			wg.Go(func() {
+				a, res := w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, timeout)
+				if res.Verdict != Won {
+					t.Errorf("acquire: %v", res)
+				}
+				if res := a.release(); res.Verdict != Won {
+					t.Errorf("release: %v", res)
+				}
+			})
+		}
+		wg.Wait()
+		w.empty()
+		if most, ops := meter.most.Load(), meter.mostOps.Load(); most != bareDepth || ops != 1 {
+			t.Errorf("%d calls at the same time, of %d operations", most, ops)
+		}
+		if _, n := l.limit(); n != 1 {
+			t.Error("it is still asked for batches")
+		}
+	})
+}
+
+// With one node, an idle lane and an answer before, the call is the caller's own.
+func TestInline(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.warm()
+		type mark struct{}
+		ctx := context.WithValue(context.Background(), mark{}, true)
+		inline := 0
+		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			if ctx.Value(mark{}) != nil {
+				inline++
+				if d, _ := ctx.Deadline(); time.Until(d) != timeout {
+					t.Errorf("an inline call has %v", time.Until(d))
+				}
+			}
+			return next(ctx, ops)
+		})
+		a, res := w.group.Acquire(ctx, "k", "t", ttl, timeout)
+		res.want(t, "acquire", Won, 0)
+		a.Extend(ctx, ttl, timeout).want(t, "extend", Won, 0)
+		a.Release(ctx, timeout).want(t, "release", Won, 0)
+		if inline != 3 {
+			t.Errorf("%d calls were inline", inline)
+		}
+		// After a failure the lane calls, until the node has answered.
+		w.fault[0].Set(dead)
+		_, res = w.group.Acquire(ctx, "k", "t2", ttl, timeout)
+		res.want(t, "acquire", Unavailable, 0)
+		if w.group.lanes[0].claim() {
+			t.Error("an inline call right after a failure")
+		}
+	})
+}
+
+// A caller that is cancelled within its own call takes its key back; one with a
+// short deadline spoils nothing for others.
+func TestInlineCancelled(t *testing.T) {
+	for _, ignores := range []bool{false, true} {
+		inWorld(t, 1, func(t *testing.T, w *world) {
+			w.warm()
+			slow := []backendtest.Fault{backendtest.Late(100 * time.Millisecond)}
+			if ignores {
+				slow = append([]backendtest.Fault{backendtest.IgnoreCancel()}, slow...)
+			}
+			w.fault[0].Set(slow...)
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			_, res := w.group.Acquire(ctx, "k", "t1", ttl, timeout)
+			if ignores { // then the answer comes first
+				res.want(t, "acquire", Won, 100*time.Millisecond)
+				w.group.Adopt("k", "t1", ttl).Abandon()
+			} else {
+				res.want(t, "acquire", Unavailable, 50*time.Millisecond)
+				if !errors.Is(res.CtxErr, context.Canceled) {
+					t.Errorf("the caller's error is %v", res.CtxErr)
+				}
+			}
+			time.Sleep(time.Second)
+			w.empty()
+
+			w.fault[0].Clear()
+			w.mustAcquire("x").release()
+			w.fault[0].Set(backendtest.Delay(30 * time.Millisecond))
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+				defer cancel()
+				_, res := w.group.Acquire(ctx, "short", "t2", ttl, timeout)
+				res.want(t, "acquire with 5ms", Unavailable, 5*time.Millisecond)
+				if !errors.Is(res.CtxErr, context.DeadlineExceeded) {
+					t.Errorf("the caller's error is %v", res.CtxErr)
+				}
+			})
+			synctest.Wait()
+			for i := range 20 {
+				wg.Go(func() {
+					a, res := w.group.Acquire(context.Background(), fmt.Sprint("other", i), fmt.Sprint("o", i), ttl, timeout)
+					if res.Verdict != Won {
+						t.Errorf("another's acquire: %v", res)
+					}
+					a.release()
+				})
+			}
+			wg.Wait()
+			w.rest(2 * ttl)
+			w.empty()
+		})
+	}
+}
+
+// Callers that race for the inline call and the lane all get answers.
+func TestInlineRace(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.warm()
+		rng := rand.New(rand.NewPCG(1, 2))
+		var mu sync.Mutex
+		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			mu.Lock()
+			d := draw(rng, time.Millisecond)
+			mu.Unlock()
+			return backendtest.Delay(d)(ctx, ops, next)
+		})
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for j := range 50 {
+					ctx, cancel := context.WithCancel(context.Background())
+					if (i+j)%5 == 0 {
+						time.AfterFunc(time.Duration(i+j)*20*time.Microsecond, cancel)
+					}
+					a, res := w.group.Acquire(ctx, fmt.Sprint("k", i), fmt.Sprint("t", i, "-", j), ttl, timeout)
+					switch {
+					case res.Verdict == Won:
+						if res := a.extend(); res.Verdict != Won {
+							t.Errorf("extend: %v", res)
+						}
+						if res := a.release(); res.Verdict != Won {
+							t.Errorf("release: %v", res)
+						}
+					case res.Verdict == Lost: // the key of the cancelled one before
+					case res.CtxErr == nil:
+						t.Errorf("acquire: %v", res)
+					}
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		w.rest(2 * ttl)
+		w.empty()
+	})
+}
+
+func TestQueue(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var q queue
+	next, first := 0, 0 // to push, to pop
+	for range 200 {
+		for range rng.IntN(100) {
+			q.push(&seat{index: next})
+			next++
+		}
+		for range rng.IntN(110) {
+			if q.len() == 0 {
+				break
+			}
+			if s := q.pop(); s.index != first {
+				t.Fatalf("popped %d, want %d", s.index, first)
+			}
+			first++
+		}
+		if q.len() != next-first {
+			t.Fatalf("the length is %d, want %d", q.len(), next-first)
+		}
+		if spent := len(q.seats) - q.len(); spent > len(q.seats)/2 {
+			t.Fatalf("%d of %d places are spent", spent, len(q.seats))
+		}
+		for _, s := range q.seats[len(q.seats):cap(q.seats)] {
+			if s != nil {
+				t.Fatal("a seat that was popped is kept")
+			}
+		}
+	}
+	kept := q.len() / 2
+	for i, s := range q.seats[q.head:] {
+		s.busy = i%2 == 0
+	}
+	out := q.drain(func(s *seat) bool { return !s.busy })
+	if len(out) != next-first-kept || q.len() != kept {
+		t.Errorf("drained %d, kept %d of %d", len(out), q.len(), next-first)
+	}
+	if !slices.IsSortedFunc(out, func(a, b *seat) int { return a.index - b.index }) {
+		t.Error("drained out of order")
+	}
+	for q.len() > 0 {
+		if s := q.pop(); s.busy {
+			t.Error("kept one that was to go")
+		}
+	}
+	if len(q.drain(nil)) != 0 {
+		t.Error("an empty queue gave something")
+	}
+}
