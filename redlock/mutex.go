@@ -94,8 +94,16 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	m.lock = nil
 	m.mu.Unlock()
 	if lock == nil {
-		return fmt.Errorf("redlock: unlock %q: %w: the Mutex is not locked", m.key, ErrNotHeld)
+		return fmt.Errorf("redlock: unlock %q: %w: the Mutex is not locked", m.fullKey(), ErrNotHeld)
 	}
 	defer func() { <-m.turn }()
 	return lock.Unlock(ctx)
+}
+
+// fullKey is the key for errors; a zero Mutex has none.
+func (m *Mutex) fullKey() string {
+	if m.locker == nil {
+		return m.key
+	}
+	return m.locker.settings.prefix + m.key
 }

@@ -88,7 +88,7 @@ func TestNewAccepts(t *testing.T) {
 // What a call was given wrong is refused before any I/O, with the call and the key
 // in the text.
 func TestCallsRefuse(t *testing.T) {
-	r := newRig(t, 3, false)
+	r := newRig(t, 1, false)
 	l := r.locker(WithKeyPrefix("app:"))
 	ctx := t.Context()
 	lock := func(key string, opts ...LockOption) error {

@@ -3,7 +3,10 @@ package redlock
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,13 +57,17 @@ func eachRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// onRig runs f in a bubble of virtual time. Calls of nodes that hang have a moment
-// to end afterwards; the bubble fails the test if any goroutine is left then.
+// onRig runs f in a bubble of virtual time. Calls that hang have a moment to end
+// afterwards; the bubble fails the test if any goroutine is left then.
 func onRig(t *testing.T, size int, bare bool, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(quorum.CallTimeout * 5 / 4)
-		f(t, newRig(t, size, bare))
+		r := newRig(t, size, bare)
+		defer func() {
+			r.clear()
+			time.Sleep(2 * quorum.CallTimeout)
+		}()
+		f(t, r)
 	})
 }
 
@@ -210,3 +217,25 @@ type safeDuration struct{ ns atomic.Int64 }
 
 func (d *safeDuration) get() time.Duration  { return time.Duration(d.ns.Load()) }
 func (d *safeDuration) add(x time.Duration) { d.ns.Add(int64(x)) }
+
+// logText is what was logged, as text.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

@@ -1,0 +1,238 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+var errMine = errors.New("the work failed")
+
+// Do holds the lock for as long as fn runs, however long that is, and returns what
+// fn returned.
+func TestDo(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		type key struct{}
+		ctx := context.WithValue(t.Context(), key{}, "value")
+		for _, want := range []error{nil, errMine} {
+			var inside context.Context
+			err := l.Do(ctx, "k", func(ctx context.Context) error {
+				inside = ctx
+				if ctx.Value(key{}) != "value" {
+					t.Error("fn's ctx lacks the caller's values")
+				}
+				for range 60 {
+					time.Sleep(time.Second)
+					if n := r.holders("k", ""); n < r.need() || ctx.Err() != nil {
+						t.Fatalf("%d nodes hold the lock, ctx: %v", n, ctx.Err())
+					}
+				}
+				return want
+			})
+			if err != want {
+				t.Errorf("Do returned %v, want %v", err, want)
+			}
+			if context.Cause(inside) != ErrReleased {
+				t.Errorf("fn's ctx ended with %v, want ErrReleased", context.Cause(inside))
+			}
+			synctest.Wait()
+			r.empty()
+		}
+	})
+}
+
+// If the lock cannot be had, fn does not run.
+func TestDoNotLocked(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		r.lock(l, "k", WithTTL(time.Minute))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := l.Do(ctx, "k", func(context.Context) error {
+			t.Error("fn ran")
+			return nil
+		})
+		matches(t, err, ErrTaken, context.DeadlineExceeded)
+		err = l.Do(t.Context(), "k", func(context.Context) error {
+			t.Error("fn ran")
+			return nil
+		}, WithRetry(Fixed(0).Limit(1)))
+		matches(t, err, ErrTaken)
+	})
+}
+
+// A loss ends fn's ctx. Do waits for fn, and the loss never masks fn's own error.
+func TestDoLost(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		for _, own := range []error{nil, errMine} {
+			start := time.Now()
+			err := l.Do(t.Context(), "k", func(ctx context.Context) error {
+				time.Sleep(time.Second)
+				for _, m := range r.mem {
+					m.Flush()
+				}
+				<-ctx.Done()
+				took(t, start, 0, DefaultTTL)
+				matches(t, context.Cause(ctx), ErrNotHeld)
+				time.Sleep(time.Minute) // fn takes its time
+				return own
+			})
+			took(t, start, time.Minute, 2*time.Minute)
+			matches(t, err, ErrNotHeld)
+			if own != nil {
+				matches(t, err, own)
+			}
+		}
+	})
+}
+
+// A lock that nobody can extend any more ends fn's ctx before the servers let it
+// expire, and the error says why it could not be extended.
+func TestDoCutOff(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		start := time.Now()
+		err := l.Do(t.Context(), "k", func(ctx context.Context) error {
+			r.set(r.minority(), len(r.mem), backendtest.Refuse(nil))
+			<-ctx.Done()
+			took(t, start, 9*time.Second, 9898*time.Millisecond)
+			return errMine
+		})
+		matches(t, err, ErrNotHeld, errMine)
+		for _, want := range []string{"its validity ended at", "the last extension failed", "connection refused"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q does not say %q", err, want)
+			}
+		}
+	})
+}
+
+// The lock went at the very end: the unlocking finds out, and Do says so.
+func TestDoLostAtTheEnd(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		err := r.locker().Do(t.Context(), "k", func(ctx context.Context) error {
+			for _, m := range r.mem {
+				m.Flush()
+			}
+			return errMine
+		})
+		matches(t, err, ErrNotHeld, errMine)
+	})
+}
+
+// That the unlocking was not answered is logged and no error: the work was done.
+func TestDoUnlockUnanswered(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var log logText
+		l := r.locker(WithLogger(log.logger()))
+		err := l.Do(t.Context(), "k", func(ctx context.Context) error {
+			r.setAll(backendtest.Refuse(nil))
+			return nil
+		})
+		if err != nil {
+			t.Errorf("Do returned %v, want nil", err)
+		}
+		if !strings.Contains(log.String(), "unlocking was not answered") {
+			t.Errorf("the log does not tell: %q", log.String())
+		}
+		r.clean(l)
+	})
+}
+
+// The end of the caller's ctx is the end of fn's; the lock is given back all the same.
+func TestDoContextEnds(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := r.locker().Do(ctx, "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if err != context.DeadlineExceeded {
+			t.Errorf("Do returned %v, want fn's own error", err)
+		}
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// On a panic, or the end of the goroutine, the lock is given back, and it goes on.
+func TestDoPanics(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		func() {
+			defer func() {
+				if p := recover(); p != "boom" {
+					t.Errorf("recovered %v, want the panic of fn", p)
+				}
+			}()
+			_ = l.Do(t.Context(), "k", func(context.Context) error { panic("boom") })
+		}()
+		synctest.Wait()
+		r.empty()
+
+		ended := make(chan bool)
+		go func() {
+			returned := false
+			defer func() { ended <- !returned }()
+			_ = l.Do(t.Context(), "k", func(context.Context) error { runtime.Goexit(); return nil })
+			returned = true
+		}()
+		if !<-ended {
+			t.Error("Do returned after Goexit")
+		}
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// The caller's options are left as they were.
+func TestDoOptions(t *testing.T) {
+	r := newRig(t, 1, false)
+	opts := make([]LockOption, 1, 2)
+	opts[0] = WithTTL(time.Minute)
+	if err := r.locker().Do(t.Context(), "k", func(context.Context) error { return nil }, opts...); err != nil {
+		t.Fatal(err)
+	}
+	if opts[:2][1] != nil {
+		t.Error("Do wrote into the caller's slice")
+	}
+}
+
+// One lock at a time for all who ask, with Do as with Lock.
+func TestDoExcludes(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l, counter := r.locker(), 0
+		done := make(chan error)
+		for range 6 {
+			go func() {
+				done <- l.Do(t.Context(), "k", func(context.Context) error {
+					n := counter
+					time.Sleep(20 * time.Second)
+					counter = n + 1
+					return nil
+				})
+			}()
+		}
+		for range 6 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if counter != 6 {
+			t.Errorf("%d of 6 updates, the others were lost", counter)
+		}
+		if n := r.arrived(backend.OpExtend); n < 6*5*r.need() {
+			t.Errorf("%d extensions", n)
+		}
+	})
+}

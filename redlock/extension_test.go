@@ -1,0 +1,197 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+// A lock extends itself at a third of its TTL, a little less with jitter, and no
+// more once it is unlocked.
+func TestAutoExtend(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var extended atomic.Int64
+		l := r.locker(WithTTL(6*time.Second), WithHooks(Hooks{Extended: func(Event) { extended.Add(1) }}))
+		lock := r.lock(l, "k", WithAutoExtend())
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			if left := time.Until(lock.Until()); left < 3900*time.Millisecond-10*time.Millisecond {
+				t.Fatalf("%v of 6s are left: it was not extended in time", left)
+			}
+		}
+		if n := extended.Load(); n < 30 || n > 34 {
+			t.Errorf("%d extensions in a minute, want one each 1.8 s to 2 s", n)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the last deletions
+		n := r.calls()
+		time.Sleep(time.Minute)
+		if r.calls() != n {
+			t.Error("it goes on extending after Unlock")
+		}
+		r.empty()
+	})
+}
+
+// Locks that were taken together are not extended together.
+func TestAutoExtendJitter(t *testing.T) {
+	seen := make(map[time.Duration]bool)
+	for range 1000 {
+		d := pace(9 * time.Second)
+		if d < 2700*time.Millisecond || d > 3*time.Second {
+			t.Fatalf("pace %v of a TTL of 9s, want from 2.7s to 3s", d)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 900 {
+		t.Errorf("%d different paces of 1000", len(seen))
+	}
+	if d := pace(3 * time.Millisecond); d <= 0 {
+		t.Errorf("pace %v of a TTL of 3ms", d)
+	}
+}
+
+// Failed extensions are repeated within the validity, so that an outage shorter than
+// that costs no lock; a longer one ends it, in time and loudly.
+func TestAutoExtendOutage(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var log logText
+		l := r.locker(WithLogger(log.logger()))
+		lock := r.lock(l, "k", WithAutoExtend())
+		ctx := lock.Context(t.Context())
+		time.Sleep(20 * time.Second)
+		r.set(r.minority(), len(r.mem), backendtest.Refuse(nil))
+		time.Sleep(6 * time.Second)
+		r.clear()
+		time.Sleep(time.Second)
+		if ctx.Err() != nil || time.Until(lock.Until()) < 8*time.Second {
+			t.Fatalf("an outage of 6s cost the lock: %v, until in %v", context.Cause(ctx), time.Until(lock.Until()))
+		}
+		if !strings.Contains(log.String(), "not extended, trying again") {
+			t.Errorf("the log does not tell of it: %q", log.String())
+		}
+
+		r.set(r.minority(), len(r.mem), backendtest.Hang())
+		<-ctx.Done()
+		if time.Now().After(lock.Until()) {
+			t.Errorf("the context ended %v after Until", time.Since(lock.Until()))
+		}
+		if e := r.expiry("k", lock.Token()); !time.Now().Before(e) {
+			t.Error("the context ended after the servers had let the lock expire")
+		}
+		synctest.Wait()
+		if !strings.Contains(log.String(), "lock lost") {
+			t.Errorf("the log does not tell of the loss: %q", log.String())
+		}
+		time.Sleep(5 * time.Second) // what hangs ends
+		n := r.calls()
+		time.Sleep(time.Minute)
+		if r.calls() != n {
+			t.Error("a lost lock goes on extending itself")
+		}
+	})
+}
+
+// A lock that is found to belong to another is lost at once.
+func TestAutoExtendNotHeld(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		lock := r.lock(r.locker(), "k", WithAutoExtend())
+		synctest.Wait()
+		for _, m := range r.mem {
+			m.Set("k", "other", time.Hour)
+		}
+		start := time.Now()
+		ctx := lock.Context(t.Context())
+		<-ctx.Done()
+		took(t, start, 3*time.Second, 10*time.Second/3)
+		matches(t, context.Cause(ctx), ErrNotHeld)
+		if n := r.holders("k", "other"); n != len(r.mem) {
+			t.Errorf("%d nodes hold the other's key", n)
+		}
+	})
+}
+
+// WithMaxHold ends it: the servers let the lock expire when it has been held for so
+// long, at the latest.
+func TestMaxHold(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var log logText
+		l := r.locker(WithMaxHold(time.Minute), WithLogger(log.logger()))
+		start := time.Now()
+		err := l.Do(t.Context(), "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			took(t, start, 59*time.Second, time.Minute)
+			time.Sleep(time.Until(start.Add(time.Minute)))
+			if n := r.holders("k", ""); n > 0 {
+				t.Errorf("%d nodes hold the lock after the longest time allowed", n)
+			}
+			return nil
+		})
+		matches(t, err, ErrNotHeld)
+		if n := strings.Count(log.String(), "longest time allowed"); n != 1 {
+			t.Errorf("the log tells %d times that it is not extended any more", n)
+		}
+		if n := r.arrived(backend.OpExtend); n > 22*len(r.mem) {
+			t.Errorf("%d extensions of %d nodes in a minute", n, len(r.mem))
+		}
+	})
+}
+
+// An Unlock in the middle of an automatic extension: no failure, no loss, and the
+// key is gone.
+func TestAutoExtendMeetsUnlock(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var log logText
+		l := r.locker(WithLogger(log.logger()))
+		lock := r.lock(l, "k", WithAutoExtend())
+		r.setAll(backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.Delay(200*time.Millisecond)))
+		var extending bool
+		for !extending {
+			time.Sleep(10 * time.Millisecond)
+			for _, c := range r.fault[0].Calls() {
+				extending = extending || c.Ops[0].Kind == backend.OpExtend
+			}
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Errorf("Unlock: %v", err)
+		}
+		time.Sleep(time.Second)
+		if log.String() != "" {
+			t.Errorf("the log tells of a failure: %q", log.String())
+		}
+		r.clean(l)
+	})
+}
+
+// While it waits, a lock that extends itself is a timer and no goroutine: a thousand
+// of them are extended all the same.
+func TestAutoExtendMany(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Second))
+		var locks []*Lock
+		for i := range 1000 {
+			locks = append(locks, r.lock(l, string(rune('0'+i)), WithAutoExtend()))
+		}
+		time.Sleep(10 * time.Second)
+		var errs []error
+		for _, lock := range locks {
+			errs = append(errs, lock.Err(), lock.Unlock(t.Context()))
+			if lock.Err() != ErrReleased {
+				t.Errorf("%v", lock.Err())
+			}
+		}
+		if err := errors.Join(errs...); err != nil {
+			t.Error(err)
+		}
+		r.clean(l)
+	})
+}
