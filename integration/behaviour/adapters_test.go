@@ -1,0 +1,141 @@
+package behaviour
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+func TestMain(m *testing.M) { servers.Main(m) }
+
+// An adapter is a driver as a user has it.
+type adapter struct{ drivers.Driver }
+
+// each runs f for every adapter and every kind of server.
+func each(t *testing.T, f func(t *testing.T, a adapter, kind servers.Kind)) {
+	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) {
+			servers.Each(t, func(t *testing.T, kind servers.Kind) { f(t, adapter{d}, kind) })
+		})
+	}
+}
+
+// eachAdapter runs f for every adapter, on servers of any kind.
+func eachAdapter(t *testing.T, f func(t *testing.T, a adapter)) {
+	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) { f(t, adapter{d}) })
+	}
+}
+
+// nodes returns a node for each address.
+func (a adapter) nodes(t testing.TB, addrs ...string) []backend.Node {
+	t.Helper()
+	nodes := make([]backend.Node, len(addrs))
+	for i, addr := range addrs {
+		nodes[i] = a.Node(t, addr)
+	}
+	return nodes
+}
+
+// locker returns a Locker on the servers at addrs.
+func (a adapter) locker(t testing.TB, addrs []string, opts ...redlock.Option) *redlock.Locker {
+	t.Helper()
+	return newLocker(t, a.nodes(t, addrs...), opts...)
+}
+
+func newLocker(t testing.TB, nodes []backend.Node, opts ...redlock.Option) *redlock.Locker {
+	t.Helper()
+	locker, err := redlock.New(nodes, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return locker
+}
+
+// addrs returns the addresses of the servers.
+func addrs(list []*servers.Server) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = s.Addr()
+	}
+	return out
+}
+
+// warm locks, extends and unlocks once on nodes and waits until all of them have
+// done their part: then they have connections, and know the scripts.
+func warm(t testing.TB, nodes []backend.Node) {
+	t.Helper()
+	locker := newLocker(t, nodes)
+	cycle(t, locker, "warm")
+	if err := locker.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// timed returns how long f took.
+func timed(f func()) time.Duration {
+	start := time.Now()
+	f()
+	return time.Since(start)
+}
+
+// median returns the middle one of durations, and the longest.
+func median(durations []time.Duration) (middle, longest time.Duration) {
+	sorted := slices.Sorted(slices.Values(durations))
+	return sorted[len(sorted)/2], sorted[len(sorted)-1]
+}
+
+// eventually waits until ok returns nil, and fails the test with what it returned
+// last if that takes longer than within.
+func eventually(t testing.TB, within time.Duration, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("still after %v: %v", within, err)
+			return
+		}
+		time.Sleep(2 * time.Millisecond) // the pause between two looks
+	}
+}
+
+// goroutinesAtMost returns an error with all stacks if there are more.
+func goroutinesAtMost(n int) error {
+	if got := runtime.NumGoroutine(); got > n {
+		buf := make([]byte, 1<<20)
+		return fmt.Errorf("%d goroutines, want at most %d\n%s", got, n, buf[:runtime.Stack(buf, true)])
+	}
+	return nil
+}
+
+// quorumError returns err as the error that it must be.
+func quorumError(t testing.TB, err error) *redlock.QuorumError {
+	t.Helper()
+	var e *redlock.QuorumError
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, a %T, want a *redlock.QuorumError", err, err)
+	}
+	return e
+}
+
+// free reports as an error that the key is not free for a Locker of its own.
+func free(ctx context.Context, locker *redlock.Locker, key string) error {
+	lock, err := locker.TryLock(ctx, key)
+	if err != nil {
+		return err
+	}
+	return lock.Unlock(ctx)
+}

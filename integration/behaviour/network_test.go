@@ -1,0 +1,244 @@
+package behaviour
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/integration/netfault"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// proxied returns a proxy in front of each server.
+func proxied(t testing.TB, list []*servers.Server) []*netfault.Proxy {
+	t.Helper()
+	out := make([]*netfault.Proxy, len(list))
+	for i, s := range list {
+		out[i] = netfault.New(t, s.Addr())
+	}
+	return out
+}
+
+func proxyAddrs(list []*netfault.Proxy) []string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p.Addr()
+	}
+	return out
+}
+
+// A network of 30 ms and a connection set-up of 80 ms, cold pools. With a node
+// timeout of 50 ms the first try cannot succeed, but its connections serve the
+// following ones.
+func TestSlowNetwork(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		for _, n := range []int{1, 3} {
+			for _, timeout := range []time.Duration{250 * time.Millisecond, 50 * time.Millisecond} {
+				t.Run(fmt.Sprintf("N=%d/%v", n, timeout), func(t *testing.T) {
+					list := servers.Start(t, servers.Any, n)
+					proxies := proxied(t, list)
+					for _, p := range proxies {
+						p.DelayConnect(80 * time.Millisecond)
+						p.Delay(netfault.ToServer, 15*time.Millisecond)
+						p.Delay(netfault.ToClient, 15*time.Millisecond)
+					}
+					nodes := a.nodes(t, proxyAddrs(proxies)...)
+					locker := newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
+					lock, err := locker.TryLock(t.Context(), "first")
+					if err != nil {
+						t.Logf("the first lock, on cold pools: %v", err)
+						if timeout > 200*time.Millisecond {
+							t.Error("that should not fail")
+						}
+						// Its calls go on, and leave their connections in the pools.
+						if err := locker.Close(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						locker = newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
+					} else if err := lock.Unlock(t.Context()); err != nil {
+						t.Error(err)
+					}
+					for i := range 10 {
+						lock, err := locker.TryLock(t.Context(), fmt.Sprint("then", i))
+						if err != nil {
+							t.Fatalf("lock %d: %v", i, err)
+						}
+						if err := lock.Extend(t.Context(), 15*time.Second); err != nil {
+							t.Errorf("extend %d: %v", i, err)
+						}
+						if err := lock.Unlock(t.Context()); err != nil {
+							t.Errorf("unlock %d: %v", i, err)
+						}
+					}
+					servers.WaitEmpty(t, time.Second, list...)
+				})
+			}
+		}
+	})
+}
+
+// A caller who is cancelled, at whatever point, leaves no key on any server.
+func TestCancelledCallerLeavesNothing(t *testing.T) {
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		for _, n := range []int{1, 3, 5} {
+			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+				list := servers.Start(t, kind, n)
+				proxies := proxied(t, list)
+				nodes := a.nodes(t, proxyAddrs(proxies)...)
+				warm(t, nodes)
+				locker := newLocker(t, nodes)
+				for i, p := range proxies { // nodes answer one after the other
+					p.Delay(netfault.ToServer, time.Duration(i)*time.Millisecond)
+					p.Delay(netfault.ToClient, time.Duration(i)*time.Millisecond)
+				}
+				const tries = 40
+				cancelled := 0
+				for i := range tries {
+					ctx, cancel := context.WithCancel(t.Context())
+					stop := time.AfterFunc(rand.N(time.Duration(2*n+1)*time.Millisecond), cancel)
+					lock, err := locker.Lock(ctx, fmt.Sprint("k", i))
+					if err == nil {
+						err = lock.Unlock(ctx)
+					} else if errors.Is(err, context.Canceled) {
+						cancelled++
+					}
+					if err != nil && !errors.Is(err, context.Canceled) {
+						t.Errorf("try %d: %v", i, err)
+					}
+					stop.Stop()
+					cancel()
+				}
+				t.Logf("%d of %d were cancelled before they held the lock", cancelled, tries)
+				servers.WaitEmpty(t, time.Second, list...)
+			})
+		}
+	})
+}
+
+// A reply that is lost after the command ran is never reported as taken, and the
+// key is gone after the release. The command is sent again, so at most once more
+// than that by us, and never by the driver.
+func TestLostReply(t *testing.T) {
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		for _, n := range []int{1, 3} {
+			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+				list := servers.Start(t, kind, n)
+				proxies := proxied(t, list)
+				nodes := a.nodes(t, proxyAddrs(proxies)...)
+				warm(t, nodes)
+				locker := newLocker(t, nodes)
+				lose := func(commands ...string) (sent func() int) {
+					before := make([]int, n)
+					for i, p := range proxies {
+						before[i] = p.Count(commands...)
+						p.LoseReply(1, netfault.Command(commands...))
+					}
+					return func() int {
+						most := 0
+						for i, p := range proxies {
+							most = max(most, p.Count(commands...)-before[i])
+						}
+						return most
+					}
+				}
+
+				sets := lose("SET")
+				lock, err := locker.TryLock(t.Context(), "set")
+				if err != nil {
+					t.Fatalf("with every reply to SET lost once: %v", err)
+				}
+				if got := sets(); got != 1 {
+					t.Errorf("SET was sent %d times to a node, want 1", got)
+				}
+
+				lose("EVALSHA", "EVAL")
+				if err := lock.Extend(t.Context(), 15*time.Second); err != nil {
+					t.Errorf("Extend with every reply lost once: %v", err)
+				}
+				lose("EVALSHA", "EVAL")
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Errorf("Unlock with every reply lost once: %v", err)
+				}
+				servers.WaitEmpty(t, time.Second, list...)
+			})
+		}
+	})
+}
+
+// On a node that cannot run the acquire script a lost reply stays unknown: not
+// taken, and cleaned up.
+func TestLostReplyOnBareNodes(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		list := servers.Start(t, servers.Any, 1)
+		proxies := proxied(t, list)
+		nodes := []backend.Node{backendtest.Bare(a.Node(t, proxies[0].Addr()))}
+		warm(t, nodes)
+		locker := newLocker(t, nodes)
+		proxies[0].LoseReply(1, netfault.Command("SET"))
+		_, err := locker.TryLock(t.Context(), "k")
+		if !errors.Is(err, redlock.ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+		servers.WaitEmpty(t, time.Second, list...)
+		if err := free(t.Context(), locker, "k"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Connections that the server has closed while they were idle are no reason to
+// fail: an operation that meets one is sent once more.
+func TestStaleConnections(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		for _, n := range []int{1, 3} {
+			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+				list := servers.Start(t, servers.Any, n, servers.WithOutages())
+				locker := a.locker(t, addrs(list))
+				cycle(t, locker, "warm")
+				for _, s := range list {
+					s.Do(t, "CLIENT", "KILL", "TYPE", "normal")
+				}
+				cycle(t, locker, "k")
+				servers.WaitEmpty(t, time.Second, list...)
+			})
+		}
+	})
+}
+
+// A set that arrives after its attempt was given up is deleted.
+func TestLateSet(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		list := servers.Start(t, servers.Any, 1)
+		proxies := proxied(t, list)
+		nodes := a.nodes(t, proxyAddrs(proxies)...)
+		warm(t, nodes)
+		locker := newLocker(t, nodes)
+		stalled := proxies[0].StallRequest(1, netfault.Command("SET"))
+		if _, err := locker.TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrUnavailable) {
+			t.Fatalf("got %v, want ErrUnavailable", err)
+		}
+		// The call ends 2 s later, and the deletions that follow find nothing.
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := proxies[0].WaitCount(ctx, proxies[0].Count("EVALSHA", "EVAL")+3, "EVALSHA", "EVAL"); err != nil {
+			t.Fatal("nothing was deleted: ", err)
+		}
+		stalled.Remove() // now the set arrives
+		eventually(t, time.Second, func() error {
+			if list[0].Do(t, "GET", "k") != nil {
+				return errors.New("the late key is there")
+			}
+			return nil
+		})
+		if err := locker.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		servers.WaitEmpty(t, time.Second, list...)
+	})
+}

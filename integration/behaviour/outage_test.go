@@ -1,0 +1,288 @@
+package behaviour
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// cycle locks, extends and unlocks once, and returns how long each took.
+func cycle(t testing.TB, locker *redlock.Locker, key string) (took [3]time.Duration) {
+	t.Helper()
+	ctx := t.Context()
+	var lock *redlock.Lock
+	var err error
+	took[0] = timed(func() { lock, err = locker.Lock(ctx, key) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	took[1] = timed(func() { err = lock.Extend(ctx, 20*time.Second) })
+	if err != nil {
+		t.Error(err)
+	}
+	took[2] = timed(func() { err = lock.Unlock(ctx) })
+	if err != nil {
+		t.Error(err)
+	}
+	return took
+}
+
+var steps = [3]string{"Lock", "Extend", "Unlock"}
+
+// A server of three, or two of five, stops answering: locks go on as before, the
+// goroutines that stay with it are few, and when it is back it is soon clean.
+func TestHungMinority(t *testing.T) {
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		for _, n := range []int{3, 5} {
+			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+				list := servers.Start(t, kind, n, servers.WithOutages())
+				locker := a.locker(t, addrs(list))
+				for i := range 5 {
+					cycle(t, locker, fmt.Sprint("warm", i))
+				}
+				const rounds = 60
+				var healthy, hung [3][]time.Duration
+				for i := range rounds {
+					for step, d := range cycle(t, locker, fmt.Sprint("healthy", i)) {
+						healthy[step] = append(healthy[step], d)
+					}
+				}
+				servers.WaitEmpty(t, time.Second, list...)
+				before := runtime.NumGoroutine()
+
+				down := list[:n/2]
+				for _, s := range down {
+					s.Pause(t)
+				}
+				for i := range rounds {
+					for step, d := range cycle(t, locker, fmt.Sprint("hung", i)) {
+						hung[step] = append(hung[step], d)
+					}
+				}
+				// However many locks pass, the goroutines are bounded.
+				eventually(t, time.Second, func() error { return goroutinesAtMost(before + 4*len(down)) })
+				for _, s := range down {
+					s.Resume(t)
+				}
+				servers.WaitEmpty(t, time.Second, list...)
+				eventually(t, 5*time.Second, func() error { return goroutinesAtMost(before) })
+
+				for step, name := range steps {
+					control, _ := median(healthy[step])
+					middle, longest := median(hung[step])
+					t.Logf("%s: median %v, healthy %v, longest %v", name, middle, control, longest)
+					if middle > 3*control {
+						t.Errorf("%s: median %v with a hung minority, more than three times %v", name, middle, control)
+					}
+					if bound := redlock.DefaultNodeTimeout + 100*time.Millisecond; longest > bound {
+						t.Errorf("%s: took up to %v with a hung minority, want at most %v", name, longest, bound)
+					}
+				}
+			})
+		}
+	})
+}
+
+// With a majority stopped a try fails in time and says who did not answer; with a
+// majority dead it fails at once.
+func TestMajorityDown(t *testing.T) {
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		sizes := []int{1, 3, 5}
+		if kind != servers.Kinds(t)[0] {
+			sizes = []int{3}
+		}
+		for _, n := range sizes {
+			for how, stop := range map[string]func(*servers.Server){
+				"hung": func(s *servers.Server) { s.Pause(t) },
+				"dead": func(s *servers.Server) { s.Kill(t) },
+			} {
+				t.Run(fmt.Sprintf("N=%d/%s", n, how), func(t *testing.T) {
+					list := servers.Start(t, kind, n, servers.WithOutages())
+					locker := a.locker(t, addrs(list))
+					cycle(t, locker, "warm")
+					cycle(t, locker, "warm too")
+					servers.WaitEmpty(t, time.Second, list...)
+					down := list[:n/2+1]
+					for _, s := range down {
+						stop(s)
+					}
+
+					bound := redlock.DefaultNodeTimeout + 100*time.Millisecond
+					var err error
+					took := timed(func() { _, err = locker.TryLock(t.Context(), "k") })
+					if !errors.Is(err, redlock.ErrUnavailable) {
+						t.Errorf("got %v, want ErrUnavailable", err)
+					}
+					if took > bound {
+						t.Errorf("TryLock took %v, want at most %v", took, bound)
+					}
+					if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+						t.Errorf("%v looks like an end of the caller's ctx", err)
+					}
+					report := quorumError(t, err).Rounds[0]
+					for i, s := range down {
+						if node := report[i]; node.Node != s.Addr() || node.Outcome != redlock.Failed && node.Outcome != redlock.TimedOut {
+							t.Errorf("the report does not name %s: %v", s.Addr(), report)
+						}
+					}
+					t.Logf("after %v: %v", took.Round(time.Millisecond), err)
+
+					ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+					defer cancel()
+					took = timed(func() { _, err = locker.Lock(ctx, "k") })
+					if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, redlock.ErrUnavailable) {
+						t.Errorf("got %v, want ErrUnavailable and DeadlineExceeded", err)
+					}
+					if took < 100*time.Millisecond || took > 200*time.Millisecond {
+						t.Errorf("a ctx of 150ms was honoured after %v", took)
+					}
+
+					// Nothing stays on the servers in reach, nor on those that come back.
+					servers.WaitEmpty(t, time.Second, list[n/2+1:]...)
+					for _, s := range down {
+						s.Resume(t)
+						s.Start(t)
+					}
+					eventually(t, 10*time.Second, func() error { return free(t.Context(), locker, "k") })
+					servers.WaitEmpty(t, time.Second, list...)
+				})
+			}
+		}
+	})
+}
+
+// Servers that die, stop and come back in the middle of a held lock.
+func TestOutageWhileHeld(t *testing.T) {
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		list := servers.Start(t, kind, 3, servers.WithOutages())
+		locker := a.locker(t, addrs(list), redlock.WithTTL(4*time.Second))
+		ctx := t.Context()
+		cycle(t, locker, "warm")
+
+		t.Run("minority restarted", func(t *testing.T) {
+			lock, err := locker.Lock(ctx, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, time.Second, func() error { return onAll(ctx, locker, "k") })
+			list[0].Restart(t) // comes back empty
+			if err := lock.Extend(ctx, 5*time.Second); err != nil {
+				t.Errorf("with two of three left: %v", err)
+			}
+			if _, err := locker.TryLock(ctx, "k"); !errors.Is(err, redlock.ErrTaken) {
+				t.Errorf("somebody else got %v, want ErrTaken", err)
+			}
+			if err := lock.Unlock(ctx); err != nil {
+				t.Errorf("with two of three left: %v", err)
+			}
+			servers.WaitEmpty(t, time.Second, list...)
+		})
+		t.Run("majority restarted", func(t *testing.T) {
+			lock, err := locker.Lock(ctx, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := lock.Context(ctx)
+			list[0].Restart(t)
+			list[1].Restart(t)
+			// The servers have lost the lock, and say so.
+			eventually(t, 3*time.Second, func() error {
+				err := lock.Extend(ctx, 5*time.Second)
+				if !errors.Is(err, redlock.ErrNotHeld) {
+					return fmt.Errorf("Extend: %v, want ErrNotHeld", err)
+				}
+				return nil
+			})
+			if held.Err() == nil || !errors.Is(context.Cause(held), redlock.ErrNotHeld) {
+				t.Errorf("the lock's context: %v, cause %v", held.Err(), context.Cause(held))
+			}
+			if err := lock.Unlock(ctx); !errors.Is(err, redlock.ErrNotHeld) {
+				t.Errorf("Unlock: %v, want ErrNotHeld", err)
+			}
+			servers.WaitEmpty(t, time.Second, list...)
+		})
+		t.Run("majority hung and back", func(t *testing.T) {
+			lock, err := locker.Lock(ctx, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			until := lock.Until()
+			list[0].Pause(t)
+			list[1].Pause(t)
+			if err := lock.Extend(ctx, 5*time.Second); !errors.Is(err, redlock.ErrUnavailable) {
+				t.Errorf("Extend: %v, want ErrUnavailable", err)
+			}
+			if !lock.Until().Equal(until) {
+				t.Errorf("Until moved from %v to %v with an extension that failed", until, lock.Until())
+			}
+			if err := lock.Err(); err != nil {
+				t.Errorf("the lock is still valid, but Err says %v", err)
+			}
+			list[0].Resume(t)
+			list[1].Resume(t)
+			eventually(t, 3*time.Second, func() error { return lock.Extend(ctx, 5*time.Second) })
+			if err := lock.Unlock(ctx); err != nil {
+				t.Error(err)
+			}
+			servers.WaitEmpty(t, time.Second, list...)
+		})
+		t.Run("unlock with a majority hung", func(t *testing.T) {
+			lock, err := locker.Lock(ctx, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			list[0].Pause(t)
+			list[1].Pause(t)
+			if err := lock.Unlock(ctx); !errors.Is(err, redlock.ErrUnavailable) {
+				t.Errorf("Unlock: %v, want ErrUnavailable", err)
+			}
+			list[0].Resume(t)
+			list[1].Resume(t)
+			// The deletions go on without the caller.
+			servers.WaitEmpty(t, time.Second, list...)
+		})
+		t.Run("extends itself through a minority's outage", func(t *testing.T) {
+			lock, err := locker.Lock(ctx, "k", redlock.WithTTL(900*time.Millisecond), redlock.WithAutoExtend())
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := lock.Context(ctx)
+			list[2].Kill(t)
+			began := time.Now()
+			eventually(t, 5*time.Second, func() error {
+				if time.Since(began) < 2*time.Second {
+					return errors.New("not held for more than two TTLs yet")
+				}
+				return nil
+			})
+			list[2].Start(t)
+			if held.Err() != nil {
+				t.Errorf("lost: %v", context.Cause(held))
+			}
+			if err := lock.Unlock(ctx); err != nil {
+				t.Error(err)
+			}
+			servers.WaitEmpty(t, time.Second, list...)
+		})
+	})
+}
+
+// onAll returns an error unless one owner has the lock on all nodes.
+func onAll(ctx context.Context, locker *redlock.Locker, key string) error {
+	status, err := locker.Inspect(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, node := range status.Nodes {
+		if node.State != redlock.Held || node.Fingerprint != status.Fingerprint {
+			return fmt.Errorf("not on all nodes: %v", status)
+		}
+	}
+	return nil
+}

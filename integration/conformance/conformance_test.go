@@ -1,0 +1,129 @@
+package conformance
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/netfault"
+	"github.com/quorumlock/quorumlock/integration/servers"
+)
+
+func TestMain(m *testing.M) { servers.Main(m) }
+
+func TestAdapters(t *testing.T) {
+	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) {
+			servers.Each(t, func(t *testing.T, kind servers.Kind) { backendtest.Run(t, harness(t, d, kind)) })
+		})
+	}
+}
+
+// A whole Cluster or Sentinel set is a node like any other.
+func TestTopologies(t *testing.T) {
+	for _, d := range drivers.All {
+		if d.Cluster != nil {
+			t.Run(d.Name+"/cluster", func(t *testing.T) {
+				cluster := servers.StartCluster(t, servers.Any)
+				node := d.Cluster(t, cluster.Addrs())
+				backendtest.Run(t, backendtest.Harness{
+					New: backendtest.Reuse(node),
+					Set: func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {
+						return set(ctx, cluster.NodeOf(t, key), key, value, ttl)
+					},
+					SetOther: func(ctx context.Context, _ backend.Node, key string) error {
+						_, err := cluster.NodeOf(t, key).Query(ctx, "RPUSH", key, "element")
+						return err
+					},
+					FlushScripts: func(ctx context.Context, _ backend.Node) error {
+						for _, s := range cluster.Nodes {
+							if _, err := s.Query(ctx, "SCRIPT", "FLUSH"); err != nil {
+								return err
+							}
+						}
+						return nil
+					},
+					Publish: func(ctx context.Context, _ backend.Node, channel, payload string) error {
+						_, err := cluster.Nodes[0].Query(ctx, "PUBLISH", channel, payload)
+						return err
+					},
+				})
+			})
+		}
+		if d.Sentinel != nil {
+			t.Run(d.Name+"/sentinel", func(t *testing.T) {
+				set := servers.StartSentinel(t, servers.Any, 1)
+				backendtest.Run(t, withServer(backendtest.Harness{
+					New: backendtest.Reuse(d.Sentinel(t, set.Addrs(), set.Name)),
+				}, set.Master))
+			})
+		}
+	}
+}
+
+// harness returns the harness for a node behind a proxy.
+func harness(t *testing.T, d drivers.Driver, kind servers.Kind) backendtest.Harness {
+	server := servers.Start(t, kind, 1)[0]
+	proxy := netfault.New(t, server.Addr())
+	return withServer(backendtest.Harness{
+		New: backendtest.Reuse(d.Node(t, proxy.Addr())),
+		Disconnect: func(context.Context, backend.Node) error {
+			proxy.Cut()
+			return nil
+		},
+		Stall: func(context.Context, backend.Node) (resume func(), err error) {
+			proxy.Hold()
+			return func() {
+				if err := proxy.Resume(); err != nil {
+					t.Error(err)
+				}
+			}, nil
+		},
+		SlowDial: func(_ context.Context, setup time.Duration) (backend.Node, func(), error) {
+			slow := netfault.New(t, server.Addr())
+			slow.DelayConnect(setup)
+			// The helper's clients connect when they are used, also of a driver
+			// whose own connect when they are made.
+			return d.FromURL(t, "redis://"+slow.Addr()), nil, nil
+		},
+		LoseReplies: func(context.Context, backend.Node) (arrived func() int, restore func(), err error) {
+			operations := []string{"SET", "EVAL", "EVALSHA"}
+			before := proxy.Count(operations...)
+			fault := proxy.LoseReply(1<<30, netfault.Command(operations...))
+			return func() int { return proxy.Count(operations...) - before }, fault.Remove, nil
+		},
+		Slow: kind == servers.Kinds(t)[0], // once for each adapter
+	}, server)
+}
+
+// withServer adds to h what other clients of a server can do.
+func withServer(h backendtest.Harness, server *servers.Server) backendtest.Harness {
+	h.Set = func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {
+		return set(ctx, server, key, value, ttl)
+	}
+	h.SetOther = func(ctx context.Context, _ backend.Node, key string) error {
+		_, err := server.Query(ctx, "RPUSH", key, "element")
+		return err
+	}
+	h.FlushScripts = func(ctx context.Context, _ backend.Node) error {
+		_, err := server.Query(ctx, "SCRIPT", "FLUSH")
+		return err
+	}
+	h.Publish = func(ctx context.Context, _ backend.Node, channel, payload string) error {
+		_, err := server.Query(ctx, "PUBLISH", channel, payload)
+		return err
+	}
+	return h
+}
+
+func set(ctx context.Context, server *servers.Server, key, value string, ttl time.Duration) error {
+	args := []any{"SET", key, value}
+	if ttl != backend.NoExpiry {
+		args = append(args, "PX", backend.Milliseconds(ttl))
+	}
+	_, err := server.Query(ctx, args...)
+	return err
+}

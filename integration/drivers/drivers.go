@@ -1,0 +1,127 @@
+// Package drivers makes nodes with every adapter, for tests that must hold of all.
+package drivers
+
+import (
+	"testing"
+
+	redigodriver "github.com/gomodule/redigo/redis"
+	goredisdriver "github.com/redis/go-redis/v9"
+	rueidisdriver "github.com/redis/rueidis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/goredis"
+	"github.com/quorumlock/quorumlock/backend/redigo"
+	rueidisnode "github.com/quorumlock/quorumlock/backend/rueidis"
+)
+
+// A Driver makes nodes with one driver in its default settings, but for the
+// address, so that nothing that a test shows rests on a setting. What it makes is
+// closed when the test ends.
+type Driver struct {
+	Name string
+
+	// Node makes a node of the server at addr. FromURL does so with the adapter's
+	// own helper.
+	Node, FromURL func(t testing.TB, where string) backend.Node
+
+	// Cluster makes one node of a whole Cluster, Sentinel of a Sentinel set. They
+	// are nil where the driver knows none.
+	Cluster  func(t testing.TB, addrs []string) backend.Node
+	Sentinel func(t testing.TB, addrs []string, master string) backend.Node
+}
+
+// All is every adapter of this repository.
+var All = []Driver{
+	{
+		Name: "goredis",
+		Node: func(t testing.TB, addr string) backend.Node {
+			return goRedis(t, goredisdriver.NewClient(&goredisdriver.Options{Addr: addr}), nil)
+		},
+		FromURL: func(t testing.TB, url string) backend.Node {
+			client, err := goredis.NewClient(url)
+			return goRedis(t, client, err)
+		},
+		Cluster: func(t testing.TB, addrs []string) backend.Node {
+			return goRedis(t, goredisdriver.NewClusterClient(&goredisdriver.ClusterOptions{Addrs: addrs}), nil)
+		},
+		Sentinel: func(t testing.TB, addrs []string, master string) backend.Node {
+			return goRedis(t, goredisdriver.NewFailoverClient(&goredisdriver.FailoverOptions{
+				MasterName: master, SentinelAddrs: addrs,
+			}), nil)
+		},
+	},
+	{
+		Name: "redigo",
+		Node: func(t testing.TB, addr string) backend.Node {
+			return reDigo(t, &redigodriver.Pool{
+				MaxIdle: 3,
+				Dial:    func() (redigodriver.Conn, error) { return redigodriver.Dial("tcp", addr) },
+			}, nil, redigo.WithName(addr))
+		},
+		FromURL: func(t testing.TB, url string) backend.Node {
+			pool, err := redigo.NewPool(url)
+			return reDigo(t, pool, err)
+		},
+	},
+	{
+		Name: "rueidis",
+		Node: func(t testing.TB, addr string) backend.Node {
+			return Rueidis(t, rueidisdriver.ClientOption{
+				InitAddress: []string{addr}, ForceSingleClient: true,
+			}, rueidisnode.WithName(addr))
+		},
+		FromURL: func(t testing.TB, url string) backend.Node {
+			client, err := rueidisnode.NewClient(url)
+			return ruei(t, client, err)
+		},
+		Cluster: func(t testing.TB, addrs []string) backend.Node {
+			return Rueidis(t, rueidisdriver.ClientOption{InitAddress: addrs})
+		},
+		Sentinel: func(t testing.TB, addrs []string, master string) backend.Node {
+			return Rueidis(t, rueidisdriver.ClientOption{
+				InitAddress: addrs, Sentinel: rueidisdriver.SentinelOption{MasterSet: master},
+			})
+		},
+	},
+}
+
+// GoRedis makes a node with go-redis.
+func GoRedis(t testing.TB, o goredisdriver.Options) backend.Node {
+	return goRedis(t, goredisdriver.NewClient(&o), nil)
+}
+
+// Redigo makes a node with redigo.
+func Redigo(t testing.TB, pool *redigodriver.Pool) backend.Node { return reDigo(t, pool, nil) }
+
+// Rueidis makes a node with rueidis.
+func Rueidis(t testing.TB, o rueidisdriver.ClientOption, opts ...rueidisnode.Option) backend.Node {
+	client, err := rueidisdriver.NewClient(o)
+	return ruei(t, client, err, opts...)
+}
+
+func goRedis(t testing.TB, client goredisdriver.UniversalClient, err error) backend.Node {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return goredis.New(client)
+}
+
+func reDigo(t testing.TB, pool *redigodriver.Pool, err error, opts ...redigo.Option) backend.Node {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pool.Close() })
+	return redigo.New(pool, opts...)
+}
+
+func ruei(t testing.TB, client rueidisdriver.Client, err error, opts ...rueidisnode.Option) backend.Node {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return rueidisnode.New(client, opts...)
+}
