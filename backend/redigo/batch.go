@@ -168,7 +168,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 		total += size(cmds[i].args) + 64 // and what frames it
 	}
 	if total <= large {
-		answers := exchange(ctx, c, cmds)
+		answers := n.exchange(ctx, c, cmds)
 		n.conns.back(c)
 		return answers
 	}
@@ -177,7 +177,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	// Nothing writes to cmds meanwhile.
 	done := make(chan []answer, 1)
 	go func() {
-		answers := exchange(ctx, c, cmds)
+		answers := n.exchange(ctx, c, cmds)
 		n.conns.back(c)
 		done <- answers
 	}()
@@ -196,12 +196,12 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 
 // exchange sends cmds on c and receives their replies. If the connection
 // breaks, the replies that had come are kept.
-func exchange(ctx context.Context, c redis.Conn, cmds []command) []answer {
+func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []answer {
 	if err := ended(ctx); err != nil {
 		return fail(make([]answer, len(cmds)), 0, backend.MarkNotExecuted(err))
 	}
-	w := watch(ctx, c)
-	defer w.end()
+	w := n.conns.watch(ctx, c)
+	defer n.conns.over(w)
 	answers := make([]answer, len(cmds))
 	for i := range cmds {
 		if err := c.Send(cmds[i].name, cmds[i].args...); err != nil {

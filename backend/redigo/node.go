@@ -36,7 +36,7 @@ type Pool interface {
 // concurrently.
 type Node struct {
 	name  string
-	conns supply
+	conns *supply
 }
 
 // New returns a Node over pool, which stays the caller's: the Node does not
@@ -153,18 +153,18 @@ func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 	if err != nil {
 		return nil, notSent(ctx, err)
 	}
-	reply, err := send(ctx, c, cmd, args)
+	reply, err := n.send(ctx, c, cmd, args)
 	n.conns.back(c)
 	return reply, err
 }
 
 // send does one round trip on c.
-func send(ctx context.Context, c redis.Conn, cmd string, args []any) (any, error) {
+func (n *Node) send(ctx context.Context, c redis.Conn, cmd string, args []any) (any, error) {
 	if err := ended(ctx); err != nil {
 		return nil, backend.MarkNotExecuted(err)
 	}
-	w := watch(ctx, c)
-	defer w.end()
+	w := n.conns.watch(ctx, c)
+	defer n.conns.over(w)
 	var reply any
 	var err error
 	if deadline, ok := ctx.Deadline(); ok {

@@ -47,10 +47,10 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription: %w", failure(ctx, err)))
 	}
 
+	defer n.conns.back(c) // a panic of the caller's events may pass through
 	w := watchEnd(ctx, c)
+	defer n.conns.over(w)
 	err = listen(c, channel, events)
-	w.end()
-	n.conns.back(c)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

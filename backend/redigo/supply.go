@@ -20,10 +20,6 @@ const (
 	// patience is how long such calls may block all others. It only matters to
 	// a pool that dials without any time limit and gets stuck.
 	patience = 30 * time.Second
-
-	// grace is how much later than its reading a call's writing is ended, so
-	// that where both would do the error is the one that says more.
-	grace = time.Millisecond
 )
 
 // supply takes connections from a pool and gives them back.
@@ -49,6 +45,10 @@ type supply struct {
 
 	checked atomic.Bool // the pool's connections have all it takes
 
+	// watchers at rest. They are the supply's own, as their timers must not get
+	// out of, or into, a bubble of testing/synctest.
+	watchers sync.Pool
+
 	mu        sync.Mutex
 	asking    int           // goroutines in GetContext
 	late      int           // of these, the ones whose call has returned
@@ -56,8 +56,14 @@ type supply struct {
 	fewer     chan struct{} // closed when one of them ends; nil if nobody waits
 }
 
-func newSupply(pool Pool, own *redis.Pool) supply {
-	return supply{pool: pool, own: own, turn: make(chan struct{}, 1), epoch: time.Now()}
+func newSupply(pool Pool, own *redis.Pool) *supply {
+	return &supply{
+		pool:     pool,
+		own:      own,
+		turn:     make(chan struct{}, 1),
+		epoch:    time.Now(),
+		watchers: sync.Pool{New: newWatcher},
+	}
 }
 
 // take returns a connection on which nothing is pending, to be given to back.
@@ -219,103 +225,6 @@ func (a *asked) get(ctx context.Context, s *supply) {
 	s.mu.Unlock()
 	close(a.came)
 }
-
-// ended returns the error of ctx if it has ended, which its deadline may tell
-// before its timer does.
-func ended(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
-}
-
-// watcher closes a connection under the call that uses it when its time is up:
-// the time for a reply is given to redigo with the command, the time for
-// writing is not, it is in the pool's settings or nowhere.
-type watcher struct {
-	mu    sync.Mutex
-	conn  redis.Conn // nil when no call is on
-	timer *time.Timer
-	stop  func() bool // ends the watch; false if cut has begun
-}
-
-// watchers that have a timer, at rest.
-var watchers = sync.Pool{New: func() any {
-	w := new(watcher)
-	w.timer = time.AfterFunc(time.Hour, w.cut)
-	w.timer.Stop()
-	w.stop = w.timer.Stop
-	return w
-}}
-
-// watch closes c at the deadline of ctx, or when ctx ends if it has none, until
-// end is called. It costs no goroutine. A cancellation before the deadline goes
-// unnoticed: to hear of it would cost each call several allocations, and only a
-// server that does not answer makes a call last.
-func watch(ctx context.Context, c redis.Conn) *watcher {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return watchEnd(ctx, c)
-	}
-	w := watchers.Get().(*watcher)
-	w.mu.Lock()
-	w.conn = c
-	w.mu.Unlock()
-	w.timer.Reset(time.Until(deadline) + grace)
-	return w
-}
-
-// watchEnd closes c when ctx ends, until end is called.
-func watchEnd(ctx context.Context, c redis.Conn) *watcher {
-	if ctx.Done() == nil {
-		return nil
-	}
-	w := &watcher{conn: c}
-	w.stop = context.AfterFunc(ctx, w.cut)
-	return w
-}
-
-// cut breaks the connection, if the call is still on.
-func (w *watcher) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.conn != nil {
-		breakConn(w.conn)
-	}
-}
-
-// end ends the watch. When it returns the connection is nobody's but the
-// caller's.
-func (w *watcher) end() {
-	if w == nil {
-		return
-	}
-	stopped := w.stop()
-	w.mu.Lock()
-	w.conn = nil
-	w.mu.Unlock()
-	if stopped && w.timer != nil {
-		watchers.Put(w)
-	}
-}
-
-// breakConn closes the network connection under c, whose calls then fail, and
-// which the pool will drop. It may be called while another goroutine uses c,
-// which c.Close may not: that gives c to the next taker as it is. Of what
-// redigo exports only a method given a context that has ended does this.
-func breakConn(c redis.Conn) {
-	_, _ = redis.ReceiveContext(c, past)
-}
-
-// past is a context whose deadline has passed.
-var past = func() context.Context {
-	ctx, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
-	cancel()
-	return ctx
-}()
 
 // What redigo answers for a connection without time-outs or contexts; it does
 // not export them.
