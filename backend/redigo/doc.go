@@ -35,7 +35,7 @@
 //     and thrown away all the time. The default, zero, keeps none.
 //   - MaxActive must leave a connection to a subscription; see [Node.Subscribe].
 //   - TestOnBorrow, TestOnBorrowContext and MaxConnLifetime each cost a call some
-//     ten to twenty microseconds. The pool may then do I/O for a call that finds
+//     twenty microseconds. The pool may then do I/O for a call that finds
 //     an idle connection, so that a goroutine must ask for it. Without them a
 //     stale connection fails on its first use, and the core sends again, as a
 //     Node never does.
