@@ -2,6 +2,11 @@ module github.com/quorumlock/quorumlock/backend/rueidis
 
 go 1.25.0
 
-require github.com/quorumlock/quorumlock v0.1.0
+require (
+	github.com/quorumlock/quorumlock v0.1.0
+	github.com/redis/rueidis v1.0.76
+)
+
+require golang.org/x/sys v0.43.0 // indirect
 
 replace github.com/quorumlock/quorumlock => ../..

@@ -1,0 +1,299 @@
+package rueidis
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// maxBatch is how many operations go out at once. From 2000 on (its
+// BlockingPipeline) the driver takes another connection, and may keep a call
+// for a second longer than it should.
+const maxBatch = 1024
+
+// fewOps is up to which size a batch is looked through for operations on the
+// same key.
+const fewOps = 8
+
+// Batch implements [backend.Batcher], in one round trip for every 1024
+// operations, to each master of a Cluster at the same time.
+func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	if len(ops) == 0 {
+		return nil
+	}
+	results := make([]backend.Result, len(ops))
+	if len(ops) == 1 {
+		results[0] = ops[0].Do(ctx, n)
+		return results
+	}
+	for start := 0; start < len(ops); start += maxBatch {
+		end := min(start+maxBatch, len(ops))
+		n.batch(ctx, ops[start:end], results[start:end])
+	}
+	return results
+}
+
+// batch sends ops together and fills in results.
+func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Result) {
+	b := batch{
+		commands: make([]rueidis.Completed, 0, len(ops)),
+		sent:     make([]int, 0, len(ops)),
+	}
+	texts := n.textsFor(ops)
+	var loaded []string // hashes of the scripts whose text is in the batch
+	for i, op := range ops {
+		script := scriptOf(op)
+		if script == nil && op.Kind != backend.OpSetNX {
+			results[i] = op.Do(ctx, n) // fails
+			continue
+		}
+		text := script != nil && texts != noText
+		if text && texts == firstText {
+			if slices.Contains(loaded, script.Hash()) {
+				text = false
+			} else {
+				loaded = append(loaded, script.Hash())
+			}
+		}
+		b.add(i, n.command(op, script, text))
+	}
+	n.run(ctx, b, ops, results)
+
+	// What the server did not know goes again as its text; nothing of it ran.
+	again := batch{}
+	for _, i := range b.sent {
+		if noScript(results[i].Err) {
+			again.add(i, n.command(ops[i], scriptOf(ops[i]), true))
+		}
+	}
+	n.run(ctx, again, ops, results)
+}
+
+// A batch is what is sent in one round trip: commands, and for each the index
+// of its operation.
+type batch struct {
+	commands []rueidis.Completed
+	sent     []int
+}
+
+func (b *batch) add(i int, command rueidis.Completed) {
+	b.commands = append(b.commands, command)
+	b.sent = append(b.sent, i)
+}
+
+// run sends b and sets the results of its operations. What is for a server
+// that may not answer goes by itself, so that the rest need not wait for it.
+// Operations on one key stay together.
+func (n *Node) run(ctx context.Context, b batch, ops []backend.Op, results []backend.Result) {
+	if err := ctx.Err(); err != nil {
+		b.fail(backend.MarkNotExecuted(err), results)
+		return
+	}
+	if !n.cluster {
+		if !n.gates[0].open.Load() {
+			if err := n.try(0, "").wait(ctx); err != nil {
+				b.fail(err, results)
+				return
+			}
+		}
+		n.send(ctx, b, ops, results)
+		return
+	}
+
+	var now batch
+	var open [slotRanges]bool
+	later := make(map[int]*batch) // by the gate that is shut
+	trials := make(map[int]*trial)
+	for at, i := range b.sent {
+		key := keyOf(&ops[i])
+		g := n.gate(key)
+		if !open[g] && later[g] == nil {
+			if open[g] = n.gates[g].open.Load(); !open[g] {
+				later[g] = new(batch)
+				trials[g] = n.try(g, key)
+			}
+		}
+		if open[g] {
+			now.add(i, b.commands[at])
+		} else {
+			later[g].add(i, b.commands[at])
+		}
+	}
+	var trying sync.WaitGroup
+	defer trying.Wait()
+	for g, b := range later {
+		trying.Go(func() {
+			if err := trials[g].wait(ctx); err != nil {
+				b.fail(err, results)
+				return
+			}
+			n.send(ctx, *b, ops, results)
+		})
+	}
+	n.send(ctx, now, ops, results)
+}
+
+// send sends b in one round trip and sets the results of its operations.
+func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []backend.Result) {
+	if len(b.commands) == 0 {
+		return
+	}
+	var before [slotRanges]uint64
+	for i := range n.gates {
+		before[i] = n.gates[i].answers.Load()
+	}
+	for at, r := range n.client.DoMulti(ctx, b.commands...) {
+		i := b.sent[at]
+		results[i] = result(ctx, ops[i].Kind, r)
+		if g := n.gate(keyOf(&ops[i])); r.NonRedisError() == nil {
+			n.gates[g].answered()
+		} else {
+			n.gates[g].failed(ctx, before[g])
+		}
+	}
+}
+
+// fail sets the results of the operations in b.
+func (b *batch) fail(err error, results []backend.Result) {
+	for _, i := range b.sent {
+		results[i] = backend.Result{Err: err}
+	}
+}
+
+// result reads the answer to an operation.
+func result(ctx context.Context, kind backend.OpKind, r rueidis.RedisResult) backend.Result {
+	if err := failure(ctx, r); err != nil {
+		return backend.Result{Err: err}
+	}
+	var res backend.Result
+	message, _ := r.ToMessage()
+	switch kind {
+	case backend.OpSetNX:
+		res.OK = !message.IsNil()
+	case backend.OpEval:
+		res.Reply, res.Err = reply(message)
+	default:
+		res.OK, res.Err = yes(message, nil)
+	}
+	return res
+}
+
+// command builds the command of an operation, with the script that it runs.
+func (n *Node) command(op backend.Op, script *backend.Script, text bool) rueidis.Completed {
+	if op.Kind == backend.OpSetNX {
+		return n.setNX(op.Key, op.Token, op.TTL)
+	}
+	if op.Kind == backend.OpEval {
+		return n.script(script, text, op.Keys, op.Args)
+	}
+	send := n.evalsha
+	if text {
+		send = n.eval
+	}
+	if op.Kind == backend.OpExtend {
+		return send(script, op.Key, op.Token, milliseconds(op.TTL))
+	}
+	return send(script, op.Key, op.Token)
+}
+
+// scriptOf returns the script that op runs, nil if none.
+func scriptOf(op backend.Op) *backend.Script {
+	switch op.Kind {
+	case backend.OpEvalDelete:
+		return lua.Delete
+	case backend.OpExtend:
+		return lua.Extend
+	case backend.OpEval:
+		return op.Script
+	}
+	return nil
+}
+
+// keyOf returns the key that routes op.
+func keyOf(op *backend.Op) string {
+	if op.Kind == backend.OpEval {
+		return first(op.Keys)
+	}
+	return op.Key
+}
+
+// texts says which scripts of a batch are sent as their text.
+type texts uint8
+
+const (
+	noText    texts = iota // none, but for what the server turns out not to know
+	firstText              // each script where it is first used, which loads it for the rest
+	allText                // all
+)
+
+// textsFor keeps the operations on one key in order. One whose script the
+// server does not know is sent again, after those that came behind it; so this
+// must not happen where a batch has two operations on a key. One connection
+// leads to one server, which then knows what has gone before on it. In a
+// Cluster each master would have to be told; the few batches with two
+// operations on a key carry all texts there.
+func (n *Node) textsFor(ops []backend.Op) texts {
+	switch {
+	case n.cluster && repeats(ops):
+		return allText
+	case n.cluster:
+		return noText
+	case len(ops) > fewOps || repeats(ops):
+		return firstText
+	}
+	return noText
+}
+
+// repeats reports whether two of ops name the same key.
+func repeats(ops []backend.Op) bool {
+	if len(ops) <= fewOps {
+		for i := range ops {
+			for j := range i {
+				if share(&ops[i], &ops[j]) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	last := make(map[string]int, len(ops)) // the operation that named the key
+	for i, op := range ops {
+		keys := op.Keys
+		if op.Kind != backend.OpEval {
+			keys = []string{op.Key}
+		}
+		for _, key := range keys {
+			if at, ok := last[key]; ok && at != i {
+				return true
+			}
+			last[key] = i
+		}
+	}
+	return false
+}
+
+// share reports whether a and b name a key both.
+func share(a, b *backend.Op) bool {
+	if a.Kind != backend.OpEval {
+		return names(b, a.Key)
+	}
+	for _, key := range a.Keys {
+		if names(b, key) {
+			return true
+		}
+	}
+	return false
+}
+
+// names reports whether op names key.
+func names(op *backend.Op, key string) bool {
+	if op.Kind != backend.OpEval {
+		return op.Key == key
+	}
+	return slices.Contains(op.Keys, key)
+}

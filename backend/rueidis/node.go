@@ -1,0 +1,285 @@
+package rueidis
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// A Node is a lock server behind a rueidis client. It has every capability
+// that package backend names. Its methods may be called concurrently.
+type Node struct {
+	client  rueidis.Client
+	cluster bool
+	name    string
+	gates   []gate // one, in a Cluster one for each range of slots
+}
+
+var (
+	_ backend.Node       = (*Node)(nil)
+	_ backend.Batcher    = (*Node)(nil)
+	_ backend.Scripter   = (*Node)(nil)
+	_ backend.Inspector  = (*Node)(nil)
+	_ backend.Pinger     = (*Node)(nil)
+	_ backend.Namer      = (*Node)(nil)
+	_ backend.Subscriber = (*Node)(nil)
+)
+
+// New returns a Node over client, which stays the caller's: the Node never
+// closes or changes it, and must not be used after it has been closed. New does
+// no I/O. It panics if client is nil.
+func New(client rueidis.Client, opts ...Option) *Node {
+	if client == nil {
+		panic("rueidis: New with a nil client")
+	}
+	n := &Node{client: client, cluster: client.Mode() == rueidis.ClientModeCluster}
+	if n.cluster {
+		n.gates = make([]gate, slotRanges)
+	} else {
+		n.gates = make([]gate, 1)
+	}
+	for _, opt := range opts {
+		opt(n)
+	}
+	if n.name == "" {
+		n.name = n.address()
+	}
+	return n
+}
+
+// SetNX implements [backend.Node].
+func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	r, err := n.do(ctx, key, n.setNX(key, token, ttl))
+	return err == nil && !r.IsNil(), err
+}
+
+// EvalDelete implements [backend.Node].
+func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) {
+	r, err := n.do(ctx, key, n.evalsha(lua.Delete, key, token))
+	if noScript(err) {
+		r, err = n.do(ctx, key, n.eval(lua.Delete, key, token))
+	}
+	return yes(r, err)
+}
+
+// Extend implements [backend.Node].
+func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	ms := milliseconds(ttl)
+	r, err := n.do(ctx, key, n.evalsha(lua.Extend, key, token, ms))
+	if noScript(err) {
+		r, err = n.do(ctx, key, n.eval(lua.Extend, key, token, ms))
+	}
+	return yes(r, err)
+}
+
+// Eval implements [backend.Scripter].
+func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+	key := first(keys)
+	r, err := n.do(ctx, key, n.script(s, false, keys, args))
+	if noScript(err) {
+		r, err = n.do(ctx, key, n.script(s, true, keys, args))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply(r)
+}
+
+// Inspect implements [backend.Inspector].
+func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
+	r, err := n.Eval(ctx, lua.Inspect, []string{key}, nil)
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	found, err := r.Int(0)
+	if err != nil || found == 0 {
+		return backend.Entry{}, err
+	}
+	value, err := r.Text(1)
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	left, err := r.Int(2)
+	if err != nil {
+		return backend.Entry{}, err
+	}
+	entry := backend.Entry{Found: true, Value: value, TTL: time.Duration(left) * time.Millisecond}
+	if left < 0 {
+		entry.TTL = backend.NoExpiry
+	}
+	return entry, nil
+}
+
+// Ping implements [backend.Pinger]. Of a Cluster it asks every server that the
+// driver knows, replicas too, as only an answer tells which is a master.
+func (n *Node) Ping(ctx context.Context) error {
+	if n.cluster {
+		_, err := n.masters(ctx)
+		return err
+	}
+	_, err := n.do(ctx, "", n.ping(""))
+	return err
+}
+
+// Name implements [backend.Namer]. Unless [WithName] was given it is the
+// address of the server as the client had it when the Node was made: of a
+// Sentinel set, that of the master at the time, and of a Cluster, the first of
+// its addresses in order, and how many more there were.
+func (n *Node) Name() string { return n.name }
+
+// address makes the default name.
+func (n *Node) address() string {
+	nodes := n.client.Nodes()
+	if len(nodes) == 0 {
+		return fmt.Sprintf("rueidis client %p", n)
+	}
+	addresses := make([]string, 0, len(nodes))
+	for address := range nodes {
+		addresses = append(addresses, address)
+	}
+	sort.Strings(addresses)
+	if len(addresses) == 1 {
+		return addresses[0]
+	}
+	return fmt.Sprintf("%s and %d more", addresses[0], len(addresses)-1)
+}
+
+// do sends cmd, which is about key, and returns the answer; a nil reply is one.
+func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return rueidis.RedisMessage{}, backend.MarkNotExecuted(err)
+	}
+	at := n.gate(key)
+	g := &n.gates[at]
+	if !g.open.Load() {
+		if err := n.try(at, key).wait(ctx); err != nil {
+			return rueidis.RedisMessage{}, err
+		}
+	}
+	before := g.answers.Load()
+	r := n.client.Do(ctx, cmd)
+	if r.NonRedisError() == nil {
+		g.answered()
+	} else {
+		g.failed(ctx, before)
+	}
+	if err := failure(ctx, r); err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	message, _ := r.ToMessage()
+	return message, nil
+}
+
+// gate returns the index of the gate of the server that has key.
+func (n *Node) gate(key string) int {
+	if !n.cluster {
+		return 0
+	}
+	return slot(key) * slotRanges / slots
+}
+
+// try asks the server that has key for a sign of life. Any answer is one, a
+// refusal too.
+func (n *Node) try(gate int, key string) *trial {
+	return n.gates[gate].try(func(ctx context.Context) error {
+		if err := n.client.Do(ctx, n.ping(key)).NonRedisError(); err != nil {
+			return lost(ctx, err)
+		}
+		return nil
+	})
+}
+
+// ping, setNX, evalsha, eval and script build commands. None of them is one that
+// the driver repeats: it does so with what it marks as read-only or retryable.
+
+func (n *Node) ping(key string) rueidis.Completed {
+	cmd := n.client.B().Ping().Build()
+	if n.cluster {
+		cmd = cmd.SetSlot(key)
+	}
+	return n.route(cmd)
+}
+
+func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
+	return n.route(n.client.B().Set().Key(key).Value(token).Nx().PxMilliseconds(backend.Milliseconds(ttl)).Build())
+}
+
+func (n *Node) evalsha(s *backend.Script, key string, args ...string) rueidis.Completed {
+	return n.route(n.client.B().Evalsha().Sha1(s.Hash()).Numkeys(1).Key(key).Arg(args...).Build())
+}
+
+func (n *Node) eval(s *backend.Script, key string, args ...string) rueidis.Completed {
+	return n.route(n.client.B().Eval().Script(s.Source()).Numkeys(1).Key(key).Arg(args...).Build())
+}
+
+// script builds the command that runs s, by its text or by its hash.
+func (n *Node) script(s *backend.Script, text bool, keys, args []string) rueidis.Completed {
+	name, body := "EVALSHA", s.Hash()
+	if text {
+		name, body = "EVAL", s.Source()
+	}
+	c := n.client.B().Arbitrary(name, body, strconv.Itoa(len(keys)))
+	if len(keys) == 0 {
+		// To a master, whichever: without a slot, a Cluster's client takes any
+		// server, and refuses to mix the command with others.
+		return c.Args(args...).Build().SetSlot("")
+	}
+	// The first key routes the command. The driver would panic over keys of
+	// several slots; the server answers with an error.
+	return n.route(c.Keys(keys[0]).Args(keys[1:]...).Args(args...).Build())
+}
+
+// route sends all commands to one server over the same one of the connections
+// that the driver spreads them over. So they arrive in the order in which they
+// were sent, as long as that connection lives, and the gate's question travels
+// the way of the commands it speaks for.
+func (n *Node) route(cmd rueidis.Completed) rueidis.Completed {
+	if n.cluster {
+		return cmd
+	}
+	return cmd.SetSlot("")
+}
+
+// first returns the key that routes a script, any if it has none.
+func first(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
+}
+
+// noScript reports whether the server did not know a script's hash.
+func noScript(err error) bool {
+	if err == nil {
+		return false
+	}
+	e, ok := redisError(err)
+	return ok && e.IsNoScript()
+}
+
+// yes reads the answer of a script that says 1 or 0.
+func yes(r rueidis.RedisMessage, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := r.ToInt64()
+	return n == 1, err
+}
+
+// reply reads the answer of any script.
+func reply(r rueidis.RedisMessage) (backend.Reply, error) {
+	v, err := r.ToAny()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return nil, err
+	}
+	return backend.NewReply(v)
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(backend.Milliseconds(d), 10) }

@@ -1,0 +1,443 @@
+package rueidis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// options are the ways in which callers may have set up their client that
+// change how it sends commands.
+var options = map[string]rueidis.ClientOption{
+	"defaults":           {},
+	"always pipelining":  {AlwaysPipelining: true},
+	"no pipelining":      {DisableAutoPipelining: true},
+	"RESP2":              {AlwaysRESP2: true, DisableCache: true},
+	"retry without wait": {RetryDelay: func(int, rueidis.Completed, error) time.Duration { return 0 }},
+}
+
+// newNode returns a Node over a client of f.
+func newNode(t *testing.T, f *fake, option rueidis.ClientOption) *Node {
+	t.Helper()
+	option.InitAddress = []string{f.address}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return New(client)
+}
+
+// soon is a ctx that a test does not expect to end.
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	return within(t, 10*time.Second)
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// calls are the operations of a Node, each with the command that carries it.
+var calls = []struct {
+	name, command string
+	call          func(context.Context, *Node) error
+}{
+	{"SetNX", "SET", func(ctx context.Context, n *Node) error {
+		_, err := n.SetNX(ctx, "key", "token", time.Second)
+		return err
+	}},
+	{"EvalDelete", "EVALSHA", func(ctx context.Context, n *Node) error {
+		_, err := n.EvalDelete(ctx, "key", "token")
+		return err
+	}},
+	{"Extend", "EVALSHA", func(ctx context.Context, n *Node) error {
+		_, err := n.Extend(ctx, "key", "token", time.Second)
+		return err
+	}},
+	{"Eval", "EVALSHA", func(ctx context.Context, n *Node) error {
+		_, err := n.Eval(ctx, lua.Acquire, []string{"key"}, []string{"token", "1000"})
+		return err
+	}},
+	{"Inspect", "EVALSHA", func(ctx context.Context, n *Node) error {
+		_, err := n.Inspect(ctx, "key")
+		return err
+	}},
+	{"Batch of sets", "SET", func(ctx context.Context, n *Node) error {
+		return n.Batch(ctx, []backend.Op{
+			{Kind: backend.OpSetNX, Key: "a", Token: "token", TTL: time.Second},
+			{Kind: backend.OpSetNX, Key: "b", Token: "token", TTL: time.Second},
+		})[0].Err
+	}},
+	{"Batch of scripts", "EVALSHA", func(ctx context.Context, n *Node) error {
+		return n.Batch(ctx, []backend.Op{
+			{Kind: backend.OpEvalDelete, Key: "a", Token: "token"},
+			{Kind: backend.OpExtend, Key: "b", Token: "token", TTL: time.Second},
+		})[0].Err
+	}},
+}
+
+func TestWriteIsSentOnce(t *testing.T) {
+	for name, option := range options {
+		for _, c := range calls {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				f := newFake(t, func(args []string) string {
+					if args[0] == c.command {
+						return drop
+					}
+					return ""
+				})
+				n := newNode(t, f, option)
+				err := c.call(soon(t), n)
+				if err == nil {
+					t.Fatal("a lost reply was taken for an answer")
+				}
+				if backend.NotExecuted(err) {
+					t.Errorf("%v: marked as not executed, but the server may have done it", err)
+				}
+				// What the driver would send again, it would have before this.
+				if err := n.Ping(soon(t)); err != nil {
+					t.Fatal(err)
+				}
+				want := 1 // the fake reads no further on a connection that it drops
+				if got := f.count(c.command); got != want {
+					t.Errorf("%s was sent %d times, want %d: %q", c.command, got, want, f.commands(c.command))
+				}
+			})
+		}
+	}
+}
+
+// The same where many calls share a connection, and so a broken one.
+func TestWriteIsSentOnceConcurrently(t *testing.T) {
+	for name, option := range options {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, nil)
+			n := newNode(t, f, option)
+			if err := n.Ping(soon(t)); err != nil {
+				t.Fatal(err)
+			}
+			f.setAnswer(func(args []string) string {
+				if args[0] == "SET" {
+					return drop
+				}
+				return ""
+			})
+			var wg sync.WaitGroup
+			for i := range 32 {
+				wg.Go(func() {
+					if _, err := n.SetNX(soon(t), string(rune('a'+i)), "token", time.Second); err == nil {
+						t.Error("a lost reply was taken for an answer")
+					}
+				})
+			}
+			wg.Wait()
+			seen := make(map[string]int)
+			for _, args := range f.commands("SET") {
+				seen[args[1]]++
+			}
+			for key, times := range seen {
+				if times != 1 {
+					t.Errorf("SET %q was sent %d times", key, times)
+				}
+			}
+		})
+	}
+}
+
+func TestCommands(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, rueidis.ClientOption{})
+	odd := "a\x00\r\n{ü"
+	if ok, err := n.SetNX(soon(t), odd, odd, 1500*time.Microsecond); !ok || err != nil {
+		t.Errorf("SetNX: %v, %v", ok, err)
+	}
+	got := strings.Join(f.await(t, "SET"), " ")
+	if want := "SET " + odd + " " + odd + " NX PX 2"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if ok, err := n.Extend(soon(t), odd, odd, time.Second); !ok || err != nil {
+		t.Errorf("Extend: %v, %v", ok, err)
+	}
+	got = strings.Join(f.await(t, "EVALSHA"), " ")
+	if want := "EVALSHA " + lua.Extend.Hash() + " 1 " + odd + " " + odd + " 1000"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	f.setAnswer(func([]string) string { return "_\r\n" })
+	if ok, err := n.SetNX(soon(t), "key", "token", time.Second); ok || err != nil {
+		t.Errorf("SetNX of a key that is taken: %v, %v", ok, err)
+	}
+}
+
+// What is sent later on the same connection does not arrive sooner.
+func TestOneConnection(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, rueidis.ClientOption{PipelineMultiplex: 3})
+	for range 20 {
+		for _, c := range calls {
+			c.call(soon(t), n)
+		}
+	}
+	if got := f.connectionsOf("SET", "EVALSHA", "EVAL"); got != 1 {
+		t.Errorf("commands came on %d connections", got)
+	}
+}
+
+func TestTextAfterNoScript(t *testing.T) {
+	f := newFake(t, func(args []string) string {
+		switch args[0] {
+		case "EVALSHA":
+			return "-NOSCRIPT No matching script.\r\n"
+		case "EVAL":
+			if args[1] == lua.Inspect.Source() {
+				return "*3\r\n:1\r\n" + bulk("v\x00") + ":-1\r\n"
+			}
+		}
+		return ""
+	})
+	n := newNode(t, f, rueidis.ClientOption{})
+	if ok, err := n.EvalDelete(soon(t), "key", "token"); !ok || err != nil {
+		t.Errorf("EvalDelete: %v, %v", ok, err)
+	}
+	got := strings.Join(f.await(t, "EVAL"), " ")
+	if want := "EVAL " + lua.Delete.Source() + " 1 key token"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	entry, err := n.Inspect(soon(t), "key")
+	if want := (backend.Entry{Found: true, Value: "v\x00", TTL: backend.NoExpiry}); entry != want || err != nil {
+		t.Errorf("Inspect: got %+v, %v, want %+v", entry, err, want)
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	for name, option := range options {
+		for _, c := range calls {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				f := newFake(t, nil)
+				n := newNode(t, f, option)
+				if err := n.Ping(soon(t)); err != nil {
+					t.Fatal(err)
+				}
+				f.setAnswer(func([]string) string { return silence })
+
+				for i := range 3 {
+					const limit = 50 * time.Millisecond
+					start := time.Now()
+					err := c.call(within(t, limit), n)
+					if took := time.Since(start); took > limit+500*time.Millisecond {
+						t.Errorf("call %d returned after %v, with a deadline of %v", i, took, limit)
+					}
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("call %d: %v is no DeadlineExceeded", i, err)
+					}
+					if sent := i == 0; backend.NotExecuted(err) == sent {
+						t.Errorf("call %d: NotExecuted(%v) = %v", i, err, !sent)
+					}
+				}
+				if got := f.count(c.command); got > 2 {
+					t.Errorf("%d commands sent to a server that does not answer", got)
+				}
+				f.hangUp() // or the client waits for the server when it is closed
+			})
+		}
+	}
+}
+
+// A server that is slow to set a connection up gets the time, however short the
+// deadlines of those who want it.
+func TestSlowConnection(t *testing.T) {
+	release := make(chan struct{})
+	f := newFake(t, func(args []string) string {
+		if args[0] == "HELLO" {
+			<-release
+		}
+		return ""
+	})
+	client, err := NewClient("redis://" + f.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	n := New(client)
+	for range 3 {
+		_, err := n.SetNX(within(t, 20*time.Millisecond), "key", "token", time.Second)
+		if !errors.Is(err, context.DeadlineExceeded) || !backend.NotExecuted(err) {
+			t.Errorf("while the connection is set up: %v", err)
+		}
+	}
+	close(release)
+	if ok, err := n.SetNX(soon(t), "key", "token", time.Second); !ok || err != nil {
+		t.Errorf("after it: %v, %v", ok, err)
+	}
+	if got := f.connections(); got != 1 {
+		t.Errorf("%d connections, want the one", got)
+	}
+	if got := f.count("SET"); got != 1 {
+		t.Errorf("%d SETs, want the last call's", got)
+	}
+}
+
+func TestEndedContext(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, rueidis.ClientOption{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range calls {
+		err := c.call(ctx, n)
+		if !errors.Is(err, context.Canceled) || !backend.NotExecuted(err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := n.Ping(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if sent := f.count("SET") + f.count("EVALSHA"); sent > 0 {
+		t.Errorf("%d commands sent", sent)
+	}
+}
+
+// One call's deadline is not another's, though they share a connection.
+func TestNeighboursDeadline(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, rueidis.ClientOption{PipelineMultiplex: -1})
+	if err := n.Ping(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	f.setAnswer(func([]string) string { return silence })
+
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		n.SetNX(within(t, 100*time.Millisecond), "impatient", "token", time.Second)
+	})
+	f.await(t, "SET")
+	wg.Go(func() {
+		_, err := n.SetNX(soon(t), "patient", "token", time.Second)
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || backend.NotExecuted(err) {
+			t.Errorf("the patient call's error is %v", err)
+		}
+	})
+	wg.Wait()
+}
+
+func TestErrorReplies(t *testing.T) {
+	const refused, unexecuted, unknown = "refused", "not executed", "unknown"
+	for _, test := range []struct{ reply, want string }{
+		{"NOPERM this user has no permissions to run the 'set' command", refused},
+		{"READONLY You can't write against a read only replica.", refused},
+		{"ERR unknown command 'EVALSHA', with args beginning with: ", refused},
+		{"ERR max number of clients reached", unexecuted},
+		{"LOADING Redis is loading the dataset in memory", unexecuted},
+		{"OOM command not allowed when used memory > 'maxmemory'.", unexecuted},
+		{"ERR something else", unknown},
+	} {
+		t.Run(test.reply, func(t *testing.T) {
+			f := newFake(t, func(args []string) string {
+				if args[0] == "SET" {
+					return "-" + test.reply + "\r\n"
+				}
+				return ""
+			})
+			n := newNode(t, f, rueidis.ClientOption{})
+			_, err := n.SetNX(soon(t), "key", "token", time.Second)
+			got := unknown
+			if errors.Is(err, backend.ErrRefused) {
+				got = refused
+			} else if backend.NotExecuted(err) {
+				got = unexecuted
+			}
+			if got != test.want {
+				t.Errorf("%v: %s, want %s", err, got, test.want)
+			}
+			var reply *rueidis.RedisError
+			if !errors.As(err, &reply) {
+				t.Errorf("%v does not have the driver's error in its chain", err)
+			}
+		})
+	}
+}
+
+func TestRefusedConnection(t *testing.T) {
+	f := newFake(t, func(args []string) string {
+		if args[0] == "HELLO" {
+			return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+		}
+		return ""
+	})
+	client, err := NewClient("redis://:wrong@" + f.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_, err = New(client).SetNX(soon(t), "key", "token", time.Second)
+	if !errors.Is(err, backend.ErrRefused) || !errors.Is(err, backend.ErrNotExecuted) {
+		t.Errorf("wrong password: %v", err)
+	}
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	client, err = NewClient("redis://" + listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_, err = New(client).SetNX(soon(t), "key", "token", time.Second)
+	var op *net.OpError
+	if !errors.As(err, &op) || !backend.NotExecuted(err) {
+		t.Errorf("no server: %v", err)
+	}
+}
+
+// A server that comes back is used again, without anybody's help.
+func TestRecovery(t *testing.T) {
+	for name, option := range options {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, nil)
+			n := newNode(t, f, option)
+			for range 3 {
+				if _, err := n.SetNX(soon(t), "key", "token", time.Second); err != nil {
+					t.Fatal(err)
+				}
+				f.hangUp()
+				// This one may find the connection broken, or be spared that.
+				n.SetNX(soon(t), "key", "token", time.Second)
+			}
+		})
+	}
+}
+
+func TestNewPanicsOnNil(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	New(nil)
+}
+
+func TestName(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, rueidis.ClientOption{})
+	if n.Name() != f.address {
+		t.Errorf("got %q, want the address %q", n.Name(), f.address)
+	}
+	if got := New(n.client, WithName("eins")).Name(); got != "eins" {
+		t.Errorf("got %q, want %q", got, "eins")
+	}
+}

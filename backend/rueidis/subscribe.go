@@ -1,0 +1,261 @@
+package rueidis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// A connection on which nothing comes is asked every checkEvery whether it is
+// alive, and has checkTime to answer: it is found dead after seven seconds.
+const (
+	checkEvery = 3 * time.Second
+	checkTime  = 4 * time.Second
+)
+
+// Subscribe implements [backend.Subscriber]. It takes a connection of its own
+// from the client's pool for blocking commands (ClientOption.BlockingPoolSize),
+// of a Cluster one to each master, and closes it on return. On a server that
+// has stopped answering that can take a second.
+//
+// The driver opens such a connection without regard for ctx. If ctx ends
+// meanwhile Subscribe returns, and a goroutine waits for the driver to give up
+// (ClientOption.Dialer.Timeout, 5 s by default) or for the connection, to close
+// it.
+func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	known := n.addresses()
+	masters := []rueidis.Client{n.client}
+	if n.cluster {
+		timed, cancel := context.WithTimeout(ctx, checkTime)
+		found, err := n.masters(timed)
+		cancel()
+		if err != nil {
+			return subscription{}.failed(ctx, err)
+		}
+		masters = found
+	} else if !n.gates[0].open.Load() {
+		if err := n.try(0, "").wait(ctx); err != nil {
+			return subscription{}.failed(ctx, err)
+		}
+	}
+
+	inner, end := context.WithCancelCause(ctx)
+	s := &subscription{
+		channel:  channel,
+		acks:     make(chan struct{}),
+		messages: make(chan string, 64),
+	}
+	var listeners sync.WaitGroup
+	defer listeners.Wait()
+	defer end(nil)
+	for _, master := range masters {
+		listeners.Go(func() { end(n.listen(inner, s, master)) })
+	}
+
+	for range masters {
+		select {
+		case <-s.acks:
+		case <-inner.Done():
+			return s.failed(ctx, context.Cause(inner))
+		}
+	}
+	events.Ready()
+
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	for {
+		select {
+		case message := <-s.messages:
+			events.Message(message)
+		case <-check.C:
+			if !n.cluster && !maps.Equal(known, n.addresses()) {
+				return s.failed(ctx, errMoved)
+			}
+		case <-inner.Done():
+			return s.failed(ctx, context.Cause(inner))
+		}
+	}
+}
+
+// errMoved ends a subscription to a server that is no longer the master.
+var errMoved = errors.New("another server is the master now")
+
+// A subscription is what the listeners of one Subscribe share.
+type subscription struct {
+	channel  string
+	acks     chan struct{} // one for each listener whose server has acknowledged
+	messages chan string   // what the servers published
+}
+
+// failed returns what Subscribe returns when it ends for err.
+func (subscription) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, backend.ErrRefused) && !errors.Is(err, backend.ErrNotExecuted) {
+		err = errors.Join(errors.ErrUnsupported, err)
+	}
+	return fmt.Errorf("rueidis: subscription: %w", err)
+}
+
+// listen subscribes on a connection of its own to master and passes on what
+// comes, until ctx ends or the connection breaks. It returns why it ended.
+func (n *Node) listen(ctx context.Context, s *subscription, master rueidis.Client) error {
+	conn, broken, err := dedicate(ctx, master, rueidis.PubSubHooks{
+		OnMessage: func(m rueidis.PubSubMessage) {
+			select {
+			case s.messages <- m.Message:
+			case <-ctx.Done():
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+
+	if err := n.check(ctx, s, conn); err != nil {
+		return err
+	}
+	select {
+	case s.acks <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	for {
+		select {
+		case err := <-broken:
+			if err == nil { // closed without a word
+				err = rueidis.ErrClosing
+			}
+			return lost(ctx, err)
+		case <-check.C:
+			if err := n.check(ctx, s, conn); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// check subscribes and waits for the acknowledgement. To subscribe once more is
+// also the one question that travels the way of the messages with either
+// protocol and needs no further permission.
+func (n *Node) check(ctx context.Context, s *subscription, conn rueidis.DedicatedClient) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	r := conn.Do(ctx, conn.B().Subscribe().Channel(s.channel).Build())
+	if err := failure(ctx, r); err != nil {
+		return err
+	}
+	if !n.cluster {
+		return nil
+	}
+	if master, err := isMaster(ctx, conn); err != nil || !master {
+		return cmp.Or(err, errMoved)
+	}
+	return nil
+}
+
+// dedicate takes a connection to master out of the pool. The channel says, once,
+// that the connection is lost.
+func dedicate(ctx context.Context, master rueidis.Client, hooks rueidis.PubSubHooks) (rueidis.DedicatedClient, <-chan error, error) {
+	type dedicated struct {
+		conn   rueidis.DedicatedClient
+		broken <-chan error
+	}
+	ready := make(chan dedicated)
+	go func() {
+		var d dedicated
+		d.conn, _ = master.Dedicate()
+		d.broken = d.conn.SetPubSubHooks(hooks)
+		select {
+		case ready <- d:
+		case <-ctx.Done():
+			d.conn.Close()
+		}
+	}()
+	select {
+	case d := <-ready:
+		return d.conn, d.broken, nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+// masters returns a client for each master of a Cluster, of all the servers
+// that the driver knows. It fails if one of these does not answer: who does not
+// may be a master.
+func (n *Node) masters(ctx context.Context) ([]rueidis.Client, error) {
+	type role struct {
+		client rueidis.Client
+		master bool
+		err    error
+	}
+	nodes := n.client.Nodes()
+	roles := make(chan role, len(nodes))
+	for address, client := range nodes {
+		go func() {
+			master, err := isMaster(ctx, client)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", address, err)
+			}
+			roles <- role{client, master, err}
+		}()
+	}
+	var masters []rueidis.Client
+	for range nodes {
+		select {
+		case r := <-roles:
+			if r.err != nil {
+				return nil, r.err
+			}
+			if r.master {
+				masters = append(masters, r.client)
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if len(masters) == 0 {
+		return nil, errors.New("the cluster has no master")
+	}
+	return masters, nil
+}
+
+// isMaster asks a server for its role.
+func isMaster(ctx context.Context, client rueidis.CommandClient) (bool, error) {
+	r := client.Do(ctx, client.B().Role().Build())
+	if err := failure(ctx, r); err != nil {
+		return false, err
+	}
+	role, err := r.ToArray()
+	if err != nil || len(role) == 0 {
+		return false, errors.New("no answer to ROLE that is known")
+	}
+	name, err := role[0].ToString()
+	return name == "master", err
+}
+
+// addresses returns the servers that the client has now, as a set.
+func (n *Node) addresses() map[string]bool {
+	set := make(map[string]bool)
+	for address := range n.client.Nodes() {
+		set[address] = true
+	}
+	return set
+}
