@@ -126,16 +126,18 @@ func TestNoNode(t *testing.T) {
 }
 
 func TestReleases(t *testing.T) {
-	made, released := 0, 0
-	err := backendtest.Check(t.Context(), backendtest.Harness{
-		New: func(context.Context) (backend.Node, func(), error) {
-			made++
-			return memory.New(), func() { released++ }, nil
-		},
+	synctest.Test(t, func(t *testing.T) {
+		made, released := 0, 0
+		err := backendtest.Check(t.Context(), backendtest.Harness{
+			New: func(context.Context) (backend.Node, func(), error) {
+				made++
+				return memory.New(), func() { released++ }, nil
+			},
+		})
+		if err != nil || made == 0 || made != released {
+			t.Errorf("%d nodes were made and %d released, %v", made, released, err)
+		}
 	})
-	if err != nil || made == 0 || made != released {
-		t.Errorf("%d nodes were made and %d released, %v", made, released, err)
-	}
 }
 
 func TestCheckNames(t *testing.T) {

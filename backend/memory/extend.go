@@ -1,22 +1,40 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"errors"
+	"strconv"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
 
 // extend is extend.lua.
 func extend(db *db, keys, args []string) (backend.Reply, error) {
 	if err := takes(keys, args, 1, 2); err != nil {
 		return nil, err
 	}
-	// The text reads the number only once it needs it.
-	if !db.find(keys[0]).holds(args[0]) {
+	e := db.find(keys[0])
+	if !e.holds(args[0]) {
 		return backend.Reply{int64(0)}, nil
 	}
-	ms, err := integer(args[1])
-	if err != nil {
-		return nil, err
+	// Like the text, read the number where it is needed, and not as an integer
+	// until the server needs one.
+	if left := db.left(e); left >= 0 {
+		ttl, err := strconv.ParseFloat(args[1], 64)
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
+			return nil, errCompare
+		}
+		if float64(left) < ttl {
+			ms, err := integer(args[1])
+			if err != nil {
+				return nil, err
+			}
+			db.extendHeld(keys[0], args[0], ms)
+		}
 	}
-	return backend.Reply{flag(db.extendHeld(keys[0], args[0], ms))}, nil
+	return backend.Reply{int64(1)}, nil
 }
+
+var errCompare = errors.New("ERR attempt to compare number with nil")
 
 // extendHeld lets key live for at least so many milliseconds if it holds token,
 // and reports whether it does.

@@ -207,7 +207,8 @@ func TestScriptErrors(t *testing.T) {
 		{"a fraction", lua.Acquire, []string{"a", "1.5"}, nil, "not an integer", false},
 		{"no time", lua.Acquire, []string{"a", "0"}, nil, "invalid expire time", false},
 		{"too few arguments", lua.Acquire, []string{"a"}, nil, "number of args", false},
-		{"extend by no number", lua.Extend, []string{"a", ""}, func(n *Node) { n.Set("k", "a", time.Second) }, "not an integer", false},
+		{"extend by no number", lua.Extend, []string{"a", ""}, func(n *Node) { n.Set("k", "a", time.Second) }, "number with nil", false},
+		{"extend by a fraction", lua.Extend, []string{"a", "9000.5"}, func(n *Node) { n.Set("k", "a", time.Second) }, "not an integer", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := New(WithClock(newClock().now))
