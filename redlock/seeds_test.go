@@ -1,0 +1,252 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	stdlog "log"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+// The tests of this file belong to rows of docs/seeds.md.
+
+// The table has every row, each with a test, and every test that it names exists.
+func TestSeedsTable(t *testing.T) {
+	text, err := os.ReadFile("../docs/seeds.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := make(map[string][]string) // by row
+	row := regexp.MustCompile(`^\| ([GSM]\d+[a-c]?) \|`)
+	reference := regexp.MustCompile("`([a-z]+/[a-z_/]+_test\\.go):(Test[A-Za-z0-9]+)(?:/([^`]+))?`")
+	for _, line := range strings.Split(string(text), "\n") {
+		id := row.FindStringSubmatch(line)
+		if id == nil {
+			continue
+		}
+		if _, dup := tests[id[1]]; dup {
+			t.Errorf("row %s is there twice", id[1])
+		}
+		tests[id[1]] = nil
+		for _, ref := range reference.FindAllStringSubmatch(line, -1) {
+			tests[id[1]] = append(tests[id[1]], ref[0])
+			if err := findTest(ref[1], ref[2], ref[3]); err != nil {
+				t.Errorf("row %s: %v", id[1], err)
+			}
+		}
+	}
+	var want []string
+	for system, last := range map[string]int{"G": 24, "S": 19, "M": 20} {
+		for i := 1; i <= last; i++ {
+			if id := system + strconv.Itoa(i); id != "G21" {
+				want = append(want, id)
+			}
+		}
+	}
+	for _, id := range append(want, "S12a", "S12b", "S12c") {
+		if refs, ok := tests[id]; !ok {
+			t.Errorf("row %s is missing", id)
+		} else if len(refs) == 0 {
+			t.Errorf("row %s names no test", id)
+		}
+	}
+}
+
+// findTest returns an error unless file, from the root of the module, has the test.
+// Files of integration, a module of its own, may not be there.
+func findTest(file, test, sub string) error {
+	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
+	if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(file, "integration/") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, body, ok := strings.Cut(string(text), "\nfunc "+test+"(")
+	if !ok {
+		return fmt.Errorf("%s has no %s", file, test)
+	}
+	body, _, _ = strings.Cut(body, "\n}\n")
+	if sub != "" && !strings.Contains(body, strconv.Quote(sub)) {
+		return fmt.Errorf("%s in %s has no subtest %q", test, file, sub)
+	}
+	return nil
+}
+
+// G5: one Locker serves any number of locks, each with settings of its own.
+func TestSeedsOneLockerManyLocks(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		short := r.lock(l, "short", WithTTL(time.Second))
+		long := r.lock(l, "long", WithTTL(time.Minute), WithRetry(Fixed(0)))
+		if d := long.Until().Sub(short.Until()); d < 50*time.Second {
+			t.Errorf("one is valid for %v longer, want 58.41s", d)
+		}
+		time.Sleep(2 * time.Second)
+		matches(t, short.Err(), ErrNotHeld)
+		if err := long.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := l.TryLock(t.Context(), "short"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// G12: the defaults are what the documentation says.
+func TestSeedsDefaults(t *testing.T) {
+	if DefaultTTL != 10*time.Second || DefaultNodeTimeout != 250*time.Millisecond || DefaultDrift != 0.01 {
+		t.Error("a default has changed: change docs/seeds.md, and say so in the change log")
+	}
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		lock := r.lock(r.locker(), "k")
+		if d := r.expiry("k", lock.Token()).Sub(time.Now()); d != 10*time.Second {
+			t.Errorf("the TTL is %v, want 10s", d)
+		}
+	})
+}
+
+// G14: N/2+1 nodes are needed, and enough.
+func TestSeedsQuorum(t *testing.T) {
+	for n, need := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 6: 4, 7: 4} {
+		onRig(t, n, false, func(t *testing.T, r *rig) {
+			l := r.locker()
+			r.set(need, n, backendtest.Refuse(nil))
+			lock := r.lock(l, "enough")
+			if err := lock.Unlock(t.Context()); err != nil {
+				t.Errorf("%d of %d nodes: Unlock: %v", need, n, err)
+			}
+			r.set(need-1, n, backendtest.Refuse(nil))
+			_, err := l.TryLock(t.Context(), "too few")
+			var q *QuorumError
+			if !errors.As(err, &q) || q.Need != need || !errors.Is(err, ErrUnavailable) {
+				t.Errorf("%d of %d nodes: error %v, want that %d are needed", need-1, n, err, need)
+			}
+		})
+	}
+}
+
+// G15: a lock costs one round trip, not one for each node.
+func TestSeedsNodesAreAskedAtOnce(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		r.setAll(backendtest.Delay(100 * time.Millisecond))
+		l := r.locker()
+		start := time.Now()
+		lock := r.lock(l, "k")
+		took(t, start, 100*time.Millisecond, 100*time.Millisecond)
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+		took(t, start, 200*time.Millisecond, 200*time.Millisecond)
+	})
+}
+
+// G20: a holder that releases after its lock has expired leaves the next holder's
+// lock alone.
+func TestSeedsLateRelease(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		first := r.lock(l, "k")
+		time.Sleep(DefaultTTL)
+		second := r.lock(l, "k")
+		synctest.Wait()
+		matches(t, first.Unlock(t.Context()), ErrNotHeld)
+		synctest.Wait()
+		if n := r.holders("k", second.Token()); n != len(r.mem) {
+			t.Errorf("%d of %d nodes hold the second lock", n, len(r.mem))
+		}
+		if err := second.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// G22: a second acquire of the same key fails, and the first lock can be released as
+// before.
+func TestSeedsSecondAcquire(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		lock := r.lock(l, "k")
+		_, err := l.TryLock(t.Context(), "k")
+		matches(t, err, ErrTaken)
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+		r.clean(l)
+	})
+}
+
+// S13: without WithLogger nothing is written anywhere, whatever goes wrong.
+func TestSeedsSilentByDefault(t *testing.T) {
+	var log logText
+	before, output, flags := slog.Default(), stdlog.Writer(), stdlog.Flags()
+	slog.SetDefault(log.logger()) // which sends what package log logs there too
+	defer func() {
+		slog.SetDefault(before)
+		stdlog.SetOutput(output)
+		stdlog.SetFlags(flags)
+	}()
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		err := r.locker(WithTTL(time.Second)).Do(t.Context(), "k", func(ctx context.Context) error {
+			r.setAll(backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
+			<-ctx.Done()
+			return nil
+		})
+		matches(t, err, ErrNotHeld)
+	})
+	if log.String() != "" {
+		t.Errorf("it logged: %s", log.String())
+	}
+}
+
+// S18: what a user of the core links is the standard library and this module.
+func TestSeedsStandardLibraryOnly(t *testing.T) {
+	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../internal/quorum"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", dir, len(files), err)
+		}
+		for _, file := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range f.Imports {
+				path, _ := strconv.Unquote(i.Path.Value)
+				first, _, _ := strings.Cut(path, "/")
+				if strings.Contains(first, ".") && !strings.HasPrefix(path, "github.com/quorumlock/quorumlock/") {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+}
+
+// Nodes of different kinds make one quorum.
+func TestMixedNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := New([]backend.Node{memory.New(), backendtest.Bare(memory.New()), backendtest.NewFaultNode(backendtest.Bare(memory.New()))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if err := l.Do(t.Context(), "k", func(context.Context) error { time.Sleep(time.Minute); return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
