@@ -182,7 +182,7 @@ func (r *cluster) clone(m *redis.Client) *redis.Client {
 func (r *cluster) follow(ctx context.Context, c *command, err error) error {
 	switch {
 	case isRedirection(err):
-		err, _ = r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
+		_, err = r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
 	case err != nil && !isReply(err):
 		// The master may have been replaced: have the map read anew. The driver
 		// does so in the background, one reading at a time.

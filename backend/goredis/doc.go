@@ -45,9 +45,10 @@
 //
 //	ACL SETUSER locker on >password ~lock:* &lock:* +set +get +del +pttl +pexpire +eval +evalsha +ping +subscribe
 //
-// With a database other than 0 also +select, with a Cluster +cluster|slots, and
-// what other scripts do that are given to [Node.Eval]. The driver's own
-// CLIENT SETINFO and CLIENT MAINT_NOTIFICATIONS may be denied.
+// With a database other than 0 also +select, with a Cluster +cluster|slots and
+// +asking (and +readonly if the client has ReadOnly or a Route option), and what
+// other scripts do that are given to [Node.Eval]. The driver's own CLIENT SETINFO
+// and CLIENT MAINT_NOTIFICATIONS may be denied.
 //
 // # Limits
 //
@@ -59,9 +60,9 @@
 //     commands nor hide a Ring. [Node.Subscribe] is not supported through it.
 //   - A credentials provider, OnConnect, Limiter or hook that blocks without
 //     looking at its context holds up the call that it runs in.
-//   - In a Cluster with a server that does not answer, the first call may fail,
-//     namely if the driver asks this one for the map of the cluster. If it has no
-//     ReadTimeout either, so do all until that server answers.
+//   - In a Cluster with a server that does not answer, the first calls may fail:
+//     the driver may ask this one for the map of the cluster, and turns to the next
+//     when its ReadTimeout is over. Later the map is read in the background.
 //   - Before v9.23 the driver leaves a connection whose set-up failed (a server
 //     that accepts it and says nothing, a wrong password) to the garbage collector
 //     to close.

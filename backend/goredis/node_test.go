@@ -240,6 +240,9 @@ func TestDeadline(t *testing.T) {
 					wg.Go(func() {
 						start := time.Now()
 						err := c.call(within(t, deadline), n)
+						if err == nil && c.name == "Batch" && phase.prepare != nil {
+							return // from v9.23 pipelines have connections of their own
+						}
 						if took := time.Since(start); took > deadline+slack {
 							t.Errorf("%s returned after %v, deadline %v", c.name, took, deadline)
 						}
@@ -283,6 +286,9 @@ func TestPoolTimeout(t *testing.T) {
 	n := New(client)
 	for _, c := range calls {
 		err := c.call(within(t, 5*time.Second), n)
+		if err == nil && c.name == "Batch" {
+			continue // from v9.23 pipelines have connections of their own
+		}
 		if !errors.Is(err, redis.ErrPoolTimeout) || !backend.NotExecuted(err) {
 			t.Errorf("%s: got %v, want a redis.ErrPoolTimeout that says that nothing was executed", c.name, err)
 		}
@@ -450,7 +456,7 @@ func TestUnexpectedReplies(t *testing.T) {
 		switch args[0] {
 		case "set":
 			return ":1\r\n"
-		case "evalsha":
+		case "eval", "evalsha":
 			return "$-1\r\n"
 		}
 		return ""
@@ -466,24 +472,30 @@ func TestUnexpectedReplies(t *testing.T) {
 	}
 }
 
+// A server that has forgotten a script is sent its text.
 func TestNoScript(t *testing.T) {
-	s := newFakeServer(t, func(args []string) string {
+	s := newFakeServer(t, ones)
+	n := New(newClient(t, &redis.Options{Addr: s.addr()}))
+	ctx := within(t, 5*time.Second)
+	for range 2 {
+		if ok, err := n.EvalDelete(ctx, "k", "t"); !ok || err != nil {
+			t.Errorf("EvalDelete: %v, %v", ok, err)
+		}
+	}
+	before := len(s.received("eval"))
+	s.setHandler(func(args []string) string {
 		switch args[0] {
 		case "evalsha":
 			return "-NOSCRIPT No matching script. Please use EVAL.\r\n"
-		case "eval":
-			return ":1\r\n"
 		case "set":
 			return "$-1\r\n"
 		}
-		return ""
+		return ones(args)
 	})
-	n := New(newClient(t, &redis.Options{Addr: s.addr()}))
-	ctx := within(t, 5*time.Second)
 	if ok, err := n.EvalDelete(ctx, "k", "t"); !ok || err != nil {
-		t.Errorf("EvalDelete: %v, %v", ok, err)
+		t.Errorf("EvalDelete, forgotten: %v, %v", ok, err)
 	}
-	if got, want := s.received("eval"), []string{
+	if got, want := s.received("eval")[before:], []string{
 		"evalsha " + lua.Delete.Hash() + " 1 k t",
 		"eval " + lua.Delete.Source() + " 1 k t",
 	}; !slices.Equal(got, want) {
@@ -589,12 +601,7 @@ func TestRing(t *testing.T) {
 }
 
 func TestWrapped(t *testing.T) {
-	s := newFakeServer(t, func(args []string) string {
-		if args[0] == "evalsha" {
-			return ":1\r\n"
-		}
-		return ""
-	})
+	s := newFakeServer(t, ones)
 	n := New(wrapper{newClient(t, &redis.Options{Addr: s.addr(), ReadTimeout: time.Second})})
 	ctx := within(t, 5*time.Second)
 	if ok, err := n.SetNX(ctx, "k", "t", time.Second); !ok || err != nil {

@@ -17,13 +17,13 @@ type wrapped struct {
 }
 
 func (r *wrapped) process(ctx context.Context, c *command) error {
-	err, _ := r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
+	_, err := r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
 	return err
 }
 
 func (r *wrapped) pipeline(ctx context.Context, cs []*command) {
 	pipe := r.client.Pipeline()
-	err, back := r.guard.run(ctx, cs, func() error { return execute(ctx, pipe, cs) })
+	back, err := r.guard.run(ctx, cs, func() error { return execute(ctx, pipe, cs) })
 	if !back {
 		fail(cs, err) // the commands still belong to the driver
 		return
@@ -46,17 +46,16 @@ const maxStrays = 4
 // A guard bounds calls into the driver that may not heed their context.
 type guard struct{ strays atomic.Int32 }
 
-// run has call run on a goroutine of its own, and returns what it returned and
-// true; or, when ctx ends first, the error of ctx and false. Then cs, the
+// run has call run on a goroutine of its own, and returns true and what it
+// returned; or, when ctx ends first, false and the error of ctx. Then cs, the
 // commands of the call, remain in its hands, and count as written. A call that
-// was not made because of too many strays was not written, and is (error,
-// false) as well.
-func (g *guard) run(ctx context.Context, cs []*command, call func() error) (err error, back bool) {
+// was not made, because of too many strays, is false and an error as well.
+func (g *guard) run(ctx context.Context, cs []*command, call func() error) (back bool, err error) {
 	if ctx.Done() == nil {
-		return call(), true
+		return true, call()
 	}
 	if g.strays.Load() >= maxStrays {
-		return backend.MarkNotExecuted(errStrays), false
+		return false, backend.MarkNotExecuted(errStrays)
 	}
 	done := make(chan error, 1)
 	var over atomic.Bool // the call has returned, or has been left behind
@@ -68,16 +67,16 @@ func (g *guard) run(ctx context.Context, cs []*command, call func() error) (err 
 	}()
 	select {
 	case err := <-done:
-		return err, true
+		return true, err
 	case <-ctx.Done():
 	}
 	g.strays.Add(1)
 	if !over.CompareAndSwap(false, true) {
 		g.strays.Add(-1)
-		return <-done, true
+		return true, <-done
 	}
 	for _, c := range cs {
 		c.written.Store(true)
 	}
-	return ctx.Err(), false
+	return false, ctx.Err()
 }
