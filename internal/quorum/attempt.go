@@ -39,7 +39,7 @@ func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
 	for i := range a.seats {
 		a.seats[i].token = held
-		a.seats[i].mayLive(life)
+		a.seats[i].mayLive(life, false)
 	}
 	return a
 }

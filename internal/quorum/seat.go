@@ -49,8 +49,10 @@ type seat struct {
 	busy    bool      // current is queued, under way, or waits to be repeated
 	current request   // while busy
 	queue   []request // after current
+	begun   time.Time // when current began, or was repeated
 	resent  bool      // current was sent a second time
 	repeat  time.Duration
+	late    time.Time // a set of unknown outcome arrives before, or never
 	gone    time.Time // no key that was sent so far lives longer
 
 	// For the lane, which reads them without the mutex: they are set before the
@@ -107,7 +109,7 @@ func (s *seat) prepare(r request) bool {
 	if r.kind == extending && now.Sub(r.round.start) > r.timeout {
 		return false // it waited behind another request for too long
 	}
-	s.busy, s.current, s.resent = true, r, false
+	s.busy, s.current, s.begun, s.resent = true, r, now, false
 	s.expires = now.Add(r.timeout)
 	switch r.kind {
 	case acquiring:
@@ -118,9 +120,7 @@ func (s *seat) prepare(r request) bool {
 	case releasing:
 		s.op = backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 		// It is sent even if the key must have expired, to learn whether it had.
-		if s.gone.Before(now.Add(CallTimeout)) {
-			s.gone = now.Add(CallTimeout)
-		}
+		s.gone = latest(s.gone, now.Add(CallTimeout))
 		s.expires = s.gone
 	}
 	return true
@@ -166,7 +166,7 @@ func (s *seat) settle(r backend.Result, sent bool) {
 		vote = Vote{Outcome: NotHeld}
 	}
 	if s.current.kind != releasing && (ok || unknown || s.resent) {
-		s.mayLive(s.current.ttl)
+		s.mayLive(s.current.ttl, unknown || s.resent)
 	}
 
 	again := false
@@ -204,7 +204,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool
 	switch {
 	case ok:
 		s.token = absent
-	case err == nil && s.token == doubted:
+	case err == nil && s.token == doubted && s.begun.Before(s.late):
 		// Nothing was found, which proves nothing: the set may still arrive.
 		vote.Err = errDoubt
 		again = true
@@ -271,11 +271,23 @@ func (s *seat) resend(err error) bool {
 	return true
 }
 
-// mayLive notes that a key of ours may have got this time to live until now.
-func (s *seat) mayLive(ttl time.Duration) {
-	if t := time.Now().Add(ttl); t.After(s.gone) {
-		s.gone = t
+// mayLive notes that a key of ours may have got this time to live until now. If
+// the outcome is unknown it may get it yet, but no later than after the same
+// time again.
+func (s *seat) mayLive(ttl time.Duration, unknown bool) {
+	until := time.Now().Add(ttl)
+	if unknown {
+		s.late = latest(s.late, until)
+		until = until.Add(ttl)
 	}
+	s.gone = latest(s.gone, until)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // pause returns how long to wait before the next deletion.
@@ -288,6 +300,6 @@ func (s *seat) pause() time.Duration {
 func (s *seat) deleteAgain() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
-	s.resent = false
+	s.begun, s.resent = time.Now(), false
 	s.submit()
 }

@@ -140,6 +140,37 @@ func TestDeletionsEndWithTheTTL(t *testing.T) {
 	})
 }
 
+// A set arrives late while the node cannot be reached to delete it: the
+// deletions go on for as long as the key that it made can live, though by then
+// more than a TTL has passed.
+func TestSetArrivesWhileDeletionsFail(t *testing.T) {
+	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
+		w.fault[0].Set(backendtest.On(sets, lateAfterBreak(4*time.Second)), backendtest.On(deletes, dead))
+		w.acquire("k")
+		time.Sleep(ttl + time.Second)
+		if len(w.mem[0].Keys()) != 1 {
+			t.Fatal("the set has not arrived")
+		}
+		w.fault[0].Clear()
+		time.Sleep(longestRepeat)
+		synctest.Wait()
+		w.empty()
+	})
+}
+
+// What a deletion found is what was there when it began, however long its reply
+// took.
+func TestSetArrivesDuringASlowDeletion(t *testing.T) {
+	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
+		w.fault[0].Set(backendtest.On(sets, lateAfterBreak(ttl-10*time.Millisecond)), backendtest.On(deletes, backendtest.DelayReply(time.Second)))
+		w.acquire("k")
+		if err := w.group.Wait(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		w.empty()
+	})
+}
+
 // An extension makes the key's life longer, and so the time for which a deletion
 // is worth trying.
 func TestDeletionsLastAsLongAsTheExtension(t *testing.T) {
