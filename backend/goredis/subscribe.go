@@ -20,7 +20,7 @@ var (
 // Subscribe implements [backend.Subscriber] with one connection to each master,
 // beside those of the client's pool. It sends a PING on each every three
 // seconds, and ends when nothing has come on one for eight. The functions of
-// events are called on goroutines of Subscribe's.
+// events are called on several goroutines, one at a time.
 //
 // A ctx that ends while Subscribe is connecting to a server that does not answer
 // may leave that attempt behind, for up to five seconds, or for the client's
@@ -126,35 +126,35 @@ func (n *Node) subscribeAll(ctx context.Context, channel string) ([]*subscriptio
 		}()
 	}
 	var subs []*subscription
-	for left := len(masters); left > 0 && err == nil; left-- {
+	left := len(masters) // attempts under way
+	for left > 0 && err == nil {
 		select {
 		case a := <-attempts:
-			err = a.err
-			if err == nil {
+			left--
+			if err = a.err; err == nil {
 				subs = append(subs, a.sub)
 			}
 		case <-ctx.Done():
 			err = ctx.Err()
-			left++ // nothing has come
 		}
-		if err != nil {
-			// What is under way ends by its own time-outs, nothing interrupts it.
-			go func() {
-				for range left - 1 {
-					if a := <-attempts; a.err == nil {
-						a.sub.close()
-					}
+	}
+	if err == nil {
+		return subs, nil
+	}
+	for _, s := range subs {
+		s.close()
+	}
+	if left > 0 {
+		// They end by their own time-outs, nothing interrupts the driver there.
+		go func() {
+			for range left {
+				if a := <-attempts; a.err == nil {
+					a.sub.close()
 				}
-			}()
-		}
+			}
+		}()
 	}
-	if err != nil {
-		for _, s := range subs {
-			s.close()
-		}
-		return nil, err
-	}
-	return subs, nil
+	return nil, err
 }
 
 // A subscription is one connection that is subscribed to one channel. The
