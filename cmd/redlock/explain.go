@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A complaint is what is wrong with a server, in a few words, and what to do
+// about it, if that is known.
+type complaint struct{ what, remedy string }
+
+// complain puts the error of a server into words, of which errors of the driver
+// have too many.
+func complain(err error, waited time.Duration) complaint {
+	var (
+		dns     *net.DNSError
+		unknown x509.UnknownAuthorityError
+		name    x509.HostnameError
+	)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return complaint{"connection refused", "is Redis running there? --node or REDLOCK_NODES names another server"}
+	case errors.Is(err, syscall.ENOENT):
+		return complaint{"no such socket", "is Redis running there? --node or REDLOCK_NODES names another server"}
+	case errors.As(err, &dns):
+		return complaint{"unknown host", "check the host name in --node or REDLOCK_NODES"}
+	case errors.As(err, &unknown), errors.As(err, &name):
+		return complaint{err.Error(), "the server's certificate must be one that this system trusts, for the host name in the URL"}
+	case err == nil, errors.Is(err, context.DeadlineExceeded):
+		what := "no answer"
+		if waited > 0 {
+			what += " within " + round(waited)
+		}
+		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
+	}
+	text := err.Error()
+	code, _, _ := strings.Cut(text, " ")
+	switch {
+	case code == "NOAUTH":
+		return complaint{"it wants a password", "put it into the URL, redis://:PASSWORD@HOST:PORT, and that into REDLOCK_NODES"}
+	case code == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"), strings.HasPrefix(text, "ERR AUTH"), strings.HasPrefix(text, "ERR Client sent AUTH"):
+		return complaint{"wrong user or password", "check them in the URL; special characters are written as %XX there"}
+	case code == "NOPERM":
+		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key"}
+	case code == "READONLY":
+		return complaint{"it is a replica, which cannot keep locks", "name the master"}
+	case code == "WRONGTYPE":
+		return complaint{"the key is in use for something else", "take another name, or a --prefix"}
+	case strings.Contains(text, "first record does not look like a TLS handshake"):
+		return complaint{"it does not speak TLS", "write redis:// instead of rediss://"}
+	case strings.Contains(text, "EOF"), errors.Is(err, syscall.ECONNRESET):
+		return complaint{"it closed the connection", "if it speaks TLS, write rediss:// instead of redis://"}
+	}
+	return complaint{what: text}
+}
+
+// trouble is the list of what is wrong with servers.
+type trouble struct {
+	size, need int
+	servers    []string
+	complaints []complaint
+}
+
+// String returns the list on one line, with the first remedy.
+func (t trouble) String() string {
+	var b strings.Builder
+	if t.size > 1 {
+		fmt.Fprintf(&b, "%d of %d servers failed, and %d must work: ", len(t.servers), t.size, t.need)
+	}
+	remedy := ""
+	for i, s := range t.servers {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %s", s, t.complaints[i].what)
+		if remedy == "" {
+			remedy = t.complaints[i].remedy
+		}
+	}
+	if remedy != "" {
+		fmt.Fprintf(&b, " (%s)", remedy)
+	}
+	return b.String()
+}
+
+func (t *trouble) add(server string, c complaint) {
+	t.servers = append(t.servers, server)
+	t.complaints = append(t.complaints, c)
+}
+
+// failures returns what is wrong with the servers according to err, an error of
+// an operation on a lock.
+func failures(err error) trouble {
+	var t trouble
+	var quorum *redlock.QuorumError
+	if !errors.As(err, &quorum) || len(quorum.Rounds) == 0 {
+		return t
+	}
+	last := quorum.Rounds[len(quorum.Rounds)-1]
+	t.size, t.need = len(last), quorum.Need
+	for _, n := range last {
+		switch n.Outcome {
+		case redlock.Failed, redlock.TimedOut:
+			t.add(n.Node, complain(n.Err, n.Latency))
+		}
+	}
+	return t
+}
+
+// reason says in a few words why an operation failed.
+func reason(err error) string {
+	if t := failures(err); len(t.servers) > 0 {
+		return t.String()
+	}
+	return strings.TrimPrefix(err.Error(), "redlock: ")
+}
+
+// alwaysTaken reports whether err is of a wait in which the lock was taken, and
+// of which only the last try was cut short by the end of the time.
+func alwaysTaken(err error) bool {
+	var quorum *redlock.QuorumError
+	if !errors.As(err, &quorum) || !errors.Is(err, context.DeadlineExceeded) || len(quorum.Rounds) < 2 {
+		return false
+	}
+	before := quorum.Rounds[len(quorum.Rounds)-2]
+	return before.Count(redlock.Taken) > len(before)-quorum.Need
+}
+
+// lossReason says in a few words how a lock was lost.
+func lossReason(err error) string {
+	var quorum *redlock.QuorumError
+	if !errors.As(err, &quorum) || len(quorum.Rounds) == 0 {
+		return "it could not be extended in time"
+	}
+	last := quorum.Rounds[len(quorum.Rounds)-1]
+	const how = "it was deleted there, or taken over, or the server lost its data"
+	if len(last) == 1 {
+		return "the server does not have it any more: " + how
+	}
+	return fmt.Sprintf("%d of %d servers do not have it any more: %s", last.Count(redlock.NotHeld), len(last), how)
+}
+
+// round makes a duration short enough to be read.
+func round(d time.Duration) string {
+	switch {
+	case d >= 10*time.Second:
+		d = d.Round(time.Second)
+	case d >= time.Second:
+		d = d.Round(100 * time.Millisecond)
+	case d >= 100*time.Millisecond:
+		d = d.Round(10 * time.Millisecond)
+	default:
+		d = d.Round(time.Millisecond)
+	}
+	return d.String()
+}

@@ -1,0 +1,200 @@
+//go:build unix
+
+package child
+
+import (
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a command that runs, or has. Its methods may be called
+// concurrently.
+type Process struct {
+	pid     int // and the process group's id
+	tty     *terminal
+	done    chan struct{}
+	status  Status
+	resumed chan struct{}
+
+	mu       sync.Mutex
+	reaped   bool // the pid may belong to somebody else
+	hadTTY   bool // it was in the foreground when it was suspended
+	inFront  bool // it has the terminal
+	sleeping bool // it is suspended, and so are we
+}
+
+// Start starts cmd, whose standard streams must be files, and does not wait for
+// it; cmd's own methods must not be used any more. From then on signals gets,
+// beside those of [Notify], what stops a job (Ctrl-Z), to be passed on like them.
+//
+// On Linux the command is killed when this process dies before it.
+func Start(cmd *exec.Cmd, signals chan<- os.Signal) (*Process, error) {
+	attributes := syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(&attributes)
+	cmd.SysProcAttr = &attributes
+	p := &Process{
+		tty:     openTerminal(),
+		done:    make(chan struct{}),
+		resumed: make(chan struct{}, 1),
+	}
+	relay(signals, syscall.SIGTSTP)
+	started := make(chan error)
+	go func() {
+		// What kills the command with us goes by the thread that started it,
+		// which therefore must not end before it.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			p.pid = cmd.Process.Pid
+		}
+		started <- err
+		if err == nil {
+			p.wait()
+			_ = cmd.Process.Release()
+		}
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		p.tty.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// wait follows the command until it has ended.
+func (p *Process) wait() {
+	for {
+		var ws syscall.WaitStatus
+		_, err := syscall.Wait4(p.pid, &ws, syscall.WUNTRACED, nil)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == nil && ws.Stopped():
+			p.stopped(ws.StopSignal())
+			continue
+		}
+		p.mu.Lock()
+		p.reaped = true
+		if p.inFront {
+			p.tty.take()
+		}
+		p.tty.close()
+		p.mu.Unlock()
+		switch {
+		case err != nil: // somebody else has waited for it; cannot be
+			p.status = Status{Code: 255}
+		case ws.Signaled():
+			p.status = Status{Code: 128 + int(ws.Signal()), Signal: unix.SignalName(ws.Signal())}
+		default:
+			p.status = Status{Code: ws.ExitStatus()}
+		}
+		return
+	}
+}
+
+// stopped deals with a command that was stopped by sig.
+func (p *Process) stopped(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tty == nil {
+		return // by somebody who will let it go on
+	}
+	switch sig {
+	case syscall.SIGTTIN, syscall.SIGTTOU:
+		if p.tty.ours() { // it wants the terminal, and may have it
+			p.inFront = true
+			p.tty.give(p.pid)
+			p.signal(syscall.SIGCONT)
+			return
+		}
+	case syscall.SIGTSTP: // Ctrl-Z
+	default:
+		return
+	}
+	if p.tty.noShell() {
+		p.signal(syscall.SIGCONT)
+		return
+	}
+	// Stop as well, so that the shell notices, and with us the rest of our job.
+	p.hadTTY = p.inFront
+	if p.inFront {
+		p.inFront = false
+		p.tty.take()
+	}
+	p.sleeping = true
+	resumed := make(chan os.Signal, 1)
+	signal.Notify(resumed, syscall.SIGCONT)
+	go func() {
+		<-resumed
+		signal.Stop(resumed)
+		p.resumed <- struct{}{}
+	}()
+	// Not SIGTSTP, which the Go runtime swallows once it was asked for it.
+	_ = syscall.Kill(0, syscall.SIGSTOP)
+}
+
+// Resumed delivers a value when this process goes on after it was suspended
+// together with the command, which stays stopped until Continue is called.
+func (p *Process) Resumed() <-chan struct{} { return p.resumed }
+
+// Continue lets a suspended command go on, with the terminal if it had it.
+func (p *Process) Continue() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.sleeping || p.reaped {
+		return
+	}
+	p.sleeping = false
+	if p.hadTTY && p.tty.ours() {
+		p.inFront = true
+		p.tty.give(p.pid)
+	}
+	p.signal(syscall.SIGCONT)
+}
+
+// Signal sends sig to the command and all that it has started in its process
+// group. It does nothing if the command has ended.
+func (p *Process) Signal(sig os.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s, ok := sig.(syscall.Signal); ok && !p.reaped {
+		p.signal(s)
+	}
+}
+
+func (p *Process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.pid, sig) }
+
+// Terminate asks the command and all that it has started in its process group
+// to end, also if they are stopped.
+func (p *Process) Terminate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGCONT)
+}
+
+// Kill ends the command and all that it has started in its process group.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signal(syscall.SIGKILL)
+}
+
+// Lingers reports whether anything is left of the process group: the command,
+// or what it has started and not waited for.
+func (p *Process) Lingers() bool { return syscall.Kill(-p.pid, 0) != syscall.ESRCH }
+
+// Done is closed when the command has ended. What it has started may live on.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Status waits for the command and says how it ended.
+func (p *Process) Status() Status {
+	<-p.done
+	return p.status
+}

@@ -1,0 +1,42 @@
+//go:build unix
+
+package child
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+var broken = make(chan os.Signal, 1) // nobody listens
+
+// Notify relays to c the signals that are meant for the command, but for those
+// that this process was told to ignore (nohup), which the command ignores too.
+// A broken pipe is no longer the end of this process.
+func Notify(c chan<- os.Signal) {
+	for _, s := range []os.Signal{
+		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
+	} {
+		relay(c, s)
+	}
+	if !signal.Ignored(syscall.SIGPIPE) {
+		signal.Notify(broken, syscall.SIGPIPE)
+	}
+}
+
+func relay(c chan<- os.Signal, s os.Signal) {
+	if !signal.Ignored(s) {
+		signal.Notify(c, s)
+	}
+}
+
+// Ends reports whether sig ends a process by default, and the exit code of a
+// process that it has ended.
+func Ends(sig os.Signal) (code int, ends bool) {
+	switch sig {
+	case syscall.SIGWINCH:
+		return 0, false
+	}
+	return 128 + int(sig.(syscall.Signal)), true
+}

@@ -1,0 +1,10 @@
+// The command redlock holds a lock on Redis or Valkey servers while another
+// command runs, and shows in a demo what such a lock is good for.
+//
+//	redlock demo                                       no Redis needed
+//	redlock run deploy -- ./deploy.sh production       see redlock run --help
+package main
+
+import "os"
+
+func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/pflag"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/goredis"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// defaultNodeTimeout is longer than the library's: a tool that runs once has to
+// open its connections first.
+const defaultNodeTimeout = time.Second
+
+const nodesEnvironment = `  REDLOCK_NODES   the servers, as URLs with commas or spaces between, where no --node is given:
+                  the better place for a password, as others can see a command line
+  REDIS_HOST, REDIS_PORT, REDIS_DB
+                  the one server where neither is given; default localhost, 6379 and 0`
+
+// nodeFlags are the flags of all commands that talk to servers.
+type nodeFlags struct {
+	urls    []string
+	timeout time.Duration
+	prefix  string
+	quiet   bool
+}
+
+func (f *nodeFlags) register(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.urls, "node", "n", nil,
+		"server that keeps the lock, as a `URL` such as redis://:password@host:6379/0, rediss://host (TLS), unix:///path/to.sock or just host:6379; "+
+			"once for each of several independent servers, 3 or 5 of them (default from the environment, else redis://localhost:6379/0)")
+	flags.DurationVar(&f.timeout, "node-timeout", defaultNodeTimeout,
+		"how long to wait for a server before it counts as down; never more than an eighth of the TTL")
+	flags.StringVar(&f.prefix, "prefix", "", "put this in front of the name to make the key on the servers")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no messages on stderr, only the exit code (wrong usage is still explained)")
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "redis" { // what the tool of the same name in Python calls it
+			name = "node"
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+// A source is where the URLs of the servers were found, for messages.
+type source string
+
+// find returns the URLs of the servers.
+func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
+	if len(f.urls) > 0 {
+		return f.urls, "--node", nil
+	}
+	if list := strings.FieldsFunc(getenv("REDLOCK_NODES"), func(r rune) bool {
+		return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r'
+	}); len(list) > 0 {
+		return list, "REDLOCK_NODES", nil
+	}
+	host, port, db := getenv("REDIS_HOST"), getenv("REDIS_PORT"), getenv("REDIS_DB")
+	if u, err := url.Parse(port); err == nil && u.Scheme == "tcp" {
+		// Kubernetes sets that for a service called redis.
+		host, port = cmp.Or(host, u.Hostname()), u.Port()
+	}
+	host, port, db = cmp.Or(host, "localhost"), cmp.Or(port, "6379"), cmp.Or(db, "0")
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return nil, "", fmt.Errorf("REDIS_PORT is %q, which is no port number", port)
+	}
+	if _, err := strconv.ParseUint(db, 10, 31); err != nil {
+		return nil, "", fmt.Errorf("REDIS_DB is %q, which is no database number", db)
+	}
+	return []string{"redis://" + net.JoinHostPort(host, port) + "/" + db}, "REDIS_HOST", nil
+}
+
+// A connection is a Locker and the clients under it.
+type connection struct {
+	locker  *redlock.Locker
+	clients []*redis.Client
+	names   []string
+}
+
+// connect makes a Locker on the servers that the flags and the environment
+// name. It does no I/O. Its errors are about what the user has given.
+func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) (*connection, error) {
+	urls, from, err := f.find(getenv)
+	if err != nil {
+		return nil, err
+	}
+	redis.SetLogger(silent{}) // what it says of failed dials, the errors say too
+	c := &connection{}
+	var nodes []backend.Node
+	for _, u := range urls {
+		u = strings.TrimSpace(u)
+		if u == "" {
+			return nil, fmt.Errorf("%s: an empty URL", from)
+		}
+		if !strings.Contains(u, "://") {
+			u = "redis://" + u
+		}
+		client, err := goredis.NewClient(u)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s", from, strings.TrimPrefix(err.Error(), "goredis: "))
+		}
+		node := goredis.New(client)
+		c.clients = append(c.clients, client)
+		c.names = append(c.names, node.Name())
+		nodes = append(nodes, node)
+	}
+	opts = append(opts, redlock.WithNodeTimeout(f.timeout), redlock.WithKeyPrefix(f.prefix))
+	if c.locker, err = redlock.New(nodes, opts...); err != nil {
+		return nil, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "redlock: "))
+	}
+	return c, nil
+}
+
+// leave is how long close waits for what is still to be deleted on servers that
+// are slow. Where it is not, it expires.
+const leave = 500 * time.Millisecond
+
+func (c *connection) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), leave)
+	defer cancel()
+	_ = c.locker.Close(ctx)
+	for _, client := range c.clients {
+		_ = client.Close()
+	}
+}
+
+// owner is the label by which others see who holds a lock, unless one is given.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return strings.TrimLeft(host, "~") + ":" + strconv.Itoa(os.Getpid())
+}
+
+// silent is a logger for go-redis that logs nothing.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}

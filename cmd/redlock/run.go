@@ -1,0 +1,501 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// Exit codes of run that are not the command's: the codes of the other commands
+// and 120, so that they are not taken for those that commands use.
+const (
+	runTaken   = 120 + exitFailed // somebody else has the lock
+	runUsage   = 120 + exitUsage
+	runServers = 123 // too few servers work
+	runLost    = 124 // the lock was lost while the command ran
+
+	// As shells have it.
+	runCannot   = 126 // the command is there and cannot be run
+	runNotFound = 127
+)
+
+const (
+	// defaultRunTTL is longer than the library's: what runs under the tool runs
+	// for minutes, and should outlive a server's restart.
+	defaultRunTTL = 30 * time.Second
+
+	defaultGrace = 5 * time.Second
+
+	// graceShare of the TTL is the most that the grace can be: as much is left for
+	// the extensions and for trying them again.
+	graceShare = 3
+
+	// margin is the share of the TTL that a command which must be killed is gone
+	// before the lock is.
+	margin = 20
+
+	// quietWait is how long a lock is waited for without a word.
+	quietWait = 700 * time.Millisecond
+
+	// lingerCheck is how often what a stopped command left behind is looked for.
+	lingerCheck = 20 * time.Millisecond
+)
+
+func newRun() *cobra.Command {
+	r := &run{wait: patience{forever: true}}
+	cmd := &cobra.Command{
+		Use:   "run [flags] NAME -- COMMAND [ARGUMENT...]",
+		Short: "Hold a lock while a command runs",
+		Long: `Takes the lock called NAME, waiting for it if it is taken, runs the command, and
+unlocks when that has ended. Meanwhile it extends the lock, so the command may take
+as long as it likes. If this machine dies the lock ends by itself, after the TTL.
+
+If the lock is lost all the same, the command must stop, as another may start: it
+and all that it has started get a SIGTERM, and after the grace period a SIGKILL. If
+the servers merely do not answer, that is over before anybody else can have the lock;
+if somebody deleted it, or a server lost its data, it begins when that is noticed.
+
+Input, output and signals (interrupt, terminate, hangup, quit, usr1, usr2) are the
+command's. Ctrl-Z stops the command and the extending: others may have the lock after
+the TTL, and the command is then ended when it is continued.`,
+		Example: `  redlock run deploy -- ./deploy.sh production       wait for the lock, then deploy
+  redlock run --wait 0 nightly -- make report        do nothing where another is at it
+  redlock run --wait 30s db -- sh -c 'dump | gzip'   pipes need a shell
+
+  export REDLOCK_NODES=redis://:secret@r1:6379,redis://:secret@r2:6379,redis://:secret@r3:6379
+  redlock run nightly -- make report                 works while two of the three do
+
+  A script that locks itself, by its first line:
+  [ "$REDLOCK_NAME" = nightly ] || exec redlock run --wait 0 nightly -- "$0" "$@"`,
+		Annotations: map[string]string{
+			environmentSection: nodesEnvironment + `
+  REDLOCK_NAME    is set for the command: NAME`,
+			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
+  121  the lock is taken, and was so for as long as --wait says
+  122  wrong usage
+  123  too few servers work, or they refuse; the command did not run
+  124  the lock was lost, and the command stopped (or it had just ended by itself)
+  126  the command cannot be run
+  127  there is no such command
+  128 + N  signal N came while waiting for the lock`,
+		},
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.stderr = cmd.ErrOrStderr()
+			if err := r.parse(cmd, args); err != nil {
+				return err
+			}
+			return r.execute()
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	r.nodes.register(flags)
+	flags.VarP(&r.wait, "wait", "w", `how long to wait while the lock is taken: "forever", 0 to try once, or a time such as 90s`)
+	flags.DurationVar(&r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
+	flags.DurationVar(&r.grace, "grace", defaultGrace,
+		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
+	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		text := err.Error()
+		if strings.HasPrefix(text, "unknown") {
+			text += `; the flags of the command come after "--", as in: redlock run NAME -- ls -l`
+		}
+		return usage(cmd, text)
+	})
+	return cmd
+}
+
+// run is one call of the command run.
+type run struct {
+	nodes      nodeFlags
+	wait       patience
+	ttl, grace time.Duration
+	owner      string
+
+	name    string
+	command []string
+	path    string // of the command
+	stderr  io.Writer
+	conn    *connection
+	signals chan os.Signal
+
+	extending struct { // how the extensions go
+		sync.Mutex
+		failing bool
+	}
+}
+
+// parse checks what was asked for, before any I/O.
+func (r *run) parse(cmd *cobra.Command, args []string) error {
+	dash := cmd.ArgsLenAtDash()
+	const form = "as in: redlock run NAME -- COMMAND"
+	switch {
+	case len(args) == 0 || dash == 0:
+		return usage(cmd, "the name of the lock is missing, "+form)
+	case dash < 0 && len(args) > 1:
+		return usage(cmd, fmt.Sprintf(`"--" is missing between the name of the lock and the command, as in: redlock run %s -- %s`, args[0], args[1]))
+	case dash < 0 || dash == len(args):
+		return usage(cmd, "the command to run is missing, "+form)
+	case dash > 1:
+		return usage(cmd, fmt.Sprintf("a lock has one name, but before the -- there are %d: %q", dash, args[:dash]))
+	case args[0] == "":
+		return usage(cmd, "the name of the lock is empty, "+form)
+	}
+	r.name, r.command = args[0], args[1:]
+	switch longest := r.ttl / graceShare; {
+	case !cmd.Flags().Changed("grace"):
+		r.grace = min(r.grace, longest)
+	case r.grace < 0:
+		return usage(cmd, fmt.Sprintf("--grace is %v: it cannot be negative", r.grace))
+	case r.grace > longest:
+		return usage(cmd, fmt.Sprintf("--grace is %v: it can be a third of --ttl at most, so take a --ttl of %v or more", r.grace, graceShare*r.grace))
+	}
+	if r.owner == "" {
+		r.owner = owner()
+	}
+	var err error
+	r.conn, err = r.nodes.connect(os.Getenv,
+		redlock.WithTTL(r.ttl), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
+		redlock.WithHooks(redlock.Hooks{Extended: r.extended}))
+	if err != nil {
+		return usage(cmd, err.Error())
+	}
+	return nil
+}
+
+// say tells the user something.
+func (r *run) say(format string, args ...any) {
+	if !r.nodes.quiet {
+		_, _ = fmt.Fprintf(r.stderr, "redlock: "+format+"\n", args...)
+	}
+}
+
+// end is how the tool ends, with a word about it.
+func (r *run) end(code int, format string, args ...any) error {
+	r.say(format, args...)
+	return &exitError{code: code}
+}
+
+func (r *run) execute() error {
+	defer r.conn.close()
+	// Rather than take a lock for a command that is not there.
+	path, err := exec.LookPath(r.command[0])
+	if err != nil {
+		return r.cannotRun(err)
+	}
+	r.path = path
+	r.signals = make(chan os.Signal, 16)
+	child.Notify(r.signals)
+
+	lock, err := r.acquire()
+	for err == nil && lock.Err() != nil { // this process was stopped for long
+		_ = lock.Unlock(context.Background())
+		lock, err = r.acquire()
+	}
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(r.path)
+	cmd.Args = r.command
+	cmd.Env = append(os.Environ(), "REDLOCK_NAME="+r.name)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	process, err := child.Start(cmd, r.signals)
+	if err != nil {
+		_ = lock.Unlock(context.Background())
+		return r.cannotRun(err)
+	}
+	lost := r.follow(process, lock)
+	status := process.Status()
+
+	err = lock.Unlock(context.Background())
+	switch {
+	case lost:
+		return r.end(runLost, "the command has ended: %v", status)
+	case errors.Is(err, redlock.ErrNotHeld):
+		return r.end(runLost, "the command has ended by itself (%v), but the lock %q was lost before, so that another may have run at the same time: %s",
+			status, r.name, lossReason(err))
+	case err != nil:
+		r.say("could not unlock %q, which then ends by itself, at the latest after %v: %s", r.name, r.ttl, reason(err))
+	}
+	if status.Code == 0 {
+		return nil
+	}
+	return &exitError{code: status.Code}
+}
+
+// cannotRun says why there is no command to run.
+func (r *run) cannotRun(err error) error {
+	name := r.command[0]
+	switch {
+	case errors.Is(err, exec.ErrDot):
+		return r.end(runCannot, "the command %q is found in the current directory only by a PATH that contains it: write ./%s", name, name)
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		if strings.ContainsAny(name, " \t|<>&;") {
+			return r.end(runNotFound, "there is no command %q; for a line of shell take: redlock run %s -- sh -c '%s'", name, r.name, name)
+		}
+		return r.end(runNotFound, "there is no command %q", name)
+	case errors.Is(err, fs.ErrPermission):
+		return r.end(runCannot, "the command %q cannot be run: it is not executable (chmod +x), or a directory", name)
+	}
+	var path *os.PathError
+	var problem *exec.Error
+	switch {
+	case errors.As(err, &path):
+		err = path.Err
+	case errors.As(err, &problem):
+		err = problem.Err
+	}
+	return r.end(runCannot, "the command %q cannot be run: %v", name, err)
+}
+
+// acquire takes the lock. Its error is how the tool ends.
+func (r *run) acquire() (*redlock.Lock, error) {
+	type outcome struct {
+		lock *redlock.Lock
+		err  error
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if !r.wait.forever && r.wait.d > 0 {
+		ctx, cancel = context.WithTimeout(ctx, r.wait.d)
+		defer cancel()
+	}
+	start := time.Now()
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		if r.wait.once() {
+			o.lock, o.err = r.conn.locker.TryLock(ctx, r.name)
+		} else {
+			o.lock, o.err = r.conn.locker.Lock(ctx, r.name)
+		}
+		done <- o
+	}()
+
+	notice := time.NewTimer(quietWait)
+	defer notice.Stop()
+	noticed := false
+	var by os.Signal
+	for {
+		select {
+		case <-notice.C:
+			noticed = !r.wait.once() && r.tellWait(ctx)
+		case sig := <-r.signals:
+			if _, ends := child.Ends(sig); ends && by == nil {
+				by = sig
+				cancel()
+			}
+		case o := <-done:
+			switch {
+			case by != nil:
+				if o.err == nil {
+					_ = o.lock.Unlock(context.Background())
+				}
+				code, _ := child.Ends(by)
+				return nil, r.end(code, "%v: gave up waiting for the lock %q", by, r.name)
+			case o.err != nil:
+				return nil, r.notLocked(o.err)
+			}
+			if noticed {
+				r.say("got the lock %q after %s", r.name, round(time.Since(start)))
+			}
+			return o.lock, nil
+		}
+	}
+}
+
+// tellWait tells what is waited for, if that can be told.
+func (r *run) tellWait(ctx context.Context) bool {
+	status, err := r.conn.locker.Inspect(ctx, r.name)
+	if err != nil {
+		return false
+	}
+	switch status.State {
+	case redlock.Unknown:
+		t := trouble{size: len(status.Nodes), need: len(status.Nodes)/2 + 1}
+		for _, n := range status.Nodes {
+			if n.Err != nil {
+				t.add(n.Node, complain(n.Err, 0))
+			}
+		}
+		r.say("trying for up to %s: %s", round(r.patience(r.ttl)), t)
+	case redlock.Held:
+		r.say("waiting for the lock %q, held by %s%s", r.name, holder(status), r.until())
+	default:
+		r.say("waiting for the lock %q%s", r.name, r.until())
+	}
+	return true
+}
+
+// patience is how long a wait goes on that could take as long as d.
+func (r *run) patience(d time.Duration) time.Duration {
+	if r.wait.forever {
+		return d
+	}
+	return min(d, r.wait.d)
+}
+
+func (r *run) until() string {
+	if r.wait.forever {
+		return ""
+	}
+	return ", for up to " + round(r.wait.d)
+}
+
+// holder names who has a lock.
+func holder(s redlock.Status) string {
+	if s.Owner != "" {
+		return fmt.Sprintf("%q", s.Owner)
+	}
+	return "somebody without a label"
+}
+
+// notLocked tells why there is no lock.
+func (r *run) notLocked(err error) error {
+	switch {
+	case errors.Is(err, redlock.ErrTaken), alwaysTaken(err):
+		text := fmt.Sprintf("the lock %q is taken", r.name)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s, err := r.conn.locker.Inspect(ctx, r.name); err == nil && s.State == redlock.Held {
+			text += ", by " + holder(s)
+		}
+		if !r.wait.once() {
+			text += fmt.Sprintf("; waited for %s", round(r.wait.d))
+		}
+		return r.end(runTaken, "%s", text)
+	case errors.Is(err, redlock.ErrUnavailable):
+		return r.end(runServers, "no lock %q: %s", r.name, reason(err))
+	}
+	return r.end(runServers, "no lock %q: %s", r.name, strings.TrimPrefix(err.Error(), "redlock: "))
+}
+
+// extended is told of each extension of the lock.
+func (r *run) extended(e redlock.Event) {
+	r.extending.Lock()
+	defer r.extending.Unlock()
+	switch {
+	case e.Err == nil && r.extending.failing:
+		r.extending.failing = false
+		r.say("extended the lock %q again", r.name)
+	case errors.Is(e.Err, redlock.ErrUnavailable) && !errors.Is(e.Err, context.Canceled) && !r.extending.failing:
+		r.extending.failing = true
+		r.say("could not extend the lock %q, trying again: %s", r.name, reason(e.Err))
+	}
+}
+
+// follow waits until the command has ended, and reports whether the lock was
+// lost before and the command therefore stopped.
+func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
+	held := lock.Context(context.Background()).Done()
+	// The command is to be gone before the lock is.
+	lead := r.grace + r.ttl/margin
+	late := time.NewTimer(time.Until(lock.Until()) - lead)
+	defer late.Stop()
+	var (
+		kill   <-chan time.Time
+		done   = p.Done()
+		linger *time.Ticker
+		left   <-chan time.Time
+	)
+	stop := func(why string) {
+		lost, held = true, nil
+		late.Stop()
+		if r.grace == 0 {
+			r.say("lost the lock %q: %s; killing the command", r.name, why)
+			p.Kill()
+			return
+		}
+		r.say("lost the lock %q: %s; stopping the command", r.name, why)
+		p.Terminate()
+		kill = time.After(r.grace)
+	}
+	for {
+		select {
+		case <-held:
+			stop(lossReason(lock.Err()))
+		case <-late.C:
+			if left := time.Until(lock.Until()) - lead; left > 0 { // it was extended
+				late.Reset(left)
+			} else if !lost {
+				stop(fmt.Sprintf("it could not be extended and is about to end, in %s", round(time.Until(lock.Until()))))
+			}
+		case <-kill:
+			r.say("the command does not end, killing it")
+			p.Kill()
+			kill = nil
+		case sig := <-r.signals:
+			p.Signal(sig)
+		case <-p.Resumed():
+			if !lost && lock.Err() != nil {
+				stop(lossReason(lock.Err()))
+			}
+			if !lost {
+				p.Continue()
+			}
+		case <-done:
+			if kill == nil || !p.Lingers() {
+				return lost
+			}
+			// What the command has started does not end as readily.
+			done = nil
+			linger = time.NewTicker(lingerCheck)
+			defer linger.Stop()
+			left = linger.C
+		case <-left:
+			if kill == nil || !p.Lingers() {
+				return lost
+			}
+		}
+	}
+}
+
+// patience is how long to wait: a flag.
+type patience struct {
+	forever bool
+	d       time.Duration
+}
+
+// once reports whether there is no waiting at all.
+func (p *patience) once() bool { return !p.forever && p.d == 0 }
+
+// String implements pflag.Value.
+func (p *patience) String() string {
+	if p.forever {
+		return "forever"
+	}
+	return p.d.String()
+}
+
+// Set implements pflag.Value.
+func (p *patience) Set(s string) error {
+	if s == "forever" {
+		*p = patience{forever: true}
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New(`must be "forever", 0, or a number with a unit, such as 90s`)
+	}
+	if d < 0 {
+		return errors.New(`must not be negative; "forever" waits without an end`)
+	}
+	*p = patience{d: d}
+	return nil
+}
+
+// Type implements pflag.Value: what the help calls the value.
+func (p *patience) Type() string { return "duration" }

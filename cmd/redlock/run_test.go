@@ -1,0 +1,501 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// sh is the arguments of the tool that run a script under the lock "job".
+func sh(script string, flags ...string) []string {
+	return append(append([]string{"run"}, flags...), "job", "--", "sh", "-c", script)
+}
+
+func TestRunPassesAllThrough(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`read x; echo "out $x $REDLOCK_NAME"; echo err >&2; exit 7`)...)
+	p.tell("in")
+	p.want(7)
+	if got := p.stdout.String(); got != "out in job\n" {
+		t.Errorf("stdout %q", got)
+	}
+	if got := p.stderr.String(); got != "err\n" {
+		t.Errorf("stderr %q: the tool has nothing to say when all goes well", got)
+	}
+	if s.Redis().Exists("job") {
+		t.Error("the lock was not released")
+	}
+}
+
+func TestRunExitCodes(t *testing.T) {
+	s := server(t)
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, []byte("text\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	garbage := filepath.Join(t.TempDir(), "garbage")
+	if err := os.WriteFile(garbage, []byte("text\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name    string
+		command []string
+		code    int
+		says    string
+	}{
+		{"success", []string{"true"}, 0, ""},
+		{"failure", []string{"false"}, 1, ""},
+		{"a code that the tool has too", []string{"sh", "-c", "exit 121"}, 121, ""},
+		{"killed", []string{"sh", "-c", "kill -9 $$"}, 128 + 9, ""},
+		{"terminated", []string{"sh", "-c", "kill $$"}, 128 + 15, ""},
+		{"no such command", []string{"no-such-command"}, 127, `there is no command "no-such-command"`},
+		{"no such path", []string{"/no/such/command"}, 127, `there is no command "/no/such/command"`},
+		{"a line of shell", []string{"ls | wc"}, 127, `redlock run job -- sh -c 'ls | wc'`},
+		{"not executable", []string{plain}, 126, "not executable"},
+		{"a folder", []string{"/"}, 126, "cannot be run: is a directory"},
+		{"no program", []string{garbage}, 126, "exec format error"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, s.Addr(), append([]string{"run", "job", "--"}, tt.command...)...)
+			p.want(tt.code)
+			got := p.stderr.String()
+			if tt.says == "" && got != "" || !strings.Contains(got, tt.says) || strings.Count(got, "\n") > 1 {
+				t.Errorf("stderr %q, want one line with %q", got, tt.says)
+			}
+			if s.Redis().Exists("job") {
+				t.Error("the lock was not released")
+			}
+		})
+	}
+}
+
+func TestRunLooksForTheCommandFirst(t *testing.T) {
+	s := server(t)
+	start(t, s.Addr(), "run", "job", "--", "no-such-command").want(127)
+	if n := s.Commands(); n != 0 {
+		t.Errorf("%d commands were sent, want none", n)
+	}
+}
+
+func TestRunHoldsTheLock(t *testing.T) {
+	s := server(t)
+	locker := rival(t, s.Addr())
+	p := start(t, s.Addr(), sh(`echo ready; read x`, "--prefix", "jobs:", "--owner", "tester")...)
+	p.stdout.await(t, "ready")
+
+	status, err := locker.Inspect(t.Context(), "jobs:job")
+	if err != nil || status.State != redlock.Held || status.Owner != "tester" {
+		t.Errorf("status %v, %v", status, err)
+	}
+	if _, err := locker.TryLock(t.Context(), "jobs:job"); !errors.Is(err, redlock.ErrTaken) {
+		t.Errorf("TryLock: %v, want ErrTaken", err)
+	}
+	p.tell("go on")
+	p.want(0)
+	lock, err := locker.TryLock(t.Context(), "jobs:job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Unlock(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunHidesTheToken(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`env; echo ready; read x`)...)
+	p.stdout.await(t, "ready")
+	token, err := s.Redis().Get("job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(p.stdout.String(), token) {
+		t.Error("the command can see the token")
+	}
+	p.tell("go on")
+	p.want(0)
+	if strings.Contains(p.stderr.String(), token) {
+		t.Error("the token was printed")
+	}
+}
+
+func TestRunExtends(t *testing.T) {
+	s := server(t)
+	const ttl = 900 * time.Millisecond
+	p := start(t, s.Addr(), sh(`echo ready; read x`, "--ttl", ttl.String())...)
+	p.stdout.await(t, "ready")
+	// An extension is seen as a TTL that grows, by a third of the whole.
+	extensions, last := 0, s.Redis().TTL("job")
+	await(t, "four extensions", func() bool {
+		now := s.Redis().TTL("job")
+		if now > last {
+			extensions++
+		}
+		last = now
+		return extensions == 4
+	})
+	if _, err := rival(t, s.Addr()).TryLock(t.Context(), "job"); !errors.Is(err, redlock.ErrTaken) {
+		t.Errorf("TryLock: %v, want ErrTaken", err)
+	}
+	p.tell("go on")
+	p.want(0)
+}
+
+func TestRunForwardsSignals(t *testing.T) {
+	s := server(t)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
+		t.Run(sig.String(), func(t *testing.T) {
+			name := strings.TrimPrefix(map[syscall.Signal]string{
+				syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGUSR1: "USR1",
+			}[sig], "SIG")
+			p := start(t, s.Addr(), sh(`trap 'echo got; kill $!; exit 5' `+name+`; sleep 60 & echo ready; wait`)...)
+			p.stdout.await(t, "ready")
+			p.signal(sig)
+			p.stdout.await(t, "got")
+			p.want(5)
+			if s.Redis().Exists("job") {
+				t.Error("the lock was not released")
+			}
+		})
+	}
+}
+
+func TestRunEndsWithTheSignalOfTheCommand(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`echo ready; sleep 60`)...)
+	p.stdout.await(t, "ready")
+	p.signal(syscall.SIGTERM) // not SIGINT, which a shell that is just starting a command may miss
+	p.want(128 + 15)
+}
+
+func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
+	const ttl = "1500ms"
+	tests := []struct {
+		name, script string
+		flags        []string
+		says         []string
+	}{
+		{"it ends as told", `trap "echo told; exit 0" TERM; sleep 60 & echo ready; wait`, nil,
+			[]string{"stopping the command", "exit status 0"}},
+		{"it has to be killed", `trap "" TERM; echo ready; sleep 60`, []string{"--grace", "100ms"},
+			[]string{"killing it", "killed by SIGKILL"}},
+		{"what it started has to be killed", `(trap "" TERM; exec sleep 60) & echo ready; wait`, []string{"--grace", "100ms"},
+			[]string{"killing it", "killed by SIGTERM"}},
+		{"no grace", `trap "echo told" TERM; echo ready; while :; do sleep 60; done`, []string{"--grace", "0"},
+			[]string{"killing the command", "killed by SIGKILL"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := server(t)
+			p := start(t, s.Addr(), sh(tt.script, append(tt.flags, "--ttl", ttl)...)...)
+			p.stdout.await(t, "ready")
+			s.Redis().Del("job")
+			p.want(runLost)
+			for _, want := range append(tt.says, `lost the lock "job": the server does not have it any more`) {
+				if !strings.Contains(p.stderr.String(), want) {
+					t.Errorf("stderr lacks %q", want)
+				}
+			}
+		})
+	}
+}
+
+func TestRunNoticesATakeover(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`echo ready; sleep 60`, "--ttl", "1500ms")...)
+	p.stdout.await(t, "ready")
+	if err := s.Redis().Set("job", "another's"); err != nil {
+		t.Fatal(err)
+	}
+	p.want(runLost)
+	if got, _ := s.Redis().Get("job"); got != "another's" {
+		t.Errorf("the other's lock became %q", got)
+	}
+}
+
+// A server that cannot be reached still has the lock for a while: the command
+// has to be gone before it is anybody else's.
+func TestRunStopsTheCommandBeforeTheLockEnds(t *testing.T) {
+	s := server(t)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Only the command has this open, not the tool.
+	p := start(t, s.Addr(), sh(`trap "" TERM; exec >`+fifo+`; echo ready; sleep 60`, "--ttl", "3s", "--grace", "300ms")...)
+	r, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := newOutput()
+	go command.copy(r)
+	command.await(t, "ready")
+	s.Hang()
+	command.end(t)
+	if !s.Redis().Exists("job") {
+		t.Error("the lock ended before the command")
+	}
+	s.Resume()
+	p.want(runLost)
+	for _, want := range []string{"could not extend the lock", "no answer", "is about to end", "killing it"} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("stderr lacks %q", want)
+		}
+	}
+}
+
+func TestRunSurvivesAnOutage(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`echo ready; read x`, "--ttl", "6s", "--grace", "100ms")...)
+	p.stdout.await(t, "ready")
+	s.Hang()
+	p.stderr.await(t, "could not extend the lock")
+	s.Resume()
+	p.stderr.await(t, `extended the lock "job" again`)
+	p.tell("go on")
+	p.want(0)
+}
+
+func TestRunTellsOfALockThatWasLostAtTheEnd(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`echo ready; read x`)...)
+	p.stdout.await(t, "ready")
+	s.Redis().Del("job")
+	p.tell("go on")
+	p.want(runLost)
+	if got := p.stderr.String(); !strings.Contains(got, "ended by itself (exit status 0)") {
+		t.Errorf("stderr %q", got)
+	}
+}
+
+func TestRunUnlockUnanswered(t *testing.T) {
+	s := server(t)
+	p := start(t, s.Addr(), sh(`echo ready; read x; exit 3`)...)
+	p.stdout.await(t, "ready")
+	s.Hang()
+	p.tell("go on")
+	p.want(3)
+	if got := p.stderr.String(); !strings.Contains(got, "could not unlock") || !strings.Contains(got, "no answer within") {
+		t.Errorf("stderr %q", got)
+	}
+}
+
+func TestRunOnThreeServersOneDead(t *testing.T) {
+	a, b := server(t), server(t)
+	nodes := a.Addr() + ", " + nobody(t) + " " + b.Addr()
+	p := start(t, nodes, sh(`echo ready; read x; exit 4`)...)
+	p.stdout.await(t, "ready")
+	if !a.Redis().Exists("job") || !b.Redis().Exists("job") {
+		t.Error("a server that works does not have the lock")
+	}
+	p.tell("go on")
+	p.want(4)
+	if got := p.stderr.String(); got != "" {
+		t.Errorf("stderr %q, want nothing: a minority is no trouble", got)
+	}
+	if a.Redis().Exists("job") || b.Redis().Exists("job") {
+		t.Error("the lock was not released")
+	}
+}
+
+func TestRunWait(t *testing.T) {
+	s := server(t)
+	locker := rival(t, s.Addr())
+	lock, err := locker.Lock(t.Context(), "job", redlock.WithTTL(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("not at all", func(t *testing.T) {
+		p := start(t, s.Addr(), sh(`echo ran`, "--wait", "0")...)
+		p.want(runTaken)
+		if got := p.stderr.String(); got != "redlock: the lock \"job\" is taken, by \"rival\"\n" {
+			t.Errorf("stderr %q", got)
+		}
+	})
+	t.Run("quietly", func(t *testing.T) {
+		p := start(t, s.Addr(), sh(`echo ran`, "--wait", "0", "--quiet")...)
+		p.want(runTaken)
+		if got := p.stderr.String(); got != "" {
+			t.Errorf("stderr %q", got)
+		}
+	})
+	t.Run("for a time", func(t *testing.T) {
+		p := start(t, s.Addr(), sh(`echo ran`, "--wait", "1s")...)
+		p.want(runTaken)
+		for _, want := range []string{`waiting for the lock "job", held by "rival", for up to 1s`, "waited for 1s"} {
+			if !strings.Contains(p.stderr.String(), want) {
+				t.Errorf("stderr lacks %q", want)
+			}
+		}
+		if got := p.stdout.String(); got != "" {
+			t.Errorf("the command ran without the lock: %q", got)
+		}
+	})
+	t.Run("until told otherwise", func(t *testing.T) {
+		p := start(t, s.Addr(), sh(`echo ran`)...)
+		p.stderr.await(t, "waiting for the lock")
+		p.signal(syscall.SIGINT)
+		p.want(130)
+		if got := p.stderr.String(); !strings.Contains(got, "gave up waiting") {
+			t.Errorf("stderr %q", got)
+		}
+	})
+	t.Run("for ever", func(t *testing.T) {
+		p := start(t, s.Addr(), sh(`echo ran`)...)
+		p.stderr.await(t, `waiting for the lock "job", held by "rival"`)
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.want(0)
+		p.stdout.await(t, "ran")
+		p.stderr.await(t, `got the lock "job" after`)
+	})
+}
+
+func TestRunTellsOfServersThatDoNotWork(t *testing.T) {
+	dead := nobody(t)
+	hung := server(t)
+	hung.Hang()
+	locked := miniredis.NewMiniRedis()
+	locked.RequireAuth("right")
+	if err := locked.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(locked.Close)
+	t.Run("while it waits", func(t *testing.T) {
+		p := start(t, dead, sh(`echo ran`, "--wait", "1500ms")...)
+		p.stderr.await(t, "trying for up to 1.5s: "+dead+": connection refused")
+		p.want(runServers)
+	})
+	tests := []struct {
+		name, nodes string
+		says        string
+	}{
+		{"dead", dead, dead + ": connection refused (is Redis running there?"},
+		{"hung", hung.Addr(), hung.Addr() + ": no answer within 2"},
+		{"unknown host", "redis.invalid", "redis.invalid:6379: unknown host"},
+		{"no socket", "unix:///no/such/socket", "no such socket"},
+		{"no password", locked.Addr(), locked.Addr() + ": it wants a password (put it into the URL"},
+		{"wrong password", "redis://:sekrit@" + locked.Addr(), locked.Addr() + ": wrong user or password"},
+		{"two of three", dead + "," + server(t).Addr() + "," + hung.Addr(), "2 of 3 servers failed, and 2 must work: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, tt.nodes, sh(`echo ran`, "--wait", "0", "--node-timeout", "200ms")...)
+			p.want(runServers)
+			got := p.stderr.String()
+			if !strings.Contains(got, tt.says) || strings.Count(got, "\n") != 1 {
+				t.Errorf("stderr %q, want one line with %q", got, tt.says)
+			}
+			if strings.Contains(got, "sekrit") {
+				t.Errorf("the password was printed: %q", got)
+			}
+			if got := p.stdout.String(); got != "" {
+				t.Errorf("the command ran without the lock: %q", got)
+			}
+		})
+	}
+}
+
+func TestRunFindsItsServers(t *testing.T) {
+	s := server(t)
+	host, port, _ := strings.Cut(s.Addr(), ":")
+	tests := []struct {
+		name string
+		env  []string
+		args []string
+		db   int
+	}{
+		{"flags", []string{"REDLOCK_NODES=" + nobody(t)}, []string{"--node", "redis://" + s.Addr() + "/2"}, 2},
+		{"the flag's other name", nil, []string{"--redis", "redis://" + s.Addr() + "/2"}, 2},
+		{"a list", []string{"REDLOCK_NODES= redis://" + s.Addr() + "/1 ", "REDIS_HOST=redis.invalid"}, nil, 1},
+		{"host, port and database", []string{"REDIS_HOST=" + host, "REDIS_PORT=" + port, "REDIS_DB=3"}, nil, 3},
+		{"a Kubernetes service", []string{"REDIS_PORT=tcp://" + s.Addr()}, nil, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := startIn(t, environment(tt.env...), sh(`echo ready; read x`, tt.args...)...)
+			p.stdout.await(t, "ready")
+			if !s.Redis().DB(tt.db).Exists("job") {
+				t.Errorf("the lock is not in database %d", tt.db)
+			}
+			p.tell("go on")
+			p.want(0)
+		})
+	}
+}
+
+// A script may lock itself.
+func TestRunNameInEnvironment(t *testing.T) {
+	s := server(t)
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte(`#!/bin/sh
+[ "$REDLOCK_NAME" = nightly ] || `+asTool+`=1 exec "$TOOL" run --wait 0 nightly -- "$0" "$@"
+echo "locked with $*"
+`), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script, "a", "b")
+	cmd.Env = append(environment("REDLOCK_NODES="+s.Addr()), "TOOL="+os.Args[0])
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != "locked with a b\n" {
+		t.Errorf("output %q, %v", out, err)
+	}
+}
+
+// A broken pipe of its own must not end the tool, which holds a lock.
+func TestRunSurvivesABrokenPipe(t *testing.T) {
+	s := server(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], sh(`echo ready; exec 2>/dev/null; read x; exit 6`, "--ttl", "6s", "--grace", "100ms")...)
+	cmd.Env = environment("REDLOCK_NODES=" + s.Addr())
+	cmd.Stderr = w
+	stdout := newOutput()
+	cmd.Stdout = stdout.follow(t)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	_ = w.Close()
+	_ = cmd.Stdout.(*os.File).Close()
+	stdout.await(t, "ready")
+	_ = r.Close()
+	before := s.Commands()
+	s.Hang()
+	await(t, "an extension that fails, which is complained of", func() bool {
+		select {
+		case <-stdout.closed:
+			t.Fatal("the tool died")
+		default:
+		}
+		return s.Commands() > before || s.Redis().TTL("job") < 3*time.Second
+	})
+	s.Resume()
+	await(t, "an extension", func() bool { return s.Redis().TTL("job") > 5*time.Second })
+	if _, err := stdin.Write([]byte("go on\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 6 {
+		t.Errorf("exit code %d, want 6", code)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestUsage(t *testing.T) {
+	tests := []struct {
+		args string // separated by blanks; '' is empty
+		code int
+		says string
+	}{
+		{"", 2, "Usage:\n  redlock COMMAND\n"},
+		{"rum", 2, `there is no command "rum"; did you mean "redlock run"?`},
+		{"frobnicate", 2, `"redlock --help" lists them`},
+		{"--bogus", 2, "unknown flag: --bogus"},
+		{"help rum", 2, `there is no command "rum"`},
+		{"version 2", 2, "version takes no argument"},
+		{"demo fast", 2, "demo takes no argument"},
+		{"demo --duration 1s", 2, "it takes 3s at least"},
+		{"demo --workers 1", 2, "it takes 2 to fight"},
+		{"run", 122, "the name of the lock is missing, as in: redlock run NAME -- COMMAND"},
+		{"run -- true", 122, "the name of the lock is missing"},
+		{"run '' -- true", 122, "the name of the lock is empty"},
+		{"run a", 122, "the command to run is missing"},
+		{"run a --", 122, "the command to run is missing"},
+		{"run a b -- true", 122, `there are 2: ["a" "b"]`},
+		{"run deploy ls", 122, "redlock run deploy -- ls"},
+		{"run deploy ls -l", 122, `come after "--"`},
+		{"run --bogus a -- true", 122, "unknown flag: --bogus"},
+		{"run --ttl 30 a -- true", 122, "missing unit"},
+		{"run --ttl 0 a -- true", 122, "must be positive"},
+		{"run --ttl 2ms a -- true", 122, "leaves no validity"},
+		{"run --ttl 3s --grace 2s a -- true", 122, "take a --ttl of 6s or more"},
+		{"run --grace -1s a -- true", 122, "cannot be negative"},
+		{"run --wait -1s a -- true", 122, `"forever" waits without an end`},
+		{"run --wait 3 a -- true", 122, "a number with a unit, such as 90s"},
+		{"run --node-timeout 0 a -- true", 122, "must be positive"},
+		{"run --owner ~x a -- true", 122, "must not begin with ~"},
+		{"run --node '' a -- true", 122, "--node: an empty URL"},
+		{"run --node http://h a -- true", 122, "use redis://, rediss:// or unix://"},
+		{"run --node redis://h/x a -- true", 122, "invalid database number"},
+		{"run --node h --node h a -- true", 122, "a node must not vote twice"},
+		{"run --node http://:sekrit@h a -- true", 122, "unknown scheme"},
+		{"run --node redis://u:sekrit@h:port a -- true", 122, "no valid URL"},
+		{"run --node redis://:sek/sekrit@h a -- true", 122, "--node: "},
+		{"run --node :sekrit@h:port a -- true", 122, "--node: "},
+		{"run --node redis://h?password=sekrit a -- true", 122, "--node: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			args := strings.Fields(tt.args)
+			for i, a := range args {
+				if a == "''" {
+					args[i] = ""
+				}
+			}
+			code, stdout, stderr := inProcess(args...)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if stdout != "" {
+				t.Errorf("stdout %q, want nothing", stdout)
+			}
+			if !strings.Contains(stderr, tt.says) {
+				t.Errorf("stderr %q, want it to say %q", stderr, tt.says)
+			}
+			if strings.Contains(stderr, "sekrit") {
+				t.Errorf("the password was printed: %q", stderr)
+			}
+			if len(args) > 0 && (!strings.HasPrefix(stderr, "redlock: ") || strings.Count(stderr, "\n") != 1) {
+				t.Errorf("stderr %q, want one line that begins with the tool's name", stderr)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	tests := []struct {
+		args []string
+		has  []string
+	}{
+		{[]string{"--help"}, []string{"Examples:", "Environment:", "Exit codes:", "REDLOCK_NODES", "demo ", "run ", "version "}},
+		{[]string{"help"}, []string{"Usage:\n  redlock COMMAND\n"}},
+		{[]string{"run", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NAME", "REDIS_HOST", "Exit codes:", "  121  ", "  122  ", "  123  ", "  124  ", "  126  ", "  127  ", "--node URL", "--wait duration", "(default forever)"}},
+		{[]string{"help", "run"}, []string{"redlock run [flags] NAME -- COMMAND"}},
+		{[]string{"demo", "--help"}, []string{"Examples:", "Exit codes:", "--duration duration"}},
+		{[]string{"version"}, []string{"redlock ", "go1."}},
+		{[]string{"--version"}, []string{"redlock ", "go1."}},
+	}
+	for _, tt := range tests {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			code, stdout, stderr := inProcess(tt.args...)
+			if code != 0 || stderr != "" {
+				t.Errorf("exit code %d, stderr %q", code, stderr)
+			}
+			for _, want := range tt.has {
+				if !strings.Contains(stdout, want) {
+					t.Errorf("the help lacks %q:\n%s", want, stdout)
+				}
+			}
+			for line := range strings.Lines(stdout) {
+				if len(line) > 101 {
+					t.Errorf("a line of %d characters: %q", len(line), line)
+				}
+			}
+		})
+	}
+}
+
+func TestFindNodes(t *testing.T) {
+	tests := []struct {
+		name  string
+		flags []string
+		env   map[string]string
+		want  string // joined with blanks
+		err   string
+	}{
+		{"nothing", nil, nil, "redis://localhost:6379/0", ""},
+		{"flags first", []string{"a", "b"}, map[string]string{"REDLOCK_NODES": "c"}, "a b", ""},
+		{"commas", nil, map[string]string{"REDLOCK_NODES": "a,b,c"}, "a b c", ""},
+		{"blanks and lines", nil, map[string]string{"REDLOCK_NODES": " a, b\n\tc,\r\n"}, "a b c", ""},
+		{"blanks only", nil, map[string]string{"REDLOCK_NODES": " , "}, "redis://localhost:6379/0", ""},
+		{"host", nil, map[string]string{"REDIS_HOST": "h"}, "redis://h:6379/0", ""},
+		{"all three", nil, map[string]string{"REDIS_HOST": "h", "REDIS_PORT": "1", "REDIS_DB": "2"}, "redis://h:1/2", ""},
+		{"IPv6", nil, map[string]string{"REDIS_HOST": "::1"}, "redis://[::1]:6379/0", ""},
+		{"Kubernetes", nil, map[string]string{"REDIS_PORT": "tcp://10.0.0.1:6380"}, "redis://10.0.0.1:6380/0", ""},
+		{"Kubernetes and a host", nil, map[string]string{"REDIS_HOST": "h", "REDIS_PORT": "tcp://10.0.0.1:6380"}, "redis://h:6380/0", ""},
+		{"bad port", nil, map[string]string{"REDIS_PORT": "x"}, "", `REDIS_PORT is "x"`},
+		{"port out of range", nil, map[string]string{"REDIS_PORT": "65536"}, "", "REDIS_PORT"},
+		{"bad database", nil, map[string]string{"REDIS_DB": "-1"}, "", `REDIS_DB is "-1"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := nodeFlags{urls: tt.flags}
+			got, _, err := f.find(func(name string) string { return tt.env[name] })
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("found %q, want %q", got, tt.want)
+			}
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+		})
+	}
+}
