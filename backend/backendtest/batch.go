@@ -66,7 +66,7 @@ func batcherChecks() []check {
 				return
 			}
 			resume := t.stall()
-			_, late := t.within(2*time.Second, func(ctx context.Context) error {
+			late, _ := t.within(2*time.Second, func(ctx context.Context) error {
 				b.Batch(ctx, nil)
 				return nil
 			})

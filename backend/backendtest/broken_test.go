@@ -168,7 +168,7 @@ func (c *client) hears(message func(next func(string), payload string)) {
 }
 
 // errNoScript is what a server answers that has forgotten a script.
-var errNoScript = backend.MarkReply(errors.New("NOSCRIPT No matching script. Please use EVAL."))
+var errNoScript = backend.MarkReply(errors.New("NOSCRIPT No matching script"))
 
 // forgets returns a function that says whether the server has forgotten the
 // script of that name, since it last was asked for it.

@@ -55,7 +55,7 @@ func stalledChecks() []check {
 					o.prepare(t, key, token)
 					resume := t.stall()
 					var err error
-					err, late = t.within(budget, func(ctx context.Context) error { return o.do(t, ctx, key, token) })
+					late, err = t.within(budget, func(ctx context.Context) error { return o.do(t, ctx, key, token) })
 					resume()
 					if !errors.Is(err, context.DeadlineExceeded) {
 						t.failf("%s on a server that does not answer ended with the error %v, want one that matches %v", o.name, err, context.DeadlineExceeded)
@@ -83,7 +83,7 @@ func stalledChecks() []check {
 					keys[i] = t.name()
 				}
 				resume := t.stall()
-				_, late = t.within(budget, func(ctx context.Context) error {
+				late, _ = t.within(budget, func(ctx context.Context) error {
 					t.parallel(len(keys), func(i int) {
 						_, err := t.n.SetNX(ctx, keys[i], keys[i], long)
 						if err == nil {
@@ -146,7 +146,7 @@ func slowDialChecks() []check {
 			for range attempts {
 				slow(t)
 				var err error
-				err, late = t.within(budget, func(ctx context.Context) error {
+				late, err = t.within(budget, func(ctx context.Context) error {
 					_, err := t.n.SetNX(ctx, t.name(), t.name(), long)
 					return err
 				})

@@ -464,8 +464,8 @@ func TestFaultNodeWithoutCapabilities(t *testing.T) {
 	if len(f.Calls()) != 0 {
 		t.Errorf("the calls are %+v, want none", f.Calls())
 	}
-	if f.Name() == "" || f.Name() == g.Name() || f.Name() != f.Name() {
-		t.Errorf("two nodes are called %q and %q", f.Name(), g.Name())
+	if name := f.Name(); name == "" || name == g.Name() || name != f.Name() {
+		t.Errorf("two nodes are called %q, which is now %q, and %q", name, f.Name(), g.Name())
 	}
 }
 

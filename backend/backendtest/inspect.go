@@ -92,7 +92,7 @@ func namerChecks() []check {
 		run: func(t *trial) {
 			n := capability[backend.Namer](t, "Namer")
 			resume := t.stall()
-			_, late := t.within(2*time.Second, func(context.Context) error {
+			late, _ := t.within(2*time.Second, func(context.Context) error {
 				n.Name()
 				return nil
 			})

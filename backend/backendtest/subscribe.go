@@ -40,14 +40,14 @@ func (t *trial) listen(ctx context.Context, channel string, slow time.Duration) 
 		ready: make(chan struct{}), done: make(chan struct{}), arrived: make(chan struct{}, 1),
 	}
 	subscribe := func() {
-		l.err = errors.New("Subscribe panicked")
+		l.err = errors.New("the call of Subscribe panicked")
 		l.err = s.Subscribe(ctx, channel, backend.Events{
 			Ready: func() {
 				defer l.enter("Ready")()
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				if l.readies++; l.readies > 1 {
-					t.report(errors.New("Ready was called twice"))
+					t.report(errors.New("events.Ready was called twice"))
 					return
 				}
 				close(l.ready)
@@ -60,7 +60,7 @@ func (t *trial) listen(ctx context.Context, channel string, slow time.Duration) 
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				if l.readies == 0 {
-					t.report(errors.New("Message was called before Ready"))
+					t.report(errors.New("events.Message was called before Ready"))
 				}
 				l.messages = append(l.messages, payload)
 				select {
@@ -88,10 +88,10 @@ func (t *trial) listen(ctx context.Context, channel string, slow time.Duration) 
 // its end.
 func (l *listener) enter(event string) func() {
 	if l.over.Load() {
-		l.t.report(fmt.Errorf("%s was called after Subscribe had returned", event))
+		l.t.report(fmt.Errorf("events.%s was called after Subscribe had returned", event))
 	}
 	if l.inside.Add(1) != 1 {
-		l.t.report(fmt.Errorf("%s was called while another call of events ran", event))
+		l.t.report(fmt.Errorf("events.%s was called while another call of events ran", event))
 	}
 	return func() { l.inside.Add(-1) }
 }

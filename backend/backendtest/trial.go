@@ -284,9 +284,9 @@ func (t *trial) inTime(f func(ttl time.Duration) error) {
 	t.skipf("the server or this machine is too slow to tell")
 }
 
-// within calls f with a ctx that has so long to live. It returns f's error and
-// how much too late f returned. A call that does not come back fails the check.
-func (t *trial) within(d time.Duration, f func(ctx context.Context) error) (err error, late time.Duration) {
+// within calls f with a ctx that has so long to live. It returns how much too
+// late f returned, and f's error. A call that does not come back fails the check.
+func (t *trial) within(d time.Duration, f func(ctx context.Context) error) (late time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(t.ctx, d)
 	defer cancel()
 	began := time.Now()
@@ -303,7 +303,7 @@ func (t *trial) within(d time.Duration, f func(ctx context.Context) error) (err 
 		t.failf("the call had %v and has not returned %v later", d, patience)
 	}
 	t.stopIfFailed()
-	return err, took - d
+	return took - d, err
 }
 
 // parallel runs f on so many goroutines at once and waits for all.
