@@ -116,6 +116,9 @@ func TestCallersDeadline(t *testing.T) {
 			if !errors.Is(res.CtxErr, context.DeadlineExceeded) {
 				t.Errorf("%s: the caller's error is %v", call.what, res.CtxErr)
 			}
+			if got := outcomes(res.Votes); got != "GPP" {
+				t.Errorf("%s: the votes are %s: it is not the nodes that timed out", call.what, got)
+			}
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -242,10 +242,7 @@ func (l *lane) next(batch []*seat) (_ []*seat, dropped []drop) {
 			batch = append(batch, s)
 		}
 	}
-	switch {
-	case len(batch) > 0:
-		l.start() // for what is left: many wait where the node did not answer for a while
-	case len(dropped) == 0:
+	if len(batch) == 0 && len(dropped) == 0 {
 		l.calls--
 	}
 	return batch, dropped

@@ -239,16 +239,22 @@ func TestUrgentFirst(t *testing.T) {
 		w.fault[0].Forget()
 		w.fault[0].Set(backendtest.Delay(10 * time.Millisecond))
 		var wg sync.WaitGroup
-		for i := range laneDepth + 3*laneBatch {
+		acquire := func(i int) {
 			wg.Go(func() {
 				w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, time.Second)
 			})
 		}
-		synctest.Wait() // all calls are under way, and more than one batch waits
+		for i := range laneDepth {
+			acquire(i)
+			synctest.Wait() // each is a call of its own
+		}
+		for i := range laneDepth*laneBatch + 100 { // more than the next calls take
+			acquire(laneDepth + i)
+		}
+		synctest.Wait()
 		held.release().want(t, "release", Won, 20*time.Millisecond)
 		wg.Wait()
-		calls := w.fault[0].Calls()
-		if first := calls[laneDepth].Ops[0]; first.Kind != backend.OpEvalDelete {
+		if first := w.fault[0].Calls()[laneDepth].Ops[0]; first.Kind != backend.OpEvalDelete {
 			t.Errorf("the first call that followed begins with %s", word(first))
 		}
 	})
@@ -485,6 +491,9 @@ func TestInlineCancelled(t *testing.T) {
 			_, res := w.group.Acquire(ctx, "k", "t1", ttl, timeout)
 			if ignores { // then the answer comes first
 				res.want(t, "acquire", Won, 100*time.Millisecond)
+				if res.CtxErr != nil {
+					t.Errorf("won, and the caller's error is %v", res.CtxErr)
+				}
 				w.group.Adopt("k", "t1", ttl).Abandon()
 			} else {
 				res.want(t, "acquire", Unavailable, 50*time.Millisecond)
@@ -523,6 +532,31 @@ func TestInlineCancelled(t *testing.T) {
 			w.empty()
 		})
 	}
+}
+
+// What waits while an inline call is all that the lane may have under way goes
+// out when that ends.
+func TestInlineHoldsUpAProbe(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		held := w.mustAcquire("held")
+		w.fault[0].Set(backendtest.On(deletes, backendtest.First(1, backendtest.Hang())), backendtest.On(sets, backendtest.Hang()))
+		const long = 4 * CallTimeout
+		done := make(chan Result)
+		go func() {
+			_, res := w.group.Acquire(context.Background(), "k", w.token(), ttl, long)
+			done <- res
+		}()
+		synctest.Wait()
+		held.release().want(t, "release", Unavailable, timeout)
+		time.Sleep(2 * CallTimeout) // the lane's call has timed out
+		if len(w.mem[0].Keys()) != 1 {
+			t.Error("there are two calls on a node that hangs")
+		}
+		res := <-done
+		res.want(t, "acquire", Unavailable, long)
+		time.Sleep(time.Millisecond)
+		w.empty()
+	})
 }
 
 // Callers that race for the inline call and the lane all get answers.
