@@ -284,6 +284,21 @@ func TestStragglerJoins(t *testing.T) {
 	})
 }
 
+// An extension that waits behind the set when the lock is released is not sent.
+func TestExtensionOvertakenByRelease(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.fault[2].Set(backendtest.On(sets, backendtest.Delay(100*time.Millisecond)))
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		a.extend().want(t, "extend", Won, 0)
+		a.release().want(t, "release", Won, 0)
+		w.rest(time.Second)
+		if got := w.arrived(2); !slices.Equal(got, []string{"set", "delete"}) {
+			t.Errorf("arrived: %q", got)
+		}
+	})
+}
+
 // An extension that waited behind the set for longer than anybody waits for it is
 // not sent any more.
 func TestStaleExtensionIsNotSent(t *testing.T) {

@@ -282,6 +282,21 @@ func (tc broke) show(t *testing.T, w *world, m nodeMake, inline bool) {
 	}
 }
 
+// Sending again does not make the wait longer.
+func TestResendKeepsTheTimeout(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		for range 2 { // by the lane, then inline
+			a := w.mustAcquireOn("k", backendtest.Chain(
+				backendtest.First(1, backendtest.Chain(backendtest.Delay(100*time.Millisecond), broken)),
+				backendtest.First(1, backendtest.Hang())))
+			a.extend().want(t, "extend", Unavailable, timeout)
+			w.fault[0].Clear()
+			time.Sleep(2 * CallTimeout)
+			a.release().want(t, "release", Won, 0)
+		}
+	})
+}
+
 // What timed out is never sent again while its outcome may still come.
 func TestNoResendAfterATimeout(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
