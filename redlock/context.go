@@ -10,9 +10,13 @@ import (
 // it expire; and when parent ends. [context.Cause] tells which: [ErrReleased],
 // an error that matches [ErrNotHeld], or parent's own.
 //
-// Work under the lock uses this context. It ends in time even where the
-// machine was suspended meanwhile: within a second of the resumption, and its
-// Err at once.
+// Work under the lock uses this context. It ends in time even where the machine
+// was suspended meanwhile: within a second of the resumption, and its own Err
+// says so at once (that of a context derived from it only then). It has no
+// deadline, as an extension may move the end.
+//
+// It does no I/O and does not block. Any number of contexts may be asked for; each
+// is freed when it ends.
 func (l *Lock) Context(parent context.Context) context.Context {
 	inner, cancel := context.WithCancelCause(parent)
 	ctx := &lockContext{Context: inner, lock: l, cancel: cancel}

@@ -25,6 +25,7 @@ func TestErrorTexts(t *testing.T) {
 	}{
 		{"taken", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
+			synctest.Wait() // every node has it
 			r.fault[0].Set(ms(1))
 			r.fault[1].Set(ms(2))
 			r.fault[2].Set(ms(3))
@@ -33,6 +34,7 @@ func TestErrorTexts(t *testing.T) {
 		}, `redlock: lock "app:k": taken: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
 		{"taken until the deadline", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
+			synctest.Wait() // every node has it
 			r.fault[0].Set(ms(1))
 			r.fault[1].Set(ms(2))
 			r.fault[2].Set(ms(3))
@@ -43,6 +45,7 @@ func TestErrorTexts(t *testing.T) {
 		}, `redlock: lock "app:k": taken: context deadline exceeded after 3 tries in 1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
 		{"cancelled with a cause", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
+			synctest.Wait() // every node has it
 			r.fault[0].Set(ms(1))
 			r.fault[1].Set(ms(2))
 			r.fault[2].Set(ms(3))

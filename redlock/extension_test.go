@@ -164,6 +164,9 @@ func TestAutoExtendMeetsUnlock(t *testing.T) {
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Errorf("Unlock: %v", err)
 		}
+		if lock.extension.ctx.Err() == nil || lock.extension.timer.Stop() {
+			t.Error("the extension goes on after Unlock")
+		}
 		time.Sleep(time.Second)
 		if log.String() != "" {
 			t.Errorf("the log tells of a failure: %q", log.String())

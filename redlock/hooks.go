@@ -4,12 +4,16 @@ import "time"
 
 // Hooks are functions that observe a [Locker], for metrics and tracing. Any may
 // be nil. They run on the goroutine that does the work, several at a time, and
-// must not block.
+// must not block. A call that is refused before any I/O tells nobody.
 type Hooks struct {
 	Locked   func(Event) // Lock, TryLock, Do or Resume ended
 	Extended func(Event) // an extension ended, an automatic one too
 	Unlocked func(Event) // Unlock or Release ended
-	Lost     func(Event) // a held lock was found lost, or its validity ended
+
+	// Lost is told once of each lock that ended before it was unlocked: at once if
+	// it has a context or extends itself, else when a method of it finds out, Unlock
+	// at the latest.
+	Lost func(Event)
 }
 
 // An Event is what a hook is told.

@@ -65,12 +65,12 @@ func (l *Lock) Report() Report {
 // shorter: with a ttl that ends before what is left it only makes sure that the
 // lock is held.
 //
-// It blocks until a quorum has answered, for the node timeout at most, or until
-// ctx ends. An error that matches [ErrNotHeld] says that the lock is lost, or
-// was unlocked, and ends its contexts. One that matches [ErrUnavailable] says that too few
-// nodes answered; the lock then stays valid until [Lock.Until], as before, and
-// some nodes may have extended it. A lock past its validity stays lost, even
-// where the servers still have it.
+// It blocks until a quorum has answered, for the node timeout at most (or an eighth
+// of ttl, if that is shorter), or until ctx ends. An error that matches
+// [ErrNotHeld] says that the lock is lost, or was unlocked, and ends its contexts.
+// One that matches [ErrUnavailable] says that too few nodes answered; the lock
+// then stays valid until [Lock.Until], as before, and some nodes may have extended
+// it. A lock past its validity stays lost, even where the servers still have it.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 	err := checkTTL(ttl)
 	ttl = ttl.Truncate(time.Millisecond)
@@ -149,14 +149,14 @@ func (l *Lock) lostOrReleased() error {
 // Unlock releases the lock. Its contexts end first, with [ErrReleased].
 //
 // It blocks until the servers' answers decide, for the node timeout at most, or
-// until ctx ends; a ctx that has ended before, and a lock past its validity, change nothing:
-// it is sent, and answered, all the same. What is not deleted by then goes on
-// to be deleted in the background: see [Locker.Close].
+// until ctx ends. A ctx that has ended before, and a lock past its validity,
+// change nothing: it is sent, and answered, all the same. What is not deleted by
+// then goes on to be deleted in the background: see [Locker.Close].
 //
 // It returns nil if a quorum deleted the lock, or at least is known to be free of
 // it. An error that matches [ErrNotHeld] says that it was not held any more: so
-// few nodes still had it that others may have held it meanwhile. One that
-// matches [ErrUnavailable] says that too few nodes answered to tell.
+// few nodes still had it that others may have held it meanwhile. One that matches
+// [ErrUnavailable] says that too few nodes answered to tell.
 // A second Unlock waits for the first, or until its own ctx ends, and returns its
 // answer.
 func (l *Lock) Unlock(ctx context.Context) error {

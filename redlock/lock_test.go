@@ -43,8 +43,19 @@ func TestExtend(t *testing.T) {
 		if got := r.expiry("k", lock.Token()); !got.Equal(start.Add(20 * time.Second)) {
 			t.Errorf("the servers let it expire after %v, want 20s as before", got.Sub(start))
 		}
+		r.setAll(backendtest.Delay(7 * time.Millisecond))
+		if err := lock.Extend(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
 		if n := lock.Report().Count(Granted); n < r.need() {
 			t.Errorf("the report %v names %d nodes that extended", lock.Report(), n)
+		}
+		slowest := time.Duration(0)
+		for _, n := range lock.Report() {
+			slowest = max(slowest, n.Latency)
+		}
+		if slowest != 7*time.Millisecond {
+			t.Errorf("the report, %v, is not that of the last extension", lock.Report())
 		}
 	})
 }

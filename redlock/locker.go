@@ -85,8 +85,9 @@ func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Loc
 	return c.wait(ctx)
 }
 
-// TryLock is Lock with one try: it returns within the node timeout, with an
-// error that matches [ErrTaken] if somebody else holds the lock.
+// TryLock is Lock with one try, whatever the policy: it returns within the node
+// timeout, or when ctx ends, with an error that matches [ErrTaken] if somebody
+// else holds the lock, and leaves behind as little.
 func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
 	c, err := l.prepare(ctx, "lock", key, opts)
 	if err != nil {
@@ -101,9 +102,11 @@ func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*
 // and so knows until when it is valid. There must be one holder: nobody else may
 // use the token from then on, but to release it.
 //
-// It returns an error that matches [ErrNotHeld] if the lock is not held with
-// that token any more, and [ErrUnavailable] if too many nodes failed; the lock
-// is then left as it was, or extended on some nodes.
+// The TTL is that of the options ([WithTTL]), whatever it was before; what is left
+// on the servers is never made shorter. Resume makes one try, and returns as
+// [Lock.Extend] does: with an error that matches [ErrNotHeld] if the lock is not
+// held with that token any more, and [ErrUnavailable] if too many nodes failed; the
+// lock is then left as it was, or extended on some nodes.
 func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOption) (*Lock, error) {
 	c, err := l.prepare(ctx, "resume", key, opts)
 	if err != nil {
@@ -137,7 +140,8 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOpti
 
 // Release unlocks without a handle, given the key and [Lock.Token]: for a lock
 // that another process acquired. It answers as [Lock.Unlock] does, and like that
-// sends even if ctx has ended.
+// sends even if ctx has ended. It knows nothing of what that process still has
+// under way: a node that gets its grant later keeps the key for its TTL.
 func (l *Locker) Release(ctx context.Context, key, token string) error {
 	if err := l.check("release", key); err != nil {
 		return err
@@ -155,8 +159,9 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 // Close waits until no cleanup is under way: until what calls that failed and
 // locks that were unlocked had left on the nodes is deleted or has expired. If
 // ctx ends before, it returns its error, and the cleanup goes on. From the call
-// on, the Locker's methods return [ErrClosed]; locks that are held stay held, and
-// their methods go on to work. It does not close the clients of the nodes.
+// on, the Locker's other methods return [ErrClosed], those that wait soon; locks
+// that are held stay held, extend themselves if they did, and their methods go on
+// to work. It does not close the clients of the nodes. It may be called again.
 func (l *Locker) Close(ctx context.Context) error {
 	if l == nil || l.group == nil {
 		return errZero

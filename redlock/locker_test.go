@@ -373,7 +373,7 @@ func TestLockRefused(t *testing.T) {
 	for _, reply := range []string{
 		"NOAUTH Authentication required.",
 		"NOPERM User joe has no permissions to run the 'set' command",
-		"READONLY You can't write against a read only replica.",
+		"WRONGPASS invalid username-password pair or user is disabled.",
 	} {
 		eachRig(t, func(t *testing.T, r *rig) {
 			refuse := backendtest.Refuse(backend.MarkReply(errors.New(reply)))
@@ -762,6 +762,31 @@ func TestResume(t *testing.T) {
 		matches(t, err, ErrUnavailable)
 		differs(t, err, context.DeadlineExceeded)
 		r.clean(l)
+	})
+}
+
+// The validity of a resumed lock counts from before the request, and one that comes
+// after it is none.
+func TestResumeLate(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		forward := suspend(l)
+		first := r.lock(l, "k")
+		r.setAll(backendtest.DelayReply(200 * time.Millisecond))
+		start := time.Now()
+		lock, err := l.Resume(t.Context(), "k", first.Token())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := lock.Until().Sub(start), 9898*time.Millisecond; got != want {
+			t.Errorf("validity %v after the request, want %v", got, want)
+		}
+		time.AfterFunc(100*time.Millisecond, func() { forward(10 * time.Second) })
+		_, err = l.Resume(t.Context(), "k", first.Token())
+		matches(t, err, ErrUnavailable)
+		if !strings.Contains(err.Error(), "granted too late") {
+			t.Errorf("error %q does not say that it was granted too late", err)
+		}
 	})
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// An Option sets up a [Locker].
+// An Option sets up a [Locker]. Where two set the same, the later one counts.
 type Option interface{ applyLocker(*settings) error }
 
 // A LockOption changes one call's way of locking.
@@ -21,11 +21,11 @@ type SharedOption interface {
 	LockOption
 }
 
-// Defaults.
+// Defaults of a [Locker].
 const (
-	DefaultTTL         = 10 * time.Second
-	DefaultNodeTimeout = 250 * time.Millisecond
-	DefaultDrift       = 0.01
+	DefaultTTL         = 10 * time.Second       // see [WithTTL]
+	DefaultNodeTimeout = 250 * time.Millisecond // see [WithNodeTimeout]
+	DefaultDrift       = 0.01                   // see [WithDrift]
 )
 
 // settings is what a Locker was set up with, callSettings the part of it that a
@@ -58,8 +58,8 @@ func (o sharedOption) applyLocker(s *settings) error   { return o(&s.call) }
 func (o sharedOption) applyLock(s *callSettings) error { return o(s) }
 
 // WithTTL sets how long a lock lives on the servers unless it is extended, so
-// how long others wait after a holder has died. Default [DefaultTTL]. It counts in whole
-// milliseconds, a fraction is dropped, and must be longer than the drift
+// how long others wait after a holder has died. Default [DefaultTTL]. It counts
+// in whole milliseconds, a fraction is dropped, and must be longer than the drift
 // allowance (1 % and 2 ms), or no validity would be left.
 func WithTTL(ttl time.Duration) SharedOption {
 	return sharedOption(func(s *callSettings) error {
@@ -84,10 +84,11 @@ func WithOwner(label string) SharedOption {
 // WithRetry sets how [Locker.Lock] and [Locker.Do] go on after a try that
 // failed, be it because the lock is taken or because nodes are not available.
 //
-// By default they pause for a random time that grows up to a quarter of a second. They
-// go on until ctx ends while the lock is taken, and for one TTL while too many
-// nodes are unavailable. A server that refuses for good, a wrong password for
-// instance, ends either at once, whatever the policy.
+// By default they pause for a random time that grows up to a quarter of a second.
+// They go on until ctx ends while the lock is taken, and for one TTL while too
+// many nodes are unavailable; with a policy until it or ctx ends, whatever the
+// reason. Servers that refuse for good, because of a wrong password for instance,
+// end either at once. The pause before ctx's deadline is cut short, for a last try.
 func WithRetry(p RetryPolicy) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.retry = p
@@ -108,7 +109,8 @@ func WithAutoExtend() SharedOption {
 }
 
 // WithMaxHold ends the extensions of [WithAutoExtend] and [Locker.Do] so that a
-// lock expires at the latest when it has been held for d. Default no limit.
+// lock expires at the latest when it has been held for d, which must not be
+// shorter than the TTL. [Lock.Extend] is not limited. Default no limit.
 func WithMaxHold(d time.Duration) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.maxHold = d
@@ -130,8 +132,8 @@ func WithKeyPrefix(prefix string) Option {
 
 // WithNodeTimeout sets how long a call waits for a node before it counts it as
 // failed. It is an eighth of the TTL at most, whatever is set. Default
-// [DefaultNodeTimeout]. Too short, and a slow moment of the network makes locks fail;
-// too long, and a try that meets a majority of hanging nodes takes as long.
+// [DefaultNodeTimeout]. Too short, and a slow moment of the network makes locks
+// fail; too long, and a try that meets a majority of hanging nodes takes as long.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.nodeTimeout = d
@@ -143,8 +145,8 @@ func WithNodeTimeout(d time.Duration) Option {
 }
 
 // WithDrift sets by how much clocks may differ in rate, as a share of the time
-// that passes, from 0 up to but not including 1. The validity of a lock is shorter than its TTL by
-// that share and 2 ms. Default [DefaultDrift].
+// that passes, from 0 up to but not including 1. The validity of a lock is
+// shorter than its TTL by that share and 2 ms. Default [DefaultDrift].
 func WithDrift(share float64) Option {
 	return lockerOption(func(s *settings) error {
 		s.drift = share
@@ -169,7 +171,8 @@ func WithQuorum(nodes int) Option {
 }
 
 // WithLogger sets where the Locker logs what nobody is told by an error: locks
-// that were lost, and cleanups that failed. Default nowhere. Tokens are never logged.
+// that were lost, automatic extensions and cleanups that failed. Default nowhere.
+// Tokens are never logged.
 func WithLogger(logger *slog.Logger) Option {
 	return lockerOption(func(s *settings) error {
 		s.logger = logger
