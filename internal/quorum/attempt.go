@@ -97,13 +97,12 @@ func (s *seat) track() {
 
 // round asks every seat for req and waits for the verdict.
 func (a *Attempt) round(ctx context.Context, req request) Result {
-	r := &round{
-		kind: req.kind, need: a.group.need, start: time.Now(),
-		votes: make([]Vote, len(a.seats)), decided: make(chan struct{}),
-	}
+	r := &round{kind: req.kind, need: a.group.need, start: time.Now(), votes: make([]Vote, len(a.seats))}
 	req.round = r
-	if !a.alone(ctx, req) {
-		a.mu.Lock()
+	alone := a.alone(ctx, req)
+
+	a.mu.Lock()
+	if !alone {
 		if req.kind == releasing {
 			a.clean(req)
 		} else {
@@ -111,12 +110,13 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 				a.seats[i].ask(req)
 			}
 		}
-		a.mu.Unlock()
 	}
+	if r.verdict == Undecided {
+		r.decided = make(chan struct{})
+	}
+	a.mu.Unlock()
 
-	select {
-	case <-r.decided:
-	default:
+	if r.decided != nil {
 		timer := time.NewTimer(req.timeout - time.Since(r.start))
 		defer timer.Stop()
 		select {

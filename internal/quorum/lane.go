@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,7 +127,8 @@ func (l *lane) start() {
 // the call.
 func (l *lane) work() {
 	var (
-		batch   []*seat
+		few     [8]*seat // most batches are small
+		batch   = few[:0]
 		ops     []backend.Op
 		dropped []drop
 	)
@@ -148,7 +150,7 @@ func (l *lane) work() {
 			batch[0].complete(r, true)
 			continue
 		}
-		ops = ops[:0]
+		ops = slices.Grow(ops[:0], len(batch))
 		for _, s := range batch {
 			ops = append(ops, s.op)
 		}

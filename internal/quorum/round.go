@@ -80,7 +80,7 @@ type round struct {
 	start   time.Time
 	votes   []Vote
 	verdict Verdict
-	decided chan struct{} // closed with the verdict
+	decided chan struct{} // closed with the verdict, if somebody waits for it
 }
 
 // A request is a seat's part in a round.
@@ -105,7 +105,9 @@ func (r *round) vote(i int, v Vote) {
 func (r *round) decide(v Verdict) {
 	if r.verdict == Undecided && v != Undecided {
 		r.verdict = v
-		close(r.decided)
+		if r.decided != nil {
+			close(r.decided)
+		}
 	}
 }
 
