@@ -30,9 +30,10 @@ var (
 )
 
 // A QuorumError says how an operation failed and what each node answered. It
-// matches one of [ErrTaken], [ErrUnavailable] and [ErrNotHeld], and the error
-// of the caller's ctx if that ended the operation. It does not match the errors
-// of the nodes: a node's time-out is not the caller's. These are in the reports.
+// matches one of [ErrTaken], [ErrUnavailable] and [ErrNotHeld], and if the caller's
+// ctx ended the operation, that one's error and its [context.Cause]. It does not
+// match the errors of the nodes: a node's time-out is not the caller's. These are
+// in the reports. It is always a pointer, and must not be changed.
 type QuorumError struct {
 	Op  string // "lock", "extend", "unlock", "release" or "resume"
 	Key string // as it is on the servers, with the prefix
@@ -41,7 +42,8 @@ type QuorumError struct {
 	Need int
 
 	// Tries is how many rounds there were, and Rounds are the reports of the
-	// last of them, 16 at most, in order.
+	// last of them, 16 at most, in order. Both are empty where no node was asked,
+	// as by a [Mutex] that is locked in this process.
 	Tries  int
 	Rounds []Report
 
@@ -53,8 +55,8 @@ type QuorumError struct {
 	detail string // more about it, if anything
 }
 
-// Error says what failed, on which nodes, and why. The lock's token is not in
-// it.
+// Error says on one line what failed, on which nodes of the last round, and why.
+// The lock's token is not in it.
 func (e *QuorumError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "redlock: %s %q: %v", e.Op, e.Key, e.class)
