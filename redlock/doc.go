@@ -19,9 +19,8 @@
 // # Guarantees
 //
 //   - Mutual exclusion, within the assumptions below: a lock is held on a
-//     majority of the nodes, and [Lock.Until] is before the moment at which the
-//     first of them lets it expire. (The algorithm is Redlock: Redis
-//     documentation, "Distributed Locks with Redis".)
+//     majority of the nodes until after [Lock.Until]. (The algorithm is Redlock:
+//     Redis documentation, "Distributed Locks with Redis".)
 //   - A minority of nodes that are down or hang costs nothing, neither latency
 //     nor an error.
 //   - A call that fails leaves nothing locked on any node that can be reached,

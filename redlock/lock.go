@@ -45,8 +45,9 @@ func (l *Lock) Key() string { return l.call.key }
 func (l *Lock) Token() string { return l.token }
 
 // Until returns when the validity ends: the time by which the protected work must
-// be done, or the lock extended. It is before the first server lets the lock
-// expire, and moves only when an extension has succeeded.
+// be done, or the lock extended. A quorum of the servers keeps the lock for a
+// little longer, the drift allowance. It moves only when an extension has
+// succeeded, and never back.
 func (l *Lock) Until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
