@@ -54,10 +54,10 @@ func TestLockOptions(t *testing.T) {
 		if !strings.HasPrefix(a.Token(), "host-1:") || !strings.HasPrefix(b.Token(), "host-2:") {
 			t.Error("a token does not begin with the owner's label")
 		}
-		if got, want := a.Until().Sub(time.Now()), 4*time.Second-400*time.Millisecond-2*time.Millisecond; got != want {
+		if got, want := time.Until(a.Until()), 4*time.Second-400*time.Millisecond-2*time.Millisecond; got != want {
 			t.Errorf("validity %v, want %v", got, want)
 		}
-		if got, want := r.expiry("app:other", b.Token()).Sub(time.Now()), 1001*time.Millisecond; got != want {
+		if got, want := time.Until(r.expiry("app:other", b.Token())), 1001*time.Millisecond; got != want {
 			t.Errorf("TTL on the servers %v, want %v: whole milliseconds, a fraction dropped", got, want)
 		}
 	})
@@ -474,7 +474,7 @@ func TestLockGrantedTooLate(t *testing.T) {
 				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				pause := func(context.Context, []backend.Op, backendtest.Send) []backend.Result { return nil }
+				var pause backendtest.Fault
 				if clock == "wall" {
 					pause = func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
 						results := next(ctx, ops)

@@ -114,7 +114,7 @@ func TestSeedsDefaults(t *testing.T) {
 	}
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
-		if d := r.expiry("k", lock.Token()).Sub(time.Now()); d != 10*time.Second {
+		if d := time.Until(r.expiry("k", lock.Token())); d != 10*time.Second {
 			t.Errorf("the TTL is %v, want 10s", d)
 		}
 	})
