@@ -43,6 +43,38 @@ func TestPair(t *testing.T) {
 	}
 }
 
+// Who unlocks and locks again at once is not refused because of deletions that
+// are still under way, of this token or of older ones. (A set that is still
+// under way then may refuse him.)
+func TestLockAgainAtOnce(t *testing.T) {
+	for _, n := range []int{1, 3, 5} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inWorld(t, n, func(t *testing.T, w *world) {
+				for i, f := range w.fault {
+					rng := rand.New(rand.NewPCG(uint64(i), 0))
+					var mu sync.Mutex
+					f.Set(backendtest.On(deletes, func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+						mu.Lock()
+						d := draw(rng, 100*time.Millisecond)
+						mu.Unlock()
+						return backendtest.Delay(d)(ctx, ops, next)
+					}))
+				}
+				for i := range 300 {
+					a, res := w.acquire("k")
+					if res.Verdict != Won {
+						t.Errorf("acquire number %d: %v", i, res)
+					}
+					synctest.Wait()
+					if res := a.release(); res.Verdict != Won {
+						t.Errorf("release number %d: %v", i, res)
+					}
+				}
+			})
+		})
+	}
+}
+
 // A minority that hangs costs neither time nor an error; the report says that
 // it has not answered.
 func TestMinorityHangs(t *testing.T) {
