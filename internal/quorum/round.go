@@ -156,20 +156,19 @@ func (r *round) judge(final bool) Verdict {
 	// A node that was skipped never had the token, or lost it: like one that
 	// does not hold it, it was not in a quorum of ours to the end, and is free.
 	without := n[NotHeld] + n[Skipped]
+	us := n[Granted]
+	if r.kind == releasing {
+		us = free // it need not be us who deleted it
+	}
 	switch {
 	case without > spare:
 		return Gone
-	case n[Granted]+pending >= r.need, without+pending > spare:
+	case without+pending > spare:
 		return Undecided
-	case r.kind == releasing && free+pending >= r.need:
-		// A quorum is free of the token, or may be found to be. That is not enough
-		// while deletions are under way: where we did not delete it, an older token
-		// of the same caller may wait to be deleted, and who locks again at once
-		// should find a quorum that is free of both.
-		if pending > 0 {
-			return Undecided
-		}
+	case us >= r.need:
 		return Won
+	case us+pending >= r.need:
+		return Undecided
 	}
 	return Unavailable
 }
