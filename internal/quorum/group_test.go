@@ -94,6 +94,7 @@ func TestWait(t *testing.T) {
 		if err := w.group.Wait(context.Background()); err != nil {
 			t.Fatal(err)
 		}
+		w.fault[0].Set(backendtest.On(deletes, backendtest.Late(100*time.Millisecond)))
 		w.fault[1].Set(backendtest.On(sets, backendtest.Late(700*time.Millisecond)))
 		w.fault[2].Set(backendtest.On(deletes, backendtest.Late(300*time.Millisecond)))
 		a := w.mustAcquire("k")

@@ -306,7 +306,7 @@ func (s *schedule) look(h *hold) {
 		}
 	}
 	if n < s.need {
-		s.problem("%s is valid for %s for %v more, but %d of %d nodes hold it", h.key, h.token, h.until.Sub(time.Now()), n, len(s.nodes))
+		s.problem("%s is valid for %s for %v more, but %d of %d nodes hold it", h.key, h.token, time.Until(h.until), n, len(s.nodes))
 	}
 }
 

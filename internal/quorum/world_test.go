@@ -32,8 +32,6 @@ const (
 
 var makes = []nodeMake{full, scripted, bare}
 
-func (m nodeMake) scripts() bool { return m != bare }
-
 // A world is a group over nodes in memory, behind faults.
 type world struct {
 	t      *testing.T
