@@ -33,7 +33,7 @@ func complain(err error, waited time.Duration) complaint {
 	case errors.As(err, &dns):
 		return complaint{"unknown host", "check the host name in --node or REDLOCK_NODES"}
 	case errors.As(err, &unknown), errors.As(err, &name):
-		return complaint{err.Error(), "the server's certificate must be one that this system trusts, for the host name in the URL"}
+		return complaint{err.Error(), "the server's certificate must be one that this system trusts (SSL_CERT_FILE names more), for the host in the URL"}
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
 		what := "no answer"
 		if waited > 0 {

@@ -68,8 +68,9 @@ the servers merely do not answer, that is over before anybody else can have the 
 if somebody deleted it, or a server lost its data, it begins when that is noticed.
 
 Input, output and signals (interrupt, terminate, hangup, quit, usr1, usr2) are the
-command's. Ctrl-Z stops the command and the extending: others may have the lock after
-the TTL, and the command is then ended when it is continued.`,
+command's. If a signal has ended it, the lock is held for what it has started as
+well, for the grace period at most. Ctrl-Z stops the command and the extending:
+others may have the lock after the TTL, and the command ends when it is continued.`,
 		Example: `  redlock run deploy -- ./deploy.sh production       wait for the lock, then deploy
   redlock run --wait 0 nightly -- make report        do nothing where another is at it
   redlock run --wait 30s db -- sh -c 'dump | gzip'   pipes need a shell
@@ -406,10 +407,10 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 	late := time.NewTimer(time.Until(lock.Until()) - lead)
 	defer late.Stop()
 	var (
-		kill   <-chan time.Time
-		done   = p.Done()
-		linger *time.Ticker
-		left   <-chan time.Time
+		kill, giveUp <-chan time.Time
+		done         = p.Done()
+		asked        bool // somebody has asked the command to end
+		left         <-chan time.Time
 	)
 	stop := func(why string) {
 		lost, held = true, nil
@@ -439,6 +440,8 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 			kill = nil
 		case sig := <-r.signals:
 			p.Signal(sig)
+			_, ends := child.Ends(sig)
+			asked = asked || ends
 		case <-p.Resumed():
 			if !lost && lock.Err() != nil {
 				stop(lossReason(lock.Err()))
@@ -447,16 +450,25 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 				p.Continue()
 			}
 		case <-done:
-			if kill == nil || !p.Lingers() {
+			asked = asked || p.Status().Signal != ""
+			if kill == nil && !asked || !p.Lingers() {
 				return lost
 			}
 			// What the command has started does not end as readily.
 			done = nil
-			linger = time.NewTicker(lingerCheck)
-			defer linger.Stop()
-			left = linger.C
+			ticker := time.NewTicker(lingerCheck)
+			defer ticker.Stop()
+			left = ticker.C
+			if !lost {
+				giveUp = time.After(r.grace)
+			}
 		case <-left:
-			if kill == nil || !p.Lingers() {
+			if lost && kill == nil || !p.Lingers() {
+				return lost
+			}
+		case <-giveUp:
+			if !lost {
+				r.say("the command has ended, but not all that it has started, which goes on without the lock")
 				return lost
 			}
 		}

@@ -4,8 +4,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,6 +18,24 @@ import (
 
 	"github.com/quorumlock/quorumlock/redlock"
 )
+
+// asCommand makes the test binary a command that says which signal it gets, and
+// then ends with exit code 5. (A shell may miss one while it starts something.)
+const asCommand = "REDLOCK_TEST_AS_COMMAND"
+
+func init() { asSomethingElse[asCommand] = command }
+
+func command() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals)
+	fmt.Println("ready")
+	for sig := range signals {
+		if sig != syscall.SIGURG && sig != syscall.SIGCONT { // the runtime's own, and the tool's
+			fmt.Println("got", sig)
+			os.Exit(5)
+		}
+	}
+}
 
 // sh is the arguments of the tool that run a script under the lock "job".
 func sh(script string, flags ...string) []string {
@@ -157,14 +177,13 @@ func TestRunForwardsSignals(t *testing.T) {
 	s := server(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
 		t.Run(sig.String(), func(t *testing.T) {
-			name := strings.TrimPrefix(map[syscall.Signal]string{
-				syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGUSR1: "USR1",
-			}[sig], "SIG")
-			p := start(t, s.Addr(), sh(`trap 'echo got; kill $!; exit 5' `+name+`; sleep 60 & echo ready; wait`)...)
+			p := start(t, s.Addr(), "run", "job", "--", "env", asCommand+"=1", os.Args[0])
 			p.stdout.await(t, "ready")
 			p.signal(sig)
-			p.stdout.await(t, "got")
 			p.want(5)
+			if got := p.stdout.String(); got != "ready\ngot "+sig.String()+"\n" {
+				t.Errorf("the command said %q", got)
+			}
 			if s.Redis().Exists("job") {
 				t.Error("the lock was not released")
 			}
@@ -174,10 +193,45 @@ func TestRunForwardsSignals(t *testing.T) {
 
 func TestRunEndsWithTheSignalOfTheCommand(t *testing.T) {
 	s := server(t)
-	p := start(t, s.Addr(), sh(`echo ready; sleep 60`)...)
+	p := start(t, s.Addr(), sh(`sleep 60 & echo ready; wait`)...)
 	p.stdout.await(t, "ready")
-	p.signal(syscall.SIGTERM) // not SIGINT, which a shell that is just starting a command may miss
-	p.want(128 + 15)
+	p.signal(syscall.SIGTERM)
+	p.want(128 + 15) // and the sleep has ended as well
+}
+
+// What a command that was told to end has started may take longer.
+func TestRunHoldsTheLockForWhatTheCommandHasStarted(t *testing.T) {
+	t.Run("as long as it takes", func(t *testing.T) {
+		s := server(t)
+		p := start(t, s.Addr(), sh(`exec 3<&0; (trap "" TERM; echo ready; read x <&3; echo "the end") & wait`)...)
+		p.stdout.await(t, "ready")
+		p.signal(syscall.SIGTERM)
+		if err := p.exited(100 * time.Millisecond); err == nil {
+			t.Error("the tool did not wait for what is left of the command")
+		}
+		if !s.Redis().Exists("job") {
+			t.Error("the lock was released before the command had ended")
+		}
+		p.tell("end")
+		p.want(128 + 15)
+		if !strings.Contains(p.stdout.String(), "the end") {
+			t.Error("the rest of the command was killed")
+		}
+	})
+	t.Run("but not for ever", func(t *testing.T) {
+		s := server(t)
+		p := start(t, s.Addr(), sh(`exec 3<&0; (trap "" TERM; echo ready; read x <&3) & wait`, "--grace", "100ms")...)
+		p.stdout.await(t, "ready")
+		p.signal(syscall.SIGTERM)
+		p.stderr.await(t, "goes on without the lock")
+		if err := p.exited(patient); err != nil {
+			t.Fatal(err)
+		}
+		if s.Redis().Exists("job") {
+			t.Error("the lock was not released")
+		}
+		p.want(128 + 15) // its input has ended, so what was left ends as well
+	})
 }
 
 func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
@@ -187,8 +241,8 @@ func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
 		flags        []string
 		says         []string
 	}{
-		{"it ends as told", `trap "echo told; exit 0" TERM; sleep 60 & echo ready; wait`, nil,
-			[]string{"stopping the command", "exit status 0"}},
+		{"it ends as told", `exec env ` + asCommand + `=1 "` + os.Args[0] + `"`, nil,
+			[]string{"stopping the command", "exit status 5"}},
 		{"it has to be killed", `trap "" TERM; echo ready; sleep 60`, []string{"--grace", "100ms"},
 			[]string{"killing it", "killed by SIGKILL"}},
 		{"what it started has to be killed", `(trap "" TERM; exec sleep 60) & echo ready; wait`, []string{"--grace", "100ms"},

@@ -24,13 +24,18 @@ import (
 // process, with the race detector if they have it.
 const asTool = "REDLOCK_TEST_AS_TOOL"
 
+// asSomethingElse is what the test binary is instead, by environment variable.
+var asSomethingElse = map[string]func(){asTool: main}
+
 // patient is how long tests wait for what must happen.
 const patient = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asTool) != "" {
-		_ = os.Unsetenv(asTool)
-		main()
+	for name, be := range asSomethingElse {
+		if os.Getenv(name) != "" {
+			_ = os.Unsetenv(name)
+			be()
+		}
 	}
 	redis.SetLogger(silent{})
 	os.Exit(m.Run())
@@ -126,14 +131,22 @@ func startIn(t *testing.T, env []string, args ...string) *tool {
 	return p
 }
 
+// exited waits for the tool for a time, and for nothing that it started.
+func (p *tool) exited(within time.Duration) error {
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(within):
+		return errors.New("the tool does not end")
+	}
+}
+
 // wait waits for the tool, and for whatever else has its output open, and
 // returns its exit code.
 func (p *tool) wait() int {
 	p.t.Helper()
-	select {
-	case <-p.ended:
-	case <-time.After(patient):
-		p.t.Fatal("the tool does not end")
+	if err := p.exited(patient); err != nil {
+		p.t.Fatal(err)
 	}
 	if p.stdout != p.stderr { // it is no terminal
 		p.stdout.end(p.t)

@@ -23,7 +23,7 @@ type Process struct {
 	resumed chan struct{}
 
 	mu       sync.Mutex
-	reaped   bool // the pid may belong to somebody else
+	ended    bool
 	hadTTY   bool // it was in the foreground when it was suspended
 	inFront  bool // it has the terminal
 	sleeping bool // it is suspended, and so are we
@@ -80,7 +80,7 @@ func (p *Process) wait() {
 			continue
 		}
 		p.mu.Lock()
-		p.reaped = true
+		p.ended = true
 		if p.inFront {
 			p.tty.take()
 		}
@@ -147,7 +147,7 @@ func (p *Process) Resumed() <-chan struct{} { return p.resumed }
 func (p *Process) Continue() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.sleeping || p.reaped {
+	if !p.sleeping || p.ended {
 		return
 	}
 	p.sleeping = false
@@ -159,11 +159,9 @@ func (p *Process) Continue() {
 }
 
 // Signal sends sig to the command and all that it has started in its process
-// group. It does nothing if the command has ended.
+// group.
 func (p *Process) Signal(sig os.Signal) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s, ok := sig.(syscall.Signal); ok && !p.reaped {
+	if s, ok := sig.(syscall.Signal); ok {
 		p.signal(s)
 	}
 }
@@ -173,18 +171,12 @@ func (p *Process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.pid, sig) }
 // Terminate asks the command and all that it has started in its process group
 // to end, also if they are stopped.
 func (p *Process) Terminate() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.signal(syscall.SIGTERM)
 	p.signal(syscall.SIGCONT)
 }
 
 // Kill ends the command and all that it has started in its process group.
-func (p *Process) Kill() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.signal(syscall.SIGKILL)
-}
+func (p *Process) Kill() { p.signal(syscall.SIGKILL) }
 
 // Lingers reports whether anything is left of the process group: the command,
 // or what it has started and not waited for.

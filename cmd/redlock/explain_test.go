@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+func TestComplain(t *testing.T) {
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	tests := []struct {
+		err          error
+		what, remedy string
+	}{
+		{dial(syscall.ECONNREFUSED), "connection refused", "is Redis running there?"},
+		{dial(syscall.ENOENT), "no such socket", "is Redis running there?"},
+		{dial(&net.DNSError{Err: "no such host", Name: "h"}), "unknown host", "check the host name"},
+		{context.DeadlineExceeded, "no answer within 1.2s", "--node-timeout"},
+		{nil, "no answer within 1.2s", "--node-timeout"},
+		{errors.New("NOAUTH Authentication required."), "it wants a password", "REDLOCK_NODES"},
+		{errors.New("WRONGPASS invalid username-password pair"), "wrong user or password", "%XX"},
+		{errors.New("ERR invalid password"), "wrong user or password", "%XX"},
+		{errors.New("NOPERM this user has no permissions"), "NOPERM this user has no permissions", "more rights"},
+		{errors.New("READONLY You can't write against a read only replica."), "it is a replica", "name the master"},
+		{errors.New("WRONGTYPE Operation against a key"), "the key is in use", "--prefix"},
+		{errors.New("tls: first record does not look like a TLS handshake"), "it does not speak TLS", "redis://"},
+		{errors.New("EOF"), "it closed the connection", "rediss://"},
+		{fmt.Errorf("read: %w", syscall.ECONNRESET), "it closed the connection", "rediss://"},
+		{errors.New("ERR DB index is out of range"), "ERR DB index is out of range", ""},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.err), func(t *testing.T) {
+			got := complain(tt.err, 1234*time.Millisecond)
+			if !strings.Contains(got.what, tt.what) || !strings.Contains(got.remedy, tt.remedy) || (tt.remedy == "") != (got.remedy == "") {
+				t.Errorf("%q, %q", got.what, got.remedy)
+			}
+		})
+	}
+}
+
+// What drivers really say of TLS that is missing or too much.
+func TestComplainOfTLS(t *testing.T) {
+	web := httptest.NewUnstartedServer(nil)
+	web.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	addr := web.Listener.Addr().String()
+	for url, want := range map[string]string{
+		"redis://" + addr:  "if it speaks TLS, write rediss://",
+		"rediss://" + addr: "certificate must be one that this system trusts",
+	} {
+		t.Run(url, func(t *testing.T) {
+			code, _, stderr := inProcess("run", "--wait", "0", "--node", url, "job", "--", "true")
+			if code != runServers || !strings.Contains(stderr, want) {
+				t.Errorf("code %d, stderr %q", code, stderr)
+			}
+		})
+	}
+}
+
+// The end of a wait can fall into a try, whose answer is then missing.
+func TestAlwaysTaken(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		taken bool
+	}{{"taken before", true}, {"hung all the time", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			node := &fading{Node: memory.New()}
+			node.answers.Store(tt.taken)
+			locker, err := redlock.New([]backend.Node{node}, redlock.WithRetry(redlock.Fixed(0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, err = locker.Lock(ctx, "job")
+			if !errors.Is(err, redlock.ErrUnavailable) && !errors.Is(err, redlock.ErrTaken) {
+				t.Fatal(err)
+			}
+			if got := errors.Is(err, redlock.ErrTaken) || alwaysTaken(err); got != tt.taken {
+				t.Errorf("%v: taken is %v, want %v", err, got, tt.taken)
+			}
+		})
+	}
+}
+
+// fading is a node that answers once that the lock is taken, or not at all.
+type fading struct {
+	backend.Node
+	answers atomic.Bool
+}
+
+func (n *fading) SetNX(ctx context.Context, _, _ string, _ time.Duration) (bool, error) {
+	if n.answers.Swap(false) {
+		return false, nil
+	}
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func TestRound(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		1234567 * time.Nanosecond:    "1ms",
+		203 * time.Millisecond:       "200ms",
+		1249 * time.Millisecond:      "1.2s",
+		29999 * time.Millisecond:     "30s",
+		90*time.Second + time.Second: "1m31s",
+	} {
+		if got := round(d); got != want {
+			t.Errorf("round(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
