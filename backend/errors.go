@@ -20,10 +20,10 @@ var (
 
 // NotExecuted reports whether err proves that the operation it came from had
 // no effect on the node and will have none: it is marked with [ErrNotExecuted]
-// or [ErrRefused], or it is the failure to open a connection. Any other error
-// leaves the outcome unknown.
+// or [ErrRefused], matches [errors.ErrUnsupported], or is the failure to open a
+// connection. Any other error leaves the outcome unknown.
 func NotExecuted(err error) bool {
-	if errors.Is(err, ErrNotExecuted) || errors.Is(err, ErrRefused) {
+	if errors.Is(err, ErrNotExecuted) || errors.Is(err, ErrRefused) || errors.Is(err, errors.ErrUnsupported) {
 		return true
 	}
 	var op *net.OpError
@@ -47,9 +47,9 @@ func MarkReply(err error) error {
 	text := strings.TrimPrefix(err.Error(), "-")
 	code, rest, _ := strings.Cut(text, " ")
 	switch code {
-	case "NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "WRONGTYPE", "CROSSSLOT", "DENIED":
+	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED":
 		return mark(err, ErrRefused)
-	case "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
+	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
 		return mark(err, ErrNotExecuted)
 	case "ERR":
 		if strings.HasPrefix(rest, "max number of clients") {

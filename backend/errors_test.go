@@ -32,7 +32,7 @@ func TestMarkReply(t *testing.T) {
 		{"-NOAUTH Authentication required.", refused},
 		{"WRONGPASS invalid username-password pair or user is disabled.", refused},
 		{"NOPERM this user has no permissions to run the 'set' command", refused},
-		{"READONLY You can't write against a read only replica.", refused},
+		{"READONLY You can't write against a read only replica.", notNow},
 		{"WRONGTYPE Operation against a key holding the wrong kind of value", refused},
 		{"CROSSSLOT Keys in request don't hash to the same slot", refused},
 		{"DENIED Redis is running in protected mode because protected mode is enabled", refused},
@@ -126,7 +126,7 @@ func TestNotExecuted(t *testing.T) {
 		{"a write", &net.OpError{Op: "write", Err: errors.New("broken pipe")}, false},
 		{"refused", fmt.Errorf("node 2: %w", backend.ErrRefused), true},
 		{"not executed", fmt.Errorf("node 2: %w", backend.ErrNotExecuted), true},
-		{"unsupported", errors.ErrUnsupported, false},
+		{"unsupported", errors.ErrUnsupported, true},
 	} {
 		if got := backend.NotExecuted(tc.err); got != tc.want {
 			t.Errorf("%s: %v", tc.name, got)

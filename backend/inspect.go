@@ -38,8 +38,8 @@ type Pinger interface {
 // Namer is an optional capability: a label for reports, errors and metrics.
 // Without it a node is called by its position, "node 0".
 type Namer interface {
-	// Name returns the label, the same at each call, without I/O: usually the
-	// server's address, never a password. Two nodes of a quorum that have the
+	// Name returns the label, the same at each call and never empty, without I/O:
+	// usually the server's address, never a password. Two nodes of a quorum that have the
 	// same name are taken for the same server, and refused.
 	Name() string
 }

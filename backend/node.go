@@ -24,7 +24,9 @@ import (
 // It must send each operation at most once: a write that is sent again can
 // apply twice, and the core repeats what is safe to repeat. Following a
 // redirection, or sending a script's text after NOSCRIPT, is no repetition, as
-// nothing had run.
+// nothing had run. Where ctx has ended already it must send nothing, and return
+// ctx's error marked with [ErrNotExecuted]. After a connection was lost, or a call
+// timed out, it must connect again by itself.
 //
 // Keys and tokens are arbitrary bytes, compared as bytes. A ttl is at least a
 // millisecond; a node must not let the key live for less than it, so it rounds

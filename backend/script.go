@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"sync"
 )
 
 // Scripter is an optional capability: run a Lua script atomically. Without it a
@@ -11,7 +12,7 @@ import (
 type Scripter interface {
 	// Eval runs s atomically on keys and args and returns its answer. It should
 	// send the script's hash, and its text only where the server does not know
-	// the hash. In a cluster all keys share a slot.
+	// the hash or may not (see [Loaded]). In a cluster all keys share a slot.
 	//
 	// The rules of [Node] on deadlines, repetition and errors hold.
 	Eval(ctx context.Context, s *Script, keys, args []string) (Reply, error)
@@ -37,6 +38,22 @@ func (s *Script) Source() string { return s.source }
 
 // Hash returns the SHA-1 of the text in lower-case hexadecimal.
 func (s *Script) Hash() string { return s.hash }
+
+// Loaded remembers which scripts a server has run, for an adapter that sends a
+// script's text the first time and its hash from then on: the first use then takes
+// one round trip like any other, not two, which matters on a slow network. The
+// server may forget all the same, and answer NOSCRIPT. The zero value has seen
+// none; its methods may be called concurrently.
+type Loaded struct{ scripts sync.Map }
+
+// Has reports whether s has run.
+func (l *Loaded) Has(s *Script) bool {
+	_, ok := l.scripts.Load(s)
+	return ok
+}
+
+// Add notes that s has run.
+func (l *Loaded) Add(s *Script) { l.scripts.Store(s, struct{}{}) }
 
 // A Reply is what a script answered: a flat list whose elements are int64 or
 // string. A script that answers a single value gives a list of one.

@@ -30,8 +30,9 @@ var (
 // Its methods may be called concurrently. It owns no connection, and no
 // goroutine between calls.
 type Node struct {
-	route route
-	name  string
+	route  route
+	name   string
+	loaded backend.Loaded
 
 	// How Subscribe watches its connections; tests make it faster.
 	setup, heartbeat, silence time.Duration
@@ -124,8 +125,8 @@ func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration)
 	return c.truth(err)
 }
 
-// Eval implements [backend.Scripter] with EVALSHA, and EVAL where the server
-// does not know the script.
+// Eval implements [backend.Scripter] with EVALSHA, and EVAL the first time and
+// where the server does not know the script.
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 	if ctx.Err() != nil {
 		return nil, ended(ctx)
@@ -171,13 +172,17 @@ func (n *Node) Ping(ctx context.Context) error {
 }
 
 func (n *Node) eval(ctx context.Context, s *backend.Script, keys, args []string) (*command, error) {
+	known := n.loaded.Has(s)
 	c := new(command)
-	c.eval(ctx, s, false, keys, args)
+	c.eval(ctx, s, !known, keys, args)
 	err := n.route.process(ctx, c)
 	if isNoScript(err) {
 		c = new(command)
 		c.eval(ctx, s, true, keys, args)
 		err = n.route.process(ctx, c)
+	}
+	if err == nil && !known {
+		n.loaded.Add(s)
 	}
 	return c, err
 }

@@ -386,7 +386,7 @@ func TestReplies(t *testing.T) {
 		want         string
 	}{
 		{"no permission", "-NOPERM this user has no permissions\r\n", refused},
-		{"replica", "-READONLY You can't write against a read only replica.\r\n", refused},
+		{"replica", "-READONLY You can't write against a read only replica.\r\n", notExecuted},
 		{"not logged in", "-NOAUTH Authentication required.\r\n", refused},
 		{"loading", "-LOADING Redis is loading the dataset in memory\r\n", notExecuted},
 		{"another cluster node", "-MOVED 1 127.0.0.1:1\r\n", notExecuted},

@@ -18,7 +18,7 @@ func TestBatchEachAlone(t *testing.T) {
 	s := serve(t, func(_ int, args []string) string {
 		switch args[0] {
 		case "SET":
-			return map[string]string{"a": "+OK\r\n", "b": "$-1\r\n", "c": "-READONLY You can't write against a read only replica.\r\n"}[args[1]]
+			return map[string]string{"a": "+OK\r\n", "b": "$-1\r\n", "c": "-NOPERM this user has no permissions\r\n"}[args[1]]
 		case "EVALSHA":
 			return "*2\r\n:1\r\n$1\r\nx\r\n"
 		}

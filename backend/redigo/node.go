@@ -35,8 +35,9 @@ type Pool interface {
 // connection and no goroutine between calls. Its methods may be called
 // concurrently.
 type Node struct {
-	name  string
-	conns *supply
+	name   string
+	conns  *supply
+	loaded backend.Loaded
 }
 
 // New returns a Node over pool, which stays the caller's: the Node does not
@@ -117,14 +118,20 @@ func (n *Node) Ping(ctx context.Context) error {
 	return unsupported(err)
 }
 
-// eval runs a script by its hash, then by its text if the server does not know
-// the hash. args begins with a place for either.
+// eval runs a script by its hash, or by its text the first time and if the
+// server does not know the hash. args begins with a place for either.
 func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, error) {
-	args[0] = s.Hash()
-	reply, err := n.do(ctx, "EVALSHA", args...)
-	if err != nil && unknownScript(err) {
-		args[0] = s.Source()
-		reply, err = n.do(ctx, "EVAL", args...)
+	if n.loaded.Has(s) {
+		args[0] = s.Hash()
+		reply, err := n.do(ctx, "EVALSHA", args...)
+		if err == nil || !unknownScript(err) {
+			return reply, err
+		}
+	}
+	args[0] = s.Source()
+	reply, err := n.do(ctx, "EVAL", args...)
+	if err == nil {
+		n.loaded.Add(s)
 	}
 	return reply, err
 }

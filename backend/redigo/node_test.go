@@ -480,10 +480,27 @@ func TestOtherPool(t *testing.T) {
 	}
 }
 
+// The first use of a script is one round trip, like any other.
+func TestTextFirst(t *testing.T) {
+	s := serve(t, func(int, []string) string { return ":1\r\n" })
+	n := New(s.pool(t))
+	for range 3 {
+		if ok, err := n.EvalDelete(t.Context(), "k", "t"); !ok || err != nil {
+			t.Errorf("EvalDelete: got %v, %v, want true, nil", ok, err)
+		}
+	}
+	if got, want := s.seen(), "EVAL EVALSHA EVALSHA"; got != want {
+		t.Errorf("the server received %q, want %q", got, want)
+	}
+}
+
 func TestReplies(t *testing.T) {
 	replies := map[string]string{}
 	s := serve(t, func(_ int, args []string) string { return replies[args[0]] })
 	n := New(s.pool(t))
+	for _, script := range lua.All { // by its hash, as from the second use on
+		n.loaded.Add(script)
+	}
 	ctx := t.Context()
 
 	replies["SET"] = "$-1\r\n"

@@ -20,6 +20,7 @@ type Node struct {
 	cluster bool
 	name    string
 	gates   []gate // one, in a Cluster one for each range of slots
+	loaded  backend.Loaded
 }
 
 var (
@@ -62,32 +63,27 @@ func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) 
 
 // EvalDelete implements [backend.Node].
 func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) {
-	r, err := n.do(ctx, key, n.evalsha(lua.Delete, key, token))
-	if noScript(err) {
-		r, err = n.do(ctx, key, n.eval(lua.Delete, key, token))
-	}
-	return yes(r, err)
+	return yes(n.run1(ctx, lua.Delete, key, token))
 }
 
 // Extend implements [backend.Node].
 func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	ms := milliseconds(ttl)
-	r, err := n.do(ctx, key, n.evalsha(lua.Extend, key, token, ms))
-	if noScript(err) {
-		r, err = n.do(ctx, key, n.eval(lua.Extend, key, token, ms))
-	}
-	return yes(r, err)
+	return yes(n.run1(ctx, lua.Extend, key, token, milliseconds(ttl)))
 }
 
 // Eval implements [backend.Scripter].
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+	known := n.loaded.Has(s)
 	key := first(keys)
-	r, err := n.do(ctx, key, n.script(s, false, keys, args))
-	if noScript(err) {
+	r, err := n.do(ctx, key, n.script(s, !known, keys, args))
+	if known && noScript(err) {
 		r, err = n.do(ctx, key, n.script(s, true, keys, args))
 	}
 	if err != nil {
 		return nil, err
+	}
+	if !known {
+		n.loaded.Add(s)
 	}
 	return reply(r)
 }
@@ -209,6 +205,22 @@ func (n *Node) ping(key string) rueidis.Completed {
 
 func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
 	return n.route(n.client.B().Set().Key(key).Value(token).Nx().PxMilliseconds(backend.Milliseconds(ttl)).Build())
+}
+
+// run1 runs a script on one key, by its text the first time and where the server
+// does not know the hash.
+func (n *Node) run1(ctx context.Context, s *backend.Script, key string, args ...string) (rueidis.RedisMessage, error) {
+	if n.loaded.Has(s) {
+		r, err := n.do(ctx, key, n.evalsha(s, key, args...))
+		if !noScript(err) {
+			return r, err
+		}
+	}
+	r, err := n.do(ctx, key, n.eval(s, key, args...))
+	if err == nil {
+		n.loaded.Add(s)
+	}
+	return r, err
 }
 
 func (n *Node) evalsha(s *backend.Script, key string, args ...string) rueidis.Completed {

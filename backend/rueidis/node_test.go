@@ -34,7 +34,16 @@ func newNode(t *testing.T, f *fake, option rueidis.ClientOption) *Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return New(client)
+	return known(New(client))
+}
+
+// known makes n take every script for known to the server, which it is after its
+// first use.
+func known(n *Node) *Node {
+	for _, s := range lua.All {
+		n.loaded.Add(s)
+	}
+	return n
 }
 
 // soon is a ctx that a test does not expect to end.
@@ -259,6 +268,21 @@ func TestDeadline(t *testing.T) {
 
 // A server that is slow to set a connection up gets the time, however short the
 // deadlines of those who want it.
+// The first use of a script is one round trip, like any other.
+func TestTextFirst(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, rueidis.ClientOption{})
+	n.loaded = backend.Loaded{}
+	for range 3 {
+		if _, err := n.EvalDelete(soon(t), "key", "token"); err != nil {
+			t.Error(err)
+		}
+	}
+	if text, hash := f.count("EVAL"), f.count("EVALSHA"); text != 1 || hash != 2 {
+		t.Errorf("sent as text %d times and as hash %d times, want once and twice", text, hash)
+	}
+}
+
 func TestSlowConnection(t *testing.T) {
 	release := make(chan struct{})
 	f := newFake(t, func(args []string) string {
@@ -272,7 +296,7 @@ func TestSlowConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	n := New(client)
+	n := known(New(client))
 	for range 3 {
 		_, err := n.SetNX(within(t, 20*time.Millisecond), "key", "token", time.Second)
 		if !errors.Is(err, context.DeadlineExceeded) || !backend.NotExecuted(err) {
@@ -337,7 +361,7 @@ func TestErrorReplies(t *testing.T) {
 	const refused, unexecuted, unknown = "refused", "not executed", "unknown"
 	for _, test := range []struct{ reply, want string }{
 		{"NOPERM this user has no permissions to run the 'set' command", refused},
-		{"READONLY You can't write against a read only replica.", refused},
+		{"READONLY You can't write against a read only replica.", unexecuted},
 		{"ERR unknown command 'EVALSHA', with args beginning with: ", refused},
 		{"ERR max number of clients reached", unexecuted},
 		{"LOADING Redis is loading the dataset in memory", unexecuted},
