@@ -250,7 +250,7 @@ func TestStrings(t *testing.T) {
 			t.Errorf("%d is %q, want %q", uint8(o), o, want)
 		}
 	}
-	for s, want := range map[State]string{Unknown: "unknown", Free: "free", Held: "held", Split: "split", 99: "State(99)"} {
+	for s, want := range map[State]string{StateUnknown: "unknown", StateFree: "free", StateHeld: "held", StateSplit: "split", 99: "State(99)"} {
 		if s.String() != want {
 			t.Errorf("%d is %q, want %q", uint8(s), s, want)
 		}

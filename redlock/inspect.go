@@ -32,32 +32,32 @@ type Status struct {
 // NodeStatus is what [Locker.Inspect] found on one node.
 type NodeStatus struct {
 	Node               string
-	State              State // Free, Held or Unknown
+	State              State // StateFree, StateHeld or StateUnknown
 	Owner, Fingerprint string
 	TTL                time.Duration
-	Err                error // why it is Unknown
+	Err                error // why it is StateUnknown
 }
 
 // State is whether a lock is held.
 type State uint8
 
 const (
-	Unknown State = iota // the nodes that did not answer could decide it
-	Free                 // a quorum of nodes does not have it
-	Held                 // one owner has it on a quorum
-	Split                // neither, for sure: several tries at once, or what is left of one
+	StateUnknown State = iota // the nodes that did not answer could decide it
+	StateFree                 // a quorum of nodes does not have it
+	StateHeld                 // one owner has it on a quorum
+	StateSplit                // neither, for sure: several tries at once, or what is left of one
 )
 
 // String returns the state in words.
 func (s State) String() string {
 	switch s {
-	case Unknown:
+	case StateUnknown:
 		return "unknown"
-	case Free:
+	case StateFree:
 		return "free"
-	case Held:
+	case StateHeld:
 		return "held"
-	case Split:
+	case StateSplit:
 		return "split"
 	}
 	return fmt.Sprintf("State(%d)", uint8(s))
@@ -69,7 +69,7 @@ func (s State) String() string {
 // already: it is for people and monitoring, not for decisions.
 //
 // Nodes that fail, that do not answer in time, or that cannot be inspected, are
-// Unknown, which is no error. The error is that of bad arguments, or of ctx if
+// StateUnknown, which is no error. The error is that of bad arguments, or of ctx if
 // that has ended.
 //
 // A node that hangs keeps a goroutine of each Inspect for two seconds at most.
@@ -129,7 +129,7 @@ var errNoAnswer = fmt.Errorf("no answer within the node timeout: %w", context.De
 
 // judge completes nodes from entries, and says what a quorum of them says.
 func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) Status {
-	s := Status{Key: key, State: Split, Nodes: nodes}
+	s := Status{Key: key, State: StateSplit, Nodes: nodes}
 	free, unknown := 0, 0
 	holders := make(map[string][]time.Duration) // a value and how long each node will have it
 	for i, e := range entries {
@@ -139,16 +139,16 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 			continue
 		}
 		if !e.Found {
-			n.State = Free
+			n.State = StateFree
 			free++
 			continue
 		}
-		n.State, n.TTL = Held, e.TTL
+		n.State, n.TTL = StateHeld, e.TTL
 		n.Owner, n.Fingerprint = ownerOf(e.Value), fingerprint(e.Value)
 		holders[e.Value] = append(holders[e.Value], e.TTL)
 	}
 	if free >= need {
-		s.State = Free
+		s.State = StateFree
 		return s
 	}
 	most := free
@@ -160,12 +160,12 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 		slices.SortFunc(ttls, func(a, b time.Duration) int { // the longest first
 			return -cmp.Compare(uint64(a), uint64(b)) // NoExpiry is the longest of all
 		})
-		s.State, s.TTL = Held, ttls[need-1]
+		s.State, s.TTL = StateHeld, ttls[need-1]
 		s.Owner, s.Fingerprint = ownerOf(value), fingerprint(value)
 		return s
 	}
 	if most+unknown >= need {
-		s.State = Unknown
+		s.State = StateUnknown
 	}
 	return s
 }
@@ -174,13 +174,13 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 func (s Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q is %v", s.Key, s.State)
-	if s.State == Held {
+	if s.State == StateHeld {
 		b.WriteString(holder(s.Owner, s.Fingerprint, s.TTL))
 	}
 	for i, n := range s.Nodes {
 		b.WriteString([]string{" (", "; "}[min(i, 1)])
 		fmt.Fprintf(&b, "%s: %v", n.Node, n.State)
-		if n.State == Held {
+		if n.State == StateHeld {
 			b.WriteString(holder(n.Owner, n.Fingerprint, n.TTL))
 		} else if n.Err != nil {
 			fmt.Fprintf(&b, ": %v", n.Err)

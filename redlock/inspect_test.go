@@ -21,24 +21,24 @@ func TestInspect(t *testing.T) {
 		need  int
 		want  State
 	}{
-		{"free", []string{"", "", ""}, 2, Free},
-		{"held", []string{us, us, us}, 2, Held},
-		{"held on a majority", []string{us, "", us}, 2, Held},
-		{"held though a node is down", []string{us, down, us}, 2, Held},
-		{"free though a node is down", []string{"", down, ""}, 2, Free},
-		{"free though a foreign key is left", []string{"", other, ""}, 2, Free},
-		{"two at once", []string{us, other, ""}, 2, Split},
-		{"a remnant in five", []string{us, us, "", "", other}, 3, Split},
-		{"the one that is down decides", []string{us, down, ""}, 2, Unknown},
-		{"two are down", []string{us, down, down}, 2, Unknown},
-		{"all are down", []string{down, down, down}, 2, Unknown},
-		{"two of five down, three of one mind", []string{us, us, us, down, down}, 3, Held},
-		{"one of five down, nobody can have it", []string{us, other, "x", "", down}, 3, Split},
-		{"one server", []string{us}, 1, Held},
-		{"one server, free", []string{""}, 1, Free},
-		{"one server, down", []string{down}, 1, Unknown},
-		{"all are needed", []string{us, us, ""}, 3, Split},
-		{"all are needed and one is down", []string{us, us, down}, 3, Unknown},
+		{"free", []string{"", "", ""}, 2, StateFree},
+		{"held", []string{us, us, us}, 2, StateHeld},
+		{"held on a majority", []string{us, "", us}, 2, StateHeld},
+		{"held though a node is down", []string{us, down, us}, 2, StateHeld},
+		{"free though a node is down", []string{"", down, ""}, 2, StateFree},
+		{"free though a foreign key is left", []string{"", other, ""}, 2, StateFree},
+		{"two at once", []string{us, other, ""}, 2, StateSplit},
+		{"a remnant in five", []string{us, us, "", "", other}, 3, StateSplit},
+		{"the one that is down decides", []string{us, down, ""}, 2, StateUnknown},
+		{"two are down", []string{us, down, down}, 2, StateUnknown},
+		{"all are down", []string{down, down, down}, 2, StateUnknown},
+		{"two of five down, three of one mind", []string{us, us, us, down, down}, 3, StateHeld},
+		{"one of five down, nobody can have it", []string{us, other, "x", "", down}, 3, StateSplit},
+		{"one server", []string{us}, 1, StateHeld},
+		{"one server, free", []string{""}, 1, StateFree},
+		{"one server, down", []string{down}, 1, StateUnknown},
+		{"all are needed", []string{us, us, ""}, 3, StateSplit},
+		{"all are needed and one is down", []string{us, us, down}, 3, StateUnknown},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,9 +61,9 @@ func TestInspect(t *testing.T) {
 					t.Errorf("status %v, want %v", s, tt.want)
 				}
 				for i, value := range tt.nodes {
-					want := map[string]State{"": Free, down: Unknown}
+					want := map[string]State{"": StateFree, down: StateUnknown}
 					n := s.Nodes[i]
-					if state, ok := want[value]; ok && n.State != state || !ok && n.State != Held {
+					if state, ok := want[value]; ok && n.State != state || !ok && n.State != StateHeld {
 						t.Errorf("node %s with %q is %v", n.Node, value, n.State)
 					}
 					if (n.Err != nil) != (value == down) {
@@ -95,7 +95,7 @@ func TestInspectHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.State != Held || s.Owner != "host-7 pid 12" || s.TTL != 9*time.Second || len(s.Fingerprint) != 8 {
+		if s.State != StateHeld || s.Owner != "host-7 pid 12" || s.TTL != 9*time.Second || len(s.Fingerprint) != 8 {
 			t.Errorf("status %+v, want it held by %q for 9s", s, "host-7 pid 12")
 		}
 		if s.Fingerprint == fingerprint("other") || s.Nodes[0].Fingerprint != s.Fingerprint {
@@ -111,14 +111,14 @@ func TestInspectForeign(t *testing.T) {
 	r.mem[0].Set("ever", "f47ac10b58cc4372a5670e02b2c3d479", backend.NoExpiry)
 	r.mem[0].Push("list", "x")
 	s, err := l.Inspect(t.Context(), "ever")
-	if err != nil || s.State != Held || s.TTL != backend.NoExpiry || s.Owner != "" {
+	if err != nil || s.State != StateHeld || s.TTL != backend.NoExpiry || s.Owner != "" {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	if got, want := s.String(), `"ever" is held by #`+fingerprint("f47ac10b58cc4372a5670e02b2c3d479")+` for ever (a: held by #`+
 		fingerprint("f47ac10b58cc4372a5670e02b2c3d479")+` for ever)`; got != want {
 		t.Errorf("status %q, want %q", got, want)
 	}
-	if s, err := l.Inspect(t.Context(), "list"); err != nil || s.State != Held {
+	if s, err := l.Inspect(t.Context(), "list"); err != nil || s.State != StateHeld {
 		t.Errorf("a list: status %v, %v; want it held", s, err)
 	}
 	if s, err := l.Inspect(t.Context(), "free"); err != nil || s.String() != `"free" is free (a: free)` {
@@ -138,7 +138,7 @@ func TestInspectHung(t *testing.T) {
 			start := time.Now()
 			s, err := l.Inspect(t.Context(), "k")
 			took(t, start, 100*time.Millisecond, 100*time.Millisecond)
-			if err != nil || s.State != Held || s.Nodes[0].State != Unknown || !errors.Is(s.Nodes[0].Err, context.DeadlineExceeded) {
+			if err != nil || s.State != StateHeld || s.Nodes[0].State != StateUnknown || !errors.Is(s.Nodes[0].Err, context.DeadlineExceeded) {
 				t.Errorf("status %v, %v; want it held, and one node unknown", s, err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -161,14 +161,14 @@ func TestInspectUnsupported(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := l.Inspect(t.Context(), "k")
-	if err != nil || s.State != Free || s.Nodes[2].Node != "node 2" || !errors.Is(s.Nodes[2].Err, errors.ErrUnsupported) {
+	if err != nil || s.State != StateFree || s.Nodes[2].Node != "node 2" || !errors.Is(s.Nodes[2].Err, errors.ErrUnsupported) {
 		t.Errorf("status %v, %v", s, err)
 	}
 	l, err = New([]backend.Node{c})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := l.Inspect(t.Context(), "k"); err != nil || s.State != Unknown {
+	if s, err := l.Inspect(t.Context(), "k"); err != nil || s.State != StateUnknown {
 		t.Errorf("status %v, %v; want unknown", s, err)
 	}
 }

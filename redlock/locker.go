@@ -272,15 +272,23 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 		retry.delay = defaultRetry.delay
 	}
 	var unavailable time.Time // since when
+	taken := false            // what the last try that ran to its end found
 	for {
 		lock, res, err := c.try(ctx)
 		if err == nil {
 			return lock, nil
 		}
-		if res.CtxErr != nil || res.Permanent(c.locker.group.Need()) {
+		if res.CtxErr != nil {
+			if taken { // ctx cut off this try, which says nothing
+				err.class = ErrTaken
+			}
 			return nil, err
 		}
-		if !errors.Is(err, ErrUnavailable) {
+		if res.Permanent(c.locker.group.Need()) {
+			return nil, err
+		}
+		taken = err.class == ErrTaken
+		if taken {
 			unavailable = time.Time{}
 		} else if unavailable.IsZero() {
 			unavailable = time.Now()
@@ -292,7 +300,8 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			return nil, err
 		}
 		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
-			return nil, c.interrupted(err, endOf(ctx, ctxErr))
+			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), time.Since(c.start)
+			return nil, err
 		}
 		if c.locker.closed.Load() {
 			return nil, ErrClosed
@@ -301,7 +310,7 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 }
 
 // try makes one attempt, with a token of its own.
-func (c *call) try(ctx context.Context) (*Lock, quorum.Result, error) {
+func (c *call) try(ctx context.Context) (*Lock, quorum.Result, *QuorumError) {
 	l := c.locker
 	ttl := c.settings.ttl
 	token := newToken(c.settings.owner)
@@ -353,7 +362,7 @@ func (c *call) keep(res quorum.Result) {
 }
 
 // failed returns the error of the last round, which did not win.
-func (c *call) failed(ctx context.Context, res quorum.Result) error {
+func (c *call) failed(ctx context.Context, res quorum.Result) *QuorumError {
 	e := c.quorumError(ErrUnavailable)
 	e.ctxErr = endOf(ctx, res.CtxErr)
 	switch res.Verdict {
@@ -366,7 +375,7 @@ func (c *call) failed(ctx context.Context, res quorum.Result) error {
 }
 
 // late returns the error of a round that won when the validity was over.
-func (c *call) late() error {
+func (c *call) late() *QuorumError {
 	c.keep(c.last)
 	e := c.quorumError(ErrUnavailable)
 	e.detail = fmt.Sprintf("granted too late, after the validity of a TTL of %v", c.settings.ttl)
@@ -378,17 +387,6 @@ func (c *call) quorumError(class error) *QuorumError {
 		Op: c.op, Key: c.fullKey, Need: c.locker.group.Need(), class: class,
 		Tries: c.tries, Rounds: append([]Report(nil), c.rounds...), Elapsed: time.Since(c.start),
 	}
-}
-
-// interrupted returns err, the outcome of the last try, with the error of the
-// ctx that ended in the pause after it.
-func (c *call) interrupted(err, ctxErr error) error {
-	var e *QuorumError
-	if !errors.As(err, &e) {
-		return errors.Join(err, ctxErr)
-	}
-	e.ctxErr, e.Elapsed = ctxErr, time.Since(c.start)
-	return e
 }
 
 // tell tells hook, if it is set, how the call ended.

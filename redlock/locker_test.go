@@ -833,3 +833,25 @@ func TestRelease(t *testing.T) {
 		}
 	})
 }
+
+// The end of a wait can fall into a try, which then says nothing: the lock was
+// taken if the tries before said so.
+func TestLockCutOffInATry(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithRetry(Fixed(40 * time.Millisecond)))
+		for i, want := range []error{ErrTaken, ErrUnavailable} {
+			key := fmt.Sprint("k", i)
+			if want == ErrTaken {
+				r.lock(r.locker(), key)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			hang := time.AfterFunc(time.Duration(1-i)*60*time.Millisecond, func() { r.setAll(backendtest.Hang()) })
+			defer hang.Stop()
+			_, err := l.Lock(ctx, key)
+			if !errors.Is(err, want) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: got %v, want %v and DeadlineExceeded", key, err, want)
+			}
+		}
+	})
+}

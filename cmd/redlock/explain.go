@@ -123,17 +123,6 @@ func reason(err error) string {
 	return strings.TrimPrefix(err.Error(), "redlock: ")
 }
 
-// alwaysTaken reports whether err is of a wait in which the lock was taken, and
-// of which only the last try was cut short by the end of the time.
-func alwaysTaken(err error) bool {
-	var quorum *redlock.QuorumError
-	if !errors.As(err, &quorum) || !errors.Is(err, context.DeadlineExceeded) || len(quorum.Rounds) < 2 {
-		return false
-	}
-	before := quorum.Rounds[len(quorum.Rounds)-2]
-	return before.Count(redlock.Taken) > len(before)-quorum.Need
-}
-
 // lossReason says in a few words how a lock was lost.
 func lossReason(err error) string {
 	var quorum *redlock.QuorumError

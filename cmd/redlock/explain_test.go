@@ -10,14 +10,10 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/memory"
-	"github.com/quorumlock/quorumlock/redlock"
 )
 
 func TestComplain(t *testing.T) {
@@ -71,46 +67,6 @@ func TestComplainOfTLS(t *testing.T) {
 			}
 		})
 	}
-}
-
-// The end of a wait can fall into a try, whose answer is then missing.
-func TestAlwaysTaken(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		taken bool
-	}{{"taken before", true}, {"hung all the time", false}} {
-		t.Run(tt.name, func(t *testing.T) {
-			node := &fading{Node: memory.New()}
-			node.answers.Store(tt.taken)
-			locker, err := redlock.New([]backend.Node{node}, redlock.WithRetry(redlock.Fixed(0)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			_, err = locker.Lock(ctx, "job")
-			if !errors.Is(err, redlock.ErrUnavailable) && !errors.Is(err, redlock.ErrTaken) {
-				t.Fatal(err)
-			}
-			if got := errors.Is(err, redlock.ErrTaken) || alwaysTaken(err); got != tt.taken {
-				t.Errorf("%v: taken is %v, want %v", err, got, tt.taken)
-			}
-		})
-	}
-}
-
-// fading is a node that answers once that the lock is taken, or not at all.
-type fading struct {
-	backend.Node
-	answers atomic.Bool
-}
-
-func (n *fading) SetNX(ctx context.Context, _, _ string, _ time.Duration) (bool, error) {
-	if n.answers.Swap(false) {
-		return false, nil
-	}
-	<-ctx.Done()
-	return false, ctx.Err()
 }
 
 func TestRound(t *testing.T) {

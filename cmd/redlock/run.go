@@ -325,7 +325,7 @@ func (r *run) tellWait(ctx context.Context) bool {
 		return false
 	}
 	switch status.State {
-	case redlock.Unknown:
+	case redlock.StateUnknown:
 		t := trouble{size: len(status.Nodes), need: len(status.Nodes)/2 + 1}
 		for _, n := range status.Nodes {
 			if n.Err != nil {
@@ -333,7 +333,7 @@ func (r *run) tellWait(ctx context.Context) bool {
 			}
 		}
 		r.say("trying for up to %s: %s", round(r.patience(r.ttl)), t)
-	case redlock.Held:
+	case redlock.StateHeld:
 		r.say("waiting for the lock %q, held by %s%s", r.name, holder(status), r.until())
 	default:
 		r.say("waiting for the lock %q%s", r.name, r.until())
@@ -367,11 +367,11 @@ func holder(s redlock.Status) string {
 // notLocked tells why there is no lock.
 func (r *run) notLocked(err error) error {
 	switch {
-	case errors.Is(err, redlock.ErrTaken), alwaysTaken(err):
+	case errors.Is(err, redlock.ErrTaken):
 		text := fmt.Sprintf("the lock %q is taken", r.name)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if s, err := r.conn.locker.Inspect(ctx, r.name); err == nil && s.State == redlock.Held {
+		if s, err := r.conn.locker.Inspect(ctx, r.name); err == nil && s.State == redlock.StateHeld {
 			text += ", by " + holder(s)
 		}
 		if !r.wait.once() {

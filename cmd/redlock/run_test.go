@@ -116,7 +116,7 @@ func TestRunHoldsTheLock(t *testing.T) {
 	p.stdout.await(t, "ready")
 
 	status, err := locker.Inspect(t.Context(), "jobs:job")
-	if err != nil || status.State != redlock.Held || status.Owner != "tester" {
+	if err != nil || status.State != redlock.StateHeld || status.Owner != "tester" {
 		t.Errorf("status %v, %v", status, err)
 	}
 	if _, err := locker.TryLock(t.Context(), "jobs:job"); !errors.Is(err, redlock.ErrTaken) {

@@ -49,7 +49,7 @@ func TestExcludesRedsync(t *testing.T) {
 				if _, err := locker.TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrTaken) {
 					t.Errorf("while redsync holds it: %v, want ErrTaken", err)
 				}
-				if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.Held {
+				if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld {
 					t.Errorf("while redsync holds it: %v, %v", status, err)
 				}
 				if ok, err := mutex.UnlockContext(t.Context()); !ok || err != nil {

@@ -280,7 +280,7 @@ func onAll(ctx context.Context, locker *redlock.Locker, key string) error {
 		return err
 	}
 	for _, node := range status.Nodes {
-		if node.State != redlock.Held || node.Fingerprint != status.Fingerprint {
+		if node.State != redlock.StateHeld || node.Fingerprint != status.Fingerprint {
 			return fmt.Errorf("not on all nodes: %v", status)
 		}
 	}

@@ -59,7 +59,7 @@ func TestResumeThroughAnotherDriver(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s resumes what %s acquired: %v", other.Name, a.Name, err)
 		}
-		if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.Held || status.Owner != a.Name {
+		if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld || status.Owner != a.Name {
 			t.Errorf("inspected: %v, %v", status, err)
 		}
 		if err := locker.Release(t.Context(), "k", resumed.Token()); err != nil {
@@ -140,7 +140,7 @@ func TestLeastPrivilege(t *testing.T) {
 			t.Run(d.Name, func(t *testing.T) {
 				locker := newLocker(t, []backend.Node{d.FromURL(t, list[0].URL())}, redlock.WithKeyPrefix("lock:"))
 				cycle(t, locker, "k")
-				if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.Free {
+				if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateFree {
 					t.Errorf("inspected: %v, %v", status, err)
 				}
 

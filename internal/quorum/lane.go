@@ -32,7 +32,7 @@ const (
 // Why an operation was not sent.
 var (
 	errLate     = backend.MarkNotExecuted(timeoutError("not sent: the node did not take it in time"))
-	errHung     = backend.MarkNotExecuted(timeoutError("not sent: the node does not answer"))
+	errHung     = backend.MarkNotExecuted(errors.New("not sent: the node does not answer"))
 	errFull     = backend.MarkNotExecuted(errors.New("not sent: too many operations wait for the node"))
 	errReleased = backend.MarkNotExecuted(errors.New("not sent: the lock was released before"))
 )
@@ -48,7 +48,9 @@ func (e timeoutError) Is(target error) bool { return target == context.DeadlineE
 //
 // A node that hangs holds at most the lane's depth of calls, each for the call
 // timeout. After one that timed out the lane probes with one operation at a
-// time until the node answers again.
+// time until the node answers again; acquires and extensions that come while a
+// probe is under way fail at once, so that nobody waits for this node to decide
+// a vote that the others have split.
 type lane struct {
 	group   *Group
 	node    backend.Node
@@ -98,8 +100,13 @@ func (l *lane) limit() (calls, ops int) {
 func (l *lane) submit(s *seat) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.current.kind != releasing && l.urgent.len()+l.acquires.len() >= laneQueue {
-		return errFull
+	if s.current.kind != releasing {
+		switch {
+		case l.urgent.len()+l.acquires.len() >= laneQueue:
+			return errFull
+		case l.last == callTimedOut && l.calls > 0:
+			return errHung
+		}
 	}
 	l.put(s)
 	return nil

@@ -114,6 +114,31 @@ func TestProbing(t *testing.T) {
 	})
 }
 
+// While a probe is under way what else comes fails at once: two contenders that
+// have split the other nodes must not wait for this one to tell who lost.
+func TestProbedNodeDecidesAtOnce(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		w.fault[2].Set(backendtest.Hang())
+		probe := w.mustAcquire("probe")
+		time.Sleep(2 * CallTimeout) // the call times out, and the next one probes
+		again := w.mustAcquire("again")
+		if _, err := w.mem[0].SetNX(t.Context(), "split", "other", ttl); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		_, res := w.group.Acquire(t.Context(), "split", "ours", ttl, timeout)
+		if took := time.Since(start); res.Verdict != Lost || took >= timeout {
+			t.Errorf("after %v: %+v, want Lost at once", took, res)
+		}
+		if v := res.Votes[2]; v.Outcome != Failed || !errors.Is(v.Err, errHung) {
+			t.Errorf("the node that hangs: %+v", v)
+		}
+		w.fault[2].Clear()
+		probe.release()
+		again.release()
+	})
+}
+
 // The queue of a node that hangs is bounded: what comes on top fails at once, but
 // deletions.
 func TestQueueIsBounded(t *testing.T) {

@@ -52,11 +52,11 @@ type Result struct {
 }
 
 // Permanent reports whether trying again is of no use: the round failed
-// because of nodes that refuse, not merely fail.
+// because of nodes that refuse or cannot do it, not merely fail.
 func (r Result) Permanent(need int) bool {
 	refusals := 0
 	for _, v := range r.Votes {
-		if errors.Is(v.Err, backend.ErrRefused) {
+		if errors.Is(v.Err, backend.ErrRefused) || errors.Is(v.Err, errors.ErrUnsupported) {
 			refusals++
 		}
 	}
