@@ -258,13 +258,13 @@ func TestNoMisleadingErrors(t *testing.T) {
 // redsync: the node timeout is a share of the TTL, so 30 minutes with one of 10 hours.
 func TestNoNodeTimeoutThatGrowsWithTheTTL(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		l := r.locker()
 		r.setAll(backendtest.Hang())
 		for ttl, want := range map[time.Duration]time.Duration{
 			10 * time.Hour:   DefaultNodeTimeout,
 			10 * time.Second: DefaultNodeTimeout,
 			time.Second:      time.Second / 8, // and is no more than an eighth of a short one
 		} {
+			l := r.locker() // one that does not know yet that the nodes hang
 			start := time.Now()
 			_, err := l.TryLock(t.Context(), "k", WithTTL(ttl))
 			took(t, start, want, want)

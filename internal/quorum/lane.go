@@ -50,7 +50,8 @@ func (e timeoutError) Is(target error) bool { return target == context.DeadlineE
 // timeout. After one that timed out the lane probes with one operation at a
 // time until the node answers again; acquires and extensions that come while a
 // probe is under way fail at once, so that nobody waits for this node to decide
-// a vote that the others have split.
+// a vote that the others have split. So do those that find a call under way for
+// longer than they would wait themselves, with no answer meanwhile.
 type lane struct {
 	group   *Group
 	node    backend.Node
@@ -64,6 +65,7 @@ type lane struct {
 	acquires queue
 	calls    int // under way
 	last     callEnd
+	progress time.Time // when the last call ended otherwise than by a time-out, or the first of those under way began
 }
 
 // callEnd is how the last call on a node ended.
@@ -104,7 +106,7 @@ func (l *lane) submit(s *seat) error {
 		switch {
 		case l.urgent.len()+l.acquires.len() >= laneQueue:
 			return errFull
-		case l.last == callTimedOut && l.calls > 0:
+		case l.calls > 0 && (l.last == callTimedOut || time.Since(l.progress) > s.current.timeout):
 			return errHung
 		}
 	}
@@ -122,10 +124,18 @@ func (l *lane) put(s *seat) {
 	l.start()
 }
 
+// begin counts a call.
+func (l *lane) begin() {
+	if l.calls == 0 {
+		l.progress = time.Now()
+	}
+	l.calls++
+}
+
 // start begins a call on a goroutine of its own if one may begin.
 func (l *lane) start() {
 	if calls, _ := l.limit(); l.calls < calls && l.urgent.len()+l.acquires.len() > 0 {
-		l.calls++
+		l.begin()
 		go l.work()
 	}
 }
@@ -264,13 +274,13 @@ func (l *lane) note(err error) {
 	var dropped []*seat
 	switch {
 	case answered(err):
-		l.last = callAnswered
+		l.last, l.progress = callAnswered, time.Now()
 	case errors.Is(err, context.DeadlineExceeded):
 		l.last = callTimedOut
 		dropped = l.acquires.drain(nil)
 		dropped = append(dropped, l.urgent.drain(func(s *seat) bool { return s.current.kind == releasing })...)
 	default:
-		l.last = callBroken
+		l.last, l.progress = callBroken, time.Now()
 	}
 	l.mu.Unlock()
 	for _, s := range dropped {
@@ -286,7 +296,7 @@ func (l *lane) claim() bool {
 	if l.calls > 0 || l.last != callAnswered || l.urgent.len()+l.acquires.len() > 0 {
 		return false
 	}
-	l.calls++
+	l.begin()
 	return true
 }
 

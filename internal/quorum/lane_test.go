@@ -139,6 +139,27 @@ func TestProbedNodeDecidesAtOnce(t *testing.T) {
 	})
 }
 
+// A call that is under way for longer than a caller would wait says as much as one
+// that has timed out, to this caller.
+func TestHungNodeIsNoticedByTheWait(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		w.fault[0].Set(backendtest.Hang())
+		for i, want := range []struct{ wait, took time.Duration }{
+			{timeout, timeout},         // the first one finds out
+			{timeout, 0},               // for the others
+			{3 * timeout, 3 * timeout}, // but for one with more patience
+		} {
+			start := time.Now()
+			_, res := w.group.Acquire(t.Context(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, want.wait)
+			time.Sleep(time.Millisecond) // more than the wait, not just as long
+			if took := time.Since(start) - time.Millisecond; res.Verdict != Unavailable || took != want.took {
+				t.Errorf("caller %d: %+v after %v, want Unavailable after %v", i, res, took, want.took)
+			}
+		}
+		w.fault[0].Clear()
+	})
+}
+
 // The queue of a node that hangs is bounded: what comes on top fails at once, but
 // deletions.
 func TestQueueIsBounded(t *testing.T) {
