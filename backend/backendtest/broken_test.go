@@ -35,6 +35,7 @@ type client struct {
 	inspect    func(ctx context.Context, key string) (backend.Entry, error)
 	ping       func(ctx context.Context) error
 	name       func() string
+	partition  func(key string) (part, parts int)
 	subscribe  func(ctx context.Context, channel string, events backend.Events) error
 }
 
@@ -85,6 +86,13 @@ func (c *client) Ping(ctx context.Context) error {
 		return c.ping(ctx)
 	}
 	return c.FaultNode.Ping(ctx)
+}
+
+func (c *client) Partition(key string) (part, parts int) {
+	if c.partition != nil {
+		return c.partition(key)
+	}
+	return c.FaultNode.Partition(key)
 }
 
 func (c *client) Name() string {
@@ -1077,6 +1085,18 @@ var brokenNodes = []struct {
 			return n.Name()
 		}
 	}, []string{"Name/no I/O"}},
+
+	// Partition.
+	{"a key moves between parts", func(c *client) {
+		var n atomic.Int64
+		c.partition = func(string) (int, int) { return int(n.Add(1)) % 4, 4 }
+	}, []string{"Partition/stable"}},
+	{"a part too many", func(c *client) {
+		c.partition = func(key string) (int, int) { return len(key), 2 }
+	}, []string{"Partition/stable"}},
+	{"the number of parts changes", func(c *client) {
+		c.partition = func(key string) (int, int) { return 0, 1 + len(key)%2 }
+	}, []string{"Partition/stable"}},
 
 	// Subscribe.
 	{"Subscribe is ready before it is", func(c *client) {

@@ -35,13 +35,14 @@ type FaultNode struct {
 }
 
 var (
-	_ backend.Node       = (*FaultNode)(nil)
-	_ backend.Batcher    = (*FaultNode)(nil)
-	_ backend.Scripter   = (*FaultNode)(nil)
-	_ backend.Inspector  = (*FaultNode)(nil)
-	_ backend.Pinger     = (*FaultNode)(nil)
-	_ backend.Namer      = (*FaultNode)(nil)
-	_ backend.Subscriber = (*FaultNode)(nil)
+	_ backend.Node        = (*FaultNode)(nil)
+	_ backend.Batcher     = (*FaultNode)(nil)
+	_ backend.Scripter    = (*FaultNode)(nil)
+	_ backend.Inspector   = (*FaultNode)(nil)
+	_ backend.Pinger      = (*FaultNode)(nil)
+	_ backend.Namer       = (*FaultNode)(nil)
+	_ backend.Partitioner = (*FaultNode)(nil)
+	_ backend.Subscriber  = (*FaultNode)(nil)
 )
 
 // NewFaultNode returns a node without faults in front of inner.
@@ -260,6 +261,15 @@ func (f *FaultNode) Ping(ctx context.Context) error {
 	return f.one(ctx, backend.Op{Kind: OpPing}, func(ctx context.Context) backend.Result {
 		return backend.Result{Err: p.Ping(ctx)}
 	}).Err
+}
+
+// Partition is [backend.Partitioner]'s, without a fault. A node behind this one that
+// has no parts is one part.
+func (f *FaultNode) Partition(key string) (part, parts int) {
+	if p, ok := backend.As[backend.Partitioner](f.inner); ok {
+		return p.Partition(key)
+	}
+	return 0, 1
 }
 
 // Name is [backend.Namer]'s: the name of the node behind this one, or one of

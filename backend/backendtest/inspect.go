@@ -103,3 +103,24 @@ func namerChecks() []check {
 		},
 	}}
 }
+
+func partitionerChecks() []check {
+	return []check{{
+		name: "Partition/stable",
+		why:  "the operations on a key wait for each other, those of another part for nothing",
+		run: func(t *trial) {
+			p := capability[backend.Partitioner](t, "Partitioner")
+			_, parts := p.Partition("")
+			for range 100 {
+				key := t.name()
+				part, n := p.Partition(key)
+				if n != parts || part < 0 || part >= n {
+					t.failf("%q is in part %d of %d, of a node of %d", key, part, n, parts)
+				}
+				if again, _ := p.Partition(key); again != part {
+					t.failf("%q is in part %d, and then in part %d", key, part, again)
+				}
+			}
+		},
+	}}
+}

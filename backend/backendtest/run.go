@@ -76,7 +76,7 @@ func checks() []check {
 	for _, group := range [][]check{
 		setNXChecks(), deleteChecks(), extendChecks(), bytesChecks(), otherTypeChecks(), raceChecks(),
 		endedChecks(), stalledChecks(), slowDialChecks(), lostReplyChecks(), disconnectChecks(),
-		scripterChecks(), flushedChecks(), batcherChecks(), inspectorChecks(), pingerChecks(), namerChecks(), subscriberChecks(),
+		scripterChecks(), flushedChecks(), batcherChecks(), inspectorChecks(), pingerChecks(), namerChecks(), partitionerChecks(), subscriberChecks(),
 	} {
 		all = append(all, group...)
 	}

@@ -15,13 +15,14 @@ import (
 )
 
 var (
-	_ backend.Node       = (*Node)(nil)
-	_ backend.Batcher    = (*Node)(nil)
-	_ backend.Scripter   = (*Node)(nil)
-	_ backend.Inspector  = (*Node)(nil)
-	_ backend.Pinger     = (*Node)(nil)
-	_ backend.Namer      = (*Node)(nil)
-	_ backend.Subscriber = (*Node)(nil)
+	_ backend.Node        = (*Node)(nil)
+	_ backend.Batcher     = (*Node)(nil)
+	_ backend.Scripter    = (*Node)(nil)
+	_ backend.Inspector   = (*Node)(nil)
+	_ backend.Pinger      = (*Node)(nil)
+	_ backend.Namer       = (*Node)(nil)
+	_ backend.Partitioner = (*Node)(nil)
+	_ backend.Subscriber  = (*Node)(nil)
 )
 
 // A Node is one lock server behind a go-redis client: a [backend.Node] with
@@ -159,6 +160,15 @@ func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
 		ttl = time.Duration(left) * time.Millisecond
 	}
 	return backend.Entry{Found: true, Value: value, TTL: ttl}, nil
+}
+
+// Partition implements [backend.Partitioner]: a Cluster has parts, anything else
+// has one.
+func (n *Node) Partition(key string) (part, parts int) {
+	if _, ok := n.route.(*cluster); !ok {
+		return 0, 1
+	}
+	return backend.ClusterPartition(key)
 }
 
 // Ping implements [backend.Pinger]: it asks the server, or each master of a

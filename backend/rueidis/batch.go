@@ -106,7 +106,7 @@ func (n *Node) run(ctx context.Context, b batch, ops []backend.Op, results []bac
 	}
 
 	var now batch
-	var open [slotRanges]bool
+	open := make([]bool, len(n.gates))
 	later := make(map[int]*batch) // by the gate that is shut
 	trials := make(map[int]*trial)
 	for at, i := range b.sent {
@@ -143,7 +143,7 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 	if len(b.commands) == 0 {
 		return
 	}
-	var before [slotRanges]uint64
+	before := make([]uint64, len(n.gates))
 	for i := range n.gates {
 		before[i] = n.gates[i].answers.Load()
 	}

@@ -18,7 +18,7 @@ import (
 // Keys of the lower and of the upper half of the slots, several of each.
 var lower, upper = func() (lower, upper []string) {
 	for i := range 50 {
-		if key := fmt.Sprint("key", i); slot(key) < slots/2 {
+		if key := fmt.Sprint("key", i); backend.ClusterSlot(key) < 16384/2 {
 			lower = append(lower, key)
 		} else {
 			upper = append(upper, key)
@@ -40,8 +40,8 @@ func newCluster(t *testing.T) (n *Node, low, high, replica *fake) {
 		return "*2\r\n" + bulk(host) + ":" + port + "\r\n"
 	}
 	topology := "*2\r\n" +
-		fmt.Sprintf("*3\r\n:0\r\n:%d\r\n", slots/2-1) + endpoint(low) +
-		fmt.Sprintf("*4\r\n:%d\r\n:%d\r\n", slots/2, slots-1) + endpoint(high) + endpoint(replica)
+		fmt.Sprintf("*3\r\n:0\r\n:%d\r\n", 16384/2-1) + endpoint(low) +
+		fmt.Sprintf("*4\r\n:%d\r\n:%d\r\n", 16384/2, 16384-1) + endpoint(high) + endpoint(replica)
 	for _, f := range []*fake{low, high, replica} {
 		role := "master"
 		if f == replica {
@@ -92,7 +92,7 @@ func TestClusterFollowsRedirection(t *testing.T) {
 	key := lower[0]
 	low.setAnswer(func(args []string) string {
 		if args[0] == "SET" {
-			return fmt.Sprintf("-MOVED %d %s\r\n", slot(key), high.address)
+			return fmt.Sprintf("-MOVED %d %s\r\n", backend.ClusterSlot(key), high.address)
 		}
 		return ""
 	})

@@ -24,13 +24,14 @@ type Node struct {
 }
 
 var (
-	_ backend.Node       = (*Node)(nil)
-	_ backend.Batcher    = (*Node)(nil)
-	_ backend.Scripter   = (*Node)(nil)
-	_ backend.Inspector  = (*Node)(nil)
-	_ backend.Pinger     = (*Node)(nil)
-	_ backend.Namer      = (*Node)(nil)
-	_ backend.Subscriber = (*Node)(nil)
+	_ backend.Node        = (*Node)(nil)
+	_ backend.Batcher     = (*Node)(nil)
+	_ backend.Scripter    = (*Node)(nil)
+	_ backend.Inspector   = (*Node)(nil)
+	_ backend.Pinger      = (*Node)(nil)
+	_ backend.Namer       = (*Node)(nil)
+	_ backend.Partitioner = (*Node)(nil)
+	_ backend.Subscriber  = (*Node)(nil)
 )
 
 // New returns a Node over client, which stays the caller's: the Node never
@@ -41,11 +42,8 @@ func New(client rueidis.Client, opts ...Option) *Node {
 		panic("rueidis: New with a nil client")
 	}
 	n := &Node{client: client, cluster: client.Mode() == rueidis.ClientModeCluster}
-	if n.cluster {
-		n.gates = make([]gate, slotRanges)
-	} else {
-		n.gates = make([]gate, 1)
-	}
+	_, parts := n.Partition("")
+	n.gates = make([]gate, parts)
 	for _, opt := range opts {
 		opt(n)
 	}
@@ -175,10 +173,17 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 
 // gate returns the index of the gate of the server that has key.
 func (n *Node) gate(key string) int {
+	part, _ := n.Partition(key)
+	return part
+}
+
+// Partition implements [backend.Partitioner]: a Cluster has parts, anything else
+// has one.
+func (n *Node) Partition(key string) (part, parts int) {
 	if !n.cluster {
-		return 0
+		return 0, 1
 	}
-	return slot(key) * slotRanges / slots
+	return backend.ClusterPartition(key)
 }
 
 // try asks the server that has key for a sign of life. Any answer is one, a

@@ -48,7 +48,7 @@ func (g *Group) attempt(key, token string) *Attempt {
 	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, len(g.lanes))}
 	for i := range a.seats {
 		s := &a.seats[i]
-		s.attempt, s.lane, s.index = a, g.lanes[i], i
+		s.attempt, s.lane, s.index = a, g.lanes[i].of(key), i
 	}
 	return a
 }

@@ -43,7 +43,8 @@ type timeoutError string
 func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// A lane is where operations leave for one node. It sends at once while few
+// A lane is where operations leave for one node, or for one part of a node that is
+// a cluster. It sends at once while few
 // calls are under way, and gathers what comes meanwhile for the next call.
 //
 // A node that hangs holds at most the lane's depth of calls, each for the call
@@ -58,6 +59,7 @@ type lane struct {
 	batcher backend.Batcher
 	scripts bool // the node runs scripts
 	name    string
+	parts   []*lane // for the parts of a node that is several servers, l first
 
 	mu       sync.Mutex
 	batches  bool  // the node can batch; else a call is one operation
@@ -78,11 +80,32 @@ const (
 	callTimedOut                // the node did not answer in time
 )
 
+// newLane returns the lane of a node, or of the first of its parts with lanes for
+// all of them.
 func newLane(g *Group, n backend.Node, name string) *lane {
 	l := &lane{group: g, node: n, name: name}
 	l.batcher, l.batches = backend.As[backend.Batcher](n)
 	_, l.scripts = backend.As[backend.Scripter](n)
+	p, ok := backend.As[backend.Partitioner](n)
+	if !ok {
+		return l
+	}
+	l.parts = []*lane{l}
+	for _, parts := p.Partition(""); len(l.parts) < parts; {
+		part := &lane{group: g, node: n, name: name, batcher: l.batcher, batches: l.batches, scripts: l.scripts}
+		l.parts = append(l.parts, part)
+	}
 	return l
+}
+
+// of returns the lane for the operations on key.
+func (l *lane) of(key string) *lane {
+	if len(l.parts) < 2 {
+		return l
+	}
+	p, _ := backend.As[backend.Partitioner](l.node)
+	part, _ := p.Partition(key)
+	return l.parts[part]
 }
 
 // limit returns how many calls may be under way, and with how many operations

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // depth is how many calls a node of make m has under way at most.
@@ -700,4 +702,51 @@ func TestQueue(t *testing.T) {
 	if len(q.drain(nil)) != 0 {
 		t.Error("an empty queue gave something")
 	}
+}
+
+// halves is a node of two parts: keys that begin with "h", and the others.
+type halves struct{ *backendtest.FaultNode }
+
+func (halves) Partition(key string) (part, parts int) {
+	if strings.HasPrefix(key, "h") {
+		return 1, 2
+	}
+	return 0, 2
+}
+
+// A part of a node that hangs does not hold up the others.
+func TestPartsOfANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := halves{backendtest.NewFaultNode(memory.New())}
+		hang := backendtest.Hang()
+		node.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			if strings.HasPrefix(ops[0].Key, "h") {
+				return hang(ctx, ops, next)
+			}
+			return next(ctx, ops)
+		})
+		g, err := NewGroup([]backend.Node{node}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			_, res := g.Acquire(t.Context(), fmt.Sprint("h", i), fmt.Sprint("th", i), ttl, timeout)
+			if res.Verdict != Unavailable {
+				t.Errorf("in the part that hangs: %+v", res)
+			}
+			start := time.Now()
+			a, res := g.Acquire(t.Context(), fmt.Sprint("k", i), fmt.Sprint("tk", i), ttl, timeout)
+			if res.Verdict != Won || time.Since(start) > 0 {
+				t.Errorf("in the other part: %+v after %v", res, time.Since(start))
+			}
+			if res := a.Release(t.Context(), timeout); res.Verdict != Won {
+				t.Errorf("in the other part: %+v", res)
+			}
+			time.Sleep(CallTimeout / 4)
+		}
+		node.Clear()
+		if err := g.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
