@@ -24,30 +24,21 @@ import (
 
 // The tests of this file belong to rows of docs/seeds.md.
 
-// The table has every row, each with a test, and every test that it names exists.
+// The table has every row, each with a test, and every test that the page names
+// exists.
 func TestSeedsTable(t *testing.T) {
-	text, err := os.ReadFile("../docs/seeds.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests := make(map[string][]string) // by row
+	page := readPage(t, "seeds.md")
+	tests := make(map[string]int) // how many, by row
 	row := regexp.MustCompile(`^\| ([GSM]\d+[a-c]?) \|`)
-	reference := regexp.MustCompile("`([a-z]+/[a-z_/]+_test\\.go):(Test[A-Za-z0-9]+)(?:/([^`]+))?`")
-	for _, line := range strings.Split(string(text), "\n") {
-		id := row.FindStringSubmatch(line)
+	for _, line := range page {
+		id := row.FindStringSubmatch(line.text)
 		if id == nil {
 			continue
 		}
 		if _, dup := tests[id[1]]; dup {
 			t.Errorf("row %s is there twice", id[1])
 		}
-		tests[id[1]] = nil
-		for _, ref := range reference.FindAllStringSubmatch(line, -1) {
-			tests[id[1]] = append(tests[id[1]], ref[0])
-			if err := findTest(ref[1], ref[2], ref[3]); err != nil {
-				t.Errorf("row %s: %v", id[1], err)
-			}
-		}
+		tests[id[1]] = len(line.tests)
 	}
 	var want []string
 	for system, last := range map[string]int{"G": 24, "S": 19, "M": 20} {
@@ -58,25 +49,85 @@ func TestSeedsTable(t *testing.T) {
 		}
 	}
 	for _, id := range append(want, "S12a", "S12b", "S12c") {
-		if refs, ok := tests[id]; !ok {
+		if n, ok := tests[id]; !ok {
 			t.Errorf("row %s is missing", id)
-		} else if len(refs) == 0 {
+		} else if n == 0 {
 			t.Errorf("row %s names no test", id)
 		}
 	}
 }
 
-// findTest returns an error unless file, from the root of the module, has the test.
-// Files of integration, a module of its own, may not be there.
-func findTest(file, test, sub string) error {
-	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
-	if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(file, "integration/") {
-		return nil
+// Every row of docs/peers.md names a test, every test that it names exists, and
+// it names all those that were written for it.
+func TestPeersTable(t *testing.T) {
+	named := make(map[string]bool)
+	rows := 0
+	for _, line := range readPage(t, "peers.md") {
+		for _, ref := range line.tests {
+			named[ref] = true
+		}
+		if strings.HasPrefix(line.text, "| ") && !strings.HasPrefix(line.text, "| library |") {
+			rows++
+			if len(line.tests) == 0 {
+				t.Errorf("a row names no test: %s", line.text)
+			}
+		}
 	}
+	if rows == 0 {
+		t.Error("no rows")
+	}
+	for _, file := range []string{"redlock/peers_test.go", "integration/behaviour/peers_test.go"} {
+		text, err := readFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, test := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(text, -1) {
+			if ref := file + ":" + test[1]; !named[ref] {
+				t.Errorf("the page does not name %s", ref)
+			}
+		}
+	}
+}
+
+// pageLine is a line of a page of docs, and the tests that it names.
+type pageLine struct {
+	text  string
+	tests []string
+}
+
+// readPage reads a page of docs. The test fails if a test that it names is not
+// there.
+func readPage(t *testing.T, page string) []pageLine {
+	t.Helper()
+	text, err := readFile("docs/" + page)
 	if err != nil {
+		t.Fatal(err)
+	}
+	reference := regexp.MustCompile("`([a-z]+/[a-z_/]+_test\\.go):(Test[A-Za-z0-9]+)(?:/([^`]+))?`")
+	var lines []pageLine
+	for i, line := range strings.Split(text, "\n") {
+		l := pageLine{text: line}
+		for _, ref := range reference.FindAllStringSubmatch(line, -1) {
+			l.tests = append(l.tests, strings.Trim(ref[0], "`"))
+			if err := findTest(ref[1], ref[2], ref[3]); err != nil {
+				t.Errorf("docs/%s:%d: %v", page, i+1, err)
+			}
+		}
+		if named := strings.Count(line, "_test.go"); named != len(l.tests) {
+			t.Errorf("docs/%s:%d: names %d tests in a way that is not understood", page, i+1, named-len(l.tests))
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// findTest returns an error unless file has the test.
+func findTest(file, test, sub string) error {
+	text, err := readFile(file)
+	if text == "" {
 		return err
 	}
-	_, body, ok := strings.Cut(string(text), "\nfunc "+test+"(")
+	_, body, ok := strings.Cut(text, "\nfunc "+test+"(")
 	if !ok {
 		return fmt.Errorf("%s has no %s", file, test)
 	}
@@ -85,6 +136,18 @@ func findTest(file, test, sub string) error {
 		return fmt.Errorf("%s in %s has no subtest %q", test, file, sub)
 	}
 	return nil
+}
+
+// readFile reads a file, named from the root of the repository. Where this module
+// is alone, as a user downloads it, the files of other modules are empty.
+func readFile(file string) (string, error) {
+	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
+	if errors.Is(err, os.ErrNotExist) {
+		if _, missing := os.Stat("../integration"); missing != nil {
+			return "", nil
+		}
+	}
+	return string(text), err
 }
 
 // G5: one Locker serves any number of locks, each with settings of its own.
