@@ -26,7 +26,10 @@
 //     default of 3 seconds will do.
 //   - DialTimeout times DialerRetries, 25 seconds by default, is how long the
 //     driver goes on opening a connection after the call that wanted one has
-//     returned. It does so on at most PoolSize goroutines.
+//     returned. It does so on at most PoolSize goroutines. With the default of 5
+//     for DialerRetries a server that refuses connections is reported half a
+//     second later, after the node timeout, and so counts as one that hangs; with
+//     1, as [NewClient] sets it, it is known to be down at once.
 //   - PoolSize: the locker keeps few calls under way in a node, which share the
 //     pool with whatever else uses the client. A client for locks alone waits
 //     for nobody.

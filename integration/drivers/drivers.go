@@ -12,6 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/goredis"
 	"github.com/quorumlock/quorumlock/backend/redigo"
 	rueidisnode "github.com/quorumlock/quorumlock/backend/rueidis"
+	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
 // A Driver makes nodes with one driver in its default settings, but for the
@@ -95,6 +96,8 @@ func Redigo(t testing.TB, pool *redigodriver.Pool) backend.Node { return reDigo(
 
 // Rueidis makes a node with rueidis.
 func Rueidis(t testing.TB, o rueidisdriver.ClientOption, opts ...rueidisnode.Option) backend.Node {
+	// Embedded servers lack what the driver's cache asks for when it connects.
+	o.DisableCache = servers.Kinds(t)[0] == servers.Embedded
 	client, err := rueidisdriver.NewClient(o)
 	return ruei(t, client, err, opts...)
 }
