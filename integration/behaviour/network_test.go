@@ -65,15 +65,15 @@ func TestSlowNetwork(t *testing.T) {
 						t.Error(err)
 					}
 					for i := range 10 {
-						lock, err := locker.TryLock(t.Context(), fmt.Sprint("then", i))
+						err := unlessStalled(t, func(try int) error {
+							lock, err := locker.TryLock(t.Context(), fmt.Sprint("then", i, try))
+							if err != nil {
+								return err
+							}
+							return errors.Join(lock.Extend(t.Context(), 15*time.Second), lock.Unlock(t.Context()))
+						})
 						if err != nil {
 							t.Fatalf("lock %d: %v", i, err)
-						}
-						if err := lock.Extend(t.Context(), 15*time.Second); err != nil {
-							t.Errorf("extend %d: %v", i, err)
-						}
-						if err := lock.Unlock(t.Context()); err != nil {
-							t.Errorf("unlock %d: %v", i, err)
 						}
 					}
 					servers.WaitEmpty(t, time.Second, list...)
