@@ -55,6 +55,9 @@ func pace(ttl time.Duration) time.Duration {
 
 // extendItself extends the lock once and sets the timer for the next time.
 func (l *Lock) extendItself() {
+	if l.Err() != nil { // lost while the process was paused, for instance
+		return
+	}
 	l.mu.Lock()
 	e := l.extension
 	l.mu.Unlock()
@@ -72,7 +75,7 @@ func (l *Lock) extendItself() {
 			return
 		}
 	}
-	next := pace(ttl)
+	var next time.Duration
 	switch {
 	case err != nil:
 		// Again soon: several times before the validity ends.
@@ -83,6 +86,8 @@ func (l *Lock) extendItself() {
 		s.logger.Warn("redlock: lock not extended any more: it will have been held for the longest time allowed",
 			"key", l.call.fullKey, "until", l.Until(), "limit", l.call.settings.maxHold)
 		return
+	default:
+		next = pace(ttl)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -146,6 +146,23 @@ func TestMaxHold(t *testing.T) {
 	})
 }
 
+// A machine that was suspended until after the longest hold, when nothing is left to
+// extend to: the lock is lost, and no more than that.
+func TestMaxHoldSuspended(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(600*time.Millisecond), WithMaxHold(time.Minute)) // extended before the clocks are compared
+		forward := suspend(l)
+		lock := r.lock(l, "k", WithAutoExtend())
+		synctest.Wait()
+		forward(time.Hour)
+		time.Sleep(2 * time.Second)
+		matches(t, lock.Err(), ErrNotHeld)
+		if n := r.arrived(backend.OpExtend); n > 0 {
+			t.Errorf("%d extensions of a lock that was lost", n)
+		}
+	})
+}
+
 // An Unlock in the middle of an automatic extension: no failure, no loss, and the
 // key is gone.
 func TestAutoExtendMeetsUnlock(t *testing.T) {
