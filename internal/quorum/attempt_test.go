@@ -524,6 +524,37 @@ func TestAbandoned(t *testing.T) {
 	})
 }
 
+// Who is told of a node that refuses to delete may use the attempt, as a log
+// handler might that knows the lock; and is told before Wait returns.
+func TestAbandonedUsesAttempt(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		for _, how := range []string{"by the lane", "by the caller"} {
+			a := w.mustAcquire(how)
+			w.meanwhile = func() {
+				if !a.mu.TryLock() { // where Lock would wait for ever
+					t.Errorf("%s: told with the attempt locked", how)
+					return
+				}
+				a.mu.Unlock()
+				if w.group.Cleanups() == 0 {
+					t.Errorf("%s: told when the cleanup was over", how)
+				}
+			}
+			w.fault[0].Set(denied)
+			if how == "by the lane" {
+				a.Abandon()
+			} else {
+				a.release().want(t, "release", Unavailable, 0)
+			}
+			w.rest(time.Second)
+			w.fault[0].Clear()
+		}
+		if n := len(w.abandoned); n != 2 {
+			t.Errorf("told %d times, want 2", n)
+		}
+	})
+}
+
 // A set that was refused is no reason to delete.
 func TestRefusedSetIsNotDeleted(t *testing.T) {
 	for name, fault := range map[string]backendtest.Fault{"refused": denied, "no connection": dead} {

@@ -25,7 +25,7 @@ type Config struct {
 
 	// Abandoned, if set, is told of every node on which a token of ours may be
 	// left until it expires, because the node refuses to delete it. It must not
-	// block.
+	// block, and is called concurrently.
 	Abandoned func(node, key string, err error)
 }
 
@@ -123,7 +123,7 @@ func (c *callContext) get() context.Context {
 	if c.ctx == nil || now.After(c.fresh) {
 		const share = CallTimeout / 4
 		ctx, cancel := context.WithDeadline(context.Background(), now.Add(CallTimeout+share))
-		context.AfterFunc(ctx, cancel) // it ends by its deadline only; this frees it then
+		_ = cancel // it ends by its deadline only, which frees it
 		c.ctx, c.fresh = ctx, now.Add(share)
 	}
 	return c.ctx

@@ -46,17 +46,17 @@ type seat struct {
 	maybeDel bool // a deletion was sent whose outcome is unknown
 	cleaning bool // counted as a cleanup until the token is gone
 
-	busy    bool      // current is queued, under way, or waits to be repeated
-	current request   // while busy
-	queue   []request // after current
-	begun   time.Time // when current began, or was repeated
-	resent  bool      // current was sent a second time
-	repeat  time.Duration
-	late    time.Time // a set of unknown outcome arrives before, or never
-	gone    time.Time // no key that was sent so far lives longer
+	busy   bool      // current is queued, under way, or waits to be repeated
+	queue  []request // after current
+	begun  time.Time // when current began, or was repeated
+	resent bool      // current was sent a second time
+	repeat time.Duration
+	late   time.Time // a set of unknown outcome arrives before, or never
+	gone   time.Time // no key that was sent so far lives longer
 
 	// For the lane, which reads them without the mutex: they are set before the
 	// seat is submitted, and not changed until it has come back.
+	current request // while busy
 	op      backend.Op
 	expires time.Time // when the operation is no longer worth sending
 
@@ -135,6 +135,12 @@ func (s *seat) submit() {
 // complete takes the outcome of the seat's operation from the lane. Sent says
 // whether it was sent at all.
 func (s *seat) complete(r backend.Result, sent bool) {
+	if s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused) {
+		// With nothing locked, and before the cleanup counts as over.
+		if report := s.attempt.group.abandoned; report != nil {
+			report(s.lane.name, s.attempt.key, r.Err)
+		}
+	}
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
 	s.settle(r, sent)
@@ -215,9 +221,6 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool
 		s.token = absent
 	case errors.Is(err, backend.ErrRefused):
 		s.token = absent // not so, but there is nothing that we could do
-		if report := s.attempt.group.abandoned; report != nil {
-			report(s.lane.name, s.attempt.key, err)
-		}
 	default:
 		again = true
 	}

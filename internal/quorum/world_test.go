@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -40,7 +41,9 @@ type world struct {
 	fault  []*backendtest.FaultNode
 	tokens int
 
+	mu        sync.Mutex
 	abandoned []string // what Config.Abandoned was told
+	meanwhile func()   // nil, or what it does besides
 }
 
 func newWorld(t *testing.T, n int, m nodeMake) *world {
@@ -54,7 +57,12 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 		nodes = append(nodes, dress(fault, m))
 	}
 	g, err := NewGroup(nodes, Config{Abandoned: func(node, key string, err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.abandoned = append(w.abandoned, node+" "+key)
+		if w.meanwhile != nil {
+			w.meanwhile()
+		}
 	}})
 	if err != nil {
 		t.Fatal(err)
