@@ -328,7 +328,10 @@ func (l *lane) claim() bool {
 func (l *lane) yield(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.calls--; !answered(err) && l.last == callAnswered {
+	l.calls--
+	if answered(err) {
+		l.progress = time.Now()
+	} else if l.last == callAnswered {
 		l.last = callBroken
 	}
 	l.start()

@@ -162,6 +162,26 @@ func TestHungNodeIsNoticedByTheWait(t *testing.T) {
 	})
 }
 
+// An inline call that was answered meanwhile shows that the node does not hang, as
+// any other does.
+func TestInlineAnswerIsProgress(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		w.warm()
+		var wg sync.WaitGroup
+		w.fault[0].Set(backendtest.DelayReply(timeout - time.Millisecond))
+		wg.Go(func() { w.mustAcquire("inline") })
+		synctest.Wait()
+		w.fault[0].Set(backendtest.Hang())
+		wg.Go(func() { w.acquire("hangs") })
+		synctest.Wait()
+		w.fault[0].Clear()
+		time.Sleep(timeout + time.Millisecond)
+		_, res := w.acquire("k")
+		res.want(t, "acquire", Won, 0)
+		wg.Wait()
+	})
+}
+
 // The queue of a node that hangs is bounded: what comes on top fails at once, but
 // deletions.
 func TestQueueIsBounded(t *testing.T) {
