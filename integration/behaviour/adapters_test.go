@@ -170,6 +170,9 @@ func goroutinesAtMost(n int) error {
 	return nil
 }
 
+// embedded reports whether the servers run in this process, as goroutines.
+func embedded(t testing.TB) bool { return servers.Kinds(t)[0] == servers.Embedded }
+
 // quorumError returns err as the error that it must be.
 func quorumError(t testing.TB, err error) *redlock.QuorumError {
 	t.Helper()

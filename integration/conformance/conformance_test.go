@@ -17,7 +17,12 @@ func TestMain(m *testing.M) { servers.Main(m) }
 func TestAdapters(t *testing.T) {
 	for _, d := range drivers.All {
 		t.Run(d.Name, func(t *testing.T) {
-			servers.Each(t, func(t *testing.T, kind servers.Kind) { backendtest.Run(t, harness(t, d, kind)) })
+			servers.Each(t, func(t *testing.T, kind servers.Kind) {
+				if kind == servers.Embedded && d.Name == "rueidis" {
+					t.Skip("embedded servers forget a script whose run failed, which no server does, and of which this adapter makes use")
+				}
+				backendtest.Run(t, harness(t, d, kind))
+			})
 		})
 	}
 }
