@@ -38,7 +38,6 @@ func (l *Lock) Context(parent context.Context) context.Context {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.contexts, ctx)
-		cancel(nil)
 	})
 	return ctx
 }

@@ -16,7 +16,6 @@ type extension struct {
 	ctx    context.Context // ends with the lock
 	cancel context.CancelFunc
 	last   quorum.Instant // of the hold, if that is limited
-	capped bool
 }
 
 func (e *extension) stop() {
@@ -39,7 +38,6 @@ func (l *Lock) startExtending() {
 	e := &extension{}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if s.maxHold > 0 {
-		e.capped = true
 		e.last = l.locker.clock.Now().Add(s.maxHold)
 	}
 	e.timer = time.AfterFunc(pace(s.ttl), l.extendItself)
@@ -63,7 +61,7 @@ func (l *Lock) extendItself() {
 	l.mu.Unlock()
 	s := &l.locker.settings
 	ttl, last := l.call.settings.ttl, false
-	if e.capped {
+	if l.call.settings.maxHold > 0 {
 		left := e.last.Until(l.locker.clock.Now()).Truncate(time.Millisecond)
 		if left <= ttl {
 			ttl, last = left, true

@@ -7,16 +7,15 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
 // A Locker makes locks on a quorum of nodes. It is made by [New]; its methods
-// may be called concurrently. It owns no goroutine and no timer while no call
-// is under way, no lock is held and nothing is cleaned up: one that is never
-// closed leaks nothing.
+// may be called concurrently. It owns no goroutine while no call is under way, no
+// lock is held and nothing is cleaned up, and a few seconds later no timer either:
+// one that is never closed leaks nothing.
 type Locker struct {
 	group    *quorum.Group
 	settings settings
@@ -159,9 +158,10 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 // Close waits until no cleanup is under way: until what calls that failed and
 // locks that were unlocked had left on the nodes is deleted or has expired. If
 // ctx ends before, it returns its error, and the cleanup goes on. From the call
-// on, the Locker's other methods return [ErrClosed], those that wait soon; locks
-// that are held stay held, extend themselves if they did, and their methods go on
-// to work. It does not close the clients of the nodes. It may be called again.
+// on, the Locker's other methods return [ErrClosed], those that wait when they
+// would try again; locks that are held stay held, extend themselves if they did,
+// and their methods go on to work. It does not close the clients of the nodes. It
+// may be called again.
 func (l *Locker) Close(ctx context.Context) error {
 	if l == nil || l.group == nil {
 		return errZero
@@ -171,24 +171,6 @@ func (l *Locker) Close(ctx context.Context) error {
 		return fmt.Errorf("redlock: close: keys are still being deleted on nodes, %d in all, and expire by themselves: %w", l.group.Cleanups(), err)
 	}
 	return nil
-}
-
-// A call is one operation of a Locker under way, its settings and what came of
-// it so far.
-type call struct {
-	locker   *Locker
-	op       string
-	key      string
-	fullKey  string
-	settings callSettings
-	start    time.Time
-	tries    int
-	last     quorum.Result
-	rounds   []Report // of the last rounds that failed
-}
-
-func (l *Locker) newCall(op, key string, s callSettings) *call {
-	return &call{locker: l, op: op, key: key, fullKey: l.settings.prefix + key, settings: s, start: time.Now()}
 }
 
 // prepare checks what can be checked before any I/O.
@@ -240,188 +222,4 @@ func (l *Locker) checkContext(ctx context.Context, op, key string) error {
 		return fmt.Errorf("redlock: %s %q: the context has ended already: %w", op, l.settings.prefix+key, endOf(ctx, err))
 	}
 	return nil
-}
-
-// endOf returns err, with which ctx ended, joined with the cause that the caller
-// gave for it, if any.
-func endOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && cause != nil && cause != err {
-		return fmt.Errorf("%w: %w", err, cause)
-	}
-	return err
-}
-
-// wait tries until it holds the lock or may not go on.
-func (c *call) wait(ctx context.Context) (*Lock, error) {
-	lock, err := c.acquire(ctx)
-	c.tell(c.locker.settings.hooks.Locked, err)
-	if err != nil {
-		return nil, err
-	}
-	lock.startExtending()
-	return lock, nil
-}
-
-// defaultRetry is the pace of a waiting caller that set no policy.
-var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter()
-
-func (c *call) acquire(ctx context.Context) (*Lock, error) {
-	retry := c.settings.retry
-	standard := retry.delay == nil && retry.tries == 0
-	if retry.delay == nil {
-		retry.delay = defaultRetry.delay
-	}
-	var unavailable time.Time // since when
-	taken := false            // what the last try that ran to its end found
-	for {
-		lock, res, err := c.try(ctx)
-		if err == nil {
-			return lock, nil
-		}
-		if res.CtxErr != nil {
-			if taken { // ctx cut off this try, which says nothing
-				err.class = ErrTaken
-			}
-			return nil, err
-		}
-		if res.Permanent(c.locker.group.Need()) {
-			return nil, err
-		}
-		taken = err.class == ErrTaken
-		if taken {
-			unavailable = time.Time{}
-		} else if unavailable.IsZero() {
-			unavailable = time.Now()
-		} else if standard && time.Since(unavailable) >= c.settings.ttl {
-			return nil, err
-		}
-		pause, again := retry.pause(c.tries)
-		if !again {
-			return nil, err
-		}
-		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
-			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), time.Since(c.start)
-			return nil, err
-		}
-		if c.locker.closed.Load() {
-			return nil, ErrClosed
-		}
-	}
-}
-
-// try makes one attempt, with a token of its own.
-func (c *call) try(ctx context.Context) (*Lock, quorum.Result, *QuorumError) {
-	l := c.locker
-	ttl := c.settings.ttl
-	token := newToken(c.settings.owner)
-	start := l.clock.Now()
-	attempt, res := l.group.Acquire(ctx, c.fullKey, token, ttl, l.settings.timeout(ttl))
-	c.note(res)
-	if res.Verdict != quorum.Won {
-		return nil, res, c.failed(ctx, res)
-	}
-	until := start.Add(ttl - l.settings.driftOf(ttl))
-	// Looked at after the answers have come, and as late as can be: the process
-	// may have been paused in between.
-	if until.Past(l.clock.Now()) {
-		attempt.Abandon()
-		return nil, res, c.late()
-	}
-	return newLock(c, attempt, token, until), res, nil
-}
-
-// release deletes the token of attempt.
-func (c *call) release(ctx context.Context, attempt *quorum.Attempt) error {
-	res := attempt.Release(ctx, c.locker.settings.timeout(c.settings.ttl))
-	c.note(res)
-	if res.Verdict == quorum.Won {
-		return nil
-	}
-	return c.failed(ctx, res)
-}
-
-// note counts a round.
-func (c *call) note(res quorum.Result) {
-	c.tries++
-	c.last = res
-	if res.Verdict != quorum.Won {
-		c.keep(res)
-	}
-}
-
-// keepRounds is how many rounds an error reports, the last ones: a caller may
-// have waited for days.
-const keepRounds = 16
-
-// keep reports a round that failed.
-func (c *call) keep(res quorum.Result) {
-	if len(c.rounds) == keepRounds {
-		c.rounds = append(c.rounds[:0], c.rounds[1:]...)
-	}
-	c.rounds = append(c.rounds, newReport(c.locker.group, res.Votes))
-}
-
-// failed returns the error of the last round, which did not win.
-func (c *call) failed(ctx context.Context, res quorum.Result) *QuorumError {
-	e := c.quorumError(ErrUnavailable)
-	e.ctxErr = endOf(ctx, res.CtxErr)
-	switch res.Verdict {
-	case quorum.Lost:
-		e.class = ErrTaken
-	case quorum.Gone:
-		e.class = ErrNotHeld
-	}
-	return e
-}
-
-// late returns the error of a round that won when the validity was over.
-func (c *call) late() *QuorumError {
-	c.keep(c.last)
-	e := c.quorumError(ErrUnavailable)
-	e.detail = fmt.Sprintf("granted too late, after the validity of a TTL of %v", c.settings.ttl)
-	return e
-}
-
-func (c *call) quorumError(class error) *QuorumError {
-	return &QuorumError{
-		Op: c.op, Key: c.fullKey, Need: c.locker.group.Need(), class: class,
-		Tries: c.tries, Rounds: append([]Report(nil), c.rounds...), Elapsed: time.Since(c.start),
-	}
-}
-
-// tell tells hook, if it is set, how the call ended.
-func (c *call) tell(hook func(Event), err error) {
-	if hook == nil {
-		return
-	}
-	hook(Event{
-		Key: c.fullKey, Tries: c.tries, Elapsed: time.Since(c.start),
-		Report: newReport(c.locker.group, c.last.Votes), Err: err,
-	})
-}
-
-// sleep waits for d, or less if ctx has a deadline before: then until shortly
-// before that, so that there is time for a last try. It returns ctx's error if
-// that ended, or if the deadline is nearer than shortly.
-func sleep(ctx context.Context, d, shortly time.Duration) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		if left := time.Until(deadline) - max(shortly, time.Millisecond); left < d {
-			if left <= 0 { // the last try was that
-				<-ctx.Done()
-				return ctx.Err()
-			}
-			d = left
-		}
-	}
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

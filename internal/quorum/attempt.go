@@ -86,15 +86,6 @@ func (a *Attempt) clean(req request) {
 	}
 }
 
-// track makes the seat's deletion a cleanup that Group.Wait waits for.
-func (s *seat) track() {
-	s.released.Store(true)
-	if !s.cleaning && s.token != absent {
-		s.cleaning = true
-		s.attempt.group.cleanup.add(1)
-	}
-}
-
 // round asks every seat for req and waits for the verdict.
 func (a *Attempt) round(ctx context.Context, req request) Result {
 	r := &round{kind: req.kind, need: a.group.need, start: time.Now(), votes: make([]Vote, len(a.seats))}

@@ -16,6 +16,7 @@
 // owns no goroutine. Its timers exist only after it was released, on nodes
 // where the outcome of an operation is unknown; the last of them ends when no
 // key of the attempt can be alive any more. [Group.Wait] waits for these.
+// The context of a group's last calls has a timer for two to three seconds.
 //
 // # Locks and their order
 //

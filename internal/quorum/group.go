@@ -6,16 +6,9 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"sync"
-	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
-
-// CallTimeout is how long a call on a node may take, whatever the time for
-// which somebody waits for it: long enough to dial, to shake hands and to
-// authenticate, so that the connection serves the next call.
-const CallTimeout = 2 * time.Second
 
 // Config says how a [Group] works.
 type Config struct {
@@ -105,68 +98,3 @@ func (g *Group) Wait(ctx context.Context) error { return g.cleanup.wait(ctx) }
 
 // Cleanups returns how many nodes' seats are being cleaned up.
 func (g *Group) Cleanups() int { return g.cleanup.count() }
-
-// callContext hands out the contexts under which lanes call their nodes. One
-// context serves all the calls that begin within a short time, each of which
-// so has at least CallTimeout; a context of its own for each call would be most
-// of what a call allocates.
-type callContext struct {
-	mu    sync.Mutex
-	ctx   context.Context
-	fresh time.Time // until when ctx may be handed out
-}
-
-func (c *callContext) get() context.Context {
-	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx == nil || now.After(c.fresh) {
-		const share = CallTimeout / 4
-		ctx, cancel := context.WithDeadline(context.Background(), now.Add(CallTimeout+share))
-		_ = cancel // it ends by its deadline only, which frees it
-		c.ctx, c.fresh = ctx, now.Add(share)
-	}
-	return c.ctx
-}
-
-// tracker counts what is under way and lets one wait for none.
-type tracker struct {
-	mu   sync.Mutex
-	n    int
-	idle chan struct{} // closed when n falls to 0; nil if nobody waits
-}
-
-func (t *tracker) add(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.n += n
-	if t.n == 0 && t.idle != nil {
-		close(t.idle)
-		t.idle = nil
-	}
-}
-
-func (t *tracker) count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.n
-}
-
-func (t *tracker) wait(ctx context.Context) error {
-	t.mu.Lock()
-	if t.n == 0 {
-		t.mu.Unlock()
-		return nil
-	}
-	if t.idle == nil {
-		t.idle = make(chan struct{})
-	}
-	idle := t.idle
-	t.mu.Unlock()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

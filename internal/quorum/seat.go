@@ -63,6 +63,15 @@ type seat struct {
 	released atomic.Bool // the attempt is; an acquire not yet sent is not to be
 }
 
+// track makes the seat's deletion a cleanup that Group.Wait waits for.
+func (s *seat) track() {
+	s.released.Store(true)
+	if !s.cleaning && s.token != absent {
+		s.cleaning = true
+		s.attempt.group.cleanup.add(1)
+	}
+}
+
 // unwanted returns why the seat's operation should not be sent any more, or
 // nil. The lane calls it.
 func (s *seat) unwanted(now time.Time) error {
