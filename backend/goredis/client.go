@@ -23,7 +23,8 @@ import (
 // string is redis://localhost:6379/0. In user and password the characters that
 // mean something in a URL are percent-encoded. The parameters that
 // [redis.ParseURL] knows may follow, such as ?db=1&pool_size=5. An error names
-// the URL without its user and password.
+// the URL without its user and password. For a Sentinel set or a Cluster make a
+// client with [redis.NewFailoverClient] or [redis.NewClusterClient].
 //
 // Where the URL does not say otherwise the settings differ from the driver's
 // defaults: commands heed the deadline of their context; nothing is sent or
@@ -38,7 +39,7 @@ func NewClient(rawURL string) (*redis.Client, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		// What is wrong with it may quote the password.
-		return nil, fmt.Errorf("goredis: %q is no valid URL (redis://, rediss:// or unix://)", redact(rawURL))
+		return nil, fmt.Errorf("goredis: %q is no valid URL: use redis://, rediss:// or unix://, with special characters in user and password percent-encoded", redact(rawURL))
 	}
 	switch u.Scheme {
 	case "redis", "rediss", "unix":
