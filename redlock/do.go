@@ -14,8 +14,8 @@ import (
 // If the lock cannot be had, fn does not run, and the error is that of Lock.
 // Otherwise the error is what fn returned, joined with one that matches
 // [ErrNotHeld] if the lock was lost before fn had ended. That the unlocking was
-// not answered is only logged: fn ran under a valid lock, and must not be run
-// again for that.
+// not answered, or was refused as by an ACL, is only logged ([WithLogger]): fn ran
+// under a valid lock, and must not be run again for that.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
 	if err := l.check("do", key); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) er
 		case errors.Is(err, ErrNotHeld):
 			return err
 		case err != nil:
-			l.settings.logger.Warn("redlock: unlocking was not answered; it goes on in the background",
+			l.settings.logger.Warn("redlock: unlocking was not answered, or was refused; what is left is deleted in the background, or expires",
 				"key", lock.call.fullKey, "error", err)
 		}
 		return nil

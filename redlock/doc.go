@@ -16,6 +16,11 @@
 // or from a backend of one's own (see package backend). This package depends
 // on the standard library alone.
 //
+// Each node must be a server of its own. [New] refuses two of one name, but cannot
+// tell that two names are one server (localhost and 127.0.0.1, two redigo pools
+// without a name): its vote then counts once, so that fewer servers may fail, or
+// nothing is ever granted and every lock seems to be taken.
+//
 // # Guarantees
 //
 //   - Mutual exclusion, within the assumptions below: a lock is held on a

@@ -55,8 +55,9 @@ type QuorumError struct {
 	detail string // more about it, if anything
 }
 
-// Error says on one line what failed, on which nodes of the last round, and why.
-// The lock's token is not in it.
+// Error says on one line what failed, on which nodes of the last round, and why; of
+// the round before, if ctx cut the last one off before it told anything. The
+// lock's token is not in it.
 func (e *QuorumError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "redlock: %s %q: %v", e.Op, e.Key, e.class)
@@ -69,11 +70,25 @@ func (e *QuorumError) Error() string {
 	if e.Tries > 1 {
 		fmt.Fprintf(&b, " after %d tries in %v", e.Tries, e.Elapsed.Round(time.Millisecond))
 	}
-	if len(e.Rounds) > 0 {
-		last := e.Rounds[len(e.Rounds)-1]
-		fmt.Fprintf(&b, ": %d of %d nodes, need %d (%v)", last.Count(Granted), len(last), e.Need, last)
+	if r := e.telling(); r != nil {
+		fmt.Fprintf(&b, ": %d of %d nodes, need %d (%v)", r.Count(Granted), len(r), e.Need, r)
 	}
 	return b.String()
+}
+
+// telling returns the round that tells why: the last one, or the one before if
+// the caller's ctx cut the last one off before a node had said anything against
+// it. It returns nil if there was none.
+func (e *QuorumError) telling() Report {
+	n := len(e.Rounds)
+	if n == 0 {
+		return nil
+	}
+	last := e.Rounds[n-1]
+	if e.ctxErr != nil && n > 1 && last.Count(Taken)+last.Count(Failed) == 0 {
+		return e.Rounds[n-2]
+	}
+	return last
 }
 
 // Unwrap returns the errors that e matches.

@@ -54,6 +54,20 @@ func TestErrorTexts(t *testing.T) {
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Minute)))
 			return err
 		}, `redlock: lock "app:k": taken: context canceled: SIGTERM: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
+		{"taken until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
+			r.lock(l, "k")
+			synctest.Wait() // every node has it
+			r.fault[0].Set(ms(1))
+			r.fault[1].Set(ms(2))
+			r.fault[2].Set(ms(3))
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, func() {
+				r.setAll(backendtest.Hang())
+				time.AfterFunc(100*time.Millisecond, cancel)
+			})
+			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
+			return err
+		}, `redlock: lock "app:k": taken: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
 		{"unavailable", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(backendtest.Hang())
 			r.fault[1].Set(ms(300))

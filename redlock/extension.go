@@ -69,8 +69,8 @@ func (l *Lock) extendItself() {
 	}
 	var err error
 	if s.checkTTL(ttl) == nil { // there is something left to win
-		if err = l.extend(e.ctx, ttl); errors.Is(err, ErrNotHeld) {
-			return
+		if err = l.extend(e.ctx, ttl); errors.Is(err, ErrNotHeld) || err != nil && e.ctx.Err() != nil {
+			return // it is over, by this or meanwhile
 		}
 	}
 	var next time.Duration

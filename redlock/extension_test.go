@@ -215,3 +215,23 @@ func TestAutoExtendMany(t *testing.T) {
 		r.clean(l)
 	})
 }
+
+// Once the lock is lost nothing is said of further tries, though one was under way.
+func TestExtendItselfLost(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		for range 20 { // the tries come at random times
+			var log logText
+			l := r.locker(WithLogger(log.logger()), WithNodeTimeout(DefaultTTL/8))
+			r.clear()
+			lock := r.lock(l, "k", WithAutoExtend())
+			r.setAll(backendtest.Hang())
+			<-lock.Context(t.Context()).Done()
+			synctest.Wait()
+			if _, after, ok := strings.Cut(log.String(), "lock lost"); !ok || strings.Contains(after, "trying again") {
+				t.Fatalf("the log: %s", log.String())
+			}
+			r.clear()
+			_ = lock.Unlock(t.Context())
+		}
+	})
+}

@@ -17,7 +17,8 @@ type NodeReport struct {
 	Node    string // its name, usually the address
 	Outcome Outcome
 
-	// Latency is how long the node took to answer, or how long it was waited for.
+	// Latency is how long the node took to answer, or how long it was waited for;
+	// 0 of a node that is Pending or Skipped.
 	Latency time.Duration
 
 	// Err is why the node failed, the driver's own error in its chain.
