@@ -105,10 +105,13 @@ func failures(err error) trouble {
 		return t
 	}
 	last := quorum.Rounds[len(quorum.Rounds)-1]
+	cut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if n := len(quorum.Rounds); cut && n > 1 && last.Count(redlock.Failed) == 0 {
+		last = quorum.Rounds[n-2] // the last one had no time to tell anything
+	}
 	t.size, t.need = len(last), quorum.Need
 	for _, n := range last {
-		switch n.Outcome {
-		case redlock.Failed, redlock.TimedOut:
+		if n.Outcome == redlock.Failed || n.Outcome == redlock.TimedOut || cut && n.Outcome == redlock.Pending {
 			t.add(n.Node, complain(n.Err, n.Latency))
 		}
 	}

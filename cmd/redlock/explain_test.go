@@ -68,6 +68,32 @@ func TestComplainOfTLS(t *testing.T) {
 	}
 }
 
+// A server that has not answered when the waiting is over does not answer, and what
+// it said in earlier tries is not forgotten.
+func TestComplainOfTheLastTry(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	code, _, stderr := inProcess("run", "--wait", "200ms", "--node", silent.Addr().String(), "job", "--", "true")
+	if want := silent.Addr().String() + ": no answer (is the address right"; code != runServers || !strings.Contains(stderr, want) {
+		t.Errorf("code %d, stderr %q, want %q", code, stderr, want)
+	}
+
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	for range 5 { // the last try may be cut off at any point
+		code, _, stderr = inProcess("run", "--wait", "100ms", "--node", closed.Addr().String(), "job", "--", "true")
+		if want := closed.Addr().String() + ": connection refused (is Redis"; code != runServers || !strings.Contains(stderr, want) {
+			t.Errorf("code %d, stderr %q, want %q", code, stderr, want)
+		}
+	}
+}
+
 func TestRound(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		1234567 * time.Nanosecond:    "1ms",

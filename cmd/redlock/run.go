@@ -431,6 +431,8 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 		case <-late.C:
 			if left := time.Until(lock.Until()) - lead; left > 0 { // it was extended
 				late.Reset(left)
+			} else if err := lock.Err(); err != nil && !lost { // this process was stopped
+				stop(lossReason(err))
 			} else if !lost {
 				stop(fmt.Sprintf("it could not be extended and is about to end, in %s", round(time.Until(lock.Until()))))
 			}
