@@ -255,6 +255,19 @@ func TestRoundsAreCapped(t *testing.T) {
 	})
 }
 
+// A server quotes the arguments of a command that it does not know.
+func TestTokenIsNotQuoted(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var log logText
+		r.setAll(backendtest.Refuse(errors.New("ERR unknown command 'set', with args beginning with: 'k' 'TOKEN' 'nx'")))
+		_, err := r.locker(WithLogger(log.logger())).TryLock(t.Context(), "k")
+		synctest.Wait() // the cleanup is refused too
+		if text := fmt.Sprint(err, log.String()); !strings.Contains(text, "unknown command 'set'") || strings.Contains(text, "TOKEN") {
+			t.Error(text)
+		}
+	})
+}
+
 func TestStrings(t *testing.T) {
 	for o, want := range map[Outcome]string{
 		Pending: "pending", Granted: "granted", Taken: "taken", NotHeld: "not held",

@@ -59,7 +59,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 // abandoned logs a node that refuses to delete a key of ours.
 func (l *Locker) abandoned(node, key string, err error) {
 	l.settings.logger.Error("redlock: a node refuses to unlock; its key stays until it expires",
-		"node", node, "key", key, "error", err)
+		"node", node, "key", key, "error", words(err))
 }
 
 // Lock waits until it holds the lock on key or ctx ends.

@@ -21,7 +21,9 @@ type NodeReport struct {
 	// 0 of a node that is Pending or Skipped.
 	Latency time.Duration
 
-	// Err is why the node failed, the driver's own error in its chain.
+	// Err is why the node failed, the driver's own error in its chain. A server
+	// that does not know a command (a Sentinel, for one) quotes the token in it;
+	// String leaves that out.
 	Err error
 }
 
@@ -81,10 +83,17 @@ func (r Report) String() string {
 		if n.Outcome == TimedOut {
 			fmt.Fprintf(&b, " after %v", n.Latency.Round(100*time.Microsecond))
 		} else if n.Err != nil {
-			fmt.Fprintf(&b, ": %v", n.Err)
+			fmt.Fprintf(&b, ": %s", words(n.Err))
 		}
 	}
 	return b.String()
+}
+
+// words is what err says, but for the arguments that a server quotes of a command
+// that it does not know: the token is one of them.
+func words(err error) string {
+	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:")
+	return text
 }
 
 func newReport(g *quorum.Group, votes []quorum.Vote) Report {
