@@ -41,7 +41,7 @@ func complain(err error, waited time.Duration) complaint {
 		}
 		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
 	}
-	text := err.Error()
+	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:") // among which is the token
 	code, _, _ := strings.Cut(text, " ")
 	switch {
 	case code == "NOAUTH":
@@ -54,6 +54,8 @@ func complain(err error, waited time.Duration) complaint {
 		return complaint{"it is a replica, which cannot keep locks", "name the master"}
 	case code == "WRONGTYPE":
 		return complaint{"the key is in use for something else", "take another name, or a --prefix"}
+	case strings.HasPrefix(text, "ERR unknown command"):
+		return complaint{text, "is it a Sentinel? name the master"}
 	case strings.Contains(text, "first record does not look like a TLS handshake"):
 		return complaint{"it does not speak TLS", "write redis:// instead of rediss://"}
 	case strings.Contains(text, "EOF"), errors.Is(err, syscall.ECONNRESET):

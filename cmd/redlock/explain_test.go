@@ -31,6 +31,7 @@ func TestComplain(t *testing.T) {
 		{errors.New("ERR invalid password"), "wrong user or password", "%XX"},
 		{errors.New("NOPERM this user has no permissions"), "NOPERM this user has no permissions", "more rights"},
 		{errors.New("READONLY You can't write against a read only replica."), "it is a replica", "name the master"},
+		{errors.New("ERR unknown command 'set', with args beginning with: 'job' 'secret'"), "ERR unknown command 'set'", "Sentinel"},
 		{errors.New("WRONGTYPE Operation against a key"), "the key is in use", "--prefix"},
 		{errors.New("tls: first record does not look like a TLS handshake"), "it does not speak TLS", "redis://"},
 		{errors.New("EOF"), "it closed the connection", "rediss://"},
