@@ -111,6 +111,7 @@ func (c *call) try(ctx context.Context) (*Lock, quorum.Result, *QuorumError) {
 		attempt.Abandon()
 		return nil, res, c.late()
 	}
+	c.rounds = nil // the lock keeps c for as long as it lives
 	return newLock(c, attempt, token, until), res, nil
 }
 
