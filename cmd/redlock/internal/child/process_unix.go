@@ -178,9 +178,11 @@ func (p *Process) Terminate() {
 // Kill ends the command and all that it has started in its process group.
 func (p *Process) Kill() { p.signal(syscall.SIGKILL) }
 
-// Lingers reports whether anything is left of the process group: the command,
-// or what it has started and not waited for.
-func (p *Process) Lingers() bool { return syscall.Kill(-p.pid, 0) != syscall.ESRCH }
+// Lingers reports whether anything of the process group still runs: the command, or
+// what it has started.
+func (p *Process) Lingers() bool {
+	return syscall.Kill(-p.pid, 0) != syscall.ESRCH && lives(p.pid)
+}
 
 // Done is closed when the command has ended. What it has started may live on.
 func (p *Process) Done() <-chan struct{} { return p.done }
