@@ -46,7 +46,7 @@ func TestHungMinority(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		for _, n := range []int{3, 5} {
 			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
-				list := servers.Start(t, kind, n, servers.WithOutages())
+				list := servers.Start(t, kind, n, servers.WithOutages(), servers.WithoutReuse())
 				locker := a.locker(t, addrs(list))
 				for i := range 5 {
 					cycle(t, locker, fmt.Sprint("warm", i))

@@ -18,6 +18,7 @@ type spec struct {
 	tls      *authority
 	aof      bool
 	outages  bool
+	alone    bool
 	sentinel bool
 	files    map[string][]byte // by name, in the server's working folder
 }
@@ -26,7 +27,7 @@ type user struct{ name, password string }
 
 // plain tells whether servers of this spec are all alike, and may be used again.
 func (s *spec) plain() bool {
-	return len(s.args) == 0 && s.password == "" && s.user == nil && s.tls == nil && !s.aof && !s.sentinel
+	return !s.alone && len(s.args) == 0 && s.password == "" && s.user == nil && s.tls == nil && !s.aof && !s.sentinel
 }
 
 // command returns the command line of a server that listens at port.
@@ -59,6 +60,10 @@ func (s *spec) command(port string) []string {
 // WithOutages says that the test pauses, kills, stops or restarts servers. It is
 // skipped at once where they are not ours to do so.
 func WithOutages() Option { return func(s *spec) { s.outages = true } }
+
+// WithoutReuse gives the test servers that no other test has had or will have, so
+// that nobody else's clients, which may still be cleaning up, reach them.
+func WithoutReuse() Option { return func(s *spec) { s.alone = true } }
 
 // WithAOF makes the servers keep their data over [Server.Kill], synced with every
 // write. Without it a server that was killed or stopped comes back empty.
