@@ -1,0 +1,107 @@
+package fence_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"testing"
+)
+
+// An exchange is a statement that a scripted database expects, and its answer.
+type exchange struct {
+	query string
+	args  []any // as they reach the driver
+
+	affected int64
+	row      driver.Value // the one value of the one row; none if nil
+	null     bool         // the one value is NULL
+	err      error
+}
+
+// begin, commit and rollback are statements too.
+func begin() exchange    { return exchange{query: "BEGIN"} }
+func commit() exchange   { return exchange{query: "COMMIT"} }
+func rollback() exchange { return exchange{query: "ROLLBACK"} }
+
+// scripted opens a database that expects just these statements, in order.
+func scripted(t *testing.T, script ...exchange) *sql.DB {
+	t.Helper()
+	s := &dialogue{t: t, rest: script}
+	db := sql.OpenDB(s)
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() {
+		// A rollback for the end of a ctx is not waited for, but has the connection.
+		if conn, err := db.Conn(context.Background()); err == nil {
+			conn.Close()
+		}
+		db.Close()
+		if len(s.rest) > 0 {
+			t.Errorf("never sent: %q", s.rest[0].query)
+		}
+	})
+	return db
+}
+
+// dialogue is a connector, and its own driver, connection and transaction.
+type dialogue struct {
+	t    *testing.T
+	rest []exchange
+}
+
+func (s *dialogue) next(query string, named []driver.NamedValue) exchange {
+	var args []any
+	for _, a := range named {
+		args = append(args, a.Value)
+	}
+	if len(s.rest) == 0 {
+		s.t.Errorf("sent %q, which nobody expects", query)
+		return exchange{err: errors.New("unexpected")}
+	}
+	e := s.rest[0]
+	s.rest = s.rest[1:]
+	if query != e.query || !reflect.DeepEqual(args, e.args) {
+		s.t.Errorf("sent %q %v\nwant %q %v", query, args, e.query, e.args)
+	}
+	return e
+}
+
+func (s *dialogue) Connect(context.Context) (driver.Conn, error) { return s, nil }
+func (s *dialogue) Driver() driver.Driver                        { return nil }
+func (s *dialogue) Close() error                                 { return nil }
+func (s *dialogue) Begin() (driver.Tx, error)                    { return s, s.next("BEGIN", nil).err }
+func (s *dialogue) Commit() error                                { return s.next("COMMIT", nil).err }
+func (s *dialogue) Rollback() error                              { return s.next("ROLLBACK", nil).err }
+
+func (s *dialogue) Prepare(query string) (driver.Stmt, error) {
+	return nil, fmt.Errorf("prepared: %q", query)
+}
+
+func (s *dialogue) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	e := s.next(query, args)
+	return driver.RowsAffected(e.affected), e.err
+}
+
+func (s *dialogue) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	e := s.next(query, args)
+	return &oneRow{value: e.row, left: e.row != nil || e.null}, e.err
+}
+
+type oneRow struct {
+	value driver.Value
+	left  bool
+}
+
+func (r *oneRow) Columns() []string { return []string{"token"} }
+func (r *oneRow) Close() error      { return nil }
+func (r *oneRow) Next(dest []driver.Value) error {
+	if !r.left {
+		return io.EOF
+	}
+	r.left = false
+	dest[0] = r.value
+	return nil
+}

@@ -1,0 +1,47 @@
+package fence_test
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/quorumlock/quorumlock/fence"
+)
+
+var orders = fence.Column{Dialect: fence.PostgreSQL, Table: "orders"}
+
+// Long work on one row: announced before it is read, written at the end in one
+// statement, with no transaction open meanwhile.
+func ExampleColumn_Update() {
+	price := func(ctx context.Context, token uint64, id int64, work func(items string) int) error {
+		if err := orders.Announce(ctx, db, id, token); err != nil {
+			return err // fence.ErrStale, sql.ErrNoRows, or the database's
+		}
+		var items string
+		if err := db.QueryRowContext(ctx, "SELECT items FROM orders WHERE id = $1", id).Scan(&items); err != nil {
+			return err
+		}
+		total := work(items) // the lock may be lost here: then the update is refused
+		return orders.Update(ctx, db, id, token, "total = $1, state = $2", total, "priced")
+	}
+	_ = price
+}
+
+// A statement of one's own compares the fence itself. Check tells why it changed
+// nothing.
+func ExampleColumn_Check() {
+	ship := func(ctx context.Context, tx *sql.Tx, token uint64, id int64) error {
+		res, err := tx.ExecContext(ctx,
+			"UPDATE orders SET state = 'shipped', fence = $1 WHERE id = $2 AND fence <= $1 AND state = 'paid'", token, id)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		if err := orders.Check(ctx, tx, id, token); err != nil {
+			return err // the token is stale, or there is no such order
+		}
+		return nil // the order was not paid, which is no matter of fencing
+	}
+	_ = ship
+}

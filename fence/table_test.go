@@ -1,0 +1,214 @@
+package fence_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/quorumlock/quorumlock/fence"
+)
+
+var errDatabase = errors.New("the database's own")
+
+// The statements of a Table.
+const (
+	upsertPostgreSQL = "INSERT INTO fences AS f (resource, token) VALUES ($1, $2) " +
+		"ON CONFLICT (resource) DO UPDATE SET token = excluded.token WHERE f.token <= excluded.token"
+	upsertSQLite = "INSERT INTO fences AS f (resource, token) VALUES (?, ?) " +
+		"ON CONFLICT (resource) DO UPDATE SET token = excluded.token WHERE f.token <= excluded.token"
+	upsertMySQL = "INSERT INTO fences (resource, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE token = GREATEST(token, ?)"
+
+	highestPostgreSQL = "SELECT token FROM fences WHERE resource = $1"
+	highestSQLite     = "SELECT token FROM fences WHERE resource = ?"
+	highestMySQL      = "SELECT token FROM fences WHERE resource = ? FOR UPDATE"
+)
+
+// outcome is what a test wants of an error.
+type outcome struct {
+	matches error             // nil: no error; errAny: one of any kind
+	stale   *fence.StaleError // exactly, if not nil
+	text    string            // exactly, if not empty
+}
+
+var errAny = errors.New("any")
+
+func (o outcome) check(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, o.matches) && (err == nil || o.matches != errAny) {
+		t.Errorf("error %v, want one that matches %v", err, o.matches)
+	}
+	if o.stale != nil {
+		var stale *fence.StaleError
+		if !errors.As(err, &stale) || *stale != *o.stale || !errors.Is(err, fence.ErrStale) {
+			t.Errorf("error %#v, want %#v", err, o.stale)
+		}
+	}
+	if o.text != "" && (err == nil || err.Error() != o.text) {
+		t.Errorf("error %q, want %q", err, o.text)
+	}
+}
+
+func TestTableAnnounce(t *testing.T) {
+	stale := outcome{matches: fence.ErrStale, stale: &fence.StaleError{Resource: "r", Token: 7, Highest: 8}}
+	failed := outcome{matches: errDatabase, text: `fence: announce token 7 for "r": the database's own`}
+	args, thrice := []any{"r", int64(7)}, []any{"r", int64(7), int64(7)}
+	tests := []struct {
+		name   string
+		table  fence.Table
+		script []exchange
+		want   outcome
+	}{
+		{"PostgreSQL accepts", fence.Table{Dialect: fence.PostgreSQL},
+			[]exchange{{query: upsertPostgreSQL, args: args, affected: 1}}, outcome{}},
+		{"PostgreSQL refuses", fence.Table{Dialect: fence.PostgreSQL},
+			[]exchange{{query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], row: int64(8)}}, stale},
+		{"PostgreSQL fails", fence.Table{Dialect: fence.PostgreSQL},
+			[]exchange{{query: upsertPostgreSQL, args: args, err: errDatabase}}, failed},
+		{"PostgreSQL fails to tell the highest", fence.Table{Dialect: fence.PostgreSQL},
+			[]exchange{{query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], err: errDatabase}}, failed},
+		{"SQLite accepts", fence.Table{Dialect: fence.SQLite},
+			[]exchange{{query: upsertSQLite, args: args, affected: 1}}, outcome{}},
+		{"SQLite refuses", fence.Table{Dialect: fence.SQLite},
+			[]exchange{{query: upsertSQLite, args: args}, {query: highestSQLite, args: args[:1], row: int64(8)}}, stale},
+		// MySQL answers 1 for a new row, 2 for a changed one, 0 for one that stays.
+		{"MySQL accepts the first", fence.Table{Dialect: fence.MySQL},
+			[]exchange{{query: upsertMySQL, args: thrice, affected: 1}, {query: highestMySQL, args: args[:1], row: int64(7)}}, outcome{}},
+		{"MySQL accepts it again", fence.Table{Dialect: fence.MySQL},
+			[]exchange{{query: upsertMySQL, args: thrice, affected: 0}, {query: highestMySQL, args: args[:1], row: int64(7)}}, outcome{}},
+		{"MySQL refuses", fence.Table{Dialect: fence.MySQL},
+			[]exchange{{query: upsertMySQL, args: thrice, affected: 0}, {query: highestMySQL, args: args[:1], row: int64(8)}}, stale},
+		{"MySQL fails", fence.Table{Dialect: fence.MySQL},
+			[]exchange{{query: upsertMySQL, args: thrice, err: errDatabase}}, failed},
+		{"MySQL fails to tell the highest", fence.Table{Dialect: fence.MySQL},
+			[]exchange{{query: upsertMySQL, args: thrice, affected: 2}, {query: highestMySQL, args: args[:1], err: errDatabase}}, failed},
+		{"MySQL has cut the name short", fence.Table{Dialect: fence.MySQL},
+			[]exchange{{query: upsertMySQL, args: thrice, affected: 1}, {query: highestMySQL, args: args[:1]}}, outcome{matches: sql.ErrNoRows}},
+		{"another name", fence.Table{Dialect: fence.PostgreSQL, Name: `"Locks".seen`},
+			[]exchange{
+				{query: `INSERT INTO "Locks".seen AS f (resource, token) VALUES ($1, $2) ` +
+					`ON CONFLICT (resource) DO UPDATE SET token = excluded.token WHERE f.token <= excluded.token`, args: args},
+				{query: `SELECT token FROM "Locks".seen WHERE resource = $1`, args: args[:1], row: int64(8)},
+			}, stale},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.want.check(t, tt.table.Announce(t.Context(), scripted(t, tt.script...), "r", 7))
+		})
+	}
+}
+
+// What cannot be right is refused before the database hears of it.
+func TestTableRefusesInput(t *testing.T) {
+	tests := []struct {
+		name  string
+		table fence.Table
+		token uint64
+		text  string
+	}{
+		{"no fencing", fence.Table{Dialect: fence.SQLite}, 0, "fence: token 0: the lock was acquired without fencing"},
+		{"no bigint", fence.Table{Dialect: fence.SQLite}, math.MaxInt64 + 1,
+			"fence: token 9223372036854775808 is above 9223372036854775807, the highest of a bigint"},
+		{"no dialect", fence.Table{}, 1, "fence: the Dialect is none of PostgreSQL, SQLite and MySQL"},
+		{"bad dialect", fence.Table{Dialect: 4}, 1, "fence: the Dialect is none of PostgreSQL, SQLite and MySQL"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.table.Announce(t.Context(), scripted(t), "r", tt.token)
+			if err == nil || err.Error() != tt.text {
+				t.Errorf("%v, want %s", err, tt.text)
+			}
+		})
+	}
+	t.Run("the highest bigint is a token", func(t *testing.T) {
+		db := scripted(t, exchange{query: upsertSQLite, args: []any{"r", int64(math.MaxInt64)}, affected: 1})
+		if err := (fence.Table{Dialect: fence.SQLite}).Announce(t.Context(), db, "r", math.MaxInt64); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTableDo(t *testing.T) {
+	args := []any{"r", int64(7)}
+	accepts := exchange{query: upsertPostgreSQL, args: args, affected: 1}
+	write := exchange{query: "UPDATE orders SET state = 'paid'", affected: 1}
+	tests := []struct {
+		name   string
+		script []exchange
+		fn     error // what fn returns
+		ran    bool  // fn
+		want   outcome
+	}{
+		{"commits", []exchange{begin(), accepts, write, commit()}, nil, true, outcome{}},
+		{"fn fails", []exchange{begin(), accepts, write, rollback()}, errOwn, true, outcome{matches: errOwn, text: errOwn.Error()}},
+		{"stale", []exchange{begin(), {query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], row: int64(8)}, rollback()},
+			nil, false, outcome{matches: fence.ErrStale}},
+		{"the announcement fails", []exchange{begin(), {query: upsertPostgreSQL, args: args, err: errDatabase}, rollback()},
+			nil, false, outcome{matches: errDatabase}},
+		{"no transaction", []exchange{{query: "BEGIN", err: errDatabase}}, nil, false,
+			outcome{matches: errDatabase, text: "fence: begin: the database's own"}},
+		{"the commit fails", []exchange{begin(), accepts, write, {query: "COMMIT", err: errDatabase}}, nil, true,
+			outcome{matches: errDatabase, text: "fence: commit: the database's own"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			db := scripted(t, tt.script...)
+			ran := false
+			err := fence.Table{Dialect: fence.PostgreSQL}.Do(t.Context(), db, "r", 7, func(tx *sql.Tx) error {
+				ran = true
+				if _, err := tx.ExecContext(t.Context(), write.query); err != nil {
+					t.Error(err)
+				}
+				return tt.fn
+			})
+			tt.want.check(t, err)
+			if ran != tt.ran {
+				t.Errorf("fn ran: %v, want %v", ran, tt.ran)
+			}
+		})
+	}
+
+	t.Run("fn panics", func(t *testing.T) {
+		db := scripted(t, begin(), accepts, rollback())
+		defer func() {
+			if p := recover(); p != errOwn {
+				t.Errorf("panic %v, want fn's", p)
+			}
+		}()
+		_ = fence.Table{Dialect: fence.PostgreSQL}.Do(t.Context(), db, "r", 7, func(*sql.Tx) error { panic(errOwn) })
+	})
+	lost := errors.New("the lock was lost")
+	for name, fnErr := range map[string]error{
+		"ctx ends in fn":               nil,
+		"ctx ends in fn, which minds":  sql.ErrTxDone, // what a statement says then
+		"ctx ends in fn, which cannot": errOwn,
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := scripted(t, begin(), accepts, rollback())
+			ctx, cancel := context.WithCancelCause(t.Context())
+			err := fence.Table{Dialect: fence.PostgreSQL}.Do(ctx, db, "r", 7, func(*sql.Tx) error { cancel(lost); return fnErr })
+			if !errors.Is(err, lost) || fnErr != nil && !errors.Is(err, fnErr) {
+				t.Errorf("%v, want the cause and fn's error", err)
+			}
+		})
+	}
+}
+
+func TestTableSchema(t *testing.T) {
+	tests := []struct {
+		table fence.Table
+		want  string
+	}{
+		{fence.Table{Dialect: fence.PostgreSQL}, "CREATE TABLE IF NOT EXISTS fences (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)"},
+		{fence.Table{Dialect: fence.SQLite, Name: "seen"}, "CREATE TABLE IF NOT EXISTS seen (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)"},
+		{fence.Table{Dialect: fence.MySQL}, "CREATE TABLE IF NOT EXISTS fences (resource varbinary(255) NOT NULL PRIMARY KEY, token bigint NOT NULL)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.table.Dialect.String(), func(t *testing.T) {
+			if got := tt.table.Schema(); got != tt.want {
+				t.Errorf("%s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
