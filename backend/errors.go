@@ -47,9 +47,9 @@ func MarkReply(err error) error {
 	text := strings.TrimPrefix(err.Error(), "-")
 	code, rest, _ := strings.Cut(text, " ")
 	switch code {
-	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED":
+	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED", "FENCE":
 		return mark(err, ErrRefused)
-	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
+	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT", "QUARANTINE":
 		return mark(err, ErrNotExecuted)
 	case "ERR":
 		if strings.HasPrefix(rest, "max number of clients") {

@@ -46,6 +46,9 @@ func TestMarkReply(t *testing.T) {
 		{"ERR invalid DB index", refused},
 		{"ERR SELECT is not allowed in cluster mode", refused},
 
+		{`FENCE the counter "k{k}:fence" holds no number of at most 16 digits`, refused},
+
+		{`QUARANTINE the marker "redlock:node" of this server is missing or another`, notNow},
 		{"LOADING Redis is loading the dataset in memory", notNow},
 		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", notNow},
 		{"CLUSTERDOWN The cluster is down", notNow},

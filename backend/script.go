@@ -56,12 +56,22 @@ func (l *Loaded) Has(s *Script) bool {
 func (l *Loaded) Add(s *Script) { l.scripts.Store(s, struct{}{}) }
 
 // A Reply is what a script answered: a flat list whose elements are int64 or
-// string. A script that answers a single value gives a list of one.
+// string. A script that answers a single value gives a list of one. It is not to be
+// changed.
 type Reply []any
+
+// What scripts answer most, made once.
+var no, yes = Reply{int64(0)}, Reply{int64(1)}
 
 // NewReply makes a Reply of what a driver decoded: an int64, a string, a []byte,
 // or a []any of these. Anything else, a nil too, is an error.
 func NewReply(v any) (Reply, error) {
+	switch v {
+	case int64(0):
+		return no[:1:1], nil
+	case int64(1):
+		return yes[:1:1], nil
+	}
 	list, ok := v.([]any)
 	if !ok {
 		list = []any{v}

@@ -196,12 +196,14 @@ func (c *client) forgets() func(name string) bool {
 // keepsOps is the name of a broken node that has a data race.
 const keepsOps = "Batch keeps ops"
 
-// brokenNodes are nodes that each break a rule, and the checks that must see it.
-var brokenNodes = []struct {
+// A brokenNode breaks a rule, and these are checks that must see it.
+type brokenNode struct {
 	name  string
 	wreck func(c *client)
 	fails []string
-}{
+}
+
+var brokenNodes = []brokenNode{
 	// SetNX.
 	{"SetNX grants everything", func(c *client) {
 		c.setNX = func(context.Context, string, string, time.Duration) (bool, error) { return true, nil }
@@ -1270,7 +1272,11 @@ func TestBrokenNodes(t *testing.T) {
 	var mu sync.Mutex
 	caught := map[string]bool{} // the checks that have failed for some node
 	t.Run("nodes", func(t *testing.T) {
-		for _, tc := range brokenNodes {
+		for i, tc := range slices.Concat(brokenNodes, brokenQueues, brokenFences) {
+			about := "" // every check
+			if i >= len(brokenNodes) {
+				about = "Eval/"
+			}
 			t.Run(tc.name, func(t *testing.T) {
 				if tc.name == keepsOps && raceDetector {
 					t.Skip("the race detector sees this one before the suite does")
@@ -1284,7 +1290,7 @@ func TestBrokenNodes(t *testing.T) {
 					}}
 					h := l.harness()
 					h.Slow = true
-					failed := failedChecks(t, backendtest.Check(t.Context(), h))
+					failed := failedChecks(t, backendtest.CheckOnly(t.Context(), h, about))
 					for _, name := range tc.fails {
 						if !slices.Contains(failed, name) {
 							t.Errorf("the check %q does not see it; those that do:\n%s", name, strings.Join(failed, "\n"))

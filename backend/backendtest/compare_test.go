@@ -3,6 +3,7 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -69,7 +70,7 @@ func TestCompareTellsNodesApart(t *testing.T) {
 		})},
 		{"another flag", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
-			if len(r.Reply) == 2 {
+			if len(r.Reply) >= 2 {
 				r.Reply[0] = int64(1)
 			}
 			return r
@@ -89,6 +90,51 @@ func TestCompareTellsNodesApart(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "seed 7") {
 				t.Errorf("got %v, want an error that names the seed", err)
 			}
+		})
+	}
+}
+
+// Each node whose queue is broken answers otherwise, or says something else.
+func TestCompareTellsQueuesApart(t *testing.T) {
+	// What these break, no operation of Compare meets: a list, seventeen of the dead.
+	unseen := []string{
+		"acquire fails beside no queue", "release and rollback take a list for free",
+		"release and rollback keep the lock beside no queue", "release looks at any number of the dead",
+	}
+	tellsApart(t, brokenQueues, unseen)
+}
+
+// So does each whose votes are broken.
+func TestCompareTellsFencesApart(t *testing.T) {
+	tellsApart(t, brokenFences, []string{
+		// Times that are near each other are the same to Compare, as the clocks of
+		// two servers are not one.
+		"vote ignores the hint", "vote is for the time", "vote tells when it was first asked",
+		// It reads of an error no more than the first word.
+		"vote does not name the key",
+		// It meets no list, and no lock without an expiry.
+		"vote takes a list for free", "vote fails on a list", "mark fails on a list", "prolong gives every lock an end",
+	})
+}
+
+func tellsApart(t *testing.T, broken []brokenNode, unseen []string) {
+	for _, tc := range broken {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &lab{client: func(l *lab) backend.Node {
+					c := &client{FaultNode: l.network, server: l.server, lab: l}
+					tc.wreck(c)
+					return c
+				}}
+				n, _, err := l.node(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = backendtest.Compare(t.Context(), memory.New(), n, "compare:", 8, 12000)
+				if seen := err != nil; seen == slices.Contains(unseen, tc.name) {
+					t.Errorf("Compare returns %v", err)
+				}
+			})
 		})
 	}
 }

@@ -1,5 +1,16 @@
 package backendtest
 
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// CheckOnly makes the checks whose names begin with prefix.
+func CheckOnly(ctx context.Context, h Harness, prefix string) error {
+	return tryAll(ctx, h, slices.DeleteFunc(checks(), func(c check) bool { return !strings.HasPrefix(c.name, prefix) }))
+}
+
 // CheckNames returns the names of all checks, in order.
 func CheckNames() []string {
 	var names []string

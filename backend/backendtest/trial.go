@@ -180,9 +180,14 @@ func (t *trial) extend(key, token string, ttl time.Duration, want bool, situatio
 	}
 }
 
-// eval runs a script, which must not fail.
+// eval runs a script on one key, which must not fail.
 func (t *trial) eval(s *backend.Script, key string, args ...string) backend.Reply {
-	return t.result(backend.Op{Kind: backend.OpEval, Script: s, Keys: []string{key}, Args: args}).Reply
+	return t.evalKeys(s, []string{key}, args...)
+}
+
+// evalKeys runs a script, which must not fail.
+func (t *trial) evalKeys(s *backend.Script, keys []string, args ...string) backend.Reply {
+	return t.result(backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}).Reply
 }
 
 // inspect looks at key, which must not fail.

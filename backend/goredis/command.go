@@ -27,7 +27,12 @@ type command struct {
 	// err is what came of the command in a pipeline, as the driver has it.
 	err error
 
-	args [6]any // room for the arguments of most commands
+	// Room for the arguments of most commands. Those that are no names are passed
+	// as pointers: an interface holds them without an allocation of its own, and
+	// a hook that logs arguments does not show a token.
+	args  [8]any
+	token string
+	ttl   int64
 }
 
 // NoRetry keeps the driver from sending the command again after an error, alone
@@ -68,7 +73,8 @@ func (c *command) ping(ctx context.Context) {
 }
 
 func (c *command) setNX(ctx context.Context, key, token string, ttl time.Duration) {
-	c.init(ctx, key, append(c.args[:0], "set", key, token, "nx", "px", backend.Milliseconds(ttl)))
+	c.token, c.ttl = token, backend.Milliseconds(ttl)
+	c.init(ctx, key, append(c.args[:0], "set", key, &c.token, "nx", "px", &c.ttl))
 }
 
 // eval runs a script, by its text or by its hash.
@@ -86,11 +92,15 @@ func (c *command) eval(ctx context.Context, s *backend.Script, text bool, keys, 
 	if len(keys) > 0 {
 		key = keys[0]
 	}
-	for _, k := range keys {
-		list = append(list, k)
+	for i, k := range keys {
+		if i == 0 {
+			list = append(list, k)
+		} else {
+			list = append(list, &keys[i])
+		}
 	}
-	for _, a := range args {
-		list = append(list, a)
+	for i := range args {
+		list = append(list, &args[i])
 	}
 	c.init(ctx, key, list)
 }

@@ -1,22 +1,36 @@
 -- Take the lock, or find that this very token has it already: SET NX that may
--- be sent again when its reply was lost.
+-- be sent again when its reply was lost. A waiter that is refused stands in the
+-- queue from then on; one for which the lock is reserved gets it.
 --
 -- KEYS[1]  the lock
+-- KEYS[2]  its queue; may be missing
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
--- Answers {1, time to live} if the token has the lock, else {0, time to live},
--- in milliseconds, -1 if the key does not expire.
+-- ARGV[3]  the waiter's ticket, empty or missing for one who does not wait
+-- ARGV[4]  for how long it has waited, in milliseconds; with a ticket only
+-- Answers {1, time to live} if the token has the lock, else {0, time to live,
+-- rank, owner}. The time is in milliseconds, -1 if the key does not expire. Rank
+-- is how many stand before this waiter, -1 if it does not stand in the queue: no
+-- ticket, an inbox that is not heard here, a queue that cannot be used. Owner is
+-- the last 32 bytes of what the lock holds, empty if that is no string.
 
 local held = redis.pcall('GET', KEYS[1])
-if not held then
+if held == ARGV[1] then
+	return {1, redis.call('PTTL', KEYS[1])}
+end
+local ticket = ARGV[3] or ''
+if not held or ticket ~= '' and held == '~' .. ticket then
 	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+	if ticket ~= '' and KEYS[2] then
+		redis.pcall('ZREM', KEYS[2], ticket)
+	end
 	return {1, tonumber(ARGV[2])}
 end
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end
-local granted = 0
-if held == ARGV[1] then
-	granted = 1
+local waited = whole(ARGV[4])
+if ticket ~= '' and not waited then
+	return redis.error_reply('ERR the time waited is not an integer or out of range')
 end
-return {granted, redis.call('PTTL', KEYS[1])}
+return {0, refuse(KEYS[1], held, KEYS[2], ticket, waited)}

@@ -7,12 +7,7 @@
 
 local held = redis.pcall('GET', KEYS[1])
 if held == ARGV[1] then
-	-- Never shorten: an older extension may arrive after a newer one. A key
-	-- without an expiry (-1) outlives any.
-	local left = redis.call('PTTL', KEYS[1])
-	if left >= 0 and left < tonumber(ARGV[2]) then
-		redis.call('PEXPIRE', KEYS[1], ARGV[2])
-	end
+	lengthen(KEYS[1], ARGV[2])
 	return 1
 end
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then

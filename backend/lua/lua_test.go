@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -17,20 +18,43 @@ func TestHashes(t *testing.T) {
 	}
 }
 
+// Every file is a script or goes before one, and nothing else is in a script.
 func TestAllIsEveryFile(t *testing.T) {
 	files, err := filepath.Glob("*.lua")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != len(All) {
-		t.Errorf("All has %d scripts, the folder %d files: %v", len(All), len(files), files)
-	}
-	for _, s := range All {
-		text, err := os.ReadFile(s.Name() + ".lua")
+	texts := map[string]string{} // of the files that are no script
+	for _, f := range files {
+		text, err := os.ReadFile(f)
 		if err != nil {
-			t.Error(err)
-		} else if string(text) != s.Source() {
-			t.Errorf("%s.lua is not the text of script %s", s.Name(), s.Name())
+			t.Fatal(err)
+		}
+		texts[strings.TrimSuffix(f, ".lua")] = string(text)
+	}
+	before := map[string]string{}
+	for _, s := range All {
+		rest, ends := strings.CutSuffix(s.Source(), texts[s.Name()])
+		if !ends || texts[s.Name()] == "" {
+			t.Errorf("script %s does not end with the text of %s.lua", s.Name(), s.Name())
+		}
+		before[s.Name()] = rest
+		delete(texts, s.Name())
+	}
+	used := map[string]bool{}
+	for name, rest := range before {
+		for _, part := range []string{"inbox", "whole", "enqueue", "refuse", "call", "bury", "lengthen", "fence"} {
+			if after, ok := strings.CutPrefix(rest, texts[part]); ok {
+				rest, used[part] = after, true
+			}
+		}
+		if rest != "" {
+			t.Errorf("script %s has what is in no file before it: %q", name, rest)
+		}
+	}
+	for name := range texts {
+		if !used[name] {
+			t.Errorf("%s.lua is no script and goes before none", name)
 		}
 	}
 }

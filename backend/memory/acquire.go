@@ -7,15 +7,34 @@ func acquire(db *db, keys, args []string) (backend.Reply, error) {
 	if err := takes(keys, args, 1, 2); err != nil {
 		return nil, err
 	}
-	if e := db.find(keys[0]); e != nil {
-		return backend.Reply{flag(e.holds(args[0])), db.left(e)}, nil
+	lock, queue, token, ticket := keys[0], optional(keys, 1), args[0], optional(args, 2)
+	e := db.find(lock)
+	if e.holds(token) {
+		return backend.Reply{int64(1), db.left(e)}, nil
 	}
-	ms, err := integer(args[1])
-	if err != nil {
-		return nil, err
+	if e == nil || ticket != "" && e.holds("~"+ticket) {
+		ms, err := integer(args[1])
+		if err != nil {
+			return nil, err
+		}
+		if err := db.set(lock, token, ms); err != nil {
+			return nil, err
+		}
+		if ticket != "" && len(keys) > 1 {
+			db.zrem(queue, ticket)
+		}
+		return backend.Reply{int64(1), ms}, nil
 	}
-	if err := db.set(keys[0], args[0], ms); err != nil {
-		return nil, err
+	var ms int64
+	if ticket != "" {
+		var err error
+		if ms, err = waited(args, 3); err != nil {
+			return nil, err
+		}
 	}
-	return backend.Reply{int64(1), ms}, nil
+	if len(keys) < 2 {
+		ticket = ""
+	}
+	left, rank, owner := db.refuse(e, queue, ticket, ms)
+	return backend.Reply{int64(0), left, rank, owner}, nil
 }

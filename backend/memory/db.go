@@ -16,17 +16,18 @@ type db struct {
 	channels map[string][]*subscription // in the order of subscribing
 }
 
-// An entry is what a key holds: a text, or a list, in which case the text is
-// empty and no token is equal to it.
+// An entry is what a key holds: a text, or a list or a sorted set, in which case
+// the text is empty and no token is equal to it.
 type entry struct {
 	text    string
 	list    []string  // not nil if the entry is a list
+	zset    *zset     // not nil if it is a sorted set
 	expires time.Time // zero if never
 }
 
 // holds reports whether e, which may be nil, is the text token.
 func (e *entry) holds(token string) bool {
-	return e != nil && e.list == nil && e.text == token
+	return e != nil && e.list == nil && e.zset == nil && e.text == token
 }
 
 var errExpireTime = errors.New("ERR invalid expire time in 'set' command")
@@ -71,6 +72,15 @@ func (db *db) set(key, text string, ms int64) error {
 	}
 	db.put(key, &entry{text: text, expires: db.after(ms)})
 	return nil
+}
+
+// keep stores text at key for so many milliseconds, or for ever if that is 0.
+func (db *db) keep(key, text string, ms int64) {
+	e := &entry{text: text}
+	if ms > 0 {
+		e.expires = db.after(ms)
+	}
+	db.put(key, e)
 }
 
 // after returns the moment so many milliseconds from now, or the latest there

@@ -43,8 +43,6 @@ func (db *db) extendHeld(key, token string, ms int64) bool {
 	if !e.holds(token) {
 		return false
 	}
-	if left := db.left(e); left >= 0 && left < ms {
-		e.expires = db.after(ms)
-	}
+	db.lengthen(e, ms)
 	return true
 }

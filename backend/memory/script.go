@@ -3,13 +3,15 @@ package memory
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // A script does to db what the Lua text of the same name does to a server, and
-// answers the same. Each has a file of its own.
+// answers the same. Each has a file of its own, and so has each text that goes
+// before others: inbox, enqueue, call and so on are methods of db.
 type script func(db *db, keys, args []string) (backend.Reply, error)
 
 // lookup returns the script with the given hash, nil if there is none.
@@ -23,6 +25,20 @@ func lookup(hash string) script {
 		return extend
 	case lua.Inspect.Hash():
 		return inspect
+	case lua.Mark.Hash():
+		return mark
+	case lua.Prolong.Hash():
+		return prolong
+	case lua.Raise.Hash():
+		return raise
+	case lua.Release.Hash():
+		return release
+	case lua.Rollback.Hash():
+		return rollback
+	case lua.Vote.Hash():
+		return vote
+	case lua.Waiters.Hash():
+		return waiters
 	}
 	return nil
 }
@@ -30,6 +46,7 @@ func lookup(hash string) script {
 var (
 	errArguments = errors.New("ERR Wrong number of args calling Redis command from script")
 	errInteger   = errors.New("ERR value is not an integer or out of range")
+	errWaited    = errors.New("ERR the time waited is not an integer or out of range")
 )
 
 // takes returns an error if a script was called with fewer keys or arguments
@@ -48,6 +65,38 @@ func integer(arg string) (int64, error) {
 		return 0, errInteger
 	}
 	return n, nil
+}
+
+// optional returns argument i, empty if there are fewer.
+func optional(args []string, i int) string {
+	if i < len(args) {
+		return args[i]
+	}
+	return ""
+}
+
+// waited returns argument i, for how many milliseconds a waiter has waited.
+func waited(args []string, i int) (int64, error) {
+	ms, ok := whole(optional(args, i))
+	if !ok {
+		return 0, errWaited
+	}
+	return ms, nil
+}
+
+// whole returns the number that arg says, if it is one that Lua counts exactly:
+// digits, and few enough.
+func whole(arg string) (int64, bool) {
+	if len(arg) > 15 || !digits(arg) {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(arg, 10, 64)
+	return n, err == nil
+}
+
+// digits reports whether text is one digit or more, and nothing else.
+func digits(text string) bool {
+	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
 // flag returns ok as scripts answer it.

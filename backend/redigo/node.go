@@ -38,6 +38,7 @@ type Node struct {
 	name   string
 	conns  *supply
 	loaded backend.Loaded
+	lists  lists
 }
 
 // New returns a Node over pool, which stays the caller's: the Node does not
@@ -70,7 +71,10 @@ func (n *Node) Name() string { return n.name }
 
 // SetNX stores token at key for ttl if key is free; see [backend.Node].
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return stored(n.do(ctx, "SET", key, token, "NX", "PX", backend.Milliseconds(ttl)))
+	args := n.lists.take()
+	defer n.lists.back(args)
+	*args = append(*args, key, token, "NX", "PX", backend.Milliseconds(ttl))
+	return stored(n.do(ctx, "SET", *args...))
 }
 
 // EvalDelete deletes key if it holds token; see [backend.Node].
@@ -88,7 +92,10 @@ func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration)
 // [errors.ErrUnsupported] where the server knows no scripts, or does not let
 // this user run them.
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
-	return answered(n.eval(ctx, s, scriptArgs(keys, args)))
+	list := n.lists.take()
+	defer n.lists.back(list)
+	*list = appendScriptArgs(*list, keys, args)
+	return answered(n.eval(ctx, s, *list))
 }
 
 // Inspect looks at key without changing it; see [backend.Inspector]. It asks
@@ -138,15 +145,18 @@ func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, er
 
 // scriptArgs returns what follows EVAL or EVALSHA, with a place for the script.
 func scriptArgs(keys, args []string) []any {
-	all := make([]any, 2, 2+len(keys)+len(args))
-	all[1] = len(keys)
+	return appendScriptArgs(make([]any, 0, 2+len(keys)+len(args)), keys, args)
+}
+
+func appendScriptArgs(list []any, keys, args []string) []any {
+	list = append(list, nil, len(keys))
 	for _, k := range keys {
-		all = append(all, k)
+		list = append(list, k)
 	}
 	for _, a := range args {
-		all = append(all, a)
+		list = append(list, a)
 	}
-	return all
+	return list
 }
 
 // do sends one command and returns the reply, or an error fit to be returned

@@ -1,0 +1,498 @@
+package backendtest_test
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// isNumber reports whether a text is a number that a script of fencing takes.
+func isNumber(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 64)
+	return err == nil && len(text) <= 16
+}
+
+// counter is the key of the script's counter.
+func (r run) counter() string {
+	if r.script == lua.Vote {
+		return r.keys[2]
+	}
+	return r.keys[1]
+}
+
+// count returns what a counter stands at.
+func (r run) count() int64 {
+	c, _ := strconv.ParseInt(r.c.value(r.counter()), 10, 64)
+	return c
+}
+
+// found reports whether a key is there.
+func (r run) found(key string) bool {
+	e, _ := r.c.server.Inspect(r.ctx, key)
+	return e.Found
+}
+
+// isList reports whether a key holds what the harness pushes.
+func (r run) isList(key string) bool {
+	e, _ := r.c.server.Inspect(r.ctx, key)
+	return e.Found && e.Value == "" && e.TTL == backend.NoExpiry
+}
+
+// mine reports whether the lock holds the token.
+func (r run) mine() bool { return r.found(r.keys[0]) && r.c.value(r.keys[0]) == r.args[0] }
+
+// clears deletes a key.
+func (r run) clears(key string) {
+	r.c.server.Set(key, "x", time.Minute)
+	r.c.server.EvalDelete(r.ctx, key, "x")
+}
+
+// moves has the counter stand at n, and live for as long as it does.
+func (r run) moves(n int64) {
+	if ttl := r.c.ttl(r.counter()); ttl != 0 { // it is there
+		r.c.server.Set(r.counter(), strconv.FormatInt(n, 10), ttl)
+	}
+}
+
+// lives has a key live for another time.
+func (r run) lives(key string, ttl time.Duration) {
+	if r.found(key) {
+		r.c.server.Set(key, r.c.value(key), ttl)
+	}
+}
+
+// fails returns a node of which a script does something else where it should fail
+// with FENCE or QUARANTINE.
+func fails(instead func(r run, err error) (backend.Reply, error), of ...*backend.Script) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil && !strings.HasPrefix(err.Error(), "ERR") {
+			return instead(r, err)
+		}
+		return reply, err
+	}, of...)
+}
+
+// lenient returns a node of which a script takes what is no number for one. From and
+// to are the first and the last argument.
+func lenient(number string, from, to int, of ...*backend.Script) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		r.args = slices.Clone(r.args)
+		for i := from; i <= to && i < len(r.args); i++ {
+			if !isNumber(r.args[i]) || r.args[i] == "0" && number != "0" || len(r.args[i]) == 16 {
+				r.args[i] = number
+			}
+		}
+		return r.do()
+	}, of...)
+}
+
+// votesFor returns a node whose votes are for another number, which follows from
+// where the counter was, the hint and the time.
+func votesFor(number func(before, hint, now int64) int64) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		before := r.count()
+		reply, err := r.do()
+		if err == nil && reply[0] == int64(1) && reply[4] != before {
+			hint, _ := strconv.ParseInt(r.args[4], 10, 64)
+			n := number(before, hint, reply[5].(int64))
+			r.moves(n)
+			reply[4] = n
+		}
+		return reply, err
+	}, lua.Vote)
+}
+
+// answers returns a node of which a script's answers are changed.
+func answers(change func(r run, reply backend.Reply), of ...*backend.Script) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err == nil {
+			reply = slices.Clone(reply)
+			change(r, reply)
+		}
+		return reply, err
+	}, of...)
+}
+
+// first returns a node of which something else happens before a script.
+func first(before func(r *run), of ...*backend.Script) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		r.args = slices.Clone(r.args)
+		before(&r)
+		return r.do()
+	}, of...)
+}
+
+const slackBy = 250_000
+
+// brokenFences are nodes whose votes are broken.
+var brokenFences = []brokenNode{
+	// Vote: the number.
+	{"vote ignores the hint", votesFor(func(before, _, now int64) int64 { return max(before+1, now-slackBy) }), []string{"Eval/vote goes up to the hint"}},
+	{"vote follows any hint", votesFor(func(before, hint, now int64) int64 { return max(before+1, hint, now-slackBy) }), []string{"Eval/vote goes up to the hint"}},
+	{"vote begins at 1", votesFor(func(before, hint, now int64) int64 { return max(before+1, min(hint, now+slackBy)) }), []string{
+		"Eval/vote", "Eval/vote goes up to the hint", "Eval/vote again after a loss"}},
+	{"vote is for the time", votesFor(func(before, _, now int64) int64 { return max(before+1, now) }), []string{"Eval/vote", "Eval/vote goes up to the hint"}},
+	{"vote stays where the counter is", votesFor(func(before, hint, now int64) int64 { return max(before, min(max(hint, now-slackBy), now+slackBy)) }), []string{
+		"Eval/vote goes up to the hint", "Eval/vote once each"}},
+	{"vote goes down with the clock", votesFor(func(_, hint, now int64) int64 { return min(max(hint, now-slackBy), now+slackBy) }), []string{
+		"Eval/vote goes up to the hint", "Eval/vote once each"}},
+	{"vote is rounded", votesFor(func(before, hint, now int64) int64 {
+		return max(before+1, min(max(hint, now-slackBy), now+slackBy)) / 10 * 10
+	}), []string{"Eval/vote goes up to the hint"}},
+	{"vote does not move the counter", scripts(func(r run) (backend.Reply, error) {
+		before, had := r.c.value(r.keys[2]), r.found(r.keys[2])
+		reply, err := r.do()
+		if err == nil && had {
+			r.c.server.Set(r.keys[2], before, time.Hour)
+		} else if err == nil && r.found(r.keys[2]) {
+			r.clears(r.keys[2])
+		}
+		return reply, err
+	}, lua.Vote), []string{"Eval/vote", "Eval/vote keeps the counter"}},
+	{"vote that is sent again is another", scripts(func(r run) (backend.Reply, error) {
+		again := r.mine() && r.count() > 0
+		reply, err := r.do()
+		if again && err == nil && reply[0] == int64(1) {
+			r.moves(r.count() + 1)
+			reply[4] = r.count()
+		}
+		return reply, err
+	}, lua.Vote), []string{"Eval/vote"}},
+	{"vote that is sent again lengthens the lock", first(func(r *run) {
+		if ms, err := strconv.Atoi(r.args[1]); err == nil {
+			r.c.server.Extend(r.ctx, r.keys[0], r.args[0], time.Duration(ms)*time.Millisecond)
+		}
+	}, lua.Vote), []string{"Eval/vote", "Eval/vote again after a loss"}},
+	{"vote moves the counter of a lock that is held", answers(func(r run, reply backend.Reply) {
+		if reply[0] == int64(0) && r.count() > 0 {
+			r.moves(r.count() + 1)
+		}
+	}, lua.Vote), []string{"Eval/vote", "Eval/vote of the dead", "Eval/vote queues"}},
+	{"vote does not show the counter to who is refused", answers(func(r run, reply backend.Reply) {
+		if reply[0] == int64(0) {
+			reply[4] = int64(0)
+		}
+	}, lua.Vote), []string{"Eval/vote"}},
+	{"vote does not show the owner", answers(func(r run, reply backend.Reply) { reply[3] = "" }, lua.Vote), []string{"Eval/vote", "Eval/vote queues"}},
+	{"vote tells milliseconds", answers(func(r run, reply backend.Reply) { reply[5] = reply[5].(int64) / 1000 }, lua.Vote), []string{
+		"Eval/vote", "Eval/vote tells the time"}},
+	{"vote tells when it was first asked", func(c *client) {
+		var told any
+		answers(func(_ run, reply backend.Reply) {
+			if told == nil {
+				told = reply[5]
+			}
+			reply[5] = told
+		}, lua.Vote)(c)
+	}, []string{"Eval/vote tells the time"}},
+	{"vote keeps the counter for ever", answers(func(r run, reply backend.Reply) { r.lives(r.keys[2], backend.NoExpiry) }, lua.Vote), []string{
+		"Eval/vote", "Eval/vote keeps the counter"}},
+	{"vote keeps the counter for an hour", answers(func(r run, reply backend.Reply) { r.lives(r.keys[2], time.Hour) }, lua.Vote), []string{"Eval/vote keeps the counter"}},
+	{"vote again after a loss is for nothing", scripts(func(r run) (backend.Reply, error) {
+		lost := r.mine() && !r.found(r.keys[2])
+		reply, err := r.do()
+		if lost && err == nil {
+			r.clears(r.keys[2])
+			reply[4] = int64(0)
+		}
+		return reply, err
+	}, lua.Vote), []string{"Eval/vote again after a loss"}},
+
+	// Vote: what it refuses.
+	{"vote does not look at its ttl", lenient("1000", 1, 1, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote does not look at the time waited", lenient("0", 3, 3, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote does not look at its hint", lenient("0", 4, 4, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote does not look at the counter's life", lenient("0", 5, 5, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote fails half way", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil && !r.found(r.keys[2]) {
+			r.c.server.Set(r.keys[2], "1", time.Hour)
+		}
+		return reply, err
+	}, lua.Vote), []string{"Eval/vote of bad numbers", "Eval/vote in quarantine"}},
+	{"vote takes the lock and fails", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil {
+			r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute)
+		}
+		return reply, err
+	}, lua.Vote), []string{"Eval/vote of bad numbers", "Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/vote in quarantine"}},
+	{"vote fails on noughts", scripts(func(r run) (backend.Reply, error) {
+		if strings.HasPrefix(r.args[1], "0") {
+			r.c.server.Set(r.keys[2], "1", time.Hour)
+			return nil, errors.New("ERR value is not an integer or out of range")
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote takes what is no counter for 0", first(func(r *run) {
+		if r.found(r.keys[2]) && !isNumber(r.c.value(r.keys[2])) {
+			r.clears(r.keys[2])
+		}
+	}, lua.Vote), []string{"Eval/vote beside no counter"}},
+	{"vote fails by another name", fails(func(run, error) (backend.Reply, error) {
+		return nil, errors.New("ERR something is wrong with the counter")
+	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/vote in quarantine"}},
+	{"vote does not name the key", fails(func(_ run, err error) (backend.Reply, error) {
+		code, _, _ := strings.Cut(err.Error(), " ")
+		return nil, errors.New(code + " see to the counter or the marker")
+	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/vote in quarantine"}},
+	{"vote goes to the end", fails(func(r run, err error) (backend.Reply, error) {
+		if n := r.count(); n > 0 {
+			r.clears(r.keys[2])
+			defer func() { r.moves(n + 1) }()
+			return r.do()
+		}
+		return nil, err
+	}, lua.Vote), []string{"Eval/vote too far ahead"}},
+	{"vote shows a counter that is too far ahead", fails(func(r run, err error) (backend.Reply, error) {
+		if n := r.count(); n > 0 && r.found(r.keys[0]) {
+			return backend.Reply{int64(0), int64(60_000), int64(-1), "", n, int64(1e15)}, nil
+		}
+		return nil, err
+	}, lua.Vote), []string{"Eval/vote too far ahead"}},
+	{"vote does not see tombstones", scripts(func(r run) (backend.Reply, error) {
+		r.keys = slices.Clone(r.keys)
+		r.keys[3] += " of nobody"
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
+	{"vote of the dead looks like any other", answers(func(r run, reply backend.Reply) {
+		if reply[1] == int64(-2) {
+			reply[1] = int64(0)
+		}
+	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
+	{"vote of the dead queues", answers(func(r run, reply backend.Reply) {
+		if reply[1] == int64(-2) && r.arg(2) != "" {
+			r.also(lua.Rollback, "", r.arg(2), "0", "0")
+		}
+	}, lua.Vote), []string{"Eval/vote of the dead"}},
+	{"vote of the dead takes the lock", answers(func(r run, reply backend.Reply) {
+		if reply[1] == int64(-2) {
+			r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute)
+		}
+	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
+	{"vote never queues", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote queues by when it was asked", scripts(func(r run) (backend.Reply, error) { return r.with(3, "0") }, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote leaves who has the lock in the queue", answers(func(r run, reply backend.Reply) {
+		if reply[0] == int64(1) && r.arg(2) != "" {
+			r.also(lua.Rollback, "", r.arg(2), "2000", "0")
+		}
+	}, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote refuses the one that was called", first(func(r *run) {
+		if r.arg(2) != "" && r.c.value(r.keys[0]) == "~"+r.arg(2) {
+			r.args[2] = ""
+		}
+	}, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote takes a reserved lock", first(func(r *run) {
+		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
+			r.args[2], r.args[3] = ticket, "0"
+		}
+	}, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote takes a list for free", first(func(r *run) {
+		if r.isList(r.keys[0]) {
+			r.clears(r.keys[0])
+		}
+	}, lua.Vote), []string{"Eval/vote for another type"}},
+	{"vote fails on a list", scripts(func(r run) (backend.Reply, error) {
+		if r.isList(r.keys[0]) {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Vote, lua.Raise, lua.Prolong), []string{"Eval/vote for another type", "Eval/raise for another type", "Eval/prolong of another type"}},
+	{"vote knows no quarantine", scripts(func(r run) (backend.Reply, error) {
+		r.keys, r.args = r.keys[:4], r.args[:6]
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote in quarantine"}},
+	{"vote takes any marker", first(func(r *run) {
+		if len(r.keys) > 4 && len(r.args) > 6 {
+			r.args[6] = r.c.value(r.keys[4])
+		}
+	}, lua.Vote), []string{"Eval/vote in quarantine"}},
+	{"vote takes a missing marker", scripts(func(r run) (backend.Reply, error) {
+		if len(r.keys) > 4 && !r.found(r.keys[4]) {
+			r.keys = r.keys[:4]
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote in quarantine"}},
+
+	// Raise.
+	{"raise is for anybody", first(func(r *run) { r.args[0] = r.c.value(r.keys[0]) }, lua.Raise), []string{"Eval/raise"}},
+	{"raise says yes always", answers(func(_ run, reply backend.Reply) { reply[0] = int64(1) }, lua.Raise), []string{"Eval/raise", "Eval/raise for another type"}},
+	{"raise does nothing", answers(func(r run, reply backend.Reply) {
+		if r.count() > 2 {
+			r.moves(r.count() - 1)
+		}
+	}, lua.Raise), []string{"Eval/raise"}},
+	{"raise goes down", first(func(r *run) {
+		if n, err := strconv.ParseInt(r.args[1], 10, 64); err == nil && r.mine() && n < r.count() {
+			r.moves(n)
+		}
+	}, lua.Raise), []string{"Eval/raise"}},
+	{"raise to where the counter is fails", scripts(func(r run) (backend.Reply, error) {
+		same := strconv.FormatInt(r.count(), 10) == r.args[1]
+		reply, err := r.do()
+		if same && err == nil {
+			reply = backend.Reply{int64(0)}
+		}
+		return reply, err
+	}, lua.Raise), []string{"Eval/raise"}},
+	{"raise keeps the counter for ever", answers(func(r run, _ backend.Reply) { r.lives(r.keys[1], backend.NoExpiry) }, lua.Raise), []string{"Eval/raise", "Eval/raise keeps the counter"}},
+	{"raise keeps the counter for an hour", answers(func(r run, _ backend.Reply) { r.lives(r.keys[1], time.Hour) }, lua.Raise), []string{"Eval/raise keeps the counter"}},
+	{"raise does not look at its value", lenient("41", 1, 1, lua.Raise), []string{"Eval/raise of bad numbers"}},
+	{"raise does not look at the counter's life", lenient("1000", 2, 2, lua.Raise), []string{"Eval/raise of bad numbers"}},
+	{"raise takes what is no counter for 0", first(func(r *run) {
+		if r.found(r.keys[1]) && !isNumber(r.c.value(r.keys[1])) {
+			r.clears(r.keys[1])
+		}
+	}, lua.Raise), []string{"Eval/raise beside no counter"}},
+	{"raise fails by another name", fails(func(run, error) (backend.Reply, error) {
+		return nil, errors.New("ERR something is wrong with the counter")
+	}, lua.Raise), []string{"Eval/raise beside no counter", "Eval/raise too far ahead"}},
+	{"raise goes to the end", fails(func(r run, err error) (backend.Reply, error) {
+		if r.count() == 0 {
+			return nil, err
+		}
+		r.c.server.Set(r.keys[1], r.args[1], time.Hour)
+		return backend.Reply{int64(1)}, nil
+	}, lua.Raise), []string{"Eval/raise too far ahead"}},
+	{"raise goes to the end and fails", fails(func(r run, err error) (backend.Reply, error) {
+		if r.count() > 0 {
+			r.c.server.Set(r.keys[1], r.args[1], time.Hour)
+		}
+		return nil, err
+	}, lua.Raise), []string{"Eval/raise too far ahead"}},
+
+	// Prolong.
+	{"prolong is for anybody", first(func(r *run) { r.args[0] = r.c.value(r.keys[0]) }, lua.Prolong), []string{"Eval/prolong"}},
+	{"prolong says yes always", answers(func(_ run, reply backend.Reply) { reply[0] = int64(1) }, lua.Prolong), []string{"Eval/prolong", "Eval/prolong of another type"}},
+	{"prolong does nothing", scripts(func(r run) (backend.Reply, error) {
+		if r.mine() {
+			return backend.Reply{int64(1)}, nil
+		}
+		return r.do()
+	}, lua.Prolong), []string{"Eval/prolong", "Eval/prolong makes the counter good", "Eval/prolong beside no counter"}},
+	{"prolong only extends", scripts(func(r run) (backend.Reply, error) {
+		return r.c.FaultNode.Eval(r.ctx, lua.Extend, r.keys[:1], r.args[:2])
+	}, lua.Prolong), []string{"Eval/prolong makes the counter good", "Eval/prolong too far ahead"}},
+	{"prolong shortens", answers(func(r run, _ backend.Reply) {
+		if ms, err := strconv.Atoi(r.args[1]); err == nil && r.mine() && r.c.ttl(r.keys[0]) != backend.NoExpiry {
+			r.lives(r.keys[0], time.Duration(ms)*time.Millisecond)
+		}
+	}, lua.Prolong), []string{"Eval/prolong"}},
+	{"prolong gives every lock an end", answers(func(r run, _ backend.Reply) {
+		if r.mine() && r.c.ttl(r.keys[0]) == backend.NoExpiry {
+			r.lives(r.keys[0], time.Minute)
+		}
+	}, lua.Prolong), []string{"Eval/prolong"}},
+	{"prolong creates the lock", first(func(r *run) { r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute) }, lua.Prolong), []string{"Eval/prolong"}},
+	{"prolong takes the counter down", first(func(r *run) {
+		if n, err := strconv.ParseInt(r.args[2], 10, 64); err == nil && r.mine() && n < r.count() {
+			r.moves(n)
+		}
+	}, lua.Prolong), []string{"Eval/prolong", "Eval/prolong makes the counter good"}},
+	{"prolong does not keep the counter", scripts(func(r run) (backend.Reply, error) {
+		before, ttl := r.c.value(r.keys[1]), r.c.ttl(r.keys[1])
+		reply, err := r.do()
+		if before != "" && r.c.value(r.keys[1]) == before {
+			r.lives(r.keys[1], ttl)
+		}
+		return reply, err
+	}, lua.Prolong), []string{"Eval/prolong makes the counter good"}},
+	{"prolong keeps the counter for an hour", answers(func(r run, _ backend.Reply) { r.lives(r.keys[1], time.Hour) }, lua.Prolong), []string{"Eval/prolong makes the counter good"}},
+	{"prolong does not look at its ttl", lenient("1000", 1, 1, lua.Prolong), []string{"Eval/prolong of bad numbers"}},
+	{"prolong does not look at its value", lenient("41", 2, 2, lua.Prolong), []string{"Eval/prolong of bad numbers"}},
+	{"prolong does not look at the counter's life", lenient("1000", 3, 3, lua.Prolong), []string{"Eval/prolong of bad numbers"}},
+	{"prolong fails beside no counter", scripts(func(r run) (backend.Reply, error) {
+		if r.found(r.keys[1]) && !isNumber(r.c.value(r.keys[1])) {
+			return nil, errors.New("FENCE no counter")
+		}
+		return r.do()
+	}, lua.Prolong), []string{"Eval/prolong beside no counter"}},
+	{"prolong takes what is no counter for 0", first(func(r *run) {
+		if r.found(r.keys[1]) && !isNumber(r.c.value(r.keys[1])) {
+			r.clears(r.keys[1])
+		}
+	}, lua.Prolong), []string{"Eval/prolong beside no counter"}},
+	{"prolong goes to the end", fails(func(r run, err error) (backend.Reply, error) {
+		r.c.server.Set(r.keys[1], r.args[2], time.Hour)
+		return backend.Reply{int64(1)}, nil
+	}, lua.Prolong), []string{"Eval/prolong too far ahead"}},
+	{"prolong extends and fails", fails(func(r run, err error) (backend.Reply, error) {
+		r.c.server.Extend(r.ctx, r.keys[0], r.args[0], 10*time.Minute)
+		return nil, err
+	}, lua.Prolong), []string{"Eval/prolong too far ahead"}},
+
+	// Tombstones.
+	{"release and rollback put up no tombstone", scripts(func(r run) (backend.Reply, error) {
+		r.keys = r.keys[:2]
+		return r.do()
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up a tombstone", "Eval/release and rollback with a tombstone of bad numbers"}},
+	{"release and rollback put up a tombstone for a lock only", answers(func(r run, reply backend.Reply) {
+		if len(r.keys) > 2 && reply[0] == int64(0) {
+			r.clears(r.keys[2])
+		}
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up a tombstone"}},
+	{"release and rollback put up a tombstone for nobody only", answers(func(r run, reply backend.Reply) {
+		if len(r.keys) > 2 && reply[0] == int64(1) {
+			r.clears(r.keys[2])
+		}
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up a tombstone"}},
+	{"release and rollback put up a tombstone and do nothing else", scripts(func(r run) (backend.Reply, error) {
+		if len(r.keys) < 3 || r.args[0] == "" {
+			return r.do()
+		}
+		mine := r.mine()
+		lock := r.keys[0]
+		r.keys = append([]string{lock + "{" + lock + "}elsewhere"}, r.keys[1:]...)
+		if reply, err := r.do(); err != nil || !mine {
+			return reply, err
+		}
+		return backend.Reply{int64(1)}, nil
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up a tombstone"}},
+	{"release and rollback always put up a tombstone", answers(func(r run, _ backend.Reply) {
+		r.c.server.Set(r.keys[1]+":gone:"+r.args[0], "1", time.Minute)
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up no tombstone"}},
+	{"the tombstone stands for ever", answers(func(r run, _ backend.Reply) {
+		if len(r.keys) > 2 {
+			r.lives(r.keys[2], backend.NoExpiry)
+		}
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up a tombstone", "Eval/release and rollback put up a tombstone for a time"}},
+	{"the tombstone falls too early", answers(func(r run, _ backend.Reply) {
+		if len(r.keys) > 2 {
+			r.lives(r.keys[2], r.c.ttl(r.keys[2])/2)
+		}
+	}, lua.Release, lua.Rollback), []string{"Eval/release and rollback put up a tombstone", "Eval/release and rollback put up a tombstone for a time"}},
+	{"release does not look at the life of a tombstone", lenient("1000", 3, 3, lua.Release), []string{"Eval/release and rollback with a tombstone of bad numbers"}},
+	{"rollback does not look at the life of a tombstone", lenient("1000", 4, 4, lua.Rollback), []string{"Eval/release and rollback with a tombstone of bad numbers"}},
+	{"release with a bad tombstone fails half way", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil {
+			r.c.server.EvalDelete(r.ctx, r.keys[0], r.args[0])
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release and rollback with a tombstone of bad numbers"}},
+
+	// Mark.
+	{"mark overwrites", first(func(r *run) { r.args[1] = r.c.value(r.keys[0]) }, lua.Mark), []string{"Eval/mark"}},
+	{"mark does not overwrite", scripts(func(r run) (backend.Reply, error) { return r.with(1, "") }, lua.Mark), []string{"Eval/mark"}},
+	{"mark expires", answers(func(r run, _ backend.Reply) { r.lives(r.keys[0], time.Hour) }, lua.Mark), []string{"Eval/mark"}},
+	{"mark fails on a list", scripts(func(r run) (backend.Reply, error) {
+		if r.isList(r.keys[0]) {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Mark), []string{"Eval/mark"}},
+	{"mark answers what was asked", answers(func(r run, reply backend.Reply) { reply[1] = r.args[0] }, lua.Mark), []string{"Eval/mark"}},
+	{"mark takes nothing for a marker", scripts(func(r run) (backend.Reply, error) {
+		if r.args[0] == "" {
+			return backend.Reply{int64(1), ""}, nil
+		}
+		return r.do()
+	}, lua.Mark), []string{"Eval/mark"}},
+}

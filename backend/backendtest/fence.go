@@ -1,0 +1,201 @@
+package backendtest
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// A fenced is a lock, its queue and its counter, on the node under check.
+type fenced struct {
+	queue
+	counter string
+}
+
+const (
+	keep     = time.Hour // the life of a counter
+	slackBy  = 250_000   // by how many microseconds a hint may part from the time
+	farAhead = 23 * time.Hour
+	tooFar   = 25 * time.Hour
+)
+
+// fenced returns a lock that is free and whose counter is missing.
+func (t *trial) fenced() fenced {
+	q := t.queue()
+	f := fenced{q, q.name + ":fence"}
+	t.removes(f.counter)
+	return f
+}
+
+// removes has a key that holds a text, and may not expire, deleted when the check
+// ends.
+func (t *trial) removes(key string) {
+	t.defers(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), time.Second)
+		defer cancel()
+		t.remove(ctx, key)
+	})
+}
+
+func (t *trial) remove(ctx context.Context, key string) {
+	if r := script(lua.Inspect, []string{key}).Do(ctx, t.n); len(r.Reply) == 3 {
+		value, _ := r.Reply.Text(1)
+		t.n.EvalDelete(ctx, key, value)
+	}
+}
+
+// other puts what is no string at key.
+func (t *trial) other(key string) {
+	t.need(t.h.SetOther != nil, "SetOther")
+	if err := t.h.SetOther(t.ctx, t.n, key); err != nil {
+		t.failf("the harness cannot SetOther: %w", err)
+	}
+}
+
+func (f fenced) tomb(token string) string { return f.name + ":gone:" + token }
+func (f fenced) two() []string            { return []string{f.lock, f.counter} }
+func (f fenced) four(token string) []string {
+	return []string{f.lock, f.name, f.counter, f.tomb(token)}
+}
+
+func decimal(n int64) string                 { return strconv.FormatInt(n, 10) }
+func millis(d time.Duration) string          { return strconv.FormatInt(d.Milliseconds(), 10) }
+func ahead(now int64, d time.Duration) int64 { return now + d.Microseconds() }
+
+// ask sends a vote of one who does not wait.
+func (f fenced) ask(token string, hint int64) backend.Reply {
+	return f.t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", decimal(hint), millis(keep))
+}
+
+// granted fails the check unless r grants the lock, for at most ttl and not much
+// less, and returns the vote and the time.
+func (f fenced) granted(r backend.Reply, what string, ttl int64) (vote, now int64) {
+	if len(r) != 6 || r[2] != int64(-1) || r[3] != "" {
+		f.t.failf("%s answers %v, want {1, the time to live, -1, \"\", the vote, the time}", what, brief(r))
+	}
+	f.t.left(r[:2], what, 1, ttl)
+	return f.ints(r, what)
+}
+
+// refused fails the check unless r refuses the lock that owner has, with this rank,
+// and returns the counter and the time.
+func (f fenced) refused(r backend.Reply, what string, rank int64, owner string) (counter, now int64) {
+	if len(r) != 6 || r[0] != int64(0) || r[2] != rank || r[3] != owner {
+		f.t.failf("%s answers %v, want {0, the time to live, %d, %q, the counter, the time}", what, brief(r), rank, owner)
+	}
+	if left, err := r.Int(1); err != nil || left < -1 {
+		f.t.failf("%s answers %v, want a time to live", what, brief(r))
+	}
+	return f.ints(r, what)
+}
+
+// buried fails the check unless r says that the token has a tombstone.
+func (f fenced) buried(r backend.Reply, what string) {
+	if len(r) != 6 || r[0] != int64(0) || r[1] != int64(-2) || r[2] != int64(-1) || r[3] != "" {
+		f.t.failf("%s answers %v, want {0, -2, -1, \"\", the counter, the time}", what, brief(r))
+	}
+}
+
+func (f fenced) ints(r backend.Reply, what string) (counter, now int64) {
+	counter, err1 := r.Int(4)
+	now, err2 := r.Int(5)
+	if err1 != nil || err2 != nil {
+		f.t.failf("%s answers %v, want a counter and a time at the end", what, brief(r))
+	}
+	return counter, now
+}
+
+// votes takes the free lock for token, whose counter stands at c, and returns the
+// vote and the time. It fails the check unless the vote is what it must be.
+func (f fenced) votes(token string, c, hint int64, situation string) (vote, now int64) {
+	what := "vote for a free lock, " + situation + ","
+	vote, now = f.granted(f.ask(token, hint), what, 60_000)
+	f.rises(vote, c, hint, now, what)
+	f.counts(vote, keep, "after a "+what)
+	return vote, now
+}
+
+// rises fails the check unless vote is the one for this hint at this time.
+func (f fenced) rises(vote, c, hint, now int64, what string) {
+	if want := max(c+1, min(max(hint, now-slackBy), now+slackBy)); vote != want {
+		f.t.failf("%s with the counter at %d, the hint %d, the time being %d, is for %d, want %d", what, c, hint, now, vote, want)
+	}
+}
+
+// counts fails the check unless the counter stands at c, for at most life and not
+// much less.
+func (f fenced) counts(c int64, life time.Duration, when string) {
+	r := f.t.eval(lua.Inspect, f.counter)
+	left, _ := r.Int(2)
+	if len(r) != 3 || r[1] != decimal(c) {
+		f.t.failf("%s, the counter is %v, want {1, \"%d\", its time to live}", when, brief(r), c)
+	}
+	if life == backend.NoExpiry && left != -1 || life != backend.NoExpiry && (left > life.Milliseconds() || left < (life-call).Milliseconds()) {
+		f.t.failf("%s, the counter lives for %d ms, want at most %v and about that", when, left, life)
+	}
+}
+
+// standsAt puts text in the place of the counter, which must be missing.
+func (f fenced) standsAt(text string) {
+	f.t.setNX(f.counter, text, long, true, "a counter that is missing")
+}
+
+// lost deletes the counter.
+func (f fenced) lost() {
+	ctx, cancel := context.WithTimeout(f.t.ctx, call)
+	defer cancel()
+	f.t.remove(ctx, f.counter)
+}
+
+// unchanged fails the check unless the counter holds text.
+func (f fenced) unchanged(text, when string) {
+	if r := f.t.eval(lua.Inspect, f.counter); len(r) != 3 || r[1] != text {
+		f.t.failf("%s, the counter is %v, want {1, %q, its time to live}", when, brief(r), text)
+	}
+}
+
+// missing fails the check unless key is missing.
+func (t *trial) missing(key, what string) {
+	if r := t.eval(lua.Inspect, key); len(r) == 0 || r[0] != int64(0) {
+		t.failf("%s is %v, want it missing", what, brief(r))
+	}
+}
+
+// failsWith fails the check unless a script fails with an error that begins with
+// code and names key.
+func (t *trial) failsWith(code, key string, s *backend.Script, keys []string, args ...string) {
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	r := script(s, keys, args...).Do(ctx, t.n)
+	if r.Err == nil {
+		t.failf("%s with the arguments %q answers %v, want an error", s.Name(), args, brief(r.Reply))
+	}
+	t.supported(r.Err)
+	text := strings.TrimPrefix(r.Err.Error(), "-")
+	if !strings.HasPrefix(text, code+" ") || !strings.Contains(text, strings.Trim(strconv.Quote(key), `"`)) {
+		t.failf("%s with the arguments %q fails with %q, want an error that begins with %s and names %q", s.Name(), args, r.Err, code, key)
+	}
+}
+
+// now returns the server's time.
+func (t *trial) now() int64 {
+	f := t.fenced()
+	_, now := f.granted(f.ask(t.name(), 0), "vote for a free lock", 60_000)
+	return now
+}
+
+// badCounters are texts that are no counter's.
+func badCounters() []string {
+	return []string{"", "x", "-1", "+1", "1.5", " 1", "1 ", "1e15", "0x10", "nan", "inf", "12345678901234567", "1\x00"}
+}
+
+// tooHigh are counters from which no vote goes up, and values to which none is
+// raised.
+func tooHigh(now int64) []int64 {
+	return []int64{ahead(now, tooFar), 1<<53 - 2, 1<<53 - 1, 1 << 53, math.MaxInt64 / 1000}
+}

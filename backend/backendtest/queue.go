@@ -1,0 +1,182 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// A queue is a lock and its queue, on the node under check.
+type queue struct {
+	t          *trial
+	lock, name string
+}
+
+// queue returns a lock that is free and a queue in which nobody stands.
+func (t *trial) queue() queue { return t.queueOf(t.name()) }
+
+// queueOf names the queue so that it shares the lock's slot in a cluster.
+func (t *trial) queueOf(lock string) queue {
+	capability[backend.Scripter](t, "Scripter")
+	return queue{t, lock, lock + "{" + lock + "}"}
+}
+
+// eval runs a script on the lock and its queue, which must not fail.
+func (q queue) eval(s *backend.Script, args ...string) backend.Reply {
+	return q.t.evalKeys(s, []string{q.lock, q.name}, args...)
+}
+
+// fails fails the check unless a script fails with these arguments.
+func (q queue) fails(s *backend.Script, keys []string, args ...string) {
+	q.t.eval(lua.Inspect, q.t.name()) // or it says that it is unsupported
+	ctx, cancel := context.WithTimeout(q.t.ctx, call)
+	defer cancel()
+	r := backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}.Do(ctx, q.t.n)
+	if r.Err == nil {
+		q.t.failf("%s with the arguments %q answers %v, want an error", s.Name(), args, brief(r.Reply))
+	}
+}
+
+// A waiter is one who may stand in a queue. It listens.
+type waiter struct {
+	*listener
+	channel, grace, ticket string
+}
+
+// waiter returns a waiter; grace is in milliseconds.
+func (q queue) waiter(grace int) waiter { return q.waiterOn(grace, q.t.name()) }
+
+func (q queue) waiterOn(grace int, channel string) waiter {
+	ms := strconv.Itoa(grace)
+	w := waiter{q.t.listen(q.t.ctx, channel, 0), channel, ms, ms + ":" + channel}
+	w.awaitReady()
+	return w
+}
+
+// waits fails the check unless w is refused, and stands in the queue then, with so
+// many before it. Waited is for how many milliseconds it says it has waited.
+func (q queue) waits(w waiter, waited int, rank int64, situation string) {
+	r := q.eval(lua.Acquire, q.t.name(), "60000", w.ticket, strconv.Itoa(waited))
+	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != rank {
+		q.t.failf("acquire by a waiter, %s, answers %v, want {0, a time to live, %d, the owner}", situation, brief(r), rank)
+	}
+}
+
+// turnsAway fails the check unless the ticket's waiter is refused, and does not
+// stand in the queue.
+func (q queue) turnsAway(ticket, situation string) {
+	r := q.eval(lua.Acquire, q.t.name(), "60000", ticket, "0")
+	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != int64(-1) {
+		q.t.failf("acquire with the ticket %s, %s, answers %v, want {0, a time to live, -1, the owner}", quote(ticket), situation, brief(r))
+	}
+}
+
+// stand fails the check unless these stand in the queue, in this order.
+func (q queue) stand(when string, want ...waiter) {
+	reply := backend.Reply{int64(len(want))}
+	for _, w := range want {
+		reply = append(reply, w.ticket)
+	}
+	if r := q.t.eval(lua.Waiters, q.name, "100"); !slices.Equal(r, reply) {
+		q.t.failf("%s, those who stand in the queue are %v, want %v", when, brief(r), brief(reply))
+	}
+}
+
+// holds fails the check unless the lock holds value, for at most ttl and not much
+// less.
+func (q queue) holds(value string, ttl time.Duration, when string) {
+	r := q.t.eval(lua.Inspect, q.lock)
+	if len(r) != 3 || r[0] != int64(1) || r[1] != value {
+		q.t.failf("%s, the lock is %v, want {1, %s, its time to live}", when, brief(r), quote(value))
+	}
+	if left, _ := r.Int(2); left > ttl.Milliseconds() || left < (ttl-call).Milliseconds() {
+		q.t.failf("%s, the lock lives for %d ms, want at most %v and about that", when, left, ttl)
+	}
+}
+
+// reserved fails the check unless the lock is reserved for w, whose grace must be
+// longer than the check takes.
+func (q queue) reserved(w waiter, when string) {
+	ms, _ := strconv.Atoi(w.grace)
+	q.holds("~"+w.ticket, time.Duration(ms)*time.Millisecond, when)
+	q.t.setNX(q.lock, q.t.name(), long, false, "a lock that is reserved")
+}
+
+// free fails the check unless the lock is free.
+func (q queue) free(when string) {
+	if r := q.t.eval(lua.Inspect, q.lock); len(r) == 0 || r[0] != int64(0) {
+		q.t.failf("%s, the lock is %v, want it free", when, brief(r))
+	}
+}
+
+// take takes the free lock for a new token.
+func (q queue) take() (token string) {
+	token = q.t.name()
+	q.t.setNX(q.lock, token, long, true, "a free key")
+	return token
+}
+
+// mark has the server say something to w by which to know that all it said before
+// has come, and returns what w hears.
+func (q queue) mark(w waiter) string {
+	q.t.names++
+	other := q.t.queueOf(fmt.Sprintf("%s{%s}%d", q.lock, q.lock, q.t.names)) // in the same slot
+	token := other.take()
+	other.waits(w, 0, 0, "the only one")
+	q.t.answer(other.eval(lua.Release, token), "release of a key by its holder", 1)
+	return other.called()
+}
+
+// hearsOnly fails the check unless w has heard want and nothing else. It can be
+// asked once for each waiter.
+func (q queue) hearsOnly(w waiter, want ...string) {
+	w.hears(append(slices.Clone(want), q.mark(w))...)
+}
+
+// leaves ends the subscription of w, and waits until the server knows.
+func (q queue) leaves(w waiter) {
+	w.cancel()
+	w.awaitEnd(patience, "its ctx ended")
+	other := q.t.queue()
+	other.take()
+	q.t.eventually("the subscriber has left, and its inbox is still taken for heard", func(context.Context) error {
+		r := other.eval(lua.Acquire, q.t.name(), "60000", w.ticket, "0")
+		if rank, err := r.Int(2); err != nil || rank >= 0 {
+			return errors.New("acquire answers " + brief(r))
+		}
+		return nil
+	})
+}
+
+// spoil puts what is no queue in the place of the queue.
+func (q queue) spoil() {
+	q.t.need(q.t.h.SetOther != nil, "SetOther")
+	if err := q.t.h.SetOther(q.t.ctx, q.t.n, q.name); err != nil {
+		q.t.failf("the harness cannot SetOther: %w", err)
+	}
+}
+
+// called and next are what a call publishes: to the one that is called, and to
+// those behind it.
+func (q queue) called() string          { return "g" + q.lock }
+func (q queue) next(head waiter) string { return "n" + head.grace + ":" + q.lock }
+
+// badNumbers are no number of milliseconds that anybody has waited.
+func badNumbers() []string {
+	return []string{"", "-1", "+1", "1.5", " 1", "1 ", "soon", "0x10", "1e3", "inf", "nan", "9999999999999999"}
+}
+
+// badTickets are nobody's, though somebody listens on channel.
+func badTickets(channel string) []string {
+	return []string{
+		channel, ":" + channel, "0:" + channel, "020:" + channel, "+20:" + channel, "-20:" + channel, " 20:" + channel, "20 :" + channel,
+		"2.5:" + channel, "1e3:" + channel, "0x9:" + channel, "100000:" + channel, "99999999999999999999:" + channel,
+		"20", "20:", ":", "~20:" + channel, "20:" + channel + " ", "20:" + channel + "\x00", "20::" + channel,
+	}
+}

@@ -1,0 +1,251 @@
+package backendtest
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+func releaseChecks() []check {
+	const ms = 60_000
+	const called = "a waiter that is not called sleeps on a free lock"
+	return []check{{
+		name: "Eval/release",
+		why:  "who releases must learn whether the lock was still his, and nobody else's may go",
+		run: func(t *trial) {
+			q := t.queue()
+			token := t.name()
+			t.answer(q.eval(lua.Release, token), "release of a key that does not exist", 0)
+			q.free("after a release by another")
+			t.setNX(q.lock, token, long, true, "a free key")
+			for _, other := range []string{t.name(), "", token + "\x00", "~" + token} {
+				t.answer(q.eval(lua.Release, other), "release of a key that another token holds", 0)
+				t.answer(q.eval(lua.Release, other, "20:"+token, ""), "release of a key that another token holds, by a waiter", 0)
+			}
+			q.holds(token, long, "after releases by others")
+			t.answer(q.eval(lua.Release, token, "", ""), "release of a key by its holder", 1)
+			q.free("after its release")
+			t.answer(q.eval(lua.Release, token), "release of a key that was released", 0)
+		},
+	}, {
+		name: "Eval/release without a token",
+		why:  "no token is nobody's: it must not be taken for an empty one",
+		run: func(t *trial) {
+			q := t.queue()
+			t.setNX(q.lock, "", long, true, "a free key, with the empty token")
+			t.answer(q.eval(lua.Release, ""), "release without a token of a key that is empty", 0)
+			t.answer(q.eval(lua.Release, "", "20:a", ""), "release without a token of a key that is empty, by a waiter", 0)
+			q.holds("", long, "after a release without a token")
+		},
+	}, {
+		name: "Eval/release of another type",
+		why:  "a key that holds anything but a token is somebody else's",
+		run: func(t *trial) {
+			q := t.queue()
+			t.need(t.h.SetOther != nil, "SetOther")
+			if err := t.h.SetOther(t.ctx, t.n, q.lock); err != nil {
+				t.failf("the harness cannot SetOther: %w", err)
+			}
+			w := q.waiter(ms)
+			q.waits(w, 0, 0, "of a key that holds no string")
+			for _, token := range []string{"", t.name(), "element"} {
+				t.answer(q.eval(lua.Release, token, "", ""), "release of a key that holds no string", 0)
+			}
+			q.stand("after releases of a key that holds no string", w)
+			t.answer(q.eval(lua.Release, "", w.ticket, ""), "release of a key that holds no string, by a waiter", 0)
+			q.stand("after one gave up waiting for a key that holds no string")
+			t.setNX(q.lock, t.name(), long, false, "a key that holds no string, after releases in vain")
+			q.hearsOnly(w)
+		},
+	}, {
+		name: "Eval/release calls",
+		why:  called + ", and two look whether the one that was called came",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			var all []waiter
+			for i := range 5 {
+				w := q.waiter(ms + i)
+				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
+				all = append(all, w)
+			}
+			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			q.reserved(all[0], "after the release")
+			q.stand("after the first one was called", all[1:]...)
+			for i, want := range [][]string{{q.called()}, {q.next(all[0])}, {q.next(all[0])}, {}, {}} {
+				q.hearsOnly(all[i], want...)
+			}
+		},
+	}, {
+		name: "Eval/release calls one after the other",
+		why:  called,
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			a, b, c := q.waiter(ms), q.waiter(ms+1), q.waiter(ms+2)
+			q.waits(a, 3000, 0, "the first one")
+			q.waits(b, 2000, 1, "the second one")
+			q.waits(c, 1000, 2, "the third one")
+			for i, w := range []waiter{a, b, c} {
+				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+				q.reserved(w, fmt.Sprint("after release ", i))
+				token = t.name()
+				t.answer(q.eval(lua.Acquire, token, "60000", w.ticket, "0"), "acquire by the one that was called", 1, ms)
+			}
+			t.answer(q.eval(lua.Release, token, c.ticket, ""), "release by the last one", 1)
+			q.free("after the last one's release")
+			q.stand("after the last one's release")
+			q.hearsOnly(a, q.called())
+			q.hearsOnly(b, q.next(a), q.called())
+			q.hearsOnly(c, q.next(a), q.next(b), q.called())
+		},
+	}, {
+		name: "Eval/release reserves for the grace",
+		why:  "one that was called and does not come must not hold the lock for longer than he asked for, nor for less",
+		run: func(t *trial) {
+			t.expires(short, "a lock that was reserved", func(lock, _ string) (time.Duration, bool) {
+				q := t.queueOf(lock)
+				token := q.take()
+				w := q.waiter(int(short.Milliseconds()))
+				q.waits(w, 0, 0, "the only one")
+				began := t.clock()
+				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+				return began, true
+			})
+		},
+	}, {
+		name: "Eval/release by one who gives up",
+		why:  "a waiter that has gone must not be called, and a call that it got must go to the next one",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			a, b, c, d := q.waiter(ms), q.waiter(ms+1), q.waiter(ms+2), q.waiter(ms+3)
+			for i, w := range []waiter{a, b, c, d} {
+				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
+			}
+			t.answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who gives up, while another holds the lock", 0)
+			q.holds(token, long, "after one gave up")
+			q.stand("after the first one gave up", b, c, d)
+
+			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			q.reserved(b, "after the release")
+			t.answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who was not called", 0)
+			q.reserved(b, "after one gave up who was not called")
+			t.answer(q.eval(lua.Release, t.name(), b.ticket, ""), "release by the one that was called", 0)
+			q.reserved(c, "after the one that was called gave up")
+
+			// A lock that is free, but has waiters.
+			token = t.name()
+			t.answer(q.eval(lua.Acquire, token, "60000", c.ticket, "0"), "acquire by the one that was called", 1, ms)
+			t.evalDelete(q.lock, token, true, "a key by its holder")
+			t.answer(q.eval(lua.Release, ""), "release of a free lock", 0)
+			q.reserved(d, "after the release of a free lock")
+			t.answer(q.eval(lua.Release, "", d.ticket, ""), "release by the one that was called", 0)
+			q.free("after the last one gave up")
+
+			q.hearsOnly(a)
+			q.hearsOnly(b, q.called())
+			q.hearsOnly(c, q.next(b), q.called())
+			q.hearsOnly(d, q.next(b), q.next(c), q.called())
+		},
+	}, {
+		name: "Eval/release passes over the dead",
+		why:  "waiters die without a word; the living must not wait for them, nor the server for a thousand of them",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			dead := q.waiter(ms) // and its other tickets
+			var tickets []waiter
+			for i := range 20 {
+				w := dead
+				w.ticket = strconv.Itoa(ms+i) + ":" + dead.channel
+				q.waits(w, 90_000-1000*i, int64(i), fmt.Sprint("number ", i))
+				tickets = append(tickets, w)
+			}
+			a, b := q.waiter(ms), q.waiter(ms)
+			q.waits(a, 2000, 20, "the first one alive")
+			q.waits(b, 1000, 21, "the second one alive")
+			q.leaves(dead)
+			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			q.free("after sixteen dead ones")
+			q.stand("after sixteen dead ones", append(tickets[16:], a, b)...)
+			t.answer(q.eval(lua.Release, "", "", ""), "release of a free lock", 0)
+			q.reserved(a, "after four dead ones more")
+			q.stand("after the first one alive was called", b)
+			q.hearsOnly(a, q.called())
+			q.hearsOnly(b, q.next(a))
+		},
+	}, {
+		name: "Eval/release tells those behind the dead",
+		why:  "who is told to look whether the one that was called came must be alive",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			a, dead, b, c := q.waiter(ms), q.waiter(ms), q.waiter(ms), q.waiter(ms)
+			for i, w := range []waiter{a, dead, b, c} {
+				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
+			}
+			q.leaves(dead)
+			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			q.reserved(a, "after the release")
+			q.hearsOnly(b, q.next(a))
+			q.hearsOnly(c, q.next(a))
+		},
+	}, {
+		name: "Eval/release of bytes",
+		why:  "keys, tokens and channels are arbitrary bytes, and so is the call that names them",
+		run: func(t *trial) {
+			for _, o := range oddities() {
+				if len(o.text) >= 1<<16 {
+					continue
+				}
+				q := t.queueOf(t.keyFor(o.text))
+				token := o.text
+				t.setNX(q.lock, token, long, true, "a free key")
+				a, b := q.waiterOn(ms, t.name()+":"+o.text), q.waiterOn(ms, t.name()+":"+o.text)
+				q.waits(a, 2000, 0, "whose channel ends in "+quote(o.text))
+				q.waits(b, 1000, 1, "whose channel ends in "+quote(o.text))
+				t.answer(q.eval(lua.Release, token), "release of the key "+quote(q.lock)+" by its holder", 1)
+				q.reserved(a, "after the release")
+				q.hearsOnly(a, q.called())
+				q.hearsOnly(b, q.next(a))
+			}
+		},
+	}, {
+		name: "Eval/release tells others",
+		why:  "waiters of another library wait for a word of their own",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			a, other, late := q.waiter(ms), q.waiter(ms), q.waiter(ms)
+			q.waits(a, 0, 0, "the only one")
+			t.answer(q.eval(lua.Release, t.name(), "", other.channel), "release of a key that another token holds", 0)
+			t.answer(q.eval(lua.Release, "", "20:x", other.channel), "release without a token", 0)
+			mark := q.mark(other)
+			t.answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
+			t.answer(q.eval(lua.Release, token, "", late.channel), "release of a key that is reserved", 0)
+			t.answer(q.eval(lua.Release, "", a.ticket, late.channel), "release by the one that was called", 0)
+			other.hears(mark, "ok")
+			q.hearsOnly(a, q.called())
+			q.hearsOnly(late)
+			// Without a waiter of ours.
+			token = q.take()
+			other = q.waiter(ms)
+			t.answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
+			q.hearsOnly(other, "ok")
+		},
+	}, {
+		name: "Eval/release beside no queue",
+		why:  "what is wrong with the queue must not keep the lock from being released",
+		run: func(t *trial) {
+			q := t.queue()
+			q.spoil()
+			token := q.take()
+			t.answer(q.eval(lua.Release, token, "20:a", ""), "release by its holder, with a list for a queue", 1)
+			q.free("after its release, with a list for a queue")
+			t.answer(q.eval(lua.Release, "", "20:a", ""), "release of a free lock, with a list for a queue", 0)
+		},
+	}}
+}

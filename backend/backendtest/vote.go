@@ -1,0 +1,288 @@
+package backendtest
+
+import (
+	"sync"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+func voteChecks() []check {
+	const ms = 60_000
+	const strict = "two locks must never have the same fencing token, nor a later one a lower"
+	return []check{{
+		name: "Eval/vote",
+		why:  strict + "; and a vote that is sent again after its reply was lost must be the same one",
+		run: func(t *trial) {
+			f := t.fenced()
+			token, other := t.name(), t.name()
+			v, now := f.votes(token, 0, 0, "whose counter is missing")
+			if now < 1e14 || now > 1<<53 {
+				t.failf("the time is %d, want microseconds since 1970", now)
+			}
+			f.holds(token, long, "after a vote")
+			r := t.evalKeys(lua.Vote, f.four(token), token, "600000", "", "", "9999999999999999", "7200000")
+			if again, _ := f.granted(r, "vote that was cast already", ms); again != v {
+				t.failf("vote that was cast already is for %d, want %d", again, v)
+			}
+			if c, _ := f.refused(f.ask(other, 0), "vote for a lock that another token holds", -1, owner(token)); c != v {
+				t.failf("vote for a lock that another token holds shows the counter at %d, want %d", c, v)
+			}
+			f.counts(v, keep, "after votes in vain")
+			f.holds(token, long, "after votes in vain")
+			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			f.counts(v, keep, "after a release")
+			f.votes(other, v, 0, "after the first one released it")
+		},
+	}, {
+		name: "Eval/vote tells the time",
+		why:  "hints are centred on the servers' clocks, which the answers tell",
+		run: func(t *trial) {
+			const d = 30 * time.Millisecond
+			f := t.fenced()
+			_, first := f.votes(t.name(), 0, 0, "whose counter is missing")
+			began := t.clock()
+			t.wait(d)
+			_, second := f.ints(f.ask(t.name(), 0), "vote in vain")
+			if passed, most := second-first, (t.clock() - began + call).Microseconds(); passed < (d-time.Millisecond).Microseconds() || passed > most {
+				t.failf("%v later the time is %d after %d, want as many microseconds more", d, second, first)
+			}
+		},
+	}, {
+		name: "Eval/vote goes up to the hint",
+		why:  strict + "; nodes agree in one round only if they take the hint, and a client whose clock is wrong must not take the counter along",
+		run: func(t *trial) {
+			f := t.fenced()
+			c, now := int64(0), t.now()
+			for _, hint := range []int64{0, now + 100_000, now - 100_000, now + 200_000, 0, 1, 9999999999999999, 0, ahead(now, 10*time.Second), ahead(now, -10*time.Second)} {
+				token := t.name()
+				c, _ = f.votes(token, c, hint, "after others")
+				t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			}
+			// A counter that is ahead counts up.
+			far := t.fenced()
+			c = ahead(now, farAhead)
+			far.standsAt(decimal(c))
+			for range 3 {
+				token := t.name()
+				c, _ = far.votes(token, c, now, "whose counter is far ahead")
+				t.answer(far.eval(lua.Release, token), "release of a key by its holder", 1)
+			}
+			old := t.fenced()
+			old.standsAt("41")
+			old.votes(t.name(), 41, 0, "whose counter is far behind")
+		},
+	}, {
+		name: "Eval/vote keeps the counter",
+		why:  "a counter that goes before its time begins again; one that nobody asks for must not stay, unless it is to",
+		run: func(t *trial) {
+			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "7200000": 2 * time.Hour, millis(keep): keep} {
+				f := t.fenced()
+				token := t.name()
+				v, _ := f.granted(t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", "0", arg), "vote for a free lock", ms)
+				f.counts(v, want, "after a vote that keeps it for "+arg)
+			}
+		},
+	}, {
+		name: "Eval/vote once each",
+		why:  strict,
+		run: func(t *trial) {
+			f := t.fenced()
+			token := t.name()
+			f.votes(token, 0, 0, "whose counter is missing")
+			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			var mu sync.Mutex
+			seen := map[int64]bool{}
+			tokens := make([]string, crowd)
+			for i := range tokens {
+				tokens[i] = t.name()
+			}
+			t.parallel(crowd, func(i int) {
+				for range 8 {
+					r := f.ask(tokens[i], 9999999999999999)
+					if len(r) != 6 || r[0] != int64(1) {
+						continue
+					}
+					v, _ := f.ints(r, "vote")
+					mu.Lock()
+					twice := seen[v]
+					seen[v] = true
+					mu.Unlock()
+					if twice {
+						t.failf("two votes are for %d", v)
+					}
+					f.eval(lua.Release, tokens[i])
+				}
+			})
+			if len(seen) == 0 {
+				t.failf("none of %d votes for a lock that is free again and again was granted", 8*crowd)
+			}
+		},
+	}, {
+		name: "Eval/vote of bad numbers",
+		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		run: func(t *trial) {
+			f := t.fenced()
+			w := f.waiter(ms)
+			token := t.name()
+			for _, bad := range append(badNumbers(), "99999999999999999999", "12345678901234567") {
+				f.fails(lua.Vote, f.four(token), token, bad, "", "", "0", "60000")
+				f.fails(lua.Vote, f.four(token), token, "60000", w.ticket, bad, "0", "60000")
+				if bad != "9999999999999999" { // as a hint, it is one
+					f.fails(lua.Vote, f.four(token), token, "60000", "", "", bad, "60000")
+				}
+				f.fails(lua.Vote, f.four(token), token, "60000", "", "", "0", bad)
+			}
+			f.fails(lua.Vote, f.four(token), token, "0", "", "", "0", "60000")
+			f.free("after votes that failed")
+			t.missing(f.counter, "after votes that failed, the counter")
+			f.stand("after votes that failed")
+			// What is a number, but not as a server writes it, does not fail half way.
+			r := t.evalKeys(lua.Vote, f.four(token), token, "060000", "", "", "00", "03600000")
+			v, _ := f.granted(r, "vote with noughts before its numbers", ms)
+			f.counts(v, keep, "after a vote with noughts before its numbers")
+		},
+	}, {
+		name: "Eval/vote beside no counter",
+		why:  "what is no counter cannot be gone up from: the vote is lost, on this node only, and somebody must be told of which key",
+		run: func(t *trial) {
+			for _, bad := range badCounters() {
+				f := t.fenced()
+				token := t.name()
+				f.standsAt(bad)
+				args := []string{token, "60000", "", "", "0", "60000"}
+				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), args...)
+				f.free("after a vote that failed")
+				f.unchanged(bad, "after a vote that failed")
+				t.setNX(f.lock, token, long, true, "a free key")
+				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), args...)
+				t.answer(f.eval(lua.Release, token), "release of a lock whose counter is none", 1)
+			}
+			f := t.fenced()
+			t.other(f.counter)
+			token := t.name()
+			t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", "0", "60000")
+			f.free("after a vote beside a list")
+		},
+	}, {
+		name: "Eval/vote too far ahead",
+		why:  "a counter at the end of its range is stuck there, and one that a rogue has moved would take the other nodes along",
+		run: func(t *trial) {
+			now := t.now()
+			for _, c := range tooHigh(now) {
+				f := t.fenced()
+				f.standsAt(decimal(c))
+				token := t.name()
+				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", "0", "60000")
+				f.free("after a vote that failed")
+				f.unchanged(decimal(c), "after a vote that failed")
+				// Whoever is refused does not hear of such a counter either: he would take it for a hint.
+				f.take()
+				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", "0", "60000")
+			}
+		},
+	}, {
+		name: "Eval/vote of the dead",
+		why:  "a vote that arrives when its attempt has ended, or once more, is a lock that nobody releases",
+		run: func(t *trial) {
+			f := t.fenced()
+			token, other := t.name(), t.name()
+			t.setNX(f.tomb(token), "1", long, true, "a free key")
+			f.buried(f.ask(token, 0), "vote of the dead")
+			f.free("after a vote of the dead")
+			t.missing(f.counter, "after a vote of the dead, the counter")
+			v, _ := f.votes(other, 0, 0, "beside another's tombstone")
+			w := f.waiter(ms)
+			f.buried(t.evalKeys(lua.Vote, f.four(token), token, "60000", w.ticket, "0", "0", "60000"), "vote of the dead, by a waiter,")
+			f.stand("after a vote of the dead, by a waiter")
+			f.counts(v, keep, "after votes of the dead")
+			f.holds(other, long, "after votes of the dead")
+		},
+	}, {
+		name: "Eval/vote again after a loss",
+		why:  "a vote that was lost with its counter is none; the one that takes its place must be above all others, and the lock must not live for longer by it",
+		run: func(t *trial) {
+			f := t.fenced()
+			token := t.name()
+			f.votes(token, 0, 0, "whose counter is missing")
+			f.lost()
+			r := t.evalKeys(lua.Vote, f.four(token), token, "600000", "", "", "0", millis(keep))
+			v, now := f.granted(r, "vote again", ms)
+			f.rises(v, 0, 0, now, "vote again")
+			f.counts(v, keep, "after a vote again")
+			f.holds(token, long, "after a vote again")
+		},
+	}, {
+		name: "Eval/vote queues",
+		why:  "who wants a token waits like everybody else: in his place, and the one that was called gets the lock",
+		run: func(t *trial) {
+			f := t.fenced()
+			token := t.name()
+			ask := func(w waiter, token, waited string) backend.Reply {
+				return t.evalKeys(lua.Vote, f.four(token), token, "60000", w.ticket, waited, "0", millis(keep))
+			}
+			c, _ := f.votes(token, 0, 0, "whose counter is missing")
+			b, a := f.waiter(ms), f.waiter(ms)
+			f.refused(ask(b, t.name(), "1000"), "vote by a waiter, the first one,", 0, owner(token))
+			f.refused(ask(a, t.name(), "2000"), "vote by a waiter who has waited for longer", 0, owner(token))
+			f.stand("after two have asked", a, b)
+			f.counts(c, keep, "after votes in vain")
+			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			f.reserved(a, "after the release")
+			f.refused(f.ask(t.name(), 0), "vote for a lock that is reserved", -1, owner("~"+a.ticket))
+			f.refused(ask(b, t.name(), "0"), "vote for a lock that is reserved for another waiter", 0, owner("~"+a.ticket))
+			f.reserved(a, "after others were refused")
+			token = t.name()
+			v, now := f.granted(ask(a, token, "0"), "vote by the one that was called", ms)
+			f.rises(v, c, 0, now, "vote by the one that was called")
+			f.holds(token, long, "after the one that was called voted")
+			t.answer(f.eval(lua.Rollback, token, a.ticket, "3000", "0"), "rollback of a key by its holder", 1)
+			f.stand("after a rollback", a, b)
+			f.granted(ask(a, t.name(), "0"), "vote by a waiter for a free lock", ms)
+			f.stand("after the first one has the lock", b)
+			f.hearsOnly(a, f.called())
+			f.hearsOnly(b, f.next(a))
+		},
+	}, {
+		name: "Eval/vote for another type",
+		why:  "a key that holds anything but a token is somebody else's",
+		run: func(t *trial) {
+			f := t.fenced()
+			t.other(f.lock)
+			f.refused(f.ask(t.name(), 0), "vote for a key that holds no string", -1, "")
+			t.missing(f.counter, "after a vote in vain, the counter")
+		},
+	}, {
+		name: "Eval/vote in quarantine",
+		why:  "a server that may have lost its locks must not vote before it is said to be well",
+		run: func(t *trial) {
+			f := t.fenced()
+			token, marker := t.name(), f.name+":marker"
+			t.removes(marker)
+			keys := append(f.four(token), marker)
+			args := []string{token, "60000", "", "", "0", millis(keep)}
+			quarantined := func(marks ...string) {
+				t.failsWith("QUARANTINE", marker, lua.Vote, keys, append(args, marks...)...)
+				f.free("after a vote in quarantine")
+				t.missing(f.counter, "after a vote in quarantine, the counter")
+			}
+			quarantined("run 1")
+			quarantined("")
+			quarantined()
+			t.evalKeys(lua.Mark, []string{marker}, "run 1", "")
+			for _, other := range []string{"run 2", "run 1\x00", "run", ""} {
+				quarantined(other)
+			}
+			quarantined()
+			f.granted(t.evalKeys(lua.Vote, keys, append(args, "run 1")...), "vote of a server that is marked", ms)
+			t.evalKeys(lua.Mark, []string{marker}, "run 2", "run 1")
+			t.failsWith("QUARANTINE", marker, lua.Vote, keys, append(args, "run 1")...)
+			f.holds(token, long, "after the marker was changed")
+			list := t.fenced()
+			t.other(list.counter)
+			keys = []string{list.lock, list.name, list.name + ":fence 2", list.tomb(token), list.counter}
+			t.failsWith("QUARANTINE", list.counter, lua.Vote, keys, append(args, "element")...)
+		},
+	}}
+}

@@ -1,0 +1,51 @@
+package backendtest
+
+import (
+	"slices"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+func waitersChecks() []check {
+	return []check{{
+		name: "Eval/waiters",
+		why:  "people are told how many wait, and looking must not change it",
+		run: func(t *trial) {
+			q := t.queue()
+			q.stand("before anybody asked")
+			q.take()
+			a, b, c := q.waiter(20), q.waiter(30), q.waiter(40)
+			q.waits(a, 3000, 0, "the first one")
+			q.waits(b, 2000, 1, "the second one")
+			q.waits(c, 1000, 2, "the third one")
+			for most, want := range map[string]backend.Reply{
+				"0":               {int64(3)},
+				"1":               {int64(3), a.ticket},
+				"2":               {int64(3), a.ticket, b.ticket},
+				"3":               {int64(3), a.ticket, b.ticket, c.ticket},
+				"999999999999999": {int64(3), a.ticket, b.ticket, c.ticket},
+			} {
+				if r := t.eval(lua.Waiters, q.name, most); !slices.Equal(r, want) {
+					t.failf("waiters, at most %s of 3, answers %v, want %v", most, brief(r), brief(want))
+				}
+			}
+			for _, bad := range badNumbers() {
+				q.fails(lua.Waiters, []string{q.name}, bad)
+			}
+			q.leaves(b)
+			q.stand("after one of three died", a, b, c)
+		},
+	}, {
+		name: "Eval/waiters of no queue",
+		why:  "nobody waits in what is no queue; that is an answer, not an error",
+		run: func(t *trial) {
+			q := t.queue()
+			q.spoil()
+			t.answer(t.eval(lua.Waiters, q.name, "10"), "waiters of a list", 0)
+			t.answer(t.eval(lua.Waiters, q.lock, "10"), "waiters of a key that does not exist", 0)
+			q.take()
+			t.answer(t.eval(lua.Waiters, q.lock, "10"), "waiters of a string", 0)
+		},
+	}}
+}

@@ -1,0 +1,16 @@
+-- inbox returns the grace and the channel of a ticket whose waiter listens here,
+-- nothing if nobody does or the ticket is not one. A ticket is <grace>:<channel>:
+-- for how long the lock is to be reserved when this waiter is called, one to five
+-- digits, in milliseconds, and the channel, of any bytes, on which it hears that.
+local function inbox(ticket)
+	local grace, channel = string.match(ticket, '^([1-9]%d?%d?%d?%d?):(.*)$')
+	if grace then
+		-- What PUBLISH counts is no test: it leaves out who listens at another
+		-- node of a cluster, and counts whoever listens to a pattern.
+		local heard = redis.pcall('PUBSUB', 'NUMSUB', channel)
+		if (tonumber(heard[2]) or 0) > 0 then
+			return grace, channel
+		end
+	end
+end
+

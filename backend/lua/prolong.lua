@@ -1,0 +1,41 @@
+-- Let a lock with a fencing token live for at least so long from now, if it holds
+-- the token, and its counter too. A counter that was lost, or is below the value,
+-- is made good.
+--
+-- KEYS[1]  the lock
+-- KEYS[2]  its counter
+-- ARGV[1]  the token
+-- ARGV[2]  the time to live, in milliseconds
+-- ARGV[3]  the value: the fencing token
+-- ARGV[4]  for how long the counter is kept, in milliseconds, 0 for ever
+-- Answers 1 if the lock holds the token, 0 if it is missing or holds anything else.
+-- A counter that is none is left as it is: nobody can vote on this node until
+-- somebody sees to that, and so nothing is lost. Fails with FENCE if the counter
+-- would have to move too far ahead. Nothing was done then.
+
+local ttl, value, keep = whole(ARGV[2]), number(ARGV[3]), whole(ARGV[4])
+if not ttl or ttl == 0 or not value or value == 0 or not keep then
+	return redis.error_reply('ERR a number of the extension is not an integer or out of range')
+end
+local held = redis.pcall('GET', KEYS[1])
+if held ~= ARGV[1] then
+	if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
+		return held
+	end
+	return 0
+end
+-- The counter first: a script that fails keeps what it has written.
+local c = count(KEYS[2])
+if c and c < value then
+	local err = beyond(KEYS[2], value, clock())
+	if err then
+		return err
+	end
+	put(KEYS[2], value, keep)
+elseif c and keep > 0 then
+	redis.call('PEXPIRE', KEYS[2], string.format('%.0f', keep))
+elseif c then
+	redis.call('PERSIST', KEYS[2])
+end
+lengthen(KEYS[1], string.format('%.0f', ttl))
+return 1

@@ -1,0 +1,44 @@
+-- Release the lock and call the next waiter. One who gives up waiting sends this
+-- too, without a token: he leaves the queue, and if the lock is reserved for him,
+-- or free, the next one is called.
+--
+-- KEYS[1]  the lock
+-- KEYS[2]  its queue
+-- KEYS[3]  the tombstone of the token, to put up whether the lock held the token
+--          or not; missing for none
+-- ARGV[1]  the token, empty for none
+-- ARGV[2]  the ticket of one who stands in the queue or was called, empty or
+--          missing for none
+-- ARGV[3]  a channel on which to publish 'ok' when the token is released, for
+--          waiters of another library; empty or missing for none
+-- ARGV[4]  for how long the tombstone stands, in milliseconds; with one only
+-- Answers 1 if the lock held the token, 0 if it is missing or holds anything else.
+
+local held = redis.pcall('GET', KEYS[1])
+-- A key of another type is somebody else's; any other error is the caller's to see.
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
+	return held
+end
+local stands = whole(ARGV[4])
+if KEYS[3] and (not stands or stands == 0) then
+	return redis.error_reply('ERR the life of the tombstone is not an integer or out of range')
+end
+local ticket = ARGV[2] or ''
+if ticket ~= '' then
+	redis.pcall('ZREM', KEYS[2], ticket)
+end
+local mine = 0
+if held == ARGV[1] and held ~= '' then
+	mine = 1
+	call(KEYS[1], KEYS[2])
+	if ARGV[3] and ARGV[3] ~= '' then
+		redis.pcall('PUBLISH', ARGV[3], 'ok')
+	end
+elseif not held or ticket ~= '' and held == '~' .. ticket then
+	call(KEYS[1], KEYS[2])
+end
+-- Last, since a server without memory lets a script write that has deleted.
+if KEYS[3] then
+	bury(KEYS[3], stands)
+end
+return mine

@@ -1,0 +1,74 @@
+-- Take the lock and vote for a fencing token: acquire, and the counter moves up.
+-- It moves by one, or to the hint if that is higher, so that nodes whose counters
+-- have parted vote for the same number; but no further from the server's time
+-- than 250 ms, whatever the hint, so that a counter which was lost is made good by
+-- the clock. Sent again, it answers the vote that was cast.
+--
+-- KEYS[1]  the lock
+-- KEYS[2]  its queue
+-- KEYS[3]  its counter
+-- KEYS[4]  the tombstone of the token
+-- KEYS[5]  the node's marker, missing if it is not to be looked at
+-- ARGV[1]  the token; no other script may have set it
+-- ARGV[2]  the time to live, in milliseconds
+-- ARGV[3]  the waiter's ticket, empty for one who does not wait
+-- ARGV[4]  for how long it has waited, in milliseconds; with a ticket only
+-- ARGV[5]  the hint, in microseconds since 1970
+-- ARGV[6]  for how long the counter is kept, in milliseconds, 0 for ever
+-- ARGV[7]  what the marker must hold; with one only
+-- Answers {granted, time to live, rank, owner, counter, time}. Granted is 1 if the
+-- token has the lock; then the rank is -1 and the owner empty. Else it is 0, and
+-- the time to live, the rank and the owner are those of acquire; or, if there is a
+-- tombstone, -2, -1 and empty: this token will get nothing, whoever holds the
+-- lock. The counter, as it stands now, is the vote if the token has the lock. The
+-- time is the server's, in microseconds since 1970.
+-- Fails with FENCE if the counter is none, or too far ahead, and with QUARANTINE if
+-- the marker is missing or another. Nothing was done then.
+
+local ttl, ticket, waited, hint, keep = whole(ARGV[2]), ARGV[3], whole(ARGV[4]), number(ARGV[5]), whole(ARGV[6])
+if not ttl or ttl == 0 or ticket ~= '' and not waited or not hint or not keep then
+	return redis.error_reply('ERR a number of the vote is not an integer or out of range')
+end
+if KEYS[5] and redis.pcall('GET', KEYS[5]) ~= ARGV[7] then
+	return redis.error_reply(string.format('QUARANTINE the marker %q of this server is missing or another: '
+		.. 'it may have lost what it had granted', KEYS[5]))
+end
+local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
+	return held
+end
+local dead = redis.call('EXISTS', KEYS[4]) == 1
+local now = clock()
+local c, err = count(KEYS[3])
+if err then
+	return err
+end
+
+local mine = held == ARGV[1] and not dead
+if mine and c > 0 and c <= most then
+	-- While the token has the lock, nobody else moves the counter.
+	return {1, redis.call('PTTL', KEYS[1]), -1, '', c, now}
+end
+local vote = math.max(c + 1, math.min(math.max(hint, now - 250000), now + 250000))
+err = beyond(KEYS[3], vote, now)
+if err then
+	return err
+end
+if dead then
+	return {0, -2, -1, '', c, now}
+end
+if mine then -- and its vote was lost
+	put(KEYS[3], vote, keep)
+	return {1, redis.call('PTTL', KEYS[1]), -1, '', vote, now}
+end
+if not held or ticket ~= '' and held == '~' .. ticket then
+	-- The counter first: a script that fails keeps what it has written.
+	put(KEYS[3], vote, keep)
+	redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%.0f', ttl))
+	if ticket ~= '' then
+		redis.pcall('ZREM', KEYS[2], ticket)
+	end
+	return {1, ttl, -1, '', vote, now}
+end
+local left, rank, owner = refuse(KEYS[1], held, KEYS[2], ticket, waited)
+return {0, left, rank, owner, c, now}

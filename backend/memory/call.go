@@ -1,0 +1,51 @@
+package memory
+
+import "strconv"
+
+// How many tickets a call looks at: in search of a waiter to call, and of two
+// behind it to tell.
+const (
+	mostDead   = 16
+	mostBehind = 8
+)
+
+// call is call.lua: it frees the lock for the next waiter in queue, or for all if
+// there is none.
+func (db *db) call(lock, queue string) {
+	for range mostDead {
+		ticket, ok := db.zpop(queue)
+		if !ok {
+			break
+		}
+		grace, channel, heard := db.inbox(ticket)
+		if !heard {
+			continue
+		}
+		ms, err := strconv.ParseInt(grace, 10, 64)
+		if err == nil {
+			err = db.set(lock, "~"+ticket, ms)
+		}
+		if err != nil {
+			panic("memory: a ticket with a grace of " + grace) // inbox lets none through
+		}
+		db.publish(channel, "g"+lock)
+		db.tellBehind(queue, "n"+grace+":"+lock)
+		return
+	}
+	delete(db.entries, lock)
+}
+
+// tellBehind publishes payload to the first two waiters of queue.
+func (db *db) tellBehind(queue, payload string) {
+	z, err := db.zset(queue)
+	if z == nil || err != nil {
+		return
+	}
+	told := 0
+	for _, ticket := range z.first(mostBehind) {
+		if _, channel, heard := db.inbox(ticket); heard && told < 2 {
+			db.publish(channel, payload)
+			told++
+		}
+	}
+}

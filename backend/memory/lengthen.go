@@ -1,0 +1,9 @@
+package memory
+
+// lengthen is lengthen.lua: it lets e live for at least so many milliseconds from
+// now, and never for less than it would.
+func (db *db) lengthen(e *entry, ms int64) {
+	if left := db.left(e); left >= 0 && left < ms {
+		e.expires = db.after(ms)
+	}
+}

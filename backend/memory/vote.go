@@ -1,0 +1,62 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+var errVote = errors.New("ERR a number of the vote is not an integer or out of range")
+
+// vote is vote.lua.
+func vote(db *db, keys, args []string) (backend.Reply, error) {
+	if err := takes(keys, args, 4, 6); err != nil {
+		return nil, err
+	}
+	lock, queue, counter, tomb := keys[0], keys[1], keys[2], keys[3]
+	token, ticket := args[0], args[2]
+	ttl, ok1 := whole(args[1])
+	waited, ok2 := whole(args[3])
+	hint, ok3 := number(args[4])
+	keep, ok4 := whole(args[5])
+	if !ok1 || ttl == 0 || ticket != "" && !ok2 || !ok3 || !ok4 {
+		return nil, errVote
+	}
+	if len(keys) > 4 && (len(args) < 7 || !db.find(keys[4]).holds(args[6])) {
+		return nil, fmt.Errorf("QUARANTINE the marker %s of this server is missing or another: "+
+			"it may have lost what it had granted", quoted(keys[4]))
+	}
+	e, dead, now := db.find(lock), db.find(tomb) != nil, db.clock()
+	c, err := db.count(counter)
+	if err != nil {
+		return nil, err
+	}
+
+	mine := e.holds(token) && !dead
+	if mine && c > 0 && c <= mostCount {
+		return backend.Reply{int64(1), db.left(e), int64(-1), "", c, now}, nil
+	}
+	v := max(c+1, min(max(hint, now-hintSlack), now+hintSlack))
+	if err := db.beyond(counter, v); err != nil {
+		return nil, err
+	}
+	switch {
+	case dead:
+		return backend.Reply{int64(0), int64(-2), int64(-1), "", c, now}, nil
+	case mine:
+		db.move(counter, v, keep)
+		return backend.Reply{int64(1), db.left(e), int64(-1), "", v, now}, nil
+	case e == nil || ticket != "" && e.holds("~"+ticket):
+		db.move(counter, v, keep)
+		if err := db.set(lock, token, ttl); err != nil {
+			return nil, err
+		}
+		if ticket != "" {
+			db.zrem(queue, ticket)
+		}
+		return backend.Reply{int64(1), ttl, int64(-1), "", v, now}, nil
+	}
+	left, rank, owner := db.refuse(e, queue, ticket, waited)
+	return backend.Reply{int64(0), left, rank, owner, c, now}, nil
+}
