@@ -13,8 +13,24 @@ type Attempt struct {
 	group      *Group
 	key, token string
 
+	// Of an attempt that waits in a line, where it is to be called.
+	line    *line
+	inbox   *inbox
+	asked   time.Time // when its caller began to wait
+	ttl     time.Duration
+	timeout time.Duration
+
+	voting *voting // for its fencing token; nil if it is to have none
+
 	mu    sync.Mutex
 	seats []seat
+	names [2]string // of the lock and its queue, once they are needed
+	plain [3]string // the arguments of a release without a ticket
+
+	// Room for the rounds that every attempt has, which would else be most of what
+	// a lock allocates.
+	acquired, released round
+	votes              []Vote
 }
 
 // Acquire tries token on every node, with a lifetime of ttl, which is whole
@@ -37,15 +53,18 @@ func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout tim
 // live from now, so how long its deletion is worth trying.
 func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
+	now := time.Now()
 	for i := range a.seats {
 		a.seats[i].token = held
-		a.seats[i].mayLive(life, false)
+		a.seats[i].mayLive(life, false, now)
 	}
 	return a
 }
 
 func (g *Group) attempt(key, token string) *Attempt {
-	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, len(g.lanes))}
+	n := len(g.lanes)
+	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, n), votes: make([]Vote, 2*n)}
+	a.acquired.votes, a.released.votes = a.votes[:n:n], a.votes[n:]
 	for i := range a.seats {
 		s := &a.seats[i]
 		s.attempt, s.lane, s.index = a, g.lanes[i].of(key), i
@@ -65,6 +84,7 @@ func (a *Attempt) Extend(ctx context.Context, ttl, timeout time.Duration) Result
 // background until it is, or until no key of the token can be alive.
 // A ctx that has ended already does not shorten the wait.
 func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
+	defer a.group.lines.release(a)
 	if ctx.Err() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
@@ -73,6 +93,7 @@ func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 
 // Abandon releases the token in the background.
 func (a *Attempt) Abandon() {
+	defer a.group.lines.release(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.clean(request{kind: releasing})
@@ -81,14 +102,53 @@ func (a *Attempt) Abandon() {
 // clean asks every seat to delete the token.
 func (a *Attempt) clean(req request) {
 	for i := range a.seats {
-		a.seats[i].track()
-		a.seats[i].ask(req)
+		a.seats[i].clean(req)
 	}
+}
+
+// join asks node i, which has called, for an attempt that has won without it: the more
+// nodes have a lock, the more of them may fail. It reports whether a has use for the
+// call, or will settle it when it is released: not if it is being released.
+func (a *Attempt) join(i int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := &a.seats[i]
+	if s.released.Load() {
+		return false
+	}
+	if s.token == absent {
+		s.ask(request{kind: acquiring, ttl: a.ttl, timeout: a.timeout})
+	}
+	return true
+}
+
+// quit has the ticket taken out of the queue of node i.
+func (a *Attempt) quit(i int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seats[i].clean(request{kind: releasing})
+}
+
+// newRound returns a round that begins now.
+func (a *Attempt) newRound(k kind) *round {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var r *round
+	switch {
+	case k == acquiring:
+		r = &a.acquired // there is no other
+	case k == releasing && a.released.kind == 0:
+		r = &a.released
+	default:
+		r = &round{votes: make([]Vote, len(a.seats))}
+	}
+	r.kind, r.need, r.start = k, a.group.need, time.Now()
+	return r
 }
 
 // round asks every seat for req and waits for the verdict.
 func (a *Attempt) round(ctx context.Context, req request) Result {
-	r := &round{kind: req.kind, need: a.group.need, start: time.Now(), votes: make([]Vote, len(a.seats))}
+	r := a.newRound(req.kind)
 	req.round = r
 	alone := a.alone(ctx, req)
 
@@ -102,23 +162,27 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 			}
 		}
 	}
+	var p *patience
 	if r.verdict == Undecided {
-		r.decided = make(chan struct{})
+		p = a.group.patience(req.timeout - time.Since(r.start))
+		r.decided = p.decided
 	}
 	a.mu.Unlock()
 
-	if r.decided != nil {
-		timer := time.NewTimer(req.timeout - time.Since(r.start))
-		defer timer.Stop()
+	if p != nil {
 		select {
-		case <-r.decided:
-		case <-timer.C:
+		case <-p.decided:
+		case <-p.timer.C:
 		case <-ctx.Done():
 		}
 	}
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if p != nil {
+		r.decided = nil
+		a.group.rest(p)
+	}
 	ctxErr := ended(ctx)
 	switch {
 	case r.verdict == Won || r.verdict == Lost || r.verdict == Gone:
@@ -144,9 +208,9 @@ func ended(ctx context.Context) error {
 	return nil
 }
 
-// alone does the call in the caller's goroutine where there is one node and
-// its lane is idle, which saves two changes of goroutine, and reports whether it
-// did. The call's deadline is then the sooner of the caller's and the node
+// alone asks the seat where there is one node, and reports whether it did. If the
+// lane is idle it does the call in the caller's goroutine, which saves two changes
+// of goroutine. The call's deadline is then the sooner of the caller's and the node
 // timeout.
 func (a *Attempt) alone(ctx context.Context, req request) bool {
 	if len(a.seats) != 1 {
@@ -154,24 +218,36 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 	}
 	s := &a.seats[0]
 	a.mu.Lock()
-	if s.busy || !s.lane.claim() {
+	if s.busy {
 		a.mu.Unlock()
 		return false
 	}
 	if req.kind == releasing {
-		s.track()
+		s.track(req)
 	}
-	send := s.prepare(req)
-	op := s.op
-	a.mu.Unlock()
-	if !send {
-		s.lane.yield(nil)
+	if !s.prepare(req, req.round.start) {
+		s.rest()
+		a.mu.Unlock()
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, req.timeout)
-	defer cancel()
+	if !s.lane.claim(s, req.round.start) {
+		s.submit()
+		a.mu.Unlock()
+		return true
+	}
+	s.leave()
+	op := s.op
+	a.mu.Unlock()
+	if ctx == context.Background() { // which says nothing, so that one serves all
+		ctx = a.group.inline.get(req.timeout, req.timeout/64, req.round.start)
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, req.timeout)
+		defer cancel()
+	}
 	result := op.Do(ctx, s.lane.node)
-	s.lane.yield(result.Err)
-	s.complete(result, true)
+	now := time.Now()
+	s.lane.yield(s, result.Err, now.Sub(req.round.start), now)
+	s.complete(result, true, now)
 	return true
 }

@@ -518,8 +518,12 @@ func TestAbandoned(t *testing.T) {
 		if got, want := w.abandoned, []string{one + " k", two + " k"}; !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 			t.Errorf("abandoned: %q, want %q", got, want)
 		}
-		if got := len(w.fault[1].Calls()); got != 2 {
-			t.Errorf("%d calls on a node that refuses to delete", got)
+		want := 2 // a set and a deletion
+		if w.group.lanes[1].queueing.scripts {
+			want++ // which was first tried as a release
+		}
+		if got := len(w.fault[1].Calls()); got != want {
+			t.Errorf("%d calls on a node that refuses to delete, want %d", got, want)
 		}
 	})
 }

@@ -11,25 +11,28 @@ import (
 // authenticate, so that the connection serves the next call.
 const CallTimeout = 2 * time.Second
 
-// callContext hands out the contexts under which lanes call their nodes. One
-// context serves all the calls that begin within a short time, each of which
-// so has at least CallTimeout; a context of its own for each call would be most
-// of what a call allocates.
+// callShare is for how long the calls of lanes share a context.
+const callShare = CallTimeout / 4
+
+// callContext hands out contexts with a deadline under which nodes are called. One
+// context serves all the calls that begin within a short time; a context of its own
+// for each call would be most of what a call allocates.
 type callContext struct {
 	mu    sync.Mutex
 	ctx   context.Context
-	fresh time.Time // until when ctx may be handed out
+	most  time.Duration // that a call has
+	fresh time.Time     // until when ctx may be handed out
 }
 
-func (c *callContext) get() context.Context {
-	now := time.Now()
+// get returns a context that ends in most at the latest, and no more than share
+// before that.
+func (c *callContext) get(most, share time.Duration, now time.Time) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ctx == nil || now.After(c.fresh) {
-		const share = CallTimeout / 4
-		ctx, cancel := context.WithDeadline(context.Background(), now.Add(CallTimeout+share))
+	if c.ctx == nil || c.most != most || now.After(c.fresh) {
+		ctx, cancel := context.WithDeadline(context.Background(), now.Add(most))
 		_ = cancel // it ends by its deadline only, which frees it
-		c.ctx, c.fresh = ctx, now.Add(share)
+		c.ctx, c.most, c.fresh = ctx, most, now.Add(share)
 	}
 	return c.ctx
 }

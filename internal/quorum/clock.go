@@ -32,6 +32,9 @@ func (i Instant) Add(d time.Duration) Instant { return Instant{i.mono.Add(d), i.
 // go by.
 func (i Instant) Time() time.Time { return i.mono }
 
+// Wall returns the moment as the wall clock has it.
+func (i Instant) Wall() time.Time { return i.wall }
+
 // Past reports whether the moment has come by either clock: the clock that is
 // ahead decides, for a lease that is thought over too early costs less than one
 // that is thought over too late.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
@@ -20,17 +23,40 @@ type Config struct {
 	// left until it expires, because the node refuses to delete it. It must not
 	// block, and is called concurrently.
 	Abandoned func(node, key string, err error)
+
+	// Inbox, if set, returns a new name for a channel on which the group is called
+	// when a lock that it waits for is free. If it is not set, waiters poll.
+	Inbox func() string
+
+	// Polls, if set, is told once of each node on which waiters have to poll, and
+	// why. It must not block, and is called concurrently.
+	Polls func(node string, err error)
+
+	// Announce, if set, returns for a key the channel on which its release is
+	// announced besides, for waiters of another library, with the message "ok".
+	Announce func(key string) string
+
+	// CounterLife is for how long the counters of fencing tokens are kept after
+	// they were last used, in whole milliseconds; 0 means for ever.
+	CounterLife time.Duration
+
+	// Wall is the wall clock, as the clocks of nodes are compared with it; nil
+	// means the system's.
+	Wall func() time.Time
 }
 
 // A Group is a set of independent nodes and the number of them that decides.
 // Its methods may be called concurrently.
 type Group struct {
-	lanes     []*lane
-	need      int
-	abandoned func(node, key string, err error)
+	lanes []*lane
+	need  int
+	cfg   Config
 
-	calls   callContext
+	calls   callContext // of lanes
+	inline  callContext // of callers who make the call themselves
 	cleanup tracker
+	lines   lines
+	spare   sync.Pool // of patience
 }
 
 // NewGroup checks nodes and makes a group of them, without I/O. It refuses an
@@ -47,7 +73,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if cfg.Need < majority || cfg.Need > len(nodes) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
-	g := &Group{need: cfg.Need, abandoned: cfg.Abandoned}
+	g := &Group{need: cfg.Need, cfg: cfg}
 	position := make(map[any]int)
 	for i, n := range nodes {
 		if isNil(n) {
@@ -82,6 +108,14 @@ func isNil(n backend.Node) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
+// wall returns what the wall clock says.
+func (g *Group) wall() time.Time {
+	if g.cfg.Wall != nil {
+		return g.cfg.Wall()
+	}
+	return time.Now()
+}
+
 // Size returns the number of nodes.
 func (g *Group) Size() int { return len(g.lanes) }
 
@@ -95,6 +129,40 @@ func (g *Group) Node(i int) (backend.Node, string) { return g.lanes[i].node, g.l
 // is known to be gone from every node, or can no longer be alive there. If ctx
 // ends before, it returns ctx's error, and the cleanup goes on.
 func (g *Group) Wait(ctx context.Context) error { return g.cleanup.wait(ctx) }
+
+// Close has everybody who waits in a line try once more, and lets nobody be called
+// from then on: who waits polls.
+func (g *Group) Close() {
+	g.lines.stir()
+	g.lines.closeInbox(true)
+}
+
+// near returns how long a round trip to the nearest nodes that make a quorum
+// takes at present; 0 if that is not known.
+func (g *Group) near() time.Duration {
+	trips := g.trips()
+	return trips[g.need-1]
+}
+
+// farthest returns how long a round trip to the farthest node takes at present.
+func (g *Group) farthest() time.Duration {
+	var farthest time.Duration
+	for _, l := range g.lanes {
+		farthest = max(farthest, l.trip(true))
+	}
+	return farthest
+}
+
+// trips returns how long round trips to the nodes take at present, in ascending
+// order.
+func (g *Group) trips() []time.Duration {
+	trips := make([]time.Duration, len(g.lanes))
+	for i, l := range g.lanes {
+		trips[i] = l.trip(false)
+	}
+	slices.Sort(trips)
+	return trips
+}
 
 // Cleanups returns how many nodes' seats are being cleaned up.
 func (g *Group) Cleanups() int { return g.cleanup.count() }

@@ -15,6 +15,12 @@ const (
 	// goroutines a node that hangs can hold.
 	laneDepth = 4
 
+	// laneStagger is how long a call has to be under way before another one may
+	// begin beside it. What comes meanwhile is gathered: where the node is near, the
+	// next call leaves sooner than that anyway, and few calls with many operations
+	// cost both sides less than many with few; where it is far, calls overlap.
+	laneStagger = time.Millisecond
+
 	// bareDepth is laneDepth for a node that cannot batch, where a call is one
 	// operation: with few calls a slow network would leave it idle.
 	bareDepth = 32
@@ -23,9 +29,9 @@ const (
 	// overrun their deadline while most of them had been executed.
 	laneBatch = 512
 
-	// laneQueue is how many acquires and extensions wait in a lane at most. Those
-	// that come on top fail at once. Deletions always find a place: there are
-	// never more of them than there were keys.
+	// laneQueue is how much may wait in a lane before an acquire fails at once.
+	// Deletions and extensions always find a place: there are never more of them
+	// than a few for each key.
 	laneQueue = 8192
 )
 
@@ -44,8 +50,8 @@ func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A lane is where operations leave for one node, or for one part of a node that is
-// a cluster. It sends at once while few
-// calls are under way, and gathers what comes meanwhile for the next call.
+// a cluster. It sends at once while no call is under way, and gathers what comes
+// meanwhile for the next call: group commit.
 //
 // A node that hangs holds at most the lane's depth of calls, each for the call
 // timeout. After one that timed out the lane probes with one operation at a
@@ -53,21 +59,38 @@ func (e timeoutError) Is(target error) bool { return target == context.DeadlineE
 // probe is under way fail at once, so that nobody waits for this node to decide
 // a vote that the others have split. So do those that find a call under way for
 // longer than they would wait themselves, with no answer meanwhile.
+//
+// Calls of one lane overtake each other. What must not is an acquire and the
+// deletions of its key that were asked for before it: it would meet our own older
+// token, or be undone. So an acquire waits until no deletion of its key is under
+// way; in one call the deletions come first.
 type lane struct {
 	group   *Group
 	node    backend.Node
 	batcher backend.Batcher
-	scripts bool // the node runs scripts
 	name    string
 	parts   []*lane // for the parts of a node that is several servers, l first
+
+	queueing *queueing
+	skew     *skew
+
+	worker func() // work; a function made once is not allocated for each goroutine
 
 	mu       sync.Mutex
 	batches  bool  // the node can batch; else a call is one operation
 	urgent   queue // deletions and extensions, which go first
 	acquires queue
-	calls    int // under way
+	deleting map[string]int     // deletions under way, by key
+	parked   map[string][]*seat // acquires that wait for them
+	waiting  int                // seats queued or parked
+	calls    int                // under way
+	newest   time.Time          // when the last of them began
+	opener   *time.Timer        // begins a call beside others; nil: none was needed so far
+	opening  bool               // it is set
 	last     callEnd
-	progress time.Time // when the last call ended otherwise than by a time-out, or the first of those under way began
+	answers  int           // to calls
+	round    time.Duration // how long a call takes, of late; 0: not known
+	progress time.Time     // when the last call ended otherwise than by a time-out, or the first of those under way began
 }
 
 // callEnd is how the last call on a node ended.
@@ -83,16 +106,17 @@ const (
 // newLane returns the lane of a node, or of the first of its parts with lanes for
 // all of them.
 func newLane(g *Group, n backend.Node, name string) *lane {
-	l := &lane{group: g, node: n, name: name}
+	l := &lane{group: g, node: n, name: name, queueing: newQueueing(g, n, name), skew: new(skew)}
+	l.worker = l.work
 	l.batcher, l.batches = backend.As[backend.Batcher](n)
-	_, l.scripts = backend.As[backend.Scripter](n)
 	p, ok := backend.As[backend.Partitioner](n)
 	if !ok {
 		return l
 	}
 	l.parts = []*lane{l}
 	for _, parts := p.Partition(""); len(l.parts) < parts; {
-		part := &lane{group: g, node: n, name: name, batcher: l.batcher, batches: l.batches, scripts: l.scripts}
+		part := &lane{group: g, node: n, name: name, batcher: l.batcher, batches: l.batches, queueing: l.queueing, skew: l.skew}
+		part.worker = part.work
 		l.parts = append(l.parts, part)
 	}
 	return l
@@ -127,7 +151,7 @@ func (l *lane) submit(s *seat) error {
 	defer l.mu.Unlock()
 	if s.current.kind != releasing {
 		switch {
-		case l.urgent.len()+l.acquires.len() >= laneQueue:
+		case s.current.kind == acquiring && l.waiting >= laneQueue:
 			return errFull
 		case l.calls > 0 && (l.last == callTimedOut || time.Since(l.progress) > s.current.timeout):
 			return errHung
@@ -139,6 +163,7 @@ func (l *lane) submit(s *seat) error {
 
 // put queues s, and starts a call for it if one may begin.
 func (l *lane) put(s *seat) {
+	l.waiting++
 	if s.current.kind == acquiring {
 		l.acquires.push(s)
 	} else {
@@ -148,19 +173,45 @@ func (l *lane) put(s *seat) {
 }
 
 // begin counts a call.
-func (l *lane) begin() {
+func (l *lane) begin(now time.Time) {
+	l.newest = now
 	if l.calls == 0 {
-		l.progress = time.Now()
+		l.progress = l.newest
 	}
 	l.calls++
 }
 
-// start begins a call on a goroutine of its own if one may begin.
+// start begins a call on a goroutine of its own if one may begin, at once or as
+// soon as those under way have been so for long enough.
 func (l *lane) start() {
-	if calls, _ := l.limit(); l.calls < calls && l.urgent.len()+l.acquires.len() > 0 {
-		l.begin()
-		go l.work()
+	if calls, _ := l.limit(); l.calls >= calls || l.urgent.len()+l.acquires.len() == 0 {
+		return
 	}
+	if l.calls > 0 && l.batches {
+		if early := laneStagger - time.Since(l.newest); early > 0 {
+			l.open(early)
+			return
+		}
+	}
+	l.begin(time.Now())
+	go l.worker()
+}
+
+// open has start look again in d.
+func (l *lane) open(d time.Duration) {
+	switch {
+	case l.opening:
+	case l.opener == nil:
+		l.opener = time.AfterFunc(d, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.opening = false
+			l.start()
+		})
+	default:
+		l.opener.Reset(d)
+	}
+	l.opening = true
 }
 
 // work makes calls until nothing waits, and then ends. Its caller has counted
@@ -173,9 +224,10 @@ func (l *lane) work() {
 		dropped []drop
 	)
 	for {
-		batch, dropped = l.next(batch[:0])
+		now := time.Now()
+		batch, dropped = l.next(batch[:0], now)
 		for _, d := range dropped {
-			d.seat.complete(backend.Result{Err: d.why}, false)
+			d.seat.complete(backend.Result{Err: d.why}, false, now)
 		}
 		if len(batch) == 0 {
 			if len(dropped) > 0 {
@@ -183,11 +235,15 @@ func (l *lane) work() {
 			}
 			return
 		}
-		ctx := l.group.calls.get()
+		for _, s := range batch {
+			s.leave()
+		}
+		ctx := l.group.calls.get(CallTimeout+callShare, callShare, now)
 		if len(batch) == 1 {
 			r := batch[0].op.Do(ctx, l.node)
-			l.note(r.Err)
-			batch[0].complete(r, true)
+			end := time.Now()
+			l.note(r.Err, end.Sub(now), end, batch...)
+			batch[0].complete(r, true, end)
 			continue
 		}
 		ops = slices.Grow(ops[:0], len(batch))
@@ -199,9 +255,10 @@ func (l *lane) work() {
 			l.separate(batch)
 			continue
 		}
-		l.note(worst(results))
+		end := time.Now()
+		l.note(worst(results), end.Sub(now), end, batch...)
 		for i, s := range batch {
-			s.complete(results[i], true)
+			s.complete(results[i], true, end)
 		}
 	}
 }
@@ -237,6 +294,7 @@ func (l *lane) separate(batch []*seat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.batches = false
+	l.done(batch...)
 	for _, s := range batch {
 		l.put(s)
 	}
@@ -266,8 +324,7 @@ type drop struct {
 // next takes from the queues what the next call sends, appended to batch, and
 // what is not to be sent any more. With neither it has taken the call off the
 // count.
-func (l *lane) next(batch []*seat) (_ []*seat, dropped []drop) {
-	now := time.Now()
+func (l *lane) next(batch []*seat, now time.Time) (_ []*seat, dropped []drop) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	calls, ops := l.limit()
@@ -277,60 +334,149 @@ func (l *lane) next(batch []*seat) (_ []*seat, dropped []drop) {
 	for _, q := range []*queue{&l.urgent, &l.acquires} {
 		for q.len() > 0 && len(batch) < ops {
 			s := q.pop()
-			if why := s.unwanted(now); why != nil {
+			l.waiting--
+			switch why := s.unwanted(now); {
+			case why != nil:
 				dropped = append(dropped, drop{s, why})
-				continue
+			case q == &l.acquires && l.deleting[s.attempt.key] > 0:
+				l.park(s)
+			default:
+				batch = append(batch, s)
 			}
-			batch = append(batch, s)
 		}
 	}
 	if len(batch) == 0 && len(dropped) == 0 {
 		l.calls--
 	}
+	l.newest = now
+	for _, s := range batch {
+		l.sends(s)
+	}
 	return batch, dropped
 }
 
-// note records how a call ended. If it timed out, whatever has not been sent
-// fails, except deletions.
-func (l *lane) note(err error) {
+// park lets an acquire wait until no deletion of its key is under way.
+func (l *lane) park(s *seat) {
+	if l.parked == nil {
+		l.parked = make(map[string][]*seat)
+	}
+	l.waiting++
+	l.parked[s.attempt.key] = append(l.parked[s.attempt.key], s)
+}
+
+// sends notes that the operation of s is about to be under way.
+func (l *lane) sends(s *seat) {
+	if s.current.kind != releasing {
+		return
+	}
+	if l.deleting == nil {
+		l.deleting = make(map[string]int)
+	}
+	l.deleting[s.attempt.key]++
+}
+
+// done notes that the operations of batch are not under way any more, and queues
+// the acquires that waited for that.
+func (l *lane) done(batch ...*seat) {
+	for _, s := range batch {
+		if s.current.kind != releasing {
+			continue
+		}
+		key := s.attempt.key
+		if l.deleting[key]--; l.deleting[key] > 0 {
+			continue
+		}
+		delete(l.deleting, key)
+		for _, waiter := range l.parked[key] {
+			l.acquires.push(waiter)
+		}
+		delete(l.parked, key)
+	}
+}
+
+// note records how the call that sent batch ended now, after it took so long. If it timed out, whatever has
+// not been sent fails, except deletions.
+func (l *lane) note(err error, took time.Duration, now time.Time, batch ...*seat) {
 	l.mu.Lock()
+	l.done(batch...)
 	var dropped []*seat
 	switch {
 	case answered(err):
-		l.last, l.progress = callAnswered, time.Now()
+		l.last = callAnswered
+		l.answer(took, now)
 	case errors.Is(err, context.DeadlineExceeded):
 		l.last = callTimedOut
 		dropped = l.acquires.drain(nil)
 		dropped = append(dropped, l.urgent.drain(func(s *seat) bool { return s.current.kind == releasing })...)
+		for _, parked := range l.parked {
+			dropped = append(dropped, parked...)
+		}
+		clear(l.parked)
+		l.waiting -= len(dropped)
 	default:
-		l.last, l.progress = callBroken, time.Now()
+		l.last, l.progress = callBroken, now
 	}
 	l.mu.Unlock()
 	for _, s := range dropped {
-		s.complete(backend.Result{Err: errHung}, false)
+		s.complete(backend.Result{Err: errHung}, false, now)
 	}
 }
 
-// claim begins a call of the caller's own if the lane is idle and the node
+// answer notes that a call was answered now, after it took so long.
+func (l *lane) answer(took time.Duration, now time.Time) {
+	l.progress = now
+	l.answers++
+	switch {
+	case l.answers == 1:
+		l.round = took
+	case took < l.round: // what was longer was a pause, or a new connection
+		l.round -= (l.round - took) / 2
+	default:
+		l.round += (took - l.round) / 16
+	}
+}
+
+// setUp is how many round trips the first call on a node may take: it makes a
+// connection too.
+const setUp = 3
+
+// trip returns how long a call takes, of late, to the farthest part of the node. To
+// bare is to leave out what the first call may have taken longer than others.
+func (l *lane) trip(bare bool) time.Duration {
+	l.mu.Lock()
+	trip := l.round
+	if bare && l.answers == 1 {
+		trip /= setUp
+	}
+	l.mu.Unlock()
+	for _, part := range l.parts[min(1, len(l.parts)):] {
+		trip = max(trip, part.trip(bare))
+	}
+	return trip
+}
+
+// claim begins a call of the caller's own, for s, if the lane is idle and the node
 // answered last time. Whoever got true makes the call and then calls yield.
-func (l *lane) claim() bool {
+func (l *lane) claim(s *seat, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.calls > 0 || l.last != callAnswered || l.urgent.len()+l.acquires.len() > 0 {
+	if l.calls > 0 || l.last != callAnswered || l.waiting > 0 {
 		return false
 	}
-	l.begin()
+	l.begin(now)
+	l.sends(s)
 	return true
 }
 
 // yield ends the call that claim began. That it timed out says little, for its
 // deadline was the caller's: the lane's next call will tell.
-func (l *lane) yield(err error) {
+func (l *lane) yield(s *seat, err error, took time.Duration, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls--
+	l.done(s)
 	if answered(err) {
-		l.progress = time.Now()
+		l.answer(took, now)
 	} else if l.last == callAnswered {
 		l.last = callBroken
 	}

@@ -182,11 +182,11 @@ func TestInlineAnswerIsProgress(t *testing.T) {
 	})
 }
 
-// The queue of a node that hangs is bounded: what comes on top fails at once, but
-// deletions.
+// The queue of a node that hangs is bounded: an acquire that comes on top fails at
+// once.
 func TestQueueIsBounded(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-		held := w.mustAcquire("held")
+		held, given := w.mustAcquire("held"), w.mustAcquire("given")
 		w.fault[0].Set(backendtest.Hang())
 		var wg sync.WaitGroup
 		full := 0
@@ -209,12 +209,14 @@ func TestQueueIsBounded(t *testing.T) {
 		if full == 0 || full > 1000 {
 			t.Errorf("%d of %d found no place", full, laneQueue+1000)
 		}
-		held.extend().want(t, "extend on a full lane", Unavailable, 0)
-		held.Abandon()
-		if urgent, _ := queues(w.group.lanes[0]); urgent != 1 {
-			t.Errorf("%d deletions are queued", urgent)
+		given.Abandon()
+		wg.Go(func() { held.extend().want(t, "extend on a full lane", Unavailable, timeout) })
+		synctest.Wait()
+		if urgent, _ := queues(w.group.lanes[0]); urgent != 2 {
+			t.Errorf("%d deletions and extensions are queued, want 2", urgent)
 		}
 		wg.Wait()
+		held.Abandon()
 		w.fault[0].Clear()
 		w.rest(2 * ttl)
 		w.empty()
@@ -314,13 +316,13 @@ func TestUrgentFirst(t *testing.T) {
 		}
 		for i := range laneDepth {
 			acquire(i)
-			synctest.Wait() // each is a call of its own
+			time.Sleep(laneStagger) // each is a call of its own
 		}
 		for i := range laneDepth*laneBatch + 100 { // more than the next calls take
 			acquire(laneDepth + i)
 		}
 		synctest.Wait()
-		held.release().want(t, "release", Won, 20*time.Millisecond)
+		held.release().want(t, "release", Won, 20*time.Millisecond-laneDepth*laneStagger)
 		wg.Wait()
 		for _, c := range w.fault[0].Calls() {
 			if i := slices.IndexFunc(c.Ops, deletes); i > 0 {
@@ -398,7 +400,7 @@ func TestBatchBreaks(t *testing.T) {
 						if op.Kind == backend.OpEval {
 							key = op.Keys[0]
 						}
-						if op.Kind != backend.OpEvalDelete {
+						if !deletes(op) {
 							mu.Lock()
 							met[key]++
 							hit := met[key] <= times
@@ -539,7 +541,7 @@ func TestInline(t *testing.T) {
 		w.fault[0].Set(dead)
 		_, res = w.group.Acquire(ctx, "k", "t2", ttl, timeout)
 		res.want(t, "acquire", Unavailable, 0)
-		if w.group.lanes[0].claim() {
+		if w.group.lanes[0].claim(&seat{}, time.Now()) {
 			t.Error("an inline call right after a failure")
 		}
 	})

@@ -68,6 +68,7 @@ type kind uint8
 
 const (
 	acquiring kind = iota + 1
+	raising        // of votes for a fencing token
 	extending
 	releasing
 )
@@ -77,10 +78,38 @@ const (
 type round struct {
 	kind    kind
 	need    int
+	news    chan int // nil, or has room for one and tells of votes; then only a win is decided by them
 	start   time.Time
 	votes   []Vote
 	verdict Verdict
-	decided chan struct{} // closed with the verdict, if somebody waits for it
+	decided chan int // has room for place, which tells that the verdict has fallen; nil if nobody waits for it
+	place   int      // among the rounds that one goroutine waits for
+}
+
+// patience is what it takes to wait for a verdict, and is used again and again.
+type patience struct {
+	timer   *time.Timer
+	decided chan int
+}
+
+// patience returns one whose timer fires in d.
+func (g *Group) patience(d time.Duration) *patience {
+	p, ok := g.spare.Get().(*patience)
+	if !ok {
+		return &patience{timer: time.NewTimer(d), decided: make(chan int, 1)}
+	}
+	p.timer.Reset(d)
+	return p
+}
+
+// rest takes p back when nobody knows its channel any more.
+func (g *Group) rest(p *patience) {
+	p.timer.Stop()
+	select {
+	case <-p.decided:
+	default:
+	}
+	g.spare.Put(p)
 }
 
 // A request is a seat's part in a round.
@@ -88,25 +117,38 @@ type request struct {
 	kind    kind
 	ttl     time.Duration
 	timeout time.Duration // for which the round waits for a node
+	value   int64         // raising: to what
+	stay    bool          // releasing: to wait on, so the ticket stays in the queue
+	call    bool          // with stay: to call the next, as others may count on us
 	round   *round        // nil: nobody waits
 }
 
-// vote counts what node i answered, unless the verdict has fallen. An answer
+// vote counts what node i has answered by now, unless the verdict has fallen. An answer
 // may replace an earlier one: a deletion that failed and is tried again.
-func (r *round) vote(i int, v Vote) {
+func (r *round) vote(i int, v Vote, now time.Time) {
 	if r == nil || r.verdict != Undecided {
 		return
 	}
-	v.Latency = time.Since(r.start)
+	v.Latency = now.Sub(r.start)
 	r.votes[i] = v
-	r.decide(r.judge(false))
+	verdict := r.judge(false)
+	if r.news != nil {
+		select {
+		case r.news <- r.place:
+		default:
+		}
+		if verdict != Won {
+			return
+		}
+	}
+	r.decide(verdict)
 }
 
 func (r *round) decide(v Verdict) {
 	if r.verdict == Undecided && v != Undecided {
 		r.verdict = v
 		if r.decided != nil {
-			close(r.decided)
+			r.decided <- r.place
 		}
 	}
 }
@@ -144,7 +186,7 @@ func (r *round) judge(final bool) Verdict {
 	if n[Granted] >= r.need {
 		return Won
 	}
-	if r.kind == acquiring {
+	if r.kind == acquiring || r.kind == raising {
 		switch failed := n[Failed] + n[TimedOut]; {
 		case failed > spare:
 			return Unavailable

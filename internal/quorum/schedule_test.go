@@ -325,7 +325,12 @@ func (c *client) extend(a *Attempt, h *hold) {
 	ctx, cancel := c.ctx()
 	defer cancel()
 	start := time.Now()
-	res := a.Extend(ctx, ttl, s.timeout)
+	var res Result
+	if c.rng.IntN(2) == 0 {
+		res = a.Extend(ctx, ttl, s.timeout)
+	} else {
+		c.g.ExtendAll([]Renewal{{a, ttl, s.timeout}}, func(_ int, r Result) { res = r })
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,7 +3,6 @@ package quorum
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,10 @@ type seat struct {
 	lane    *lane
 	index   int
 
+	ticketed bool    // the current operation names the ticket of the line
+	buried   bool    // it puts up a tombstone: no vote that comes later is granted
+	refusal  refusal // of the last acquire, if it was refused
+
 	token    tokenState
 	maybeDel bool // a deletion was sent whose outcome is unknown
 	cleaning bool // counted as a cleanup until the token is gone
@@ -63,19 +66,48 @@ type seat struct {
 	released atomic.Bool // the attempt is; an acquire not yet sent is not to be
 }
 
+// A refusal is what a node said of an acquire that it refused.
+type refusal struct {
+	left  time.Duration // how long the key lives there, unless it is extended
+	owner string        // part of the token that has it; empty if that is not known
+	rank  int           // our ticket's place in the queue, 0 for the first; -1 if it has none
+}
+
+// clean asks the seat to delete the token.
+func (s *seat) clean(r request) {
+	s.track(r)
+	s.ask(r)
+	s.rest()
+}
+
 // track makes the seat's deletion a cleanup that Group.Wait waits for.
-func (s *seat) track() {
+func (s *seat) track(r request) {
 	s.released.Store(true)
-	if !s.cleaning && s.token != absent {
+	if !s.cleaning && (s.token != absent || !r.stay && s.queued()) {
 		s.cleaning = true
 		s.attempt.group.cleanup.add(1)
 	}
 }
 
+// rest ends the cleanup if nothing is left to be done.
+func (s *seat) rest() {
+	if !s.busy && s.cleaning && s.token == absent {
+		s.cleaning = false
+		s.attempt.group.cleanup.add(-1)
+	}
+}
+
+// queued reports whether the seat has to take the line's ticket out of the queue
+// of its node.
+func (s *seat) queued() bool {
+	a := s.attempt
+	return a.line != nil && a.line.queued(s.index, a)
+}
+
 // unwanted returns why the seat's operation should not be sent any more, or
 // nil. The lane calls it.
 func (s *seat) unwanted(now time.Time) error {
-	if s.current.kind == acquiring && s.released.Load() {
+	if (s.current.kind == acquiring || s.current.kind == raising) && s.released.Load() {
 		return errReleased
 	}
 	if now.After(s.expires) {
@@ -89,7 +121,7 @@ func (s *seat) unwanted(now time.Time) error {
 func (s *seat) ask(r request) {
 	if s.busy {
 		if r.kind == extending && len(s.queue) >= seatQueue {
-			r.round.vote(s.index, Vote{Outcome: Failed, Err: errFull})
+			r.round.vote(s.index, Vote{Outcome: Failed, Err: errFull}, time.Now())
 			return
 		}
 		s.queue = append(s.queue, r)
@@ -100,22 +132,32 @@ func (s *seat) ask(r request) {
 
 // begin takes r, and submits its operation if the seat's lane is to send one.
 func (s *seat) begin(r request) {
-	if s.prepare(r) {
+	if s.prepare(r, time.Now()) {
 		s.submit()
 	}
 }
 
 // prepare makes r current, and reports whether there is anything to send for
 // it.
-func (s *seat) prepare(r request) bool {
-	a := s.attempt
+func (s *seat) prepare(r request, now time.Time) bool {
 	switch {
-	case r.kind == extending && (s.released.Load() || s.token == absent), r.kind == releasing && s.token == absent:
-		r.round.vote(s.index, Vote{Outcome: Skipped})
+	case r.kind == extending && (s.released.Load() || s.token == absent):
+		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
 		return false
+	case r.kind == releasing && s.token == absent:
+		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
+		r.round = nil
+		if r.stay || !s.queued() {
+			return false
+		}
 	}
-	now := time.Now()
-	if r.kind == extending && now.Sub(r.round.start) > r.timeout {
+	if r.kind == raising {
+		if vote, told := s.raises(r); told {
+			r.round.vote(s.index, vote, now)
+			return false
+		}
+	}
+	if (r.kind == extending || r.kind == raising) && now.Sub(r.round.start) > r.timeout {
 		return false // it waited behind another request for too long
 	}
 	s.busy, s.current, s.begun, s.resent = true, r, now, false
@@ -123,48 +165,62 @@ func (s *seat) prepare(r request) bool {
 	switch r.kind {
 	case acquiring:
 		s.token = setting
-		s.op = backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
-	case extending:
-		s.op = backend.Op{Kind: backend.OpExtend, Key: a.key, Token: a.token, TTL: r.ttl}
 	case releasing:
-		s.op = backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 		// It is sent even if the key must have expired, to learn whether it had.
 		s.gone = latest(s.gone, now.Add(CallTimeout))
 		s.expires = s.gone
 	}
+	s.op = s.operation()
 	return true
 }
 
 func (s *seat) submit() {
 	if err := s.lane.submit(s); err != nil {
-		s.settle(backend.Result{Err: err}, false)
+		s.settle(backend.Result{Err: err}, false, time.Now())
+	}
+}
+
+// leave looks once more at an operation that is about to leave: an acquire of its key
+// that comes from now on waits for it, but a later attempt may have asked since it was
+// submitted, and has the ticket now. The lane calls it.
+func (s *seat) leave() {
+	if s.ticketed && s.current.kind == releasing && !s.attempt.line.speaks(s.index, s.attempt) {
+		s.op = s.operation()
 	}
 }
 
 // complete takes the outcome of the seat's operation from the lane. Sent says
 // whether it was sent at all.
-func (s *seat) complete(r backend.Result, sent bool) {
-	if s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused) {
-		// With nothing locked, and before the cleanup counts as over.
-		if report := s.attempt.group.abandoned; report != nil {
+func (s *seat) complete(r backend.Result, sent bool, now time.Time) {
+	// What is told is told with nothing locked, and before the cleanup counts as
+	// over.
+	switch {
+	case sent && s.cannotQueue(r.Err):
+		s.lane.queueing.fail(r.Err)
+	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
+		if report := s.attempt.group.cfg.Abandoned; report != nil {
 			report(s.lane.name, s.attempt.key, r.Err)
 		}
 	}
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
-	s.settle(r, sent)
+	s.settle(r, sent, now)
 }
 
 // settle takes an outcome, and goes on to what comes next on this seat.
-func (s *seat) settle(r backend.Result, sent bool) {
-	if sent && s.resend(r.Err) {
+func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
+	if sent && (s.withoutQueue(r.Err) || s.resend(r.Err)) {
 		return
 	}
 	ok, err := r.OK, r.Err
-	if s.op.Kind == backend.OpEval && err == nil { // the acquire script
-		var granted int64
-		granted, err = r.Reply.Int(0)
-		ok = granted == 1
+	switch {
+	case s.op.Kind != backend.OpEval || err != nil:
+	case s.op.Script == lua.Vote:
+		ok, err = s.voted(r.Reply, now)
+	default:
+		var done int64
+		done, err = r.Reply.Int(0)
+		ok = done == 1
 	}
 	// What an operation left behind is unknown if it failed after it may have
 	// been sent, this time or the time before.
@@ -175,18 +231,22 @@ func (s *seat) settle(r backend.Result, sent bool) {
 		vote = Vote{Outcome: TimedOut, Err: err}
 	case err != nil:
 		vote = Vote{Outcome: Failed, Err: err}
-	case !ok && s.current.kind == acquiring:
+	case !ok && (s.current.kind == acquiring || s.current.kind == raising):
 		vote = Vote{Outcome: Taken}
 	case !ok:
 		vote = Vote{Outcome: NotHeld}
 	}
-	if s.current.kind != releasing && (ok || unknown || s.resent) {
-		s.mayLive(s.current.ttl, unknown || s.resent)
+	if s.current.ttl > 0 && (ok || unknown || s.resent) {
+		s.mayLive(s.current.ttl, unknown || s.resent, now)
 	}
 
 	again := false
 	switch s.current.kind {
 	case acquiring:
+		if v := s.attempt.voting; v != nil {
+			v.answers[s.index] = vote
+			v.unsure[s.index] = v.unsure[s.index] || unknown || s.resent
+		}
 		switch {
 		case ok:
 			s.token = held
@@ -194,6 +254,17 @@ func (s *seat) settle(r backend.Result, sent bool) {
 			s.token = doubted // the first of two sets may still arrive
 		default:
 			s.token = absent
+		}
+		if !ok && err == nil {
+			s.refusal = refused(r.Reply)
+		}
+		if ok && s.ticketed {
+			s.attempt.line.stands(s.index, s.attempt, false)
+		}
+	case raising:
+		if ok { // else it may be there all the same, with a vote above the value
+			s.token = held
+			s.attempt.voting.cast[s.index] = s.current.value
 		}
 	case extending:
 		switch {
@@ -204,8 +275,11 @@ func (s *seat) settle(r backend.Result, sent bool) {
 		}
 	case releasing:
 		again = s.deleted(ok, err, unknown, &vote)
+		if err == nil && s.ticketed {
+			s.attempt.line.stands(s.index, s.attempt, s.current.stay)
+		}
 	}
-	s.current.round.vote(s.index, vote)
+	s.current.round.vote(s.index, vote, now)
 	if again {
 		time.AfterFunc(s.pause(), s.deleteAgain)
 		return
@@ -217,9 +291,9 @@ func (s *seat) settle(r backend.Result, sent bool) {
 // whether the deletion is to be repeated.
 func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool) {
 	switch {
-	case ok:
+	case ok || s.token == absent: // it was not about the token, but about the ticket
 		s.token = absent
-	case err == nil && s.token == doubted && s.begun.Before(s.late):
+	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.buried:
 		// Nothing was found, which proves nothing: the set may still arrive.
 		vote.Err = errDoubt
 		again = true
@@ -250,10 +324,7 @@ func (s *seat) next() {
 		s.queue = s.queue[1:]
 		s.begin(r)
 	}
-	if !s.busy && s.cleaning && s.token == absent {
-		s.cleaning = false
-		s.attempt.group.cleanup.add(-1)
-	}
+	s.rest()
 }
 
 // resend sends the current operation once more if its connection broke before
@@ -268,15 +339,15 @@ func (s *seat) resend(err error) bool {
 	}
 	switch s.current.kind {
 	case acquiring:
-		if !s.lane.scripts || s.released.Load() {
+		if !s.lane.queueing.scripts || s.released.Load() {
 			return false
 		}
-		s.op = backend.Op{
-			Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{s.attempt.key},
-			Args: []string{s.attempt.token, strconv.FormatInt(backend.Milliseconds(s.current.ttl), 10)},
+		if s.op.Kind == backend.OpSetNX {
+			s.op = s.acquireScript()
 		}
 	case releasing:
 		s.maybeDel = true
+		s.op = s.operation()
 	}
 	s.resent = true
 	s.submit()
@@ -286,8 +357,8 @@ func (s *seat) resend(err error) bool {
 // mayLive notes that a key of ours may have got this time to live until now. If
 // the outcome is unknown it may get it yet, but no later than after the same
 // time again.
-func (s *seat) mayLive(ttl time.Duration, unknown bool) {
-	until := time.Now().Add(ttl)
+func (s *seat) mayLive(ttl time.Duration, unknown bool, now time.Time) {
+	until := now.Add(ttl)
 	if unknown {
 		s.late = latest(s.late, until)
 		until = until.Add(ttl)
@@ -313,5 +384,9 @@ func (s *seat) deleteAgain() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
 	s.begun, s.resent = time.Now(), false
+	if len(s.queue) > 0 { // it has given up meanwhile: its ticket is not to come back each time
+		s.current.stay = false
+	}
+	s.op = s.operation()
 	s.submit()
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -35,20 +36,22 @@ var makes = []nodeMake{full, scripted, bare}
 
 // A world is a group over nodes in memory, behind faults.
 type world struct {
-	t      *testing.T
-	group  *Group
-	mem    []*memory.Node
-	fault  []*backendtest.FaultNode
-	tokens int
+	t         *testing.T
+	make      nodeMake
+	group     *Group
+	mem       []*memory.Node
+	fault     []*backendtest.FaultNode
+	processes []*process
 
 	mu        sync.Mutex
+	tokens    int
 	abandoned []string // what Config.Abandoned was told
 	meanwhile func()   // nil, or what it does besides
 }
 
 func newWorld(t *testing.T, n int, m nodeMake) *world {
 	t.Helper()
-	w := &world{t: t}
+	w := &world{t: t, make: m}
 	var nodes []backend.Node
 	for i := range n {
 		mem := memory.New(memory.WithName(fmt.Sprint("n", i)))
@@ -102,6 +105,9 @@ func inWorldOf(t *testing.T, n int, m nodeMake, f func(t *testing.T, w *world)) 
 		for _, n := range w.fault {
 			n.Clear()
 		}
+		for _, p := range w.processes {
+			p.set()
+		}
 		w.rest(time.Hour)
 	})
 }
@@ -111,34 +117,263 @@ func (w *world) rest(d time.Duration) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	if err := w.group.Wait(ctx); err != nil {
-		w.t.Fatalf("%d cleanups are under way after %v", w.group.Cleanups(), d)
+	groups := []*Group{w.group}
+	for _, p := range w.processes {
+		groups = append(groups, p.Group)
 	}
-	time.Sleep(2 * CallTimeout) // calls for which nobody waits
+	for _, g := range groups {
+		if err := g.Wait(ctx); err != nil {
+			w.t.Fatalf("%d cleanups are under way after %v", g.Cleanups(), d)
+		}
+	}
+	time.Sleep(2*CallTimeout + linger) // calls for which nobody waits, inboxes
 	synctest.Wait()
-	if problem := atRest(w.group); problem != "" {
-		w.t.Error(problem)
+	for _, g := range groups {
+		if problem := atRest(g); problem != "" {
+			w.t.Error(problem)
+		}
 	}
 }
 
 // atRest returns what is still going on in g, the empty string if nothing is.
 func atRest(g *Group) string {
-	for _, l := range g.lanes {
-		urgent, acquires := queues(l)
-		l.mu.Lock()
-		calls := l.calls
-		l.mu.Unlock()
-		if calls != 0 || urgent != 0 || acquires != 0 {
-			return fmt.Sprintf("at rest, %s has %d calls, %d urgent operations and %d acquires", l.name, calls, urgent, acquires)
+	for _, first := range g.lanes {
+		parts := first.parts
+		if parts == nil {
+			parts = []*lane{first}
+		}
+		for _, l := range parts {
+			urgent, acquires := queues(l)
+			l.mu.Lock()
+			calls, waiting, deleting, parked := l.calls, l.waiting, len(l.deleting), len(l.parked)
+			l.mu.Unlock()
+			if calls != 0 || urgent != 0 || acquires != 0 {
+				return fmt.Sprintf("at rest, %s has %d calls, %d urgent operations and %d acquires", l.name, calls, urgent, acquires)
+			}
+			if waiting != 0 || deleting != 0 || parked != 0 {
+				return fmt.Sprintf("at rest, %s counts %d that wait, and has %d keys with deletions and %d with parked acquires",
+					l.name, waiting, deleting, parked)
+			}
 		}
 	}
 	if n := g.Cleanups(); n != 0 {
 		return fmt.Sprintf("at rest, there are %d cleanups", n)
 	}
+	ls := &g.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ls.byKey) != 0 || ls.waiting != 0 || ls.inbox != nil {
+		return fmt.Sprintf("at rest, there are %d lines and %d waiters; an inbox: %v", len(ls.byKey), ls.waiting, ls.inbox != nil)
+	}
 	return ""
 }
 
+// A process is a group of its own over the nodes of a world, behind faults of its
+// own, whose waiters can be called.
+type process struct {
+	*Group
+	w     *world
+	fault []*backendtest.FaultNode
+	polls []string // what Config.Polls was told; guarded by w.mu
+}
+
+func (w *world) process(m nodeMake) *process {
+	w.t.Helper()
+	p := &process{w: w}
+	id, inboxes := len(w.processes), 0
+	var nodes []backend.Node
+	for _, mem := range w.mem {
+		fault := backendtest.NewFaultNode(mem)
+		p.fault = append(p.fault, fault)
+		nodes = append(nodes, dress(fault, m))
+	}
+	g, err := NewGroup(nodes, Config{
+		Inbox: func() string {
+			inboxes++
+			return fmt.Sprintf("inbox-%d-%d", id, inboxes)
+		},
+		Polls: func(node string, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			p.polls = append(p.polls, fmt.Sprint(node, ": ", err))
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p.Group = g
+	w.processes = append(w.processes, p)
+	return p
+}
+
+// set puts faults between the process and every node.
+func (p *process) set(faults ...backendtest.Fault) {
+	for _, f := range p.fault {
+		f.Set(faults...)
+	}
+}
+
+// distant lets a round trip to each node take trip, and measures it.
+func (p *process) distant(trip time.Duration) *process {
+	p.w.t.Helper()
+	p.set(backendtest.Delay(trip/2), backendtest.DelayReply(trip/2))
+	a := p.mustAcquire("warm")
+	if res := a.release(); res.Verdict != Won {
+		p.w.t.Fatalf("release: %v", res)
+	}
+	time.Sleep(2 * trip)
+	p.forget()
+	return p
+}
+
+func (p *process) forget() {
+	for _, f := range p.fault {
+		f.Forget()
+	}
+}
+
+// arrived returns what arrived from the process at node i, a word for each
+// operation.
+func (p *process) arrived(i int) []string {
+	var words []string
+	for _, op := range p.fault[i].Arrived() {
+		if op.Kind != backendtest.OpSubscribe {
+			words = append(words, word(op))
+		}
+	}
+	return words
+}
+
+// mustAcquire locks key, which is free, without waiting.
+func (p *process) mustAcquire(key string) *Attempt {
+	p.w.t.Helper()
+	a, res := p.Acquire(context.Background(), key, p.w.token(), ttl, timeout)
+	if res.Verdict != Won {
+		p.w.t.Fatalf("acquire: %v", res)
+	}
+	return a
+}
+
+// mustJoin takes the first place in the line for key.
+func (p *process) mustJoin(key string) *Waiter {
+	p.w.t.Helper()
+	w, err := p.Join(context.Background(), key, time.Now())
+	if err != nil {
+		p.w.t.Fatalf("join: %v", err)
+	}
+	return w
+}
+
+// try lets waiter try once.
+func (p *process) try(w *Waiter) (*Attempt, Result) {
+	return w.Acquire(context.Background(), p.w.token(), ttl, timeout)
+}
+
+// lose lets waiter try once, which it must lose.
+func (p *process) lose(w *Waiter) *Attempt {
+	p.w.t.Helper()
+	a, res := p.try(w)
+	if res.Verdict != Lost {
+		p.w.t.Fatalf("a waiter's try: %v, want lost", res)
+	}
+	return a
+}
+
+// win lets waiter try once, which it must win.
+func (p *process) win(w *Waiter) *Attempt {
+	p.w.t.Helper()
+	a, res := p.try(w)
+	if res.Verdict != Won {
+		p.w.t.Fatalf("a waiter's try: %v, want won", res)
+	}
+	return a
+}
+
+// pollPace is how often waiters of tests poll where they have to.
+const pollPace = 50 * time.Millisecond
+
+// lock waits until it has key, or ctx ends.
+func (p *process) lock(ctx context.Context, key string) (*Attempt, error) {
+	return lockWaiting(ctx, p.Group, key, p.w.token, ttl, timeout)
+}
+
+// lockWaiting tries once, and then waits in line until it has key or ctx ends, as
+// redlock does.
+func lockWaiting(ctx context.Context, g *Group, key string, token func() string, ttl, timeout time.Duration) (*Attempt, error) {
+	asked := time.Now()
+	if !g.Contended(key) {
+		a, res := g.Acquire(ctx, key, token(), ttl, timeout)
+		if res.Verdict == Won {
+			return a, nil
+		}
+		if res.CtxErr != nil {
+			return nil, res.CtxErr
+		}
+	}
+	w, err := g.Join(ctx, key, asked)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Leave()
+	for {
+		a, res := w.Acquire(ctx, token(), ttl, timeout)
+		if res.Verdict == Won {
+			return a, nil
+		}
+		if res.CtxErr != nil {
+			return nil, res.CtxErr
+		}
+		if err := w.Wait(ctx, pollPace, 2*res.Elapsed); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// queue returns the tickets that wait for key on node i.
+func (w *world) queue(i int, key string) []string {
+	w.t.Helper()
+	name, _ := QueueOf(key)
+	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"1000"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var tickets []string
+	for n := 1; n < len(r); n++ {
+		ticket, _ := r.Text(n)
+		tickets = append(tickets, ticket)
+	}
+	return tickets
+}
+
+// queued returns how many tickets wait for key, node by node.
+func (w *world) queued(key string) []int {
+	w.t.Helper()
+	var n []int
+	for i := range w.mem {
+		n = append(n, len(w.queue(i, key)))
+	}
+	return n
+}
+
+// value returns what key holds on node i.
+func (w *world) value(i int, key string) string {
+	e, _ := w.mem[i].Inspect(context.Background(), key)
+	return e.Value
+}
+
+// ticket returns the ticket of the process, "" if it has none at present.
+func (p *process) ticket() string {
+	p.lines.mu.Lock()
+	defer p.lines.mu.Unlock()
+	if p.lines.inbox == nil {
+		return ""
+	}
+	return p.lines.inbox.ticket
+}
+
 func (w *world) token() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.tokens++
 	return fmt.Sprint("t", w.tokens)
 }
@@ -216,6 +451,9 @@ func word(op backend.Op) string {
 	case backend.OpExtend:
 		return "extend"
 	case backend.OpEval:
+		if op.Script == lua.Release {
+			return "delete"
+		}
 		return op.Script.Name()
 	}
 	return op.Kind.String()
@@ -223,7 +461,7 @@ func word(op backend.Op) string {
 
 var (
 	sets    = backendtest.Kind(backend.OpSetNX)
-	deletes = backendtest.Kind(backend.OpEvalDelete)
+	deletes = func(op backend.Op) bool { return word(op) == "delete" }
 	extends = backendtest.Kind(backend.OpExtend)
 
 	// dead is a server that is not there.

@@ -1,0 +1,141 @@
+package quorum
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// How long a contest that was lost waits for calls that may be under way: some
+// round trips, for a release reaches the nodes at different times, and not so long
+// that others miss what it was granted.
+const (
+	lingerTrips = 4
+	minLinger   = 2 * time.Millisecond
+	maxLinger   = minGrace / 2
+)
+
+// A contest is an attempt of a Waiter under way, on several nodes.
+//
+// A node that refused and then calls is asked again, for the same token. So a
+// waiter can go by the first call: where the release has not arrived yet it asks once
+// more when it has, and keeps meanwhile what it was granted elsewhere. It does so as
+// long as one owner stands on so many nodes that nobody else can win, which is most
+// likely the one that is releasing.
+type contest struct {
+	w    *Waiter
+	a    *Attempt
+	r    *round
+	req  request
+	last time.Time // when a node was last asked
+}
+
+func newContest(w *Waiter, a *Attempt, req request) *contest {
+	r := a.newRound(acquiring)
+	req.round = r
+	return &contest{w: w, a: a, r: r, req: req}
+}
+
+// run has the contest out, and returns what came of it.
+func (c *contest) run(ctx context.Context) Result {
+	trip := c.a.group.near()
+	p := c.a.group.patience(c.req.timeout)
+	c.a.mu.Lock()
+	defer func() {
+		c.r.news = nil
+		c.a.group.rest(p)
+		c.a.mu.Unlock()
+	}()
+	c.r.news = p.decided
+	for i := range c.a.seats {
+		c.ask(i)
+	}
+	for c.r.verdict != Won {
+		patience := c.req.timeout
+		if c.answered() {
+			granted := c.granted()
+			if granted == 0 || !c.owned() {
+				break
+			}
+			patience = min(max(lingerTrips*trip, minLinger), maxLinger)
+			if granted > len(c.r.votes)-c.r.need { // the other may wait as we do, and one must let go first
+				patience = rand.N(max(lingerTrips*trip, minLinger))
+			}
+		}
+		left := time.Until(c.last.Add(patience))
+		if left <= 0 {
+			break
+		}
+		p.timer.Reset(left)
+		c.a.mu.Unlock()
+		select {
+		case <-c.r.news:
+		case <-c.w.wake:
+		case <-p.timer.C:
+		case <-ctx.Done():
+		}
+		c.a.mu.Lock()
+		if err := ended(ctx); err != nil && c.r.verdict != Won {
+			c.r.decide(c.r.judge(true))
+			return c.result(err)
+		}
+		c.askCallers()
+	}
+	c.r.expire()
+	return c.result(nil)
+}
+
+func (c *contest) result(ctxErr error) Result {
+	r := c.r
+	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: time.Since(r.start), CtxErr: ctxErr}
+}
+
+// askCallers asks the nodes again that refused and have called since.
+func (c *contest) askCallers() {
+	for i, called := range c.w.callers() {
+		if called && c.r.votes[i].Outcome == Taken && c.r.verdict != Won {
+			c.ask(i)
+		}
+	}
+}
+
+func (c *contest) ask(i int) {
+	c.w.heed(i)
+	c.last = time.Now()
+	c.r.votes[i] = Vote{}
+	c.a.seats[i].ask(c.req)
+}
+
+// answered reports whether every node has.
+func (c *contest) answered() bool {
+	return !slices.ContainsFunc(c.r.votes, func(v Vote) bool { return v.Outcome == Pending })
+}
+
+// granted returns how many nodes have granted.
+func (c *contest) granted() int {
+	n := 0
+	for _, v := range c.r.votes {
+		if v.Outcome == Granted {
+			n++
+		}
+	}
+	return n
+}
+
+// owned reports whether one other owner stands on so many nodes that nobody else
+// can win.
+func (c *contest) owned() bool { return c.a.majority(c.r.votes) > len(c.r.votes)-c.r.need }
+
+// majority returns on how many nodes of those that refused one owner stands, the
+// one that stands on most.
+func (a *Attempt) majority(votes []Vote) int {
+	most, owners := 0, make(map[string]int, len(votes))
+	for i, v := range votes {
+		if owner := a.seats[i].refusal.owner; v.Outcome == Taken && owner != "" {
+			owners[owner]++
+			most = max(most, owners[owner])
+		}
+	}
+	return most
+}

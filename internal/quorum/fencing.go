@@ -1,0 +1,305 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// maxHint is by how much a hint may be ahead of a node's clock for the node to
+// follow it.
+const maxHint = 250 * time.Millisecond
+
+// Fencing is what the tries of one caller for a key have in common that are to have
+// a fencing token. It is made by [Group.Fencing]. Its methods may be called
+// concurrently.
+type Fencing struct {
+	group *Group
+	key   string
+	seen  atomic.Int64 // the highest counter of a node that refused
+}
+
+// Fencing returns what it takes to acquire key with a fencing token, without I/O, or
+// an error if the nodes or the key do not allow it.
+func (g *Group) Fencing(key string) (*Fencing, error) {
+	if err := g.CanFence(); err != nil {
+		return nil, err
+	}
+	if _, ok := FenceOf(key); !ok {
+		return nil, errors.New("no fencing token: a key with braces but no hash tag has no counter, " +
+			"since no name that begins with the key shares its slot")
+	}
+	return &Fencing{group: g, key: key}, nil
+}
+
+// CanFence returns an error that names a node which cannot vote for fencing tokens,
+// nil if all can.
+func (g *Group) CanFence() error {
+	for _, l := range g.lanes {
+		if !l.queueing.scripts {
+			return fmt.Errorf("no fencing token: %s does not run scripts (backend.Scripter): %w", l.name, errors.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// FenceOf returns the key of the counter for a lock, which is named as its queue is.
+func FenceOf(key string) (string, bool) { return besideOf(key, ":fence") }
+
+// Acquire is [Group.Acquire] with a fencing token.
+func (f *Fencing) Acquire(ctx context.Context, token string, ttl, timeout time.Duration) (*Attempt, Result) {
+	g := f.group
+	a := g.attempt(f.key, token)
+	f.fence(a, ttl)
+	res := a.round(ctx, request{kind: acquiring, ttl: ttl, timeout: timeout})
+	if res.Verdict == Won {
+		res = a.agree(ctx, res, timeout)
+	}
+	if res.Verdict != Won {
+		a.Abandon()
+	}
+	return a, res
+}
+
+// fence has a vote for a fencing token wherever it acquires.
+func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
+	v := &voting{
+		fencing: f,
+		hint:    f.hint(a),
+		cast:    make([]int64, len(a.seats)),
+		answers: make([]Vote, len(a.seats)),
+		unsure:  make([]bool, len(a.seats)),
+		keep:    milliseconds(f.group.cfg.CounterLife),
+		stands:  strconv.FormatInt(ttl.Milliseconds()+CallTimeout.Milliseconds(), 10),
+	}
+	v.names[0] = f.key
+	v.names[1], _ = QueueOf(f.key)
+	v.names[2], _ = FenceOf(f.key)
+	v.names[3], _ = besideOf(f.key, ":gone:"+a.token)
+	a.voting = v
+}
+
+// hint returns what the nodes are to vote for: the time by their own clocks, as far
+// as these are known, so that it does not matter what ours says. A counter that is
+// ahead of that is passed, unless the others would not follow: what is too far ahead of
+// their clocks they cut, each by its own clock, and would vote for different values.
+func (f *Fencing) hint(a *Attempt) int64 {
+	var offsets []time.Duration
+	for i := range a.seats {
+		if offset, ok := a.seats[i].lane.skew.get(); ok {
+			offsets = append(offsets, offset)
+		}
+	}
+	now := f.group.wall().Add(median(offsets)).UnixMicro()
+	if seen := f.seen.Load(); seen >= now && seen < now+maxHint.Microseconds() {
+		return seen + 1
+	}
+	return max(now, 1)
+}
+
+// sees notes the counter of a node that refused.
+func (f *Fencing) sees(counter int64) {
+	for {
+		old := f.seen.Load()
+		if counter <= old || f.seen.CompareAndSwap(old, counter) {
+			return
+		}
+	}
+}
+
+// median returns the middle of offsets, 0 if there are none.
+func median(offsets []time.Duration) time.Duration {
+	n := len(offsets)
+	if n == 0 {
+		return 0
+	}
+	slices.Sort(offsets)
+	low := offsets[(n-1)/2]
+	return low + (offsets[n/2]-low)/2
+}
+
+// voting is an attempt's way to its fencing token. It is guarded by the mutex of the
+// attempt, but for what says otherwise.
+//
+// A vote for a value is a node's counter being moved from below it up to it, which
+// happens once for each value, whatever the clocks and the network do. So a value with
+// the votes of a quorum is one attempt's alone, and a later attempt, which shares a node
+// with it, gets a higher one.
+type voting struct {
+	fencing *Fencing
+	names   [4]string // of the lock, its queue, its counter and the token's tombstone; not changed
+	keep    string    // for how long counters are kept, in milliseconds; not changed
+	stands  string    // for how long the tombstone does; not changed
+
+	hint  int64
+	cast  []int64 // by node: what it last voted for; 0: it did not, as far as is known
+	value int64   // the fencing token; 0 while there is none
+
+	answers []Vote // by node: to the last acquire, late ones too
+
+	// By node: a vote of unknown outcome was sent, or one twice, so that one may
+	// arrive later. Read by the lane, before the seat is submitted.
+	unsure []bool
+}
+
+// Fence returns the fencing token of an attempt that has won, 0 if it has none.
+func (a *Attempt) Fence() uint64 {
+	if a.voting == nil {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return uint64(a.voting.value)
+}
+
+// agree finds the fencing token of an attempt that a quorum has granted, with the
+// result res: the value for which a quorum has voted, or else the highest vote that is
+// known, if a quorum raises its votes to that. What is not answered yet is not waited
+// for. It returns res, or the result of the second round.
+func (a *Attempt) agree(ctx context.Context, res Result, timeout time.Duration) Result {
+	v := a.voting
+	if v == nil {
+		return res
+	}
+	a.mu.Lock()
+	value, agreed := v.tally(a.group.need)
+	if agreed {
+		v.value = value
+	}
+	a.mu.Unlock()
+	if agreed {
+		return res
+	}
+	raised := a.round(ctx, request{kind: raising, value: value, timeout: timeout})
+	raised.Elapsed += res.Elapsed
+	if raised.Verdict == Won {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		v.value = value
+	}
+	return raised
+}
+
+// tally returns the value for which need nodes have voted, or the highest vote.
+func (v *voting) tally(need int) (value int64, agreed bool) {
+	for _, c := range v.cast {
+		votes := 0
+		for _, other := range v.cast {
+			if other == c {
+				votes++
+			}
+		}
+		if c > 0 && votes >= need {
+			return c, true
+		}
+	}
+	return slices.Max(v.cast), false
+}
+
+// aim returns what the next node is to vote for: the same as those before it.
+func (v *voting) aim() int64 {
+	if v.value > 0 {
+		return v.value
+	}
+	return max(v.hint, slices.Max(v.cast))
+}
+
+// vote returns an acquire with a vote, which may be sent again.
+func (s *seat) vote() backend.Op {
+	a := s.attempt
+	v := a.voting
+	ticket, waited := "", "0"
+	if s.ticketed {
+		ticket, waited = a.line.ticket, milliseconds(time.Since(a.asked))
+	}
+	return backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:], Args: []string{
+		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(v.aim(), 10), v.keep,
+	}}
+}
+
+// raise returns a raise of the node's vote, which may be sent again.
+func (s *seat) raise() backend.Op {
+	v := s.attempt.voting
+	return backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: v.lockAndCounter(), Args: []string{
+		s.attempt.token, strconv.FormatInt(s.current.value, 10), v.keep,
+	}}
+}
+
+// prolong returns an extension that keeps the counter too.
+func (s *seat) prolong() backend.Op {
+	v := s.attempt.voting
+	return backend.Op{Kind: backend.OpEval, Script: lua.Prolong, Keys: v.lockAndCounter(), Args: []string{
+		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), v.keep,
+	}}
+}
+
+func (v *voting) lockAndCounter() []string { return []string{v.names[0], v.names[2]} }
+
+// bury adds the tombstone of the token to op, a release or a rollback, where a vote
+// may still arrive, and notes whether it did.
+func (s *seat) bury(op backend.Op) backend.Op {
+	v := s.attempt.voting
+	s.buried = v != nil && v.unsure[s.index]
+	if !s.buried {
+		return op
+	}
+	n := 3 // how many arguments go before
+	if op.Script == lua.Rollback {
+		n = 4
+	}
+	args := make([]string, n, n+1)
+	copy(args, op.Args)
+	op.Keys, op.Args = []string{v.names[0], v.names[1], v.names[3]}, append(args, v.stands)
+	return op
+}
+
+// raises returns what the seat has to say to a raise without asking its node, if
+// that can be told: whether its vote is for the value.
+func (s *seat) raises(r request) (vote Vote, told bool) {
+	cast := s.attempt.voting.cast[s.index]
+	switch {
+	case s.released.Load():
+		return Vote{Outcome: Skipped}, true
+	case s.token == absent:
+		return s.attempt.voting.answers[s.index], true
+	case cast > r.value:
+		return Vote{Outcome: Taken}, true
+	case cast == r.value:
+		return Vote{Outcome: Granted}, true
+	}
+	return Vote{}, false
+}
+
+// voted takes the answer of a node to a vote, and returns whether it granted.
+func (s *seat) voted(r backend.Reply, now time.Time) (granted bool, err error) {
+	done, err := r.Int(0)
+	if err != nil {
+		return false, err
+	}
+	counter, err := r.Int(4)
+	if err != nil {
+		return false, err
+	}
+	micros, err := r.Int(5)
+	if err != nil {
+		return false, err
+	}
+	v := s.attempt.voting
+	s.lane.skew.learn(time.UnixMicro(micros), s.attempt.group.wall(), now.Sub(s.begun), now)
+	switch {
+	case done != 1:
+		v.fencing.sees(counter)
+	case counter < 1:
+		return false, fmt.Errorf("the node granted with a vote for %d", counter)
+	default:
+		v.cast[s.index] = counter
+	}
+	return done == 1, nil
+}

@@ -1,0 +1,618 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+var (
+	votes  = running(lua.Vote)
+	raises = running(lua.Raise)
+)
+
+func running(script *backend.Script) func(backend.Op) bool {
+	return func(op backend.Op) bool { return op.Script == script }
+}
+
+// fenced makes one try for key, with a fencing token.
+func (p *process) fenced(key string) (*Attempt, Result) {
+	p.w.t.Helper()
+	return p.fencing(key).Acquire(context.Background(), p.w.token(), ttl, timeout)
+}
+
+func (p *process) fencing(key string) *Fencing {
+	p.w.t.Helper()
+	f, err := p.Fencing(key)
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return f
+}
+
+// mustFence locks key, which is free, with a fencing token.
+func (p *process) mustFence(key string) *Attempt {
+	p.w.t.Helper()
+	a, res := p.fenced(key)
+	if res.Verdict != Won || a.Fence() == 0 {
+		p.w.t.Fatalf("acquire: %v, with the fencing token %d", res, a.Fence())
+	}
+	return a
+}
+
+// counters returns where the counters of key stand.
+func (w *world) counters(key string) []int64 {
+	var counters []int64
+	name, _ := FenceOf(key)
+	for i := range w.mem {
+		c, _ := strconv.ParseInt(w.value(i, name), 10, 64)
+		counters = append(counters, c)
+	}
+	return counters
+}
+
+// count sets the counters of key on the nodes.
+func (w *world) count(key string, counters ...int64) {
+	name, _ := FenceOf(key)
+	for i, c := range counters {
+		w.mem[i].Set(name, strconv.FormatInt(c, 10), time.Hour)
+	}
+}
+
+// tombstones returns how many tombstones there are for key on node i.
+func (w *world) tombstones(i int, key string) int {
+	n := 0
+	prefix, _ := besideOf(key, ":gone:")
+	for _, k := range w.mem[i].Keys() {
+		if strings.HasPrefix(k, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *Attempt) wantFence(t *testing.T, what string, want int64) {
+	t.Helper()
+	if got := a.Fence(); got != uint64(want) {
+		t.Errorf("%s: the token is %d, want %d", what, got, want)
+	}
+}
+
+// inFencingWorld runs f with a process on n nodes that can vote.
+func inFencingWorld(t *testing.T, n int, f func(t *testing.T, w *world, p *process)) {
+	t.Helper()
+	for _, m := range []nodeMake{full, scripted} {
+		t.Run(fmt.Sprint(m, " ", n), func(t *testing.T) {
+			inWorldOf(t, n, m, func(t *testing.T, w *world) { f(t, w, w.process(m)) })
+		})
+	}
+}
+
+// beyondHints is a counter that no hint reaches, so that the next vote is one more.
+func beyondHints() int64 { return time.Now().Add(time.Minute).UnixMicro() }
+
+// One round, of votes alone, and extensions and releases that know the token.
+func TestFencingOperations(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5} {
+		inFencingWorld(t, n, func(t *testing.T, w *world, p *process) {
+			last := int64(0)
+			for range 3 {
+				a := p.mustFence("k")
+				synctest.Wait()
+				last++
+				if last == 1 {
+					last = time.Now().UnixMicro()
+				}
+				a.wantFence(t, "a token is the time, or the next", last)
+				a.extend().want(t, "extend", Won, 0)
+				p.ExtendAll([]Renewal{{a, ttl, timeout}}, func(_ int, r Result) { r.want(t, "extend all", Won, 0) })
+				synctest.Wait()
+				a.wantFence(t, "after extensions", last)
+				a.release().want(t, "release", Won, 0)
+				synctest.Wait()
+				for i := range w.mem {
+					if got := p.arrived(i); !slices.Equal(got, []string{"vote", "prolong", "prolong", "delete"}) {
+						t.Errorf("node %d got %q", i, got)
+					}
+					if n := w.tombstones(i, "k"); n != 0 {
+						t.Errorf("there are %d tombstones on node %d, of a vote whose outcome was known", n, i)
+					}
+				}
+				p.forget()
+				if v := w.value(0, "k"); v != "" {
+					t.Errorf("%q is left", v)
+				}
+			}
+		})
+	}
+}
+
+// Counters live for as long as the group says, from the last extension on.
+func TestFencingCounterLife(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		p.cfg.CounterLife = time.Minute
+		a := p.mustFence("k")
+		synctest.Wait()
+		time.Sleep(9 * time.Second)
+		a.extend().want(t, "extend", Won, 0)
+		synctest.Wait()
+		time.Sleep(time.Minute - time.Millisecond)
+		if got := w.counters("k"); slices.Contains(got, 0) {
+			t.Errorf("the counters are %d a moment before their end", got)
+		}
+		time.Sleep(time.Millisecond)
+		if got := w.counters("k"); !slices.Equal(got, []int64{0, 0, 0}) {
+			t.Errorf("the counters are %d after their end", got)
+		}
+	})
+}
+
+// The value for which a quorum has voted is the token, whatever a minority says.
+func TestFencingMinorityAhead(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high+1000, high, high)
+		p.fault[1].Set(backendtest.Delay(time.Millisecond))
+		p.fault[2].Set(backendtest.Delay(2 * time.Millisecond))
+		a := p.mustFence("k")
+		// The first two disagree, and the higher one is raised to.
+		a.wantFence(t, "a minority that answers first", high+1001)
+		synctest.Wait()
+		time.Sleep(10 * time.Millisecond)
+		a.release()
+		time.Sleep(time.Second)
+		high += 1001
+		if got := w.counters("k"); !slices.Equal(got, []int64{high, high, high}) {
+			t.Fatalf("the counters are %d, want all raised to %d, that of the last to answer too", got, high)
+		}
+
+		w.count("k", high, high, high+1000)
+		a = p.mustFence("k")
+		a.wantFence(t, "a minority that answers last", high+1)
+		time.Sleep(10 * time.Millisecond)
+		p.forget()
+		a.wantFence(t, "when that has answered", high+1)
+		a.extend().want(t, "extend", Won, time.Millisecond)
+		time.Sleep(time.Second)
+		if got := w.counters("k"); !slices.Equal(got, []int64{high + 1, high + 1, high + 1001}) {
+			t.Errorf("the counters are %d", got)
+		}
+		if n := w.holders("k", a.token); n != 3 {
+			t.Errorf("%d nodes hold the lock, want the one too whose vote was another", n)
+		}
+		a.release()
+		time.Sleep(time.Second)
+		for i := range w.mem {
+			if v := w.value(i, "k"); v != "" {
+				t.Errorf("%q is left on node %d", v, i)
+			}
+		}
+	})
+}
+
+// A second round does not wait for those that have not answered the first, who follow,
+// and has the node timeout for itself.
+func TestFencingSecondRound(t *testing.T) {
+	const slow = 200 * time.Millisecond
+	inFencingWorld(t, 5, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high+10, high+20, high+30, high+5)
+		for i, d := range []time.Duration{0, slow, slow, slow + 20*time.Millisecond, slow + 10*time.Millisecond} {
+			p.fault[i].Set(backendtest.Delay(d))
+		}
+		a, res := p.fenced("k")
+		if res.Verdict != Won || res.Elapsed != 2*slow {
+			t.Fatalf("acquire: %v, want it won after two rounds of %v", res, slow)
+		}
+		a.wantFence(t, "the highest of the first three", high+21)
+		time.Sleep(time.Second)
+		if got, want := w.counters("k"), []int64{high + 21, high + 21, high + 21, high + 31, high + 21}; !slices.Equal(got, want) {
+			t.Errorf("the counters are %d, want %d", got, want)
+		}
+		for i, want := range [][]string{{"vote", "raise"}, {"vote", "raise"}, {"vote"}, {"vote"}, {"vote", "raise"}} {
+			if got := p.arrived(i); !slices.Equal(got, want) {
+				t.Errorf("node %d got %q, want %q", i, got, want)
+			}
+		}
+		a.mu.Lock()
+		cast := slices.Clone(a.voting.cast)
+		a.mu.Unlock()
+		if got := w.counters("k"); !slices.Equal(cast, got) {
+			t.Errorf("the votes are %d, as far as is known, and the counters %d", cast, got)
+		}
+		a.release()
+	})
+}
+
+// Who answers the first round when the second is long over is not asked to follow.
+func TestFencingStraggler(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high+10, high)
+		p.fault[2].Set(backendtest.Delay(2 * timeout))
+		a := p.mustFence("k")
+		time.Sleep(time.Second)
+		if got := p.arrived(2); !slices.Equal(got, []string{"vote"}) {
+			t.Errorf("the straggler got %q", got)
+		}
+		a.wantFence(t, "of the others", high+11)
+		if n := w.holders("k", a.token); n != 3 {
+			t.Errorf("%d nodes hold the lock", n)
+		}
+		a.release().want(t, "release", Won, 0)
+		time.Sleep(time.Second)
+		if v := w.value(2, "k"); v != "" {
+			t.Errorf("%q is left on the straggler", v)
+		}
+	})
+}
+
+// An attempt that gets no quorum for its token fails, and leaves nothing.
+func TestFencingSecondRoundFails(t *testing.T) {
+	refuse := backendtest.Refuse(nil)
+	for _, tc := range []struct {
+		name    string
+		fault   backendtest.Fault // nil: the lock is lost between the rounds
+		verdict Verdict
+		after   time.Duration
+	}{
+		{"nobody can be reached", refuse, Unavailable, 0},
+		{"nobody answers", backendtest.Hang(), Unavailable, timeout},
+		{"too late", backendtest.Delay(2 * ttl), Unavailable, timeout},
+		{"somebody else has the lock by then", nil, Lost, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+				high := beyondHints()
+				w.count("k", high, high+10, high+20)
+				for i := range p.fault {
+					fault := tc.fault
+					if fault == nil {
+						fault = func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+							w.mem[i].Set("k", "another", time.Second)
+							return next(ctx, ops)
+						}
+					}
+					p.fault[i].Set(backendtest.On(raises, fault))
+				}
+				if tc.fault != nil {
+					p.fault[2].Set(dead) // whose vote, above the others, would count as a refusal
+				}
+				a, res := p.fenced("k")
+				res.want(t, "acquire", tc.verdict, tc.after)
+				a.wantFence(t, "without a quorum", 0)
+				time.Sleep(5 * time.Second)
+				for i := range w.mem {
+					if v := w.value(i, "k"); v != "" {
+						t.Errorf("%q is left on node %d", v, i)
+					}
+				}
+				p.set()
+				p.mustFence("k").release()
+			})
+		})
+	}
+}
+
+// A caller that goes away in the second round has no lock, and one that waits sleeps
+// and tries again.
+func TestFencingSecondRoundEnds(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high+10, high+20)
+		p.set(backendtest.On(raises, backendtest.Delay(100*time.Millisecond)))
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		a, res := p.fencing("k").Acquire(ctx, w.token(), ttl, timeout)
+		if res.Verdict == Won || !errors.Is(res.CtxErr, context.DeadlineExceeded) || a.Fence() != 0 {
+			t.Fatalf("acquire: %v, with the token %d", res, a.Fence())
+		}
+		time.Sleep(time.Second)
+
+		w.count("k", high+100, high+200, high+300)
+		waiter := p.mustJoin("k")
+		p.set(backendtest.On(raises, backendtest.Refuse(nil)))
+		f := p.fencing("k")
+		if a, res := waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout); res.Verdict == Won || a.Fence() != 0 {
+			t.Fatalf("a waiter's try: %v, with the token %d", res, a.Fence())
+		}
+		p.set()
+		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+			t.Fatal(err)
+		}
+		a, res = waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		if res.Verdict != Won || a.Fence() <= uint64(high+200) {
+			t.Fatalf("the waiter's next try: %v, with the token %d", res, a.Fence())
+		}
+		a.release()
+	})
+}
+
+// What refuses to vote is not asked in a plainer way, and other locks of the node go on
+// to be queued for.
+func TestFencingRefused(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		name, _ := FenceOf("k")
+		for i := range w.mem {
+			w.mem[i].Push(name, "a list")
+		}
+		_, res := p.fenced("k")
+		if res.Verdict != Unavailable || !res.Permanent(p.need) {
+			t.Errorf("acquire: %v, want it to be permanent", res)
+		}
+		synctest.Wait()
+		for i := range w.mem {
+			// The last one may not be asked any more when two have refused.
+			if got := p.arrived(i); len(got) > 1 || len(got) == 1 && got[0] != "vote" {
+				t.Errorf("node %d got %q", i, got)
+			}
+			if !p.lanes[i].queueing.works() {
+				t.Errorf("node %d is taken for one that has no queues", i)
+			}
+		}
+		w.mem[0].Push(name, "a list")
+		w.count("k", 0, 1, 1)
+		w.mem[0].Push(name, "a list")
+		a := p.mustFence("k")
+		a.release()
+	})
+}
+
+// A vote that may still arrive finds a tombstone, where one is needed and nowhere else.
+func TestFencingTombstone(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		fault  backendtest.Fault
+		buried bool
+	}{
+		{"the outcome is known", backendtest.Delay(time.Millisecond), false},
+		{"it was not sent", dead, false},
+		{"it arrives after its connection broke", lateAfterBreak(2 * time.Second), true},
+		{"its reply is lost", backendtest.LoseReply(io.ErrUnexpectedEOF), true},
+		{"it times out", backendtest.Late(3 * time.Second), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+				p.fault[0].Set(backendtest.On(votes, tc.fault))
+				a := p.mustFence("k")
+				time.Sleep(time.Second)
+				a.release().want(t, "release", Won, 0)
+				time.Sleep(time.Second + CallTimeout)
+				want := 0
+				if tc.buried {
+					want = 1
+				}
+				for i := range w.mem {
+					if got := w.tombstones(i, "k"); got != want {
+						t.Errorf("%d tombstones are on node %d, want %d", got, i, want)
+					}
+					want = 0
+				}
+				time.Sleep(3 * time.Second)
+				if v := w.value(0, "k"); v != "" {
+					t.Errorf("%q came late, and stays", v)
+				}
+				time.Sleep(ttl)
+				if got := w.tombstones(0, "k"); got != 0 {
+					t.Errorf("%d tombstones stay", got)
+				}
+			})
+		})
+	}
+}
+
+// A vote that is sent again, or arrives twice, is one vote.
+func TestFencingVotesAgain(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		fault  func() backendtest.Fault
+		buried int // tombstones on each node after the release
+	}{
+		{"the request is lost", func() backendtest.Fault { return backendtest.First(1, broken) }, 1},
+		{"the reply is lost", func() backendtest.Fault { return backendtest.First(1, backendtest.LoseReply(io.ErrUnexpectedEOF)) }, 1},
+		{"the request is doubled", func() backendtest.Fault { return backendtest.Duplicate(time.Millisecond) }, 0}, // which nobody knows
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+				for i := range p.fault {
+					p.fault[i].Set(tc.fault())
+				}
+				a := p.mustFence("k")
+				a.wantFence(t, "a vote that was sent twice", time.Now().UnixMicro())
+				time.Sleep(10 * time.Millisecond)
+				if c := int64(a.Fence()); !slices.Equal(w.counters("k"), []int64{c, c, c}) {
+					t.Errorf("the counters are %d, and the token %d", w.counters("k"), c)
+				}
+				p.set()
+				a.release().want(t, "release", Won, 0)
+				synctest.Wait()
+				for i := range w.mem {
+					if got := w.tombstones(i, "k"); got != tc.buried {
+						t.Errorf("%d tombstones are on node %d, want %d", got, i, tc.buried)
+					}
+				}
+			})
+		})
+	}
+}
+
+// One who waits votes too, and has a higher token than the one for which it waited.
+func TestFencingWaits(t *testing.T) {
+	for _, n := range []int{1, 3, 5} {
+		inFencingWorld(t, n, func(t *testing.T, w *world, p *process) {
+			held := w.process(full).mustFence("k")
+			waiter := p.mustJoin("k")
+			f := p.fencing("k")
+			synctest.Wait()
+			a, res := waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+			if res.Verdict != Lost {
+				t.Fatal(res)
+			}
+			a.wantFence(t, "of a try that lost", 0)
+			held.release()
+			if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+				t.Fatal(err)
+			}
+			a, res = waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+			if res.Verdict != Won || a.Fence() <= held.Fence() {
+				t.Fatalf("%v, with the token %d after %d", res, a.Fence(), held.Fence())
+			}
+			time.Sleep(time.Second)
+			a.release()
+			synctest.Wait()
+			if i := slices.IndexFunc(p.arrived(0), func(op string) bool { return op != "vote" && op != "delete" }); i >= 0 {
+				t.Errorf("node 0 got %q", p.arrived(0))
+			}
+		})
+	}
+}
+
+// A node that calls when the lock has been won on the others votes for its token.
+func TestFencingJoin(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		holder := w.process(full)
+		held := holder.mustFence("k")
+		synctest.Wait()
+		p := w.process(full)
+		waiter := p.mustJoin("k")
+		f := p.fencing("k")
+		synctest.Wait()
+		waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		holder.apart(0, 0, 100*time.Millisecond)
+		ahead := time.Now().UnixMicro() + 100000 // which the waiter does not know
+		w.count("k", ahead, ahead)
+		go held.release()
+		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+			t.Fatal(err)
+		}
+		a, res := waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		if res.Verdict != Won {
+			t.Fatal(res)
+		}
+		fence := int64(a.Fence())
+		a.wantFence(t, "on the first two", ahead+1)
+		time.Sleep(time.Second)
+		if n := w.holders("k", a.token); n != 3 {
+			t.Errorf("%d nodes hold the lock, want the one too that called later", n)
+		}
+		if got := w.counters("k"); !slices.Equal(got, []int64{fence, fence, fence}) {
+			t.Errorf("the counters are %d, want all at the token, %d", got, fence)
+		}
+		a.wantFence(t, "after the join", fence)
+		a.release().want(t, "release", Won, 0)
+	})
+}
+
+// A client whose clock is wrong pays for a second round once, and once more when it is
+// set; where the clocks of nodes differ, a quorum of those that agree is enough.
+func TestFencingClocks(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		inFencingWorld(t, n, func(t *testing.T, w *world, p *process) {
+			const trip = time.Millisecond
+			for i := range p.fault { // so that no two nodes have the same time
+				p.fault[i].Set(backendtest.Delay(trip/2+time.Duration(i)*10*time.Microsecond), backendtest.DelayReply(trip/2))
+			}
+			offset := -10 * time.Second
+			p.cfg.Wall = func() time.Time { return time.Now().Add(offset) }
+			raised := func() (arrived int) {
+				for i := range p.fault {
+					for _, op := range p.fault[i].Arrived() {
+						if raises(op) {
+							arrived++
+						}
+					}
+				}
+				p.forget()
+				return arrived
+			}
+			for _, offset = range []time.Duration{-10 * time.Second, 5 * time.Hour, 0} {
+				for i := range 5 {
+					a := p.mustFence("k")
+					time.Sleep(2 * trip)
+					a.release()
+					time.Sleep(time.Second)
+					if got := raised(); (got > 0) != (i == 0) {
+						t.Errorf("%v off, try %d: %d raises", offset, i, got)
+					}
+					for _, l := range p.lanes { // there and back take as long
+						if got, _ := l.skew.get(); (got + offset).Abs() > 100*time.Microsecond {
+							t.Errorf("%v off, %s is thought to be %v ahead", offset, l.name, got)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// Counters that are ahead of the clocks are passed as soon as a refusal has told of
+// them, if the nodes would follow.
+func TestFencingSeen(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		f := p.fencing("k")
+		a := p.attempt("k", "t")
+		now := time.Now().UnixMicro()
+		for _, tc := range []struct{ seen, want int64 }{
+			{now - 1, now}, {now, now + 1}, {now + 1000, now + 1001}, {now + 10, now + 1001}, {now + 300000, now},
+		} {
+			f.sees(tc.seen)
+			if got := f.hint(a); got != tc.want {
+				t.Errorf("with a counter at %+d the hint is %+d, want %+d", tc.seen-now, got-now, tc.want-now)
+			}
+		}
+
+		held := w.process(full).mustFence("k")
+		synctest.Wait()
+		w.count("k", now+100, now+200, now+100)
+		waiter := p.mustJoin("k")
+		f = p.fencing("k")
+		synctest.Wait()
+		waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		held.release()
+		p.forget()
+		a, res := waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		if res.Verdict != Won {
+			t.Fatal(res)
+		}
+		a.wantFence(t, "after counters that have parted", now+201)
+		if got := p.arrived(0); slices.Contains(got, "raise") {
+			t.Errorf("node 0 got %q", got)
+		}
+		a.release()
+	})
+}
+
+// What cannot be fenced is refused, with the reason.
+func TestFencingRefusesBeforehand(t *testing.T) {
+	inWorldOf(t, 3, bare, func(t *testing.T, w *world) {
+		p := w.process(bare)
+		if _, err := p.Fencing("k"); err == nil || !strings.Contains(err.Error(), p.lanes[0].name) || !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("bare nodes: %v", err)
+		}
+		p = w.process(scripted)
+		for key, ok := range map[string]bool{"k": true, "{k}": true, "a}b": false, "{}x": false, "a{b": false} {
+			if _, err := p.Fencing(key); (err == nil) != ok {
+				t.Errorf("%q: %v", key, err)
+			}
+		}
+	})
+	for key, want := range map[string]string{"orders/42": "orders/42{orders/42}:fence", "{orders}/42": "{orders}/42:fence"} {
+		if got, _ := FenceOf(key); got != want || backend.ClusterSlot(got) != backend.ClusterSlot(key) {
+			t.Errorf("the counter of %q is %q, want %q", key, got, want)
+		}
+		if got, _ := besideOf(key, ":gone:{to}ken"); backend.ClusterSlot(got) != backend.ClusterSlot(key) {
+			t.Errorf("the tombstone %q is in another slot than %q", got, key)
+		}
+	}
+}

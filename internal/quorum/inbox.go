@@ -1,0 +1,224 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+const (
+	// minGrace is for how long a lock is reserved for a waiter that is called, at
+	// least. A waiter for whom a round trip takes long brings a longer one, so that
+	// it is not passed over, up to maxGrace, since everybody waits when it has died.
+	minGrace = 20 * time.Millisecond
+	maxGrace = time.Second
+
+	// graceTrips is how many round trips to the farthest node the grace is.
+	graceTrips = 4
+
+	// A subscription that broke is made again after a random time up to so long,
+	// doubled each time.
+	minResubscribe = 10 * time.Millisecond
+	maxResubscribe = time.Second
+)
+
+// An inbox is where this process is called: one channel for all keys, and a
+// subscription to it on every node that can. Its goroutines, one for each node,
+// end when it is closed.
+type inbox struct {
+	group   *Group
+	channel string
+	ticket  string
+	opened  time.Time
+	cancel  context.CancelFunc
+
+	mu      sync.Mutex
+	ears    []ear         // by node
+	pending int           // subscriptions that were neither acknowledged nor refused so far
+	settled chan struct{} // closed when none is pending
+}
+
+// An ear is the inbox's subscription on one node.
+type ear struct {
+	open    bool // messages arrive
+	settled bool
+}
+
+// newInbox opens an inbox, in the background.
+func newInbox(g *Group) *inbox {
+	ctx, cancel := context.WithCancel(context.Background())
+	in := &inbox{group: g, channel: g.cfg.Inbox(), opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.lanes)), settled: make(chan struct{})}
+	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
+	in.ticket = strconv.FormatInt(backend.Milliseconds(grace), 10) + ":" + in.channel
+	for _, l := range g.lanes {
+		if l.queueing.calls() {
+			in.pending++
+		}
+	}
+	if in.pending == 0 {
+		close(in.settled)
+	}
+	for i, l := range g.lanes {
+		if l.queueing.calls() {
+			go in.listen(ctx, i, l)
+		}
+	}
+	return in
+}
+
+func (in *inbox) close() { in.cancel() }
+
+// await waits until every subscription has been acknowledged, or refused, or ctx
+// ends, or the inbox has been open for d: a node that hangs holds up no more than
+// the first try.
+func (in *inbox) await(ctx context.Context, d time.Duration) {
+	select {
+	case <-in.settled:
+		return
+	default:
+	}
+	timer := time.NewTimer(time.Until(in.opened.Add(d)))
+	defer timer.Stop()
+	select {
+	case <-in.settled:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// hears reports whether messages arrive from node i.
+func (in *inbox) hears(i int) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ears[i].open
+}
+
+// listen keeps a subscription on node i until ctx ends, or the node says that it
+// will have none.
+func (in *inbox) listen(ctx context.Context, i int, l *lane) {
+	subscriber, _ := backend.As[backend.Subscriber](l.node)
+	pause, again := minResubscribe, false
+	for {
+		err := subscriber.Subscribe(ctx, in.channel, backend.Events{
+			Ready: func() {
+				in.set(i, true)
+				if again { // something may have been missed
+					in.group.lines.stir()
+				}
+				pause, again = minResubscribe, true
+			},
+			Message: func(payload string) { in.group.hear(i, payload) },
+		})
+		in.set(i, false)
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused) {
+			l.queueing.tell(err)
+			return
+		}
+		timer := time.NewTimer(rand.N(pause) + 1)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		pause = min(2*pause, maxResubscribe)
+	}
+}
+
+// set notes whether messages arrive from node i.
+func (in *inbox) set(i int, open bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	e := &in.ears[i]
+	e.open = open
+	if !e.settled {
+		e.settled = true
+		if in.pending--; in.pending == 0 {
+			close(in.settled)
+		}
+	}
+}
+
+// hear takes a message that node i published: "g" and a key, a call; "n", a
+// number of milliseconds, a colon and a key, that somebody before us was called,
+// and has so long to come.
+func (g *Group) hear(i int, payload string) {
+	if payload == "" {
+		return
+	}
+	kind, text := payload[0], payload[1:]
+	switch kind {
+	case 'g':
+		g.called(i, text)
+	case 'n':
+		grace, key, ok := strings.Cut(text, ":")
+		ms, err := strconv.ParseUint(grace, 10, 16)
+		if ok && err == nil {
+			g.warned(key, time.Duration(ms)*time.Millisecond)
+		}
+	}
+}
+
+// called wakes the caller that competes for key. If there is none, but one that has
+// won meanwhile on other nodes, it gets this one too; else the call is passed on.
+func (g *Group) called(i int, key string) {
+	ls := &g.lines
+	ls.mu.Lock()
+	ln := ls.byKey[key]
+	in := ls.inbox
+	var holder *Attempt
+	if ln != nil {
+		if len(ln.waiters) > 0 {
+			ln.waiters[0].signal(func(w *Waiter) { w.calls[i] = true })
+			in = nil
+		} else {
+			holder = ln.holders[len(ln.holders)-1]
+		}
+	}
+	ls.mu.Unlock()
+	if in != nil && (holder == nil || !holder.join(i)) {
+		g.pass(i, key, in.ticket)
+	}
+}
+
+// warned has the caller that competes for key look for itself if the one before
+// it does not come.
+func (g *Group) warned(key string, grace time.Duration) {
+	look := time.Now().Add(grace + 2*g.near() + rand.N(grace/4+1))
+	ls := &g.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ln := ls.byKey[key]; ln != nil && len(ln.waiters) > 0 {
+		ln.waiters[0].signal(func(w *Waiter) {
+			if w.look.IsZero() || look.Before(w.look) {
+				w.look = look
+			}
+		})
+	}
+}
+
+// pass hands a call on that node i made, and that nobody here waits for.
+func (g *Group) pass(i int, key, ticket string) {
+	ls := &g.lines
+	ls.mu.Lock()
+	ln := ls.byKey[key]
+	if ln == nil || ln.places[i].newest == nil {
+		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.lanes))}
+		a := g.attempt(key, "")
+		a.line = ln
+		ln.places[i].newest = a
+	}
+	a := ln.places[i].newest
+	ln.places[i].queued = true // as it was, to be called
+	ls.mu.Unlock()
+	a.quit(i)
+}

@@ -1,0 +1,312 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestQueueOf(t *testing.T) {
+	for _, tc := range []struct{ key, want string }{
+		{"k", "k{k}:queue"},
+		{"", "{}:queue"}, // nobody locks it
+		{"orders/42", "orders/42{orders/42}:queue"},
+		{"{orders}/42", "{orders}/42:queue"},
+		{"a{b}c{d}", "a{b}c{d}:queue"},
+		{"a{b{c}d", "a{b{c}d:queue"}, // the tag is b{c
+		{"a}b", ""},
+		{"a}b{c}", "a}b{c}:queue"},
+		{"a{}b", ""}, // a server takes the whole key
+		{"a{}{b}", ""},
+		{"a{b", ""},
+		{"{", ""},
+		{"}", ""},
+		{"{}", ""},
+	} {
+		got, ok := QueueOf(tc.key)
+		if got != tc.want || ok != (tc.want != "") {
+			t.Errorf("QueueOf(%q) = %q, %v, want %q", tc.key, got, ok, tc.want)
+		}
+		if ok && tc.key != "" && tagOf(got) != tagOf(tc.key) {
+			t.Errorf("the slot of %q goes by %q, that of its queue %q by %q", tc.key, tagOf(tc.key), got, tagOf(got))
+		}
+	}
+}
+
+// tagOf returns what part of a key a Cluster hashes.
+func tagOf(key string) string {
+	for i := range len(key) {
+		if key[i] != '{' {
+			continue
+		}
+		for j := i + 1; j < len(key); j++ {
+			if key[j] == '}' {
+				if j > i+1 {
+					return key[i+1 : j]
+				}
+				return key
+			}
+		}
+		return key
+	}
+	return key
+}
+
+// Callers of one process come in the order in which they asked, under one ticket.
+func TestLineIsFirstComeFirstServed(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		inWorld(t, n, func(t *testing.T, w *world) {
+			holder := w.process(full).distant(2 * time.Millisecond)
+			p := w.process(w.make).distant(2 * time.Millisecond)
+			held := holder.mustAcquire("k")
+			var mu sync.Mutex
+			var order, want []int
+			var all sync.WaitGroup
+			for i := range 8 {
+				want = append(want, i)
+				all.Go(func() {
+					a, err := p.lock(t.Context(), "k")
+					if err != nil {
+						t.Errorf("caller %d: %v", i, err)
+						return
+					}
+					mu.Lock()
+					order = append(order, i)
+					mu.Unlock()
+					time.Sleep(5 * time.Millisecond)
+					a.release()
+				})
+				time.Sleep(3 * time.Millisecond)
+			}
+			for i := range n {
+				if got := w.queue(i, "k"); w.make == full && !slices.Equal(got, []string{p.ticket()}) {
+					t.Errorf("on node %d wait %q, want the ticket of the process alone", i, got)
+				}
+			}
+			held.release()
+			all.Wait()
+			if !slices.Equal(order, want) {
+				t.Errorf("they came in the order %v", order)
+			}
+			time.Sleep(time.Second)
+			w.empty()
+		})
+	}
+}
+
+// One who waits behind others of the process, and does no longer, sends nothing.
+func TestLeaveBehind(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		held := w.process(full).mustAcquire("k")
+		p := w.process(full)
+		first := p.mustJoin("k")
+		p.lose(first)
+		p.forget()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if _, err := p.Join(ctx, "k", start); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("behind another: %v after %v, want the end of ctx", err, time.Since(start))
+		}
+		p.wantSaid(t, "leaving", 0)
+		if got := w.queued("k"); got[0] != 1 {
+			t.Errorf("%v tickets are queued, want the one of the process", got)
+		}
+		held.release()
+		p.win(first).release()
+	})
+}
+
+// When the first of a line gives up, the next one takes over its place, on the
+// nodes too.
+func TestSuccessor(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		held := w.process(full).mustAcquire("k")
+		p, later := w.process(full), w.process(full)
+		first := p.mustJoin("k")
+		p.lose(first)
+		time.Sleep(time.Millisecond)
+		behind := later.mustJoin("k")
+		later.lose(behind)
+		var second *Waiter
+		go func() { second, _ = p.Join(context.Background(), "k", time.Now()) }()
+		synctest.Wait()
+		if second != nil {
+			t.Fatal("two are first in a line")
+		}
+		time.Sleep(time.Second)
+		p.forget()
+		first.Leave()
+		first.Leave() // a second time does nothing
+		synctest.Wait()
+		if second == nil {
+			t.Fatal("nobody took the place of the first")
+		}
+		for i := range w.mem {
+			p.wantSaid(t, "the first has left", i)
+			if got, want := w.queue(i, "k"), []string{p.ticket(), later.ticket()}; !slices.Equal(got, want) {
+				t.Errorf("on node %d wait %q, want %q", i, got, want)
+			}
+		}
+		held.release()
+		p.win(second).release()
+		later.win(behind).release()
+		synctest.Wait()
+		w.empty()
+	})
+}
+
+// The last who gives up takes the ticket out of every queue.
+func TestLineDissolves(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5} {
+		inWorldOf(t, n, full, func(t *testing.T, w *world) {
+			held := w.process(full).mustAcquire("k")
+			p := w.process(full)
+			waiter := p.mustJoin("k")
+			p.lose(waiter)
+			if !p.Contended("k") {
+				t.Error("nobody seems to wait")
+			}
+			if err := p.Wait(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			waiter.Leave()
+			if p.Contended("k") {
+				t.Error("somebody seems to wait")
+			}
+			if err := p.Wait(context.Background()); err != nil { // which is a cleanup
+				t.Fatal(err)
+			}
+			for i, left := range w.queued("k") {
+				if left != 0 {
+					t.Errorf("%d tickets are left on node %d", left, i)
+				}
+			}
+			held.release()
+			synctest.Wait()
+			w.empty()
+		})
+	}
+}
+
+// A line is there as long as somebody holds what was acquired in it, and a minority
+// that did not grant it does not keep the ticket then.
+func TestLineOfAHolder(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		p := w.process(full)
+		w.mem[2].Set("k", "foreign", time.Hour)
+		waiter := p.mustJoin("k")
+		a := p.win(waiter)
+		synctest.Wait()
+		if !p.Contended("k") {
+			t.Error("the line has gone with its last waiter")
+		}
+		if got := w.queued("k"); !slices.Equal(got, []int{0, 0, 1}) {
+			t.Errorf("tickets are queued %v, want one on the node that refused", got)
+		}
+		a.release()
+		synctest.Wait()
+		if p.Contended("k") {
+			t.Error("the line is there after the release")
+		}
+		w.empty(0, 1)
+		if got := w.queued("k"); !slices.Equal(got, []int{0, 0, 0}) {
+			t.Errorf("tickets are queued %v, want none", got)
+		}
+	})
+}
+
+// Holders who never unlock keep neither lines, when others come, nor what they
+// had, when others of their line win.
+func TestForgottenHolders(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		p := w.process(full)
+		lease := func(key string) {
+			waiter := p.mustJoin(key)
+			if a, res := waiter.Acquire(context.Background(), w.token(), 10*time.Millisecond, timeout); res.Verdict != Won {
+				t.Fatalf("%v: %v", a.key, res)
+			}
+		}
+		for i := range 1000 {
+			lease(fmt.Sprint("k", i))
+			time.Sleep(time.Millisecond)
+		}
+		p.lines.mu.Lock()
+		lines := len(p.lines.byKey)
+		p.lines.mu.Unlock()
+		if lines > 128 {
+			t.Errorf("there are %d lines for the 10 keys that are held", lines)
+		}
+		for range 1000 {
+			lease("k")
+			time.Sleep(11 * time.Millisecond)
+		}
+		p.lines.mu.Lock()
+		holders := len(p.lines.byKey["k"].holders)
+		p.lines.mu.Unlock()
+		if holders > 1 {
+			t.Errorf("a line has %d holders, want 1: who wins shows that those before have lost", holders)
+		}
+		time.Sleep(time.Second)
+		w.empty()
+	})
+}
+
+// A line that comes while the one before for its key is being given up has its
+// ticket to itself.
+func TestLineFollowsLine(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		holder := w.process(full)
+		held := holder.mustAcquire("k")
+		p := w.process(full).distant(20 * time.Millisecond)
+		first := p.mustJoin("k")
+		p.lose(first)
+		for range 20 { // give up and come back at every point of the way
+			first.Leave()
+			time.Sleep(time.Millisecond)
+			first = p.mustJoin("k")
+			p.lose(first)
+			if got := w.queued("k"); got[0] != 1 {
+				t.Fatalf("%d tickets are queued, want 1", got[0])
+			}
+		}
+		held.release()
+		p.win(first).release()
+		synctest.Wait()
+		w.empty()
+	})
+}
+
+// A line that goes before it has asked a node leaves the ticket there to the line
+// before, which is still on its way to take it out of the queue.
+func TestLineThatNeverAsks(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		holder := w.process(full)
+		held := holder.mustAcquire("k")
+		p := w.process(full).distant(20 * time.Millisecond)
+		first := p.mustJoin("k")
+		p.lose(first)
+		other := make(chan *Attempt)
+		go func() { other <- p.mustAcquire("other") }() // holds up what comes next
+		synctest.Wait()
+		first.Leave()
+		second := p.mustJoin("k")
+		time.Sleep(time.Second)
+		second.Leave()
+		if err := p.Wait(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.queued("k"); got[0] != 0 {
+			t.Errorf("%d tickets are queued, want none", got[0])
+		}
+		held.release()
+		(<-other).release()
+		synctest.Wait()
+		w.empty()
+	})
+}

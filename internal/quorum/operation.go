@@ -1,0 +1,137 @@
+package quorum
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// operation returns how the current request is done on the seat's node. It is the
+// one place where that is decided.
+//
+// The plain commands are the fast path: a SET NX costs a server half of what a
+// script does. A script acquires where somebody waits. Every release is a script,
+// on nodes that can: who releases cannot know who waits.
+func (s *seat) operation() backend.Op {
+	a, r := s.attempt, s.current
+	s.ticketed, s.buried = false, false
+	queue := s.lane.queueing.works() && a.name()
+	switch {
+	case a.voting != nil && r.kind == acquiring:
+		// Whoever votes does so with every acquire: a token that was set in
+		// another way has no vote. There is nothing to fall back on.
+		if a.inbox != nil && a.inbox.hears(s.index) {
+			s.ticketed = true
+			a.line.enters(s.index, a)
+		}
+		return s.vote()
+	case r.kind == raising:
+		return s.raise()
+	case a.voting != nil && r.kind == extending:
+		return s.prolong()
+	case r.kind == extending:
+		return backend.Op{Kind: backend.OpExtend, Key: a.key, Token: a.token, TTL: r.ttl}
+	case r.kind == acquiring && queue && a.inbox != nil && a.inbox.hears(s.index):
+		s.ticketed = true
+		a.line.enters(s.index, a)
+		return s.acquireScript()
+	case r.kind == acquiring:
+		return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
+	case !queue:
+		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
+	}
+	op := backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.names[:], Args: a.plain[:]}
+	if a.plain[2] == "" {
+		op.Args = a.plain[:1] // what is empty may be missing, and that costs less
+	}
+	if a.line == nil || !a.line.speaks(s.index, a) {
+		return s.bury(op)
+	}
+	s.ticketed = true
+	if !r.stay {
+		op.Args = []string{a.token, a.line.ticket, a.plain[2]}
+		return s.bury(op)
+	}
+	op.Script = lua.Rollback
+	op.Args = []string{a.token, a.line.ticket, milliseconds(time.Since(a.asked)), "0"}
+	if r.call {
+		op.Args[3] = "1"
+	}
+	return s.bury(op)
+}
+
+// acquireScript returns an acquire that may be sent again, and that queues the
+// ticket, if there is one, where it is refused.
+func (s *seat) acquireScript() backend.Op {
+	a := s.attempt
+	a.name() // which nobody has done yet where queues are refused
+	op := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: a.names[:1], Args: []string{a.token, milliseconds(s.current.ttl)}}
+	if s.ticketed {
+		op.Keys = a.names[:]
+		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
+	}
+	return op
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// name finds the names that scripts need, and reports whether the key can have a
+// queue.
+func (a *Attempt) name() bool {
+	if a.names[0] == "" {
+		a.names[0] = a.key
+		a.names[1], _ = QueueOf(a.key)
+		a.plain[0] = a.token
+		if announce := a.group.cfg.Announce; announce != nil {
+			a.plain[2] = announce(a.key)
+		}
+	}
+	return a.names[1] != ""
+}
+
+// refused returns what the acquire script said of its refusal; of a node that did
+// not run it, little.
+func refused(r backend.Reply) refusal {
+	out := refusal{rank: -1, left: time.Duration(1) << 62}
+	if left, err := r.Int(1); err == nil && left >= 0 {
+		out.left = time.Duration(left) * time.Millisecond
+	}
+	if rank, err := r.Int(2); err == nil {
+		out.rank = int(rank)
+	}
+	if owner, err := r.Text(3); err == nil {
+		out.owner = owner
+	}
+	return out
+}
+
+// cannotQueue reports whether err says that the node does not let us use the
+// queue of the key, by its rules of access for instance. A script of fencing may have
+// other reasons, and nothing takes its place.
+func (s *seat) cannotQueue(err error) bool {
+	if s.attempt.voting != nil && s.current.kind != releasing {
+		return false
+	}
+	return s.op.Kind == backend.OpEval && len(s.op.Keys) > 1 &&
+		(errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported))
+}
+
+// withoutQueue does the current request by the plain command if the node does not
+// let us use the queue, and reports whether it does.
+func (s *seat) withoutQueue(err error) bool {
+	if !s.cannotQueue(err) {
+		return false
+	}
+	if s.ticketed {
+		s.attempt.line.stands(s.index, s.attempt, false)
+	}
+	if s.current.kind == releasing && s.token == absent {
+		return false // it was only about the queue
+	}
+	s.op = s.operation()
+	s.submit()
+	return true
+}

@@ -1,0 +1,41 @@
+package quorum
+
+import (
+	"sync"
+	"time"
+)
+
+// skewAge is for how long a close look at a node's clock is preferred to one from
+// further away: clocks drift.
+const skewAge = 10 * time.Second
+
+// A skew is what is known of how far a node's clock is ahead of ours, the wall clock.
+// Nothing but the speed of votes rests on it.
+type skew struct {
+	mu     sync.Mutex
+	known  bool
+	offset time.Duration
+	margin time.Duration // by which offset may be wrong
+	at     time.Time     // when it was found
+}
+
+// get returns by how much the node's clock is ahead, and whether that is known.
+func (k *skew) get() (offset time.Duration, known bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.offset, k.known
+}
+
+// learn takes what the node's clock said during a call that ended now, and took so
+// long. Wall is our clock at its end. The closest look counts, unless it is old, or the
+// new one says that a clock was set.
+func (k *skew) learn(node, wall time.Time, took time.Duration, now time.Time) {
+	margin := took / 2
+	offset := node.Sub(wall.Add(-margin))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	moved := (offset - k.offset).Abs() > margin+k.margin+time.Millisecond
+	if !k.known || margin <= k.margin || moved || now.Sub(k.at) > skewAge {
+		k.known, k.offset, k.margin, k.at = true, offset, margin, now
+	}
+}

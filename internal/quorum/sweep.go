@@ -1,0 +1,74 @@
+package quorum
+
+import "time"
+
+// A Renewal is the extension of one attempt among many that are extended together.
+type Renewal struct {
+	Attempt *Attempt
+	TTL     time.Duration // whole milliseconds
+	Timeout time.Duration // for how long to wait for a node
+}
+
+// ExtendAll extends many attempts at once, each as [Attempt.Extend] does, so that
+// they share calls and a goroutine; there is at least one. It hands the result of each to done as soon as
+// that is known, one after the other on the caller's goroutine, and returns after
+// the last.
+func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
+	decided := make(chan int, len(renewals))
+	rounds := make([]*round, len(renewals))
+	wait := renewals[0].Timeout
+	for i, n := range renewals {
+		r := n.Attempt.newRound(extending)
+		r.decided, r.place = decided, i
+		rounds[i] = r
+		n.Attempt.renew(request{kind: extending, ttl: n.TTL, timeout: n.Timeout, round: r})
+		wait = min(wait, n.Timeout)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for left := len(renewals); left > 0; {
+		select {
+		case i := <-decided:
+			done(i, renewals[i].Attempt.result(rounds[i]))
+			rounds[i] = nil
+			left--
+		case <-timer.C:
+			// Those whose time is over are decided by that, and come by the channel.
+			wait = CallTimeout
+			for i, r := range rounds {
+				if r == nil {
+					continue
+				}
+				if left := renewals[i].Timeout - time.Since(r.start); left > 0 {
+					wait = min(wait, left)
+				} else {
+					renewals[i].Attempt.expire(r)
+				}
+			}
+			timer.Reset(wait)
+		}
+	}
+}
+
+// renew asks every seat for req.
+func (a *Attempt) renew(req request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.seats {
+		a.seats[i].ask(req)
+	}
+}
+
+// expire decides r, whose time is over.
+func (a *Attempt) expire(r *round) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.expire()
+}
+
+// result returns what r, which is decided, came to.
+func (a *Attempt) result(r *round) Result {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: time.Since(r.start)}
+}

@@ -1,0 +1,237 @@
+package quorum
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const (
+	// lookAgain is after how long a waiter at the head of the queue asks again,
+	// though nobody called it: for releases that were lost, and holders that do not
+	// call. The others ask more rarely, up to lookRarely times that.
+	lookAgain  = 2 * time.Second
+	lookRarely = 15
+
+	// maxSplits bounds how often the pause after a split vote doubles.
+	maxSplits = 4
+)
+
+// A Waiter is a caller's place in the line for a key. It is made by [Group.Join],
+// competes by turns of Acquire and Wait, and must be left in the end. It is used by one
+// goroutine.
+type Waiter struct {
+	line  *line
+	asked time.Time
+	turn  chan struct{} // closed when it is the first in its line
+	wake  chan struct{} // has room for one: what follows has changed
+
+	// Guarded by the mutex of the lines.
+	calls   []bool    // by node: it has called since it was last asked
+	stirred bool      // there is another reason to try
+	polls   bool      // too few nodes can call it
+	look    time.Time // when to look, as somebody before us was called; zero: never
+
+	// What came of the last try.
+	splits int           // split votes in a row
+	pause  time.Duration // until the next one, unless it is called
+}
+
+// signal changes what w is to notice, and wakes it. The lines are locked.
+func (w *Waiter) signal(change func(*Waiter)) {
+	change(w)
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Acquire tries token as [Group.Acquire] does, and has the ticket of the line queued
+// where it is refused. If it does not win, all answers are waited for: what was
+// granted is taken back, and what was refused says how long to wait. If it wins, the
+// Waiter has left the line.
+func (w *Waiter) Acquire(ctx context.Context, token string, ttl, timeout time.Duration) (*Attempt, Result) {
+	return w.acquire(ctx, nil, token, ttl, timeout)
+}
+
+// AcquireFenced is Acquire with a fencing token.
+func (w *Waiter) AcquireFenced(ctx context.Context, f *Fencing, token string, ttl, timeout time.Duration) (*Attempt, Result) {
+	return w.acquire(ctx, f, token, ttl, timeout)
+}
+
+func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, timeout time.Duration) (*Attempt, Result) {
+	ln := w.line
+	g := ln.group
+	a := g.attempt(ln.key, token)
+	ls := &g.lines
+	ls.mu.Lock()
+	in := ls.inbox
+	w.stirred, w.look = false, time.Time{}
+	ls.mu.Unlock()
+	if in != nil && in.ticket == ln.ticket {
+		in.await(ctx, timeout)
+		a.line, a.inbox, a.asked, a.ttl, a.timeout = ln, in, w.asked, ttl, timeout
+	}
+	if f != nil {
+		f.fence(a, ttl)
+	}
+	req := request{kind: acquiring, ttl: ttl, timeout: timeout}
+	var res Result
+	if len(a.seats) == 1 {
+		w.heed(0)
+		res = a.round(ctx, req)
+	} else {
+		res = newContest(w, a, req).run(ctx)
+	}
+	granted := res.Votes
+	if res.Verdict == Won {
+		res = a.agree(ctx, res, timeout)
+	}
+	if res.Verdict == Won {
+		ln.leave(w, a)
+		return a, res
+	}
+	w.plan(a, res.Verdict, granted)
+	return a, res
+}
+
+// heed notes that node i is about to be asked, and forgets what it called before.
+func (w *Waiter) heed(i int) {
+	ls := &w.line.group.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	w.calls[i] = false
+}
+
+// callers returns which nodes have called since they were last asked.
+func (w *Waiter) callers() []bool {
+	ls := &w.line.group.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return slices.Clone(w.calls)
+}
+
+// plan takes back what a was granted, and says how long to wait, after it has come
+// to the verdict with these answers to its acquires.
+func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
+	g := w.line.group
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var (
+		n      = len(a.seats)
+		spare  = n - g.need
+		open   = 0  // nodes that granted, or may have
+		queued = 0  // nodes that will call us
+		rank   = -1 // the lowest
+		left   = make([]time.Duration, 0, n)
+	)
+	const never = time.Duration(1) << 62
+	for i, v := range votes {
+		s := &a.seats[i]
+		switch v.Outcome {
+		case Taken:
+			left = append(left, s.refusal.left)
+			if s.ticketed {
+				s.lane.queueing.answered(s.refusal.rank >= 0)
+			}
+			if s.refusal.rank >= 0 {
+				queued++
+				if rank < 0 || s.refusal.rank < rank {
+					rank = s.refusal.rank
+				}
+			}
+		case Granted:
+			open++
+			left = append(left, 0)
+			if a.inbox != nil && a.inbox.hears(i) && s.lane.queueing.works() {
+				queued++
+			}
+		default:
+			open++
+			left = append(left, never)
+		}
+	}
+	// Others that lost may have seen us as the one owner, and sleep.
+	a.clean(request{kind: releasing, stay: true, call: open > spare})
+
+	w.poll(queued <= spare || verdict == Unavailable)
+	if w.polls {
+		return
+	}
+	if open > 0 && a.majority(votes) <= spare {
+		w.pause = rand.N(2*max(g.near(), time.Microsecond)<<min(w.splits, maxSplits)) + 1
+		w.splits++
+		return
+	}
+	w.splits = 0
+	rank = max(rank, 0)
+	slices.Sort(left)
+	w.pause = time.Duration(min(1+rank, lookRarely)) * lookAgain
+	w.pause += rand.N(w.pause/2) - w.pause/4
+	if expiry := left[g.need-1]; expiry < never {
+		w.pause = min(w.pause, expiry+time.Millisecond)
+	}
+	w.pause += time.Duration(rank) * minGrace
+}
+
+// poll notes whether w can be called, or has to poll.
+func (w *Waiter) poll(polls bool) {
+	ls := &w.line.group.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	w.polls = polls
+}
+
+// Wait waits until it is worth trying again: until the Waiter is called, or the
+// holder's lease may have ended. Where it cannot be called, by too many nodes, it
+// waits for poll at most. If ctx has a deadline before, it waits until shortly
+// before that, so that there is time for a last try; it returns ctx's error if
+// that ended, or if the deadline is nearer than shortly.
+func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
+	pause := w.pause
+	if w.polls {
+		pause = poll
+	}
+	end := time.Now().Add(pause)
+	if deadline, ok := ctx.Deadline(); ok {
+		last := deadline.Add(-max(shortly, time.Millisecond))
+		if !last.After(time.Now()) { // the last try was that
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		if last.Before(end) {
+			end = last
+		}
+	}
+	ls := &w.line.group.lines
+	var timer *time.Timer
+	for {
+		ls.mu.Lock()
+		called, at := w.stirred || slices.Contains(w.calls, true), end
+		if !w.look.IsZero() && w.look.Before(end) {
+			at = w.look
+		}
+		ls.mu.Unlock()
+		left := time.Until(at)
+		if called || left <= 0 {
+			return ctx.Err()
+		}
+		if timer == nil {
+			timer = time.NewTimer(left)
+			defer timer.Stop()
+		} else {
+			timer.Reset(left)
+		}
+		select {
+		case <-w.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Leave gives up the place in the line, and in the queues on the nodes unless
+// another caller of the line takes it over. It does nothing if the Waiter has left.
+func (w *Waiter) Leave() { w.line.leave(w, nil) }

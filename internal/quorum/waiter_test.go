@@ -1,0 +1,313 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+// What a waiter does after a try that it lost: how long it sleeps, and whether it
+// polls.
+func TestPlan(t *testing.T) {
+	const ms, s, never = time.Millisecond, time.Second, time.Duration(1) << 62
+	in := func(left time.Duration, rank int, owner string) refusal { return refusal{left, owner, rank} }
+	for _, tc := range []struct {
+		name        string
+		votes       string // as outcomes writes them
+		refusals    []refusal
+		verdict     Verdict
+		splits      int // before
+		polls       bool
+		least, most time.Duration
+		splitsAfter int
+	}{
+		// One node.
+		{"first in the queue", "T", []refusal{in(time.Hour, 0, "a")}, Lost, 3, false, 1500 * ms, 2500 * ms, 0},
+		{"third in the queue", "T", []refusal{in(time.Hour, 2, "a")}, Lost, 0, false, 4500*ms + 40*ms, 7500*ms + 40*ms, 0},
+		{"far behind", "T", []refusal{in(time.Hour, 100, "a")}, Lost, 0, false, 22500*ms + 2*s, 37500*ms + 2*s, 0},
+		{"the lease ends before", "T", []refusal{in(100*ms, 0, "a")}, Lost, 0, false, 101 * ms, 101 * ms, 0},
+		{"the lease ends before, third", "T", []refusal{in(100*ms, 2, "a")}, Lost, 0, false, 141 * ms, 141 * ms, 0},
+		{"the lease has no end", "T", []refusal{in(never, 0, "a")}, Lost, 0, false, 1500 * ms, 2500 * ms, 0},
+		{"not queued", "T", []refusal{in(100*ms, -1, "a")}, Lost, 0, true, 0, never, 0},
+		{"failed", "F", []refusal{{}}, Unavailable, 0, true, 0, never, 0},
+		{"timed out", "O", []refusal{{}}, Unavailable, 0, true, 0, never, 0},
+
+		// Three nodes. It counts when a quorum is free, and the lowest rank.
+		{"one owner", "TTT", []refusal{in(300*ms, 1, "a"), in(100*ms, 2, "a"), in(200*ms, 3, "a")}, Lost, 1, false, 221 * ms, 221 * ms, 0},
+		{"one is not queued", "TTT", []refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), in(200*ms, 0, "a")}, Lost, 0, false, 201 * ms, 201 * ms, 0},
+		{"one is not queued, one failed", "TTF", []refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, true, 0, never, 0},
+		{"one failed, one owner on two", "TTF", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, false, 301 * ms, 301 * ms, 0},
+		{"one failed, two owners", "TTF", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), {}}, Lost, 0, false, 0, 0, 1},
+		{"granted one, one owner on two", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 2, false, 101 * ms, 101 * ms, 0},
+		{"granted one, two owners", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1},
+		{"granted one, two owners, again", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 3, false, 0, 0, 4},
+		{"granted one, two owners, often", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 40, false, 0, 0, 41},
+		{"granted one, of the others one owner is not known", "GTT", []refusal{{}, in(300*ms, 0, ""), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1},
+		{"three owners, nothing granted", "TTT", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), in(200*ms, 0, "c")}, Lost, 2, false, 201 * ms, 201 * ms, 0},
+		{"two failed", "TFF", []refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0},
+		{"two did not answer before ctx ended", "TPP", []refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0},
+
+		// Two nodes need both.
+		{"even, one each", "GT", []refusal{{}, in(100*ms, 0, "b")}, Lost, 0, false, 101 * ms, 101 * ms, 0},
+		{"even, one owner", "TT", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0},
+		{"even, one queue is enough", "TT", []refusal{in(300*ms, 0, "a"), in(100*ms, -1, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0},
+		{"even, one failed", "TF", []refusal{in(300*ms, 0, "a"), {}}, Lost, 0, false, 1500 * ms, 2500 * ms, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inWorldOf(t, len(tc.votes), full, func(t *testing.T, w *world) {
+				p := w.process(full)
+				waiter := p.mustJoin("k")
+				synctest.Wait()
+				a := p.attempt("k", "t")
+				p.lines.mu.Lock()
+				a.inbox, a.line = p.lines.inbox, waiter.line
+				p.lines.mu.Unlock()
+				res := Result{Verdict: tc.verdict}
+				for i := range tc.votes {
+					res.Votes = append(res.Votes, vote(tc.votes[i]))
+					a.seats[i].refusal = tc.refusals[i]
+				}
+				least, most := tc.least, tc.most
+				const trip = time.Millisecond
+				if tc.splitsAfter > 0 {
+					for _, l := range p.lanes {
+						l.mu.Lock()
+						l.round = trip
+						l.mu.Unlock()
+					}
+					least, most = 1, 2*trip<<min(tc.splits, 4)
+				}
+				shortest, longest := never, time.Duration(0)
+				for range 400 {
+					waiter.splits, waiter.pause = tc.splits, 0
+					waiter.plan(a, res.Verdict, res.Votes)
+					if waiter.polls != tc.polls {
+						t.Fatalf("polls: %v, want %v", waiter.polls, tc.polls)
+					}
+					if tc.polls {
+						break
+					}
+					shortest, longest = min(shortest, waiter.pause), max(longest, waiter.pause)
+				}
+				if !tc.polls {
+					if shortest < least || longest > most {
+						t.Errorf("it pauses for %v to %v, want within %v to %v", shortest, longest, least, most)
+					}
+					// The pauses are spread over the whole range.
+					if spread := most - least; shortest > least+spread/20 || longest < most-spread/20 {
+						t.Errorf("it pauses for %v to %v, want spread over %v to %v", shortest, longest, least, most)
+					}
+					if waiter.splits != tc.splitsAfter {
+						t.Errorf("%d split votes are counted, want %d", waiter.splits, tc.splitsAfter)
+					}
+				}
+				waiter.Leave()
+			})
+		})
+	}
+}
+
+// Waiter.Wait ends at the first reason to try again.
+func TestWaiterWaits(t *testing.T) {
+	const ms = time.Millisecond
+	type setting struct {
+		p *process
+		w *Waiter
+	}
+	after := func(d time.Duration, f func(setting)) func(setting) {
+		return func(s setting) { time.AfterFunc(d, func() { f(s) }) }
+	}
+	for _, tc := range []struct {
+		name    string
+		pause   time.Duration
+		polls   bool
+		prepare func(setting)
+		ctx     time.Duration // its deadline, if not 0
+		shortly time.Duration
+		after   time.Duration
+		err     error
+	}{
+		{name: "the pause", pause: 70 * ms, after: 70 * ms},
+		{name: "no pause"},
+		{name: "the poll", pause: 70 * ms, polls: true, after: 30 * ms},
+		{name: "a call", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gk") }), after: 10 * ms},
+		{name: "a call, polling", polls: true, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gk") }), after: 10 * ms},
+		{name: "a call that came before", pause: time.Hour, prepare: func(s setting) { s.p.hear(1, "gk") }},
+		{name: "a call for another key", pause: 70 * ms, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gkk") }), after: 70 * ms},
+		{name: "a reconnection", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.lines.stir() }), after: 10 * ms},
+		{name: "next", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.hear(0, "n2:k") }), after: 12 * ms},
+		{name: "next later than the pause", pause: 70 * ms, prepare: after(10*ms, func(s setting) { s.p.hear(0, "n100:k") }), after: 70 * ms},
+		{name: "next twice, the sooner counts", pause: time.Hour, prepare: after(10*ms, func(s setting) {
+			s.p.hear(0, "n40:k")
+			s.p.hear(1, "n2:k")
+			s.p.hear(2, "n60:k")
+		}), after: 12 * ms},
+		{name: "next, and then a call", pause: time.Hour, prepare: func(s setting) {
+			s.p.hear(0, "n40:k")
+			after(10*ms, func(s setting) { s.p.hear(0, "gk") })(s)
+		}, after: 10 * ms},
+		{name: "a release here, polling", pause: time.Hour, polls: true, prepare: after(10*ms, func(s setting) {
+			s.p.Adopt("k", "x", ttl).release()
+		}), after: 10 * ms},
+		{name: "a release here, queued", pause: 70 * ms, prepare: after(10*ms, func(s setting) {
+			s.p.Adopt("k", "x", ttl).release()
+		}), after: 70 * ms},
+		{name: "a release here of another key", polls: true, prepare: after(10*ms, func(s setting) {
+			s.p.Adopt("kk", "x", ttl).release()
+		}), after: 30 * ms},
+		{name: "ctx ends", pause: time.Hour, ctx: 50 * ms, shortly: 10 * ms, after: 40 * ms}, // for a last try
+		{name: "ctx ends later", pause: 30 * ms, ctx: 50 * ms, shortly: 10 * ms, after: 30 * ms},
+		{name: "ctx ends shortly", pause: time.Hour, ctx: 9 * ms, shortly: 10 * ms, after: 9 * ms, err: context.DeadlineExceeded},
+		{name: "shortly is a millisecond at least", pause: time.Hour, ctx: 50 * ms, after: 49 * ms},
+		{name: "cancelled", pause: time.Hour, ctx: -20 * ms, after: 20 * ms, err: context.Canceled},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+				p := w.process(full)
+				waiter := p.mustJoin("k")
+				synctest.Wait()
+				waiter.pause = tc.pause
+				waiter.poll(tc.polls)
+				ctx, cancel := context.WithCancel(context.Background())
+				switch {
+				case tc.ctx > 0:
+					ctx, cancel = context.WithTimeout(ctx, tc.ctx)
+				case tc.ctx < 0:
+					time.AfterFunc(-tc.ctx, cancel)
+				}
+				defer cancel()
+				if tc.prepare != nil {
+					tc.prepare(setting{p, waiter})
+				}
+				start := time.Now()
+				err := waiter.Wait(ctx, 30*ms, tc.shortly)
+				took := time.Since(start)
+				// A "next" has a jitter of a quarter of the grace.
+				if took < tc.after || took > tc.after+ms/2+1 || !errors.Is(err, tc.err) {
+					t.Errorf("it waited for %v, %v, want for %v, %v", took, err, tc.after, tc.err)
+				}
+				waiter.Leave()
+			})
+		})
+	}
+}
+
+// What a node called before it was asked counts no more.
+func TestCallBeforeTheTryIsForgotten(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		inWorldOf(t, n, full, func(t *testing.T, w *world) {
+			for i := range n {
+				w.mem[i].Set("k", "foreign", 300*time.Millisecond)
+			}
+			p := w.process(full)
+			waiter := p.mustJoin("k")
+			synctest.Wait()
+			for i := range n {
+				p.hear(i, "gk")
+				p.hear(i, "n1:k")
+			}
+			p.lose(waiter)
+			start := time.Now()
+			if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 301*time.Millisecond {
+				t.Errorf("it waited for %v, %v, want until the lease has ended", time.Since(start), err)
+			}
+			// A call that comes while the node is asked does count.
+			p.set(backendtest.DelayReply(20 * time.Millisecond))
+			for i := range n {
+				w.mem[i].Set("k", "foreign", 300*time.Millisecond)
+			}
+			if n == 1 {
+				time.AfterFunc(10*time.Millisecond, func() { p.hear(0, "gk") })
+				p.lose(waiter)
+				start = time.Now()
+				if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+					t.Errorf("it waited for %v, %v, want not at all", time.Since(start), err)
+				}
+			}
+			waiter.Leave()
+		})
+	}
+}
+
+// A holder who vanishes keeps the lock until it expires, and those who wait come
+// then, in order and without a crowd.
+func TestExpiryOfADeadHolder(t *testing.T) {
+	for _, n := range []int{1, 3, 5} {
+		inWorldOf(t, n, full, func(t *testing.T, w *world) {
+			dead := w.process(full)
+			if _, res := dead.Acquire(context.Background(), "k", "dead", 400*time.Millisecond, timeout); res.Verdict != Won {
+				t.Fatal(res)
+			}
+			synctest.Wait()
+			start := time.Now()
+			var order []string
+			done := make(chan struct{})
+			const waiters = 4
+			for i := range waiters {
+				p := w.process(full).distant(2 * time.Millisecond)
+				go func() {
+					defer func() { done <- struct{}{} }()
+					a, err := p.lock(context.Background(), "k")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					w.mu.Lock()
+					order = append(order, fmt.Sprint(i))
+					w.mu.Unlock()
+					if took := time.Since(start); i == 0 && took > 406*time.Millisecond {
+						t.Errorf("the first came after %v, want as soon as the lease has ended", took)
+					}
+					a.release()
+				}()
+				time.Sleep(5 * time.Millisecond)
+			}
+			for range waiters {
+				<-done
+			}
+			if !slices.IsSorted(order) {
+				t.Errorf("they came in the order %v", order)
+			}
+			if took := time.Since(start); took > 450*time.Millisecond {
+				t.Errorf("all came after %v, want soon after the first", took)
+			}
+			time.Sleep(time.Second)
+			w.empty()
+		})
+	}
+}
+
+// Of a node that is several servers, those count that are in use, and of them the
+// farthest.
+func TestTripToANodeOfParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := halves{backendtest.NewFaultNode(memory.New())}
+		g, err := NewGroup([]backend.Node{node}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tc := range []struct {
+			key        string
+			trip, want time.Duration
+		}{{"h", 10 * time.Millisecond, 10 * time.Millisecond}, {"k", 2 * time.Millisecond, 10 * time.Millisecond}} {
+			node.Set(backendtest.Delay(tc.trip))
+			if a, res := g.Acquire(t.Context(), tc.key, "t"+tc.key, ttl, timeout); res.Verdict != Won {
+				t.Error(res)
+			} else {
+				a.release().want(t, "release", Won, tc.trip) // so that there are two answers
+			}
+			if got := g.farthest(); got != tc.want {
+				t.Errorf("after %q the node is %v away, want %v", tc.key, got, tc.want)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}

@@ -1,0 +1,759 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+// A rush is many processes whose callers wait for a few keys, in virtual time, with
+// a seed that says how. Each process has a link to each node; links delay, and some
+// lose and double requests, replies and messages, and break. Callers give up,
+// processes die, nodes forget what they had. What is checked:
+//
+//   - two never hold a key at the same time (unless nodes forget);
+//   - a gap, the time for which nobody holds a key for which a live caller waits,
+//     is short, or there is something that explains it;
+//   - everybody comes to an end;
+//   - in the end nothing is left: no key, no queue, no inbox, no line.
+type rush struct {
+	bug   rushBug
+	calm  bool // never rough
+	rough bool // links lose, double and break, processes die
+	loss  bool // nodes forget
+	trip  time.Duration
+	ttl   time.Duration
+
+	nodes     []*memory.Node
+	need      int
+	processes []*rusher
+	keys      []*contested
+
+	mu       sync.Mutex
+	over     bool
+	tokens   int
+	events   []rushEvent // what may explain a gap
+	problems []string
+	gaps     []time.Duration
+	reasons  map[string]int // of long gaps: how often
+	stats    rushStats
+}
+
+type rushStats struct {
+	won, gaveUp, died, crashed, faults, lostMessages, disconnects, flushes int
+}
+
+func (s *rushStats) add(o rushStats) {
+	s.won += o.won
+	s.gaveUp += o.gaveUp
+	s.died += o.died
+	s.crashed += o.crashed
+	s.faults += o.faults
+	s.lostMessages += o.lostMessages
+	s.disconnects += o.disconnects
+	s.flushes += o.flushes
+}
+
+// A rushEvent is something that makes a gap longer: a fault, or a process that died.
+type rushEvent struct {
+	at   time.Time
+	what string
+	p    *rusher // whose waiters may have lost their places by it; nil: everybody's
+}
+
+// contested is a key and who holds it, and waits for it.
+type contested struct {
+	name    string
+	waiting int // live callers
+	waits   []*rushWait
+	holds   []*hold    // that were granted
+	free    *time.Time // since when there is a gap
+}
+
+// A rushWait is one caller's wait for a key.
+type rushWait struct {
+	p           *rusher
+	begin, over time.Time // over is zero as long as it waits
+}
+
+// rushBug is a mistake that is made on purpose, to show that it would be noticed.
+type rushBug string
+
+const (
+	noRushBug        rushBug = ""
+	quitsSilently    rushBug = "no RELEASE at giving up"
+	clearsLate       rushBug = "calls cleared after the ask rather than before"
+	neverCalls       rushBug = "rollbacks that never call"
+	releasesSilently rushBug = "a release without a call"
+	staleTicket      rushBug = "a RELEASE with the ticket after a newer ACQUIRE"
+	healsSilently    rushBug = "no wake after a subscription that broke"
+)
+
+func (s *rush) problem(format string, args ...any) {
+	if len(s.problems) < 5 {
+		s.problems = append(s.problems, time.Now().Format("05.000000 ")+fmt.Sprintf(format, args...))
+	}
+}
+
+// A rusher is a process: a group, and links to the nodes.
+type rusher struct {
+	*Group
+	rush *rush
+	dead context.Context // ended when it has died
+	die  context.CancelFunc
+	link []*link
+}
+
+// A link is the way from a process to a node and back.
+type link struct {
+	*backendtest.FaultNode
+	p     *rusher
+	index int
+	mem   *memory.Node
+
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+func (s *rush) newRusher(seed uint64) *rusher {
+	p := &rusher{rush: s}
+	p.dead, p.die = context.WithCancel(context.Background())
+	id := len(s.processes)
+	var nodes []backend.Node
+	for i, mem := range s.nodes {
+		l := &link{p: p, index: i, mem: mem, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
+		l.FaultNode = backendtest.NewFaultNode(mem)
+		l.Set(l.network)
+		p.link, nodes = append(p.link, l), append(nodes, l)
+	}
+	inboxes := 0
+	g, err := NewGroup(nodes, Config{Inbox: func() string {
+		inboxes++
+		return fmt.Sprintf("inbox-%d-%d", id, inboxes)
+	}})
+	if err != nil {
+		panic(err)
+	}
+	p.Group = g
+	s.processes = append(s.processes, p)
+	s.need = g.need
+	return p
+}
+
+func (l *link) draw(d time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return draw(l.rng, d)
+}
+
+func (l *link) percent() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rng.IntN(1000)
+}
+
+// event notes what may explain a gap.
+func (s *rush) event(what string, p *rusher, count *int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, rushEvent{time.Now(), what, p})
+	*count++
+}
+
+func (s *rush) rules() (over bool, rough bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over, s.rough
+}
+
+// network is the way of requests and replies.
+func (l *link) network(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+	s := l.p.rush
+	half := s.trip / 2
+	there, back := half+l.draw(half/2+1), half+l.draw(half/2+1)
+	over, rough := s.rules()
+	fault := backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(back))
+	if l.p.dead.Err() != nil { // nothing leaves a dead process
+		return backendtest.Refuse(nil)(ctx, ops, next)
+	}
+	if rough && !over && ops[0].Kind != backendtest.OpSubscribe {
+		switch what := l.percent(); {
+		case what < 5:
+			s.event("a lost request", l.p, &s.stats.faults)
+			fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseRequest(nil))
+		case what < 10:
+			s.event("a lost reply", l.p, &s.stats.faults)
+			fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseReply(io.ErrUnexpectedEOF))
+		case what < 13:
+			s.event("a slow request", l.p, &s.stats.faults)
+			fault = backendtest.Chain(backendtest.Late(l.draw(20*s.trip)), backendtest.DelayReply(back))
+		case what < 16:
+			s.event("a slow reply", l.p, &s.stats.faults)
+			fault = backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(l.draw(20*s.trip)))
+		case what < 19:
+			s.event("a doubled request", l.p, &s.stats.faults)
+			fault = backendtest.Chain(fault, backendtest.Duplicate(l.draw(20*s.trip)))
+		}
+	}
+	return fault(ctx, ops, next)
+}
+
+// mistake makes the mistakes that are made before op is sent.
+func (l *link) mistake(op backend.Op) backend.Op {
+	if op.Kind != backend.OpEval || op.Script == lua.Acquire {
+		return op
+	}
+	switch l.p.rush.bug {
+	case quitsSilently: // what is no release of a lock is not sent
+		if e, _ := l.mem.Inspect(context.Background(), op.Keys[0]); op.Script == lua.Release && e.Value != op.Args[0] {
+			return nothing
+		}
+	case neverCalls:
+		if op.Script == lua.Rollback {
+			op.Args = []string{op.Args[0], op.Args[1], op.Args[2], "0"}
+		}
+	case releasesSilently:
+		if op.Script == lua.Release {
+			op = backend.Op{Kind: backend.OpEval, Script: lua.Delete, Keys: op.Keys[:1], Args: op.Args[:1]}
+		}
+	case staleTicket:
+		ls := &l.p.lines
+		ls.mu.Lock()
+		if op.Script == lua.Release && ls.inbox != nil {
+			op.Args = []string{op.Args[0], ls.inbox.ticket}
+		}
+		ls.mu.Unlock()
+	}
+	return op
+}
+
+// nothing is sent instead of what a mistake leaves out.
+var nothing = backend.Op{Kind: backend.OpEval, Script: lua.Delete, Keys: []string{"nothing"}, Args: []string{"none"}}
+
+// mistakeAfter makes those that are made when the answer is there.
+func (l *link) mistakeAfter(ops []backend.Op) {
+	if l.p.rush.bug != clearsLate {
+		return
+	}
+	ls := &l.p.Group.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, op := range ops {
+		if op.Kind == backend.OpEval && op.Script == lua.Acquire {
+			if ln := ls.byKey[op.Keys[0]]; ln != nil && len(ln.waiters) > 0 {
+				ln.waiters[0].calls[l.index] = false
+			}
+		}
+	}
+}
+
+// Eval and Batch make the mistakes.
+
+func (l *link) Eval(ctx context.Context, script *backend.Script, keys, args []string) (backend.Reply, error) {
+	op := l.mistake(backend.Op{Kind: backend.OpEval, Script: script, Keys: keys, Args: args})
+	reply, err := l.FaultNode.Eval(ctx, op.Script, op.Keys, op.Args)
+	l.mistakeAfter([]backend.Op{op})
+	l.Forget()
+	return reply, err
+}
+
+func (l *link) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	own := make([]backend.Op, len(ops))
+	for i, op := range ops {
+		own[i] = l.mistake(op)
+	}
+	results := l.FaultNode.Batch(ctx, own)
+	l.mistakeAfter(own)
+	l.Forget()
+	return results
+}
+
+// Subscribe delays messages, and loses some.
+func (l *link) Subscribe(ctx context.Context, channel string, events backend.Events) error {
+	s := l.p.rush
+	message := events.Message
+	events.Message = func(payload string) {
+		over, rough := s.rules()
+		if rough && !over && l.percent() < 10 {
+			s.event("a lost message", l.p, &s.stats.lostMessages)
+			return
+		}
+		time.Sleep(s.trip/2 + l.draw(s.trip/4+1))
+		message(payload)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(l.p.dead, stop)()
+	if s.bug != healsSilently {
+		return l.FaultNode.Subscribe(ctx, channel, events)
+	}
+	first := true
+	ready := events.Ready
+	events.Ready = func() {
+		if first {
+			ready()
+		}
+		first = false
+	}
+	for {
+		err := l.FaultNode.Subscribe(ctx, channel, events)
+		if !errors.Is(err, backendtest.ErrDisconnected) {
+			return err
+		}
+		time.Sleep(minResubscribe)
+	}
+}
+
+// simulateRush runs the rush of a seed, with a mistake. Calm says that there are no
+// faults in any case.
+func simulateRush(t *testing.T, seed uint64, b rushBug, calm bool) *rush {
+	t.Helper()
+	s := &rush{bug: b, calm: calm, reasons: map[string]int{}}
+	synctest.Test(t, func(*testing.T) { s.run(rand.New(rand.NewPCG(seed, 7))) })
+	return s
+}
+
+func (s *rush) String() string {
+	return fmt.Sprintf("%d nodes, %d processes, %d keys, %v away, rough: %v, nodes that forget: %v",
+		len(s.nodes), len(s.processes), len(s.keys), s.trip, s.rough, s.loss)
+}
+
+func (s *rush) run(rng *rand.Rand) {
+	n := []int{1, 1, 2, 3, 3, 5}[rng.IntN(6)]
+	s.rough = rng.IntN(2) == 0 && !s.calm
+	s.loss = s.rough && rng.IntN(4) == 0
+	s.trip = []time.Duration{200 * time.Microsecond, time.Millisecond, 2 * time.Millisecond}[rng.IntN(3)]
+	s.ttl = 2 * time.Second
+	for i := range n {
+		s.nodes = append(s.nodes, memory.New(memory.WithName(fmt.Sprint("n", i))))
+	}
+	for k := range 1 + rng.IntN(2) {
+		s.keys = append(s.keys, &contested{name: fmt.Sprint("k", k)})
+	}
+	hold := []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond}[rng.IntN(3)]
+	var everybody sync.WaitGroup
+	for range 2 + rng.IntN(5) {
+		p := s.newRusher(rng.Uint64())
+		for range 1 + rng.IntN(2) {
+			c := &rushCaller{p: p, hold: hold, rng: rand.New(rand.NewPCG(rng.Uint64(), 8))}
+			everybody.Go(c.work)
+		}
+	}
+	ended := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watch(ended)
+	}()
+	nemesis := rand.New(rand.NewPCG(rng.Uint64(), 9))
+	everybody.Go(func() { s.trouble(nemesis) })
+	finished := make(chan struct{})
+	go func() {
+		everybody.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-time.After(20 * time.Minute):
+		s.mu.Lock()
+		s.problem("somebody waits for ever")
+		s.mu.Unlock()
+		for _, p := range s.processes {
+			p.die()
+		}
+		<-finished
+	}
+	close(ended)
+	<-watched
+	s.end()
+}
+
+// trouble breaks subscriptions, lets nodes forget, and kills processes.
+func (s *rush) trouble(rng *rand.Rand) {
+	if !s.rough && s.bug != healsSilently {
+		return // what heals is broken here all the same, and is no reason
+	}
+	for range 2 + rng.IntN(6) {
+		time.Sleep(draw(rng, 100*time.Millisecond))
+		p := s.processes[rng.IntN(len(s.processes))]
+		switch what := rng.IntN(5); {
+		case what == 0 && s.loss:
+			s.event("a node that forgets", nil, &s.stats.flushes)
+			s.nodes[rng.IntN(len(s.nodes))].Flush()
+		case what == 1 && s.rough:
+			s.event("a process that dies", p, &s.stats.died)
+			p.die()
+		default:
+			if s.bug != healsSilently {
+				s.event("a disconnected inbox", p, &s.stats.disconnects)
+			}
+			for _, l := range p.link {
+				l.Disconnect()
+			}
+		}
+	}
+}
+
+// A rushCaller locks and unlocks at random.
+type rushCaller struct {
+	p    *rusher
+	hold time.Duration
+	rng  *rand.Rand
+}
+
+func (c *rushCaller) work() {
+	for range 3 + c.rng.IntN(4) {
+		time.Sleep(draw(c.rng, c.hold))
+		if c.p.dead.Err() != nil {
+			return
+		}
+		c.lock()
+	}
+}
+
+func (s *rush) token() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens++
+	return fmt.Sprint("t", s.tokens)
+}
+
+func (c *rushCaller) lock() {
+	s, p := c.p.rush, c.p
+	key := s.keys[c.rng.IntN(len(s.keys))]
+	ctx, cancel := context.WithCancel(p.dead)
+	defer cancel()
+	switch c.rng.IntN(8) {
+	case 0:
+		time.AfterFunc(draw(c.rng, 10*c.hold), cancel)
+	case 1:
+		ctx, cancel = context.WithTimeout(ctx, draw(c.rng, 10*c.hold)+1)
+		defer cancel()
+	}
+	wait := s.waits(key, p)
+	stop := sync.OnceFunc(func() { s.ends(key, wait) })
+	defer context.AfterFunc(ctx, stop)()
+	var start time.Time // of the try that wins
+	a, err := lockWaiting(ctx, p.Group, key.name, func() string {
+		start = time.Now()
+		return s.token()
+	}, s.ttl, 100*time.Millisecond)
+	stop()
+	if err != nil {
+		s.mu.Lock()
+		s.stats.gaveUp++
+		s.mu.Unlock()
+		return
+	}
+	h := s.granted(key, a, start)
+	time.Sleep(draw(c.rng, c.hold))
+	s.mu.Lock()
+	crashed := p.dead.Err() != nil
+	if s.rough && c.rng.IntN(50) == 0 {
+		s.stats.crashed++
+		crashed = true
+	}
+	if !crashed {
+		h.released = true
+	}
+	s.mu.Unlock()
+	if !crashed {
+		a.Release(context.Background(), 100*time.Millisecond)
+	}
+}
+
+func (s *rush) waits(key *contested, p *rusher) *rushWait {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &rushWait{p: p, begin: time.Now()}
+	key.waits = append(key.waits, w)
+	key.waiting++
+	return w
+}
+
+func (s *rush) ends(key *contested, w *rushWait) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.over = time.Now()
+	key.waiting--
+}
+
+func (s *rush) granted(key *contested, a *Attempt, start time.Time) *hold {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.won++
+	now := time.Now()
+	for _, other := range key.holds {
+		if other.valid(now) && !s.loss {
+			s.problem("%s is granted to %s while %s holds it", key.name, a.token, other.token)
+		}
+	}
+	h := &hold{key: key.name, token: a.token, until: start.Add(s.ttl)}
+	key.holds = append(key.holds, h)
+	return h
+}
+
+// owned reports whether somebody stands on a quorum of nodes.
+func (s *rush) owned(key string) bool {
+	count := map[string]int{}
+	for _, n := range s.nodes {
+		e, _ := n.Inspect(context.Background(), key)
+		if !e.Found || strings.HasPrefix(e.Value, "~") {
+			continue
+		}
+		if count[e.Value]++; count[e.Value] >= s.need {
+			return true
+		}
+	}
+	return false
+}
+
+// tick is how often the gaps are looked at.
+const tick = time.Millisecond
+
+// What gaps may be. Without a fault the one that is reserved for comes in a round
+// trip, or the one behind it in little more than the grace, and split votes are
+// rare; far longer ones need a reason.
+const (
+	usualGap = minGrace      // 99 % are no longer
+	longGap  = 3 * minGrace  // 99.9 % are no longer
+	oddGap   = 10 * minGrace // longer ones have a reason each
+)
+
+// watch measures the gaps.
+func (s *rush) watch(ended <-chan struct{}) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-ticker.C:
+		}
+		s.mu.Lock()
+		for _, key := range s.keys {
+			now := time.Now()
+			switch gap := key.waiting > 0 && !s.owned(key.name); {
+			case gap && key.free == nil:
+				key.free = &now
+			case !gap && key.free != nil:
+				s.gap(key, *key.free, now)
+				key.free = nil
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// gap takes note of a gap. A long one must have a reason: a fault shortly before it
+// or within, or one by which somebody who still waits may have lost its place, or
+// its call. The timers of those who wait end it.
+func (s *rush) gap(key *contested, from, to time.Time) {
+	d := to.Sub(from)
+	s.gaps = append(s.gaps, d)
+	if d <= oddGap {
+		return
+	}
+	var reasons []string
+	for _, e := range s.events {
+		recent := e.at.After(from.Add(-oddGap/2)) && e.at.Before(to)
+		lasts := slices.ContainsFunc(key.waits, func(w *rushWait) bool {
+			return (e.p == nil || e.p == w.p) && w.begin.Before(e.at) && (w.over.IsZero() || w.over.After(from)) && e.at.Before(to)
+		})
+		if (recent || lasts) && !slices.Contains(reasons, e.what) {
+			reasons = append(reasons, e.what)
+		}
+	}
+	for _, reason := range reasons {
+		s.reasons[reason]++
+	}
+	if len(reasons) == 0 {
+		s.problem("%s was free for %v while somebody waited, for no reason", key.name, d)
+	}
+	if most := 2 * time.Duration(len(s.processes)+1) * lookAgain; d > most {
+		s.problem("%s was free for %v while somebody waited, longer than any timer (%q)", key.name, d, reasons)
+	}
+}
+
+// end waits until everything is over, and looks at what is left.
+func (s *rush) end() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	for _, p := range s.processes {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*s.ttl+4*CallTimeout)
+		if err := p.Wait(ctx); err != nil {
+			s.problem("%d cleanups do not end: %v", p.Cleanups(), err)
+		}
+		cancel()
+	}
+	time.Sleep(2*CallTimeout + 2*linger)
+	if s.rough {
+		time.Sleep(11 * time.Minute) // what died, or was lost, leaves a ticket that expires with its queue
+	}
+	synctest.Wait()
+	for _, n := range s.nodes {
+		if keys := n.Keys(); len(keys) > 0 {
+			s.problem("%q are left on %s", keys, n.Name())
+		}
+	}
+	for i, p := range s.processes {
+		if left := atRest(p.Group); left != "" {
+			s.problem("process %d: %s", i, left)
+		}
+		p.die()
+	}
+}
+
+func TestWaitingSchedules(t *testing.T) {
+	n := (*schedules + 19) / 20 // each is as long as many of the others
+	if testing.Short() {
+		n = min(n, 10)
+	}
+	var (
+		mu          sync.Mutex
+		total       rushStats
+		calm, rough []time.Duration // gaps
+		reasons     = map[string]int{}
+	)
+	next, end := *firstSeed, *firstSeed+uint64(n)
+	take := func() (seed uint64, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, next <= end
+	}
+	t.Run("run", func(t *testing.T) {
+		for i := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				for seed, ok := take(); ok && !t.Failed(); seed, ok = take() {
+					s := simulateRush(t, seed, noRushBug, false)
+					for _, p := range s.problems {
+						t.Errorf("schedule %d: %s", seed, p)
+					}
+					if t.Failed() {
+						t.Errorf("%v; run it again with go test . -run TestWaitingSchedules -args -schedules 1 -seed %d", s, seed)
+					}
+					mu.Lock()
+					total.add(s.stats)
+					if s.rough {
+						rough = append(rough, s.gaps...)
+					} else {
+						calm = append(calm, s.gaps...)
+					}
+					for reason, times := range s.reasons {
+						reasons[reason] += times
+					}
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	t.Logf("%d schedules: %+v", n, total)
+	for _, kind := range []struct {
+		name string
+		gaps []time.Duration
+	}{{"calm", calm}, {"rough", rough}} {
+		t.Logf("%d gaps in %s schedules: median %v, p99 %v, p99.9 %v, longest %v", len(kind.gaps), kind.name,
+			quantile(kind.gaps, 0.5), quantile(kind.gaps, 0.99), quantile(kind.gaps, 0.999), quantile(kind.gaps, 1))
+	}
+	t.Logf("faults near gaps of more than %v: %v", oddGap, reasons)
+	if n < 100 {
+		return
+	}
+	if problem := gapsOf(calm); problem != "" {
+		t.Error(problem)
+	}
+	for what, count := range map[string]int{
+		"granted": total.won / 10, "given up": total.gaveUp, "died": total.died, "crashed": total.crashed, "faults": total.faults,
+		"lost messages": total.lostMessages, "disconnected": total.disconnects, "forgot": total.flushes * 10,
+	} {
+		if count < n/10 {
+			t.Errorf("%s: too rarely, %d, in %d schedules", what, count, n)
+		}
+	}
+}
+
+// quantile returns what a share of the gaps does not exceed, and sorts them.
+func quantile(gaps []time.Duration, share float64) time.Duration {
+	if len(gaps) == 0 {
+		return 0
+	}
+	slices.Sort(gaps)
+	return gaps[int(share*float64(len(gaps)-1))]
+}
+
+// gapsOf says what is wrong with the gaps of calm schedules, as a whole.
+func gapsOf(calm []time.Duration) string {
+	for _, want := range []struct {
+		most time.Duration
+		few  int // one in so many, and two by chance, may be longer
+	}{{usualGap, 100}, {longGap, 1000}} {
+		longer := 0
+		for _, gap := range calm {
+			if gap > want.most {
+				longer++
+			}
+		}
+		if longer > 2+len(calm)/want.few {
+			return fmt.Sprintf("of %d gaps without faults %d are longer than %v", len(calm), longer, want.most)
+		}
+	}
+	return ""
+}
+
+// The schedules notice what they are to notice, by one gap or by many, and nothing
+// where nothing is wrong. An acquire that overtakes a deletion, and a call that is
+// not passed on, cost no more than a grace here: TestAcquireWaitsForTheDeletion and
+// TestCallIsPassedOn notice those.
+func TestWaitingSchedulesNoticeBugs(t *testing.T) {
+	for _, b := range []rushBug{
+		noRushBug, quitsSilently, clearsLate, neverCalls, releasesSilently, staleTicket, healsSilently,
+	} {
+		name := string(b)
+		if b == noRushBug {
+			name = "none"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// A bug is noticed after some 50 schedules at the most, on average; which
+			// ones do differs between runs of the same seed.
+			most := uint64(1000)
+			if b == noRushBug {
+				most = 100
+			}
+			var gaps []time.Duration
+			noticed := ""
+			seed := uint64(1)
+			for ; seed <= most && noticed == ""; seed++ {
+				s := simulateRush(t, seed, b, true)
+				gaps = append(gaps, s.gaps...)
+				if len(s.problems) > 0 {
+					noticed = s.problems[0]
+				}
+			}
+			if noticed == "" {
+				noticed = gapsOf(gaps)
+			}
+			t.Logf("after %d schedules: %s", seed-1, noticed)
+			if (noticed == "") != (b == noRushBug) {
+				t.Errorf("the schedules have noticed %q, with the bug %q", noticed, b)
+			}
+		})
+	}
+}
