@@ -16,6 +16,7 @@ type call struct {
 	key      string
 	fullKey  string
 	settings callSettings
+	fencing  *quorum.Fencing // nil without
 	start    time.Time
 	tries    int
 	last     quorum.Result
@@ -49,16 +50,39 @@ func (c *call) wait(ctx context.Context) (*Lock, error) {
 // defaultRetry is the pace of a waiting caller that set no policy.
 var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter()
 
+// acquire tries once, plainly, and then waits as the settings say: in line with
+// other callers of this process and in the queues on the nodes, or at the pace of
+// the caller's own policy.
 func (c *call) acquire(ctx context.Context) (*Lock, error) {
 	retry := c.settings.retry
 	standard := retry.delay == nil && retry.tries == 0
 	if retry.delay == nil {
 		retry.delay = defaultRetry.delay
 	}
+	var waiter *quorum.Waiter
+	join := func() (err error) {
+		if waiter == nil && standard {
+			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start)
+		}
+		return err
+	}
+	defer func() {
+		if waiter != nil {
+			waiter.Leave()
+		}
+	}()
+	if standard && c.locker.group.Contended(c.fullKey) {
+		if err := join(); err != nil {
+			return nil, c.behind(ctx, err)
+		}
+		if c.locker.closed.Load() { // while it stood behind others
+			return nil, ErrClosed
+		}
+	}
 	var unavailable time.Time // since when
 	taken := false            // what the last try that ran to its end found
 	for {
-		lock, res, err := c.try(ctx)
+		lock, res, err := c.try(ctx, waiter)
 		if err == nil {
 			return lock, nil
 		}
@@ -83,7 +107,16 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 		if !again {
 			return nil, err
 		}
-		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
+		var ctxErr error
+		switch {
+		case waiter != nil:
+			ctxErr = waiter.Wait(ctx, pause, 2*res.Elapsed)
+		case standard && taken:
+			ctxErr = join() // and try at once: who stands first in line may be called
+		default:
+			ctxErr = sleep(ctx, pause, 2*res.Elapsed)
+		}
+		if ctxErr != nil {
 			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), time.Since(c.start)
 			return nil, err
 		}
@@ -93,13 +126,26 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 	}
 }
 
-// try makes one attempt, with a token of its own.
-func (c *call) try(ctx context.Context) (*Lock, quorum.Result, *QuorumError) {
+// try makes one attempt, with a token of its own, as waiter if that is not nil.
+func (c *call) try(ctx context.Context, waiter *quorum.Waiter) (*Lock, quorum.Result, *QuorumError) {
 	l := c.locker
 	ttl := c.settings.ttl
 	token := newToken(c.settings.owner)
 	start := l.clock.Now()
-	attempt, res := l.group.Acquire(ctx, c.fullKey, token, ttl, l.settings.timeout(ttl))
+	var (
+		attempt *quorum.Attempt
+		res     quorum.Result
+	)
+	switch timeout := l.settings.timeout(ttl); {
+	case waiter != nil && c.fencing != nil:
+		attempt, res = waiter.AcquireFenced(ctx, c.fencing, token, ttl, timeout)
+	case waiter != nil:
+		attempt, res = waiter.Acquire(ctx, token, ttl, timeout)
+	case c.fencing != nil:
+		attempt, res = c.fencing.Acquire(ctx, token, ttl, timeout)
+	default:
+		attempt, res = l.group.Acquire(ctx, c.fullKey, token, ttl, timeout)
+	}
 	c.note(res)
 	if res.Verdict != quorum.Won {
 		return nil, res, c.failed(ctx, res)
@@ -156,6 +202,15 @@ func (c *call) failed(ctx context.Context, res quorum.Result) *QuorumError {
 	case quorum.Gone:
 		e.class = ErrNotHeld
 	}
+	return e
+}
+
+// behind returns the error of a call whose ctx ended while others of this Locker
+// waited before it, so that it made no try.
+func (c *call) behind(ctx context.Context, ctxErr error) *QuorumError {
+	e := c.quorumError(ErrTaken)
+	e.ctxErr = endOf(ctx, ctxErr)
+	e.detail = "other callers of the same Locker wait for it"
 	return e
 }
 

@@ -16,13 +16,16 @@ import (
 // deadline, as an extension may move the end.
 //
 // It does no I/O and does not block. Any number of contexts may be asked for; each
-// is freed when it ends.
+// is freed when it ends. With [WithReentrancy] who has it may lock the key again.
 func (l *Lock) Context(parent context.Context) context.Context {
 	inner, cancel := context.WithCancelCause(parent)
 	ctx := &lockContext{Context: inner, lock: l, cancel: cancel}
 	l.watchExpiry()
 	l.mu.Lock()
-	cause := l.cause
+	cause := l.left
+	if cause == nil {
+		cause = l.cause
+	}
 	if cause == nil {
 		if l.contexts == nil {
 			l.contexts = make(map[*lockContext]struct{})
@@ -57,6 +60,32 @@ func (c *lockContext) Err() error {
 	return c.Context.Err()
 }
 
+// Value has the lock too, for [WithReentrancy], and its fencing token.
+func (c *lockContext) Value(key any) any {
+	switch key {
+	case holds{c.lock.locker, c.lock.call.fullKey}:
+		return c.lock
+	case fenced{}:
+		if fence := c.lock.Fence(); fence != 0 {
+			return fence
+		}
+	}
+	return c.Context.Value(key)
+}
+
+// fenced is the key under which a context has the fencing token of its lock.
+type fenced struct{}
+
+// FenceFromContext returns the fencing token ([Lock.Fence]) of the lock whose context ctx
+// is, or derives from: one that [Lock.Context] made, or that [Locker.Do] gave to its
+// function. If there are several such locks it is that of the innermost one with a
+// token; 0 if there is none. It says nothing of whether the lock is still held: that is
+// for the resource to find out.
+func FenceFromContext(ctx context.Context) uint64 {
+	fence, _ := ctx.Value(fenced{}).(uint64)
+	return fence
+}
+
 // watchExpiry makes sure that the lock ends at the end of its validity without
 // anybody asking.
 func (l *Lock) watchExpiry() {
@@ -65,8 +94,8 @@ func (l *Lock) watchExpiry() {
 	if l.cause != nil || l.expiry != nil {
 		return
 	}
-	l.expiry = time.AfterFunc(l.until.Until(l.locker.clock.Now()), l.expire)
-	l.locker.watch.add(l)
+	l.expiry = time.AfterFunc(l.until.Until(l.locker.clock.Now()), l.core.expire)
+	l.locker.watch.add(&l.core)
 }
 
 // expire is what the expiry timer does.

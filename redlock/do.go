@@ -9,7 +9,8 @@ import (
 // Do holds the lock on key while fn runs. It waits for it as [Locker.Lock]
 // does, extends it for as long as fn takes ([WithAutoExtend]), and unlocks it
 // afterwards, also when fn panics. The ctx that fn gets derives from ctx, and
-// ends when the lock is lost: fn must then stop. Do always waits for fn.
+// ends when the lock is lost: fn must then stop. Do always waits for fn. With
+// [WithFencing], [FenceFromContext] says the lock's token.
 //
 // If the lock cannot be had, fn does not run, and the error is that of Lock.
 // Otherwise the error is what fn returned, joined with one that matches

@@ -231,7 +231,7 @@ func TestDoExcludes(t *testing.T) {
 		if counter != 6 {
 			t.Errorf("%d of 6 updates, the others were lost", counter)
 		}
-		if n := r.arrived(backend.OpExtend); n < 6*5*r.need() {
+		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n < 6*5*r.need() {
 			t.Errorf("%d extensions", n)
 		}
 	})

@@ -42,7 +42,32 @@
 // restart without persistence, an eviction, a failover to a replica that was
 // behind). A process that is paused between a look at its lock and the write
 // that the lock protects can write after somebody else has got it. Where that
-// must not happen, the resource itself has to refuse the late write.
+// must not happen, the resource itself has to refuse the late write: see below.
+// docs/safety.md has the assumptions with their numbers.
+//
+// # Fencing tokens
+//
+// With [WithFencing] each lock has a number, [Lock.Fence], which is higher for each later
+// lock of the key. It goes with every write to the resource, which remembers the highest
+// and refuses a lower one. Unlike mutual exclusion that does not rest on time. Package
+// fence has the resource's part, for SQL databases and for what is in the process.
+//
+// # Waiting
+//
+// [Locker.Lock] does not poll. A caller that finds the lock taken stands in a queue on
+// the nodes, one for each key, and sleeps; whoever releases the lock reserves it for the
+// first in the queue and calls it. So a lock changes hands within about two round
+// trips, in the order in which the callers asked, and a waiter costs the servers the same
+// however many others there are. Callers of one Locker on one key stand in line in the
+// process, first come, first served too.
+//
+// It takes two things beside the lock on each server: a sorted set, for "orders/42"
+// at "orders/42{orders/42}:queue" and so in the same slot, which expires by itself; and a
+// subscription to one channel for each Locker, whatever the number of keys, which lasts
+// until 5 s after its last wait. Where a server or an adapter has not the means, waiting
+// degrades to polling; locks work all the same. [WithRetry] polls on purpose, and
+// [Locker.TryLock] does not wait. [Locker.Inspect] shows who waits. Waiters of
+// redis-lock-py are told of our releases with [WithAnnounce].
 //
 // # Choosing a TTL
 //

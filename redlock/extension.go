@@ -2,25 +2,23 @@ package redlock
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
-// extension is a lock that extends itself. While it waits it is a timer and no
-// goroutine. It is guarded by the mutex of its lock.
+// extension is what makes a lock extend itself: its place in the extender of its
+// Locker, and while it is in a sweep what that is doing to it.
 type extension struct {
-	timer  *time.Timer
-	ctx    context.Context // ends with the lock
-	cancel context.CancelFunc
-	last   quorum.Instant // of the hold, if that is limited
-}
+	lock *Lock
+	last quorum.Instant // of the hold, if that is limited
 
-func (e *extension) stop() {
-	e.timer.Stop()
-	e.cancel()
+	place int // in the extender's queue; -1: it is not there
+
+	// Of the sweep.
+	renewal renewal
+	final   bool // the hold ends before another one would be due
 }
 
 // startExtending begins what [WithAutoExtend] asks for.
@@ -35,13 +33,11 @@ func (l *Lock) startExtending() {
 	if l.cause != nil {
 		return
 	}
-	e := &extension{}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
+	l.extension = &extension{lock: l}
 	if s.maxHold > 0 {
-		e.last = l.locker.clock.Now().Add(s.maxHold)
+		l.extension.last = l.locker.clock.Now().Add(s.maxHold)
 	}
-	e.timer = time.AfterFunc(pace(s.ttl), l.extendItself)
-	l.extension = e
+	l.locker.extender.set(l.extension, pace(s.ttl))
 }
 
 // pace is when a lock with that TTL is extended: after a third of it, less up
@@ -51,45 +47,71 @@ func pace(ttl time.Duration) time.Duration {
 	return third - rand.N(third/10+1)
 }
 
-// extendItself extends the lock once and sets the timer for the next time.
-func (l *Lock) extendItself() {
+// slack is how much earlier the lock may be extended, in order to go with others.
+func (e *extension) slack() time.Duration { return e.lock.call.settings.ttl / 128 }
+
+// begin returns what the sweep is to ask for, unless there is nothing to extend.
+func (e *extension) begin() (n quorum.Renewal, ok bool) {
+	l := e.lock
 	if l.Err() != nil { // lost while the process was paused, for instance
-		return
+		return n, false
 	}
-	l.mu.Lock()
-	e := l.extension
-	l.mu.Unlock()
 	s := &l.locker.settings
-	ttl, last := l.call.settings.ttl, false
+	ttl := l.call.settings.ttl
+	e.final = false
 	if l.call.settings.maxHold > 0 {
 		left := e.last.Until(l.locker.clock.Now()).Truncate(time.Millisecond)
 		if left <= ttl {
-			ttl, last = left, true
+			ttl, e.final = left, true
 		}
+	}
+	if s.checkTTL(ttl) != nil { // there is nothing left to win
+		e.next(nil)
+		return n, false
 	}
 	var err error
-	if s.checkTTL(ttl) == nil { // there is something left to win
-		if err = l.extend(e.ctx, ttl); errors.Is(err, ErrNotHeld) || err != nil && e.ctx.Err() != nil {
-			return // it is over, by this or meanwhile
-		}
+	if e.renewal, err = l.renew(ttl); err != nil {
+		return n, false
 	}
-	var next time.Duration
+	return quorum.Renewal{Attempt: l.attempt, TTL: ttl, Timeout: s.timeout(ttl)}, true
+}
+
+// end takes what came of it.
+func (e *extension) end(r quorum.Result) {
+	err := e.renewal.end(context.Background(), r)
+	e.renewal = renewal{}
+	e.next(err)
+}
+
+// next has the lock extended again, after an extension that failed with err or did
+// not.
+func (e *extension) next(err error) {
+	l := e.lock
+	l.mu.Lock()
+	over := l.cause != nil
+	l.mu.Unlock()
+	if over { // by this or meanwhile
+		return
+	}
+	s := &l.locker.settings
+	var wait time.Duration
 	switch {
 	case err != nil:
 		// Again soon: several times before the validity ends.
-		next = min(ttl/12, 500*time.Millisecond)
+		wait = max(min(l.call.settings.ttl/12, 500*time.Millisecond), time.Millisecond)
+		wait -= rand.N(wait / 4)
 		s.logger.Warn("redlock: lock not extended, trying again",
 			"key", l.call.fullKey, "until", l.Until(), "error", err)
-	case last:
+	case e.final:
 		s.logger.Warn("redlock: lock not extended any more: it will have been held for the longest time allowed",
 			"key", l.call.fullKey, "until", l.Until(), "limit", l.call.settings.maxHold)
 		return
 	default:
-		next = pace(ttl)
+		wait = pace(l.call.settings.ttl)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {
-		e.timer.Reset(max(next, time.Millisecond))
+		l.locker.extender.set(e, wait)
 	}
 }

@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -140,7 +141,7 @@ func TestMaxHold(t *testing.T) {
 		if n := strings.Count(log.String(), "longest time allowed"); n != 1 {
 			t.Errorf("the log tells %d times that it is not extended any more", n)
 		}
-		if n := r.arrived(backend.OpExtend); n > 22*len(r.mem) {
+		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n > 22*len(r.mem) {
 			t.Errorf("%d extensions of %d nodes in a minute", n, len(r.mem))
 		}
 	})
@@ -157,7 +158,7 @@ func TestMaxHoldSuspended(t *testing.T) {
 		forward(time.Hour)
 		time.Sleep(2 * time.Second)
 		matches(t, lock.Err(), ErrNotHeld)
-		if n := r.arrived(backend.OpExtend); n > 0 {
+		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n > 0 {
 			t.Errorf("%d extensions of a lock that was lost", n)
 		}
 	})
@@ -181,10 +182,12 @@ func TestAutoExtendMeetsUnlock(t *testing.T) {
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Errorf("Unlock: %v", err)
 		}
-		if lock.extension.ctx.Err() == nil || lock.extension.timer.Stop() {
+		time.Sleep(time.Second)
+		l.extender.mu.Lock()
+		if lock.extension.place >= 0 || l.extender.busy > 0 {
 			t.Error("the extension goes on after Unlock")
 		}
-		time.Sleep(time.Second)
+		l.extender.mu.Unlock()
 		if log.String() != "" {
 			t.Errorf("the log tells of a failure: %q", log.String())
 		}
@@ -211,6 +214,37 @@ func TestAutoExtendMany(t *testing.T) {
 		}
 		if err := errors.Join(errs...); err != nil {
 			t.Error(err)
+		}
+		r.clean(l)
+	})
+}
+
+// When the nodes answer nobody, no more than so many locks are being extended at a
+// time, and none is lost when they answer again before the end of its validity.
+func TestAutoExtendWaitsForItsTurn(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		const ttl = 6 * time.Second
+		l := r.locker(WithTTL(ttl))
+		var locks []*Lock
+		for i := range sweepRoom + 1000 {
+			locks = append(locks, r.lock(l, fmt.Sprint(i), WithAutoExtend()))
+		}
+		r.setAll(backendtest.Hang())
+		most := 0
+		for end := time.Now().Add(ttl / 2); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			l.extender.mu.Lock()
+			most = max(most, l.extender.busy)
+			l.extender.mu.Unlock()
+		}
+		if most != sweepRoom {
+			t.Errorf("%d locks were being extended at a time, want %d", most, sweepRoom)
+		}
+		r.clear()
+		time.Sleep(2 * ttl)
+		for _, lock := range locks {
+			if err := errors.Join(lock.Err(), lock.Unlock(t.Context())); err != nil {
+				t.Error(err)
+			}
 		}
 		r.clean(l)
 	})

@@ -6,73 +6,28 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
-// Status is what [Locker.Inspect] found.
-type Status struct {
-	Key   string // as it is on the servers, with the prefix
-	State State
+// mostWaiters is how many waiters Inspect asks each node for.
+const mostWaiters = 100
 
-	// Owner and Fingerprint tell the holder of a lock that is held: the label
-	// that it gave with [WithOwner], if any, and a short hash of its token.
-	Owner, Fingerprint string
-
-	// TTL is how long a lock that is held stays so on a quorum unless it is
-	// extended or released; [backend.NoExpiry] if for ever.
-	TTL time.Duration
-
-	Nodes []NodeStatus // in the order in which they were given to New
-}
-
-// NodeStatus is what [Locker.Inspect] found on one node.
-type NodeStatus struct {
-	Node               string
-	State              State // StateFree, StateHeld or StateUnknown
-	Owner, Fingerprint string
-	TTL                time.Duration
-	Err                error // why it is StateUnknown
-}
-
-// State is whether a lock is held.
-type State uint8
-
-const (
-	StateUnknown State = iota // the nodes that did not answer could decide it
-	StateFree                 // a quorum of nodes does not have it
-	StateHeld                 // one owner has it on a quorum
-	StateSplit                // neither, for sure: several tries at once, or what is left of one
-)
-
-// String returns the state in words.
-func (s State) String() string {
-	switch s {
-	case StateUnknown:
-		return "unknown"
-	case StateFree:
-		return "free"
-	case StateHeld:
-		return "held"
-	case StateSplit:
-		return "split"
-	}
-	return fmt.Sprintf("State(%d)", uint8(s))
-}
-
-// Inspect looks at who holds the lock on key, without changing anything. It
-// asks all nodes at once and returns when all have answered, after the node
+// Inspect looks at who holds the lock on key and who waits for it, without changing
+// anything. It asks all nodes at once and returns when all have answered, after the node
 // timeout at the latest, or when ctx ends. What it returns may be out of date
 // already: it is for people and monitoring, not for decisions.
 //
 // Nodes that fail, that do not answer in time, or that cannot be inspected, are
-// StateUnknown, which is no error. The error is that of bad arguments, or of ctx if
-// that has ended.
+// StateUnknown, which is no error; nor is it one if they cannot tell who waits. The
+// error is that of bad arguments, or of ctx if that has ended.
 //
-// A node that hangs keeps a goroutine of each Inspect for two seconds at most.
+// A node that hangs keeps two goroutines of each Inspect for two seconds at most.
 func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	if err := l.check("inspect", key); err != nil {
 		return Status{}, err
@@ -81,40 +36,48 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		return Status{}, err
 	}
 	fullKey := l.settings.prefix + key
-	nodes := make([]NodeStatus, l.group.Size())
-	entries := make([]backend.Entry, len(nodes))
-	type answer struct {
-		node  int
-		entry backend.Entry
-		err   error
-	}
-	answers := make(chan answer, len(nodes))
+	queue, queues := quorum.QueueOf(fullKey)
+	findings := make([]finding, l.group.Size())
+	answers := make(chan func(), 2*len(findings)) // each notes what was answered
 	pending := 0
-	for i := range nodes {
-		node, name := l.group.Node(i)
-		nodes[i].Node = name
-		inspector, ok := backend.As[backend.Inspector](node)
-		if !ok {
-			nodes[i].Err = fmt.Errorf("the node cannot be inspected: %w", errors.ErrUnsupported)
-			continue
-		}
-		nodes[i].Err = errNoAnswer
+	ask := func(question func(ctx context.Context) (note func())) {
 		pending++
 		go func() {
 			// Longer than it is waited for: a connection that is being made serves
 			// the next call.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
 			defer cancel()
-			entry, err := inspector.Inspect(ctx, fullKey)
-			answers <- answer{i, entry, err}
+			answers <- question(ctx)
 		}()
+	}
+	for i := range findings {
+		f := &findings[i]
+		node, name := l.group.Node(i)
+		f.node, f.waiting, f.err = name, -1, errNotInspected
+		if inspector, ok := backend.As[backend.Inspector](node); ok {
+			f.err = errNoAnswer
+			ask(func(ctx context.Context) func() {
+				entry, err := inspector.Inspect(ctx, fullKey)
+				return func() { f.entry, f.err = entry, err }
+			})
+		}
+		if scripter, ok := backend.As[backend.Scripter](node); ok && queues {
+			ask(func(ctx context.Context) func() {
+				reply, err := scripter.Eval(ctx, lua.Waiters, []string{queue}, []string{strconv.Itoa(mostWaiters)})
+				return func() {
+					if err == nil {
+						f.queue(reply)
+					}
+				}
+			})
+		}
 	}
 	timeout := time.NewTimer(l.settings.nodeTimeout)
 	defer timeout.Stop()
 	for waiting := true; waiting && pending > 0; {
 		select {
-		case a := <-answers:
-			entries[a.node], nodes[a.node].Err = a.entry, a.err
+		case note := <-answers:
+			note()
 			pending--
 		case <-timeout.C:
 			waiting = false
@@ -122,30 +85,79 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 			return Status{}, fmt.Errorf("redlock: inspect %q: %w", fullKey, endOf(ctx, ctx.Err()))
 		}
 	}
-	return judge(fullKey, l.group.Need(), entries, nodes), nil
+	s := judge(fullKey, l.group.Need(), findings)
+	s.Waiting, s.Waiters = waiters(findings)
+	return s, nil
 }
 
-var errNoAnswer = fmt.Errorf("no answer within the node timeout: %w", context.DeadlineExceeded)
+var (
+	errNotInspected = fmt.Errorf("the node cannot be inspected: %w", errors.ErrUnsupported)
+	errNoAnswer     = fmt.Errorf("no answer within the node timeout: %w", context.DeadlineExceeded)
+)
 
-// judge completes nodes from entries, and says what a quorum of them says.
-func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) Status {
-	s := Status{Key: key, State: StateSplit, Nodes: nodes}
+// A finding is what one node answered.
+type finding struct {
+	node    string
+	entry   backend.Entry // of the lock
+	err     error         // why there is none
+	waiting int           // -1: not known
+	tickets []string      // the first of them
+}
+
+// queue takes what the script Waiters answered, if that is what it should be.
+func (f *finding) queue(r backend.Reply) {
+	count, err := r.Int(0)
+	if err != nil || count < 0 {
+		return
+	}
+	tickets := make([]string, len(r)-1)
+	for i := range tickets {
+		if tickets[i], err = r.Text(i + 1); err != nil {
+			return
+		}
+	}
+	f.waiting, f.tickets = int(count), tickets
+}
+
+// status returns what the node said of the lock.
+func (f *finding) status() NodeStatus {
+	n := NodeStatus{Node: f.node, Waiting: f.waiting, Err: f.err}
+	switch {
+	case f.err != nil:
+	case !f.entry.Found:
+		n.State = StateFree
+	default:
+		n.State, n.Owner, n.Fingerprint = holderOf(f.entry.Value)
+		n.TTL = f.entry.TTL
+	}
+	return n
+}
+
+// holderOf returns what a key that holds value says of the lock, and of whom.
+func holderOf(value string) (s State, owner, print string) {
+	if ticket, ok := strings.CutPrefix(value, reservation); ok {
+		if w, ok := waiterOf(ticket); ok {
+			return StateCalled, w.Owner, w.Fingerprint
+		}
+	}
+	return StateHeld, ownerOf(value), fingerprint(value)
+}
+
+// judge returns what a quorum of the nodes says of the lock.
+func judge(key string, need int, findings []finding) Status {
+	s := Status{Key: key, State: StateSplit}
 	free, unknown := 0, 0
 	holders := make(map[string][]time.Duration) // a value and how long each node will have it
-	for i, e := range entries {
-		n := &nodes[i]
-		if n.Err != nil {
+	for _, f := range findings {
+		s.Nodes = append(s.Nodes, f.status())
+		switch {
+		case f.err != nil:
 			unknown++
-			continue
-		}
-		if !e.Found {
-			n.State = StateFree
+		case !f.entry.Found:
 			free++
-			continue
+		default:
+			holders[f.entry.Value] = append(holders[f.entry.Value], f.entry.TTL)
 		}
-		n.State, n.TTL = StateHeld, e.TTL
-		n.Owner, n.Fingerprint = ownerOf(e.Value), fingerprint(e.Value)
-		holders[e.Value] = append(holders[e.Value], e.TTL)
 	}
 	if free >= need {
 		s.State = StateFree
@@ -160,8 +172,8 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 		slices.SortFunc(ttls, func(a, b time.Duration) int { // the longest first
 			return -cmp.Compare(uint64(a), uint64(b)) // NoExpiry is the longest of all
 		})
-		s.State, s.TTL = StateHeld, ttls[need-1]
-		s.Owner, s.Fingerprint = ownerOf(value), fingerprint(value)
+		s.State, s.Owner, s.Fingerprint = holderOf(value)
+		s.TTL = ttls[need-1]
 		return s
 	}
 	if most+unknown >= need {
@@ -170,33 +182,28 @@ func judge(key string, need int, entries []backend.Entry, nodes []NodeStatus) St
 	return s
 }
 
-// String returns the status on one line: the verdict, and what each node said.
-func (s Status) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%q is %v", s.Key, s.State)
-	if s.State == StateHeld {
-		b.WriteString(holder(s.Owner, s.Fingerprint, s.TTL))
+// waiters returns how many wait, -1 if no node could tell, and who, by the best
+// place that each has on any node.
+func waiters(findings []finding) (count int, list []Waiter) {
+	count = -1
+	longest := 0
+	for _, f := range findings {
+		count, longest = max(count, f.waiting), max(longest, len(f.tickets))
 	}
-	for i, n := range s.Nodes {
-		b.WriteString([]string{" (", "; "}[min(i, 1)])
-		fmt.Fprintf(&b, "%s: %v", n.Node, n.State)
-		if n.State == StateHeld {
-			b.WriteString(holder(n.Owner, n.Fingerprint, n.TTL))
-		} else if n.Err != nil {
-			fmt.Fprintf(&b, ": %v", n.Err)
+	seen := make(map[string]bool)
+	for rank := range longest {
+		for _, f := range findings {
+			if rank >= len(f.tickets) || seen[f.tickets[rank]] {
+				continue
+			}
+			seen[f.tickets[rank]] = true
+			if w, ok := waiterOf(f.tickets[rank]); ok {
+				list = append(list, w)
+			}
 		}
 	}
-	b.WriteString(")")
-	return b.String()
-}
-
-func holder(owner, fingerprint string, ttl time.Duration) string {
-	life := "for ever"
-	if ttl != backend.NoExpiry {
-		life = "for " + ttl.Round(time.Millisecond).String()
+	if count >= 0 {
+		count = max(count, len(list))
 	}
-	if owner != "" {
-		return fmt.Sprintf(" by %q #%s %s", owner, fingerprint, life)
-	}
-	return fmt.Sprintf(" by #%s %s", fingerprint, life)
+	return count, list
 }

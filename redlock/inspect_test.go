@@ -3,18 +3,26 @@ package redlock
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // What a quorum says about a key, whatever the nodes hold and whoever is missing.
 func TestInspect(t *testing.T) {
-	const us, other, down = "us", "other", "down" // "" is free
+	const (
+		us, other, down = "us", "other", "down" // "" is free
+		first           = "~20:app:redlock:inbox:host-7:ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		second          = "~20:app:redlock:inbox:ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	)
 	tests := []struct {
 		name  string
 		nodes []string
@@ -37,6 +45,13 @@ func TestInspect(t *testing.T) {
 		{"one server", []string{us}, 1, StateHeld},
 		{"one server, free", []string{""}, 1, StateFree},
 		{"one server, down", []string{down}, 1, StateUnknown},
+		{"reserved", []string{first, first, first}, 2, StateCalled},
+		{"reserved on a majority", []string{first, second, first}, 2, StateCalled},
+		{"reserved for one or the other", []string{first, second, ""}, 2, StateSplit},
+		{"reserved for one or the other and one is down", []string{first, second, down}, 2, StateUnknown},
+		{"the one who is called comes", []string{first, us, us}, 2, StateHeld},
+		{"the holder goes", []string{first, first, us}, 2, StateCalled},
+		{"a foreign token that looks like it", []string{"~us", "~us", "~us"}, 2, StateHeld},
 		{"all are needed", []string{us, us, ""}, 3, StateSplit},
 		{"all are needed and one is down", []string{us, us, down}, 3, StateUnknown},
 	}
@@ -61,10 +76,13 @@ func TestInspect(t *testing.T) {
 					t.Errorf("status %v, want %v", s, tt.want)
 				}
 				for i, value := range tt.nodes {
-					want := map[string]State{"": StateFree, down: StateUnknown}
+					want, ok := map[string]State{"": StateFree, down: StateUnknown, first: StateCalled, second: StateCalled}[value]
+					if !ok {
+						want = StateHeld
+					}
 					n := s.Nodes[i]
-					if state, ok := want[value]; ok && n.State != state || !ok && n.State != StateHeld {
-						t.Errorf("node %s with %q is %v", n.Node, value, n.State)
+					if n.State != want {
+						t.Errorf("node %s with %q is %v, want %v", n.Node, value, n.State, want)
 					}
 					if (n.Err != nil) != (value == down) {
 						t.Errorf("node %s with %q: error %v", n.Node, value, n.Err)
@@ -149,6 +167,13 @@ func TestInspectHung(t *testing.T) {
 			if err == nil || err.Error() != `redlock: inspect "k": context deadline exceeded` || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error %v", err)
 			}
+			r.setAll(hang)
+			start = time.Now()
+			s, err = l.Inspect(t.Context(), "k")
+			took(t, start, 100*time.Millisecond, 100*time.Millisecond)
+			if err != nil || s.State != StateUnknown || s.Waiting != -1 {
+				t.Errorf("status %v, %v; want it unknown", s, err)
+			}
 		})
 	}
 }
@@ -173,6 +198,252 @@ func TestInspectUnsupported(t *testing.T) {
 	}
 }
 
+// Who waits, the next one first, and how many; then the one who is called, until he
+// comes.
+func TestInspectWaiters(t *testing.T) {
+	for _, size := range []int{1, 3, 5} {
+		onRig(t, size, false, func(t *testing.T, r *rig) {
+			lock := r.lock(r.locker(), "k")
+			synctest.Wait() // for every node to have it
+			var wg sync.WaitGroup
+			labels := []string{"host-1", "", "host-3"}
+			for _, label := range labels {
+				l := r.locker(WithOwner(label))
+				for range 2 { // of whom one competes, and the other is not seen
+					wg.Go(func() {
+						lock, err := l.Lock(t.Context(), "k")
+						if err == nil {
+							time.Sleep(time.Second)
+							err = lock.Unlock(t.Context())
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			var nodes []backend.Node // without the faults
+			for _, m := range r.mem {
+				nodes = append(nodes, m)
+			}
+			watcher, err := New(nodes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := watcher.Inspect(t.Context(), "k")
+			if err != nil || s.State != StateHeld || s.Waiting != len(labels) || len(s.Waiters) != len(labels) {
+				t.Fatalf("status %+v, %v; want it held, and %d to wait", s, err, len(labels))
+			}
+			prints := make(map[string]bool)
+			for i, w := range s.Waiters {
+				if w.Owner != labels[i] {
+					t.Errorf("waiter %d is %q, want %q", i, w.Owner, labels[i])
+				}
+				prints[w.Fingerprint] = true
+			}
+			if len(prints) != len(labels) {
+				t.Errorf("the fingerprints of %v are not different", s.Waiters)
+			}
+			for _, n := range s.Nodes {
+				if n.Waiting != len(labels) {
+					t.Errorf("%d wait on node %s, want %d", n.Waiting, n.Node, len(labels))
+				}
+			}
+
+			r.setAll(backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Delay(10*time.Millisecond)))
+			synctest.Wait()
+			if err := lock.Unlock(t.Context()); err != nil { // arrives after 10 ms, and so do those who are called
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Millisecond)
+			next, err := watcher.Inspect(t.Context(), "k")
+			if err != nil || next.State != StateCalled || next.Owner != "host-1" || next.Fingerprint != s.Waiters[0].Fingerprint || next.Waiting != len(labels)-1 {
+				t.Errorf("status %+v, %v; want it reserved for %v, and %d to wait", next, err, s.Waiters[0], len(labels)-1)
+			}
+			if next.TTL <= 0 || next.TTL > time.Second {
+				t.Errorf("reserved for %v", next.TTL)
+			}
+			r.clear()
+			wg.Wait()
+			if s, err := watcher.Inspect(t.Context(), "k"); err != nil || s.State != StateFree || s.Waiting != 0 || len(s.Waiters) != 0 {
+				t.Errorf("status %+v, %v; want it free, and nobody to wait", s, err)
+			}
+		})
+	}
+}
+
+// More wait than are shown.
+func TestInspectManyWaiters(t *testing.T) {
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		l := r.locker()
+		r.lock(l, "k", WithTTL(time.Hour))
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		const many = mostWaiters + 20
+		for range many {
+			l := r.locker(WithOwner("worker"))
+			wg.Go(func() {
+				if _, err := l.Lock(ctx, "k"); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		s, err := l.Inspect(t.Context(), "k")
+		if err != nil || s.Waiting != many || len(s.Waiters) != mostWaiters {
+			t.Errorf("%d wait, and %d of them are shown, %v; want %d and %d", s.Waiting, len(s.Waiters), err, many, mostWaiters)
+		}
+		if text := s.String(); strings.Count(text, `"worker" #`) != inWords || !strings.Contains(text, fmt.Sprintf(" and %d more (a: held", many-inWords)) {
+			t.Errorf("status %s", text)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
+// Nodes that cannot tell who waits are no failure, and do not count.
+func TestInspectUnknownWaiters(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		r.lock(l, "k")
+		synctest.Wait()
+		want := 0
+		if r.bare {
+			want = -1
+		}
+		check := func(key string, state State, want int) {
+			t.Helper()
+			s, err := l.Inspect(t.Context(), key)
+			if err != nil || s.Waiting != want || s.Waiters != nil || !r.bare && s.State != state {
+				t.Errorf("%q: status %+v, %v; want it %v, and %d to wait", key, s, err, state, want)
+			}
+			for _, n := range s.Nodes {
+				if n.Waiting != want || !r.bare && n.Err != nil {
+					t.Errorf("%q: node %+v, want %d to wait", key, n, want)
+				}
+			}
+		}
+		check("k", StateHeld, want)
+		check("a}b", StateFree, -1) // which has no queue
+		for _, m := range r.mem {
+			m.Push("list{list}:queue", "x")
+		}
+		check("list", StateFree, want)
+		r.setAll(backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no scripts")))))
+		check("k", StateHeld, -1)
+		r.setAll(backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Hang()))
+		check("k", StateHeld, -1)
+	})
+}
+
+// Who waits, by the best place on any node.
+func TestWaiters(t *testing.T) {
+	tickets := func(names string) (list []string) {
+		for _, c := range names {
+			ticket := "20:redlock:inbox:" + string(c) + ":ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			if c == '-' {
+				ticket = "rubbish"
+			}
+			list = append(list, ticket)
+		}
+		return list
+	}
+	for _, tt := range []struct {
+		name  string
+		nodes []finding
+		count int
+		want  string
+	}{
+		{"nobody", []finding{{}, {}}, 0, ""},
+		{"nobody knows", []finding{{waiting: -1}, {waiting: -1}}, -1, ""},
+		{"one knows", []finding{{waiting: -1}, {waiting: 2, tickets: tickets("ab")}, {waiting: -1}}, 2, "ab"},
+		{"in another order", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 3, tickets: tickets("bac")}}, 3, "abc"},
+		{"one is first somewhere", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 1, tickets: tickets("c")}}, 3, "acb"},
+		{"each on a node of its own", []finding{{waiting: 1, tickets: tickets("a")}, {waiting: 1, tickets: tickets("b")}}, 2, "ab"},
+		{"more than are shown", []finding{{waiting: 7, tickets: tickets("ab")}, {waiting: 9, tickets: tickets("ab")}}, 9, "ab"},
+		{"rubbish", []finding{{waiting: 3, tickets: tickets("a-b")}}, 3, "ab"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			count, list := waiters(tt.nodes)
+			var got string
+			for _, w := range list {
+				got += w.Owner
+			}
+			if count != tt.count || got != tt.want {
+				t.Errorf("%d wait, %q; want %d, %q", count, got, tt.count, tt.want)
+			}
+		})
+	}
+}
+
+// What a script should not answer is not taken for a queue.
+func TestInspectStrangeReplies(t *testing.T) {
+	for _, reply := range []backend.Reply{{}, {"1"}, {int64(-1)}, {int64(1), int64(2)}, {int64(2), "20:x", int64(0)}} {
+		f := finding{waiting: -1}
+		if f.queue(reply); f.waiting != -1 || f.tickets != nil {
+			t.Errorf("%v is taken for a queue of %d, %q", reply, f.waiting, f.tickets)
+		}
+	}
+}
+
+// The texts that people read.
+func TestStatusString(t *testing.T) {
+	down := errors.New("connection refused")
+	for want, s := range map[string]Status{
+		`"k" is free (a: free)`: {Key: "k", State: StateFree, Waiting: -1, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: -1}}},
+		`"k" is held by "me" #0a for 2s, 2 waiting: "you" #0b, #0c (a: held by "me" #0a for 2s, 2 waiting; b: unknown: connection refused)`: {
+			Key: "k", State: StateHeld, Owner: "me", Fingerprint: "0a", TTL: 2 * time.Second, Waiting: 2, Waiters: []Waiter{{"you", "0b"}, {"", "0c"}},
+			Nodes: []NodeStatus{
+				{Node: "a", State: StateHeld, Owner: "me", Fingerprint: "0a", TTL: 2 * time.Second, Waiting: 2},
+				{Node: "b", Err: down, Waiting: -1},
+			},
+		},
+		`"k" is free, 3 waiting (a: free, 3 waiting)`: {
+			Key: "k", State: StateFree, Waiting: 3, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: 3}},
+		},
+		`"k" is free, 3 waiting: #1 and 2 more (a: free, 3 waiting)`: {
+			Key: "k", State: StateFree, Waiting: 3, Waiters: []Waiter{{"", "1"}}, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: 3}},
+		},
+		`"k" is reserved for "you" #0b for 20ms (a: reserved for "you" #0b for 20ms)`: {
+			Key: "k", State: StateCalled, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond,
+			Nodes: []NodeStatus{{Node: "a", State: StateCalled, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond}},
+		},
+		`"k" is held by #0a for ever, 9 waiting: #1, #2, #3, #4, #5, #6, #7, #8 and 1 more (a: held by #0a for ever, 9 waiting)`: {
+			Key: "k", State: StateHeld, Fingerprint: "0a", TTL: backend.NoExpiry, Waiting: 9,
+			Waiters: []Waiter{{"", "1"}, {"", "2"}, {"", "3"}, {"", "4"}, {"", "5"}, {"", "6"}, {"", "7"}, {"", "8"}, {"", "9"}},
+			Nodes:   []NodeStatus{{Node: "a", State: StateHeld, Fingerprint: "0a", TTL: backend.NoExpiry, Waiting: 9}},
+		},
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("status\n%s, want\n%s", got, want)
+		}
+	}
+}
+
+// The label of a waiter is read from tickets only, wherever their names begin.
+func TestWaiterOf(t *testing.T) {
+	random := newToken("")
+	for ticket, want := range map[string]string{
+		"20:redlock:inbox:me:" + random:           "me",
+		"99999:app:redlock:inbox:a:b:" + random:   "a:b",
+		"20:redlock:inbox:" + random:              "",
+		"20:me:" + random:                         "", // of another program
+		"20:":                                     "",
+		"20:redlock:inbox:größe:" + random:        "größe",
+		"1:redlock:inbox:redlock:inbox:" + random: "redlock:inbox",
+	} {
+		if got, ok := waiterOf(ticket); !ok || got.Owner != want || len(got.Fingerprint) != 8 {
+			t.Errorf("the waiter of %q is %+v, %v, want %q", ticket, got, ok, want)
+		}
+	}
+	for _, ticket := range []string{"", "20", ":x", "0:x", "020:x", "100000:x", "-5:x", "+5:x", "2 :x", "us", random} {
+		if got, ok := waiterOf(ticket); ok {
+			t.Errorf("%q is taken for the ticket of %+v", ticket, got)
+		}
+	}
+}
+
 // Inspect changes nothing.
 func TestInspectReadsOnly(t *testing.T) {
 	r := newRig(t, 1, false)
@@ -180,10 +451,13 @@ func TestInspectReadsOnly(t *testing.T) {
 	if _, err := l.Inspect(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range r.fault[0].Calls() {
-		if c.Ops[0].Kind != backendtest.OpInspect {
-			t.Errorf("Inspect called %v", c.Ops[0].Kind)
+	for _, op := range r.fault[0].Arrived() {
+		if op.Kind != backendtest.OpInspect && (op.Kind != backend.OpEval || op.Script != lua.Waiters) {
+			t.Errorf("Inspect called %v", op.Kind)
 		}
+	}
+	if n := r.calls(); n != 2 {
+		t.Errorf("Inspect made %d calls, want one for the lock and one for the queue", n)
 	}
 	r.empty()
 }

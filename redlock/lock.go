@@ -11,16 +11,30 @@ import (
 
 // A Lock is a lock that is held, or was. It is made by a [Locker], and used
 // once: it is not locked again after it was unlocked or lost. Its methods may
-// be called concurrently.
+// be called concurrently. With [WithReentrancy] several may be handles on one lock.
 type Lock struct {
+	*lease
+	call *call // that acquired it: the key and the settings
+
+	// Of this handle, under the lease's mu:
+	unlock unlocking
+	left   error // why it ended, if others were left; else what ends is the lease
+}
+
+// A lease is a lock on the servers, which one or several handles share.
+type lease struct {
 	locker  *Locker
 	attempt *quorum.Attempt
-	call    *call // that acquired it: the key and the settings
 	token   string
 	since   time.Time
 
+	core  Lock // what timers and extensions use; it is never unlocked
+	first Lock // the handle of the caller that acquired it
+
 	mu        sync.Mutex
-	unlock    unlocking
+	handles   int  // that are not unlocked
+	extends   bool // it extends itself, or is about to
+	limited   bool // … for WithMaxHold at most
 	until     quorum.Instant
 	votes     []quorum.Vote // of the last round that was won
 	failure   error         // of the last extension; nil if it succeeded
@@ -30,11 +44,16 @@ type Lock struct {
 	extension *extension  // nil unless it extends itself
 }
 
+// newLock returns the core of a lock; who acquired it gets the first handle.
 func newLock(c *call, attempt *quorum.Attempt, token string, until quorum.Instant) *Lock {
-	return &Lock{
-		locker: c.locker, attempt: attempt, call: c, token: token, since: time.Now(),
+	l := &lease{
+		locker: c.locker, attempt: attempt, token: token, since: time.Now(),
+		handles: 1, extends: c.settings.autoExtend, limited: c.settings.maxHold > 0,
 		until: until, votes: c.last.Votes,
 	}
+	l.core = Lock{lease: l, call: c}
+	l.first = Lock{lease: l, call: c}
+	return &l.core
 }
 
 // Key returns the key that was locked, without the Locker's prefix.
@@ -43,6 +62,12 @@ func (l *Lock) Key() string { return l.call.key }
 // Token returns the secret that proves ownership on the servers: whoever has it
 // may extend and release the lock, see [Locker.Resume] and [Locker.Release].
 func (l *Lock) Token() string { return l.token }
+
+// Fence returns the fencing token of a lock that was acquired with [WithFencing], which
+// is always above 0, and 0 of any other. It stays the same for as long as the lock is held,
+// and goes to the resource with everything that is done under the lock: see package fence. It
+// is not secret.
+func (l *Lock) Fence() uint64 { return l.attempt.Fence() }
 
 // Until returns when the validity ends: the time by which the protected work must
 // be done, or the lock extended. A quorum of the servers keeps the lock for a
@@ -78,6 +103,9 @@ func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 	if err == nil {
 		err = l.locker.settings.checkTTL(ttl)
 	}
+	if err == nil && l.call.settings.fencing {
+		err = l.locker.settings.checkCounterLife(ttl)
+	}
 	if err != nil {
 		return fmt.Errorf("redlock: extend %q: %w", l.call.fullKey, err)
 	}
@@ -88,17 +116,37 @@ func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 }
 
 func (l *Lock) extend(ctx context.Context, ttl time.Duration) error {
-	if err := l.lostOrReleased(); err != nil {
+	n, err := l.renew(ttl)
+	if err != nil {
 		return err
+	}
+	return n.end(ctx, l.attempt.Extend(ctx, ttl, l.locker.settings.timeout(ttl)))
+}
+
+// A renewal is one extension of a lock under way.
+type renewal struct {
+	lock  *Lock
+	call  *call
+	until quorum.Instant // of the lock, if it succeeds
+}
+
+// renew begins an extension, unless the lock has ended.
+func (l *Lock) renew(ttl time.Duration) (renewal, error) {
+	if err := l.lostOrReleased(); err != nil {
+		return renewal{}, err
 	}
 	c := l.locker.newCall("extend", l.call.key, l.call.settings)
 	c.settings.ttl = ttl
-	start := l.locker.clock.Now()
-	res := l.attempt.Extend(ctx, ttl, l.locker.settings.timeout(ttl))
+	return renewal{l, c, l.locker.clock.Now().Add(ttl - l.locker.settings.driftOf(ttl))}, nil
+}
+
+// end takes what came of the extension, and returns its error.
+func (n renewal) end(ctx context.Context, res quorum.Result) error {
+	l, c := n.lock, n.call
 	c.note(res)
 	var err error
 	if res.Verdict == quorum.Won {
-		err = l.extended(start.Add(ttl-l.locker.settings.driftOf(ttl)), res)
+		err = l.extended(n.until, res)
 	} else {
 		err = l.unextended(c.failed(ctx, res))
 	}
@@ -147,7 +195,8 @@ func (l *Lock) lostOrReleased() error {
 	return err
 }
 
-// Unlock releases the lock. Its contexts end first, with [ErrReleased].
+// Unlock releases the lock. Its contexts end first, with [ErrReleased]. While there
+// are other handles on the lock ([WithReentrancy]) it only ends this one.
 //
 // It blocks until the servers' answers decide, for the node timeout at most, or
 // until ctx ends. A ctx that has ended before, and a lock past its validity,
@@ -174,19 +223,26 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	u.begun = true
 	l.mu.Unlock()
 
-	l.Err() // a lock past its validity was lost before
-	l.end(ErrReleased)
+	if last, err := l.leave(); !last {
+		l.answer(err)
+		return err
+	}
 	c := l.locker.newCall("unlock", l.call.key, l.call.settings)
 	err := c.release(ctx, l.attempt)
 	c.tell(l.locker.settings.hooks.Unlocked, err)
+	l.answer(err)
+	return err
+}
 
+// answer ends the one time that the handle is unlocked.
+func (l *Lock) answer(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	u := &l.unlock
 	u.err, u.ended = err, true
 	if u.done != nil {
 		close(u.done)
 	}
-	return err
 }
 
 // unlocking is the one time that a lock is unlocked.
@@ -220,7 +276,10 @@ func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) erro
 // the lock's contexts.
 func (l *Lock) Err() error {
 	l.mu.Lock()
-	cause := l.cause
+	cause := l.left
+	if cause == nil {
+		cause = l.cause
+	}
 	past := cause == nil && l.until.Past(l.locker.clock.Now())
 	until, failure := l.until.Time(), l.failure
 	l.mu.Unlock()
@@ -248,10 +307,10 @@ func (l *Lock) end(cause error) error {
 	l.contexts = nil
 	if l.expiry != nil {
 		l.expiry.Stop()
-		l.locker.watch.remove(l)
+		l.locker.watch.remove(&l.core)
 	}
 	if l.extension != nil {
-		l.extension.stop()
+		l.locker.extender.remove(l.extension)
 	}
 	l.mu.Unlock()
 	for ctx := range contexts {

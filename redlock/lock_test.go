@@ -274,7 +274,7 @@ func TestUnlock(t *testing.T) {
 		matches(t, lock.Err(), ErrReleased)
 		time.Sleep(time.Second)
 		r.empty()
-		if n := r.arrived(backend.OpEvalDelete); n != len(r.mem) {
+		if n := r.arrived(releases); n != len(r.mem) {
 			t.Errorf("%d deletions, want %d", n, len(r.mem))
 		}
 		n := r.calls()

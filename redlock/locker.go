@@ -7,32 +7,40 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
 // A Locker makes locks on a quorum of nodes. It is made by [New]; its methods
-// may be called concurrently. It owns no goroutine while no call is under way, no
-// lock is held and nothing is cleaned up, and a few seconds later no timer either:
-// one that is never closed leaks nothing.
+// may be called concurrently. A program needs one for a set of nodes, whatever the
+// number of keys.
+//
+// It owns no goroutine while no call is under way, no lock is held and nothing is
+// cleaned up, but for its inbox: to be called it subscribes to one channel on every
+// node as soon as somebody waits, which takes a goroutine and a connection (or a share
+// of one, as the driver has it) for each server until 5 s after the last wait. Then no
+// timer is left either: one that is never closed leaks nothing.
 type Locker struct {
 	group    *quorum.Group
 	settings settings
 	clock    quorum.Clock
 	closed   atomic.Bool
 	watch    watch
+	extender extender
 }
 
 // New returns a Locker on nodes, which are independent servers: N masters that
 // do not replicate each other, N odd. One is a quorum too. It does no I/O.
 //
-// It refuses no nodes, a nil node, the same node or the same name twice, and
-// options with bad values.
+// It refuses no nodes, a nil node, the same node or the same name twice, a node that
+// cannot do what an option needs, and options with bad values.
 func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	s := settings{
 		nodeTimeout: DefaultNodeTimeout,
 		drift:       DefaultDrift,
+		counterLife: DefaultCounterLife,
 		logger:      slog.New(slog.DiscardHandler),
 		call:        callSettings{ttl: DefaultTTL},
 	}
@@ -48,7 +56,13 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 		return nil, fmt.Errorf("redlock: %w", err)
 	}
 	l := &Locker{settings: s}
-	group, err := quorum.NewGroup(nodes, quorum.Config{Need: s.need, Abandoned: l.abandoned})
+	group, err := quorum.NewGroup(nodes, quorum.Config{
+		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Announce: s.announce,
+		CounterLife: s.counterLife, Wall: func() time.Time { return l.clock.Now().Wall() },
+	})
+	if err == nil && s.call.fencing {
+		err = group.CanFence()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("redlock: %w", err)
 	}
@@ -62,6 +76,12 @@ func (l *Locker) abandoned(node, key string, err error) {
 		"node", node, "key", key, "error", words(err))
 }
 
+// polls logs a node on which waiters have to poll.
+func (l *Locker) polls(node string, err error) {
+	l.settings.logger.Warn("redlock: no queue on a node, so that waiters have to ask it again and again",
+		"node", node, "error", words(err))
+}
+
 // Lock waits until it holds the lock on key or ctx ends.
 //
 // While somebody else holds the lock it waits for as long as ctx lets it; while
@@ -72,28 +92,46 @@ func (l *Locker) abandoned(node, key string, err error) {
 // single node, by the node timeout at the latest, if the driver does not notice
 // it before.
 //
+// Who waits stands in a queue on the nodes and sleeps until it is called. The queue
+// is first come, first served, between processes too, and so is the line of the
+// callers of one Locker, of which the first competes for all. A lock that is released
+// is reserved for the next one, for 20 ms or four round trips to the farthest node if
+// that is longer, a second at most. Nobody overtakes but a call that finds the lock free
+// and not reserved, as after an expiry. Holders that call nobody (those of other
+// libraries, processes that died) are noticed when their lease ends, or when the first
+// in the queue looks for itself, about every two seconds.
+//
+// A caller polls instead, in no order and at random times that are at most 250 ms
+// apart, unless so many nodes can call it that every release reaches one: 1 of 1, 2 of
+// 3, 3 of 5. A node cannot if its adapter lacks backend.Scripter or backend.Subscriber,
+// or if the server forbids what a queue needs, which is logged where the server says so
+// ([WithLogger]). No node can for a key with braces but no hash tag, such as "a}b".
+//
 // The error matches [ErrTaken] or [ErrUnavailable], and ctx's error if that
 // ended the wait; it is a [*QuorumError]. Nothing is then left locked: keys
 // that some nodes granted are deleted in the background, see [Locker.Close]. Bad
 // arguments, and a ctx that has ended already, are plain errors before any I/O.
+//
+// A ctx that holds key itself waits like any other, unless [WithReentrancy] is set.
 func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
 	c, err := l.prepare(ctx, "lock", key, opts)
 	if err != nil {
 		return nil, err
 	}
-	return c.wait(ctx)
+	return c.lock(ctx)
 }
 
 // TryLock is Lock with one try, whatever the policy: it returns within the node
 // timeout, or when ctx ends, with an error that matches [ErrTaken] if somebody
-// else holds the lock, and leaves behind as little.
+// else holds the lock, and leaves behind as little. It does not queue. A lock that is
+// reserved for one who waits counts as taken.
 func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
 	c, err := l.prepare(ctx, "lock", key, opts)
 	if err != nil {
 		return nil, err
 	}
 	c.settings.retry = RetryPolicy{tries: 1}
-	return c.wait(ctx)
+	return c.lock(ctx)
 }
 
 // Resume takes over a lock that was acquired elsewhere, by another process or
@@ -102,7 +140,9 @@ func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*
 // use the token from then on, but to release it.
 //
 // The TTL is that of the options ([WithTTL]), whatever it was before; what is left
-// on the servers is never made shorter. Resume makes one try, and returns as
+// on the servers is never made shorter. A fencing token does not come with it:
+// [Lock.Fence] is 0 whatever the options, and whoever hands the lock over hands that
+// over too. Resume makes one try, and returns as
 // [Lock.Extend] does: with an error that matches [ErrNotHeld] if the lock is not
 // held with that token any more, and [ErrUnavailable] if too many nodes failed; the
 // lock is then left as it was, or extended on some nodes.
@@ -134,7 +174,7 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOpti
 		return nil, err
 	}
 	lock.startExtending()
-	return lock, nil
+	return &lock.first, nil
 }
 
 // Release unlocks without a handle, given the key and [Lock.Token]: for a lock
@@ -158,15 +198,16 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 // Close waits until no cleanup is under way: until what calls that failed and
 // locks that were unlocked had left on the nodes is deleted or has expired. If
 // ctx ends before, it returns its error, and the cleanup goes on. From the call
-// on, the Locker's other methods return [ErrClosed], those that wait when they
-// would try again; locks that are held stay held, extend themselves if they did,
-// and their methods go on to work. It does not close the clients of the nodes. It
-// may be called again.
+// on, the Locker's other methods return [ErrClosed], those that wait too: at once if
+// they stand in a queue, else when they would try again. Its inbox closes. Locks that
+// are held stay held, extend themselves if they did, and their methods go on to work.
+// It does not close the clients of the nodes. It may be called again.
 func (l *Locker) Close(ctx context.Context) error {
 	if l == nil || l.group == nil {
 		return errZero
 	}
 	l.closed.Store(true)
+	l.group.Close()
 	if err := l.group.Wait(ctx); err != nil {
 		return fmt.Errorf("redlock: close: keys are still being deleted on nodes, %d in all, and expire by themselves: %w", l.group.Cleanups(), err)
 	}
@@ -181,17 +222,27 @@ func (l *Locker) prepare(ctx context.Context, op, key string, opts []LockOption)
 	s := l.settings.call
 	if len(opts) > 0 {
 		var err error
-		if s, err = s.with(opts); err == nil {
+		s, err = s.with(opts)
+		s.fencing = s.fencing && op != "resume"
+		if err == nil {
 			err = l.settings.check(s)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("redlock: %s %q: %w", op, l.settings.prefix+key, err)
 		}
 	}
+	s.fencing = s.fencing && op != "resume"
+	c := l.newCall(op, key, s)
+	if s.fencing {
+		var err error
+		if c.fencing, err = l.group.Fencing(c.fullKey); err != nil {
+			return nil, fmt.Errorf("redlock: %s %q: %w", op, c.fullKey, err)
+		}
+	}
 	if err := l.checkContext(ctx, op, key); err != nil {
 		return nil, err
 	}
-	return l.newCall(op, key, s), nil
+	return c, nil
 }
 
 func (l *Locker) check(op, key string) error {
@@ -210,7 +261,7 @@ func (l *Locker) checkToken(op, key, token string) error {
 	if token == "" {
 		return fmt.Errorf("redlock: %s %q: an empty token", op, l.settings.prefix+key)
 	}
-	if strings.HasPrefix(token, "~") {
+	if strings.HasPrefix(token, reservation) {
 		return fmt.Errorf("redlock: %s %q: a token must not begin with ~, which marks reservations", op, l.settings.prefix+key)
 	}
 	return nil

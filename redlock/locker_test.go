@@ -554,7 +554,7 @@ func TestFailedTryKeepsNothing(t *testing.T) {
 			}
 		}
 		matches(t, <-done, ErrTaken)
-		if got := r.arrived(backend.OpSetNX); got < 9*len(r.mem) {
+		if got := r.arrived(backendtest.Kind(backend.OpSetNX)); got < 9*len(r.mem) {
 			t.Errorf("%d sets arrived, want at least %d", got, 9*len(r.mem))
 		}
 	})

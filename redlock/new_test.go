@@ -75,7 +75,7 @@ func TestNewAccepts(t *testing.T) {
 	r.locker(WithDrift(0), WithTTL(3*time.Millisecond))
 	r.locker(WithTTL(math.MaxInt64))
 	r.locker(WithRetry(Fixed(0)), WithRetry(RetryPolicy{}), WithRetry(RetryPolicy{}.Limit(1)))
-	r.locker(WithOwner(""), WithKeyPrefix(""), WithQuorum(3), WithNodeTimeout(1), WithHooks(Hooks{}))
+	r.locker(WithOwner(""), WithKeyPrefix(""), WithAnnounce(""), WithQuorum(3), WithNodeTimeout(1), WithHooks(Hooks{}))
 	r.locker(WithTTL(time.Second), WithMaxHold(time.Second))
 	if n := r.calls(); n > 0 {
 		t.Errorf("New made %d calls", n)

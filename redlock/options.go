@@ -26,6 +26,7 @@ const (
 	DefaultTTL         = 10 * time.Second       // see [WithTTL]
 	DefaultNodeTimeout = 250 * time.Millisecond // see [WithNodeTimeout]
 	DefaultDrift       = 0.01                   // see [WithDrift]
+	DefaultCounterLife = 24 * time.Hour         // see [WithCounterLife]
 )
 
 // settings is what a Locker was set up with, callSettings the part of it that a
@@ -35,6 +36,8 @@ type settings struct {
 	nodeTimeout time.Duration
 	drift       float64
 	need        int
+	announce    func(key string) string
+	counterLife time.Duration // 0: for ever
 	logger      *slog.Logger
 	hooks       Hooks
 	call        callSettings
@@ -46,6 +49,8 @@ type callSettings struct {
 	retry      RetryPolicy
 	autoExtend bool
 	maxHold    time.Duration // 0: no limit
+	fencing    bool
+	reentrant  bool
 }
 
 type lockerOption func(*settings) error
@@ -69,25 +74,29 @@ func WithTTL(ttl time.Duration) SharedOption {
 }
 
 // WithOwner puts a label in front of the random part of each token, for
-// [Locker.Inspect] to show: a host name, a process id. It is not secret. It
-// must not begin with "~". Default none.
+// [Locker.Inspect] to show: a host name, a process id. The one that is given to New is
+// also in the name of the channel on which the Locker is called, and shown where it
+// waits. It is not secret. It must not begin with "~". Default none.
 func WithOwner(label string) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.owner = label
-		if strings.HasPrefix(label, "~") {
+		if strings.HasPrefix(label, reservation) {
 			return fmt.Errorf("an owner label of %q: must not begin with ~, which marks reservations", label)
 		}
 		return nil
 	})
 }
 
-// WithRetry sets how [Locker.Lock] and [Locker.Do] go on after a try that
-// failed, be it because the lock is taken or because nodes are not available.
+// WithRetry has [Locker.Lock] and [Locker.Do] poll: try again at the pace of p
+// after a try that failed, be it because the lock is taken or because nodes are not
+// available. Such a caller does not queue: nobody calls it, and those that do queue
+// come first.
 //
-// By default they pause for a random time that grows up to a quarter of a second.
-// They go on until ctx ends while the lock is taken, and for one TTL while too
-// many nodes are unavailable; with a policy until it or ctx ends, whatever the
-// reason. Servers that refuse for good, because of a wrong password for instance,
+// By default they wait to be called while the lock is taken, until ctx ends (see
+// [Locker.Lock]). Where nodes cannot call, or are not available, they poll too, with
+// a random pause that grows up to a quarter of a second, for one TTL at most while too
+// many nodes are unavailable. With a policy they go on until it or ctx ends, whatever
+// the reason. Servers that refuse for good, because of a wrong password for instance,
 // end either at once. The pause before ctx's deadline is cut short, for a last try.
 func WithRetry(p RetryPolicy) SharedOption {
 	return sharedOption(func(s *callSettings) error {
@@ -100,6 +109,7 @@ func WithRetry(p RetryPolicy) SharedOption {
 // third of its TTL, with some jitter, and again soon after an attempt that
 // failed, as long as it is valid. If it cannot, the contexts of the lock end
 // before the lock does, with the cause; [Hooks.Lost] and the logger are told.
+// Any number of locks may do so: while none is due they are one timer together.
 // A holder that hangs holds such a lock for ever: see [WithMaxHold].
 func WithAutoExtend() SharedOption {
 	return sharedOption(func(s *callSettings) error {
@@ -121,8 +131,64 @@ func WithMaxHold(d time.Duration) SharedOption {
 	})
 }
 
-// WithKeyPrefix puts prefix in front of every key. Default none, so that a lock
-// excludes the holders of other libraries which use the bare key.
+// WithFencing gives each lock a fencing token, [Lock.Fence]: a number for the resource
+// that the lock protects, which refuses whoever comes with a lower one than it has seen
+// (package fence does that). So a holder that was paused, and writes after its lock has
+// expired and somebody else has got it, is refused.
+//
+// No two locks of a key have the same token, and a lock that was asked for after another
+// was granted has a higher one. That holds whatever clocks, pauses, expiries and the
+// network do, as long as nodes keep the counters that they have acknowledged: a token is
+// a value to which a quorum of nodes have moved their counters, each up and from below,
+// and any two quorums share a node. Of locks that were asked for at the same time
+// either may have the higher token, the one that was granted first too.
+//
+// Where nodes lose counters (a restart without persistence, an eviction, [WithCounterLife]),
+// their clocks step in, for counters are near the time in microseconds since 1970, and
+// never follow a client by more than 250 ms: a lock that is asked for later than half a
+// second, and twice what the nodes' clocks are off, after another was granted, still has a
+// higher token. Those of locks closer to each other than that may be equal, or the wrong way
+// round.
+//
+// A token costs no round trip, as long as a quorum of nodes vote for the same value:
+// the Locker learns from their answers how far its own clock is off. Where they do not, as
+// after a node was away, a second round puts that right, for which a call waits for up
+// to the node timeout again; if it fails, so does the try. There is no lock without its
+// token. Extensions keep it.
+//
+// All nodes must run scripts (backend.Scripter), and a key with braces needs a hash tag:
+// otherwise New, if it is given this, or the call returns an error before any I/O. Each
+// node keeps a counter, for "orders/42" at "orders/42{orders/42}:fence". On a key with
+// tokens everybody must ask for them: a lock without one, of this library or of
+// another, excludes the others, but the resource cannot tell its writes. Default no tokens.
+func WithFencing() SharedOption {
+	return sharedOption(func(s *callSettings) error {
+		s.fencing = true
+		return nil
+	})
+}
+
+// WithCounterLife sets for how long the counters of [WithFencing] are kept after a key was
+// last locked or extended; 0 means for ever. It must be longer than the TTL by a minute
+// at least. Default [DefaultCounterLife]. With 0 a key that is never used again leaves its
+// counter on the servers, but tokens do not rest on clocks there.
+func WithCounterLife(d time.Duration) Option {
+	return lockerOption(func(s *settings) error {
+		s.counterLife = d.Truncate(time.Millisecond)
+		if d < 0 || d > 0 && d < counterSlack {
+			return fmt.Errorf("a counter life of %v: must be 0, for ever, or longer than the TTL by %v", d, counterSlack)
+		}
+		return nil
+	})
+}
+
+// counterSlack is by how much counters outlive a lease at least: more than the clocks of
+// nodes that can be used for fencing are apart.
+const counterSlack = time.Minute
+
+// WithKeyPrefix puts prefix in front of every key, and of the name of the channel on
+// which the Locker is called, for access rules that go by them. Default none, so that
+// a lock excludes the holders of other libraries which use the bare key.
 func WithKeyPrefix(prefix string) Option {
 	return lockerOption(func(s *settings) error {
 		s.prefix = prefix
@@ -170,9 +236,30 @@ func WithQuorum(nodes int) Option {
 	})
 }
 
+// WithAnnounce has each release of a lock announced besides: every node on which it
+// is released publishes "ok" on the channel that prefix and the key (with that of
+// [WithKeyPrefix]) make. It is for waiters of another library on the same keys: those of
+// redis-lock-py listen with the prefix "rlock-channel:", and without it notice a release
+// only when they poll. Default "", no announcement.
+//
+// It costs a node one PUBLISH for each release. Who waits with this library does not
+// need it, and is called before: an announcement says that it is worth a try, not
+// that the lock is free. A lock that expires is not announced, nor is one that is
+// released on a node which keeps no queue for it (see [Locker.Lock]) or forbids the
+// channel.
+func WithAnnounce(prefix string) Option {
+	return lockerOption(func(s *settings) error {
+		s.announce = nil
+		if prefix != "" {
+			s.announce = func(key string) string { return prefix + key }
+		}
+		return nil
+	})
+}
+
 // WithLogger sets where the Locker logs what nobody is told by an error: locks
-// that were lost, automatic extensions and cleanups that failed. Default nowhere.
-// Tokens are never logged.
+// that were lost, automatic extensions and cleanups that failed, nodes that do not let
+// waiters queue. Default nowhere. Tokens are never logged.
 func WithLogger(logger *slog.Logger) Option {
 	return lockerOption(func(s *settings) error {
 		s.logger = logger
@@ -211,6 +298,18 @@ func (s *settings) check(c callSettings) error {
 	}
 	if c.maxHold > 0 && c.maxHold < c.ttl {
 		return fmt.Errorf("a maximal hold of %v: must not be shorter than the TTL, %v", c.maxHold, c.ttl)
+	}
+	if c.fencing {
+		return s.checkCounterLife(c.ttl)
+	}
+	return nil
+}
+
+// checkCounterLife refuses a TTL during which counters may end.
+func (s *settings) checkCounterLife(ttl time.Duration) error {
+	if s.counterLife > 0 && s.counterLife-counterSlack < ttl {
+		return fmt.Errorf("a TTL of %v with fencing: counters live for %v, and must live longer than that by %v",
+			ttl, s.counterLife, counterSlack)
 	}
 	return nil
 }

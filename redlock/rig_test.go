@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
@@ -57,15 +58,15 @@ func eachRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// onRig runs f in a bubble of virtual time. Calls that hang have a moment to end
-// afterwards; the bubble fails the test if any goroutine is left then.
+// onRig runs f in a bubble of virtual time. Calls that hang and subscriptions that
+// nobody needs have a moment to end afterwards; the bubble fails the test if any goroutine is left then.
 func onRig(t *testing.T, size int, bare bool, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, size, bare)
 		defer func() {
 			r.clear()
-			time.Sleep(2 * quorum.CallTimeout)
+			time.Sleep(2*quorum.CallTimeout + 10*time.Second)
 		}()
 		f(t, r)
 	})
@@ -143,16 +144,21 @@ func (r *rig) calls() int {
 }
 
 // arrived counts the operations of a kind that arrived at any node.
-func (r *rig) arrived(kind backend.OpKind) int {
+func (r *rig) arrived(which func(backend.Op) bool) int {
 	n := 0
 	for _, f := range r.fault {
 		for _, op := range f.Arrived() {
-			if op.Kind == kind {
+			if which(op) {
 				n++
 			}
 		}
 	}
 	return n
+}
+
+// releases matches the operations that release a lock.
+func releases(op backend.Op) bool {
+	return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script == lua.Release
 }
 
 // clean removes the faults, waits until l has cleaned up, and fails the test if

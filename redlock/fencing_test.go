@@ -1,0 +1,284 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// counterOf is the key of the counter for a lock without braces.
+func counterOf(key string) string { return fmt.Sprintf("%s{%s}:fence", key, key) }
+
+// fencingRig runs f in virtual time on 1, 3 and 5 nodes that run scripts.
+func fencingRig(t *testing.T, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	for _, size := range []int{1, 3, 5} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) { onRig(t, size, false, f) })
+	}
+}
+
+// Each lock has a higher token than the one before it, and keeps it; a lock that did not
+// ask for one has none.
+func TestFencing(t *testing.T) {
+	fencingRig(t, func(t *testing.T, r *rig) {
+		for _, l := range []*Locker{r.locker(WithFencing()), r.locker()} {
+			last := uint64(0)
+			for i := range 5 {
+				lock := r.lock(l, "k", WithFencing())
+				fence := lock.Fence()
+				if fence <= last {
+					t.Errorf("lock %d has the token %d after %d", i, fence, last)
+				}
+				if err := lock.Extend(t.Context(), time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				if lock.Fence() != fence {
+					t.Errorf("extended, it has the token %d, before it had %d", lock.Fence(), fence)
+				}
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if lock.Fence() != fence {
+					t.Errorf("unlocked, it has the token %d, before it had %d", lock.Fence(), fence)
+				}
+				last = fence
+				synctest.Wait()
+			}
+		}
+		if lock := r.lock(r.locker(), "other"); lock.Fence() != 0 {
+			t.Errorf("a lock without fencing has the token %d", lock.Fence())
+		}
+	})
+}
+
+// Who waits gets a higher token than the one it waited for, also when that has expired
+// and its holder does not know it.
+func TestFencingWaiting(t *testing.T) {
+	fencingRig(t, func(t *testing.T, r *rig) {
+		stale := r.lock(r.locker(WithFencing()), "k")
+		l := r.locker(WithFencing(), WithAutoExtend())
+		last := stale.Fence()
+		for range 3 {
+			lock, err := l.Lock(t.Context(), "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lock.Fence() <= last {
+				t.Errorf("the token %d comes after %d", lock.Fence(), last)
+			}
+			last = lock.Fence()
+			time.Sleep(2 * DefaultTTL)
+			if err := lock.Err(); err != nil || lock.Fence() != last {
+				t.Errorf("after some extensions: %v, and the token %d, which was %d", err, lock.Fence(), last)
+			}
+			if err := lock.Unlock(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// A second round counts for the validity, which begins before the first.
+func TestFencingValidity(t *testing.T) {
+	const slow = 200 * time.Millisecond
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker()
+		for i, ahead := range []string{"1", "2", "3"} { // minutes
+			counter := fmt.Sprint(time.Now().UnixMicro() + int64(ahead[0]-'0')*60_000_000)
+			r.mem[i].Set(counterOf("k"), counter, time.Hour)
+		}
+		r.setAll(backendtest.DelayReply(slow))
+		start := time.Now()
+		lock := r.lock(l, "k", WithFencing())
+		took(t, start, 2*slow, 2*slow)
+		if want := start.Add(DefaultTTL - l.settings.driftOf(DefaultTTL)); !lock.Until().Equal(want) {
+			t.Errorf("it is valid until %v, want %v", lock.Until(), want)
+		}
+		raised := r.arrived(func(op backend.Op) bool { return op.Script == lua.Raise })
+		if raised == 0 {
+			t.Error("there was no second round")
+		}
+	})
+}
+
+// A Locker whose clock is wrong learns what the nodes' clocks say.
+func TestFencingWithAWrongClock(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker(WithFencing())
+		set := suspend(l)
+		set(-10 * time.Second)
+		for i := range r.fault {
+			r.fault[i].Set(backendtest.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond))
+		}
+		for i := range 4 {
+			lock := r.lock(l, "k")
+			time.Sleep(time.Second)
+			lock.Unlock(t.Context())
+			time.Sleep(time.Second)
+			raised := r.arrived(func(op backend.Op) bool { return op.Script == lua.Raise })
+			if (raised > 0) != (i == 0) {
+				t.Errorf("lock %d took %d raises", i, raised)
+			}
+			for _, f := range r.fault {
+				f.Forget()
+			}
+		}
+	})
+}
+
+// A handle that was resumed has no token, and extends the lock all the same.
+func TestFencingResume(t *testing.T) {
+	fencingRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithFencing(), WithCounterLife(2*time.Minute))
+		held := r.lock(l, "k")
+		lock, err := l.Resume(t.Context(), "k", held.Token(), WithTTL(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lock.Fence() != 0 {
+			t.Errorf("it has the token %d", lock.Fence())
+		}
+		if err := lock.Extend(t.Context(), 2*time.Hour); err != nil {
+			t.Error(err)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Counters live for a day after the last use, or for as long as one says.
+func TestCounterLife(t *testing.T) {
+	for _, tc := range []struct {
+		opts []Option
+		life time.Duration // backend.NoExpiry: for ever
+	}{
+		{nil, 24 * time.Hour},
+		{[]Option{WithCounterLife(0)}, backend.NoExpiry},
+		{[]Option{WithCounterLife(70 * time.Second)}, 70 * time.Second},
+	} {
+		fencingRig(t, func(t *testing.T, r *rig) {
+			lock := r.lock(r.locker(append(tc.opts, WithFencing())...), "k")
+			synctest.Wait()
+			look := func(what string) {
+				t.Helper()
+				for i, m := range r.mem {
+					if e, _ := m.Inspect(t.Context(), counterOf("k")); !e.Found || e.TTL != tc.life {
+						t.Errorf("%s: the counter on node %d: %+v, want it to live for %v", what, i, e, tc.life)
+					}
+				}
+			}
+			look("locked")
+			time.Sleep(5 * time.Second)
+			if err := lock.Extend(t.Context(), DefaultTTL); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			look("extended")
+			lock.Unlock(t.Context())
+		})
+	}
+}
+
+// What cannot have a token is refused before any I/O, with the reason.
+func TestFencingRefuses(t *testing.T) { synctest.Test(t, fencingRefuses) }
+
+func fencingRefuses(t *testing.T) {
+	bare, r := newRig(t, 3, true), newRig(t, 3, false)
+	some := append(append([]backend.Node{}, r.nodes[:2]...), struct {
+		backend.Node
+		backend.Namer
+	}{bare.nodes[2], bare.fault[2]})
+	_, newErr := New(some, WithFencing())
+	plain, err := New(some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tryLock := func(l *Locker, key string, opts ...LockOption) error {
+		_, err := l.TryLock(t.Context(), key, opts...)
+		return err
+	}
+	short := r.locker(WithCounterLife(70*time.Second), WithTTL(time.Hour))
+	held := r.lock(short, "held", WithTTL(time.Second), WithFencing())
+	noFence := r.lock(short, "no fence")
+	if err := noFence.Extend(t.Context(), time.Hour); err != nil {
+		t.Errorf("an extension that has nothing to do with counters: %v", err)
+	}
+	synctest.Wait() // for the third node, too
+	for _, f := range r.fault {
+		f.Forget()
+	}
+	_, lifeErr := New(r.nodes, WithCounterLife(time.Second))
+	_, negativeErr := New(r.nodes, WithCounterLife(-1))
+	_, ttlErr := New(r.nodes, WithCounterLife(time.Hour), WithTTL(time.Hour), WithFencing())
+	for _, tc := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"New on a node without scripts", newErr, "redlock: no fencing token: c does not run scripts"},
+		{"a call on one", tryLock(plain, "k", WithFencing()), `redlock: lock "k": no fencing token: c does not run scripts`},
+		{"Do on one", plain.Do(t.Context(), "k", func(context.Context) error { return nil }, WithFencing()), "no fencing token: c does not run scripts"},
+		{"Mutex on one", plain.Mutex("k", WithFencing()).Lock(t.Context()), `redlock: lock "k": no fencing token: c does not run scripts`},
+		{"a key without a counter", tryLock(r.locker(WithFencing()), "a}b"), `redlock: lock "a}b": no fencing token: a key with braces but no hash tag`},
+		{"a short life", lifeErr, "redlock: a counter life of 1s: must be 0, for ever, or longer than the TTL by 1m0s"},
+		{"a negative life", negativeErr, "redlock: a counter life of -1ns"},
+		{"a TTL that is too long", ttlErr, "redlock: a TTL of 1h0m0s with fencing: counters live for 1h0m0s, and must live longer than that by 1m0s"},
+		{"a call with one", tryLock(short, "k", WithFencing()), `redlock: lock "k": a TTL of 1h0m0s with fencing`},
+		{"an extension with one", held.Extend(t.Context(), 11*time.Second), `redlock: extend "held": a TTL of 11s with fencing`},
+	} {
+		if tc.err == nil || !strings.Contains(tc.err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", tc.name, tc.err, tc.want)
+			continue
+		}
+		if strings.Contains(tc.want, "scripts") && !errors.Is(tc.err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v does not match errors.ErrUnsupported", tc.name, tc.err)
+		}
+	}
+	if n := r.calls() + bare.calls(); n > 0 {
+		t.Errorf("refused calls made %d calls of nodes", n)
+	}
+}
+
+// A context says the token of its lock, of the innermost one that has one, and goes on
+// to do so when the lock has ended.
+func TestFenceFromContext(t *testing.T) {
+	fencingRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		if got := FenceFromContext(t.Context()); got != 0 {
+			t.Errorf("without a lock: %d", got)
+		}
+		outer := r.lock(l, "outer", WithFencing())
+		ctx := outer.Context(t.Context())
+		time.Sleep(time.Millisecond) // or both counters may begin at the same time
+		var inner context.Context
+		for _, opts := range [][]LockOption{nil, {WithFencing()}} {
+			err := l.Do(ctx, "inner", func(ctx context.Context) error {
+				inner = ctx
+				got := FenceFromContext(context.WithoutCancel(ctx))
+				if got == 0 || (got == outer.Fence()) != (opts == nil) {
+					t.Errorf("in a lock with %d options: %d, that of the outer one is %d", len(opts), got, outer.Fence())
+				}
+				return nil
+			}, opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if got := FenceFromContext(inner); got == 0 || got == outer.Fence() {
+			t.Errorf("after the end of the inner lock: %d", got)
+		}
+		if err := outer.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,191 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// WithReentrancy lets code that runs under a lock lock it again: [Locker.Lock],
+// [Locker.TryLock] and [Locker.Do] with a ctx that holds the key do not wait for
+// their own caller, but return a nested handle on the lock that ctx holds. A ctx
+// holds a key if it is, or derives from, one that [Lock.Context] or Do made, for a
+// lock of the same Locker on the same key; so it can hold several. Default: a ctx
+// that holds the key changes nothing, a Lock with it waits until ctx ends. Given to a
+// call, it lets that one nest; the lock that is entered need not have been made with it.
+//
+// It is ctx that holds, not the goroutine: all who use the ctx, or one that
+// derives from it, are one holder, and do not exclude each other. Goroutines that
+// are to do so get contexts that do not hold the key.
+//
+// A nested handle has the lock's token, fencing token, Until and report, and Extend
+// extends the lock for all handles. Its contexts end when the lock does, or when it is unlocked
+// itself. The lock is released when all of its handles have been unlocked, in whatever
+// order: who unlocks first does not take it from under those who still work, as a
+// goroutine does that outlives the Do in which it began. Each Unlock but the last
+// only counts down: it asks no node, and returns nil, or how the lock was lost. A
+// nested handle that is never unlocked keeps the lock until it expires, for ever if
+// that extends itself ([WithMaxHold]).
+//
+// The lock must be valid on entry, and the handle whose context ctx is must not be
+// unlocked. Otherwise the error matches [ErrNotHeld], and no node is asked: what
+// runs under a lock that has ended never gets another one unawares, not even with what
+// [context.WithoutCancel] made of its ctx. (If ctx itself has ended by then, the error
+// is that of any such ctx, joined with the cause.)
+//
+// A nested handle is valid for as long as one that is not: if less is left than the
+// TTL of the nested call, this extends the lock once, as [Lock.Extend] does, and fails
+// as that does; the lock then is left as that leaves it. A lock that extends itself without a limit
+// needs no such help: entering it asks no node. If the nested call asks for automatic
+// extension (Do does), and the lock does not extend itself yet, it does so from then
+// on until it is released, with the TTL and the WithMaxHold of that call. A call that
+// asks for a fencing token is refused, before any I/O, if the lock has none. The
+// call's other options do not matter.
+//
+// The hooks Locked and Unlocked are told of the lock, so once each, and not of what is
+// nested. A [Mutex] is not re-entrant: the second Lock of one waits for its Unlock.
+func WithReentrancy() SharedOption {
+	return sharedOption(func(s *callSettings) error {
+		s.reentrant = true
+		return nil
+	})
+}
+
+// holds is the key under which a context has the [Lock] that it belongs to.
+type holds struct {
+	locker *Locker
+	key    string // as it is on the servers
+}
+
+// held returns the handle on the lock whose context ctx is, or nil.
+func (c *call) held(ctx context.Context) *Lock {
+	l, _ := ctx.Value(holds{c.locker, c.fullKey}).(*Lock)
+	return l
+}
+
+// lock returns a handle on the lock that ctx holds, if it may nest, and else one on
+// a lock that it waits for.
+func (c *call) lock(ctx context.Context) (*Lock, error) {
+	if c.settings.reentrant {
+		if outer := c.held(ctx); outer != nil {
+			return c.nest(ctx, outer)
+		}
+	}
+	lock, err := c.wait(ctx)
+	if err != nil {
+		return nil, c.hint(ctx, err)
+	}
+	return &lock.first, nil
+}
+
+// hint returns err with a word about who has the lock, if that is ctx itself. Hooks
+// were told err, so that is not changed.
+func (c *call) hint(ctx context.Context, err error) error {
+	var e *QuorumError
+	if !errors.As(err, &e) || e.class != ErrTaken || e.detail != "" {
+		return err
+	}
+	if l := c.held(ctx); l == nil || l.Err() != nil {
+		return err
+	}
+	told := *e
+	told.detail = "ctx itself holds it (see WithReentrancy)"
+	return &told
+}
+
+// nest returns another handle on the lock that outer is one on.
+func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
+	if c.settings.fencing && outer.Fence() == 0 {
+		return nil, fmt.Errorf("redlock: %s %q: no fencing token: the lock that ctx holds has none", c.op, c.fullKey)
+	}
+	lock, err := outer.enter()
+	if err != nil {
+		e := c.quorumError(ErrNotHeld)
+		e.detail = fmt.Sprintf("the lock that ctx held has ended: %v", err)
+		return nil, e
+	}
+	if !lock.lasts(c.settings.ttl) {
+		if err := lock.Extend(ctx, c.settings.ttl); err != nil {
+			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
+			return nil, err
+		}
+	}
+	lock.keepExtending(c.settings)
+	return lock, nil
+}
+
+// enter returns another handle, unless this one or the lock has ended.
+func (l *Lock) enter() (*Lock, error) {
+	if err := l.Err(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.unlock.begun:
+		return nil, ErrReleased
+	case l.cause != nil:
+		return nil, l.cause
+	}
+	l.handles++
+	return &Lock{lease: l.lease, call: l.call}, nil
+}
+
+// leave ends this handle, and the lock with the last one. If it was not the last
+// it returns how the lock was lost, if it was.
+func (l *Lock) leave() (last bool, err error) {
+	l.Err() // a lock past its validity was lost before
+	l.mu.Lock()
+	l.handles--
+	if l.handles == 0 { // for good: it takes a handle to make another
+		l.mu.Unlock()
+		l.end(ErrReleased)
+		return true, nil
+	}
+	err, l.left = l.cause, l.cause
+	if err == nil {
+		l.left = ErrReleased
+	}
+	var contexts []*lockContext // which are removed as they end
+	for ctx := range l.contexts {
+		if ctx.lock == l {
+			contexts = append(contexts, ctx)
+		}
+	}
+	l.mu.Unlock()
+	for _, ctx := range contexts {
+		ctx.cancel(ErrReleased)
+	}
+	return false, err
+}
+
+// lasts reports whether the lock is valid for as long as one with that TTL would be,
+// or sees to that itself.
+func (l *Lock) lasts(ttl time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left := l.until.Until(l.locker.clock.Now())
+	return left >= ttl-l.locker.settings.driftOf(ttl) || l.extends && !l.limited
+}
+
+// keepExtending begins what [WithAutoExtend] asks for in s, unless the lock extends
+// itself already.
+func (l *Lock) keepExtending(s callSettings) {
+	if !s.autoExtend {
+		return
+	}
+	l.mu.Lock()
+	begun := l.extends
+	if !begun {
+		l.extends, l.limited = true, s.maxHold > 0
+	}
+	l.mu.Unlock()
+	if begun {
+		return
+	}
+	settings := l.call.settings
+	settings.ttl, settings.autoExtend, settings.maxHold = s.ttl, true, s.maxHold
+	core := &Lock{lease: l.lease, call: l.locker.newCall(l.call.op, l.call.key, settings)}
+	core.startExtending()
+}

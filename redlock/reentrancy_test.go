@@ -1,0 +1,800 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+// quiet fails the test if f makes a call on any node.
+func (r *rig) quiet(what string, f func()) {
+	r.t.Helper()
+	synctest.Wait()
+	before := r.calls()
+	f()
+	synctest.Wait()
+	if n := r.calls() - before; n != 0 {
+		r.t.Errorf("%s: %d calls, want none", what, n)
+	}
+}
+
+// held fails the test unless a quorum of nodes holds key for lock.
+func (r *rig) held(lock *Lock, what string) {
+	r.t.Helper()
+	if n := r.holders(lock.Key(), lock.Token()); n < r.need() {
+		r.t.Fatalf("%s: %d nodes hold the lock, want a quorum", what, n)
+	}
+}
+
+// unlocks unlocks lock, which must be held.
+func (r *rig) unlocks(lock *Lock) {
+	r.t.Helper()
+	if err := lock.Unlock(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// A ctx that holds the key locks it again at once, by each call, and as deep as one
+// likes: another handle on the same lock. Neither entering nor leaving asks a node,
+// and the outermost Unlock releases.
+func TestReentrancy(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithAutoExtend(), WithKeyPrefix("app:"))
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		time.Sleep(2 * time.Second)
+		same := func(inner *Lock) {
+			t.Helper()
+			if inner == outer {
+				t.Error("it is the same handle")
+			}
+			if inner.Key() != "k" || inner.Token() != outer.Token() || !inner.Until().Equal(outer.Until()) ||
+				inner.Report().String() != outer.Report().String() || inner.Err() != nil {
+				t.Errorf("nested: %q until %v, %v; want %q until %v", inner.Key(), inner.Until(), inner.Err(), outer.Key(), outer.Until())
+			}
+		}
+		r.quiet("nested calls", func() {
+			a, err := l.Lock(ctx, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(a)
+			type value struct{}
+			b, err := l.TryLock(context.WithValue(a.Context(ctx), value{}, 1), "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(b)
+			ran := false
+			err = l.Do(b.Context(t.Context()), "k", func(ctx context.Context) error {
+				c, err := l.TryLock(ctx, "k")
+				if err != nil {
+					return err
+				}
+				same(c)
+				ran = true
+				return errors.Join(c.Unlock(ctx), errMine)
+			})
+			if !ran || !errors.Is(err, errMine) || errors.Is(err, ErrNotHeld) {
+				t.Errorf("Do: ran %v, error %v", ran, err)
+			}
+			r.unlocks(b)
+			r.unlocks(a)
+		})
+		if n := r.holders("app:k", outer.Token()); n < r.need() {
+			t.Fatalf("%d nodes hold the lock after the nested ones were unlocked", n)
+		}
+		if ctx.Err() != nil || outer.Err() != nil {
+			t.Errorf("the outermost ended: %v, %v", context.Cause(ctx), outer.Err())
+		}
+		r.unlocks(outer)
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// Do within Do, and work that takes longer than the TTL at every depth.
+func TestReentrancyDo(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		var work func(ctx context.Context, depth int) error
+		work = func(ctx context.Context, depth int) error {
+			return l.Do(ctx, "k", func(ctx context.Context) error {
+				for range 2 {
+					time.Sleep(15 * time.Second)
+					if n := r.holders("k", ""); n < r.need() || ctx.Err() != nil {
+						t.Fatalf("depth %d: %d nodes hold the lock, ctx: %v", depth, n, context.Cause(ctx))
+					}
+					if depth > 0 {
+						if err := work(ctx, depth-1); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+		}
+		if err := work(t.Context(), 2); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// The lock is released when the last handle is unlocked, in whatever order: who
+// still works is not left without it. What was unlocked has ended all the same.
+func TestReentrancyOuterUnlocksFirst(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithAutoExtend())
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		inner := must(l.Lock(ctx, "k"))(t)
+		work, beside := inner.Context(t.Context()), inner.Context(context.WithoutCancel(ctx))
+		r.quiet("the first Unlock", func() { r.unlocks(outer) })
+		if context.Cause(ctx) != ErrReleased || outer.Err() != ErrReleased {
+			t.Errorf("the handle that was unlocked: cause %v, Err %v; want ErrReleased", context.Cause(ctx), outer.Err())
+		}
+		if late := outer.Context(t.Context()); context.Cause(late) != ErrReleased {
+			t.Errorf("a later context of it: %v, want ErrReleased", context.Cause(late))
+		}
+		r.quiet("Extend of it", func() { matches(t, outer.Extend(t.Context(), time.Minute), ErrNotHeld) })
+		time.Sleep(time.Minute)
+		r.held(inner, "a minute later")
+		if work.Err() != nil || beside.Err() != nil || inner.Err() != nil {
+			t.Errorf("the nested handle ended: %v, %v, %v", context.Cause(work), context.Cause(beside), inner.Err())
+		}
+		if err := inner.Extend(t.Context(), time.Hour); err != nil {
+			t.Error(err)
+		}
+		r.unlocks(inner)
+		if context.Cause(work) != ErrReleased || context.Cause(beside) != ErrReleased {
+			t.Errorf("contexts ended with %v, %v", context.Cause(work), context.Cause(beside))
+		}
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// must returns what gives the first of two results, or fails the test.
+func must(lock *Lock, err error) func(t *testing.T) *Lock {
+	return func(t *testing.T) *Lock {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lock
+	}
+}
+
+// Each handle counts once, however often it is unlocked.
+func TestReentrancyUnlockedTwice(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		a, b := must(l.Lock(ctx, "k"))(t), must(l.Lock(ctx, "k"))(t)
+		r.quiet("Unlock of one, three times", func() {
+			for range 3 {
+				r.unlocks(a)
+			}
+		})
+		r.held(outer, "then")
+		r.unlocks(b)
+		r.held(outer, "with the outermost alone")
+		r.unlocks(outer)
+		synctest.Wait()
+		r.empty()
+		n := r.arrived(releases)
+		for _, h := range []*Lock{a, b, outer} {
+			r.unlocks(h)
+		}
+		synctest.Wait()
+		if r.arrived(releases) != n || n < r.need() {
+			t.Errorf("%d releases, then %d", n, r.arrived(releases))
+		}
+	})
+}
+
+// The context of a handle ends with that handle; those of the others go on.
+func TestReentrancyContexts(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithAutoExtend())
+		outer := r.lock(l, "k")
+		root := outer.Context(t.Context())
+		a, b := must(l.Lock(root, "k"))(t), must(l.Lock(root, "k"))(t)
+		ctxA, ctxB := a.Context(root), b.Context(root)
+		child, cancel := context.WithCancel(ctxA)
+		defer cancel()
+		r.unlocks(a)
+		synctest.Wait()
+		for _, ctx := range []context.Context{ctxA, child} {
+			if ctx.Err() != context.Canceled || context.Cause(ctx) != ErrReleased {
+				t.Errorf("of the handle that was unlocked: %v, cause %v", ctx.Err(), context.Cause(ctx))
+			}
+		}
+		if ctxB.Err() != nil || root.Err() != nil {
+			t.Errorf("of the others: %v, %v", context.Cause(ctxB), context.Cause(root))
+		}
+		for _, m := range r.mem {
+			m.Flush()
+		}
+		matches(t, b.Extend(t.Context(), time.Minute), ErrNotHeld)
+		for _, ctx := range []context.Context{ctxB, root} {
+			matches(t, context.Cause(ctx), ErrNotHeld)
+		}
+		matches(t, outer.Err(), ErrNotHeld)
+		if a.Err() != ErrReleased {
+			t.Errorf("the handle that was unlocked before: %v, want ErrReleased still", a.Err())
+		}
+		matches(t, b.Unlock(t.Context()), ErrNotHeld)
+		matches(t, outer.Unlock(t.Context()), ErrNotHeld)
+		l.watch.mu.Lock()
+		defer l.watch.mu.Unlock()
+		if len(outer.contexts) != 0 || len(l.watch.locks) != 0 {
+			t.Error("something is kept of a lock that has ended")
+		}
+	})
+}
+
+// What runs under a lock that has ended gets no other one, even if nobody has told
+// its ctx, and no node is asked.
+func TestReentrancyEnded(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(t *testing.T, r *rig, lock *Lock, forward func(time.Duration))
+		want string
+	}{
+		{"past its validity", func(*testing.T, *rig, *Lock, func(time.Duration)) {
+			time.Sleep(9898 * time.Millisecond)
+		}, "its validity ended at"},
+		{"suspended", func(_ *testing.T, _ *rig, _ *Lock, forward func(time.Duration)) {
+			forward(9898 * time.Millisecond)
+		}, "its validity ended at"},
+		{"lost", func(t *testing.T, r *rig, lock *Lock, _ func(time.Duration)) {
+			for _, m := range r.mem {
+				m.Flush()
+			}
+			matches(t, lock.Extend(t.Context(), time.Second), ErrNotHeld)
+		}, "extend \"k\": not held"},
+		{"taken by another", func(t *testing.T, r *rig, lock *Lock, _ func(time.Duration)) {
+			time.Sleep(11 * time.Second)
+			r.lock(r.locker(), "k", WithTTL(time.Hour))
+		}, "its validity ended at"},
+		{"unlocked", func(_ *testing.T, r *rig, lock *Lock, _ func(time.Duration)) {
+			r.unlocks(lock)
+		}, "was released"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				l := r.locker(WithReentrancy())
+				forward := suspend(l)
+				lock := r.lock(l, "k")
+				ctx := lock.Context(t.Context())
+				deaf := context.WithoutCancel(ctx)
+				tc.end(t, r, lock, forward)
+				ran := func(context.Context) error { t.Error("fn ran"); return nil }
+				r.quiet(tc.name, func() {
+					_, err := l.Lock(deaf, "k")
+					_, err2 := l.TryLock(deaf, "k", WithTTL(time.Hour))
+					for _, err := range []error{err, err2, l.Do(deaf, "k", ran)} {
+						matches(t, err, ErrNotHeld)
+						differs(t, err, ErrTaken, ErrUnavailable, context.Canceled)
+						var q *QuorumError
+						if !errors.As(err, &q) || q.Tries != 0 || q.Op != "lock" || !strings.Contains(err.Error(), tc.want) {
+							t.Errorf("error %v, want one that says %q", err, tc.want)
+						}
+						if strings.Contains(err.Error(), lock.Token()) {
+							t.Error("the token is in the error")
+						}
+					}
+					_, err = l.TryLock(ctx, "k")
+					matches(t, err, context.Canceled, context.Cause(ctx))
+				})
+			})
+		})
+	}
+}
+
+// A handle that was unlocked lets nobody in, even where another one still holds the
+// lock.
+func TestReentrancyThroughAnUnlockedHandle(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		outer := r.lock(l, "k")
+		inner := must(l.TryLock(outer.Context(t.Context()), "k"))(t)
+		deaf := context.WithoutCancel(inner.Context(t.Context()))
+		r.unlocks(inner)
+		r.quiet("TryLock", func() {
+			_, err := l.TryLock(deaf, "k")
+			matches(t, err, ErrNotHeld)
+		})
+		r.unlocks(outer)
+		synctest.Wait()
+		r.empty()
+	})
+}
+
+// Another key, another Locker, a ctx that does not derive from the lock's, a Locker
+// that does not nest: nothing is nested, and a ctx that holds several keys holds each.
+func TestReentrancyOfWhom(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l, plain := r.locker(WithReentrancy()), r.locker()
+		a := r.lock(l, "a")
+		ctx := a.Context(t.Context())
+		b := must(l.TryLock(ctx, "b"))(t)
+		if b.Token() == a.Token() {
+			t.Error("another key was nested")
+		}
+		both := b.Context(ctx)
+		for _, outer := range []*Lock{a, b} {
+			inner := must(l.TryLock(both, outer.Key()))(t)
+			if inner.Token() != outer.Token() {
+				t.Errorf("%q: another lock", outer.Key())
+			}
+			r.unlocks(inner)
+		}
+		_, err := l.TryLock(ctx, "b") // ctx is older than the lock
+		matches(t, err, ErrTaken)
+		differs(t, err, ErrNotHeld)
+		_, err = l.TryLock(t.Context(), "a")
+		matches(t, err, ErrTaken)
+		_, err = r.locker(WithReentrancy()).TryLock(ctx, "a")
+		matches(t, err, ErrTaken)
+		_, err = r.locker(WithReentrancy(), WithKeyPrefix("a")).TryLock(r.lock(plain, "aa").Context(ctx), "a")
+		matches(t, err, ErrTaken)
+
+		k := r.lock(plain, "k")
+		ctx = k.Context(t.Context())
+		_, err = plain.TryLock(ctx, "k")
+		matches(t, err, ErrTaken)
+		if !strings.Contains(err.Error(), "WithReentrancy") {
+			t.Errorf("the error does not say what is wrong: %v", err)
+		}
+		bounded, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err = plain.Lock(bounded, "k")
+		matches(t, err, ErrTaken, context.DeadlineExceeded)
+		took(t, start, time.Second, time.Second)
+		_, err = plain.TryLock(t.Context(), "k")
+		if matches(t, err, ErrTaken); strings.Contains(err.Error(), "WithReentrancy") {
+			t.Errorf("a hint without reason: %v", err)
+		}
+		r.unlocks(must(plain.TryLock(ctx, "k", WithReentrancy()))(t)) // the call may ask for it
+		r.held(k, "after the nested handle")
+	})
+}
+
+// A nested handle is valid for as long as any other: what is left is extended to
+// that, and only if it is less.
+func TestReentrancyTTL(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		time.Sleep(5 * time.Second)
+		until := outer.Until()
+		r.quiet("a shorter TTL", func() { r.unlocks(must(l.TryLock(ctx, "k", WithTTL(4*time.Second)))(t)) })
+		if !outer.Until().Equal(until) {
+			t.Errorf("Until moved by %v", outer.Until().Sub(until))
+		}
+		inner := must(l.TryLock(ctx, "k", WithTTL(time.Minute)))(t)
+		want := time.Now().Add(time.Minute - 602*time.Millisecond)
+		if !inner.Until().Equal(want) || !outer.Until().Equal(want) {
+			t.Errorf("Until %v and %v, want %v", inner.Until(), outer.Until(), want)
+		}
+		r.unlocks(inner)
+		if !outer.Until().Equal(want) {
+			t.Error("Until moved back")
+		}
+		if got := r.expiry("k", outer.Token()); got.Before(want) {
+			t.Errorf("the nodes keep it until %v, want %v at least", got, want)
+		}
+	})
+}
+
+// After a suspension it is the wall clock that says what is left.
+func TestReentrancyTTLSuspended(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithTTL(time.Minute))
+		forward := suspend(l)
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		r.quiet("before", func() { r.unlocks(must(l.TryLock(ctx, "k", WithTTL(30*time.Second)))(t)) })
+		forward(40 * time.Second)
+		before := r.arrived(backendtest.Kind(backend.OpExtend))
+		r.unlocks(must(l.TryLock(ctx, "k", WithTTL(30*time.Second)))(t))
+		if r.arrived(backendtest.Kind(backend.OpExtend)) == before {
+			t.Error("no extension, with 19 s left")
+		}
+	})
+}
+
+// Where that extension fails there is no nested handle; the lock is as it was, and
+// is released by those who have it.
+func TestReentrancyNotExtended(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		until := outer.Until()
+		r.setAll(backendtest.Refuse(nil))
+		_, err := l.Lock(ctx, "k", WithTTL(time.Minute))
+		matches(t, err, ErrUnavailable)
+		differs(t, err, ErrNotHeld, ErrTaken)
+		if outer.Err() != nil || !outer.Until().Equal(until) {
+			t.Errorf("the outer handle: %v, until %v", outer.Err(), outer.Until())
+		}
+		r.clear()
+		r.unlocks(outer)
+		synctest.Wait()
+		r.empty()
+
+		// And if they have unlocked meanwhile, by the one that was not to be.
+		outer = r.lock(l, "k")
+		r.setAll(backendtest.Delay(100 * time.Millisecond))
+		time.AfterFunc(10*time.Millisecond, func() { r.unlocks(outer) })
+		lost, cancel := context.WithCancel(outer.Context(t.Context()))
+		defer cancel()
+		_, err = l.Lock(lost, "k", WithTTL(time.Minute))
+		if err == nil {
+			t.Fatal("a handle, though its ctx ended")
+		}
+		r.clean(l)
+	})
+}
+
+// The lock was found lost by that extension.
+func TestReentrancyFoundLost(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		synctest.Wait()
+		for _, m := range r.mem {
+			m.Flush()
+		}
+		_, err := l.Lock(ctx, "k", WithTTL(time.Minute))
+		matches(t, err, ErrNotHeld)
+		matches(t, context.Cause(ctx), ErrNotHeld)
+		r.empty()
+	})
+}
+
+// A lock that does not extend itself does so once a nested call has asked for it, at
+// that one's pace and up to its limit, and until it is released; one that does goes on
+// as it did.
+func TestReentrancyAutoExtend(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithTTL(time.Minute))
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		time.Sleep(50 * time.Second)
+		err := l.Do(ctx, "k", func(ctx context.Context) error {
+			time.Sleep(5 * time.Minute)
+			return ctx.Err()
+		}, WithTTL(2*time.Second))
+		if err != nil {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Minute)
+		r.held(outer, "after the nested Do")
+		r.unlocks(outer)
+		synctest.Wait()
+		r.empty()
+
+		outer = r.lock(l, "k")
+		ctx = outer.Context(t.Context())
+		start := time.Now()
+		inner := must(l.Lock(ctx, "k", WithAutoExtend(), WithMaxHold(2*time.Minute)))(t)
+		second := must(l.Lock(ctx, "k", WithAutoExtend(), WithTTL(time.Second)))(t)
+		<-ctx.Done()
+		took(t, start, 2*time.Minute-2*time.Second, 2*time.Minute)
+		matches(t, inner.Err(), ErrNotHeld)
+		matches(t, second.Err(), ErrNotHeld)
+	})
+}
+
+// A lock whose extensions are limited gives a nested handle its whole TTL.
+func TestReentrancyMaxHold(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithAutoExtend())
+		outer := r.lock(l, "k", WithMaxHold(15*time.Second))
+		ctx := outer.Context(t.Context())
+		time.Sleep(14 * time.Second)
+		start := time.Now()
+		inner := must(l.Lock(ctx, "k"))(t)
+		if want := time.Now().Add(9898 * time.Millisecond); !inner.Until().Equal(want) {
+			t.Errorf("until %v, want %v", inner.Until(), want)
+		}
+		<-ctx.Done()
+		took(t, start, 9898*time.Millisecond, 9898*time.Millisecond)
+
+		// Whoever limited them.
+		outer = r.lock(r.locker(WithReentrancy()), "other")
+		ctx = outer.Context(t.Context())
+		l = outer.locker
+		must(l.Lock(ctx, "other", WithAutoExtend(), WithMaxHold(15*time.Second)))(t)
+		time.Sleep(14 * time.Second)
+		inner = must(l.Lock(ctx, "other"))(t)
+		if want := time.Now().Add(9898 * time.Millisecond); !inner.Until().Equal(want) {
+			t.Errorf("until %v, want %v", inner.Until(), want)
+		}
+	})
+}
+
+// The end of the validity ends what is left of the handles, though the one that
+// was first to have a context has been unlocked.
+func TestReentrancyExpires(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		start := time.Now()
+		outer := r.lock(l, "k")
+		inner := must(l.Lock(outer.Context(t.Context()), "k"))(t)
+		ctx := inner.Context(t.Context())
+		r.unlocks(outer)
+		<-ctx.Done()
+		took(t, start, 9898*time.Millisecond, 9898*time.Millisecond)
+		matches(t, context.Cause(ctx), ErrNotHeld)
+		if outer.Err() != ErrReleased {
+			t.Errorf("the handle that was unlocked before: %v", outer.Err())
+		}
+	})
+}
+
+// All who use one ctx are one holder; others are kept out until the last of them is
+// done, also one that outlives the Do in which it began.
+func TestReentrancySharedContext(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		other := r.locker()
+		start := time.Now()
+		var inside, most int
+		var mu sync.Mutex
+		var workers sync.WaitGroup
+		err := l.Do(t.Context(), "k", func(ctx context.Context) error {
+			for i := range 3 {
+				entered := make(chan struct{})
+				workers.Go(func() {
+					err := l.Do(context.WithoutCancel(ctx), "k", func(ctx context.Context) error {
+						close(entered)
+						mu.Lock()
+						inside++
+						most = max(most, inside)
+						mu.Unlock()
+						time.Sleep(time.Duration(i+1) * time.Minute)
+						mu.Lock()
+						inside--
+						mu.Unlock()
+						return ctx.Err()
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				})
+				<-entered
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		took(t, start, 0, 0)
+		lock, err := other.Lock(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, 3*time.Minute, 3*time.Minute+5*time.Second)
+		if inside != 0 || most != 3 {
+			t.Errorf("%d inside when another had the lock, %d at most; want 0 and 3", inside, most)
+		}
+		workers.Wait()
+		r.unlocks(lock)
+	})
+}
+
+// Whoever comes and goes, in whatever order and at once: the lock is held for as
+// long as anybody has a handle, and released once.
+func TestReentrancyConcurrently(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy(), WithAutoExtend())
+		for range 20 {
+			outer := r.lock(l, "k")
+			synctest.Wait()
+			before := r.arrived(releases)
+			var work func(ctx context.Context, depth int)
+			var workers sync.WaitGroup
+			work = func(ctx context.Context, depth int) {
+				for range 3 {
+					time.Sleep(rand.N(time.Second))
+					lock, err := l.TryLock(ctx, "k")
+					if err != nil { // its handle was unlocked, if it was not quick
+						matches(t, err, ErrNotHeld)
+						continue
+					}
+					if depth > 0 {
+						workers.Go(func() { work(context.WithoutCancel(lock.Context(ctx)), depth-1) })
+					}
+					time.Sleep(rand.N(time.Second))
+					if lock.Err() != nil || r.holders("k", outer.Token()) < r.need() {
+						t.Errorf("a handle without a lock: %v", lock.Err())
+					}
+					for range 2 {
+						workers.Go(func() {
+							if err := lock.Unlock(t.Context()); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+				}
+			}
+			root := context.WithoutCancel(outer.Context(t.Context()))
+			for range 3 {
+				workers.Go(func() { work(root, 2) })
+			}
+			time.Sleep(rand.N(3 * time.Second))
+			r.unlocks(outer)
+			workers.Wait()
+			synctest.Wait()
+			r.empty()
+			if n := r.arrived(releases) - before; n != len(r.mem) {
+				t.Fatalf("%d releases on %d nodes", n, len(r.mem))
+			}
+		}
+	})
+}
+
+// Hooks are told of the lock, and of an extension that a nested call needed.
+func TestReentrancyHooks(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var h told
+		l := r.locker(WithReentrancy(), WithHooks(h.hooks()))
+		check := func(what string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if kinds, _ := h.take(); !slices.Equal(kinds, want) {
+				t.Errorf("%s: told %v, want %v", what, kinds, want)
+			}
+		}
+		outer := r.lock(l, "k")
+		ctx := outer.Context(t.Context())
+		check("the lock", "locked")
+		inner := must(l.Lock(ctx, "k"))(t)
+		check("a nested one")
+		longer := must(l.Lock(ctx, "k", WithTTL(time.Minute)))(t)
+		check("a longer one", "extended")
+		r.unlocks(outer)
+		r.unlocks(longer)
+		check("all but one")
+		r.unlocks(inner)
+		check("the last", "unlocked")
+
+		outer = r.lock(l, "k")
+		ctx = outer.Context(t.Context())
+		inner = must(l.Lock(ctx, "k"))(t)
+		<-ctx.Done()
+		check("past the validity", "locked", "lost")
+		_, _ = l.Lock(context.WithoutCancel(ctx), "k")
+		matches(t, outer.Unlock(t.Context()), ErrNotHeld)
+		check("entering it, and the first Unlock")
+		_ = inner.Unlock(t.Context())
+		check("the last Unlock", "unlocked")
+	})
+}
+
+// A Mutex is not re-entrant, but nests in a lock that ctx holds. A lock that was
+// resumed is entered like any other.
+func TestReentrancyMutexAndResume(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		first := r.lock(l, "k")
+		synctest.Wait() // for the nodes that it did not wait for
+		resumed := must(l.Resume(t.Context(), "k", first.Token()))(t)
+		ctx := resumed.Context(t.Context())
+		m := l.Mutex("k")
+		if err := m.TryLock(ctx); err != nil {
+			t.Fatal(err)
+		}
+		matches(t, m.TryLock(ctx), ErrTaken)
+		if err := m.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+		r.held(resumed, "after the Mutex")
+		r.unlocks(resumed)
+		synctest.Wait()
+		r.empty()
+
+		first = r.lock(l, "k")
+		synctest.Wait()
+		resumed = must(l.Resume(t.Context(), "k", first.Token(), WithAutoExtend()))(t)
+		inner := must(l.Lock(resumed.Context(t.Context()), "k"))(t)
+		r.unlocks(resumed)
+		time.Sleep(time.Minute)
+		r.held(inner, "a minute after the resumed handle was unlocked")
+		r.unlocks(inner)
+	})
+}
+
+// A nested handle has the fencing token of the lock. Who asks for one is refused
+// where there is none.
+func TestReentrancyFencing(t *testing.T) {
+	fencingRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		outer := r.lock(l, "k", WithFencing())
+		ctx := outer.Context(t.Context())
+		time.Sleep(time.Second)
+		for _, opts := range [][]LockOption{nil, {WithFencing()}} {
+			inner := must(l.Lock(ctx, "k", opts...))(t)
+			if inner.Fence() != outer.Fence() || inner.Fence() == 0 {
+				t.Errorf("the token %d in a lock with %d", inner.Fence(), outer.Fence())
+			}
+			r.unlocks(inner)
+		}
+		if _, err := l.Lock(ctx, "k", WithTTL(48*time.Hour)); err == nil {
+			t.Error("it would outlive the counter")
+		}
+		r.held(outer, "after the nested ones")
+		r.unlocks(outer)
+
+		plain := r.lock(l, "plain")
+		r.quiet("a token where there is none", func() {
+			_, err := l.TryLock(plain.Context(t.Context()), "plain", WithFencing())
+			if err == nil || !strings.Contains(err.Error(), "fencing") {
+				t.Errorf("error %v", err)
+			}
+			differs(t, err, ErrTaken, ErrNotHeld, ErrUnavailable)
+		})
+		r.unlocks(plain)
+		synctest.Wait()
+		if n := r.holders("k", "") + r.holders("plain", ""); n != 0 {
+			t.Errorf("%d keys are left", n)
+		}
+	})
+}
+
+// An Unlock that has just begun lets nobody in any more.
+func TestReentrancyWhileUnlocking(t *testing.T) {
+	r := newRig(t, 1, false)
+	lock := r.lock(r.locker(WithReentrancy()), "k")
+	lock.mu.Lock()
+	lock.unlock.begun = true
+	lock.mu.Unlock()
+	if _, err := lock.enter(); err != ErrReleased {
+		t.Errorf("error %v, want ErrReleased", err)
+	}
+	if lock.handles != 1 {
+		t.Errorf("%d handles", lock.handles)
+	}
+}
+
+// What is wrong with a nested call is refused as of any call.
+func TestReentrancyRefuses(t *testing.T) {
+	r := newRig(t, 1, false)
+	l := r.locker(WithReentrancy())
+	outer := r.lock(l, "k")
+	ctx, cancel := context.WithCancel(outer.Context(t.Context()))
+	if _, err := l.Lock(ctx, "k", WithTTL(-1)); err == nil || errors.Is(err, ErrNotHeld) {
+		t.Errorf("a bad option: %v", err)
+	}
+	cancel()
+	_, err := l.Lock(ctx, "k")
+	matches(t, err, context.Canceled)
+	differs(t, err, ErrNotHeld)
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Lock(outer.Context(t.Context()), "k")
+	matches(t, err, ErrClosed)
+	r.unlocks(outer)
+	r.empty()
+}

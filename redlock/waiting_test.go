@@ -1,0 +1,432 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// distant lets each round trip take trip.
+func (r *rig) distant(trip time.Duration) {
+	r.setAll(backendtest.Delay(trip/2), backendtest.DelayReply(trip/2))
+}
+
+// operations counts what arrived at the nodes, but for subscriptions.
+func (r *rig) operations() int {
+	return r.arrived(func(op backend.Op) bool { return op.Kind != backendtest.OpSubscribe })
+}
+
+// queued counts the tickets that stand in the queues for key on all nodes. It is
+// for keys without a hash tag.
+func (r *rig) queued(key string) int {
+	r.t.Helper()
+	n := 0
+	for _, m := range r.mem {
+		reply, err := m.Eval(r.t.Context(), lua.Waiters, []string{key + "{" + key + "}:queue"}, []string{"0"})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		tickets, _ := reply.Int(0)
+		n += int(tickets)
+	}
+	return n
+}
+
+// gone waits until inboxes, calls and cleanups have ended, and fails the test if a node holds
+// anything then.
+func (r *rig) gone() {
+	r.t.Helper()
+	time.Sleep(30 * time.Second) // a set in doubt may still arrive for a TTL
+	r.empty()
+}
+
+// Lockers get the lock in the order in which they asked, and soon after each
+// other.
+func TestWaitingIsFirstComeFirstServed(t *testing.T) {
+	for _, size := range []int{1, 3, 5} {
+		onRig(t, size, false, func(t *testing.T, r *rig) {
+			r.distant(2 * time.Millisecond)
+			held := r.lock(r.locker(), "k")
+			var mu sync.Mutex
+			var order, want []int
+			var all sync.WaitGroup
+			const waiters, hold = 8, 5 * time.Millisecond
+			for i := range waiters {
+				want = append(want, i)
+				l := r.locker()
+				all.Go(func() {
+					lock, err := l.Lock(t.Context(), "k")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					order = append(order, i)
+					mu.Unlock()
+					time.Sleep(hold)
+					lock.Unlock(t.Context())
+				})
+				time.Sleep(10 * time.Millisecond)
+			}
+			start := time.Now()
+			held.Unlock(t.Context())
+			all.Wait()
+			if !slices.Equal(order, want) {
+				t.Errorf("%d nodes: they came in the order %v", size, order)
+			}
+			if most := waiters*(hold+4*time.Millisecond) + 4*time.Millisecond; time.Since(start) > most {
+				t.Errorf("%d nodes: it took %v, want two round trips for each, %v", size, time.Since(start), most)
+			}
+			r.gone()
+		})
+	}
+}
+
+// Who is queued does not poll: what a long hold costs does not grow with it.
+func TestQueuedWaitersDoNotPoll(t *testing.T) {
+	for _, size := range []int{1, 3, 5} {
+		onRig(t, size, false, func(t *testing.T, r *rig) {
+			held := r.lock(r.locker(WithTTL(10*time.Minute)), "k")
+			synctest.Wait() // it has every node, or newcomers would get, give back and call where it is missing
+			var all sync.WaitGroup
+			const waiters = 8
+			for range waiters {
+				l := r.locker()
+				all.Go(func() {
+					lock, err := l.Lock(t.Context(), "k")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					lock.Unlock(t.Context())
+				})
+				time.Sleep(10 * time.Millisecond)
+			}
+			before := r.operations()
+			if most := waiters * size * 3; before > most {
+				t.Errorf("%d nodes: %d operations until all were queued, want %d at most", size, before, most)
+			}
+			time.Sleep(time.Second)
+			if n := r.operations() - before; n > 0 {
+				t.Errorf("%d nodes: %d operations while all were queued", size, n)
+			}
+			time.Sleep(5*time.Minute - time.Second)
+			// The one of rank r looks every 2 s × min(1 + r, 15), give or take a quarter.
+			most := 0
+			for rank := range waiters {
+				most += size * int(5*time.Minute/(time.Duration(1+rank)*1500*time.Millisecond)+1)
+			}
+			if n := r.operations() - before; n > most {
+				t.Errorf("%d nodes: %d operations in five minutes, want %d at most", size, n, most)
+			}
+			held.Unlock(t.Context())
+			all.Wait()
+			r.gone()
+		})
+	}
+}
+
+// A holder of another library deletes its key, and calls nobody: a timer notices.
+func TestForeignHolderDeletesSilently(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		for _, m := range r.mem {
+			m.Set("k", "foreign", time.Hour)
+		}
+		start := time.Now()
+		time.AfterFunc(time.Minute, func() {
+			for _, m := range r.mem {
+				m.EvalDelete(context.Background(), "k", "foreign")
+			}
+		})
+		lock, err := r.locker().Lock(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, time.Minute, time.Minute+2500*time.Millisecond)
+		lock.Unlock(t.Context())
+		r.gone()
+	})
+}
+
+// A holder that has died keeps the lock until it expires, and no longer.
+func TestWaitingForADeadHolder(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		r.lock(r.locker(WithTTL(2*time.Second)), "k")
+		synctest.Wait()
+		start := time.Now()
+		lock, err := r.locker().Lock(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		least, most := 2*time.Second, 2*time.Second+2*time.Millisecond
+		if r.bare {
+			most = 2*time.Second + 250*time.Millisecond
+		}
+		took(t, start, least, most)
+		lock.Unlock(t.Context())
+		r.gone()
+	})
+}
+
+// A waiter that is cancelled, at whatever point, holds up nobody and leaves
+// nothing.
+func TestCancelledWaiterBlocksNobody(t *testing.T) {
+	for _, size := range []int{1, 3, 5} {
+		for cut := range 30 {
+			onRig(t, size, false, func(t *testing.T, r *rig) {
+				r.distant(4 * time.Millisecond)
+				first, second := r.locker(), r.locker()
+				held := r.lock(r.locker(), "k")
+				ctx, cancel := context.WithCancel(t.Context())
+				failed := make(chan error, 1)
+				go func() {
+					lock, err := first.Lock(ctx, "k")
+					if err == nil {
+						lock.Unlock(ctx)
+					}
+					failed <- err
+				}()
+				time.Sleep(time.Millisecond)
+				time.AfterFunc(20*time.Millisecond, func() { go held.Unlock(context.Background()) })
+				time.AfterFunc(time.Duration(cut)*time.Millisecond+500*time.Microsecond, cancel)
+				start := time.Now()
+				lock, err := second.Lock(t.Context(), "k")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := time.Since(start); d > 20*time.Millisecond+60*time.Millisecond {
+					t.Errorf("%d nodes, cancelled after %d ms: the next waited for %v", size, cut, d)
+				}
+				lock.Unlock(t.Context())
+				if err := <-failed; err != nil {
+					matches(t, err, context.Canceled)
+				}
+				time.Sleep(4 * time.Second) // the inbox is still open, and a set may be in doubt
+				if n := r.queued("k"); n != 0 {
+					t.Errorf("%d nodes, cancelled after %d ms: %d tickets are left", size, cut, n)
+				}
+				r.gone()
+			})
+		}
+	}
+}
+
+// Waiters whose inbox has gone, as that of a process that died, are passed over,
+// however many.
+func TestDeadWaitersArePassedOver(t *testing.T) {
+	for _, size := range []int{1, 3} {
+		for _, dead := range []int{1, 15, 40} {
+			onRig(t, size, false, func(t *testing.T, r *rig) {
+				held := r.lock(r.locker(), "k")
+				for i := range dead {
+					for _, m := range r.mem {
+						ticket := fmt.Sprint("20:dead-", i)
+						ctx, cancel := context.WithCancel(t.Context())
+						go m.Subscribe(ctx, fmt.Sprint("dead-", i), backend.Events{Ready: func() {}, Message: func(string) {}})
+						synctest.Wait()
+						m.Eval(t.Context(), lua.Acquire, []string{"k", "k{k}:queue"}, []string{"t", "1000", ticket, "100"})
+						cancel()
+						synctest.Wait()
+					}
+				}
+				if n := r.queued("k"); n != dead*size {
+					t.Fatalf("%d tickets are queued, want %d", n, dead*size)
+				}
+				done := make(chan time.Duration, 1)
+				l := r.locker()
+				var unlocked time.Time
+				go func() {
+					lock, err := l.Lock(t.Context(), "k")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					done <- time.Since(unlocked)
+					lock.Unlock(t.Context())
+				}()
+				time.Sleep(time.Second)
+				unlocked = time.Now()
+				held.Unlock(t.Context())
+				// More than 16 at once are left for the next who comes: a timer.
+				most := time.Duration(0)
+				if dead > 15 {
+					most = 2*time.Second*15*5/4 + time.Second
+				}
+				if d := <-done; d > most {
+					t.Errorf("%d nodes, %d dead waiters: the lock was handed over after %v, want %v", size, dead, d, most)
+				}
+			})
+		}
+	}
+}
+
+// TryLock gets no lock that is reserved for a waiter, and never queues.
+func TestTryLockRespectsReservations(t *testing.T) {
+	for _, size := range []int{1, 3} {
+		onRig(t, size, false, func(t *testing.T, r *rig) {
+			for _, m := range r.mem {
+				m.Set("k", "~20:somebody", 20*time.Millisecond)
+			}
+			l := r.locker()
+			_, err := l.TryLock(t.Context(), "k")
+			matches(t, err, ErrTaken)
+			if n := r.arrived(backendtest.Kind(backendtest.OpSubscribe)); n != 0 {
+				t.Errorf("TryLock subscribed %d times", n)
+			}
+			if n := r.queued("k"); n != 0 {
+				t.Errorf("TryLock is queued %d times", n)
+			}
+			time.Sleep(20 * time.Millisecond) // nobody came
+			r.lock(l, "k").Unlock(t.Context())
+			r.gone()
+		})
+	}
+}
+
+// With a policy of its own a caller polls at that pace, and is not queued.
+func TestRetryPolls(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		held := r.lock(r.locker(), "k")
+		synctest.Wait()
+		l := r.locker()
+		start, before := time.Now(), r.arrived(backendtest.Kind(backend.OpSetNX))
+		time.AfterFunc(time.Second+time.Millisecond, func() { held.Unlock(context.Background()) })
+		lock, err := l.Lock(t.Context(), "k", WithRetry(Fixed(100*time.Millisecond)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, 1100*time.Millisecond, 1100*time.Millisecond)
+		synctest.Wait()
+		if n := r.arrived(backendtest.Kind(backend.OpSetNX)) - before; n < 12*r.need() || n > 12*len(r.mem) {
+			t.Errorf("%d sets on %d nodes, want twelve each, but where the others have decided", n, len(r.mem))
+		}
+		if n := r.arrived(backendtest.Kind(backendtest.OpSubscribe)); n != 0 {
+			t.Errorf("it subscribed %d times", n)
+		}
+		lock.Unlock(t.Context())
+		r.gone()
+	})
+}
+
+// Close ends all who wait, those behind others too, at once, and none of them gets
+// the lock any more.
+func TestCloseEndsWaiters(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		r.distant(2 * time.Millisecond)
+		held := r.lock(r.locker(), "k")
+		l := r.locker()
+		var all sync.WaitGroup
+		start := time.Now()
+		for range 10 {
+			all.Go(func() {
+				if _, err := l.Lock(t.Context(), "k"); !errors.Is(err, ErrClosed) {
+					t.Errorf("a waiter ended with %v, want ErrClosed", err)
+				}
+				if d := time.Since(start); d > time.Second+4*time.Millisecond {
+					t.Errorf("a waiter ended after %v, want as soon as the Locker was closed", d-time.Second)
+				}
+			})
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Until(start.Add(time.Second)))
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		held.Unlock(t.Context())
+		r.gone()
+	})
+}
+
+// What a process has itself is handed over within it, on bare nodes too, when it is
+// unlocked and not when somebody would look.
+func TestOwnHolderHandsOver(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		r.distant(2 * time.Millisecond)
+		l := r.locker()
+		held := r.lock(l, "k")
+		var all sync.WaitGroup
+		const waiters = 5
+		for range waiters {
+			all.Go(func() {
+				lock, err := l.Lock(t.Context(), "k")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				lock.Unlock(t.Context())
+			})
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		start := time.Now()
+		held.Unlock(t.Context())
+		all.Wait()
+		if d, most := time.Since(start), (waiters+1)*8*time.Millisecond; d > most {
+			t.Errorf("all came after %v, want a few round trips for each, %v", d, most)
+		}
+		r.gone()
+	})
+}
+
+// A waiter whose inbox breaks again and again has the lock in the end, and soon after
+// it was released.
+func TestBrokenInbox(t *testing.T) {
+	for _, size := range []int{1, 3} {
+		for cut := range 20 {
+			onRig(t, size, false, func(t *testing.T, r *rig) {
+				r.distant(2 * time.Millisecond)
+				held := r.lock(r.locker(), "k")
+				l := r.locker()
+				start := time.Now()
+				time.AfterFunc(50*time.Millisecond, func() { go held.Unlock(context.Background()) })
+				time.AfterFunc(40*time.Millisecond+time.Duration(cut)*time.Millisecond, func() {
+					for _, f := range r.fault {
+						f.Disconnect()
+					}
+				})
+				lock, err := l.Lock(t.Context(), "k")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := time.Since(start); d > 100*time.Millisecond {
+					t.Errorf("%d nodes, broken after %d ms: it had the lock after %v", size, 40+cut, d)
+				}
+				lock.Unlock(t.Context())
+				r.gone()
+			})
+		}
+	}
+}
+
+// A node where nobody can be called is logged once, without a ticket, and polled.
+func TestNoQueueIsLogged(t *testing.T) {
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		held := r.lock(r.locker(), "k")
+		var log logText
+		l := r.locker(WithLogger(log.logger()))
+		r.setAll(backendtest.On(backendtest.Kind(backendtest.OpSubscribe), backendtest.Refuse(backend.MarkReply(errors.New("NOPERM channel")))))
+		start := time.Now()
+		time.AfterFunc(time.Second, func() { held.Unlock(context.Background()) })
+		lock, err := l.Lock(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, time.Second, time.Second+250*time.Millisecond)
+		lock.Unlock(t.Context())
+		if n := strings.Count(log.String(), "no queue on a node"); n != 1 || strings.Contains(log.String(), "inbox:") {
+			t.Errorf("it logged %q", log.String())
+		}
+		r.gone()
+	})
+}
