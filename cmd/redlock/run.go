@@ -82,7 +82,8 @@ others may have the lock after the TTL, and the command ends when it is continue
   [ "$REDLOCK_NAME" = nightly ] || exec redlock run --wait 0 nightly -- "$0" "$@"`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + `
-  REDLOCK_NAME    is set for the command: NAME`,
+  REDLOCK_NAME    is set for the command: NAME
+  REDLOCK_FENCE   is set for the command with --fencing: the fencing token`,
 			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
   121  the lock is taken, and was so for as long as --wait says
   122  wrong usage
@@ -108,6 +109,7 @@ others may have the lock after the TTL, and the command ends when it is continue
 	flags.DurationVar(&r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
 	flags.DurationVar(&r.grace, "grace", defaultGrace,
 		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
+	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		text := err.Error()
@@ -125,6 +127,7 @@ type run struct {
 	wait       patience
 	ttl, grace time.Duration
 	owner      string
+	fencing    bool
 
 	name    string
 	command []string
@@ -168,9 +171,14 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 		r.owner = owner()
 	}
 	var err error
-	r.conn, err = r.nodes.connect(os.Getenv,
+	opts := []redlock.Option{
 		redlock.WithTTL(r.ttl), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
-		redlock.WithHooks(redlock.Hooks{Extended: r.extended}))
+		redlock.WithHooks(redlock.Hooks{Extended: r.extended}),
+	}
+	if r.fencing {
+		opts = append(opts, redlock.WithFencing())
+	}
+	r.conn, err = r.nodes.connect(os.Getenv, opts...)
 	if err != nil {
 		return usage(cmd, err.Error())
 	}
@@ -212,6 +220,9 @@ func (r *run) execute() error {
 	cmd := exec.Command(r.path)
 	cmd.Args = r.command
 	cmd.Env = append(os.Environ(), "REDLOCK_NAME="+r.name)
+	if r.fencing {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("REDLOCK_FENCE=%d", lock.Fence()))
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	process, err := child.Start(cmd, r.signals)
 	if err != nil {

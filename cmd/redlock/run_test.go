@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,6 +178,9 @@ func TestRunForwardsSignals(t *testing.T) {
 	s := server(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
 		t.Run(sig.String(), func(t *testing.T) {
+			if signal.Ignored(sig) {
+				t.Skip("the signal is ignored here, as by nohup, and so by all that is started from here")
+			}
 			p := start(t, s.Addr(), "run", "job", "--", "env", asCommand+"=1", os.Args[0])
 			p.stdout.await(t, "ready")
 			p.signal(sig)
@@ -506,6 +510,26 @@ echo "locked with $*"
 	out, err := cmd.CombinedOutput()
 	if err != nil || string(out) != "locked with a b\n" {
 		t.Errorf("output %q, %v", out, err)
+	}
+}
+
+// With --fencing each command has a higher token than the one before.
+func TestRunFencing(t *testing.T) {
+	s := server(t)
+	last := 0
+	for range 3 {
+		p := start(t, s.Addr(), sh(`echo "$REDLOCK_FENCE"`, "--fencing")...)
+		p.want(0)
+		fence, err := strconv.Atoi(strings.TrimSpace(p.stdout.String()))
+		if err != nil || fence <= last {
+			t.Errorf("the command was given the token %q after %d", p.stdout.String(), last)
+		}
+		last = fence
+	}
+	p := start(t, s.Addr(), sh(`echo "${REDLOCK_FENCE-none}"`)...)
+	p.want(0)
+	if got := p.stdout.String(); got != "none\n" {
+		t.Errorf("without --fencing it was given %q", got)
 	}
 }
 

@@ -83,7 +83,7 @@ func TestHelp(t *testing.T) {
 	}{
 		{[]string{"--help"}, []string{"Examples:", "Environment:", "Exit codes:", "REDLOCK_NODES", "demo ", "run ", "version "}},
 		{[]string{"help"}, []string{"Usage:\n  redlock COMMAND\n"}},
-		{[]string{"run", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NAME", "REDIS_HOST", "Exit codes:", "  121  ", "  122  ", "  123  ", "  124  ", "  126  ", "  127  ", "--node URL", "--wait duration", "(default forever)"}},
+		{[]string{"run", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NAME", "REDLOCK_FENCE", "REDIS_HOST", "Exit codes:", "  121  ", "  122  ", "  123  ", "  124  ", "  126  ", "  127  ", "--node URL", "--wait duration", "(default forever)"}},
 		{[]string{"help", "run"}, []string{"redlock run [flags] NAME -- COMMAND"}},
 		{[]string{"demo", "--help"}, []string{"Examples:", "Exit codes:", "--duration duration"}},
 		{[]string{"version"}, []string{"redlock ", "go1."}},
