@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/quorumlock/quorumlock/bench/internal/peer"
+	"github.com/quorumlock/quorumlock/bench/internal/server"
+)
+
+// heading says on what is measured.
+func heading(ctx context.Context, servers []*server.Server) (string, error) {
+	version, err := servers[0].Version(ctx)
+	return fmt.Sprintf("%s on %s/%s, %s, clients and servers on %d cores",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, version, runtime.NumCPU()), err
+}
+
+// versions says what is compared.
+func versions(list []*peer.Implementation) []string {
+	var lines []string
+	for _, i := range list {
+		if line := i.Module + " " + peer.Version(i.Module); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}

@@ -1,0 +1,42 @@
+// Package measure keeps what was measured and does the sums.
+package measure
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Median returns the middle of values, the mean of the two in the middle if their
+// number is even, and NaN if there are none. It sorts values.
+func Median(values []float64) float64 {
+	n := len(values)
+	if n == 0 {
+		return math.NaN()
+	}
+	slices.Sort(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
+// Quantile returns the least of durations that is as long as or longer than the
+// share q of them, 0 if there are none. It sorts durations.
+func Quantile(durations []time.Duration, q float64) time.Duration {
+	n := len(durations)
+	if n == 0 {
+		return 0
+	}
+	slices.Sort(durations)
+	i := int(math.Ceil(q*float64(n))) - 1
+	return durations[min(max(i, 0), n-1)]
+}
+
+// Jain returns Jain's index of fairness of what each of several got: 1 if all got
+// the same, 1/n if one of n got everything. Where nobody got anything it is NaN.
+func Jain(shares []int) float64 {
+	var sum, squares float64
+	for _, s := range shares {
+		sum += float64(s)
+		squares += float64(s) * float64(s)
+	}
+	return sum * sum / (float64(len(shares)) * squares)
+}

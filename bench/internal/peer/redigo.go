@@ -1,0 +1,25 @@
+package peer
+
+import "github.com/gomodule/redigo/redis"
+
+// redigo returns a pool that keeps as many connections as may be in use: with the
+// three of the driver's example most commands would dial. All libraries on this
+// driver get the same.
+func redigo(addr string) *redis.Pool {
+	return &redis.Pool{
+		MaxIdle: MaxClients,
+		Dial:    func() (redis.Conn, error) { return redis.Dial("tcp", addr) },
+	}
+}
+
+// eachRedigo returns a pool for each server, and what closes them.
+func eachRedigo(addrs []string) (pools []*redis.Pool, closeAll func()) {
+	for _, addr := range addrs {
+		pools = append(pools, redigo(addr))
+	}
+	return pools, func() {
+		for _, p := range pools {
+			p.Close()
+		}
+	}
+}

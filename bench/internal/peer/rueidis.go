@@ -1,0 +1,27 @@
+package peer
+
+import "github.com/redis/rueidis"
+
+// rueidisOption are the driver's defaults for one server. All libraries on this
+// driver get the same.
+func rueidisOption(addr string) rueidis.ClientOption {
+	return rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true}
+}
+
+// eachRueidis returns a client for each server, and what closes them.
+func eachRueidis(addrs []string) (clients []rueidis.Client, closeAll func(), err error) {
+	closeAll = func() {
+		for _, c := range clients {
+			c.Close()
+		}
+	}
+	for _, addr := range addrs {
+		c, err := rueidis.NewClient(rueidisOption(addr))
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, closeAll, nil
+}

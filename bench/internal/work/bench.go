@@ -1,0 +1,176 @@
+// Package work holds what the benchmark lets the libraries do.
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/bench/internal/measure"
+	"github.com/quorumlock/quorumlock/bench/internal/peer"
+	"github.com/quorumlock/quorumlock/bench/internal/server"
+)
+
+// A Bench is one run of the benchmark: who takes part, on what servers, for how
+// long, and what came out of it.
+type Bench struct {
+	Servers         []*server.Server
+	Implementations []*peer.Implementation
+	Ceilings        []*peer.Ceiling
+	Plan            Plan
+	Results         *measure.Results
+	Notes           []string                         // what did not go as meant
+	Progress        func(format string, args ...any) // told what is under way
+
+	keys  atomic.Int64          // how many fresh ones there were
+	noted map[measure.Cell]bool // of which failed pairs have been noted
+}
+
+// A Work is one kind of load.
+type Work struct {
+	Name  string
+	About string // what is done, and what the numbers are
+	Run   func(ctx context.Context, b *Bench) error
+}
+
+// All is every work, in the order in which they run.
+func All() []Work {
+	return []Work{idle, distinct, drain, handOff, longHold, hung, distance, held}
+}
+
+// note keeps a sentence for the end of the report. Of errors that are many only the
+// first is told.
+func (b *Bench) note(format string, args ...any) {
+	sentence, _, more := strings.Cut(fmt.Sprintf(format, args...), "\n")
+	if more {
+		sentence += " …"
+	}
+	b.Notes = append(b.Notes, sentence)
+	b.Progress("note: %s", sentence)
+}
+
+// noteFailures keeps a sentence about pairs that failed in a round, the first time
+// that there are any in a cell.
+func (b *Bench) noteFailures(cell measure.Cell, n int64, last any) {
+	if n == 0 || b.noted[cell] {
+		return
+	}
+	if b.noted == nil {
+		b.noted = map[measure.Cell]bool{}
+	}
+	b.noted[cell] = true
+	b.note("%s, %d nodes, %d clients: %d pairs of %s failed in one round, the last one with: %v",
+		cell.Work, cell.Nodes, cell.Clients, n, cell.Implementation, last)
+}
+
+// sizes returns those of the plan's numbers of nodes for which there are servers.
+func (b *Bench) sizes(wanted []int) []int {
+	var sizes []int
+	for _, n := range wanted {
+		if n <= len(b.Servers) {
+			sizes = append(sizes, n)
+		}
+	}
+	return sizes
+}
+
+// entrants are the implementations that can lock on so many nodes.
+func (b *Bench) entrants(nodes int) []*peer.Implementation {
+	var list []*peer.Implementation
+	for _, i := range b.Implementations {
+		if nodes == 1 || !i.OneNode {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// rotation is a list whose members take turns. One that failed takes no further
+// part.
+type rotation[T any] struct {
+	list   []T
+	out    []bool
+	failed func(T, error) // told once of each
+}
+
+func newRotation[T any](list []T, failed func(T, error)) *rotation[T] {
+	return &rotation[T]{list, make([]bool, len(list)), failed}
+}
+
+// run calls f for each member in turn, rounds times over, beginning with another
+// one each time. It ends early with ctx alone.
+func (r *rotation[T]) run(ctx context.Context, rounds int, f func(T) error) error {
+	for round := range rounds {
+		for i := range r.list {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			at := (round + i) % len(r.list)
+			if r.out[at] {
+				continue
+			}
+			err := f(r.list[at])
+			if err != nil && ctx.Err() != nil {
+				return errors.Join(ctx.Err(), err)
+			}
+			if err != nil {
+				r.out[at] = true
+				r.failed(r.list[at], err)
+			}
+		}
+	}
+	return nil
+}
+
+// open makes a client of each implementation; closeAll closes those that came about.
+func (b *Bench) open(list []*peer.Implementation, cell measure.Cell, addrs []string) (runners []*runner, closeAll func()) {
+	for _, i := range list {
+		cell.Implementation = i.Name()
+		client, err := i.Open(addrs)
+		if err != nil {
+			b.note("%s, %d nodes: %s cannot be opened: %v", cell.Work, cell.Nodes, i.Name(), err)
+			continue
+		}
+		runners = append(runners, &runner{client, cell})
+	}
+	return runners, func() {
+		for _, r := range runners {
+			r.client.Close()
+		}
+	}
+}
+
+// runner is an implementation with its client, and where its results belong.
+type runner struct {
+	client peer.Client
+	cell   measure.Cell
+}
+
+// stuck is how much longer than it should a slice may take.
+const stuck = 20 * time.Second
+
+// guard closes the client if a slice that should last for d does not end, so that
+// its calls return, with errors. stop has to be called when it has ended.
+func (r *runner) guard(d time.Duration) (stop func()) {
+	timer := time.AfterFunc(d+stuck, r.client.Close)
+	return func() { timer.Stop() }
+}
+
+// dropped notes that an implementation has failed and takes no further part.
+func (b *Bench) dropped(cell measure.Cell, err error) {
+	b.note("%s, %d nodes, %d clients: %s failed and was left out: %v", cell.Work, cell.Nodes, cell.Clients, cell.Implementation, err)
+}
+
+// keyOf names a key of one cell, so that nothing that one leaves behind meets
+// another.
+func keyOf(cell measure.Cell, i int) string {
+	return fmt.Sprintf("quorumlock-bench:%s:%d:%d:%s:%d", cell.Work, cell.Nodes, cell.Clients, cell.Implementation, i)
+}
+
+// freshKey names a key that no round has used before.
+func (b *Bench) freshKey(cell measure.Cell) string {
+	return keyOf(cell, int(b.keys.Add(1)))
+}

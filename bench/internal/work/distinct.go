@@ -1,0 +1,180 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorumlock/quorumlock/bench/internal/measure"
+	"github.com/quorumlock/quorumlock/bench/internal/peer"
+	"github.com/quorumlock/quorumlock/bench/internal/server"
+)
+
+// goroutines is how many share a client in this work.
+const goroutines = peer.MaxClients
+
+// Widths are the numbers of batches that a ceiling has under way at once; together
+// they have as many pairs under way as the others have goroutines. Which is best
+// depends on the driver and the machine.
+var Widths = []int{1, 2, 4}
+
+var distinct = Work{
+	Name: "distinct",
+	About: "64 goroutines with one client lock and unlock keys of their own. The ceiling is the driver alone, which is handed 64 SETs at once and then 64 " +
+		"deletions, as one batch, two or four.",
+	Run: func(ctx context.Context, b *Bench) error {
+		for _, nodes := range b.sizes(b.Plan.Nodes) {
+			if err := b.distinct(ctx, "distinct", server.Addrs(b.Servers[:nodes]), b.Plan.Rounds, b.Plan.Slice); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+}
+
+// CeilingName returns what a ceiling is called in results.
+func CeilingName(driver string, width int) string {
+	return fmt.Sprintf("%s/%s %dx%d", peer.CeilingName, driver, width, goroutines/width)
+}
+
+// crowd is what many goroutines do over and over, each something else, and how many
+// pairs each of them makes of it.
+type crowd struct {
+	cell  measure.Cell
+	turns []func() error
+	pairs int // of one turn
+	close func()
+}
+
+func (b *Bench) distinct(ctx context.Context, work string, addrs []string, rounds int, slice time.Duration) error {
+	cell := measure.Cell{Work: work, Nodes: len(addrs), Clients: goroutines}
+	runners, closeAll := b.open(b.entrants(len(addrs)), cell, addrs)
+	defer closeAll()
+	var crowds []crowd
+	for _, r := range runners {
+		c := crowd{cell: r.cell, pairs: 1, close: r.client.Close}
+		for range goroutines {
+			c.turns = append(c.turns, b.turn(r))
+		}
+		crowds = append(crowds, c)
+	}
+	if len(addrs) == 1 {
+		ceilings, closeAll, err := b.ceilings(cell, addrs[0])
+		if err != nil {
+			return err
+		}
+		defer closeAll()
+		crowds = append(crowds, ceilings...)
+	}
+
+	b.Progress("%s: %d nodes, %d implementations, %d rounds of %v", work, cell.Nodes, len(crowds), rounds, slice)
+	turns := newRotation(crowds, func(c crowd, err error) { b.dropped(c.cell, err) })
+	if err := turns.run(ctx, 1, func(c crowd) error { _, err := c.run(slice / 4); return err }); err != nil {
+		return err
+	}
+	return turns.run(ctx, rounds, func(c crowd) error {
+		meter := measure.NewMeter()
+		t, err := c.run(slice)
+		if err != nil {
+			return err
+		}
+		time.Sleep(quiet)
+		used := meter.Read()
+		b.Results.Add(c.cell, measure.Rate, float64(t.pairs)/t.took.Seconds())
+		b.Results.Add(c.cell, measure.CPU, micros(used.CPU)/float64(t.pairs))
+		b.Results.Add(c.cell, measure.Allocs, float64(used.Allocs)/float64(t.pairs))
+		b.Results.Add(c.cell, measure.Errors, float64(t.errors))
+		b.noteFailures(c.cell, t.errors, t.last)
+		return nil
+	})
+}
+
+// turn returns what one goroutine does: lock and unlock its key. After an error,
+// which may leave something locked, it goes on with another key.
+func (b *Bench) turn(r *runner) func() error {
+	ctx, key, inside := context.Background(), b.freshKey(r.cell), func() {}
+	return func() error {
+		err := r.client.Hold(ctx, key, inside)
+		if err != nil {
+			key = b.freshKey(r.cell)
+		}
+		return err
+	}
+}
+
+// ceilings makes a crowd of each driver and width.
+func (b *Bench) ceilings(cell measure.Cell, addr string) (crowds []crowd, closeAll func(), err error) {
+	var open []peer.Batch
+	closeAll = func() {
+		for _, batch := range open {
+			batch.Close()
+		}
+	}
+	for _, ceiling := range b.Ceilings {
+		batch, err := ceiling.Open(addr)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		open = append(open, batch)
+		for _, width := range Widths {
+			c := crowd{cell: cell, pairs: goroutines / width, close: batch.Close}
+			c.cell.Implementation = CeilingName(ceiling.Driver, width)
+			for w := range width {
+				var keys []string
+				for i := range c.pairs {
+					keys = append(keys, keyOf(c.cell, w*c.pairs+i))
+				}
+				c.turns = append(c.turns, func() error { return batch.Pairs(context.Background(), keys) })
+			}
+			crowds = append(crowds, c)
+		}
+	}
+	return crowds, closeAll, nil
+}
+
+// tally is what a crowd did.
+type tally struct {
+	pairs, errors int64
+	last          any // the last error's text
+	took          time.Duration
+}
+
+// run lets everybody take turns for d. It fails if not one turn succeeded, or if
+// some never ended.
+func (c crowd) run(d time.Duration) (tally, error) {
+	var (
+		start         = time.Now()
+		end           = start.Add(d)
+		turns, errors atomic.Int64
+		last          atomic.Value
+		wg            sync.WaitGroup
+	)
+	guard := time.AfterFunc(d+stuck, c.close)
+	for _, turn := range c.turns {
+		wg.Go(func() {
+			var good, bad int64
+			for time.Now().Before(end) {
+				if err := turn(); err != nil {
+					bad++
+					last.Store(err.Error())
+					continue
+				}
+				good++
+			}
+			turns.Add(good)
+			errors.Add(bad)
+		})
+	}
+	wg.Wait()
+	t := tally{turns.Load() * int64(c.pairs), errors.Load(), last.Load(), time.Since(start)}
+	switch {
+	case !guard.Stop():
+		return t, fmt.Errorf("calls did not return within %v; when the client was closed: %v", stuck, t.last)
+	case t.pairs == 0:
+		return t, fmt.Errorf("all of %d turns failed: %v", t.errors, t.last)
+	}
+	return t, nil
+}
