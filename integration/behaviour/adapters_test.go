@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -84,42 +85,11 @@ func warm(t testing.TB, nodes []backend.Node) {
 // timed returns how long f took, less the longest time for which the machine did
 // not let this process run meanwhile: on a busy one that is not ours to answer for.
 func timed(f func()) time.Duration {
-	stall := stalls()
+	watch := stall.Begin()
 	start := time.Now()
 	f()
 	took := time.Since(start)
-	return took - stall()
-}
-
-// stalls begins to measure how late a goroutine is that wants to run each
-// millisecond, and returns a function that ends it and returns the worst, 0 if that
-// is no more than the usual few milliseconds.
-func stalls() (end func() time.Duration) {
-	over := make(chan struct{})
-	worst := make(chan time.Duration)
-	go func() {
-		var most time.Duration
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		last := time.Now()
-		for {
-			select {
-			case <-over:
-				worst <- max(most, time.Since(last))
-				return
-			case <-tick.C:
-			}
-			most = max(most, time.Since(last))
-			last = time.Now()
-		}
-	}()
-	return func() time.Duration {
-		close(over)
-		if d := <-worst; d > 5*time.Millisecond {
-			return d
-		}
-		return 0
-	}
+	return took - watch.End()
 }
 
 // unlessStalled runs f, and again with the next number if it fails while the
@@ -127,9 +97,9 @@ func stalls() (end func() time.Duration) {
 func unlessStalled(t testing.TB, f func(try int) error) error {
 	t.Helper()
 	for try := 0; ; try++ {
-		stall := stalls()
+		watch := stall.Begin()
 		err := f(try)
-		d := stall()
+		d := watch.End()
 		if err == nil || d == 0 || try == 5 {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	redsyncgoredis "github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	goredisdriver "github.com/redis/go-redis/v9"
 
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
+	"github.com/quorumlock/quorumlock/integration/netfault"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -25,13 +28,7 @@ func TestExcludesRedsync(t *testing.T) {
 			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 				list := servers.Start(t, servers.Any, n)
 				locker := a.locker(t, addrs(list))
-				var pools []redsyncredis.Pool
-				for _, addr := range addrs(list) {
-					client := goredisdriver.NewClient(&goredisdriver.Options{Addr: addr})
-					defer client.Close()
-					pools = append(pools, redsyncgoredis.NewPool(client))
-				}
-				mutex := redsync.New(pools...).NewMutex("k")
+				mutex := redsync.New(redsyncPools(t, addrs(list))...).NewMutex("k")
 
 				lock, err := locker.Lock(t.Context(), "k")
 				if err != nil {
@@ -77,8 +74,9 @@ for line in sys.stdin:
         print("released", flush=True)
 `
 
-// python starts redis-py on one lock, and returns what answers a line with a line.
-func python(t *testing.T, s *servers.Server, key string) (ask func(line string) string) {
+// python starts a program with redis-py on one lock, and returns what answers a line
+// with a line.
+func python(t *testing.T, program string, s *servers.Server, key string) (ask func(line string) string) {
 	t.Helper()
 	// Debian's interpreter: another one on PATH has not its packages.
 	interpreter := "/usr/bin/python3"
@@ -86,7 +84,7 @@ func python(t *testing.T, s *servers.Server, key string) (ask func(line string) 
 		servers.Require(t, "no redis-py for %s (Debian: python3-redis): %v", interpreter, err)
 	}
 	host, port := s.HostPort()
-	cmd := exec.Command(interpreter, "-c", redisPy, host, port, key)
+	cmd := exec.Command(interpreter, "-c", program, host, port, key)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -101,18 +99,18 @@ func python(t *testing.T, s *servers.Server, key string) (ask func(line string) 
 	t.Cleanup(func() {
 		in.Close() // which ends it
 		if err := cmd.Wait(); err != nil {
-			t.Error("redis-py: ", err)
+			t.Error("python: ", err)
 		}
 	})
 	lines := bufio.NewScanner(out)
 	read := func() string {
 		if !lines.Scan() {
-			t.Fatal("redis-py ended: ", lines.Err())
+			t.Fatal("python ended: ", lines.Err())
 		}
 		return lines.Text()
 	}
 	if got := read(); got != "ready" {
-		t.Fatal("redis-py says ", got)
+		t.Fatal("python says ", got)
 	}
 	return func(line string) string {
 		if _, err := io.WriteString(in, line+"\n"); err != nil {
@@ -127,7 +125,7 @@ func TestExcludesRedisPy(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
 		locker := a.locker(t, addrs(list))
-		ask := python(t, list[0], "k")
+		ask := python(t, redisPy, list[0], "k")
 		lock, err := locker.Lock(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
@@ -149,5 +147,240 @@ func TestExcludesRedisPy(t *testing.T) {
 			t.Errorf("after redis-py's release: %v", err)
 		}
 		servers.WaitEmpty(t, time.Second, list...)
+	})
+}
+
+// waits starts to wait for key, and returns how long after a moment it had it.
+func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Time) time.Duration) {
+	t.Helper()
+	type result struct {
+		lock *redlock.Lock
+		err  error
+		at   time.Time
+	}
+	got := make(chan result, 1)
+	go func() {
+		lock, err := locker.Lock(t.Context(), key)
+		got <- result{lock, err, time.Now()}
+	}()
+	time.Sleep(500 * time.Millisecond) // for it to stand in the queue
+	return func(moment time.Time) time.Duration {
+		t.Helper()
+		r := <-got
+		if r.err != nil {
+			t.Fatal("the one who waited: ", r.err)
+		}
+		if err := r.lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return r.at.Sub(moment)
+	}
+}
+
+// looksAgain is after how long the first of a queue looks for itself, at most,
+// though nobody called it.
+const looksAgain = 2500 * time.Millisecond
+
+// Holders that call nobody when they unlock: who waits finds the lock free when it
+// looks for itself, or when the holder's lease has ended.
+func TestWaitsForOthers(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		for _, n := range []int{1, 3} {
+			list := servers.Start(t, servers.Any, n)
+			locker := a.locker(t, addrs(list))
+			for _, how := range []string{"unlocks", "expires"} {
+				t.Run(fmt.Sprintf("redsync %s, N=%d", how, n), func(t *testing.T) {
+					t.Parallel()
+					const expiry = 1500 * time.Millisecond
+					opts := []redsync.Option{redsync.WithExpiry(time.Minute)}
+					if how == "expires" {
+						opts = []redsync.Option{redsync.WithExpiry(expiry)}
+					}
+					mutex := redsync.New(redsyncPools(t, addrs(list))...).NewMutex(how, opts...)
+					watch := stall.Begin()
+					start := time.Now()
+					if err := mutex.TryLockContext(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					since, most := waits(t, locker, how), expiry+100*time.Millisecond
+					if how == "unlocks" {
+						start, most = time.Now(), looksAgain
+						if ok, err := mutex.UnlockContext(t.Context()); !ok || err != nil {
+							t.Fatalf("redsync: unlock: %v, %v", ok, err)
+						}
+					}
+					took := since(start)
+					t.Logf("had the lock after %v", took)
+					if took -= watch.End(); took > most {
+						t.Errorf("had the lock after %v, want at most %v", took, most)
+					}
+				})
+			}
+			if n > 1 {
+				continue
+			}
+			t.Run("redis-py releases", func(t *testing.T) {
+				t.Parallel()
+				ask := python(t, redisPy, list[0], "python")
+				if got := ask("acquire"); got != "True" {
+					t.Fatal("redis-py: acquire: ", got)
+				}
+				since := waits(t, locker, "python")
+				watch := stall.Begin()
+				start := time.Now()
+				ask("release")
+				took := since(start)
+				t.Logf("had the lock after %v", took)
+				if took -= watch.End(); took > looksAgain {
+					t.Errorf("had the lock after %v, want at most %v", took, looksAgain)
+				}
+			})
+		}
+	})
+}
+
+// A lock that is reserved for a waiter who was called is taken to redsync, until
+// the reservation ends.
+func TestRedsyncRespectsReservation(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		s := servers.Start(t, servers.Any, 1)[0]
+		proxy := netfault.New(t, s.Addr())
+		proxy.Delay(netfault.ToServer, 50*time.Millisecond) // so that it brings a long grace
+		first, second := a.locker(t, []string{s.Addr()}), a.locker(t, []string{proxy.Addr()})
+		mutex := redsync.New(redsyncPools(t, []string{s.Addr()})...).NewMutex("k")
+
+		lock, err := first.Lock(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		since := waits(t, second, "k")
+		if status, err := first.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld || status.Waiting != 1 || len(status.Waiters) != 1 {
+			t.Errorf("inspected: %v, %v, want it held, and one to wait", status, err)
+		}
+		proxy.Hold() // it is called, and does not come
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ticket, _ := s.Do(t, "GET", "k").(string)
+		grace, _, _ := strings.Cut(strings.TrimPrefix(ticket, "~"), ":")
+		t.Logf("reserved for %s ms", grace)
+		if !strings.HasPrefix(ticket, "~") {
+			t.Fatalf("the lock is %q, want it reserved", ticket)
+		}
+		if status, err := first.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateCalled || status.Waiting != 0 {
+			t.Errorf("inspected: %v, %v, want it reserved, and nobody else to wait", status, err)
+		}
+		taken := mutex.TryLockContext(t.Context())
+		if still := s.Do(t, "GET", "k"); taken == nil || still != ticket {
+			t.Errorf("redsync tries a lock that is reserved: %v; then it is %v", taken, still)
+		}
+		eventually(t, 2*time.Second, func() error { return mutex.TryLockContext(t.Context()) })
+		if ok, err := mutex.UnlockContext(t.Context()); !ok || err != nil {
+			t.Errorf("redsync: unlock: %v, %v", ok, err)
+		}
+		if err := proxy.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		since(time.Now())
+		servers.WaitEmpty(t, 2*time.Second, s)
+	})
+}
+
+// redsyncPools returns a pool of redsync's for each server.
+func redsyncPools(t testing.TB, addrs []string) []redsyncredis.Pool {
+	var pools []redsyncredis.Pool
+	for _, addr := range addrs {
+		client := goredisdriver.NewClient(&goredisdriver.Options{Addr: addr})
+		t.Cleanup(func() { client.Close() })
+		pools = append(pools, redsyncgoredis.NewPool(client))
+	}
+	return pools
+}
+
+// redisLockPy waits for a lock as redis-lock-py does, which is not at hand: it tries,
+// subscribes to the lock's channel, and tries again when that says "ok", or after 0.5,
+// 1.5, 3.5 … s in which it does not. It says which of both it was.
+const redisLockPy = `
+import sys, uuid, redis
+r = redis.Redis(host=sys.argv[1], port=int(sys.argv[2]))
+name, channel, token = sys.argv[3], "rlock-channel:" + sys.argv[3], uuid.uuid4().hex
+release = r.register_script("""
+    if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+        return 0
+    end
+    redis.call('DEL', KEYS[1])
+    redis.call('PUBLISH', KEYS[2], 'ok')
+    return 1""")
+messages = r.pubsub()
+print("ready", flush=True)
+for line in sys.stdin:
+    if line.strip() == "try":
+        print(bool(r.set(name, token, nx=True, ex=10)), flush=True)
+    elif line.strip() == "subscribe":
+        messages.subscribe(channel)
+        print(messages.get_message(timeout=5)["type"], flush=True)
+    elif line.strip() == "wait":
+        pause, tries, why = 0.5, 0, None
+        while why is None:
+            m = messages.get_message(timeout=pause)
+            called = m is not None and m["type"] == "message" and m["data"] == b"ok"
+            if r.set(name, token, nx=True, ex=10):
+                why = "called" if called else "polled"
+            tries += 1
+            pause += 0.5 * 2**tries
+        print(why, flush=True)
+    else:
+        print(release(keys=[name, channel], args=[token]), flush=True)
+`
+
+// Waiters of redis-lock-py hear our releases if they are announced, and then have the
+// lock at once; else they have it when they poll.
+func TestCallsRedisLockPy(t *testing.T) {
+	list := servers.Start(t, servers.Any, 1)
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		for want, opts := range map[string][]redlock.Option{
+			"called": {redlock.WithAnnounce("rlock-channel:")},
+			"polled": nil,
+		} {
+			t.Run(want, func(t *testing.T) {
+				t.Parallel()
+				key := a.Name + want
+				locker := a.locker(t, addrs(list), opts...)
+				ask := python(t, redisLockPy, list[0], key)
+				lock, err := locker.Lock(t.Context(), key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tried, channel := ask("try"), ask("subscribe"); tried != "False" || channel != "subscribe" {
+					t.Fatalf("redis-lock-py, while we hold the lock: %s, %s", tried, channel)
+				}
+				got := make(chan string, 1)
+				go func() {
+					defer close(got)
+					got <- ask("wait")
+				}()
+				time.Sleep(700 * time.Millisecond) // it has polled once by then
+				watch := stall.Begin()
+				start := time.Now()
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				how := <-got
+				took := time.Since(start)
+				t.Logf("redis-lock-py had the lock after %v: %s", took, how)
+				if took -= watch.End(); how != want || want == "called" && took > 500*time.Millisecond {
+					t.Errorf("redis-lock-py had the lock after %v, %s; want it %s", took, how, want)
+				}
+				if _, err := locker.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) {
+					t.Errorf("while it holds the lock: %v, want ErrTaken", err)
+				}
+				if got := ask("release"); got != "1" {
+					t.Errorf("redis-lock-py: release: %s", got)
+				}
+				if err := free(t.Context(), locker, key); err != nil {
+					t.Errorf("after its release: %v", err)
+				}
+			})
+		}
 	})
 }

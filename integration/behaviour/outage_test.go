@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -65,13 +66,13 @@ func TestHungMinority(t *testing.T) {
 				for _, s := range down {
 					s.Pause(t)
 				}
-				stall := stalls()
+				watch := stall.Begin()
 				for i := range rounds {
 					for step, d := range cycle(t, locker, fmt.Sprint("hung", i)) {
 						hung[step] = append(hung[step], d)
 					}
 				}
-				stalled := stall()
+				stalled := watch.End()
 				// However many locks pass, the goroutines are bounded.
 				if embedded(t) {
 					t.Log("goroutines are not counted: those of embedded servers are among them")

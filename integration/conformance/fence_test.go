@@ -1,0 +1,144 @@
+package conformance
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+)
+
+var (
+	voteKeys = []string{"lock", "queue", "counter", "tombstone"}
+	voteArgs = []string{"token", "60000", "", "", "0", "3600000"}
+)
+
+// The usual calls take so many commands, and a release without a tombstone no more
+// than before there were any.
+func TestFenceCommands(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		if kind == servers.Embedded {
+			t.Skip("embedded servers do not count the commands of scripts")
+		}
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // whose commands are counted
+		node := drivers.All[0].Node(t, server.Addr())
+		for _, call := range []struct {
+			what     string
+			script   *backend.Script
+			keys     []string
+			args     []string
+			commands string
+		}{
+			{"vote", lua.Vote, voteKeys, voteArgs, "exists:1 get:2 set:2 time:1"},
+			{"vote, again", lua.Vote, voteKeys, voteArgs, "exists:1 get:2 pttl:1 time:1"},
+			{"prolong", lua.Prolong, []string{"lock", "counter"}, []string{"token", "90000", "41", "3600000"}, "get:2 pexpire:2 pttl:1"},
+			{"raise", lua.Raise, []string{"lock", "counter"}, []string{"token", "41", "3600000"}, "get:2 time:1"},
+			{"release", lua.Release, voteKeys[:2], []string{"token"}, "del:1 get:1 zpopmin:1"},
+			{"release with a tombstone", lua.Release, []string{"lock", "queue", "tombstone"}, []string{"token", "", "", "60000"}, "get:1 set:1 zpopmin:1 del:1"},
+		} {
+			server.Do(t, "CONFIG", "RESETSTAT")
+			eval(t, node, call.script, call.keys, call.args...)
+			counted := map[string]string{}
+			stats, _ := server.Do(t, "INFO", "commandstats").(string)
+			for line := range strings.Lines(stats) {
+				name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+				if n, _, _ := strings.Cut(rest, ","); ok && !strings.Contains(name, "|") {
+					counted[name] = n
+				}
+			}
+			for _, own := range []string{"eval", "evalsha", "info", "config", "ping", "hello", "client"} {
+				delete(counted, own)
+			}
+			for _, want := range strings.Fields(call.commands) {
+				name, n, _ := strings.Cut(want, ":")
+				if counted[name] != n {
+					t.Errorf("%s calls %s %q times, want %s", call.what, name, counted[name], n)
+				}
+				delete(counted, name)
+			}
+			if len(counted) > 0 {
+				t.Errorf("%s calls besides %v", call.what, counted)
+			}
+		}
+	})
+}
+
+// A user who lacks a right that a vote needs has not voted, and can unlock.
+func TestVoteWithoutPermission(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		server.Do(t, "ACL", "SETUSER", "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
+		node := drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr())
+		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
+		for _, command := range []string{"exists", "time", "get", "set"} {
+			server.Do(t, "ACL", "SETUSER", "locker", "-"+command)
+			if r := vote.Do(t.Context(), node); r.Err == nil {
+				t.Errorf("vote without %s answers %v, want an error", command, r.Reply)
+			}
+			if keys := server.Keys(t); len(keys) != 0 {
+				t.Errorf("after a vote without %s there are %q, want nothing", command, keys)
+			}
+			server.Do(t, "ACL", "SETUSER", "locker", "+"+command)
+		}
+		eval(t, node, lua.Vote, voteKeys, voteArgs...)
+		server.Do(t, "ACL", "SETUSER", "locker", "-set")
+		keys := []string{"lock", "queue", "tombstone"}
+		if r := eval(t, node, lua.Release, keys, "token", "", "", "60000"); r[0] != int64(1) {
+			t.Errorf("release without the right to a tombstone answers %v, want 1", r)
+		}
+	})
+}
+
+// A server without memory casts no vote; it releases, and the tombstone of a lock
+// that was there stands.
+func TestVoteWithoutMemory(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		node := drivers.All[0].Node(t, server.Addr())
+		server.Do(t, "SET", "lock", "token", "PX", 60_000)
+		server.Do(t, "CONFIG", "SET", "maxmemory", 1)
+		keys := []string{"lock", "queue", "tombstone"}
+		if r := eval(t, node, lua.Release, keys, "token", "", "", "60000"); r[0] != int64(1) {
+			t.Errorf("release answers %v, want 1", r)
+		}
+		if all := server.Keys(t); len(all) != 1 || all[0] != "tombstone" {
+			t.Errorf("after a release the keys are %q, want the tombstone", all)
+		}
+		server.Do(t, "DEL", "tombstone")
+		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
+		if r := vote.Do(t.Context(), node); !backend.NotExecuted(r.Err) || len(server.Keys(t)) != 0 {
+			t.Errorf("vote ends with %v, %v, and the keys are %q, want an error and nothing", r.Reply, r.Err, server.Keys(t))
+		}
+	})
+}
+
+// An error that names a key of any bytes is one line, and whole, with every driver.
+func TestFenceNamesTheKey(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1)[0]
+		for _, d := range drivers.All {
+			t.Run(d.Name, func(t *testing.T) {
+				if kind == servers.Embedded {
+					t.Skip("embedded servers quote the key in another way")
+				}
+				counter := "a\x00b\r\nc\"%d"
+				server.Do(t, "SET", counter, "rubbish", "PX", 60_000)
+				vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: []string{"lock", "queue", counter, "tombstone"}, Args: voteArgs}
+				r := vote.Do(t.Context(), d.Node(t, server.Addr()))
+				if r.Err == nil {
+					t.Fatalf("vote answers %v, want an error", r.Reply)
+				}
+				text := r.Err.Error()
+				if !strings.HasPrefix(text, `FENCE the counter "a\000b\r\ c\"%d" holds`) || !strings.HasSuffix(text, "nobody holds the lock") {
+					t.Errorf("the error is %q", text)
+				}
+				if errors.Is(r.Err, errors.ErrUnsupported) {
+					t.Errorf("the error %v says that scripts do not work", r.Err)
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package fencing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/quorumlock/quorumlock/fence"
+)
+
+const (
+	ttl     = 25 * time.Millisecond
+	workers = 8
+	rounds  = 10 // of each worker
+)
+
+// A lockSet is workers that add numbers to a set, which is the value of a register,
+// under a lease: read, now and then sleep past the lease's end, write.
+type lockSet struct {
+	lease    *lease
+	register register
+
+	mu                sync.Mutex
+	accepted, refused []string // numbers
+	ended             int      // additions, whatever came of them
+	progress          *sync.Cond
+}
+
+// add is what a worker does under a lease: it adds the lease's token to the set, after
+// a pause.
+func (s *lockSet) add(ctx context.Context, token uint64, pause func()) {
+	number := fmt.Sprint(token)
+	set, err := s.register.read(ctx, token)
+	if err == nil {
+		pause()
+		err = s.register.write(ctx, token, strings.TrimPrefix(set+","+number, ","))
+	}
+	s.lease.release(token)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended++
+	s.progress.Broadcast()
+	switch {
+	case err == nil:
+		s.accepted = append(s.accepted, number)
+	case errors.Is(err, fence.ErrStale):
+		s.refused = append(s.refused, number)
+	}
+}
+
+// run lets the workers work, the first of them with a pause that lasts until others
+// have added to what it had read, so that there is a late write in any case.
+func (s *lockSet) run(ctx context.Context) {
+	s.progress = sync.NewCond(&s.mu)
+	var wg sync.WaitGroup
+	first, reading := s.lease.acquire(), make(chan struct{})
+	wg.Go(func() {
+		s.add(ctx, first, func() {
+			close(reading)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for len(s.accepted) < 2 && s.ended < workers*rounds {
+				s.progress.Wait()
+			}
+		})
+	})
+	<-reading
+	for range workers {
+		wg.Go(func() {
+			for range rounds {
+				s.add(ctx, s.lease.acquire(), func() {
+					if rand.IntN(4) == 0 {
+						time.Sleep(ttl + rand.N(3*ttl))
+					}
+				})
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Without a fence a lock that expires loses updates, and with one it loses none.
+func TestLockSet(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		r := record(t, k.make(t))
+		s := &lockSet{lease: newLease(ttl), register: r}
+		s.run(t.Context())
+
+		end, err := r.read(t.Context(), s.lease.acquire())
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := strings.Split(end, ",")
+		var lost, forged []string
+		for _, number := range s.accepted {
+			if !slices.Contains(set, number) {
+				lost = append(lost, number)
+			}
+		}
+		for _, number := range s.refused {
+			if slices.Contains(set, number) {
+				forged = append(forged, number)
+			}
+		}
+		t.Logf("%d added, %d refused, %d lost", len(s.accepted), len(s.refused), len(lost))
+		if n := len(s.accepted) + len(s.refused); n != 1+workers*rounds {
+			t.Errorf("%d of %d additions came to an end that is known", n, 1+workers*rounds)
+		}
+		if len(forged) > 0 {
+			t.Errorf("refused, but in the set: %v", forged)
+		}
+		if !k.fenced {
+			if len(lost) == 0 {
+				t.Error("lost nothing: the workload does not show what fencing is for")
+			}
+			return
+		}
+		if len(lost) > 0 {
+			t.Errorf("lost: %v", lost)
+		}
+		if len(s.refused) == 0 {
+			t.Error("refused nothing: no holder was late")
+		}
+		if got := r.check(); got != porcupine.Ok {
+			t.Errorf("the history is %v", got)
+		}
+	})
+}

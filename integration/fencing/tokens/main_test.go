@@ -1,0 +1,34 @@
+package tokens
+
+import (
+	"context"
+	"testing"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+func TestMain(m *testing.M) { servers.Main(m) }
+
+// key is the lock that everybody wants, and counter where servers keep its counter.
+const key, counter = "k", "k{k}:fence"
+
+// newLocker returns the i-th client's Locker, on connections of its own and with one of
+// the drivers in turn. Its locks have tokens.
+func newLocker(t testing.TB, list []*servers.Server, i int, opts ...redlock.Option) *redlock.Locker {
+	t.Helper()
+	d := drivers.All[i%len(drivers.All)]
+	var nodes []backend.Node
+	for _, s := range list {
+		nodes = append(nodes, d.Node(t, s.Addr()))
+	}
+	locker, err := redlock.New(nodes, append(opts, redlock.WithFencing())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Before the driver's clients are closed.
+	t.Cleanup(func() { locker.Close(context.Background()) })
+	return locker
+}

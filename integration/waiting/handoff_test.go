@@ -1,0 +1,133 @@
+package waiting
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A peer is a Locker that remembers what it tells.
+type peer struct {
+	*redlock.Locker
+	mu    sync.Mutex
+	tries int
+	lines []string // of the log
+}
+
+func newPeer(t testing.TB, nodes []backend.Node, opts ...redlock.Option) *peer {
+	t.Helper()
+	p := &peer{}
+	p.Locker = newLocker(t, nodes, append(opts,
+		redlock.WithLogger(slog.New(p)),
+		redlock.WithHooks(redlock.Hooks{Locked: func(e redlock.Event) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.tries = e.Tries
+		}}))...)
+	return p
+}
+
+// Enabled, Handle, WithAttrs and WithGroup make a peer the handler of its log.
+func (p *peer) Enabled(context.Context, slog.Level) bool { return true }
+
+func (p *peer) Handle(_ context.Context, r slog.Record) error {
+	line := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lines = append(p.lines, line)
+	return nil
+}
+
+func (p *peer) WithAttrs([]slog.Attr) slog.Handler { return p }
+func (p *peer) WithGroup(string) slog.Handler      { return p }
+
+// polling returns what it has logged of nodes on which it has to poll.
+func (p *peer) polling() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []string
+	for _, line := range p.lines {
+		if strings.Contains(line, "no queue") {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// lastTries returns how many tries its last lock took.
+func (p *peer) lastTries() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries
+}
+
+// handOff has first hold the lock on key for hold, while second waits for it, and
+// then second. It returns how long after the release second had it, less what the
+// machine stood still, and how many tries that took.
+func handOff(t testing.TB, first, second *peer, key string, hold time.Duration) (took time.Duration, tries int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	lock, err := first.Lock(ctx, key)
+	if err != nil {
+		t.Fatal("the first: ", err)
+	}
+	type result struct {
+		lock *redlock.Lock
+		err  error
+		at   time.Time
+	}
+	second.mu.Lock()
+	second.tries = 0
+	second.mu.Unlock()
+	got := make(chan result, 1)
+	go func() {
+		lock, err := second.Lock(ctx, key)
+		got <- result{lock, err, time.Now()}
+	}()
+	time.Sleep(hold) // the work, and the wait
+	watch := stall.Begin()
+	start := time.Now()
+	if err := lock.Unlock(ctx); err != nil {
+		t.Error("the first unlocks: ", err)
+	}
+	r := <-got
+	took = r.at.Sub(start) - watch.End()
+	if r.err != nil {
+		t.Fatal("the second: ", r.err)
+	}
+	if err := r.lock.Unlock(ctx); err != nil {
+		t.Error("the second unlocks: ", err)
+	}
+	return took, second.lastTries()
+}
+
+// called fails the test unless the tries of a wait are those of one who was called
+// once: a plain one, one that queued, one when it was called, and one to spare.
+func called(t testing.TB, took time.Duration, tries int) {
+	t.Helper()
+	if tries > 4 || took > 200*time.Millisecond {
+		t.Errorf("it had the lock after %d tries, %v after the release: it was not called", tries, took)
+	}
+}
+
+// polled fails the test unless a wait, for a lock that was held for a good half
+// second, was a polling one, and not much longer than that.
+func polled(t testing.TB, took time.Duration, tries int) {
+	t.Helper()
+	const pace = 250 * time.Millisecond // the longest pause by default
+	if tries < 5 || took > pace+150*time.Millisecond {
+		t.Errorf("it had the lock after %d tries, %v after the release: it did not poll", tries, took)
+	}
+}

@@ -1,0 +1,38 @@
+package waiting
+
+import (
+	"slices"
+	"sync"
+	"testing"
+)
+
+// A lifetime is a test whose cleanups can be run before it ends: that of a client,
+// which dies earlier.
+type lifetime struct {
+	testing.TB
+	mu       sync.Mutex
+	cleanups []func()
+}
+
+func newLifetime(t testing.TB) *lifetime {
+	l := &lifetime{TB: t}
+	t.Cleanup(l.end)
+	return l
+}
+
+func (l *lifetime) Cleanup(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cleanups = append(l.cleanups, f)
+}
+
+// end runs the cleanups, once.
+func (l *lifetime) end() {
+	l.mu.Lock()
+	list := l.cleanups
+	l.cleanups = nil
+	l.mu.Unlock()
+	for _, f := range slices.Backward(list) {
+		f()
+	}
+}

@@ -1,0 +1,169 @@
+package waiting
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// Keys for which there is no name in the same slot, and with the same beginning,
+// have no queue: who waits for them polls, and nothing stays behind.
+func TestKeysWithoutQueue(t *testing.T) {
+	list := servers.Start(t, servers.Any, 1)
+	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
+		for _, key := range []string{"a}b", "{}x", "a{b"} {
+			t.Run(key, func(t *testing.T) {
+				t.Parallel()
+				first := newPeer(t, nodesOf(t, d, addrsOf(list)))
+				second := newPeer(t, nodesOf(t, d, addrsOf(list)))
+				took, tries := handOff(t, first, second, d.Name+key, 600*time.Millisecond)
+				polled(t, took, tries)
+			})
+		}
+	})
+	servers.WaitEmpty(t, time.Second, list...)
+}
+
+// Nodes of three methods and nothing else are polled, alone and beside others. With
+// two that can call of three a waiter is called.
+func TestBareNodes(t *testing.T) {
+	list := servers.Start(t, servers.Any, 3)
+	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
+		for bare := 1; bare <= 3; bare++ {
+			t.Run(fmt.Sprintf("%d of 3", bare), func(t *testing.T) {
+				t.Parallel()
+				nodes := func() []backend.Node {
+					nodes := nodesOf(t, d, addrsOf(list))
+					for i := range bare {
+						nodes[i] = backendtest.Bare(nodes[i])
+					}
+					return nodes
+				}
+				took, tries := handOff(t, newPeer(t, nodes()), newPeer(t, nodes()), fmt.Sprint(d.Name, bare), 600*time.Millisecond)
+				if bare == 1 {
+					called(t, took, tries)
+				} else {
+					polled(t, took, tries)
+				}
+			})
+		}
+	})
+}
+
+// How a waiter comes by the lock.
+type way int
+
+const (
+	isCalled way = iota
+	polls        // and says so, once
+	looks        // for itself, once in a while: it stands in the queue, but cannot be called
+)
+
+// check fails the test unless the peer has come by a lock that was held for a while
+// in that way.
+func (w way) check(t testing.TB, p *peer, took time.Duration, tries int) {
+	t.Helper()
+	want := 0
+	switch w {
+	case isCalled:
+		called(t, took, tries)
+	case polls:
+		polled(t, took, tries)
+		want = 1
+	case looks:
+		if took > lookAgain {
+			t.Errorf("it had the lock %v after the release, want at most %v", took, lookAgain)
+		}
+	}
+	if told := p.polling(); len(told) != want {
+		t.Errorf("it says %d times that it polls, want %d: %q", len(told), want, told)
+	}
+}
+
+// Servers that forbid what waiting needs, by their rules of access: locks work, are
+// released at once, and waiters come by them in another way.
+func TestForbidden(t *testing.T) {
+	realServers(t, "rules of access")
+	all := []string{
+		"resetchannels", "-@all", "~lock:*", "&lock:redlock:inbox:*", "+set", "+get", "+del", "+pttl", "+pexpire", "+eval", "+evalsha", "+time",
+		"+zadd", "+zrem", "+zpopmin", "+zrank", "+zrange", "+zcard", "+publish", "+subscribe", "+unsubscribe", "+ping", "+pubsub",
+	}
+	with := func(rules ...string) []string { return append(all[:len(all):len(all)], rules...) }
+	for _, test := range []struct {
+		name  string
+		rules []string
+		way   way
+	}{
+		{"nothing", all, isCalled},
+		{"the queue", with("resetkeys", "~lock:goredis", "~lock:redigo", "~lock:rueidis"), polls},
+		{"the channel", with("resetchannels"), polls},
+		{"SUBSCRIBE", with("-subscribe"), polls},
+		{"PUBSUB", with("-pubsub"), polls},
+		{"ZADD", with("-zadd"), polls},
+		{"PUBLISH", with("-publish"), looks},
+		{"ZPOPMIN", with("-zpopmin"), looks},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := servers.Start(t, servers.Any, 1, servers.WithUser("locker", "secret", test.rules...))[0]
+			handOffs(t, s, test.way, redlock.WithKeyPrefix("lock:"))
+		})
+	}
+}
+
+// handOffs has a waiter with each adapter come by a lock on s, and again.
+func handOffs(t *testing.T, s *servers.Server, w way, opts ...redlock.Option) {
+	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
+		t.Parallel()
+		first := newPeer(t, []backend.Node{d.FromURL(t, s.URL())}, opts...)
+		second := newPeer(t, []backend.Node{d.FromURL(t, s.URL())}, opts...)
+		for range 2 {
+			took, tries := handOff(t, first, second, d.Name, 600*time.Millisecond)
+			w.check(t, second, took, tries)
+		}
+		for _, k := range s.Keys(t) {
+			if strings.HasSuffix(k, d.Name) {
+				t.Errorf("the lock %q is left behind", k)
+			}
+		}
+	})
+}
+
+// A user without scripts can lock but not unlock: it is an error that says so, and
+// the key lives for its TTL.
+func TestScriptsForbidden(t *testing.T) {
+	realServers(t, "rules of access")
+	s := servers.Start(t, servers.Any, 1, servers.WithUser("locker", "secret", "-@all", "~*", "+set", "+get", "+del", "+pttl"))[0]
+	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
+		p := newPeer(t, []backend.Node{d.FromURL(t, s.URL())}, redlock.WithTTL(time.Second))
+		lock, err := p.Lock(t.Context(), d.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Unlock(t.Context()); !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "NOPERM") {
+			t.Errorf("unlock: %v, want ErrUnavailable that says NOPERM", err)
+		}
+		servers.WaitEmpty(t, 2*time.Second, s)
+	})
+}
+
+// Servers that do not know commands that waiting needs, as proxies and managed
+// services do.
+func TestUnknownCommands(t *testing.T) {
+	realServers(t, "commands that are renamed")
+	for command, w := range map[string]way{"SUBSCRIBE": polls, "PUBSUB": polls, "ZADD": polls, "PUBLISH": looks} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			s := servers.Start(t, servers.Any, 1, servers.WithArgs("--rename-command", command, ""))[0]
+			handOffs(t, s, w)
+		})
+	}
+}
