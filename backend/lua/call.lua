@@ -15,7 +15,6 @@ local function call(lock, queue)
 			if redis.pcall('SET', lock, '~' .. ticket, 'PX', grace).err then
 				redis.call('DEL', lock) -- no right to SET, for example
 			end
-			redis.pcall('PUBLISH', channel, 'g' .. lock)
 			local told = 0
 			for _, behind in ipairs(redis.pcall('ZRANGE', queue, 0, 7)) do
 				local _, other = inbox(behind)
@@ -27,6 +26,8 @@ local function call(lock, queue)
 					end
 				end
 			end
+			-- The last, for of what one script publishes servers send the last first.
+			redis.pcall('PUBLISH', channel, 'g' .. lock)
 			return
 		end
 	end

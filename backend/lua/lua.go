@@ -86,6 +86,8 @@ var (
 
 // What goes before some of them, in this order.
 var (
+	//go:embed quick.lua
+	quick string
 	//go:embed inbox.lua
 	inbox string
 	//go:embed whole.lua
@@ -137,13 +139,13 @@ var (
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
 	// the tombstone stands; each of the first three may be empty, and the last
 	// ones left out, which a server thanks for. Answers 1 or 0.
-	Release = backend.NewScript("release", inbox+whole+call+bury+release, "77bc9a4572ca12e00d186c9f487d9d840d877dc2")
+	Release = backend.NewScript("release", quick+inbox+whole+call+bury+release, "16ca848f40c2614c06bdf8123dc9cdf03bcfe2fc")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, ms waited, "1"
 	// to call the next waiter or "0", ms that the tombstone stands. The tombstone
 	// and its time may be left out. Answers 1 or 0.
-	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "bf38f7844d15edf513143a87509aa4ddf2d21b12")
+	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "f3ff89aa12891634433c6ec59a9fbc6280477bf7")
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, queue, counter,
 	// tombstone, marker. Args: token, ttl in ms, ticket, ms waited, hint in µs, ms

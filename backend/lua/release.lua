@@ -14,8 +14,8 @@
 -- ARGV[4]  for how long the tombstone stands, in milliseconds; with one only
 -- Answers 1 if the lock held the token, 0 if it is missing or holds anything else.
 
-local held = redis.pcall('GET', KEYS[1])
--- A key of another type is somebody else's; any other error is the caller's to see.
+-- held is what quick has found. A key of another type is somebody else's; any other
+-- error is the caller's to see.
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end

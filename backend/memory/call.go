@@ -28,8 +28,8 @@ func (db *db) call(lock, queue string) {
 		if err != nil {
 			panic("memory: a ticket with a grace of " + grace) // inbox lets none through
 		}
-		db.publish(channel, "g"+lock)
 		db.tellBehind(queue, "n"+grace+":"+lock)
+		db.publish(channel, "g"+lock)
 		return
 	}
 	delete(db.entries, lock)
