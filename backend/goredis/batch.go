@@ -29,9 +29,9 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 
 	all := make([]*command, len(ops)) // nil for what is no operation
 	sent := make([]*command, 0, len(ops))
-	texts := asText(ops)
+	repeated := backend.Repeated(ops)
 	for i, op := range ops {
-		if all[i] = order(ctx, op, texts != nil && texts[i]); all[i] != nil {
+		if all[i] = order(ctx, op, repeated != nil && repeated[i]); all[i] != nil {
 			sent = append(sent, all[i])
 		}
 	}
@@ -54,48 +54,6 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		results[i] = outcome(ops[i], c)
 	}
 	return results
-}
-
-// script returns the script that op runs, nil if it runs none.
-func script(op backend.Op) *backend.Script {
-	switch op.Kind {
-	case backend.OpEvalDelete:
-		return lua.Delete
-	case backend.OpExtend:
-		return lua.Extend
-	case backend.OpEval:
-		return op.Script
-	}
-	return nil
-}
-
-// asText says of each of ops whether it is a script that has to be sent as its
-// text, because a later operation is on one of its keys. It is nil if none is.
-func asText(ops []backend.Op) []bool {
-	if len(ops) == 1 {
-		return nil
-	}
-	var texts []bool
-	later := make(map[string]struct{}, len(ops))
-	for i := len(ops) - 1; i >= 0; i-- {
-		op := ops[i]
-		keys := op.Keys
-		if op.Kind != backend.OpEval {
-			keys = []string{op.Key}
-		}
-		for _, key := range keys {
-			if _, ok := later[key]; ok && script(op) != nil {
-				if texts == nil {
-					texts = make([]bool, len(ops))
-				}
-				texts[i] = true
-			}
-		}
-		for _, key := range keys {
-			later[key] = struct{}{}
-		}
-	}
-	return texts
 }
 
 // order returns the command for op, nil if op is no operation.

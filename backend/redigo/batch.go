@@ -32,7 +32,8 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	results := make([]backend.Result, len(ops))
 	cmds := make([]command, 0, len(ops))
 	at := make([]int, 0, len(ops)) // cmds[i] is of ops[at[i]]
-	for i, last := range lastOnKeys(ops) {
+	repeated := backend.Repeated(ops)
+	for i := range ops {
 		script, args := parts(&ops[i])
 		switch {
 		case args == nil:
@@ -40,7 +41,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 			continue
 		case script == nil:
 			cmds = append(cmds, command{"SET", args})
-		case last:
+		case repeated == nil || !repeated[i]:
 			args[0] = script.Hash()
 			cmds = append(cmds, command{"EVALSHA", args})
 		default:
@@ -72,28 +73,6 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		}
 	}
 	return results
-}
-
-// lastOnKeys tells for each operation whether none after it has a key of its.
-func lastOnKeys(ops []backend.Op) []bool {
-	last := make([]bool, len(ops))
-	seen := make(map[string]struct{}, len(ops))
-	for i := len(ops) - 1; i >= 0; i-- {
-		last[i] = true
-		if ops[i].Kind != backend.OpEval {
-			_, again := seen[ops[i].Key]
-			last[i] = !again
-			seen[ops[i].Key] = struct{}{}
-			continue
-		}
-		for _, k := range ops[i].Keys {
-			if _, again := seen[k]; again {
-				last[i] = false
-			}
-			seen[k] = struct{}{}
-		}
-	}
-	return last
 }
 
 // parts returns the script that op runs, nil for SetNX, and the arguments of
@@ -217,10 +196,15 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 	for i := range cmds {
 		var reply any
 		var err error
-		if ok {
-			reply, err = redis.ReceiveWithTimeout(c, left(deadline))
-		} else {
+		switch {
+		case !ok:
 			reply, err = c.Receive()
+		case i == 0:
+			reply, err = redis.ReceiveWithTimeout(c, left(deadline))
+		default:
+			// To move the deadline for each would cost more than to read it; should
+			// the rest not come, the watcher sees to that.
+			reply, err = redis.ReceiveWithTimeout(c, 0)
 		}
 		if err == nil {
 			answers[i].reply = reply

@@ -2,7 +2,6 @@ package rueidis
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/redis/rueidis"
@@ -16,12 +15,9 @@ import (
 // for a second longer than it should.
 const maxBatch = 1024
 
-// fewOps is up to which size a batch is looked through for operations on the
-// same key.
-const fewOps = 8
-
 // Batch implements [backend.Batcher], in one round trip for every 1024
-// operations, to each master of a Cluster at the same time.
+// operations, to each master of a Cluster at the same time. A script goes as its
+// hash unless something comes after it on its keys ([backend.Repeated]).
 func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	if len(ops) == 0 {
 		return nil
@@ -44,23 +40,14 @@ func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Re
 		commands: make([]rueidis.Completed, 0, len(ops)),
 		sent:     make([]int, 0, len(ops)),
 	}
-	texts := n.textsFor(ops)
-	var loaded []string // hashes of the scripts whose text is in the batch
+	repeated := backend.Repeated(ops)
 	for i, op := range ops {
 		script := scriptOf(op)
 		if script == nil && op.Kind != backend.OpSetNX {
 			results[i] = op.Do(ctx, n) // fails
 			continue
 		}
-		text := script != nil && texts != noText
-		if text && texts == firstText {
-			if slices.Contains(loaded, script.Hash()) {
-				text = false
-			} else {
-				loaded = append(loaded, script.Hash())
-			}
-		}
-		b.add(i, n.command(op, script, text))
+		b.add(i, n.command(op, script, repeated != nil && repeated[i]))
 	}
 	n.run(ctx, b, ops, results)
 
@@ -220,80 +207,4 @@ func keyOf(op *backend.Op) string {
 		return first(op.Keys)
 	}
 	return op.Key
-}
-
-// texts says which scripts of a batch are sent as their text.
-type texts uint8
-
-const (
-	noText    texts = iota // none, but for what the server turns out not to know
-	firstText              // each script where it is first used, which loads it for the rest
-	allText                // all
-)
-
-// textsFor keeps the operations on one key in order. One whose script the
-// server does not know is sent again, after those that came behind it; so this
-// must not happen where a batch has two operations on a key. One connection
-// leads to one server, which then knows what has gone before on it. In a
-// Cluster each master would have to be told; the few batches with two
-// operations on a key carry all texts there.
-func (n *Node) textsFor(ops []backend.Op) texts {
-	switch {
-	case n.cluster && repeats(ops):
-		return allText
-	case n.cluster:
-		return noText
-	case len(ops) > fewOps || repeats(ops):
-		return firstText
-	}
-	return noText
-}
-
-// repeats reports whether two of ops name the same key.
-func repeats(ops []backend.Op) bool {
-	if len(ops) <= fewOps {
-		for i := range ops {
-			for j := range i {
-				if share(&ops[i], &ops[j]) {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	last := make(map[string]int, len(ops)) // the operation that named the key
-	for i, op := range ops {
-		keys := op.Keys
-		if op.Kind != backend.OpEval {
-			keys = []string{op.Key}
-		}
-		for _, key := range keys {
-			if at, ok := last[key]; ok && at != i {
-				return true
-			}
-			last[key] = i
-		}
-	}
-	return false
-}
-
-// share reports whether a and b name a key both.
-func share(a, b *backend.Op) bool {
-	if a.Kind != backend.OpEval {
-		return names(b, a.Key)
-	}
-	for _, key := range a.Keys {
-		if names(b, key) {
-			return true
-		}
-	}
-	return false
-}
-
-// names reports whether op names key.
-func names(op *backend.Op, key string) bool {
-	if op.Kind != backend.OpEval {
-		return op.Key == key
-	}
-	return slices.Contains(op.Keys, key)
 }

@@ -1,0 +1,79 @@
+package backend
+
+import "hash/maphash"
+
+var keySeed = maphash.MakeSeed()
+
+// Repeated says of each of ops whether one after it is on one of its keys, and is
+// nil if that is so of none, as in most batches. It is for adapters: a script that the
+// server turns out not to know is sent again behind the rest of its batch, so one that
+// something on its keys comes after has to be sent as its text at once.
+//
+// It goes by hashes of 64 bits, so that in a very long time it may say so of an
+// operation without reason.
+func Repeated(ops []Op) []bool {
+	if len(ops) < 2 {
+		return nil
+	}
+	n := 0
+	for i := range ops {
+		n += max(1, len(ops[i].Keys))
+	}
+	var room [512]uint64
+	seen := hashes(room[:])
+	for len(seen) < 2*n {
+		seen = make(hashes, 2*len(seen))
+	}
+	var repeated []bool
+	note := func(i int) {
+		if repeated == nil {
+			repeated = make([]bool, len(ops))
+		}
+		repeated[i] = true
+	}
+	for i := len(ops) - 1; i >= 0; i-- {
+		if ops[i].Kind != OpEval {
+			if seen.add(hashOf(ops[i].Key)) {
+				note(i)
+			}
+			continue
+		}
+		for _, key := range ops[i].Keys { // which may name one twice
+			if seen.has(hashOf(key)) {
+				note(i)
+			}
+		}
+		for _, key := range ops[i].Keys {
+			seen.add(hashOf(key))
+		}
+	}
+	return repeated
+}
+
+func hashOf(key string) uint64 { return max(1, maphash.String(keySeed, key)) }
+
+// hashes is a set of numbers above 0, which is at most half full. Its length is a power
+// of two.
+type hashes []uint64
+
+// find returns where h is, or is to be.
+func (s hashes) find(h uint64) *uint64 {
+	at := h
+	for {
+		place := &s[at&uint64(len(s)-1)]
+		if *place == h || *place == 0 {
+			return place
+		}
+		at++
+	}
+}
+
+func (s hashes) has(h uint64) bool { return *s.find(h) == h }
+
+// add returns whether h was there before.
+func (s hashes) add(h uint64) bool {
+	place := s.find(h)
+	was := *place == h
+	*place = h
+	return was
+}
