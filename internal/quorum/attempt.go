@@ -96,13 +96,13 @@ func (a *Attempt) Abandon() {
 	defer a.group.lines.release(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.clean(request{kind: releasing})
+	a.clean(request{kind: releasing}, time.Now())
 }
 
 // clean asks every seat to delete the token.
-func (a *Attempt) clean(req request) {
+func (a *Attempt) clean(req request, now time.Time) {
 	for i := range a.seats {
-		a.seats[i].clean(req)
+		a.seats[i].clean(req, now)
 	}
 }
 
@@ -117,7 +117,7 @@ func (a *Attempt) join(i int) bool {
 		return false
 	}
 	if s.token == absent {
-		s.ask(request{kind: acquiring, ttl: a.ttl, timeout: a.timeout})
+		s.ask(request{kind: acquiring, ttl: a.ttl, timeout: a.timeout}, time.Now())
 	}
 	return true
 }
@@ -126,7 +126,7 @@ func (a *Attempt) join(i int) bool {
 func (a *Attempt) quit(i int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seats[i].clean(request{kind: releasing})
+	a.seats[i].clean(request{kind: releasing}, time.Now())
 }
 
 // newRound returns a round that begins now.
@@ -155,16 +155,20 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	a.mu.Lock()
 	if !alone {
 		if req.kind == releasing {
-			a.clean(req)
+			a.clean(req, r.start)
 		} else {
 			for i := range a.seats {
-				a.seats[i].ask(req)
+				a.seats[i].ask(req, r.start)
 			}
 		}
 	}
 	var p *patience
 	if r.verdict == Undecided {
-		p = a.group.patience(req.timeout - time.Since(r.start))
+		wait := req.timeout
+		if alone { // it may have made a call
+			wait -= time.Since(r.start)
+		}
+		p = a.group.patience(wait)
 		r.decided = p.decided
 	}
 	a.mu.Unlock()
@@ -231,7 +235,7 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 		return true
 	}
 	if !s.lane.claim(s, req.round.start) {
-		s.submit()
+		s.submit(req.round.start)
 		a.mu.Unlock()
 		return true
 	}

@@ -104,7 +104,7 @@ func (c *contest) ask(i int) {
 	c.w.heed(i)
 	c.last = time.Now()
 	c.r.votes[i] = Vote{}
-	c.a.seats[i].ask(c.req)
+	c.a.seats[i].ask(c.req, c.last)
 }
 
 // answered reports whether every node has.

@@ -146,30 +146,30 @@ func (l *lane) limit() (calls, ops int) {
 
 // submit takes the operation of s, which comes back through s.complete on
 // another goroutine. It does not block. An error says that it did not take it.
-func (l *lane) submit(s *seat) error {
+func (l *lane) submit(s *seat, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.current.kind != releasing {
 		switch {
 		case s.current.kind == acquiring && l.waiting >= laneQueue:
 			return errFull
-		case l.calls > 0 && (l.last == callTimedOut || time.Since(l.progress) > s.current.timeout):
+		case l.calls > 0 && (l.last == callTimedOut || now.Sub(l.progress) > s.current.timeout):
 			return errHung
 		}
 	}
-	l.put(s)
+	l.put(s, now)
 	return nil
 }
 
 // put queues s, and starts a call for it if one may begin.
-func (l *lane) put(s *seat) {
+func (l *lane) put(s *seat, now time.Time) {
 	l.waiting++
 	if s.current.kind == acquiring {
 		l.acquires.push(s)
 	} else {
 		l.urgent.push(s)
 	}
-	l.start()
+	l.start(now)
 }
 
 // begin counts a call.
@@ -183,17 +183,17 @@ func (l *lane) begin(now time.Time) {
 
 // start begins a call on a goroutine of its own if one may begin, at once or as
 // soon as those under way have been so for long enough.
-func (l *lane) start() {
+func (l *lane) start(now time.Time) {
 	if calls, _ := l.limit(); l.calls >= calls || l.urgent.len()+l.acquires.len() == 0 {
 		return
 	}
 	if l.calls > 0 && l.batches {
-		if early := laneStagger - time.Since(l.newest); early > 0 {
+		if early := laneStagger - now.Sub(l.newest); early > 0 {
 			l.open(early)
 			return
 		}
 	}
-	l.begin(time.Now())
+	l.begin(now)
 	go l.worker()
 }
 
@@ -206,7 +206,7 @@ func (l *lane) open(d time.Duration) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.opening = false
-			l.start()
+			l.start(time.Now())
 		})
 	default:
 		l.opener.Reset(d)
@@ -251,11 +251,11 @@ func (l *lane) work() {
 			ops = append(ops, s.op)
 		}
 		results := l.batch(ctx, ops)
+		end := time.Now()
 		if cannotBatch(ops, results) {
-			l.separate(batch)
+			l.separate(batch, end)
 			continue
 		}
-		end := time.Now()
 		l.note(worst(results), end.Sub(now), end, batch...)
 		for i, s := range batch {
 			s.complete(results[i], true, end)
@@ -290,13 +290,13 @@ func cannotBatch(ops []backend.Op, results []backend.Result) bool {
 
 // separate queues the operations of a batch again, and lets each be a call of
 // its own from now on.
-func (l *lane) separate(batch []*seat) {
+func (l *lane) separate(batch []*seat, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.batches = false
 	l.done(batch...)
 	for _, s := range batch {
-		l.put(s)
+		l.put(s, now)
 	}
 }
 
@@ -480,5 +480,5 @@ func (l *lane) yield(s *seat, err error, took time.Duration, now time.Time) {
 	} else if l.last == callAnswered {
 		l.last = callBroken
 	}
-	l.start()
+	l.start(now)
 }

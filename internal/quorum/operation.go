@@ -121,7 +121,7 @@ func (s *seat) cannotQueue(err error) bool {
 
 // withoutQueue does the current request by the plain command if the node does not
 // let us use the queue, and reports whether it does.
-func (s *seat) withoutQueue(err error) bool {
+func (s *seat) withoutQueue(err error, now time.Time) bool {
 	if !s.cannotQueue(err) {
 		return false
 	}
@@ -132,6 +132,6 @@ func (s *seat) withoutQueue(err error) bool {
 		return false // it was only about the queue
 	}
 	s.op = s.operation()
-	s.submit()
+	s.submit(now)
 	return true
 }

@@ -74,9 +74,9 @@ type refusal struct {
 }
 
 // clean asks the seat to delete the token.
-func (s *seat) clean(r request) {
+func (s *seat) clean(r request, now time.Time) {
 	s.track(r)
-	s.ask(r)
+	s.ask(r, now)
 	s.rest()
 }
 
@@ -118,22 +118,22 @@ func (s *seat) unwanted(now time.Time) error {
 
 // ask lets r follow what the seat has under way. Extensions that come faster
 // than the node answers do not pile up.
-func (s *seat) ask(r request) {
+func (s *seat) ask(r request, now time.Time) {
 	if s.busy {
 		if r.kind == extending && len(s.queue) >= seatQueue {
-			r.round.vote(s.index, Vote{Outcome: Failed, Err: errFull}, time.Now())
+			r.round.vote(s.index, Vote{Outcome: Failed, Err: errFull}, now)
 			return
 		}
 		s.queue = append(s.queue, r)
 		return
 	}
-	s.begin(r)
+	s.begin(r, now)
 }
 
-// begin takes r, and submits its operation if the seat's lane is to send one.
-func (s *seat) begin(r request) {
-	if s.prepare(r, time.Now()) {
-		s.submit()
+// begin takes r, now, and submits its operation if the seat's lane is to send one.
+func (s *seat) begin(r request, now time.Time) {
+	if s.prepare(r, now) {
+		s.submit(now)
 	}
 }
 
@@ -174,9 +174,9 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	return true
 }
 
-func (s *seat) submit() {
-	if err := s.lane.submit(s); err != nil {
-		s.settle(backend.Result{Err: err}, false, time.Now())
+func (s *seat) submit(now time.Time) {
+	if err := s.lane.submit(s, now); err != nil {
+		s.settle(backend.Result{Err: err}, false, now)
 	}
 }
 
@@ -209,7 +209,7 @@ func (s *seat) complete(r backend.Result, sent bool, now time.Time) {
 
 // settle takes an outcome, and goes on to what comes next on this seat.
 func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
-	if sent && (s.withoutQueue(r.Err) || s.resend(r.Err)) {
+	if sent && (s.withoutQueue(r.Err, now) || s.resend(r.Err, now)) {
 		return
 	}
 	ok, err := r.OK, r.Err
@@ -274,7 +274,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 			s.token = absent
 		}
 	case releasing:
-		again = s.deleted(ok, err, unknown, &vote)
+		again = s.deleted(ok, err, unknown, &vote, now)
 		if err == nil && s.ticketed {
 			s.attempt.line.stands(s.index, s.attempt, s.current.stay)
 		}
@@ -284,12 +284,12 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		time.AfterFunc(s.pause(), s.deleteAgain)
 		return
 	}
-	s.next()
+	s.next(now)
 }
 
 // deleted takes the outcome of a deletion. It completes the vote, and reports
 // whether the deletion is to be repeated.
-func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool) {
+func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
 	switch {
 	case ok || s.token == absent: // it was not about the token, but about the ticket
 		s.token = absent
@@ -308,7 +308,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool
 		again = true
 	}
 	s.maybeDel = s.maybeDel || unknown
-	if again && time.Now().After(s.gone) {
+	if again && now.After(s.gone) {
 		s.token, again = absent, false
 	}
 	return again
@@ -316,13 +316,13 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote) (again bool
 
 // next begins what the seat is asked for after the current request, or ends
 // its cleanup.
-func (s *seat) next() {
+func (s *seat) next(now time.Time) {
 	s.busy, s.current, s.op = false, request{}, backend.Op{}
 	for !s.busy && len(s.queue) > 0 {
 		r := s.queue[0]
 		s.queue[0] = request{}
 		s.queue = s.queue[1:]
-		s.begin(r)
+		s.begin(r, now)
 	}
 	s.rest()
 }
@@ -332,7 +332,7 @@ func (s *seat) next() {
 // long, and reports whether it did. It never does so after a time-out. Deletions and
 // extensions name their token and may run twice; a set goes as the script that
 // knows its own token, on a node that has scripts.
-func (s *seat) resend(err error) bool {
+func (s *seat) resend(err error, now time.Time) bool {
 	if err == nil || s.resent || backend.NotExecuted(err) || errors.Is(err, errors.ErrUnsupported) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false
@@ -350,7 +350,7 @@ func (s *seat) resend(err error) bool {
 		s.op = s.operation()
 	}
 	s.resent = true
-	s.submit()
+	s.submit(now)
 	return true
 }
 
@@ -383,10 +383,11 @@ func (s *seat) pause() time.Duration {
 func (s *seat) deleteAgain() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
-	s.begun, s.resent = time.Now(), false
+	now := time.Now()
+	s.begun, s.resent = now, false
 	if len(s.queue) > 0 { // it has given up meanwhile: its ticket is not to come back each time
 		s.current.stay = false
 	}
 	s.op = s.operation()
-	s.submit()
+	s.submit(now)
 }

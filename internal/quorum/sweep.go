@@ -55,7 +55,7 @@ func (a *Attempt) renew(req request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.seats {
-		a.seats[i].ask(req)
+		a.seats[i].ask(req, req.round.start)
 	}
 }
 

@@ -153,7 +153,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		}
 	}
 	// Others that lost may have seen us as the one owner, and sleep.
-	a.clean(request{kind: releasing, stay: true, call: open > spare})
+	a.clean(request{kind: releasing, stay: true, call: open > spare}, time.Now())
 
 	w.poll(queued <= spare || verdict == Unavailable)
 	if w.polls {
