@@ -19,7 +19,8 @@ const (
 	Left         = "left_waiting"    // clients who did not get the lock
 	Acquisitions = "acquisitions_per_s"
 	Fairness     = "jain"
-	FarShare     = "far_share" // of the one that is further away, 1 being its due
+	FarShare     = "far_share"       // of the one that is further away, 1 being its due
+	OneRound     = "one_round_share" // of the acquisitions, those whose fencing token took one round trip
 	LockMiddle   = "lock_p50_us"
 	LockTail     = "lock_p99_us"
 	UnlockMiddle = "unlock_p50_us"

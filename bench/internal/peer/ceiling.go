@@ -14,9 +14,9 @@ import (
 // CeilingName is the name of the drivers' own pipelines.
 const CeilingName = "ceiling"
 
-// A Ceiling sends the two commands of many locks in two round trips: what a driver
-// can do at best when it is handed ready batches, and nobody has to hand over an
-// operation to another goroutine, or its answer back.
+// A Ceiling sends the two commands that this project's library sends, for many locks
+// in two round trips: what a driver can do at best when it is handed ready batches, and
+// nobody has to hand over an operation to another goroutine, or its answer back.
 type Ceiling struct {
 	Driver string
 	Open   func(addr string) (Batch, error)
@@ -26,31 +26,36 @@ type Ceiling struct {
 // concurrently.
 type Batch interface {
 	// Pairs sends a SET NX PX for each key in one batch, and when all are answered
-	// the compare-and-delete for each in another.
+	// the script that releases for each in another.
 	Pairs(ctx context.Context, keys []string) error
 	Close()
 }
 
 // Ceilings is one for each driver.
 func Ceilings() []*Ceiling {
+	ctx, source := context.Background(), lua.Release.Source()
 	return []*Ceiling{
 		{"go-redis", func(addr string) (Batch, error) {
-			c, err := rawGoRedis(addr)
-			return goRedisBatch{c.(goRedisPair)}, err
+			c := goRedis(addr)
+			return goRedisBatch{goRedisPair{c}}, c.ScriptLoad(ctx, source).Err()
 		}},
 		{"redigo", func(addr string) (Batch, error) {
-			c, err := rawRedigo(addr)
-			return redigoBatch{c.(redigoPair)}, err
+			p := redigoPair{redigo(addr)}
+			_, err := p.do("SCRIPT", "LOAD", source)
+			return redigoBatch{p}, err
 		}},
 		{"rueidis", func(addr string) (Batch, error) {
-			c, err := rawRueidis(addr)
+			c, err := rueidisdriver.NewClient(rueidisOption(addr))
 			if err != nil {
 				return nil, err
 			}
-			return rueidisBatch{c.(rueidisPair)}, nil
+			return rueidisBatch{rueidisPair{c}}, c.Do(ctx, c.B().ScriptLoad().Script(source).Build()).Error()
 		}},
 	}
 }
+
+// queueOf names the queue of a key, as the library does.
+func queueOf(key string) string { return key + "{" + key + "}:queue" }
 
 type goRedisBatch struct{ goRedisPair }
 
@@ -72,7 +77,7 @@ func (b goRedisBatch) Pairs(ctx context.Context, keys []string) error {
 	deletes := make([]*goredisdriver.Cmd, len(keys))
 	if _, err := b.client.Pipelined(ctx, func(p goredisdriver.Pipeliner) error {
 		for i, key := range keys {
-			deletes[i] = p.EvalSha(ctx, lua.Delete.Hash(), []string{key}, rawToken)
+			deletes[i] = p.EvalSha(ctx, lua.Release.Hash(), []string{key, queueOf(key)}, rawToken)
 		}
 		return nil
 	}); err != nil {
@@ -106,7 +111,7 @@ func (b redigoBatch) Pairs(_ context.Context, keys []string) error {
 		}
 	}
 	for _, key := range keys {
-		if err := conn.Send("EVALSHA", lua.Delete.Hash(), 1, key, rawToken); err != nil {
+		if err := conn.Send("EVALSHA", lua.Release.Hash(), 2, key, queueOf(key), rawToken); err != nil {
 			return err
 		}
 	}
@@ -135,7 +140,7 @@ func (b rueidisBatch) Pairs(ctx context.Context, keys []string) error {
 		}
 	}
 	for i, key := range keys {
-		commands[i] = b.delete(key)
+		commands[i] = b.client.B().Evalsha().Sha1(lua.Release.Hash()).Numkeys(2).Key(key, queueOf(key)).Arg(rawToken).Build()
 	}
 	for _, r := range b.client.DoMulti(ctx, commands...) {
 		if err := deleted(r.AsInt64()); err != nil {

@@ -54,6 +54,7 @@ type Client interface {
 func All() []*Implementation {
 	var all []*Implementation
 	all = append(all, quorumlock()...)
+	all = append(all, fenced()...)
 	all = append(all, raw()...)
 	all = append(all, redsyncs()...)
 	all = append(all, bsm(), rueidisLock())

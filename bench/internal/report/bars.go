@@ -13,7 +13,7 @@ var drivers = []string{"go-redis", "redigo", "rueidis"}
 // Bars is what this library is to reach.
 func Bars() []Bar {
 	var all []Bar
-	for _, list := range []func(driver string) []Bar{idle, distinct, drain, commands, fairness, hung, held, failures} {
+	for _, list := range []func(driver string) []Bar{idle, distinct, drain, commands, fairness, hung, held, failures, fencing} {
 		for _, driver := range drivers {
 			all = append(all, list(driver)...)
 		}
@@ -163,6 +163,24 @@ func held(driver string) []Bar {
 		About: fmt.Sprintf("100 000 held locks that extend themselves, N=1, %s: locks lost", driver),
 		Of:    own(measure.Lost, "held", 1, 100_000, driver), Limit: 0,
 	}}
+}
+
+// fencing are bars on what tokens cost: on the same driver without them, and in round
+// trips.
+func fencing(driver string) []Bar {
+	bars := []Bar{{
+		About: fmt.Sprintf("idle pair with a fencing token, N=1, %s: time ÷ without", driver),
+		Of:    of(measure.Time, "idle", 1, 1, driver, peer.Fenced)[0], Than: of(measure.Time, "idle", 1, 1, driver, peer.Own), Limit: 1.25,
+	}}
+	if driver == "go-redis" { // one is enough where clients compete
+		for _, w := range []struct{ work, about string }{{"handoff", "all alike"}, {"handoff-far", "one 5 ms further away"}} {
+			bars = append(bars, Bar{
+				About: fmt.Sprintf("fencing tokens in one round trip, 16 clients, %s, N=3, %s: share", w.about, driver),
+				Of:    of(measure.OneRound, w.work, 3, 16, driver, peer.Fenced)[0], AtLeast: true, Limit: 0.95,
+			})
+		}
+	}
+	return bars
 }
 
 // failures are bars on calls that fail though a quorum is in order.

@@ -170,6 +170,18 @@ func (f *fleet) loop(ctx context.Context, d time.Duration) (looped, error) {
 	return l, err
 }
 
+// secondRounds returns of how many locks the nodes were asked twice, as far as the
+// clients tell.
+func (f *fleet) secondRounds() int {
+	sum := 0
+	for _, c := range f.clients {
+		if r, ok := c.(peer.Rounds); ok {
+			sum += r.SecondRounds()
+		}
+	}
+	return sum
+}
+
 // all returns how many acquisitions there were.
 func (l looped) all() int {
 	sum := 0

@@ -49,6 +49,7 @@ func (b *Bench) handOff(ctx context.Context, i *peer.Implementation, cell measur
 		return looped{}, err
 	}
 	var l looped
+	before := f.secondRounds()
 	commands, err := counted(ctx, b.Servers[:cell.Nodes], func() (err error) {
 		l, err = f.loop(ctx, b.Plan.Loop)
 		return err
@@ -58,6 +59,9 @@ func (b *Bench) handOff(ctx context.Context, i *peer.Implementation, cell measur
 	}
 	b.Results.Add(cell, measure.Acquisitions, float64(l.all())/l.took.Seconds())
 	b.Results.Add(cell, measure.LongestWait, millis(l.longestWait))
+	if _, counts := f.clients[0].(peer.Rounds); counts && l.all() > 0 {
+		b.Results.Add(cell, measure.OneRound, 1-float64(f.secondRounds()-before)/float64(l.all()))
+	}
 	jain := 0. // nobody got anything, which is not fair
 	if l.all() > 0 {
 		jain = measure.Jain(l.shares)
