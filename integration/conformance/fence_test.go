@@ -36,7 +36,7 @@ func TestFenceCommands(t *testing.T) {
 			{"vote, again", lua.Vote, voteKeys, voteArgs, "exists:1 get:2 pttl:1 time:1"},
 			{"prolong", lua.Prolong, []string{"lock", "counter"}, []string{"token", "90000", "41", "3600000"}, "get:2 pexpire:2 pttl:1"},
 			{"raise", lua.Raise, []string{"lock", "counter"}, []string{"token", "41", "3600000"}, "get:2 time:1"},
-			{"release", lua.Release, voteKeys[:2], []string{"token"}, "del:1 get:1 zpopmin:1"},
+			{"release", lua.Release, voteKeys[:2], []string{"token"}, "del:1 exists:1 get:1"},
 			{"release with a tombstone", lua.Release, []string{"lock", "queue", "tombstone"}, []string{"token", "", "", "60000"}, "get:1 set:1 zpopmin:1 del:1"},
 		} {
 			server.Do(t, "CONFIG", "RESETSTAT")
