@@ -27,11 +27,12 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		return results
 	}
 
+	room := make([]command, len(ops))
 	all := make([]*command, len(ops)) // nil for what is no operation
 	sent := make([]*command, 0, len(ops))
 	repeated := backend.Repeated(ops)
 	for i, op := range ops {
-		if all[i] = order(ctx, op, repeated != nil && repeated[i]); all[i] != nil {
+		if all[i] = room[i].order(ctx, op, repeated != nil && repeated[i]); all[i] != nil {
 			sent = append(sent, all[i])
 		}
 	}
@@ -42,7 +43,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	again := sent[:0]
 	for i, c := range all {
 		if c != nil && isNoScript(c.err) {
-			all[i] = order(ctx, ops[i], true)
+			all[i] = new(command).order(ctx, ops[i], true)
 			again = append(again, all[i])
 		}
 	}
@@ -56,9 +57,8 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// order returns the command for op, nil if op is no operation.
-func order(ctx context.Context, op backend.Op, text bool) *command {
-	c := new(command)
+// order makes c the command for op, and returns nil if op is no operation.
+func (c *command) order(ctx context.Context, op backend.Op, text bool) *command {
 	switch op.Kind {
 	case backend.OpSetNX:
 		c.setNX(ctx, op.Key, op.Token, op.TTL)

@@ -57,6 +57,7 @@ type Group struct {
 	cleanup tracker
 	lines   lines
 	spare   sync.Pool // of patience
+	rooms   sync.Pool // of lanes
 }
 
 // NewGroup checks nodes and makes a group of them, without I/O. It refuses an

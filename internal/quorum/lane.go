@@ -3,7 +3,6 @@ package quorum
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -217,15 +216,13 @@ func (l *lane) open(d time.Duration) {
 // work makes calls until nothing waits, and then ends. Its caller has counted
 // the call.
 func (l *lane) work() {
-	var (
-		few     [8]*seat // most batches are small
-		batch   = few[:0]
-		ops     []backend.Op
-		dropped []drop
-	)
+	room := l.group.room()
+	defer l.group.leave(room)
 	for {
+		room.clear()
 		now := time.Now()
-		batch, dropped = l.next(batch[:0], now)
+		batch, dropped := l.next(room.batch, now)
+		room.batch = batch
 		for _, d := range dropped {
 			d.seat.complete(backend.Result{Err: d.why}, false, now)
 		}
@@ -246,10 +243,10 @@ func (l *lane) work() {
 			batch[0].complete(r, true, end)
 			continue
 		}
-		ops = slices.Grow(ops[:0], len(batch))
 		for _, s := range batch {
-			ops = append(ops, s.op)
+			room.ops = append(room.ops, s.op)
 		}
+		ops := room.ops
 		results := l.batch(ctx, ops)
 		end := time.Now()
 		if cannotBatch(ops, results) {
@@ -261,6 +258,33 @@ func (l *lane) work() {
 			s.complete(results[i], true, end)
 		}
 	}
+}
+
+// A room is where a lane puts together what a call sends. It is used again and again.
+type room struct {
+	batch []*seat
+	ops   []backend.Op
+}
+
+// clear forgets what was sent, and keeps nothing of it alive.
+func (r *room) clear() {
+	clear(r.batch)
+	clear(r.ops)
+	r.batch, r.ops = r.batch[:0], r.ops[:0]
+}
+
+// room returns an empty one.
+func (g *Group) room() *room {
+	if r, ok := g.rooms.Get().(*room); ok {
+		return r
+	}
+	return new(room)
+}
+
+// leave takes r back.
+func (g *Group) leave(r *room) {
+	r.clear()
+	g.rooms.Put(r)
 }
 
 // batch sends ops in one call, and stands in for an adapter that answers with
