@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -218,19 +219,27 @@ func (l *lane) open(d time.Duration) {
 func (l *lane) work() {
 	room := l.group.room()
 	defer l.group.leave(room)
+	alone := len(l.group.lanes) == 1 // then callers make the call themselves if nobody is here
 	for {
 		room.clear()
 		now := time.Now()
-		batch, dropped := l.next(room.batch, now)
+		batch, dropped := l.next(room.batch, now, alone)
+		if len(batch)+len(dropped) == 0 && !alone {
+			// Those who have just been told may ask for more as soon as they run, and
+			// a new goroutine for that would have to grow its stack again.
+			runtime.Gosched()
+			now = time.Now()
+			batch, dropped = l.next(room.batch, now, true)
+		}
+		if len(batch)+len(dropped) == 0 {
+			return
+		}
 		room.batch = batch
 		for _, d := range dropped {
 			d.seat.complete(backend.Result{Err: d.why}, false, now)
 		}
 		if len(batch) == 0 {
-			if len(dropped) > 0 {
-				continue // they may have left something to send
-			}
-			return
+			continue // what was dropped may have left something to send
 		}
 		for _, s := range batch {
 			s.leave()
@@ -346,9 +355,9 @@ type drop struct {
 }
 
 // next takes from the queues what the next call sends, appended to batch, and
-// what is not to be sent any more. With neither it has taken the call off the
-// count.
-func (l *lane) next(batch []*seat, now time.Time) (_ []*seat, dropped []drop) {
+// what is not to be sent any more. With neither, and if the caller is to leave then, it
+// has taken the call off the count.
+func (l *lane) next(batch []*seat, now time.Time, leave bool) (_ []*seat, dropped []drop) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	calls, ops := l.limit()
@@ -369,10 +378,12 @@ func (l *lane) next(batch []*seat, now time.Time) (_ []*seat, dropped []drop) {
 			}
 		}
 	}
-	if len(batch) == 0 && len(dropped) == 0 {
+	if leave && len(batch)+len(dropped) == 0 {
 		l.calls--
 	}
-	l.newest = now
+	if len(batch) > 0 {
+		l.newest = now
+	}
 	for _, s := range batch {
 		l.sends(s)
 	}
