@@ -16,6 +16,10 @@ var (
 	// ErrNotExecuted marks an error that proves that the operation had no effect
 	// and will have none. Ask with [NotExecuted].
 	ErrNotExecuted = errors.New("not executed")
+
+	// ErrQuarantined marks, beside ErrNotExecuted, the error of a server that votes
+	// for no lock for some time, as it may have lost what it had granted.
+	ErrQuarantined = errors.New("in quarantine")
 )
 
 // NotExecuted reports whether err proves that the operation it came from had
@@ -37,9 +41,10 @@ func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
 
 // MarkReply returns err, an error that a server answered, with the marks that
 // its first word calls for: [ErrRefused] where this user or this server will
-// never do it, [ErrNotExecuted] where it would not do it now, none where it is
-// not known to be either. An adapter must pass every error reply through it,
-// and no other error. A nil err stays nil.
+// never do it, [ErrNotExecuted] where it would not do it now, with
+// [ErrQuarantined] if a quarantine is why, none where it is not known to be
+// either. An adapter must pass every error reply through it, and no other error.
+// A nil err stays nil.
 func MarkReply(err error) error {
 	if err == nil {
 		return nil
@@ -47,10 +52,12 @@ func MarkReply(err error) error {
 	text := strings.TrimPrefix(err.Error(), "-")
 	code, rest, _ := strings.Cut(text, " ")
 	switch code {
-	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED", "FENCE":
+	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED", "FENCE", "NORUNID":
 		return mark(err, ErrRefused)
-	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT", "QUARANTINE":
+	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
 		return mark(err, ErrNotExecuted)
+	case "QUARANTINE":
+		return mark(mark(err, ErrNotExecuted), ErrQuarantined)
 	case "ERR":
 		if strings.HasPrefix(rest, "max number of clients") {
 			return mark(err, ErrNotExecuted)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +49,9 @@ func TestMarkReply(t *testing.T) {
 
 		{`FENCE the counter "k{k}:fence" holds no number of at most 16 digits`, refused},
 
-		{`QUARANTINE the marker "redlock:node" of this server is missing or another`, notNow},
+		{"NORUNID this server does not tell its run_id", refused},
+
+		{"QUARANTINE for another 4711 ms", notNow},
 		{"LOADING Redis is loading the dataset in memory", notNow},
 		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", notNow},
 		{"CLUSTERDOWN The cluster is down", notNow},
@@ -77,6 +80,9 @@ func TestMarkReply(t *testing.T) {
 		}
 		if got := backend.NotExecuted(err); got != (tc.want != unknown) {
 			t.Errorf("%q: not executed: %v", tc.text, got)
+		}
+		if got := errors.Is(err, backend.ErrQuarantined); got != strings.HasPrefix(tc.text, "QUARANTINE ") {
+			t.Errorf("%q: in quarantine: %v", tc.text, got)
 		}
 		if err.Error() != tc.text {
 			t.Errorf("%q: the text became %q", tc.text, err)

@@ -216,14 +216,14 @@ var brokenFences = []brokenNode{
 			r.c.server.Set(r.keys[2], "1", time.Hour)
 		}
 		return reply, err
-	}, lua.Vote), []string{"Eval/vote of bad numbers", "Eval/vote in quarantine"}},
+	}, lua.Vote), []string{"Eval/vote of bad numbers"}},
 	{"vote takes the lock and fails", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if err != nil {
 			r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute)
 		}
 		return reply, err
-	}, lua.Vote), []string{"Eval/vote of bad numbers", "Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/vote in quarantine"}},
+	}, lua.Vote), []string{"Eval/vote of bad numbers", "Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/quarantine"}},
 	{"vote fails on noughts", scripts(func(r run) (backend.Reply, error) {
 		if strings.HasPrefix(r.args[1], "0") {
 			r.c.server.Set(r.keys[2], "1", time.Hour)
@@ -238,11 +238,11 @@ var brokenFences = []brokenNode{
 	}, lua.Vote), []string{"Eval/vote beside no counter"}},
 	{"vote fails by another name", fails(func(run, error) (backend.Reply, error) {
 		return nil, errors.New("ERR something is wrong with the counter")
-	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/vote in quarantine"}},
+	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/quarantine"}},
 	{"vote does not name the key", fails(func(_ run, err error) (backend.Reply, error) {
 		code, _, _ := strings.Cut(err.Error(), " ")
 		return nil, errors.New(code + " see to the counter or the marker")
-	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/vote in quarantine"}},
+	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/quarantine"}},
 	{"vote goes to the end", fails(func(r run, err error) (backend.Reply, error) {
 		if n := r.count(); n > 0 {
 			r.clears(r.keys[2])
@@ -305,21 +305,6 @@ var brokenFences = []brokenNode{
 		}
 		return r.do()
 	}, lua.Vote, lua.Raise, lua.Prolong), []string{"Eval/vote for another type", "Eval/raise for another type", "Eval/prolong of another type"}},
-	{"vote knows no quarantine", scripts(func(r run) (backend.Reply, error) {
-		r.keys, r.args = r.keys[:4], r.args[:6]
-		return r.do()
-	}, lua.Vote), []string{"Eval/vote in quarantine"}},
-	{"vote takes any marker", first(func(r *run) {
-		if len(r.keys) > 4 && len(r.args) > 6 {
-			r.args[6] = r.c.value(r.keys[4])
-		}
-	}, lua.Vote), []string{"Eval/vote in quarantine"}},
-	{"vote takes a missing marker", scripts(func(r run) (backend.Reply, error) {
-		if len(r.keys) > 4 && !r.found(r.keys[4]) {
-			r.keys = r.keys[:4]
-		}
-		return r.do()
-	}, lua.Vote), []string{"Eval/vote in quarantine"}},
 
 	// Raise.
 	{"raise is for anybody", first(func(r *run) { r.args[0] = r.c.value(r.keys[0]) }, lua.Raise), []string{"Eval/raise"}},
@@ -478,21 +463,169 @@ var brokenFences = []brokenNode{
 		return reply, err
 	}, lua.Release), []string{"Eval/release and rollback with a tombstone of bad numbers"}},
 
+	// Quarantine.
+	{"acquire knows no quarantine", unguarded(lua.Acquire), quarantines},
+	{"vote knows no quarantine", unguarded(lua.Vote), quarantines},
+	{"raise knows no quarantine", unguarded(lua.Raise), quarantines},
+	{"no quarantine without a marker", scripts(func(r run) (backend.Reply, error) {
+		if !r.found(r.marker()) {
+			r.keys, r.args = r.keys[:len(r.keys)-1], r.args[:len(r.args)-1]
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/quarantine", "Eval/quarantine ends", "Eval/quarantine of bad numbers", "Eval/mark"}},
+	{"any marker will do", before(func(r *run) {
+		if r.found(r.marker()) && !r.isList(r.marker()) {
+			r.marks()
+		}
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine ends", "Eval/quarantine of another run"}},
+	{"a marker of another run will do", before(func(r *run) {
+		if of, _, ok := strings.Cut(r.c.value(r.marker()), " "); ok && of != r.run() {
+			r.marks()
+		}
+	}, voters...), []string{"Eval/quarantine of another run"}},
+	{"a marker from the future will do", before(func(r *run) {
+		of, text, _ := strings.Cut(r.c.value(r.marker()), " ")
+		if since, err := strconv.ParseInt(text, 10, 64); err == nil && of == r.run() && since > time.Now().UnixMicro() {
+			r.marks()
+		}
+	}, voters...), []string{"Eval/quarantine of another run"}},
+	{"a quarantine begins again and again", before(func(r *run) {
+		if !strings.HasSuffix(r.c.value(r.marker()), " 0") && !r.isList(r.marker()) {
+			r.clears(r.marker())
+		}
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine ends"}},
+	{"a quarantine never begins", scripts(func(r run) (backend.Reply, error) {
+		had := r.found(r.marker())
+		reply, err := r.do()
+		if !had {
+			r.clears(r.marker())
+		}
+		return reply, err
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine ends"}},
+	{"a marker expires", answersAnyhow(func(r run) {
+		if r.found(r.marker()) && !r.isList(r.marker()) {
+			r.lives(r.marker(), time.Hour)
+		}
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine of another run"}},
+	{"all quarantines are as long", before(func(r *run) {
+		if n := len(r.args) - 1; isNumber(r.args[n]) {
+			r.args[n] = "10000"
+		}
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine ends"}},
+	{"a quarantine is in seconds", before(func(r *run) {
+		if n := len(r.args) - 1; isNumber(r.args[n]) && len(r.args[n]) > 3 {
+			r.args[n] = r.args[n][:len(r.args[n])-3]
+		}
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine ends"}},
+	{"a quarantine without a length is none", scripts(func(r run) (backend.Reply, error) {
+		if n := len(r.keys) - 1; r.keys[n] == r.marker() && (r.lacksLength() || !isNumber(r.args[len(r.args)-1])) {
+			r.keys = r.keys[:n]
+		}
+		return r.do()
+	}, voters...), []string{"Eval/quarantine of bad numbers"}},
+	{"a quarantine of a bad length begins", answersAnyhow(func(r run) {
+		if r.marker() != "" && !r.isList(r.marker()) {
+			r.c.server.SetNX(r.ctx, r.marker(), r.run()+" 1", time.Hour)
+		}
+	}, voters...), []string{"Eval/quarantine of bad numbers"}},
+	{"what is in quarantine votes and fails", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil && r.marker() != "" {
+			switch r.script {
+			case lua.Raise:
+				r.moves(r.count() + 1)
+			default:
+				r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute)
+			}
+		}
+		return reply, err
+	}, voters...), []string{"Eval/quarantine", "Eval/quarantine ends", "Eval/quarantine of another run",
+		"Eval/quarantine of bad numbers", "Eval/quarantine beside another type", "Eval/mark"}},
+	{"a quarantine does not say for how long", fails(func(r run, err error) (backend.Reply, error) {
+		if strings.HasPrefix(err.Error(), "QUARANTINE") {
+			err = errors.New("QUARANTINE of " + r.marker())
+		}
+		return nil, err
+	}, voters...), quarantines},
+	{"a list is overwritten by a marker", before(func(r *run) {
+		if r.isList(r.marker()) {
+			r.clears(r.marker())
+		}
+	}, append([]*backend.Script{lua.Mark}, voters...)...), []string{"Eval/quarantine beside another type"}},
+
 	// Mark.
-	{"mark overwrites", first(func(r *run) { r.args[1] = r.c.value(r.keys[0]) }, lua.Mark), []string{"Eval/mark"}},
-	{"mark does not overwrite", scripts(func(r run) (backend.Reply, error) { return r.with(1, "") }, lua.Mark), []string{"Eval/mark"}},
+	{"mark does nothing", scripts(func(r run) (backend.Reply, error) { return backend.Reply{int64(1)}, nil }, lua.Mark), []string{"Eval/mark", "Eval/quarantine"}},
+	{"mark keeps what is there", scripts(func(r run) (backend.Reply, error) {
+		if r.found(r.keys[0]) && !r.isList(r.keys[0]) {
+			return backend.Reply{int64(1)}, nil
+		}
+		return r.do()
+	}, lua.Mark), []string{"Eval/mark", "Eval/quarantine"}},
 	{"mark expires", answers(func(r run, _ backend.Reply) { r.lives(r.keys[0], time.Hour) }, lua.Mark), []string{"Eval/mark"}},
-	{"mark fails on a list", scripts(func(r run) (backend.Reply, error) {
-		if r.isList(r.keys[0]) {
-			return nil, errWrongType
+	{"mark is of another run each time", answers(func(r run, _ backend.Reply) { r.c.server.Restart(); r.marks() }, lua.Mark), []string{"Eval/mark"}},
+	{"mark says what it did", answers(func(r run, reply backend.Reply) { reply[0] = int64(0) }, lua.Mark), []string{"Eval/mark"}},
+}
+
+// voters are the scripts that vote.
+var voters = []*backend.Script{lua.Acquire, lua.Vote, lua.Raise}
+
+// quarantines are the checks that see a node which does not know of it.
+var quarantines = []string{"Eval/quarantine", "Eval/quarantine ends", "Eval/quarantine of another run", "Eval/mark"}
+
+// marker is the key of the server's marker, empty if the script is not to look at it.
+func (r run) marker() string {
+	at := map[*backend.Script]int{lua.Acquire: 2, lua.Vote: 4, lua.Raise: 2, lua.Mark: 0}[r.script]
+	if at < len(r.keys) {
+		return r.keys[at]
+	}
+	return ""
+}
+
+// lacksLength reports whether a script has a marker and no length.
+func (r run) lacksLength() bool {
+	return len(r.args) <= map[*backend.Script]int{lua.Acquire: 4, lua.Vote: 6, lua.Raise: 3}[r.script]
+}
+
+// marks says that the server is well.
+func (r run) marks() { r.c.server.Eval(r.ctx, lua.Mark, []string{r.marker()}, nil) }
+
+// run is the server's run_id.
+func (r run) run() string {
+	const key = "to tell the run"
+	r.c.server.Eval(r.ctx, lua.Mark, []string{key}, nil)
+	id, _, _ := strings.Cut(r.c.value(key), " ")
+	r.clears(key)
+	return id
+}
+
+// unguarded returns a node of which a script does not look at the marker.
+func unguarded(of *backend.Script) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		if r.marker() != "" {
+			r.keys = r.keys[:len(r.keys)-1]
 		}
 		return r.do()
-	}, lua.Mark), []string{"Eval/mark"}},
-	{"mark answers what was asked", answers(func(r run, reply backend.Reply) { reply[1] = r.args[0] }, lua.Mark), []string{"Eval/mark"}},
-	{"mark takes nothing for a marker", scripts(func(r run) (backend.Reply, error) {
-		if r.args[0] == "" {
-			return backend.Reply{int64(1), ""}, nil
+	}, of)
+}
+
+// before returns a node of which something else happens before a script that looks at
+// the marker.
+func before(happens func(r *run), of ...*backend.Script) func(c *client) {
+	return first(func(r *run) {
+		if r.marker() != "" {
+			happens(r)
 		}
-		return r.do()
-	}, lua.Mark), []string{"Eval/mark"}},
+	}, of...)
+}
+
+// answersAnyhow returns a node of which something else happens after a script that
+// looks at the marker, whether it failed or not.
+func answersAnyhow(happens func(r run), of ...*backend.Script) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if r.marker() != "" {
+			happens(r)
+		}
+		return reply, err
+	}, of...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,7 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 	}()
 
 	defer g.clear(context.WithoutCancel(ctx), a, b)
+	g.runs = g.scripts && g.tellsRun(ctx, a) && g.tellsRun(ctx, b)
 
 	var history []string
 	step := func(op backend.Op) error {
@@ -139,6 +141,7 @@ type generator struct {
 	rng     *rand.Rand
 	prefix  string
 	scripts bool
+	runs    bool // they tell their run_id
 	began   time.Time
 	made    int // how many operations
 }
@@ -177,7 +180,18 @@ func (g *generator) odd() string { return g.prefix + "any" }
 
 func (g *generator) fencedLock() string { return g.prefix + "fenced" }
 
-func (g *generator) marker() string { return g.prefix + "marker" }
+// marker returns the server's marker. Now and then it is another: a server that was
+// said to be well stays so.
+func (g *generator) marker() string { return g.markerAt(g.made) }
+
+func (g *generator) markerAt(made int) string {
+	return g.prefix + "marker " + strconv.Itoa(made/counterLife)
+}
+
+// tellsRun reports whether a node can be in quarantine.
+func (g *generator) tellsRun(ctx context.Context, n backend.Node) bool {
+	return script(lua.Mark, []string{g.markerAt(-counterLife)}).Do(ctx, n).Err == nil
+}
 
 // counterOf returns the lock's counter. Now and then it is another: one that is too
 // far ahead, or none, stays so.
@@ -285,8 +299,10 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 	tomb := op.Key + "{" + op.Key + "}:gone:" + op.Token
 	all := []string{op.Key, queue, counter, tomb, g.marker()}
 	vote := func(args ...string) backend.Op { return script(lua.Vote, all[:4], args...) }
-	marks := []string{"one", "other", "other\x00"}
-	return pick(g,
+	length := pick(g, "3600000", "3600000", "3600000", "03600000", "0", g.badNumber())
+	// What stands there instead of a marker. What a marker holds no two nodes agree on.
+	planted := pick(g, "", "x", "0123456789abcdef 0", "0123456789abcdef 1")
+	made := pick(g,
 		vote(op.Token, ttl, "", "", g.hint(), keep),
 		vote(op.Token, ttl, "", "", g.hint(), keep),
 		vote(op.Token, ttl, ticket, g.waited(), g.hint(), keep),
@@ -296,11 +312,16 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 		vote(op.Token, "0"+ttl, "", g.badNumber(), g.hint(), keep),
 		vote(op.Token, ttl, "", "", g.badNumber(), keep),
 		vote(op.Token, ttl, "", "", g.hint(), g.badNumber()),
-		script(lua.Vote, all, op.Token, ttl, "", "", g.hint(), keep, pick(g, marks...)),
-		script(lua.Vote, all, op.Token, ttl, ticket, g.waited(), g.hint(), keep, pick(g, marks...)),
-		script(lua.Mark, all[4:], pick(g, append(marks, "")...), pick(g, append(marks, "", "", "")...)),
-		script(lua.Mark, []string{g.odd()}, "one", ""),
-		script(lua.Delete, all[4:], pick(g, marks...)),
+		script(lua.Vote, all, op.Token, ttl, "", "", g.hint(), keep, length),
+		script(lua.Vote, all, op.Token, ttl, ticket, g.waited(), g.hint(), keep, length),
+		script(lua.Vote, all, op.Token, ttl, "", "", g.hint(), keep),
+		script(lua.Acquire, []string{op.Key, queue, all[4]}, op.Token, ttl, ticket, g.waited(), length),
+		script(lua.Acquire, []string{op.Key, op.Key, all[4]}, op.Token, ttl, "", "", length),
+		script(lua.Raise, []string{op.Key, counter, all[4]}, op.Token, g.value(), keep, length),
+		script(lua.Mark, all[4:]),
+		script(lua.Mark, all[4:]),
+		backend.Op{Kind: backend.OpSetNX, Key: all[4], Token: planted, TTL: op.TTL},
+		backend.Op{Kind: backend.OpEvalDelete, Key: all[4], Token: planted},
 		script(lua.Raise, []string{op.Key, counter}, op.Token, g.value(), keep),
 		script(lua.Raise, []string{op.Key, counter}, op.Token, g.value(), keep),
 		script(lua.Raise, []string{op.Key, counter}, op.Token, g.value(), keep),
@@ -324,8 +345,11 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 		script(lua.Delete, []string{tomb}, "1"),
 		script(lua.Inspect, []string{counter}),
 		script(lua.Inspect, []string{counter}),
-		script(lua.Inspect, []string{tomb}),
-		script(lua.Inspect, []string{g.marker()}))
+		script(lua.Inspect, []string{tomb}))
+	if !g.runs && slices.Contains(made.Keys, g.marker()) {
+		return g.fencing(op)
+	}
+	return made
 }
 
 // clear deletes what may never expire.
@@ -335,7 +359,10 @@ func (g *generator) clear(ctx context.Context, nodes ...backend.Node) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, call)
 	defer cancel()
-	keys := []string{g.marker(), g.odd()}
+	keys := []string{g.odd()}
+	for made := -counterLife; made <= g.made; made += counterLife {
+		keys = append(keys, g.markerAt(made))
+	}
 	for _, lock := range append(g.locks(), g.fencedLock()) {
 		for made := 0; made <= g.made; made += counterLife {
 			keys = append(keys, counterAt(lock, made))

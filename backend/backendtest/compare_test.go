@@ -113,7 +113,11 @@ func TestCompareTellsFencesApart(t *testing.T) {
 		// It reads of an error no more than the first word.
 		"vote does not name the key",
 		// It meets no list, and no lock without an expiry.
-		"vote takes a list for free", "vote fails on a list", "mark fails on a list", "prolong gives every lock an end",
+		"vote takes a list for free", "vote fails on a list", "a list is overwritten by a marker", "prolong gives every lock an end",
+		// It does not look at markers, which no two nodes have in common, nor does it
+		// wait for the end of a quarantine.
+		"a marker from the future will do", "a marker expires", "mark expires",
+		"a quarantine is in seconds", "a quarantine does not say for how long",
 	})
 }
 

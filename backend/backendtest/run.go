@@ -79,7 +79,7 @@ func checks() []check {
 		setNXChecks(), deleteChecks(), extendChecks(), bytesChecks(), otherTypeChecks(), raceChecks(),
 		endedChecks(), stalledChecks(), slowDialChecks(), lostReplyChecks(), disconnectChecks(),
 		scripterChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(),
-		voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), markChecks(),
+		voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks(),
 		flushedChecks(), batcherChecks(), inspectorChecks(), pingerChecks(), namerChecks(), partitionerChecks(), subscriberChecks(),
 	} {
 		all = append(all, group...)

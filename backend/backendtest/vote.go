@@ -253,36 +253,5 @@ func voteChecks() []check {
 			f.refused(f.ask(t.name(), 0), "vote for a key that holds no string", -1, "")
 			t.missing(f.counter, "after a vote in vain, the counter")
 		},
-	}, {
-		name: "Eval/vote in quarantine",
-		why:  "a server that may have lost its locks must not vote before it is said to be well",
-		run: func(t *trial) {
-			f := t.fenced()
-			token, marker := t.name(), f.name+":marker"
-			t.removes(marker)
-			keys := append(f.four(token), marker)
-			args := []string{token, "60000", "", "", "0", millis(keep)}
-			quarantined := func(marks ...string) {
-				t.failsWith("QUARANTINE", marker, lua.Vote, keys, append(args, marks...)...)
-				f.free("after a vote in quarantine")
-				t.missing(f.counter, "after a vote in quarantine, the counter")
-			}
-			quarantined("run 1")
-			quarantined("")
-			quarantined()
-			t.evalKeys(lua.Mark, []string{marker}, "run 1", "")
-			for _, other := range []string{"run 2", "run 1\x00", "run", ""} {
-				quarantined(other)
-			}
-			quarantined()
-			f.granted(t.evalKeys(lua.Vote, keys, append(args, "run 1")...), "vote of a server that is marked", ms)
-			t.evalKeys(lua.Mark, []string{marker}, "run 2", "run 1")
-			t.failsWith("QUARANTINE", marker, lua.Vote, keys, append(args, "run 1")...)
-			f.holds(token, long, "after the marker was changed")
-			list := t.fenced()
-			t.other(list.counter)
-			keys = []string{list.lock, list.name, list.name + ":fence 2", list.tomb(token), list.counter}
-			t.failsWith("QUARANTINE", list.counter, lua.Vote, keys, append(args, "element")...)
-		},
 	}}
 }

@@ -3,17 +3,26 @@
 -- queue from then on; one for which the lock is reserved gets it.
 --
 -- KEYS[1]  the lock
--- KEYS[2]  its queue; may be missing
+-- KEYS[2]  its queue; missing, or any key, for one who does not wait
+-- KEYS[3]  the server's marker; missing for no quarantine
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
 -- ARGV[3]  the waiter's ticket, empty or missing for one who does not wait
 -- ARGV[4]  for how long it has waited, in milliseconds; with a ticket only
+-- ARGV[5]  for how long the server does not vote when it may have lost anything, in
+--          milliseconds; with a marker only
 -- Answers {1, time to live} if the token has the lock, else {0, time to live,
 -- rank, owner}. The time is in milliseconds, -1 if the key does not expire. Rank
 -- is how many stand before this waiter, -1 if it does not stand in the queue: no
 -- ticket, an inbox that is not heard here, a queue that cannot be used. Owner is
 -- the last 32 bytes of what the lock holds, empty if that is no string.
+-- Fails with QUARANTINE if the server must not vote yet. Nothing was done then, but
+-- for the marker.
 
+local err = KEYS[3] and suspect(KEYS[3], ARGV[5])
+if err then
+	return err
+end
 local held = redis.pcall('GET', KEYS[1])
 if held == ARGV[1] then
 	return {1, redis.call('PTTL', KEYS[1])}

@@ -4,20 +4,6 @@
 -- other nodes along.
 local most, day = 9007199254740991, 86400000000
 
--- clock returns the server's time.
-local function clock()
-	local t = redis.call('TIME')
-	return t[1] * 1000000 + t[2]
-end
-
--- number returns the number that a text of at most 16 digits says, nothing for
--- any other text.
-local function number(text)
-	if text and #text <= 16 and string.find(text, '^%d+$') then
-		return tonumber(text)
-	end
-end
-
 -- count returns what a counter stands at, 0 if it is missing, or nothing and the
 -- error.
 local function count(counter)

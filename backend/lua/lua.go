@@ -36,12 +36,21 @@
 //
 // A tombstone is a key of one token, put up by [Release] or [Rollback] where it is
 // not known whether everything sent for that token has arrived: a vote that comes
-// later is refused. A marker is a key of a server, set by [Mark]: a vote that asks
-// for it fails with QUARANTINE if the server has lost it. All keys of a script share
-// a slot in a cluster, so a marker is for a server that is on its own.
+// later is refused.
 //
 // A token that [Acquire] or a SetNX has set has not voted. It must not be used with
 // the three.
+//
+// # Quarantine
+//
+// [Acquire], [Vote] and [Raise] take a marker, a key of the server, and a length.
+// The server then sees for itself whether it may have lost anything since the
+// marker was written, and does not vote for so long after it first saw that: the
+// script fails with QUARANTINE, and says for how long it will. [Mark] says that
+// nothing was lost. The marker holds the server's run_id, from INFO; without one, or
+// without the right to INFO, the scripts fail if they are given a marker, with
+// NORUNID or NOPERM. All keys of a script share a slot in a cluster, so a marker is
+// for a server that is on its own.
 //
 // # Servers and rights
 //
@@ -102,16 +111,25 @@ var (
 	bury string
 	//go:embed lengthen.lua
 	lengthen string
+	//go:embed clock.lua
+	clock string
+	//go:embed number.lua
+	number string
 	//go:embed fence.lua
 	fence string
+	//go:embed marker.lua
+	marker string
+	//go:embed quarantine.lua
+	quarantine string
 )
 
 var (
 	// Acquire takes a lock, or finds that the same token has it already; a
-	// waiter that is refused queues. Keys: lock, queue. Args: token, ttl in ms,
-	// ticket, ms waited. The queue, and what follows the ttl, may be left out.
-	// Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+acquire, "3d03611830a7836702fa8cefeac4cb2acad172fe")
+	// waiter that is refused queues. Keys: lock, queue, marker. Args: token, ttl in
+	// ms, ticket, ms waited, ms of quarantine. The keys after the lock, and what
+	// follows the ttl, may be left out; of one who does not wait the queue may be any
+	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "1795a23c027ad2d7dd734022f2d32794ef47ac0c")
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
@@ -122,18 +140,19 @@ var (
 	// Inspect is Inspector.Inspect. Keys: key. Answers {found, value, ttl in ms}.
 	Inspect = backend.NewScript("inspect", inspect, "3113ad5b23196316b7c431c7fce63384830c874c")
 
-	// Mark sets the marker of a server. Keys: marker. Args: what it is to hold,
-	// what it may hold before, empty for nothing. Answers {1 or 0, what it holds}.
-	Mark = backend.NewScript("mark", mark, "10c91bf47bc34ce78e5994fd6f0c449af8708386")
+	// Mark says that a server has lost nothing, so that it votes at once. Keys:
+	// marker. Answers 1.
+	Mark = backend.NewScript("mark", marker+mark, "683238623b8da0cf1701e7b667e903f16236ac26")
 
 	// Prolong extends a lock and the life of its counter, which it makes good if
 	// need be. Keys: lock, counter. Args: token, ttl in ms, fencing token, ms to
 	// keep the counter or 0. Answers 1 or 0.
-	Prolong = backend.NewScript("prolong", whole+lengthen+fence+prolong, "946dc18ef2948ed9ec19621c99fe18f4e871117b")
+	Prolong = backend.NewScript("prolong", whole+lengthen+clock+number+fence+prolong, "8ada05398636ad0280e0cedbf960e89fc6c5e433")
 
-	// Raise moves the vote of a token up to a value. Keys: lock, counter. Args:
-	// token, value, ms to keep the counter or 0. Answers 1 or 0.
-	Raise = backend.NewScript("raise", whole+fence+raise, "3b2751cab6d48fc2c49ab8f318415b87b5b8ff7b")
+	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker.
+	// Args: token, value, ms to keep the counter or 0, ms of quarantine. The marker
+	// and the last argument may be left out. Answers 1 or 0.
+	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "cb0a7a65d2c2d1fa2eda6b883bbdd441669aab2d")
 
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
@@ -149,11 +168,11 @@ var (
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, queue, counter,
 	// tombstone, marker. Args: token, ttl in ms, ticket, ms waited, hint in µs, ms
-	// to keep the counter or 0, what the marker holds. The marker and what it
-	// holds may be left out. Answers {1, ttl left in ms, -1, "", vote, time in µs},
+	// to keep the counter or 0, ms of quarantine. The marker and the last argument
+	// may be left out. Answers {1, ttl left in ms, -1, "", vote, time in µs},
 	// {0, ttl left in ms, rank, owner, counter, time in µs}, or, of a token that
 	// has a tombstone, {0, -2, -1, "", counter, time in µs}.
-	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+fence+vote, "c7642ace658d24911be3491abdc9d95530308a32")
+	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "ee385cf6c5934361a0f378ad888810eab30d339a")
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most.
 	// Answers {number of waiters, first ticket, second ticket, …}.

@@ -1,27 +1,17 @@
--- Mark a server as one that has lost nothing since: a vote may ask for the marker.
+-- Say that a server is well: it has lost nothing of what it had granted, or nothing
+-- that matters any more. It votes at once.
 --
--- KEYS[1]  the marker
--- ARGV[1]  what it is to hold
--- ARGV[2]  what it may hold now, to be replaced; empty if it is to be missing
--- Answers {1, what it holds} if it holds what it is to hold, as of now or from
--- before, else {0, what it holds}, empty if it is missing or no string. It does
--- not expire.
+-- KEYS[1]  the server's marker
+-- Answers 1. The marker does not expire.
 
-if ARGV[1] == '' then
-	return redis.error_reply('ERR a marker must not be empty')
+local id, err = run()
+if not id then
+	return err
 end
-local held = redis.pcall('GET', KEYS[1])
-if held == ARGV[1] then
-	return {1, held}
+local held
+held, err = marked(KEYS[1])
+if not held then
+	return err
 end
-if type(held) == 'table' then
-	if not string.find(held.err, 'WRONGTYPE', 1, true) then
-		return held
-	end
-	return {0, ''}
-end
-if (held or '') ~= ARGV[2] then
-	return {0, held or ''}
-end
-redis.call('SET', KEYS[1], ARGV[1])
-return {1, ARGV[1]}
+redis.call('SET', KEYS[1], id .. ' 0')
+return 1

@@ -2,18 +2,26 @@
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its counter
+-- KEYS[3]  the server's marker; missing for no quarantine
 -- ARGV[1]  the token
 -- ARGV[2]  the value
 -- ARGV[3]  for how long the counter is kept, in milliseconds, 0 for ever
+-- ARGV[4]  for how long the server does not vote when it may have lost anything, in
+--          milliseconds; with a marker only
 -- Answers 1 if the lock holds the token and the counter was below the value, or is
 -- there already: the token's vote is for the value then. Answers 0 if the lock is
 -- missing or holds anything else, or the counter is above the value.
 -- Fails with FENCE if the lock holds the token and the counter is none, or the
--- value too far ahead. Nothing was done then.
+-- value too far ahead, and with QUARANTINE if the server must not vote yet. Nothing
+-- was done then, but for the marker.
 
 local value, keep = number(ARGV[2]), whole(ARGV[3])
 if not value or value == 0 or not keep then
 	return redis.error_reply('ERR a number of the raise is not an integer or out of range')
+end
+local err = KEYS[3] and suspect(KEYS[3], ARGV[4])
+if err then
+	return err
 end
 local held = redis.pcall('GET', KEYS[1])
 if held ~= ARGV[1] then
@@ -22,7 +30,7 @@ if held ~= ARGV[1] then
 	end
 	return 0
 end
-local err = beyond(KEYS[2], value, clock())
+err = beyond(KEYS[2], value, clock())
 if err then
 	return err
 end

@@ -8,14 +8,15 @@
 -- KEYS[2]  its queue
 -- KEYS[3]  its counter
 -- KEYS[4]  the tombstone of the token
--- KEYS[5]  the node's marker, missing if it is not to be looked at
+-- KEYS[5]  the server's marker; missing for no quarantine
 -- ARGV[1]  the token; no other script may have set it
 -- ARGV[2]  the time to live, in milliseconds
 -- ARGV[3]  the waiter's ticket, empty for one who does not wait
 -- ARGV[4]  for how long it has waited, in milliseconds; with a ticket only
 -- ARGV[5]  the hint, in microseconds since 1970
 -- ARGV[6]  for how long the counter is kept, in milliseconds, 0 for ever
--- ARGV[7]  what the marker must hold; with one only
+-- ARGV[7]  for how long the server does not vote when it may have lost anything, in
+--          milliseconds; with a marker only
 -- Answers {granted, time to live, rank, owner, counter, time}. Granted is 1 if the
 -- token has the lock; then the rank is -1 and the owner empty. Else it is 0, and
 -- the time to live, the rank and the owner are those of acquire; or, if there is a
@@ -23,15 +24,15 @@
 -- lock. The counter, as it stands now, is the vote if the token has the lock. The
 -- time is the server's, in microseconds since 1970.
 -- Fails with FENCE if the counter is none, or too far ahead, and with QUARANTINE if
--- the marker is missing or another. Nothing was done then.
+-- the server must not vote yet. Nothing was done then, but for the marker.
 
 local ttl, ticket, waited, hint, keep = whole(ARGV[2]), ARGV[3], whole(ARGV[4]), number(ARGV[5]), whole(ARGV[6])
 if not ttl or ttl == 0 or ticket ~= '' and not waited or not hint or not keep then
 	return redis.error_reply('ERR a number of the vote is not an integer or out of range')
 end
-if KEYS[5] and redis.pcall('GET', KEYS[5]) ~= ARGV[7] then
-	return redis.error_reply(string.format('QUARANTINE the marker %q of this server is missing or another: '
-		.. 'it may have lost what it had granted', KEYS[5]))
+local err = KEYS[5] and suspect(KEYS[5], ARGV[7])
+if err then
+	return err
 end
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
@@ -39,7 +40,8 @@ if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) the
 end
 local dead = redis.call('EXISTS', KEYS[4]) == 1
 local now = clock()
-local c, err = count(KEYS[3])
+local c
+c, err = count(KEYS[3])
 if err then
 	return err
 end

@@ -8,6 +8,11 @@ func acquire(db *db, keys, args []string) (backend.Reply, error) {
 		return nil, err
 	}
 	lock, queue, token, ticket := keys[0], optional(keys, 1), args[0], optional(args, 2)
+	if len(keys) > 2 {
+		if err := db.suspect(keys[2], optional(args, 4)); err != nil {
+			return nil, err
+		}
+	}
 	e := db.find(lock)
 	if e.holds(token) {
 		return backend.Reply{int64(1), db.left(e)}, nil

@@ -10,6 +10,7 @@ import (
 // db is what a node holds. Whoever calls a method of it holds the node's lock.
 type db struct {
 	now     time.Time // of the operation under way: time stands still for it
+	run     string    // the run_id, another after each start
 	entries map[string]*entry
 	sweepAt int // so many entries call for a sweep
 

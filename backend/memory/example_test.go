@@ -2,9 +2,12 @@ package memory_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -49,4 +52,24 @@ func ExampleNode_Flush() {
 	n.Flush()
 	fmt.Println(n.SetNX(ctx, "orders/42", "ben", time.Minute))
 	// Output: true <nil>
+}
+
+// A restart with persistence: locks are kept, but the node is another to those who
+// look.
+func ExampleNode_Restart() {
+	ctx := context.Background()
+	n := memory.New()
+	marker := []string{"marker"}
+	vote := func() error {
+		_, err := n.Eval(ctx, lua.Acquire, []string{"orders/42", "orders/42", "marker"}, []string{"anna", "60000", "", "", "61000"})
+		return err
+	}
+
+	n.Eval(ctx, lua.Mark, marker, nil)
+	fmt.Println(vote())
+	n.Restart()
+	fmt.Println(errors.Is(vote(), backend.ErrQuarantined))
+	// Output:
+	// <nil>
+	// true
 }

@@ -36,7 +36,7 @@ var made atomic.Int64
 
 // New returns an empty node. It holds nothing that needs to be closed.
 func New(opts ...Option) *Node {
-	n := &Node{now: time.Now}
+	n := &Node{now: time.Now, db: db{run: newRun()}}
 	for _, o := range opts {
 		o(n)
 	}
@@ -179,8 +179,17 @@ func (n *Node) Keys() []string {
 	return db.keys()
 }
 
-// Flush removes every key, as FLUSHALL does, or as a restart does without
-// persistence. Subscriptions go on; see [Node.Disconnect].
+// Restart gives the node another run_id, and breaks every subscription, as a
+// restart does that loses nothing. One that loses everything is Restart and
+// [Node.Flush].
+func (n *Node) Restart() {
+	n.begin().run = newRun()
+	n.mu.Unlock()
+	n.Disconnect()
+}
+
+// Flush removes every key, as FLUSHALL does. Subscriptions go on; see
+// [Node.Disconnect].
 func (n *Node) Flush() {
 	db := n.begin()
 	defer n.mu.Unlock()

@@ -19,6 +19,11 @@ func raise(db *db, keys, args []string) (backend.Reply, error) {
 	if !ok1 || value == 0 || !ok2 {
 		return nil, errRaise
 	}
+	if len(keys) > 2 {
+		if err := db.suspect(keys[2], optional(args, 3)); err != nil {
+			return nil, err
+		}
+	}
 	if !db.find(lock).holds(token) {
 		return backend.Reply{int64(0)}, nil
 	}

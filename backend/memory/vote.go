@@ -2,7 +2,6 @@ package memory
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
@@ -23,9 +22,10 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 	if !ok1 || ttl == 0 || ticket != "" && !ok2 || !ok3 || !ok4 {
 		return nil, errVote
 	}
-	if len(keys) > 4 && (len(args) < 7 || !db.find(keys[4]).holds(args[6])) {
-		return nil, fmt.Errorf("QUARANTINE the marker %s of this server is missing or another: "+
-			"it may have lost what it had granted", quoted(keys[4]))
+	if len(keys) > 4 {
+		if err := db.suspect(keys[4], optional(args, 6)); err != nil {
+			return nil, err
+		}
 	}
 	e, dead, now := db.find(lock), db.find(tomb) != nil, db.clock()
 	c, err := db.count(counter)

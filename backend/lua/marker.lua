@@ -1,0 +1,32 @@
+-- run returns the server's run_id, which is another after each start, and another
+-- on a replica than on its master, or nothing and the error.
+local function run()
+	local info = redis.pcall('INFO', 'server')
+	local why = 'INFO server has none'
+	if type(info) == 'string' then
+		local id = string.match(info, 'run_id:(%S+)')
+		if id then
+			return id
+		end
+	elseif string.find(info.err, '^%-?NOPERM') then
+		return nil, info
+	else
+		why = info.err
+	end
+	return nil, redis.error_reply('NORUNID this server does not tell its run_id, without which there is no quarantine: ' .. why)
+end
+
+-- marked returns what a marker holds, empty if it is missing, or nothing and the
+-- error.
+local function marked(marker)
+	local held = redis.pcall('GET', marker)
+	if type(held) ~= 'table' then
+		return held or ''
+	end
+	if string.find(held.err, 'WRONGTYPE', 1, true) then
+		return nil, redis.error_reply(string.format('WRONGTYPE the marker %q is in use for something else, '
+			.. 'and is not overwritten', marker))
+	end
+	return nil, held
+end
+
