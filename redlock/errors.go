@@ -85,7 +85,7 @@ func (e *QuorumError) telling() Report {
 		return nil
 	}
 	last := e.Rounds[n-1]
-	if e.ctxErr != nil && n > 1 && last.Count(Taken)+last.Count(Failed) == 0 {
+	if e.ctxErr != nil && n > 1 && last.Count(Taken)+last.Count(Failed)+last.Count(Quarantined) == 0 {
 		return e.Rounds[n-2]
 	}
 	return last

@@ -106,6 +106,9 @@ func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 	if err == nil && l.call.settings.fencing {
 		err = l.locker.settings.checkCounterLife(ttl)
 	}
+	if err == nil {
+		err = l.locker.settings.checkQuarantine(ttl)
+	}
 	if err != nil {
 		return fmt.Errorf("redlock: extend %q: %w", l.call.fullKey, err)
 	}

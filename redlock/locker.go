@@ -58,10 +58,13 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	l := &Locker{settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
 		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Announce: s.announce,
-		CounterLife: s.counterLife, Wall: func() time.Time { return l.clock.Now().Wall() },
+		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Wall: func() time.Time { return l.clock.Now().Wall() },
 	})
 	if err == nil && s.call.fencing {
 		err = group.CanFence()
+	}
+	if err == nil && s.quarantine > 0 {
+		err = group.CanQuarantine()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redlock: %w", err)
@@ -253,6 +256,8 @@ func (l *Locker) check(op, key string) error {
 		return ErrClosed
 	case key == "":
 		return fmt.Errorf("redlock: %s: an empty key", op)
+	case key == markerName:
+		return fmt.Errorf("redlock: %s %q: the key is that of the nodes' markers (WithQuarantine)", op, l.settings.prefix+key)
 	}
 	return nil
 }

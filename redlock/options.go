@@ -38,6 +38,7 @@ type settings struct {
 	need        int
 	announce    func(key string) string
 	counterLife time.Duration // 0: for ever
+	quarantine  time.Duration // 0: none
 	logger      *slog.Logger
 	hooks       Hooks
 	call        callSettings
@@ -148,7 +149,7 @@ func WithMaxHold(d time.Duration) SharedOption {
 // never follow a client by more than 250 ms: a lock that is asked for later than half a
 // second, and twice what the nodes' clocks are off, after another was granted, still has a
 // higher token. Those of locks closer to each other than that may be equal, or the wrong way
-// round.
+// round, unless [WithQuarantine] is set.
 //
 // A token costs no round trip, as long as a quorum of nodes vote for the same value:
 // the Locker learns from their answers how far its own clock is off. Where they do not, as
@@ -185,6 +186,35 @@ func WithCounterLife(d time.Duration) Option {
 // counterSlack is by how much counters outlive a lease at least: more than the clocks of
 // nodes that can be used for fencing are apart.
 const counterSlack = time.Minute
+
+// WithQuarantine has a node that may have lost what it had granted vote for no lock for
+// so long: neither its lost locks nor, with [WithFencing], its lost tokens come back to
+// somebody else before they have ended. A node sees that for itself, in the script that
+// would grant: when it was started, with whatever data, when everything on it was
+// deleted, and when a replica has taken its place; a new node, and one that is asked so
+// for the first time, begins in quarantine too. It ends by itself, or by [Locker.Init].
+// Meanwhile the node extends and releases locks that it has; its [Outcome] is
+// [Quarantined], and if a majority is in quarantine the error is [ErrUnavailable].
+//
+// It must be longer than the TTL by a second at least, that of New and of each call, or
+// these return an error before any I/O, and longer than the longest TTL that anybody
+// uses on these nodes: everybody should set the same. The clocks of nodes may then be
+// off by half of what it is longer than the TTL, less 250 ms. It does not help where
+// some keys go and others stay, as by an eviction, nor those who lock without it.
+//
+// Every acquisition is a script then. All nodes must run scripts (backend.Scripter), tell
+// their run_id by INFO, and be one server each, not a Cluster, else New or the call fails.
+// Each keeps a key that never expires, "redlock:marker", with the prefix of
+// [WithKeyPrefix]. Default none.
+func WithQuarantine(d time.Duration) Option {
+	return lockerOption(func(s *settings) error {
+		s.quarantine = d.Truncate(time.Millisecond)
+		if d <= 0 {
+			return fmt.Errorf("a quarantine of %v: must be longer than the TTL by %v", d, quarantineSlack)
+		}
+		return nil
+	})
+}
 
 // WithKeyPrefix puts prefix in front of every key, and of the name of the channel on
 // which the Locker is called, for access rules that go by them. Default none, so that
@@ -300,9 +330,11 @@ func (s *settings) check(c callSettings) error {
 		return fmt.Errorf("a maximal hold of %v: must not be shorter than the TTL, %v", c.maxHold, c.ttl)
 	}
 	if c.fencing {
-		return s.checkCounterLife(c.ttl)
+		if err := s.checkCounterLife(c.ttl); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.checkQuarantine(c.ttl)
 }
 
 // checkCounterLife refuses a TTL during which counters may end.

@@ -21,7 +21,8 @@ type NodeReport struct {
 	// 0 of a node that is Pending or Skipped.
 	Latency time.Duration
 
-	// Err is why the node failed, the driver's own error in its chain. A server
+	// Err is why the node failed, or for how long it is in quarantine, the driver's own
+	// error in its chain. A server
 	// that does not know a command (a Sentinel, for one) quotes the token in it;
 	// String leaves that out.
 	Err error
@@ -31,13 +32,14 @@ type NodeReport struct {
 type Outcome uint8
 
 const (
-	Pending  = Outcome(quorum.Pending)  // it had not answered when the round was decided
-	Granted  = Outcome(quorum.Granted)  // it did what was asked
-	Taken    = Outcome(quorum.Taken)    // another token holds the key there
-	NotHeld  = Outcome(quorum.NotHeld)  // it does not hold the token
-	Failed   = Outcome(quorum.Failed)   // an error
-	TimedOut = Outcome(quorum.TimedOut) // it did not answer in time
-	Skipped  = Outcome(quorum.Skipped)  // it was not asked: the token cannot be there
+	Pending     = Outcome(quorum.Pending)     // it had not answered when the round was decided
+	Granted     = Outcome(quorum.Granted)     // it did what was asked
+	Taken       = Outcome(quorum.Taken)       // another token holds the key there
+	NotHeld     = Outcome(quorum.NotHeld)     // it does not hold the token
+	Failed      = Outcome(quorum.Failed)      // an error
+	TimedOut    = Outcome(quorum.TimedOut)    // it did not answer in time
+	Skipped     = Outcome(quorum.Skipped)     // it was not asked: the token cannot be there
+	Quarantined = Outcome(quorum.Quarantined) // it does not vote for now: see [WithQuarantine]
 )
 
 // String returns the outcome in words.
@@ -57,6 +59,8 @@ func (o Outcome) String() string {
 		return "timed out"
 	case Skipped:
 		return "not asked"
+	case Quarantined:
+		return "quarantined"
 	}
 	return fmt.Sprintf("Outcome(%d)", uint8(o))
 }

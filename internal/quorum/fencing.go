@@ -219,17 +219,17 @@ func (s *seat) vote() backend.Op {
 	if s.ticketed {
 		ticket, waited = a.line.ticket, milliseconds(time.Since(a.asked))
 	}
-	return backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:], Args: []string{
+	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:], Args: []string{
 		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(v.aim(), 10), v.keep,
-	}}
+	}})
 }
 
 // raise returns a raise of the node's vote, which may be sent again.
 func (s *seat) raise() backend.Op {
-	v := s.attempt.voting
-	return backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: v.lockAndCounter(), Args: []string{
-		s.attempt.token, strconv.FormatInt(s.current.value, 10), v.keep,
-	}}
+	a := s.attempt
+	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: a.voting.lockAndCounter(), Args: []string{
+		a.token, strconv.FormatInt(s.current.value, 10), a.voting.keep,
+	}})
 }
 
 // prolong returns an extension that keeps the counter too.

@@ -40,6 +40,12 @@ type Config struct {
 	// they were last used, in whole milliseconds; 0 means for ever.
 	CounterLife time.Duration
 
+	// Quarantine is for how long a node votes for no lock after it may have lost what it
+	// had granted, in whole milliseconds; 0 means that it is not asked to look. Marker is
+	// the key on each node by which it can tell.
+	Quarantine time.Duration
+	Marker     string
+
 	// Wall is the wall clock, as the clocks of nodes are compared with it; nil
 	// means the system's.
 	Wall func() time.Time

@@ -13,8 +13,9 @@ import (
 // one place where that is decided.
 //
 // The plain commands are the fast path: a SET NX costs a server half of what a
-// script does. A script acquires where somebody waits. Every release is a script,
-// on nodes that can: who releases cannot know who waits.
+// script does. A script acquires where somebody waits, or where the node is to see
+// whether it may grant. Every release is a script, on nodes that can: who releases
+// cannot know who waits.
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.buried = false, false
@@ -37,6 +38,8 @@ func (s *seat) operation() backend.Op {
 	case r.kind == acquiring && queue && a.inbox != nil && a.inbox.hears(s.index):
 		s.ticketed = true
 		a.line.enters(s.index, a)
+		return s.acquireScript()
+	case r.kind == acquiring && a.group.cfg.Quarantine > 0:
 		return s.acquireScript()
 	case r.kind == acquiring:
 		return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
@@ -69,11 +72,15 @@ func (s *seat) acquireScript() backend.Op {
 	a := s.attempt
 	a.name() // which nobody has done yet where queues are refused
 	op := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: a.names[:1], Args: []string{a.token, milliseconds(s.current.ttl)}}
-	if s.ticketed {
+	switch {
+	case s.ticketed:
 		op.Keys = a.names[:]
 		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
+	case a.group.cfg.Quarantine > 0: // what comes before has its place, and is not looked at
+		op.Keys = []string{a.key, a.key}
+		op.Args = append(op.Args, "", "")
 	}
-	return op
+	return a.group.judged(op)
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -112,15 +119,14 @@ func refused(r backend.Reply) refusal {
 // queue of the key, by its rules of access for instance. A script of fencing may have
 // other reasons, and nothing takes its place.
 func (s *seat) cannotQueue(err error) bool {
-	if s.attempt.voting != nil && s.current.kind != releasing {
+	if s.current.kind != releasing && (s.attempt.voting != nil || !s.ticketed) {
 		return false
 	}
-	return s.op.Kind == backend.OpEval && len(s.op.Keys) > 1 &&
-		(errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported))
+	return s.op.Kind == backend.OpEval && (errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported))
 }
 
-// withoutQueue does the current request by the plain command if the node does not
-// let us use the queue, and reports whether it does.
+// withoutQueue does the current request without the queue if the node does not let us
+// use that, and reports whether it does.
 func (s *seat) withoutQueue(err error, now time.Time) bool {
 	if !s.cannotQueue(err) {
 		return false

@@ -12,20 +12,21 @@ import (
 type Outcome uint8
 
 const (
-	Pending  Outcome = iota // it had not answered when the round was decided
-	Granted                 // it did what was asked
-	Taken                   // it refused to acquire: another token holds the key
-	NotHeld                 // it does not hold the token, to extend or to delete
-	Failed                  // an error; whether anything was done may be unknown
-	TimedOut                // it did not answer in time; the same
-	Skipped                 // it was not asked, as the token cannot be there
+	Pending     Outcome = iota // it had not answered when the round was decided
+	Granted                    // it did what was asked
+	Taken                      // it refused to acquire: another token holds the key
+	NotHeld                    // it does not hold the token, to extend or to delete
+	Failed                     // an error; whether anything was done may be unknown
+	TimedOut                   // it did not answer in time; the same
+	Skipped                    // it was not asked, as the token cannot be there
+	Quarantined                // it does not vote for now: nothing was done
 )
 
 // A Vote is one node's part in a round.
 type Vote struct {
 	Outcome Outcome
 	Latency time.Duration // from entering the lane to the answer
-	Err     error         // of Failed and TimedOut
+	Err     error         // of Failed, TimedOut and Quarantined
 }
 
 // Verdict is what a round came to.
@@ -169,7 +170,7 @@ func (r *round) expire() {
 // judge returns the verdict as soon as no answer that is still to come can
 // change it. Final says that none will come.
 func (r *round) judge(final bool) Verdict {
-	var n [Skipped + 1]int
+	var n [Quarantined + 1]int
 	free := 0 // nodes known not to hold the token, now and later
 	for _, v := range r.votes {
 		n[v.Outcome]++
@@ -187,7 +188,7 @@ func (r *round) judge(final bool) Verdict {
 		return Won
 	}
 	if r.kind == acquiring || r.kind == raising {
-		switch failed := n[Failed] + n[TimedOut]; {
+		switch failed := n[Failed] + n[TimedOut] + n[Quarantined]; {
 		case failed > spare:
 			return Unavailable
 		case failed+n[Taken] > spare:

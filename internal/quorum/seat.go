@@ -229,8 +229,10 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	switch {
 	case err != nil && errors.Is(err, context.DeadlineExceeded):
 		vote = Vote{Outcome: TimedOut, Err: err}
+	case err != nil && errors.Is(err, backend.ErrQuarantined):
+		vote = Vote{Outcome: Quarantined, Err: err}
 	case err != nil:
-		vote = Vote{Outcome: Failed, Err: err}
+		vote = Vote{Outcome: Failed, Err: s.attempt.group.unjudged(err)}
 	case !ok && (s.current.kind == acquiring || s.current.kind == raising):
 		vote = Vote{Outcome: Taken}
 	case !ok:
@@ -333,8 +335,7 @@ func (s *seat) next(now time.Time) {
 // extensions name their token and may run twice; a set goes as the script that
 // knows its own token, on a node that has scripts.
 func (s *seat) resend(err error, now time.Time) bool {
-	if err == nil || s.resent || backend.NotExecuted(err) || errors.Is(err, errors.ErrUnsupported) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if s.resent || !again(err) {
 		return false
 	}
 	switch s.current.kind {
@@ -352,6 +353,12 @@ func (s *seat) resend(err error, now time.Time) bool {
 	s.resent = true
 	s.submit(now)
 	return true
+}
+
+// again reports whether err, with which an operation ended, is of a connection that
+// broke.
+func again(err error) bool {
+	return err != nil && !backend.NotExecuted(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // mayLive notes that a key of ours may have got this time to live until now. If

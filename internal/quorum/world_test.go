@@ -508,10 +508,10 @@ func draw(rng *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(rng.Int64N(int64(d)))
 }
 
-func (o Outcome) letter() byte { return "PGTNFOS"[o] }
+func (o Outcome) letter() byte { return "PGTNFOSQ"[o] }
 
 // outcomes says votes in a letter each: Pending, Granted, Taken, NotHeld, Failed,
-// timed Out, Skipped.
+// timed Out, Skipped, Quarantined.
 func outcomes(votes []Vote) string {
 	b := make([]byte, len(votes))
 	for i, v := range votes {

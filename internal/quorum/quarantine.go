@@ -1,0 +1,73 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// CanQuarantine returns an error that names a node which cannot be in quarantine, nil
+// if all can.
+func (g *Group) CanQuarantine() error {
+	for _, l := range g.lanes {
+		switch {
+		case !l.queueing.scripts:
+			return fmt.Errorf("no quarantine: %s does not run scripts (backend.Scripter): %w", l.name, errors.ErrUnsupported)
+		case len(l.parts) > 1:
+			return fmt.Errorf("no quarantine: %s is a cluster, whose locks are on other servers than the one that would have the marker: %w",
+				l.name, errors.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// Mark has every node told that it has lost nothing, so that none is in quarantine. It
+// returns an error for each that was not, by its index, and returns when ctx has ended
+// at the latest.
+func (g *Group) Mark(ctx context.Context) []error {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	errs := make([]error, len(g.lanes))
+	var all sync.WaitGroup
+	for i, l := range g.lanes {
+		all.Go(func() { errs[i] = g.mark(ctx, l.node) })
+	}
+	all.Wait()
+	return errs
+}
+
+// mark tells one node, and once more if the connection broke: it was there before the
+// server was started again, perhaps.
+func (g *Group) mark(ctx context.Context, n backend.Node) error {
+	op := backend.Op{Kind: backend.OpEval, Script: lua.Mark, Keys: []string{g.cfg.Marker}}
+	r := op.Do(ctx, n)
+	if again(r.Err) && ctx.Err() == nil {
+		r = op.Do(ctx, n)
+	}
+	return r.Err
+}
+
+// judged has the node of op, an acquire or a raise, see whether it may have lost what it
+// had granted, before it does anything else. It alone can: a client need not have been
+// there when it was started again, and between a look and what follows it may be.
+func (g *Group) judged(op backend.Op) backend.Op {
+	if g.cfg.Quarantine > 0 {
+		op.Keys = append(op.Keys[:len(op.Keys):len(op.Keys)], g.cfg.Marker)
+		op.Args = append(op.Args, milliseconds(g.cfg.Quarantine))
+	}
+	return op
+}
+
+// unjudged returns err, with which op failed, with what it has to do with the quarantine
+// where it does not say so.
+func (g *Group) unjudged(err error) error {
+	if g.cfg.Quarantine > 0 && strings.HasPrefix(strings.TrimPrefix(err.Error(), "-"), "CROSSSLOT ") {
+		return fmt.Errorf("no quarantine on a server of a cluster, which looks at no marker beside a lock: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,308 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+const quarantine = ttl + time.Second
+
+// inQuarantineWorld runs f with a process on n nodes that have just been told that they
+// are well.
+func inQuarantineWorld(t *testing.T, n int, f func(t *testing.T, w *world, p *process)) {
+	t.Helper()
+	inFencingWorld(t, n, func(t *testing.T, w *world, p *process) {
+		p.cfg.Quarantine, p.cfg.Marker = quarantine, "marker"
+		p.mustMark()
+		f(t, w, p)
+	})
+}
+
+func (p *process) mustMark() {
+	p.w.t.Helper()
+	if err := errors.Join(p.Mark(context.Background())...); err != nil {
+		p.w.t.Fatal(err)
+	}
+	p.forget()
+}
+
+// plain makes one try for key.
+func (p *process) plain(key string) (*Attempt, Result) {
+	return p.Acquire(context.Background(), key, p.w.token(), ttl, timeout)
+}
+
+// Every acquire is a script that has the node look, fenced or not, in a queue or not;
+// what the node has is extended and released as ever.
+func TestQuarantineOperations(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		inQuarantineWorld(t, n, func(t *testing.T, w *world, p *process) {
+			for _, key := range []string{"k", "a}b"} { // the second has no queue
+				a, res := p.plain(key)
+				if res.Verdict != Won {
+					t.Fatalf("%s: %v", key, res)
+				}
+				synctest.Wait()
+				a.extend().want(t, "extend", Won, 0)
+				a.release().want(t, "release", Won, 0)
+				synctest.Wait()
+				for i := range w.mem {
+					if got := p.arrived(i); !slices.Equal(got, []string{"acquire", "extend", "delete"}) {
+						t.Errorf("%s: node %d got %q", key, i, got)
+					}
+				}
+				p.forget()
+			}
+			a := p.mustFence("k")
+			synctest.Wait()
+			a.extend().want(t, "extend", Won, 0)
+			held := a.release
+			waiter := p.mustJoin("k")
+			p.lose(waiter)
+			held().want(t, "release", Won, 0)
+			a = p.win(waiter)
+			a.release()
+			synctest.Wait()
+			for i, f := range p.fault {
+				for _, op := range f.Arrived() {
+					looks := len(op.Keys) > 0 && op.Keys[len(op.Keys)-1] == "marker"
+					if votes := op.Script == lua.Acquire || op.Script == lua.Vote; looks != votes || op.Kind == backend.OpSetNX {
+						t.Errorf("node %d got %s %q %q", i, word(op), op.Keys, op.Args)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A node that was started again, or has lost all, does not vote until the quarantine has
+// ended; it does no harm to the rest.
+func TestQuarantine(t *testing.T) {
+	for what, loses := range map[string]func(w *world, i int){
+		"started again":     func(w *world, i int) { w.mem[i].Restart() },
+		"emptied":           func(w *world, i int) { w.mem[i].Flush() },
+		"started empty":     func(w *world, i int) { w.mem[i].Flush(); w.mem[i].Restart() },
+		"marker is another": func(w *world, i int) { w.mem[i].Set("marker", "x", time.Minute) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
+				for name, acquire := range map[string]func(key string) (*Attempt, Result){"plain": p.plain, "fenced": p.fenced} {
+					loses(w, 0)
+					a, res := acquire("k")
+					res.want(t, name+": one node", Won, 0)
+					synctest.Wait()
+					if v := w.value(0, "k"); v != "" {
+						t.Errorf("%s: the node in quarantine holds %q", name, v)
+					}
+					a.release().want(t, name+": release", Won, 0)
+					loses(w, 1)
+					_, res = acquire("k")
+					if res.Verdict != Unavailable || res.Permanent(p.need) {
+						t.Errorf("%s: two nodes: %v, permanent %v, want it unavailable for a time", name, res, res.Permanent(p.need))
+					}
+					for i, v := range res.Votes[:2] {
+						if v.Outcome != Quarantined || !errors.Is(v.Err, backend.ErrQuarantined) || !strings.Contains(v.Err.Error(), " ms: ") {
+							t.Errorf("%s: node %d: %c, %v", name, i, v.Outcome.letter(), v.Err)
+						}
+					}
+					synctest.Wait()
+					time.Sleep(quarantine - time.Millisecond)
+					if _, res := acquire("k"); res.Verdict != Unavailable {
+						t.Errorf("%s: at the end of the quarantine: %v", name, res)
+					}
+					time.Sleep(time.Millisecond)
+					a, res = acquire("k")
+					res.want(t, name+": after it", Won, 0)
+					a.release()
+					synctest.Wait()
+				}
+			})
+		})
+	}
+}
+
+// What a node had is extended and released there, whatever has happened to it.
+func TestQuarantineKeeps(t *testing.T) {
+	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		a, res := p.plain("k")
+		res.want(t, "acquire", Won, 0)
+		fenced := p.mustFence("f")
+		synctest.Wait()
+		for _, mem := range w.mem {
+			mem.Restart()
+		}
+		for _, a := range []*Attempt{a, fenced} {
+			a.extend().want(t, "extend", Won, 0)
+			a.release().want(t, "release", Won, 0)
+		}
+		if _, res := p.plain("k"); res.Verdict != Unavailable {
+			t.Errorf("acquire: %v", res)
+		}
+	})
+}
+
+// Votes are not raised by a node that was started again since it cast them: who else
+// voted with those that it has lost, it does not know.
+func TestQuarantineRaise(t *testing.T) {
+	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high+1000, high+2000)
+		p.set(backendtest.On(raises, func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			for _, mem := range w.mem {
+				mem.Restart()
+			}
+			return next(ctx, ops)
+		}))
+		a, res := p.fenced("k")
+		if res.Verdict != Unavailable || a.Fence() != 0 || !slices.ContainsFunc(res.Votes, func(v Vote) bool { return v.Outcome == Quarantined }) {
+			t.Errorf("%v, with the token %d, want it unavailable because of the quarantine", res, a.Fence())
+		}
+		synctest.Wait()
+		for i := range w.mem {
+			if v := w.value(i, "k"); v != "" {
+				t.Errorf("%q is left on node %d", v, i)
+			}
+		}
+	})
+}
+
+// An acquire that is sent again, to a node that was started again meanwhile, may have
+// been granted before: it is taken back.
+func TestQuarantineSentAgain(t *testing.T) {
+	inQuarantineWorld(t, 1, func(t *testing.T, w *world, p *process) {
+		for name, acquire := range map[string]func(key string) (*Attempt, Result){"plain": p.plain, "fenced": p.fenced} {
+			p.mustMark()
+			p.set(backendtest.First(1, backendtest.Chain(backendtest.LoseReply(io.ErrUnexpectedEOF), func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+				defer w.mem[0].Restart()
+				return next(ctx, ops)
+			})))
+			if _, res := acquire("k"); res.Verdict != Unavailable || res.Votes[0].Outcome != Quarantined {
+				t.Errorf("%s: %v", name, res)
+			}
+			if got := p.arrived(0); len(got) < 2 || got[0] != got[1] {
+				t.Errorf("%s: the node got %q, want the acquire twice", name, got)
+			}
+			synctest.Wait()
+			if v := w.value(0, "k"); v != "" {
+				t.Errorf("%s: %q is left", name, v)
+			}
+		}
+	})
+}
+
+// What a node refuses is not asked in a way in which it would not look: neither plainly,
+// nor without the marker. Only the queue can be done without.
+func TestQuarantineRefused(t *testing.T) {
+	names := func(key string) backendtest.Fault {
+		return backendtest.On(func(op backend.Op) bool { return slices.Contains(op.Keys, key) }, denied)
+	}
+	queue, _ := QueueOf("k")
+	for what, tc := range map[string]struct {
+		fault backendtest.Fault
+		locks bool
+	}{
+		"the marker":     {names("marker"), false},
+		"scripts":        {backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Refuse(errors.ErrUnsupported)), false},
+		"of a cluster":   {backendtest.On(func(op backend.Op) bool { return len(op.Keys) > 1 }, backendtest.Refuse(backend.MarkReply(errors.New("CROSSSLOT Keys in request")))), false},
+		"the queue only": {names(queue), true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+				p, other := w.process(full), w.process(full)
+				p.cfg.Quarantine, p.cfg.Marker = quarantine, "marker"
+				p.mustMark()
+				held := other.mustAcquire("k")
+				waiter := p.mustJoin("k")
+				p.lose(waiter) // so that its inbox is open
+				held.release()
+				time.Sleep(time.Second) // for which it was reserved
+				p.set(tc.fault)
+				a, res := p.try(waiter)
+				if tc.locks != (res.Verdict == Won) || !tc.locks && !res.Permanent(p.need) {
+					t.Errorf("a waiter's try: %v", res)
+				}
+				if tc.locks {
+					a.release()
+				}
+				waiter.Leave()
+				if a, res = p.plain("k"); tc.locks != (res.Verdict == Won) || !tc.locks && !res.Permanent(p.need) {
+					t.Errorf("a try: %v", res)
+				}
+				if tc.locks {
+					a.release()
+				}
+				if err := res.Votes[0].Err; what == "of a cluster" && (err == nil || !strings.Contains(err.Error(), "a server of a cluster") || !errors.Is(err, backend.ErrRefused)) {
+					t.Errorf("the error is %v", err)
+				}
+				synctest.Wait()
+				if got := p.arrived(0); slices.Contains(got, "set") {
+					t.Errorf("the node got %q", got)
+				}
+			})
+		})
+	}
+}
+
+// A cluster is a node whose parts are several servers.
+type cluster struct{ *backendtest.FaultNode }
+
+func (cluster) Partition(key string) (part, parts int) { return backend.ClusterPartition(key) }
+
+// What cannot be in quarantine is refused, with the reason.
+func TestCanQuarantine(t *testing.T) {
+	inWorldOf(t, 3, bare, func(t *testing.T, w *world) {
+		if err := w.process(full).CanQuarantine(); err != nil {
+			t.Error(err)
+		}
+		if err := w.process(bare).CanQuarantine(); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "node 0 does not run scripts") {
+			t.Errorf("bare nodes: %v", err)
+		}
+		g, err := NewGroup([]backend.Node{w.fault[0], cluster{w.fault[1]}}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.CanQuarantine(); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "n1 is a cluster") {
+			t.Errorf("a cluster: %v", err)
+		}
+	})
+}
+
+// Mark tells every node that can be told, also by a connection that was broken, and says
+// of which it could not.
+func TestMark(t *testing.T) {
+	inQuarantineWorld(t, 5, func(t *testing.T, w *world, p *process) {
+		for _, mem := range w.mem {
+			mem.Restart()
+		}
+		p.fault[0].Set(dead)
+		p.fault[1].Set(backendtest.First(1, broken))
+		p.fault[2].Set(backendtest.Hang())
+		p.fault[3].Set(backendtest.First(1, backendtest.LoseReply(io.EOF)))
+		start := time.Now()
+		errs := p.Mark(context.Background())
+		if took := time.Since(start); took != CallTimeout {
+			t.Errorf("it took %v, want %v", took, CallTimeout)
+		}
+		for i, failed := range []bool{true, false, true, false, false} {
+			if (errs[i] != nil) != failed {
+				t.Errorf("node %d: %v", i, errs[i])
+			}
+		}
+		p.set()
+		a, res := p.plain("k")
+		synctest.Wait()
+		if res.Verdict != Won || w.holders("k", a.token) != 3 {
+			t.Errorf("%v, and %d nodes hold it, want three", res, w.holders("k", a.token))
+		}
+		a.release()
+	})
+}

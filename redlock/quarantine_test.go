@@ -1,0 +1,226 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+)
+
+const quarantine = DefaultTTL + quarantineSlack
+
+// wipe has a node start again with nothing.
+func (r *rig) wipe(i int) {
+	r.mem[i].Flush()
+	r.mem[i].Restart()
+}
+
+func TestQuarantineArguments(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		for _, d := range []time.Duration{-1, 0, time.Second, quarantine - time.Millisecond} {
+			if _, err := New(r.nodes, WithQuarantine(d)); err == nil || !strings.Contains(err.Error(), "redlock: a quarantine of "+d.String()) {
+				t.Errorf("a quarantine of %v: %v", d, err)
+			}
+		}
+		l := r.locker(WithQuarantine(quarantine))
+		if err := l.Init(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		lock := r.lock(l, "k")
+		const tooLong = DefaultTTL + time.Millisecond
+		names := func(what string, err error) {
+			t.Helper()
+			if err == nil || !strings.Contains(err.Error(), quarantine.String()) || !strings.Contains(err.Error(), tooLong.String()) {
+				t.Errorf("%s with a TTL that is too long: %v, want both named", what, err)
+			}
+			differs(t, err, ErrUnavailable, ErrNotHeld)
+		}
+		before := r.calls()
+		names("Extend", lock.Extend(t.Context(), tooLong))
+		_, err := l.Lock(t.Context(), "k", WithTTL(tooLong))
+		names("Lock", err)
+		_, err = l.TryLock(t.Context(), "k", WithTTL(tooLong))
+		names("TryLock", err)
+		_, err = l.Resume(t.Context(), "k", lock.Token(), WithTTL(tooLong))
+		names("Resume", err)
+		_, err = New(r.nodes, WithQuarantine(quarantine), WithTTL(tooLong))
+		names("New", err)
+		if _, err := l.Lock(t.Context(), "redlock:marker"); err == nil || !strings.Contains(err.Error(), "markers") {
+			t.Errorf("a lock in the place of the marker: %v", err)
+		}
+		if n := r.calls(); n != before {
+			t.Errorf("%d calls were made", n-before)
+		}
+		if err := lock.Extend(t.Context(), DefaultTTL); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// partitioned is a node that is several servers.
+type partitioned struct{ *backendtest.FaultNode }
+
+func (partitioned) Partition(key string) (part, parts int) { return backend.ClusterPartition(key) }
+
+func TestQuarantineNodes(t *testing.T) {
+	onRig(t, 3, true, func(t *testing.T, r *rig) {
+		for what, node := range map[string]backend.Node{"does not run scripts": r.nodes[0], "is a cluster": partitioned{r.fault[0]}} {
+			nodes := []backend.Node{r.fault[1], r.fault[2], node}
+			if _, err := New(nodes, WithQuarantine(quarantine)); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), what) {
+				t.Errorf("New with a node that %s: %v", what, err)
+			}
+			l, err := New(nodes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Init(t.Context()); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), what) {
+				t.Errorf("Init with a node that %s: %v", what, err)
+			}
+		}
+		if n := r.calls(); n != 0 {
+			t.Errorf("%d calls were made", n)
+		}
+	})
+}
+
+// New nodes are in quarantine, and tell for how long; it ends by itself.
+func TestQuarantineOfNewNodes(t *testing.T) {
+	for _, n := range []int{1, 3, 5} {
+		for _, fencing := range []bool{false, true} {
+			t.Run(fmt.Sprint(n, " ", fencing), func(t *testing.T) {
+				onRig(t, n, false, func(t *testing.T, r *rig) {
+					opts := []Option{WithQuarantine(quarantine), WithKeyPrefix("p:")}
+					if fencing {
+						opts = append(opts, WithFencing())
+					}
+					l := r.locker(opts...)
+					start := time.Now()
+					_, err := l.TryLock(t.Context(), "k")
+					matches(t, err, ErrUnavailable)
+					if text := err.Error(); !strings.Contains(text, ": quarantined: QUARANTINE for another 11000 ms") {
+						t.Errorf("the error is %q", text)
+					}
+					_, err = l.Lock(t.Context(), "k")
+					matches(t, err, ErrUnavailable)
+					took(t, start, DefaultTTL, DefaultTTL+500*time.Millisecond)
+					var e *QuorumError
+					if !errors.As(err, &e) || e.Rounds[len(e.Rounds)-1].Count(Quarantined) < r.need() {
+						t.Errorf("the last round of %v", err)
+					}
+					lock, err := l.Lock(t.Context(), "k")
+					if err != nil {
+						t.Fatal(err)
+					}
+					took(t, start, quarantine, quarantine+500*time.Millisecond)
+					if err := lock.Unlock(t.Context()); err != nil {
+						t.Error(err)
+					}
+					if err := l.Close(t.Context()); err != nil {
+						t.Error(err)
+					}
+					counter := "p:k{p:k}:fence"
+					for i, m := range r.mem {
+						keys := slices.DeleteFunc(m.Keys(), func(key string) bool { return fencing && key == counter })
+						if !slices.Equal(keys, []string{"p:redlock:marker"}) {
+							t.Errorf("node %d holds %q, want its marker", i, keys)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestInit(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker(WithQuarantine(quarantine))
+		r.set(1, 2, backendtest.Refuse(nil))
+		if err := l.Init(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "redlock: init: b: ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("with a node down: %v", err)
+		}
+		lock := r.lock(l, "k") // the others do
+		if n := r.holders("k", ""); n != 2 {
+			t.Errorf("%d nodes hold the lock, want two", n)
+		}
+		lock.Unlock(t.Context())
+		r.clear()
+		// Who has no quarantine can say it for others.
+		if err := r.locker().Init(t.Context()); err != nil {
+			t.Error(err)
+		}
+		lock = r.lock(l, "k")
+		time.Sleep(time.Millisecond)
+		if n := r.holders("k", ""); n != 3 {
+			t.Errorf("%d nodes hold the lock, want three", n)
+		}
+		lock.Unlock(t.Context())
+
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("enough")
+		cancel(cause)
+		matches(t, l.Init(ctx), context.Canceled, cause)
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		matches(t, l.Init(t.Context()), ErrClosed)
+		matches(t, new(Locker).Init(t.Context()), errZero)
+	})
+}
+
+// A holds two of three nodes, one of which starts again with nothing, and only that and
+// the third can be reached: B must not get the lock before A's has ended, and does
+// without a quarantine.
+func TestQuarantineExcludes(t *testing.T) {
+	for _, fencing := range []bool{false, true} {
+		for _, d := range []time.Duration{0, quarantine} {
+			t.Run(fmt.Sprint(fencing, " ", d), func(t *testing.T) {
+				onRig(t, 3, false, func(t *testing.T, r *rig) {
+					var opts []Option
+					if d > 0 {
+						opts = append(opts, WithQuarantine(d))
+					}
+					if fencing {
+						opts = append(opts, WithFencing())
+					}
+					a, b := r.locker(opts...), r.locker(opts...)
+					if err := a.Init(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					r.set(2, 3, backendtest.Refuse(nil))
+					first := r.lock(a, "k")
+					time.Sleep(time.Second)
+					if err := first.Extend(t.Context(), DefaultTTL); err != nil {
+						t.Fatal(err)
+					}
+					r.clear()
+					r.wipe(1)
+					r.set(0, 1, backendtest.Refuse(nil))
+					second, err := b.TryLock(t.Context(), "k")
+					if d == 0 {
+						if err != nil || first.Err() != nil {
+							t.Errorf("without a quarantine, B is told %v, and A %v: nothing is shown", err, first.Err())
+						}
+						return
+					}
+					matches(t, err, ErrUnavailable)
+					second, err = b.Lock(t.Context(), "k", WithRetry(Fixed(50*time.Millisecond)))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if first.Err() == nil {
+						t.Error("both hold the lock")
+					}
+					if fencing && second.Fence() <= first.Fence() {
+						t.Errorf("the second has the token %d, the first %d", second.Fence(), first.Fence())
+					}
+				})
+			})
+		}
+	}
+}
