@@ -49,7 +49,17 @@ func complain(err error, waited time.Duration) complaint {
 	case code == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"), strings.HasPrefix(text, "ERR AUTH"), strings.HasPrefix(text, "ERR Client sent AUTH"):
 		return complaint{"wrong user or password", "check them in the URL; special characters are written as %XX there"}
 	case code == "NOPERM":
-		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key"}
+		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key, and for a quarantine +info +time"}
+	case code == "QUARANTINE":
+		what := "it is in quarantine"
+		var ms int64
+		if _, err := fmt.Sscanf(text, "QUARANTINE for another %d ms", &ms); err == nil {
+			what += " for another " + round(time.Duration(ms)*time.Millisecond)
+		}
+		return complaint{what + ", as it is new, was started again or lost its data",
+			`that ends by itself; if no lock was lost, "redlock init" ends it now`}
+	case code == "NORUNID":
+		return complaint{"it does not tell its run_id (INFO server)", "it cannot have a --quarantine"}
 	case code == "READONLY":
 		return complaint{"it is a replica, which cannot keep locks", "name the master"}
 	case code == "WRONGTYPE":
@@ -108,12 +118,13 @@ func failures(err error) trouble {
 	}
 	last := quorum.Rounds[len(quorum.Rounds)-1]
 	cut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	if n := len(quorum.Rounds); cut && n > 1 && last.Count(redlock.Failed) == 0 {
+	if n := len(quorum.Rounds); cut && n > 1 && last.Count(redlock.Failed)+last.Count(redlock.Quarantined) == 0 {
 		last = quorum.Rounds[n-2] // the last one had no time to tell anything
 	}
 	t.size, t.need = len(last), quorum.Need
 	for _, n := range last {
-		if n.Outcome == redlock.Failed || n.Outcome == redlock.TimedOut || cut && n.Outcome == redlock.Pending {
+		switch {
+		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Quarantined, cut && n.Outcome == redlock.Pending:
 			t.add(n.Node, complain(n.Err, n.Latency))
 		}
 	}

@@ -82,6 +82,8 @@ others may have the lock after the TTL, and the command ends when it is continue
   [ "$REDLOCK_NAME" = nightly ] || exec redlock run --wait 0 nightly -- "$0" "$@"`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + `
+  REDLOCK_QUARANTINE
+                  as --quarantine, where that is not given
   REDLOCK_NAME    is set for the command: NAME
   REDLOCK_FENCE   is set for the command with --fencing: the fencing token`,
 			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
@@ -110,6 +112,8 @@ others may have the lock after the TTL, and the command ends when it is continue
 	flags.DurationVar(&r.grace, "grace", defaultGrace,
 		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
+	flags.DurationVar(&r.quarantine, "quarantine", 0,
+		"have a server that may have lost its data lock nothing for so long, at least a second more than the longest TTL of all who use it (default none)")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		text := err.Error()
@@ -128,6 +132,7 @@ type run struct {
 	ttl, grace time.Duration
 	owner      string
 	fencing    bool
+	quarantine time.Duration
 
 	name    string
 	command []string
@@ -170,6 +175,14 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	if r.owner == "" {
 		r.owner = owner()
 	}
+	quarantined := cmd.Flags().Changed("quarantine")
+	if text := os.Getenv("REDLOCK_QUARANTINE"); !quarantined && text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return usage(cmd, fmt.Sprintf("REDLOCK_QUARANTINE is %q, which is no time such as 60s", text))
+		}
+		r.quarantine, quarantined = d, true
+	}
 	var err error
 	opts := []redlock.Option{
 		redlock.WithTTL(r.ttl), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
@@ -177,6 +190,9 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	}
 	if r.fencing {
 		opts = append(opts, redlock.WithFencing())
+	}
+	if quarantined {
+		opts = append(opts, redlock.WithQuarantine(r.quarantine))
 	}
 	r.conn, err = r.nodes.connect(os.Getenv, opts...)
 	if err != nil {

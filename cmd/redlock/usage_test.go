@@ -38,6 +38,12 @@ func TestUsage(t *testing.T) {
 		{"run --wait 3 a -- true", 122, "a number with a unit, such as 90s"},
 		{"run --node-timeout 0 a -- true", 122, "must be positive"},
 		{"run --owner ~x a -- true", 122, "must not begin with ~"},
+		{"run --quarantine 0 a -- true", 122, "a quarantine of 0s"},
+		{"run --quarantine 30999ms a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
+		{"run --quarantine 60 a -- true", 122, "missing unit"},
+		{"init now", 2, "init takes no argument"},
+		{"init --ttl 3s", 2, "unknown flag: --ttl"},
+		{"init --node http://:sekrit@h", 2, "unknown scheme"},
 		{"run --node '' a -- true", 122, "--node: an empty URL"},
 		{"run --node http://h a -- true", 122, "use redis://, rediss:// or unix://"},
 		{"run --node redis://h/x a -- true", 122, "invalid database number"},
@@ -81,10 +87,11 @@ func TestHelp(t *testing.T) {
 		args []string
 		has  []string
 	}{
-		{[]string{"--help"}, []string{"Examples:", "Environment:", "Exit codes:", "REDLOCK_NODES", "demo ", "run ", "version "}},
+		{[]string{"--help"}, []string{"Examples:", "Environment:", "Exit codes:", "REDLOCK_NODES", "demo ", "init ", "run ", "version "}},
 		{[]string{"help"}, []string{"Usage:\n  redlock COMMAND\n"}},
-		{[]string{"run", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NAME", "REDLOCK_FENCE", "REDIS_HOST", "Exit codes:", "  121  ", "  122  ", "  123  ", "  124  ", "  126  ", "  127  ", "--node URL", "--wait duration", "(default forever)"}},
+		{[]string{"run", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NAME", "REDLOCK_FENCE", "REDLOCK_QUARANTINE", "REDIS_HOST", "Exit codes:", "  121  ", "  122  ", "  123  ", "  124  ", "  126  ", "  127  ", "--node URL", "--wait duration", "(default forever)"}},
 		{[]string{"help", "run"}, []string{"redlock run [flags] NAME -- COMMAND"}},
+		{[]string{"init", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NODES", "Exit codes:", "--node URL"}},
 		{[]string{"demo", "--help"}, []string{"Examples:", "Exit codes:", "--duration duration"}},
 		{[]string{"version"}, []string{"redlock ", "go1."}},
 		{[]string{"--version"}, []string{"redlock ", "go1."}},

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// realServer starts a new server that tells its run_id, which embedded ones do not, and
+// returns its URL.
+func realServer(t *testing.T) string {
+	t.Helper()
+	var path string
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+		}
+	}
+	if path == "" {
+		t.Skip("there is no redis-server and no valkey-server in PATH, and embedded servers do not tell their run_id")
+	}
+	dir, err := os.MkdirTemp("", "redlock") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "no")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	await(t, "the server listens", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return "unix://" + socket
+}
+
+func TestInit(t *testing.T) {
+	url := realServer(t)
+	run := []string{"run", "--node", url, "--wait", "0", "--quarantine", "31s", "job", "--", "true"}
+	wants := func(want int, says string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := inProcess(args...)
+		if code != want || stdout != "" || !strings.Contains(stderr, says) || says == "" && stderr != "" {
+			t.Errorf("%q: code %d, stdout %q, stderr %q, want %d and %q", args, code, stdout, stderr, want, says)
+		}
+	}
+	wants(runServers, `in quarantine for another 31s, as it is new, was started again or lost its data (that ends by itself; if no lock was lost, "redlock init" ends it now)`, run...)
+	t.Setenv("REDLOCK_QUARANTINE", "40s")
+	wants(runServers, "in quarantine for another 31s", run...)
+	wants(runServers, "in quarantine for another 40s", "run", "--node", url, "--wait", "0", "job", "--", "true")
+	wants(exitOK, "", "init", "--node", url)
+	wants(exitOK, "", run...)
+	wants(exitOK, "", "run", "--node", url, "--wait", "0", "job", "--", "true")
+	wants(runServers, "in quarantine", append([]string{"run", "--prefix", "p:"}, run[1:]...)...)
+	wants(exitOK, "", "init", "--node", url, "--prefix", "p:")
+	wants(exitOK, "", append([]string{"run", "--prefix", "p:"}, run[1:]...)...)
+	t.Setenv("REDLOCK_QUARANTINE", "soon")
+	wants(runUsage, `REDLOCK_QUARANTINE is "soon"`, "run", "--node", url, "--wait", "0", "job", "--", "true")
+}
+
+// Of several servers those are named that were not told, in one line.
+func TestInitFails(t *testing.T) {
+	down, old := nobody(t), server(t).Addr()
+	args := []string{"init", "--node", down, "--node", old}
+	code, stdout, stderr := inProcess(args...)
+	for _, want := range []string{"redlock: init: 2 of 2 servers failed, and 2 must work: " + down + ": connection refused", "; " + old + ": it does not tell its run_id"} {
+		if code != exitFailed || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
+		}
+	}
+	if code, _, stderr := inProcess(append(args, "--quiet")...); code != exitFailed || stderr != "" {
+		t.Errorf("quiet: code %d, stderr %q", code, stderr)
+	}
+}
