@@ -49,7 +49,7 @@
 // script fails with QUARANTINE, and says for how long it will. [Mark] says that
 // nothing was lost. The marker holds the server's run_id, from INFO; without one, or
 // without the right to INFO, the scripts fail if they are given a marker, with
-// NORUNID or NOPERM. All keys of a script share a slot in a cluster, so a marker is
+// NORUNID. All keys of a script share a slot in a cluster, so a marker is
 // for a server that is on its own.
 //
 // # Servers and rights
@@ -129,7 +129,7 @@ var (
 	// ms, ticket, ms waited, ms of quarantine. The keys after the lock, and what
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "1795a23c027ad2d7dd734022f2d32794ef47ac0c")
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "82e0db74e65915ff3385262d2a3e92e87e07bc63")
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
@@ -142,7 +142,7 @@ var (
 
 	// Mark says that a server has lost nothing, so that it votes at once. Keys:
 	// marker. Answers 1.
-	Mark = backend.NewScript("mark", marker+mark, "683238623b8da0cf1701e7b667e903f16236ac26")
+	Mark = backend.NewScript("mark", marker+mark, "fd736a01cd5b1d3c984bfa901492c12b05df15c4")
 
 	// Prolong extends a lock and the life of its counter, which it makes good if
 	// need be. Keys: lock, counter. Args: token, ttl in ms, fencing token, ms to
@@ -152,7 +152,7 @@ var (
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker.
 	// Args: token, value, ms to keep the counter or 0, ms of quarantine. The marker
 	// and the last argument may be left out. Answers 1 or 0.
-	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "cb0a7a65d2c2d1fa2eda6b883bbdd441669aab2d")
+	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "24bde0adfa8624beba51c46beb213ba057c9f693")
 
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
@@ -172,7 +172,7 @@ var (
 	// may be left out. Answers {1, ttl left in ms, -1, "", vote, time in µs},
 	// {0, ttl left in ms, rank, owner, counter, time in µs}, or, of a token that
 	// has a tombstone, {0, -2, -1, "", counter, time in µs}.
-	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "ee385cf6c5934361a0f378ad888810eab30d339a")
+	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "bfe078740742c427cf2523475a84bf4dd048e6b6")
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most.
 	// Answers {number of waiters, first ticket, second ticket, …}.

@@ -2,18 +2,12 @@
 -- on a replica than on its master, or nothing and the error.
 local function run()
 	local info = redis.pcall('INFO', 'server')
-	local why = 'INFO server has none'
-	if type(info) == 'string' then
-		local id = string.match(info, 'run_id:(%S+)')
-		if id then
-			return id
-		end
-	elseif string.find(info.err, '^%-?NOPERM') then
-		return nil, info
-	else
-		why = info.err
+	local id = type(info) == 'string' and string.match(info, 'run_id:(%S+)')
+	if id then
+		return id
 	end
-	return nil, redis.error_reply('NORUNID this server does not tell its run_id, without which there is no quarantine: ' .. why)
+	return nil, redis.error_reply('NORUNID this server does not tell its run_id, without which there is no quarantine: '
+		.. (info.err or 'INFO server has none'))
 end
 
 -- marked returns what a marker holds, empty if it is missing, or nothing and the

@@ -49,7 +49,7 @@ func complain(err error, waited time.Duration) complaint {
 	case code == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"), strings.HasPrefix(text, "ERR AUTH"), strings.HasPrefix(text, "ERR Client sent AUTH"):
 		return complaint{"wrong user or password", "check them in the URL; special characters are written as %XX there"}
 	case code == "NOPERM":
-		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key, and for a quarantine +info +time"}
+		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key, and +time for a quarantine"}
 	case code == "QUARANTINE":
 		what := "it is in quarantine"
 		var ms int64
@@ -59,7 +59,7 @@ func complain(err error, waited time.Duration) complaint {
 		return complaint{what + ", as it is new, was started again or lost its data",
 			`that ends by itself; if no lock was lost, "redlock init" ends it now`}
 	case code == "NORUNID":
-		return complaint{"it does not tell its run_id (INFO server)", "it cannot have a --quarantine"}
+		return complaint{"it does not tell its run_id (INFO server)", "it cannot have a --quarantine, or the user needs +info"}
 	case code == "READONLY":
 		return complaint{"it is a replica, which cannot keep locks", "name the master"}
 	case code == "WRONGTYPE":

@@ -1,0 +1,144 @@
+package quarantine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A holds the lock on two of three servers. One of them loses it, and B reaches that one
+// and the third: it must not have the lock before A's has ended. Without a quarantine it
+// has it at once.
+func TestLoss(t *testing.T) {
+	realServers(t)
+	for i, loss := range []struct {
+		name string
+		lose func(t *testing.T, s *servers.Server)
+	}{
+		{"a restart without persistence", func(t *testing.T, s *servers.Server) { s.Restart(t) }},
+		{"everything deleted", func(t *testing.T, s *servers.Server) { s.Flush(t) }},
+	} {
+		t.Run(loss.name, func(t *testing.T) {
+			for _, kept := range []bool{true, false} {
+				name := "with a quarantine"
+				if !kept {
+					name = "without"
+				}
+				t.Run(name, func(t *testing.T) {
+					fenced(t, func(t *testing.T, opts ...redlock.Option) {
+						t.Parallel() // they wait more than they work
+						if kept {
+							opts = append(opts, redlock.WithQuarantine(length))
+						}
+						list := servers.Start(t, servers.Any, 3, servers.WithOutages(), servers.WithoutReuse())
+						mustInit(t, newLocker(t, list, i, nil))
+						a := mustLock(t, newLocker(t, list, i, []int{2}, opts...))
+						b := newLocker(t, list, i+1, []int{0}, opts...)
+						loss.lose(t, list[1])
+						if kept {
+							wantQuarantined(t, b, 1)
+						}
+						second := mustLock(t, b)
+						if both := time.Now().Before(a.Until()); both == kept {
+							t.Errorf("both hold the lock: %v", both)
+						}
+						if kept && a.Fence() > 0 && second.Fence() <= a.Fence() {
+							t.Errorf("the second has the token %d, the first %d", second.Fence(), a.Fence())
+						}
+					})
+				})
+			}
+		})
+	}
+}
+
+// A server that was started again with all its data keeps to the locks that it has, and
+// grants none, for nobody can tell that it was all; until it is said that it was.
+func TestRestartWithPersistence(t *testing.T) {
+	realServers(t)
+	for i, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) {
+			fenced(t, func(t *testing.T, opts ...redlock.Option) {
+				list := servers.Start(t, servers.Any, 1, servers.WithOutages(), servers.WithAOF(), servers.WithoutReuse())
+				locker := newLocker(t, list, i, nil, append(opts, redlock.WithQuarantine(2*time.Minute))...)
+				wantQuarantined(t, locker, 1) // it is new
+				mustInit(t, locker)
+				lock := mustLock(t, locker)
+				list[0].Restart(t)
+				list[0].Do(t, "PING")
+				if err := retried(func() error { return lock.Extend(t.Context(), ttl) }); err != nil {
+					t.Errorf("extend: %v", err)
+				}
+				wantQuarantined(t, locker, 1)
+				if err := retried(func() error { return lock.Unlock(t.Context()) }); err != nil {
+					t.Errorf("unlock: %v", err)
+				}
+				wantQuarantined(t, locker, 1)
+				mustInit(t, locker)
+				if err := mustLock(t, locker).Unlock(t.Context()); err != nil {
+					t.Errorf("unlock: %v", err)
+				}
+				list[0].Flush(t)
+				wantQuarantined(t, locker, 1)
+			})
+		})
+	}
+}
+
+// retried does f again if it fails: connections of before a restart are broken.
+func retried(f func() error) error {
+	var err error
+	for range 5 {
+		if err = f(); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+// A replica that takes its master's place is in quarantine, with all that its master's
+// marker says.
+func TestFailover(t *testing.T) {
+	realServers(t)
+	for _, d := range drivers.All {
+		if d.Sentinel == nil {
+			continue
+		}
+		t.Run(d.Name, func(t *testing.T) {
+			set := servers.StartSentinel(t, servers.Any, 1)
+			locker := newLockerOf(t, d, set, redlock.WithTTL(ttl), redlock.WithQuarantine(2*time.Minute))
+			mustInit(t, locker)
+			mustLock(t, locker)
+			before := set.Master.Do(t, "GET", marker)
+			for start := time.Now(); set.Replica.Do(t, "GET", marker) != before || set.Replica.Do(t, "EXISTS", key) != int64(1); {
+				if time.Since(start) > 10*time.Second {
+					t.Fatal("the replica does not follow")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			set.Master.Kill(t)
+			set.WaitFailover(t)
+			start := time.Now()
+			for {
+				lock, err := locker.TryLock(t.Context(), key)
+				if err == nil {
+					t.Fatalf("locked, by %v", lock.Report())
+				}
+				if strings.Contains(err.Error(), "quarantined: QUARANTINE for another ") {
+					break
+				}
+				if time.Since(start) > 15*time.Second {
+					t.Fatalf("a try ends with %v, want the quarantine", err)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			mustInit(t, locker)
+			mustLock(t, locker) // which may wait for the end of the first one's
+		})
+	}
+}
