@@ -34,8 +34,9 @@ import (
 // of nodes and the slack of hints can account for.
 type ballot struct {
 	bug  ballotBug
-	wipe bool // nodes lose what they have
-	calm bool // there is no trouble
+	wipe bool  // nodes lose what they have
+	loss *loss // how, in a ballot that is about that; else nil
+	calm bool  // there is no trouble
 	trip time.Duration
 	ttl  time.Duration
 
@@ -50,6 +51,7 @@ type ballot struct {
 	tokens   int
 	raised   map[string]bool // tokens that took a second round
 	grants   []grant
+	overlaps int
 	problems []string
 	stats    ballotStats
 }
@@ -76,6 +78,7 @@ type grant struct {
 	key         string
 	fence       uint64
 	called, won time.Time
+	ended       time.Time // in a ballot about loss: when the lock was released, or its validity over
 }
 
 // ballotBug is a mistake that is made on purpose, to show that it would be noticed.
@@ -117,6 +120,7 @@ type voter struct {
 
 	mu     sync.Mutex       // held during each script
 	counts map[string]int64 // where the counters stood
+	image  image            // in a ballot about loss
 }
 
 // safeOffset is by how much a clock is off.
@@ -128,6 +132,12 @@ func (o *safeOffset) now() time.Time      { return time.Now().Add(time.Duration(
 func (s *ballot) newVoter() {
 	v := &voter{s: s, offset: new(safeOffset), counts: map[string]int64{}}
 	v.Node = memory.New(memory.WithName(fmt.Sprint("n", len(s.nodes))), memory.WithClock(v.offset.now))
+	if s.loss != nil {
+		v.offset.set(s.draw(2*lossSkew) - lossSkew)
+		if _, err := v.Node.Eval(context.Background(), lua.Mark, []string{lossMarker}, nil); err != nil {
+			panic(err)
+		}
+	}
 	s.nodes = append(s.nodes, v)
 }
 
@@ -253,7 +263,7 @@ func (s *ballot) newElector() *elector {
 	}
 	id, inboxes := len(s.processes), 0
 	g, err := NewGroup(nodes, Config{
-		Need: s.need(), Wall: p.clock.now,
+		Need: s.need(), Wall: p.clock.now, Quarantine: s.quarantine(), Marker: lossMarker,
 		Inbox: func() string {
 			inboxes++
 			return fmt.Sprintf("inbox-%d-%d", id, inboxes)
@@ -375,10 +385,16 @@ func (p *elector) lock(rng *rand.Rand) {
 		s.count(&s.stats.failed)
 		return
 	}
+	until := s.validity(called)
+	if s.loss != nil && !time.Now().Before(until) { // which redlock.Lock would not return
+		a.Abandon()
+		return
+	}
 	fence := a.Fence()
 	s.mu.Lock()
 	s.stats.grants++
-	s.grants = append(s.grants, grant{key, fence, called, time.Now()})
+	index := len(s.grants)
+	s.grants = append(s.grants, grant{key, fence, called, time.Now(), until})
 	if !s.raised[token] {
 		s.stats.oneRound++
 	}
@@ -388,7 +404,10 @@ func (p *elector) lock(rng *rand.Rand) {
 	}
 	for range rng.IntN(3) {
 		time.Sleep(draw(rng, s.ttl/2))
-		a.Extend(context.Background(), s.ttl, timeout)
+		extended := s.validity(time.Now())
+		if res := a.Extend(context.Background(), s.ttl, timeout); res.Verdict == Won && time.Now().Before(until) {
+			until = extended
+		}
 	}
 	if rng.IntN(4) == 0 {
 		time.Sleep(draw(rng, 2*s.ttl))
@@ -396,6 +415,12 @@ func (p *elector) lock(rng *rand.Rand) {
 	if got := a.Fence(); got != fence {
 		s.problem("the token of %s has changed from %d to %d", token, fence, got)
 	}
+	s.mu.Lock()
+	s.grants[index].ended = until
+	if time.Now().Before(until) {
+		s.grants[index].ended = time.Now()
+	}
+	s.mu.Unlock()
 	if rng.IntN(10) > 0 { // else it has crashed
 		a.Release(context.Background(), timeout)
 	} else {
@@ -414,6 +439,10 @@ func (s *ballot) trouble(rng *rand.Rand, stop <-chan struct{}) {
 		}
 		if s.bug == raisesForAll {
 			s.part(rng)
+		}
+		if s.loss != nil {
+			s.losses(rng)
+			continue
 		}
 		v, p := s.nodes[rng.IntN(len(s.nodes))], s.processes[rng.IntN(len(s.processes))]
 		switch what := rng.IntN(20); {
@@ -470,6 +499,14 @@ func simulateBallot(t *testing.T, seed uint64, b ballotBug) *ballot {
 	if b == raisesForAll {
 		s.wipe, s.keys, voters, byOnes = false, s.keys[:1], 3, true
 	}
+	s.run(t, rng, voters, byOnes)
+	s.judge()
+	return s
+}
+
+// run lets so many voters be asked by some processes.
+func (s *ballot) run(t *testing.T, rng *rand.Rand, voters int, byOnes bool) {
+	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		for range voters {
 			s.newVoter()
@@ -499,8 +536,6 @@ func simulateBallot(t *testing.T, seed uint64, b ballotBug) *ballot {
 		troubled.Wait()
 		s.end()
 	})
-	s.judge()
-	return s
 }
 
 // end waits until nothing is under way any more.
@@ -526,7 +561,7 @@ func (s *ballot) end() {
 // judge looks at the tokens.
 func (s *ballot) judge() {
 	var apart time.Duration
-	if s.wipe { // twice the slack of hints; votes that are closer than a microsecond count one each
+	if s.wipe && s.loss == nil { // twice the slack of hints; votes that are closer than a microsecond count one each
 		apart = 2*maxHint + time.Millisecond
 	}
 	for _, key := range s.keys {
@@ -536,7 +571,7 @@ func (s *ballot) judge() {
 			if g.key != key {
 				continue
 			}
-			if seen[g.fence] && !s.wipe {
+			if seen[g.fence] && (!s.wipe || s.loss != nil) {
 				s.problem("two locks of %s have the token %d", key, g.fence)
 			}
 			seen[g.fence] = true
@@ -717,7 +752,7 @@ func (p *elector) lockFenced(key string) (*Attempt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.grants++
-	s.grants = append(s.grants, grant{key, a.Fence(), called, time.Now()})
+	s.grants = append(s.grants, grant{key: key, fence: a.Fence(), called: called, won: time.Now()})
 	if !s.raised[token] {
 		s.stats.oneRound++
 	}
