@@ -39,8 +39,8 @@
 // Mutual exclusion rests on time: on a holder that stops when its lock has
 // expired, on servers that count the time to live at about the right rate (the
 // drift allowance is 1 % by default) and that do not lose acknowledged data (a
-// restart without persistence, an eviction, a failover to a replica that was
-// behind). A process that is paused between a look at its lock and the write
+// restart without persistence, a failover to a replica that was behind, which
+// [WithQuarantine] makes up for, or an eviction). A process that is paused between a look at its lock and the write
 // that the lock protects can write after somebody else has got it. Where that
 // must not happen, the resource itself has to refuse the late write: see below.
 // docs/safety.md has the assumptions with their numbers.

@@ -47,10 +47,10 @@
 // The server then sees for itself whether it may have lost anything since the
 // marker was written, and does not vote for so long after it first saw that: the
 // script fails with QUARANTINE, and says for how long it will. [Mark] says that
-// nothing was lost. The marker holds the server's run_id, from INFO; without one, or
-// without the right to INFO, the scripts fail if they are given a marker, with
-// NORUNID. All keys of a script share a slot in a cluster, so a marker is
-// for a server that is on its own.
+// nothing was lost. The marker holds the server's run_id, which INFO tells; if it
+// does not, to this user, the scripts fail with NORUNID if they are given a marker.
+// All keys of a script share a slot in a cluster, so a marker is for a server that
+// is on its own.
 //
 // # Servers and rights
 //

@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 const quarantine = ttl + time.Second
@@ -304,5 +306,44 @@ func TestMark(t *testing.T) {
 			t.Errorf("%v, and %d nodes hold it, want three", res, w.holders("k", a.token))
 		}
 		a.release()
+	})
+}
+
+// A quarantine counts by the node's clock: one that jumps ahead ends it early, and one
+// that is set back begins it anew.
+func TestQuarantineClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := new(safeOffset)
+		node := memory.New(memory.WithClock(clock.now))
+		g, err := NewGroup([]backend.Node{node}, Config{Quarantine: quarantine, Marker: "marker"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens := 0
+		votes := func(when string, want bool) {
+			t.Helper()
+			tokens++
+			a, res := g.Acquire(context.Background(), "k", fmt.Sprint("t", tokens), ttl, timeout)
+			if got := res.Verdict == Won; got != want {
+				t.Errorf("%s: %v", when, res)
+			}
+			if res.Verdict == Won {
+				a.release()
+			}
+		}
+		votes("new", false)
+		time.Sleep(quarantine / 2)
+		votes("in the middle", false)
+		clock.set(quarantine / 2)
+		votes("when the clock has jumped to the end", true)
+		node.Restart()
+		votes("started again", false)
+		time.Sleep(quarantine / 2)
+		clock.set(-time.Hour)
+		votes("set back", false)
+		time.Sleep(quarantine - time.Millisecond)
+		votes("after the time that was left", false)
+		time.Sleep(time.Millisecond)
+		votes("after all of it", true)
 	})
 }
