@@ -23,35 +23,33 @@ func TestLoss(t *testing.T) {
 		{"everything deleted", func(t *testing.T, s *servers.Server) { s.Flush(t) }},
 	} {
 		t.Run(loss.name, func(t *testing.T) {
-			for _, kept := range []bool{true, false} {
-				name := "with a quarantine"
-				if !kept {
-					name = "without"
+			fenced(t, func(t *testing.T, opts ...redlock.Option) {
+				t.Parallel() // it waits more than it works
+				list := servers.Start(t, servers.Any, 3, servers.WithOutages())
+
+				a := mustLock(t, newLocker(t, list, i, []int{2}, append(opts, redlock.WithTTL(time.Minute))...))
+				loss.lose(t, list[1])
+				b := mustLock(t, newLocker(t, list, i+1, []int{0}, append(opts, redlock.WithTTL(time.Minute))...))
+				if !time.Now().Before(a.Until()) {
+					t.Error("without a quarantine the first lock was over: nothing is shown")
 				}
-				t.Run(name, func(t *testing.T) {
-					fenced(t, func(t *testing.T, opts ...redlock.Option) {
-						t.Parallel() // they wait more than they work
-						if kept {
-							opts = append(opts, redlock.WithQuarantine(length))
-						}
-						list := servers.Start(t, servers.Any, 3, servers.WithOutages(), servers.WithoutReuse())
-						mustInit(t, newLocker(t, list, i, nil))
-						a := mustLock(t, newLocker(t, list, i, []int{2}, opts...))
-						b := newLocker(t, list, i+1, []int{0}, opts...)
-						loss.lose(t, list[1])
-						if kept {
-							wantQuarantined(t, b, 1)
-						}
-						second := mustLock(t, b)
-						if both := time.Now().Before(a.Until()); both == kept {
-							t.Errorf("both hold the lock: %v", both)
-						}
-						if kept && a.Fence() > 0 && second.Fence() <= a.Fence() {
-							t.Errorf("the second has the token %d, the first %d", second.Fence(), a.Fence())
-						}
-					})
-				})
-			}
+				a.Unlock(t.Context())
+				b.Unlock(t.Context())
+
+				opts = append(opts, redlock.WithQuarantine(length))
+				mustInit(t, newLocker(t, list, i, nil))
+				a = mustLock(t, newLocker(t, list, i, []int{2}, opts...))
+				loss.lose(t, list[1])
+				other := newLocker(t, list, i+1, []int{0}, opts...)
+				wantQuarantined(t, other, 1)
+				b = mustLock(t, other)
+				if time.Now().Before(a.Until()) {
+					t.Error("with a quarantine both hold the lock")
+				}
+				if a.Fence() > 0 && b.Fence() <= a.Fence() {
+					t.Errorf("the second has the token %d, the first %d", b.Fence(), a.Fence())
+				}
+			})
 		})
 	}
 }
@@ -60,16 +58,16 @@ func TestLoss(t *testing.T) {
 // grants none, for nobody can tell that it was all; until it is said that it was.
 func TestRestartWithPersistence(t *testing.T) {
 	realServers(t)
+	list := servers.Start(t, servers.Any, 1, servers.WithOutages(), servers.WithAOF())
 	for i, d := range drivers.All {
 		t.Run(d.Name, func(t *testing.T) {
 			fenced(t, func(t *testing.T, opts ...redlock.Option) {
-				list := servers.Start(t, servers.Any, 1, servers.WithOutages(), servers.WithAOF(), servers.WithoutReuse())
+				list[0].Flush(t)
 				locker := newLocker(t, list, i, nil, append(opts, redlock.WithQuarantine(2*time.Minute))...)
 				wantQuarantined(t, locker, 1) // it is new
 				mustInit(t, locker)
 				lock := mustLock(t, locker)
 				list[0].Restart(t)
-				list[0].Do(t, "PING")
 				if err := retried(func() error { return lock.Extend(t.Context(), ttl) }); err != nil {
 					t.Errorf("extend: %v", err)
 				}

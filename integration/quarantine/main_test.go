@@ -21,7 +21,7 @@ const (
 	key    = "k"
 	marker = "redlock:marker"
 
-	ttl    = 6 * time.Second // for a restart to come before its end
+	ttl    = 3 * time.Second
 	length = ttl + time.Second
 )
 
