@@ -4,8 +4,9 @@ import "hash/maphash"
 
 var keySeed = maphash.MakeSeed()
 
-// Repeated says of each of ops whether one after it is on one of its keys, and is
-// nil if that is so of none, as in most batches. It is for adapters: a script that the
+// Repeated says of each of ops whether one after it is on one of its keys, but for
+// those that scripts share ([Script.Shares]), and is nil if that is so of none, as in
+// most batches. It is for adapters: a script that the
 // server turns out not to know is sent again behind the rest of its batch, so one that
 // something on its keys comes after has to be sent as its text at once.
 //
@@ -38,12 +39,13 @@ func Repeated(ops []Op) []bool {
 			}
 			continue
 		}
-		for _, key := range ops[i].Keys { // which may name one twice
+		keys := ops[i].Script.ownKeys(ops[i].Keys)
+		for _, key := range keys { // which may name one twice
 			if seen.has(hashOf(key)) {
 				note(i)
 			}
 		}
-		for _, key := range ops[i].Keys {
+		for _, key := range keys {
 			seen.add(hashOf(key))
 		}
 	}

@@ -10,6 +10,8 @@ import (
 func TestRepeated(t *testing.T) {
 	set := func(key string) Op { return Op{Kind: OpSetNX, Key: key} }
 	eval := func(keys ...string) Op { return Op{Kind: OpEval, Keys: keys} }
+	shares := NewScript("s", "return 1", "").Shares(2)
+	shared := func(keys ...string) Op { return Op{Kind: OpEval, Script: shares, Keys: keys} }
 	for _, tc := range []struct {
 		name string
 		ops  []Op
@@ -24,6 +26,8 @@ func TestRepeated(t *testing.T) {
 		{"three times", []Op{set("a"), set("a"), set("a")}, []bool{true, true, false}},
 		{"as a script's second key", []Op{eval("a", "b"), set("b")}, []bool{true, false}},
 		{"as a later script's second key", []Op{set("b"), eval("a", "b")}, []bool{true, false}},
+		{"shared keys", []Op{shared("a", "b", "m"), shared("c", "c", "m"), shared("d")}, nil},
+		{"beside shared keys", []Op{shared("a", "b", "m"), shared("c", "b", "m"), shared("c")}, []bool{true, true, false}},
 		{"the empty key", []Op{set(""), eval("x", "")}, []bool{true, false}},
 	} {
 		if got := Repeated(tc.ops); !slices.Equal(got, tc.want) || (got == nil) != (tc.want == nil) {

@@ -21,13 +21,32 @@ type Scripter interface {
 // A Script is a Lua script with a name for people and the SHA-1 by which
 // servers know it. The hash is a constant beside the text, never computed:
 // programs must be able to run where SHA-1 is disabled.
-type Script struct{ name, source, hash string }
+type Script struct {
+	name, source, hash string
+	own                int // how many of its keys are not shared; 0: all
+}
 
 // NewScript returns the script with the given text. Hash is the SHA-1 of
 // source, in lower-case hexadecimal; it is not checked, but a server refuses
 // to run one script for another.
 func NewScript(name, source, hash string) *Script {
 	return &Script{name: name, source: source, hash: hash}
+}
+
+// Shares returns s with all keys after the first own ones being shared: of calls that
+// have no other key in common it does not matter which comes first. See [Repeated].
+func (s *Script) Shares(own int) *Script {
+	shares := *s
+	shares.own = own
+	return &shares
+}
+
+// ownKeys returns which of keys, those of a call, are not shared.
+func (s *Script) ownKeys(keys []string) []string {
+	if s != nil && s.own > 0 && len(keys) > s.own {
+		return keys[:s.own]
+	}
+	return keys
 }
 
 // Name returns the name of the script, for errors and metrics.

@@ -50,7 +50,7 @@
 // nothing was lost. The marker holds the server's run_id, which INFO tells; if it
 // does not, to this user, the scripts fail with NORUNID if they are given a marker.
 // All keys of a script share a slot in a cluster, so a marker is for a server that
-// is on its own.
+// is on its own. It is the key that all calls share.
 //
 // # Servers and rights
 //
@@ -129,7 +129,7 @@ var (
 	// ms, ticket, ms waited, ms of quarantine. The keys after the lock, and what
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "82e0db74e65915ff3385262d2a3e92e87e07bc63")
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "82e0db74e65915ff3385262d2a3e92e87e07bc63").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
@@ -152,7 +152,7 @@ var (
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker.
 	// Args: token, value, ms to keep the counter or 0, ms of quarantine. The marker
 	// and the last argument may be left out. Answers 1 or 0.
-	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "24bde0adfa8624beba51c46beb213ba057c9f693")
+	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "24bde0adfa8624beba51c46beb213ba057c9f693").Shares(2)
 
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
@@ -172,7 +172,7 @@ var (
 	// may be left out. Answers {1, ttl left in ms, -1, "", vote, time in µs},
 	// {0, ttl left in ms, rank, owner, counter, time in µs}, or, of a token that
 	// has a tombstone, {0, -2, -1, "", counter, time in µs}.
-	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "bfe078740742c427cf2523475a84bf4dd048e6b6")
+	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "bfe078740742c427cf2523475a84bf4dd048e6b6").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most.
 	// Answers {number of waiters, first ticket, second ticket, …}.
