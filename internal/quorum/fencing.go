@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -238,6 +239,17 @@ func (s *seat) prolong() backend.Op {
 	return backend.Op{Kind: backend.OpEval, Script: lua.Prolong, Keys: v.lockAndCounter(), Args: []string{
 		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), v.keep,
 	}}
+}
+
+// explain adds to the error of a script for fencing what it may be about: a server that
+// refuses a key to a user does not say which.
+func (s *seat) explain(err error) error {
+	if err == nil || s.attempt.voting == nil || s.current.kind == releasing || !strings.Contains(err.Error(), "NOPERM") {
+		return err
+	}
+	v := s.attempt.voting
+	tombstone, _ := besideOf(v.names[0], ":gone:*") // its own would show the token
+	return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides)", err, v.names[2], tombstone)
 }
 
 func (v *voting) lockAndCounter() []string { return []string{v.names[0], v.names[2]} }

@@ -258,6 +258,23 @@ func TestFencingStraggler(t *testing.T) {
 	})
 }
 
+// A server that refuses a key does not say which. The error does, and does not show the
+// token.
+func TestFencingWithoutRights(t *testing.T) {
+	inFencingWorld(t, 1, func(t *testing.T, w *world, p *process) {
+		refusal := backend.MarkReply(errors.New("NOPERM no permission for one of the keys"))
+		p.set(backendtest.On(votes, backendtest.Refuse(refusal)))
+		a, res := p.fenced("k")
+		if res.Verdict != Unavailable || !res.Permanent(1) {
+			t.Errorf("acquire: %v, want a permanent refusal", res)
+		}
+		want := refusal.Error() + ` (a fencing token takes the keys "k{k}:fence" and "k{k}:gone:*" besides)`
+		if err := res.Votes[0].Err; !errors.Is(err, refusal) || err.Error() != want || strings.Contains(err.Error(), a.token) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	})
+}
+
 // An attempt that gets no quorum for its token fails, and leaves nothing.
 func TestFencingSecondRoundFails(t *testing.T) {
 	refuse := backendtest.Refuse(nil)

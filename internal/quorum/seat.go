@@ -212,7 +212,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	if sent && (s.withoutQueue(r.Err, now) || s.resend(r.Err, now)) {
 		return
 	}
-	ok, err := r.OK, r.Err
+	ok, err := r.OK, s.explain(r.Err)
 	switch {
 	case s.op.Kind != backend.OpEval || err != nil:
 	case s.op.Script == lua.Vote:
