@@ -72,6 +72,7 @@ func openContainers(ctx context.Context, env settings) (rung, string, error) {
 		return nil, "", err
 	}
 
+	removeStaleFolders() // of clocks
 	r := &containers{docker: docker, images: map[Kind]string{}}
 	made, missing := r.findImages(ctx)
 	switch {
@@ -186,8 +187,9 @@ func (r *containers) remove(ctx context.Context, id string) error {
 	return err
 }
 
-// run runs a container that publishes ports, or shares the network of in.
-func (r *containers) run(ctx context.Context, image string, cmd []string, files map[string][]byte, ports []int, in group) (*box, error) {
+// run runs a container that publishes ports, or shares the network of in, and goes by
+// a clock of its own if dial is not nil.
+func (r *containers) run(ctx context.Context, image string, cmd []string, files map[string][]byte, ports []int, in group, dial *clock) (*box, error) {
 	opts := []testcontainers.ContainerCustomizer{
 		testcontainers.WithLogger(log.NewNoopLogger()),
 		testcontainers.WithCmd(cmd...),
@@ -205,6 +207,17 @@ func (r *containers) run(ctx context.Context, image string, cmd []string, files 
 		opts = append(opts, testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
 			c.NetworkMode = container.NetworkMode("container:" + shared.id)
 		}))
+	}
+	if dial != nil {
+		const folder = "/clock"
+		opts = append(opts,
+			testcontainers.WithEnv(map[string]string{
+				"LD_PRELOAD":       "/data/" + clockLibrary,
+				"QUORUMLOCK_CLOCK": folder + "/" + clockFile,
+			}),
+			testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
+				c.Binds = append(c.Binds, dial.dir()+":"+folder)
+			}))
 	}
 	bindings := network.PortMap{}
 	for _, p := range ports {
@@ -229,14 +242,14 @@ func (r *containers) run(ctx context.Context, image string, cmd []string, files 
 }
 
 func (r *containers) launch(ctx context.Context, s *spec, p int, in group) (machine, error) {
-	return r.run(ctx, r.images[s.kind], s.command(strconv.Itoa(p)), s.files, []int{p}, in)
+	return r.run(ctx, r.images[s.kind], s.command(strconv.Itoa(p)), s.files, []int{p}, in, s.dial)
 }
 
 // group runs a container that does nothing but own the network that the others
 // share, and publish their ports: so 127.0.0.1 and a port mean the same server to
 // the test and to the servers themselves, and each can be killed by itself.
 func (r *containers) group(ctx context.Context, kind Kind, ports []int) (group, error) {
-	return r.run(ctx, r.images[kind], []string{"sleep", "infinity"}, nil, ports, nil)
+	return r.run(ctx, r.images[kind], []string{"sleep", "infinity"}, nil, ports, nil, nil)
 }
 
 // box is a container.

@@ -33,6 +33,9 @@
 // missing image too, and QUORUMLOCK_RUNG=containers, processes or embedded takes
 // that rung or fails.
 //
+// Servers that are started [WithClock] have wall clocks that the test sets, on
+// containers and processes, by a library in C that is compiled for it.
+//
 // Containers and processes cost a test process a few goroutines that stay the same
 // however many tests run, and one for each process; embedded servers cost many.
 //

@@ -110,6 +110,14 @@ func Start(t testing.TB, kind Kind, n int, opts ...Option) []*Server {
 	t.Helper()
 	h := use(t)
 	s := newSpec(h.pick(t, kind), opts)
+	orSkip(t, h.rung.supports(&s))
+	if s.clock {
+		library, err := buildClock()
+		if err != nil {
+			Require(t, "%v", err)
+		}
+		s.files[clockLibrary] = library
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	list, err := h.acquire(ctx, &s, n)
@@ -203,18 +211,31 @@ func (h *harness) launch(ctx context.Context, s *spec, at int, in group) (*Serve
 				return nil, err
 			}
 		}
-		m, err := h.rung.launch(ctx, s, p, in)
+		own := *s
+		if s.clock {
+			var err error
+			if own.dial, err = newClock(); err != nil {
+				return nil, err
+			}
+		}
+		m, err := h.rung.launch(ctx, &own, p, in)
+		if err != nil {
+			err = errors.Join(err, own.dial.remove())
+		}
 		if errors.Is(err, errPortTaken) && at == 0 {
 			continue // and never give that port back
 		}
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", s.kind, err)
 		}
-		server := &Server{kind: s.kind, addr: port.Addr(p), spec: *s, port: p, machine: m}
+		server := &Server{kind: s.kind, addr: port.Addr(p), spec: own, port: p, machine: m}
 		h.mu.Lock()
 		h.live[server] = true
 		h.mu.Unlock()
 		if err = server.ready(ctx); err == nil {
+			err = own.dial.found()
+		}
+		if err == nil {
 			return server, nil
 		}
 		h.remove(context.WithoutCancel(ctx), server)

@@ -118,6 +118,7 @@ func TestEmbeddedLimits(t *testing.T) {
 	defer current.Store(was)
 	for name, f := range map[string]func(testing.TB){
 		"options":   func(t testing.TB) { Start(t, Any, 1, WithTLS()) },
+		"a clock":   func(t testing.TB) { Start(t, Any, 1, WithClock()) },
 		"sentinel":  func(t testing.TB) { StartSentinel(t, Any, 1) },
 		"a cluster": func(t testing.TB) { StartCluster(t, Any) },
 		"a kind":    func(t testing.TB) { Start(t, Redis70, 1) },

@@ -19,6 +19,8 @@ type spec struct {
 	aof      bool
 	outages  bool
 	alone    bool
+	clock    bool
+	dial     *clock // of the one server that is launched; nil unless clock
 	sentinel bool
 	files    map[string][]byte // by name, in the server's working folder
 }
@@ -27,7 +29,7 @@ type user struct{ name, password string }
 
 // plain tells whether servers of this spec are all alike, and may be used again.
 func (s *spec) plain() bool {
-	return !s.alone && len(s.args) == 0 && s.password == "" && s.user == nil && s.tls == nil && !s.aof && !s.sentinel
+	return !s.alone && len(s.args) == 0 && s.password == "" && s.user == nil && s.tls == nil && !s.aof && !s.sentinel && !s.clock
 }
 
 // command returns the command line of a server that listens at port.

@@ -82,6 +82,7 @@ func (noGroup) remove(context.Context) error { return nil }
 type process struct {
 	path string
 	args []string
+	env  []string // beside ours
 	dir  string
 
 	cmd    *exec.Cmd
@@ -104,6 +105,9 @@ func (r *processes) launch(ctx context.Context, s *spec, port int, _ group) (mac
 		args: append(s.command(strconv.Itoa(port))[1:], "--bind", "127.0.0.1"),
 		dir:  dir,
 	}
+	if s.dial != nil {
+		p.env = []string{"LD_PRELOAD=" + filepath.Join(dir, clockLibrary), "QUORUMLOCK_CLOCK=" + s.dial.file.Name()}
+	}
 	if err := p.start(ctx); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -119,6 +123,7 @@ func (p *process) start(context.Context) error {
 	defer log.Close()
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = diesWithParent()
 	if err := fork(cmd); err != nil {

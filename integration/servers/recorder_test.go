@@ -38,6 +38,8 @@ func (r *recorder) Fatalf(format string, args ...any) {
 
 func (r *recorder) Fatal(args ...any) { r.Fatalf("%s", fmt.Sprint(args...)) }
 
+func (r *recorder) Skip(args ...any) { r.Skipf("%s", fmt.Sprint(args...)) }
+
 func (r *recorder) Skipf(format string, args ...any) {
 	r.skipped = true
 	r.text += fmt.Sprintf(format, args...)

@@ -433,6 +433,7 @@ func (s *Server) remove(ctx context.Context) error {
 	err := s.machine.remove(ctx)
 	if err == nil && s.port != 0 {
 		port.Give(s.port)
+		err = s.spec.dial.remove()
 	}
 	return err
 }
