@@ -1,9 +1,12 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +18,7 @@ import (
 const (
 	clients = 32
 	ttl     = 400 * time.Millisecond
-	faulty  = 4 * time.Second // for how long servers are paused and killed
+	faulty  = 4 * time.Second // for how long servers are paused and killed, or longer on a slow machine
 )
 
 // ahead puts the counters of servers an hour ahead of their clocks, each somewhere else.
@@ -29,16 +32,22 @@ func ahead(t testing.TB, list []*servers.Server) {
 }
 
 // Tokens are unique and in order while servers are paused, killed and started again,
-// a majority of them too, and holders are late.
+// a majority of them too, and holders are late. So they are while the servers' clocks are
+// set, and then alone two may hold the lock at once.
 func TestTokens(t *testing.T) {
 	for _, n := range []int{3, 5} {
-		for _, counters := range []string{"near the clocks", "ahead of the clocks"} {
-			t.Run(fmt.Sprintf("N=%d, counters %s", n, counters), func(t *testing.T) {
-				list := servers.Start(t, servers.Any, n, servers.WithOutages(), servers.WithAOF())
-				if counters == "ahead of the clocks" {
+		for _, kind := range []string{"counters near the clocks", "counters ahead of the clocks", "clocks that are set"} {
+			t.Run(fmt.Sprintf("N=%d, %s", n, kind), func(t *testing.T) {
+				set := kind == "clocks that are set"
+				opts := []servers.Option{servers.WithOutages(), servers.WithAOF()}
+				if set {
+					opts = append(opts, servers.WithClock())
+				}
+				list := servers.Start(t, servers.Any, n, opts...)
+				if kind == "counters ahead of the clocks" {
 					ahead(t, list)
 				}
-				c := contention{start: time.Now()}
+				c := contention{start: time.Now(), set: set}
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				var wg sync.WaitGroup
@@ -50,14 +59,17 @@ func TestTokens(t *testing.T) {
 						}
 					})
 				}
-				pauses, kills := faults(t, list)
+				f := faults(t, list, set, c.enough)
 				cancel()
 				wg.Wait()
 
-				t.Logf("%d grants, %d of them late, and %d calls that failed; %d pauses, %d kills",
-					len(c.grants), c.late, c.failed, pauses, kills)
-				if len(c.grants) < clients || c.late == 0 || pauses == 0 || kills == 0 {
+				t.Logf("%d grants, %d of them late, %d while another was valid, and %d calls that failed; %+v",
+					len(c.grants), c.late, c.overlaps(), c.failed, f)
+				if !c.enough() || f.pauses == 0 || f.kills == 0 || set && (f.ahead == 0 || f.back == 0) {
 					t.Error("too little has happened for this to show anything")
+				}
+				if !set && c.overlaps() > 0 {
+					t.Error("two held the lock at once")
 				}
 				for _, s := range disorder(c.grants) {
 					t.Error(s)
@@ -70,10 +82,36 @@ func TestTokens(t *testing.T) {
 // A contention is what became of clients that want one lock.
 type contention struct {
 	start time.Time
+	set   bool // the servers' clocks are
 
 	mu           sync.Mutex
 	grants       []grant
+	holds        []hold
 	late, failed int
+}
+
+// enough reports whether there were so many locks that the run shows something.
+func (c *contention) enough() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.grants) >= clients && c.late > 0
+}
+
+// A hold is for how long a lock was somebody's: until it was unlocked, or over.
+type hold struct{ from, to time.Duration }
+
+// overlaps returns how many locks were granted while another one was held.
+func (c *contention) overlaps() int {
+	slices.SortFunc(c.holds, func(a, b hold) int { return cmp.Compare(a.from, b.from) })
+	n := 0
+	var last time.Duration
+	for _, h := range c.holds {
+		if h.from < last {
+			n++
+		}
+		last = max(last, h.to)
+	}
+	return n
 }
 
 // lock locks once, and does with the lock what a client may do: mostly work and unlock,
@@ -97,42 +135,78 @@ func (c *contention) lock(ctx context.Context, locker *redlock.Locker) {
 	if err != nil {
 		return
 	}
-	switch fate {
-	case 10:
+	over := lock.Until().Sub(c.start)
+	switch {
+	case fate == 10 && !c.set: // it dies
+		c.held(hold{got, over})
 		return
-	case 40:
+	case fate == 10 || fate == 40: // where a clock was set back nobody else ends its lock
 		time.Sleep(ttl + rand.N(ttl))
 	default:
 		time.Sleep(rand.N(2 * time.Millisecond)) // the work that the lock is for
 	}
+	c.held(hold{got, min(over, time.Since(c.start))})
 	lock.Unlock(context.WithoutCancel(ctx)) // it may be late, and servers may be down
 }
 
+func (c *contention) held(h hold) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds = append(c.holds, h)
+}
+
+// done is what was done to servers, and how often.
+type done struct{ pauses, kills, ahead, back int }
+
 // faults pauses and kills servers at random, mostly a minority at a time, and brings
-// them back. They keep what they have acknowledged.
-func faults(t *testing.T, list []*servers.Server) (pauses, kills int) {
+// them back. They keep what they have acknowledged. It may set their clocks besides.
+func faults(t *testing.T, list []*servers.Server, set bool, enough func() bool) (d done) {
 	t.Helper()
-	for start := time.Now(); time.Since(start) < faulty; {
+	offsets := make([]time.Duration, len(list))
+	start := time.Now()
+	for time.Since(start) < faulty || !enough() && time.Since(start) < 5*faulty {
 		began := time.Now()
 		n := 1 + rand.IntN(len(list)/2)
 		if rand.IntN(4) == 0 {
 			n = len(list)/2 + 1
 		}
 		for _, i := range rand.Perm(len(list))[:n] {
-			if s := list[i]; 2*kills <= pauses {
+			if s := list[i]; 2*d.kills <= d.pauses {
 				s.Kill(t)
-				kills++
+				d.kills++
 			} else {
 				s.Pause(t)
-				pauses++
+				d.pauses++
 			}
 		}
 		time.Sleep(rand.N(ttl / 2))
-		for _, s := range list {
+		for i, s := range list {
+			if set && rand.IntN(2) == 0 {
+				to := wrong()
+				if to > offsets[i] {
+					d.ahead++
+				} else {
+					d.back++
+				}
+				s.StepClock(t, to-offsets[i])
+				offsets[i] = to
+			}
 			s.Resume(t)
 			s.Start(t)
 		}
 		time.Sleep(max(time.Since(began), ttl/2) + rand.N(ttl/2)) // all is well at least as long as not
 	}
-	return pauses, kills
+	return d
+}
+
+// wrong returns by how much a clock is ahead that somebody has set: from a second to
+// eleven hours, or as much behind. Two such clocks are less than a day apart, beyond which
+// counters are lost or refused.
+func wrong() time.Duration {
+	const most = 11 * time.Hour
+	d := time.Duration(float64(time.Second) * math.Pow(most.Seconds(), rand.Float64()))
+	if rand.IntN(2) == 0 {
+		return -d
+	}
+	return d
 }
