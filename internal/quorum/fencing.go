@@ -18,6 +18,9 @@ import (
 // follow it.
 const maxHint = 250 * time.Millisecond
 
+// maxAhead is by how much a node lets its counter be ahead of its clock.
+const maxAhead = 24 * time.Hour
+
 // Fencing is what the tries of one caller for a key have in common that are to have
 // a fencing token. It is made by [Group.Fencing]. Its methods may be called
 // concurrently.
@@ -188,7 +191,8 @@ func (a *Attempt) agree(ctx context.Context, res Result, timeout time.Duration) 
 	return raised
 }
 
-// tally returns the value for which need nodes have voted, or the highest vote.
+// tally returns the value for which need nodes have voted, or the one to raise the others
+// to.
 func (v *voting) tally(need int) (value int64, agreed bool) {
 	for _, c := range v.cast {
 		votes := 0
@@ -201,7 +205,27 @@ func (v *voting) tally(need int) (value int64, agreed bool) {
 			return c, true
 		}
 	}
-	return slices.Max(v.cast), false
+	return v.highest(), false
+}
+
+// highest returns the highest vote, but for those that the other nodes would not follow:
+// of a node whose clock is days ahead of theirs. The hint says where these are, and so does
+// the lowest vote, if the hint does not.
+func (v *voting) highest() int64 {
+	lowest := int64(0)
+	for _, c := range v.cast {
+		if c > 0 && (lowest == 0 || c < lowest) {
+			lowest = c
+		}
+	}
+	limit := max(v.hint, lowest) + maxAhead.Microseconds()
+	highest := int64(0)
+	for _, c := range v.cast {
+		if c <= limit {
+			highest = max(highest, c)
+		}
+	}
+	return highest
 }
 
 // aim returns what the next node is to vote for: the same as those before it.
@@ -209,7 +233,7 @@ func (v *voting) aim() int64 {
 	if v.value > 0 {
 		return v.value
 	}
-	return max(v.hint, slices.Max(v.cast))
+	return max(v.hint, v.highest())
 }
 
 // vote returns an acquire with a vote, which may be sent again.
@@ -281,6 +305,9 @@ func (s *seat) raises(r request) (vote Vote, told bool) {
 		return Vote{Outcome: Skipped}, true
 	case s.token == absent:
 		return s.attempt.voting.answers[s.index], true
+	case cast > r.value+maxAhead.Microseconds():
+		return Vote{Outcome: Failed, Err: fmt.Errorf("no fencing token: it votes for %d, "+
+			"which is more than a day ahead of what others vote for: set its clock right", cast)}, true
 	case cast > r.value:
 		return Vote{Outcome: Taken}, true
 	case cast == r.value:

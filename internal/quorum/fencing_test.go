@@ -15,6 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 var (
@@ -570,6 +571,61 @@ func TestFencingClocks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A node whose clock is days off does not take the others along, even if it answers
+// before they are a quorum. Where they are none, the error says which node it is.
+func TestFencingWithAClockDaysOff(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		for _, off := range []time.Duration{48 * time.Hour, -48 * time.Hour} {
+			t.Run(fmt.Sprint(n, " ", off), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { clockDaysOff(t, n, off) })
+			})
+		}
+	}
+}
+
+func clockDaysOff(t *testing.T, n int, off time.Duration) {
+	var fault []*backendtest.FaultNode
+	var nodes []backend.Node
+	for i := range n {
+		clock := time.Now
+		if i == 0 {
+			clock = func() time.Time { return time.Now().Add(off) }
+		}
+		f := backendtest.NewFaultNode(memory.New(memory.WithName(fmt.Sprint("n", i)), memory.WithClock(clock)))
+		f.Set(backendtest.Delay(time.Duration(i) * time.Millisecond))
+		fault, nodes = append(fault, f), append(nodes, f)
+	}
+	g, err := NewGroup(nodes, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Wait(context.Background())
+	f, err := g.Fencing("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := uint64(time.Now().UnixMicro()) - 1
+	for try := range 3 {
+		a, res := f.Acquire(context.Background(), fmt.Sprint("token ", try), ttl, timeout)
+		if res.Verdict != Won || a.Fence() <= last || a.Fence() > uint64(time.Now().UnixMicro()) {
+			t.Errorf("try %d: %v, and the token %d after %d", try, res, a.Fence(), last)
+		}
+		last = a.Fence()
+		a.Release(context.Background(), timeout)
+		time.Sleep(time.Second)
+	}
+
+	for _, f := range fault[n/2+1:] { // of those that are left one is off
+		f.Set(backendtest.Refuse(nil))
+	}
+	_, res := f.Acquire(context.Background(), "last token", ttl, timeout)
+	if want := "more than a day ahead"; res.Verdict != Unavailable || !slices.ContainsFunc(res.Votes, func(v Vote) bool {
+		return v.Err != nil && strings.Contains(v.Err.Error(), want)
+	}) {
+		t.Errorf("without a quorum of the others: %v, want one that says %q", res, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,50 +59,156 @@ func TestTokensAfterLoss(t *testing.T) {
 // Two hold the lock, since a server of the first one's quorum has forgotten it. The
 // second has the higher token, and the resource refuses the first.
 func TestOverlap(t *testing.T) {
+	const long = redlock.DefaultTTL * 6
 	for _, tc := range []struct {
 		name   string
+		opts   []servers.Option
 		forget func(t *testing.T, s *servers.Server)
 	}{
 		// As when its clock jumps ahead: the lock's time is up there.
-		{"too early an expiry", func(t *testing.T, s *servers.Server) {
+		{"too early an expiry", nil, func(t *testing.T, s *servers.Server) {
 			s.Do(t, "PEXPIRE", key, 1)
 			for s.Do(t, "EXISTS", key) != int64(0) {
 				time.Sleep(time.Millisecond)
 			}
 		}},
-		{"a restart without persistence", func(t *testing.T, s *servers.Server) { s.Restart(t) }},
-		{"everything deleted", func(t *testing.T, s *servers.Server) { s.Flush(t) }},
+		{"a clock set ahead", []servers.Option{servers.WithClock()}, func(t *testing.T, s *servers.Server) {
+			s.StepClock(t, long)
+		}},
+		{"a restart without persistence", nil, func(t *testing.T, s *servers.Server) { s.Restart(t) }},
+		// Whoever goes by its clock has waited for longer than the TTL.
+		{"a restart during which the clock is set ahead", []servers.Option{servers.WithClock(), servers.WithAOF()}, func(t *testing.T, s *servers.Server) {
+			s.Kill(t)
+			s.StepClock(t, long)
+			s.Start(t)
+		}},
+		{"everything deleted", nil, func(t *testing.T, s *servers.Server) { s.Flush(t) }},
+		{"an eviction", nil, func(t *testing.T, s *servers.Server) {
+			if s.Kind() == servers.Embedded {
+				t.Skip("embedded servers have as much memory as there is")
+			}
+			s.SetConfig(t, "maxmemory-policy", "allkeys-lru")
+			full(t, s)
+			s.SetConfig(t, "maxmemory", "0")
+			if keys := s.Keys(t); len(keys) > 0 {
+				t.Fatalf("%q are still there", keys)
+			}
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			list := servers.Start(t, servers.Any, 5, servers.WithOutages(), servers.WithoutReuse())
-			start := time.Now()
-			const long = redlock.DefaultTTL * 6
-
-			kill(t, list[3:])
-			a, first := mustLock(t, newLocker(t, list, 0, redlock.WithTTL(long)), start)
-			time.Sleep(apart) // the first has also given up on the rest
-			for _, s := range list[3:] {
-				s.Start(t)
-			}
-			tc.forget(t, list[2])
-			kill(t, list[:2])
-			b, second := mustLock(t, newLocker(t, list, 1, redlock.WithTTL(long)), start)
-
-			if !time.Now().Before(a.Until()) {
-				t.Fatal("the first lock is over: nothing is shown")
-			}
-			for _, s := range disorder([]grant{first, second}) {
-				t.Error(s)
-			}
-			var resource fence.Guard
-			if err := resource.Announce(b.Fence()); err != nil {
-				t.Error(err)
-			}
-			err := resource.Do(a.Fence(), func() error { t.Error("written by the first"); return nil })
-			if !errors.Is(err, fence.ErrStale) {
-				t.Errorf("the first is told %v, want fence.ErrStale", err)
-			}
+			list := servers.Start(t, servers.Any, 5, append(tc.opts, servers.WithOutages(), servers.WithoutReuse())...)
+			overlap(t, list, long, func() []*servers.Server {
+				tc.forget(t, list[2])
+				return list
+			})
 		})
+	}
+}
+
+// As TestOverlap, when a replica that was behind takes the place of its master.
+func TestOverlapAfterFailover(t *testing.T) {
+	set := servers.StartSentinel(t, servers.Any, 1)
+	set.Sentinels[0].Kill(t) // the test does what it would
+	list := servers.Start(t, servers.Any, 4, servers.WithOutages(), servers.WithoutReuse())
+	list = []*servers.Server{list[0], list[1], set.Master, list[2], list[3]}
+	set.Replica.Do(t, "REPLICAOF", "127.0.0.1", 1) // where nobody is
+	overlap(t, list, redlock.DefaultTTL*6, func() []*servers.Server {
+		if got := set.Master.Do(t, "EXISTS", key, counter); got != int64(2) {
+			t.Fatalf("the master has %v of the lock and its counter", got)
+		}
+		set.Master.Kill(t)
+		set.Replica.Do(t, "REPLICAOF", "NO", "ONE")
+		return []*servers.Server{list[0], list[1], set.Replica, list[3], list[4]}
+	})
+}
+
+// overlap has a first client lock on servers 0, 1 and 2 and a second on 2, 3 and 4, of
+// those that forget returns. Both must hold the lock at once, and only the second may
+// write.
+func overlap(t *testing.T, list []*servers.Server, ttl time.Duration, forget func() []*servers.Server) {
+	t.Helper()
+	start := time.Now()
+	kill(t, list[3:])
+	a, first := mustLock(t, newLocker(t, list, 0, redlock.WithTTL(ttl)), start)
+	time.Sleep(apart) // the first has also given up on the rest
+	for _, s := range list[3:] {
+		s.Start(t)
+	}
+	list = forget()
+	kill(t, list[:2])
+	b, second := mustLock(t, newLocker(t, list, 1, redlock.WithTTL(ttl)), start)
+	if !time.Now().Before(a.Until()) {
+		t.Fatal("the first lock is over: nothing is shown")
+	}
+	for _, s := range disorder([]grant{first, second}) {
+		t.Error(s)
+	}
+	supersedes(t, b, a)
+}
+
+// supersedes has a resource see the token of a later lock, and then refuse an earlier one.
+func supersedes(t testing.TB, later, earlier *redlock.Lock) {
+	t.Helper()
+	var resource fence.Guard
+	if err := resource.Announce(later.Fence()); err != nil {
+		t.Error(err)
+	}
+	err := resource.Do(earlier.Fence(), func() error { t.Error("written by the earlier one"); return nil })
+	if !errors.Is(err, fence.ErrStale) {
+		t.Errorf("the earlier one is told %v, want fence.ErrStale", err)
+	}
+}
+
+// full leaves a server no memory, and has it notice that.
+func full(t testing.TB, s *servers.Server) {
+	t.Helper()
+	s.SetConfig(t, "maxmemory", "1")
+	if _, err := s.Query(context.Background(), "SET", "more", 1); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Fatalf("a server without memory answers %v", err)
+	}
+}
+
+// Servers that are full and evict nothing refuse locks, and count as failed. They keep
+// what they have, and release it.
+func TestFullServers(t *testing.T) {
+	if servers.Kinds(t)[0] == servers.Embedded {
+		t.Skip("embedded servers have as much memory as there is")
+	}
+	list := servers.Start(t, servers.Any, 3)
+	start := time.Now()
+	var grants []grant
+	once := func(locker *redlock.Locker) *redlock.Lock {
+		t.Helper()
+		lock, g := mustLock(t, locker, start)
+		grants = append(grants, g)
+		return lock
+	}
+	locker, other := newLocker(t, list, 0), newLocker(t, list, 1)
+	unlock(t, once(locker))
+
+	full(t, list[0])
+	unlock(t, once(other))
+	lock := once(locker)
+	full(t, list[1])
+	if err := lock.Extend(t.Context(), redlock.DefaultTTL); err != nil {
+		t.Errorf("an extension: %v", err)
+	}
+	if _, err := other.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) && !errors.Is(err, redlock.ErrUnavailable) {
+		t.Errorf("while it is held: %v", err)
+	}
+	unlock(t, lock)
+	eventuallyFree(t, list, key)
+	if _, err := other.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("on a majority of full servers: %v, want ErrUnavailable that says OOM", err)
+	}
+	eventuallyFree(t, list, key)
+
+	for _, s := range list[:2] {
+		s.SetConfig(t, "maxmemory", "0")
+	}
+	unlock(t, once(other))
+	for _, s := range disorder(grants) {
+		t.Error(s)
 	}
 }
 

@@ -1,0 +1,220 @@
+package tokens
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// The clocks of servers run too fast or too slow. Nobody gets the lock while another's is
+// valid, unless a quorum's clocks are off by more than the drift allowance; tokens are in
+// order even then, and the resource refuses the first.
+func TestClockRate(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		servers int // of three
+		share   float64
+		drift   float64
+		overlap bool
+	}{
+		{"fast by less than the allowance", 3, 0.009, redlock.DefaultDrift, false},
+		{"fast by less than a large allowance", 3, 0.25, 0.3, false},
+		{"fast by more, a minority", 1, 1, redlock.DefaultDrift, false},
+		{"fast by more, a majority", 2, 1, redlock.DefaultDrift, true},
+		{"slow", 3, -0.25, redlock.DefaultDrift, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			list := servers.Start(t, servers.Any, 3, servers.WithClock())
+			for _, s := range list[:tc.servers] {
+				s.ClockRate(t, tc.share)
+			}
+			opts := []redlock.Option{
+				redlock.WithTTL(time.Second), redlock.WithDrift(tc.drift),
+				redlock.WithRetry(redlock.Fixed(5 * time.Millisecond)), // to get it as early as can be
+			}
+			one, other := newLocker(t, list, 0, opts...), newLocker(t, list, 1, opts...)
+			for try := 0; ; try++ {
+				start := time.Now()
+				a, first := mustLock(t, one, start)
+				b, second := mustLock(t, other, start)
+				for _, s := range disorder([]grant{first, second}) {
+					t.Error(s)
+				}
+				supersedes(t, b, a)
+				unlock(t, b)
+				early := a.Until().Sub(start) - second.got
+				t.Logf("the second got it %v before the end of the first", early)
+				if !tc.overlap && early > 0 {
+					t.Error("both held it")
+				}
+				if !tc.overlap || early > 0 {
+					return
+				}
+				if try == 5 { // it has nearly half a second for it
+					t.Fatal("they never held it at once")
+				}
+			}
+		})
+	}
+}
+
+// The clocks of servers are set back. The lock stays there for longer, and so others wait
+// if that is a quorum, until it is unlocked or the clocks are right again. Nothing else
+// comes of it.
+func TestClockSetBack(t *testing.T) {
+	const ttl = 500 * time.Millisecond
+	for _, tc := range []struct {
+		name string
+		back int // of three servers
+		end  func(t *testing.T, a *redlock.Lock, list []*servers.Server)
+	}{
+		{"a minority", 1, nil},
+		{"a majority, unlocked late", 2, func(t *testing.T, a *redlock.Lock, _ []*servers.Server) {
+			a.Unlock(t.Context()) // it may say that it was not held any more
+		}},
+		{"all, set right", 3, func(t *testing.T, _ *redlock.Lock, list []*servers.Server) {
+			step(t, list, time.Hour)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			list := servers.Start(t, servers.Any, 3, servers.WithClock())
+			one, other := newLocker(t, list, 0, redlock.WithTTL(ttl)), newLocker(t, list, 1, redlock.WithTTL(ttl))
+			start := time.Now()
+			var grants []grant
+			lock := func(locker *redlock.Locker) *redlock.Lock {
+				t.Helper()
+				lock, g := mustLock(t, locker, start)
+				grants = append(grants, g)
+				return lock
+			}
+			a := lock(one)
+			for try := 0; !setBack(t, list[:tc.back]); try++ {
+				if try == 10 {
+					t.Fatal("never have all of them the lock in time")
+				}
+				step(t, list[:tc.back], time.Hour)
+				a.Unlock(t.Context())
+				eventuallyFree(t, list, key)
+				a = lock(one)
+			}
+			<-a.Context(t.Context()).Done()
+			if !errors.Is(a.Err(), redlock.ErrNotHeld) {
+				t.Errorf("after its validity: %v, want ErrNotHeld", a.Err())
+			}
+			if tc.end != nil {
+				time.Sleep(ttl) // by their clocks it is as if no time had passed
+				if _, err := other.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) {
+					t.Errorf("long after the TTL: %v, want ErrTaken", err)
+				}
+				tc.end(t, a, list)
+			}
+			b := lock(other)
+			if got := grants[len(grants)-1].got; got < a.Until().Sub(start) {
+				t.Error("both held it")
+			}
+			for _, s := range disorder(grants) {
+				t.Error(s)
+			}
+			b.Unlock(t.Context()) // it may be late on a slow machine
+		})
+	}
+}
+
+// setBack sets clocks back by an hour, and reports whether all of the servers have the
+// lock for that much longer: one may have been too late for it.
+func setBack(t testing.TB, list []*servers.Server) bool {
+	t.Helper()
+	step(t, list, -time.Hour)
+	for _, s := range list {
+		if left := s.Do(t, "PTTL", key).(int64); left < time.Hour.Milliseconds() {
+			return false
+		}
+	}
+	return true
+}
+
+func step(t testing.TB, list []*servers.Server, d time.Duration) {
+	t.Helper()
+	for _, s := range list {
+		s.StepClock(t, d)
+	}
+}
+
+// A clock jumps ahead by two days, and is set right again. Counters have expired there
+// meanwhile, or are so far ahead that other servers would not follow.
+func TestClockDaysAhead(t *testing.T) {
+	const days = 48 * time.Hour
+	none := func(t *testing.T, locker *redlock.Locker, want ...string) {
+		t.Helper()
+		_, err := locker.TryLock(t.Context(), key)
+		if !errors.Is(err, redlock.ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+			return
+		}
+		for _, want := range append(want, "more than a day ahead") {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want one that says %q", err, want)
+			}
+		}
+	}
+	begin := func(t *testing.T) (list []*servers.Server, locker *redlock.Locker, once func() uint64) {
+		list = servers.Start(t, servers.Any, 3, servers.WithClock(), servers.WithOutages())
+		locker = newLocker(t, list, 0)
+		last := uint64(0)
+		return list, locker, func() uint64 {
+			t.Helper()
+			lock := lockKey(t, locker, key, last)
+			last = lock.Fence()
+			unlock(t, lock)
+			eventuallyFree(t, list, key)
+			return last
+		}
+	}
+
+	// The others go on. Together with one of them it gives no token, ahead or set right.
+	t.Run("one", func(t *testing.T) {
+		list, locker, once := begin(t)
+		once()
+		list[0].StepClock(t, days)
+		once()
+		list[2].Pause(t)
+		none(t, locker)
+		list[2].Resume(t)
+		once()
+		list[0].StepClock(t, -days)
+		once()
+		list[2].Pause(t)
+		none(t, locker, "FENCE", counter)
+		list[0].Do(t, "DEL", counter) // as the error says
+		eventuallyFree(t, list[:2], key)
+		lock := lockKey(t, locker, key, 0)
+		unlock(t, lock)
+		eventuallyFree(t, list[:2], key)
+		list[2].Resume(t)
+		once()
+	})
+
+	// A majority gives tokens from there, and then none until the counters are deleted,
+	// with which tokens begin below what they were.
+	t.Run("a majority", func(t *testing.T) {
+		list, locker, once := begin(t)
+		once()
+		step(t, list[1:], days)
+		ahead := once()
+		step(t, list[1:], -days)
+		none(t, locker, "FENCE", counter)
+		eventuallyFree(t, list, key)
+		for _, s := range list[1:] {
+			s.Do(t, "DEL", counter)
+		}
+		lock := lockKey(t, locker, key, 0)
+		if lock.Fence() >= ahead {
+			t.Errorf("the token is %d, after %d: better than what is documented", lock.Fence(), ahead)
+		}
+		unlock(t, lock)
+	})
+}
