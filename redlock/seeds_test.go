@@ -88,36 +88,174 @@ func TestPeersTable(t *testing.T) {
 	}
 }
 
+// Every row of docs/safety.md names a test, and every test that it names exists.
+func TestSafetyTable(t *testing.T) {
+	row := regexp.MustCompile(`^\| (?:([KAX]\d+b?) )?\|`)
+	there := make(map[string]bool)
+	table := false
+	for _, line := range readPage(t, "safety.md") {
+		if strings.HasPrefix(line.text, "#") {
+			table = line.text == "## What happens when"
+		}
+		id := row.FindStringSubmatch(line.text)
+		if !table || id == nil || strings.HasPrefix(line.text, "| | what happens |") {
+			continue
+		}
+		there[id[1]] = true // "" goes on with the row above
+		if len(line.tests) == 0 {
+			t.Errorf("a row names no test: %s", line.text)
+		}
+	}
+	want := []string{"K2b"}
+	for kind, last := range map[string]int{"K": 6, "A": 2, "X": 10} {
+		for i := 1; i <= last; i++ {
+			want = append(want, kind+strconv.Itoa(i))
+		}
+	}
+	for _, id := range want {
+		if !there[id] {
+			t.Errorf("row %s is missing", id)
+		}
+	}
+}
+
+// Every test that another page names exists, and so does what its commands run.
+func TestPages(t *testing.T) {
+	tests := 0
+	for _, page := range []string{"adapters.md", "design.md", "fencing.md", "performance.md", "waiting.md", "models/README.md"} {
+		for _, line := range readPage(t, page) {
+			tests += len(line.tests)
+		}
+	}
+	if tests == 0 {
+		t.Error("the pages name no test")
+	}
+}
+
 // pageLine is a line of a page of docs, and the tests that it names.
 type pageLine struct {
 	text  string
 	tests []string
 }
 
-// readPage reads a page of docs. The test fails if a test that it names is not
-// there.
+var (
+	// `file:TestName/subtest`, or `TestName` there, in the file that the line named
+	// last, or `TestName` in `folder`.
+	reference = regexp.MustCompile("`(?:([a-z]+/[a-z_/]+_test\\.go):)?(Test[A-Za-z0-9]+)(?:/([^`]+))?`( there| in `([a-z/]+)`)?")
+	// A link to a file of tests, or to an example.
+	link = regexp.MustCompile(`\]\(\.\./([a-z_/]+_test\.go)\)`)
+	// A command that runs tests. It may be on a line of its own.
+	command = regexp.MustCompile("(?:^|`)go test [^`]+")
+)
+
+// readPage reads a page of docs. The test fails if a test that it names, or that a
+// command of it runs, is not there.
 func readPage(t *testing.T, page string) []pageLine {
 	t.Helper()
 	text, err := readFile("docs/" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reference := regexp.MustCompile("`([a-z]+/[a-z_/]+_test\\.go):(Test[A-Za-z0-9]+)(?:/([^`]+))?`")
 	var lines []pageLine
 	for i, line := range strings.Split(text, "\n") {
 		l := pageLine{text: line}
-		for _, ref := range reference.FindAllStringSubmatch(line, -1) {
-			l.tests = append(l.tests, strings.Trim(ref[0], "`"))
-			if err := findTest(ref[1], ref[2], ref[3]); err != nil {
+		fail := func(err error) {
+			if err != nil {
 				t.Errorf("docs/%s:%d: %v", page, i+1, err)
 			}
 		}
-		if named := strings.Count(line, "_test.go"); named != len(l.tests) {
-			t.Errorf("docs/%s:%d: names %d tests in a way that is not understood", page, i+1, named-len(l.tests))
+		files, last := 0, ""
+		for _, ref := range reference.FindAllStringSubmatch(line, -1) {
+			file, test, sub, folder := ref[1], ref[2], ref[3], ref[5]
+			switch {
+			case file != "":
+				files++
+				last = file
+			case ref[4] == " there":
+				file = last
+			case folder != "":
+				fail(findRun("Test", "^"+test+"$", folder))
+				l.tests = append(l.tests, folder+":"+test)
+				continue
+			}
+			if file == "" {
+				fail(fmt.Errorf("it is not said where %s is", test))
+				continue
+			}
+			fail(findTest(file, test, sub))
+			name := file + ":" + test
+			if sub != "" {
+				name += "/" + sub
+			}
+			l.tests = append(l.tests, name)
+		}
+		for _, to := range link.FindAllStringSubmatch(line, -1) {
+			files++
+			_, err := readFile(to[1])
+			fail(err)
+		}
+		if named := strings.Count(line, "_test.go"); named != files {
+			fail(fmt.Errorf("it names %d files of tests in a way that is not understood", named-files))
+		}
+		for _, c := range command.FindAllString(line, -1) {
+			fail(checkCommand(strings.Trim(c, "`")))
 		}
 		lines = append(lines, l)
 	}
 	return lines
+}
+
+var (
+	runFlag   = regexp.MustCompile(` -(run|bench)[ =](?:'([^']*)'|(\S+))`)
+	folderArg = regexp.MustCompile(` \./([a-z/]+[a-z])`)
+	functions = regexp.MustCompile(`(?m)^func ((?:Test|Example|Benchmark)\w*)\(`)
+)
+
+// checkCommand returns an error unless a go test command runs something in each of
+// its folders.
+func checkCommand(command string) error {
+	kind, pattern := "Test|Example", ""
+	for _, flag := range runFlag.FindAllStringSubmatch(command, -1) {
+		switch p := flag[2] + flag[3]; {
+		case flag[1] == "bench":
+			kind, pattern = "Benchmark", p
+		case p != "^$":
+			pattern = p
+		}
+	}
+	for _, folder := range folderArg.FindAllStringSubmatch(command, -1) {
+		if err := findRun(kind, pattern, folder[1]); err != nil {
+			return fmt.Errorf("%s: %w", command, err)
+		}
+	}
+	return nil
+}
+
+// findRun returns an error unless folder, or the one of that name in integration, has a
+// test, or what else kind says, that pattern matches.
+func findRun(kind, pattern, folder string) error {
+	if alone() {
+		return nil
+	}
+	is, match := regexp.MustCompile("^("+kind+")"), regexp.MustCompile(pattern)
+	for _, parent := range []string{"..", "../integration"} {
+		files, err := filepath.Glob(filepath.Join(parent, filepath.FromSlash(folder), "*_test.go"))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			for _, f := range functions.FindAllStringSubmatch(string(text), -1) {
+				if is.MatchString(f[1]) && match.MatchString(f[1]) {
+					return nil
+				}
+			}
+		}
+	}
+	return fmt.Errorf("%s has nothing that matches %s", folder, pattern)
 }
 
 // findTest returns an error unless file has the test.
@@ -138,15 +276,19 @@ func findTest(file, test, sub string) error {
 }
 
 // readFile reads a file, named from the root of the repository. Where this module
-// is alone, as a user downloads it, the files of other modules are empty.
+// is alone, the files of other modules are empty.
 func readFile(file string) (string, error) {
 	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
-	if errors.Is(err, os.ErrNotExist) {
-		if _, missing := os.Stat("../integration"); missing != nil {
-			return "", nil
-		}
+	if errors.Is(err, os.ErrNotExist) && alone() {
+		return "", nil
 	}
 	return string(text), err
+}
+
+// alone reports whether this module is without the others, as a user downloads it.
+func alone() bool {
+	_, err := os.Stat("../integration")
+	return err != nil
 }
 
 // G5: one Locker serves any number of locks, each with settings of its own.

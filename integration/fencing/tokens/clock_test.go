@@ -163,7 +163,7 @@ func TestClockDaysAhead(t *testing.T) {
 	}
 	begin := func(t *testing.T) (list []*servers.Server, locker *redlock.Locker, once func() uint64) {
 		list = servers.Start(t, servers.Any, 3, servers.WithClock(), servers.WithOutages())
-		locker = newLocker(t, list, 0)
+		locker = newLocker(t, list, 0, patient)
 		last := uint64(0)
 		return list, locker, func() uint64 {
 			t.Helper()

@@ -183,7 +183,7 @@ func TestFullServers(t *testing.T) {
 		grants = append(grants, g)
 		return lock
 	}
-	locker, other := newLocker(t, list, 0), newLocker(t, list, 1)
+	locker, other := newLocker(t, list, 0, patient), newLocker(t, list, 1, patient)
 	unlock(t, once(locker))
 
 	full(t, list[0])

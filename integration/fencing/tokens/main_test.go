@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/integration/drivers"
@@ -14,6 +15,9 @@ func TestMain(m *testing.M) { servers.Main(m) }
 
 // key is the lock that everybody wants, and counter where servers keep its counter.
 const key, counter = "k", "k{k}:fence"
+
+// patient has a call wait for servers on a machine that stands still for some time.
+var patient = redlock.WithNodeTimeout(600 * time.Millisecond)
 
 // newLocker returns the i-th client's Locker, on connections of its own and with one of
 // the drivers in turn. Its locks have tokens.

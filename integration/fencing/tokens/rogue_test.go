@@ -144,7 +144,7 @@ func TestRogue(t *testing.T) {
 		var stops []stopped
 		list := servers.Start(t, kind, 3)
 		for i, d := range drivers.All {
-			locker, other := newLocker(t, list, i), newLocker(t, list, i+1)
+			locker, other := newLocker(t, list, i, patient), newLocker(t, list, i+1, patient)
 			t.Run(d.Name, func(t *testing.T) {
 				for j, strike := range strikes {
 					t.Run(strike.name+" on one", func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestRogueWithoutRights(t *testing.T) {
 				for _, s := range list {
 					nodes = append(nodes, d.FromURL(t, s.URL()))
 				}
-				locker, err := redlock.New(nodes)
+				locker, err := redlock.New(nodes, patient)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -301,7 +301,7 @@ func TestRogueInACluster(t *testing.T) {
 			continue
 		}
 		t.Run(d.Name, func(t *testing.T) {
-			locker, err := redlock.New([]backend.Node{d.Cluster(t, cluster.Addrs())}, redlock.WithFencing())
+			locker, err := redlock.New([]backend.Node{d.Cluster(t, cluster.Addrs())}, patient, redlock.WithFencing())
 			if err != nil {
 				t.Fatal(err)
 			}

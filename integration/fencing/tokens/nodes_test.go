@@ -1,0 +1,83 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// Two names of one server are not noticed. Locks exclude each other, and tokens are in
+// order, among clients that all have the same nodes; but with that server none is to be
+// had, though two of three nodes could do without one.
+func TestTwoNamesOfOneServer(t *testing.T) {
+	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) {
+			list := servers.Start(t, servers.Any, 2, servers.WithOutages())
+			_, port := list[0].HostPort()
+			newLocker := func(opts ...redlock.Option) *redlock.Locker {
+				t.Helper()
+				nodes := []backend.Node{d.Node(t, list[0].Addr()), d.Node(t, "localhost:"+port), d.Node(t, list[1].Addr())}
+				locker, err := redlock.New(nodes, opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { locker.Close(context.Background()) })
+				return locker
+			}
+			one, other, plain := newLocker(patient, redlock.WithFencing()), newLocker(patient, redlock.WithFencing()), newLocker(patient)
+			last := uint64(0)
+			for _, locker := range []*redlock.Locker{one, other, one} {
+				lock := lockKey(t, locker, key, last)
+				last = lock.Fence()
+				for _, l := range []*redlock.Locker{one, other, plain} {
+					if _, err := l.TryLock(t.Context(), key); err == nil {
+						t.Error("a second one got it while it was held")
+					}
+				}
+				lock.Unlock(t.Context()) // what has two names has it once, so that it may be said to be lost
+				eventuallyFree(t, list, key)
+			}
+
+			// That server alone gives a lock with a token, and none without: it grants
+			// once what it is asked for twice, and only a vote tells whose it is.
+			list[1].Pause(t)
+			lockKey(t, one, key, last).Unlock(t.Context())
+			eventuallyFree(t, list[:1], key)
+			if _, err := plain.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) && !errors.Is(err, redlock.ErrUnavailable) {
+				t.Errorf("a lock without a token, of one server by two names: %v", err)
+			}
+			eventuallyFree(t, list[:1], key)
+			list[1].Resume(t)
+			list[0].Pause(t)
+			if _, err := one.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrUnavailable) {
+				t.Errorf("without the server of two names: %v, want ErrUnavailable", err)
+			}
+			list[0].Resume(t)
+		})
+	}
+}
+
+// Clients that name different servers are not noticed. Their quorums need not share one:
+// both hold the lock, and who asked later may have the lower token.
+func TestDifferentServers(t *testing.T) {
+	list := servers.Start(t, servers.Any, 5)
+	ahead(t, list[:2])
+	one, other := newLocker(t, list[:3], 0, patient), newLocker(t, list[2:], 1, patient)
+	start := time.Now()
+	a, first := mustLock(t, one, start)
+	b, second := mustLock(t, other, start)
+	if !time.Now().Before(a.Until()) {
+		t.Fatal("the first lock is over: nothing is shown")
+	}
+	if first.token <= second.token {
+		t.Errorf("%v and then %v: better than what is documented", first, second)
+	}
+	unlock(t, a)
+	unlock(t, b)
+}
