@@ -37,15 +37,21 @@ func TestClockRate(t *testing.T) {
 				redlock.WithRetry(redlock.Fixed(5 * time.Millisecond)), // to get it as early as can be
 			}
 			one, other := newLocker(t, list, 0, opts...), newLocker(t, list, 1, opts...)
-			for try := 0; ; try++ {
+			for range 10 { // a slow machine may take several
 				start := time.Now()
 				a, first := mustLock(t, one, start)
+				if !everywhere(t, list) {
+					a.Unlock(t.Context())
+					eventuallyFree(t, list, key)
+					continue
+				}
 				b, second := mustLock(t, other, start)
 				for _, s := range disorder([]grant{first, second}) {
 					t.Error(s)
 				}
 				supersedes(t, b, a)
-				unlock(t, b)
+				b.Unlock(t.Context())
+				eventuallyFree(t, list, key)
 				early := a.Until().Sub(start) - second.got
 				t.Logf("the second got it %v before the end of the first", early)
 				if !tc.overlap && early > 0 {
@@ -54,12 +60,25 @@ func TestClockRate(t *testing.T) {
 				if !tc.overlap || early > 0 {
 					return
 				}
-				if try == 5 { // it has nearly half a second for it
-					t.Fatal("they never held it at once")
-				}
 			}
+			t.Error("it never came to that, though there is half a second for it")
 		})
 	}
+}
+
+// everywhere reports whether all servers have the lock. On a slow machine one may have been
+// too late for it, and others can have the lock with that one and a second.
+func everywhere(t testing.TB, list []*servers.Server) bool {
+	t.Helper()
+	for _, s := range list {
+		for try := 0; s.Do(t, "EXISTS", key) != int64(1); try++ {
+			if try == 10 {
+				return false
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return true
 }
 
 // The clocks of servers are set back. The lock stays there for longer, and so others wait
