@@ -65,7 +65,7 @@ func TestTokens(t *testing.T) {
 
 				t.Logf("%d grants, %d of them late, %d while another was valid, and %d calls that failed; %+v",
 					len(c.grants), c.late, c.overlaps(), c.failed, f)
-				if !c.enough() || f.pauses == 0 || f.kills == 0 || set && (f.ahead == 0 || f.back == 0) {
+				if !c.enough() || !f.enough(set) {
 					t.Error("too little has happened for this to show anything")
 				}
 				if !set && c.overlaps() > 0 {
@@ -158,13 +158,18 @@ func (c *contention) held(h hold) {
 // done is what was done to servers, and how often.
 type done struct{ pauses, kills, ahead, back int }
 
+// enough reports whether there was some of everything.
+func (d done) enough(set bool) bool {
+	return d.pauses > 0 && d.kills > 0 && (!set || d.ahead > 0 && d.back > 0)
+}
+
 // faults pauses and kills servers at random, mostly a minority at a time, and brings
 // them back. They keep what they have acknowledged. It may set their clocks besides.
 func faults(t *testing.T, list []*servers.Server, set bool, enough func() bool) (d done) {
 	t.Helper()
 	offsets := make([]time.Duration, len(list))
 	start := time.Now()
-	for time.Since(start) < faulty || !enough() && time.Since(start) < 5*faulty {
+	for time.Since(start) < faulty || !(enough() && d.enough(set)) && time.Since(start) < 5*faulty {
 		began := time.Now()
 		n := 1 + rand.IntN(len(list)/2)
 		if rand.IntN(4) == 0 {
