@@ -31,7 +31,7 @@ var buildClock = sync.OnceValues(compileClock)
 // compileClock compiles the library. Its error says what this machine lacks.
 func compileClock() ([]byte, error) {
 	if runtime.GOOS != "linux" {
-		return nil, fmt.Errorf("Linux to set a server's clock, and this is %s", runtime.GOOS)
+		return nil, fmt.Errorf("a Linux system to set a server's clock, and this is %s", runtime.GOOS)
 	}
 	compiler, err := exec.LookPath("cc")
 	if err != nil {
