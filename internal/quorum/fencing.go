@@ -301,8 +301,6 @@ func (s *seat) bury(op backend.Op) backend.Op {
 func (s *seat) raises(r request) (vote Vote, told bool) {
 	cast := s.attempt.voting.cast[s.index]
 	switch {
-	case s.released.Load():
-		return Vote{Outcome: Skipped}, true
 	case s.token == absent:
 		return s.attempt.voting.answers[s.index], true
 	case cast > r.value+maxAhead.Microseconds():

@@ -276,6 +276,76 @@ func TestFencingWithoutRights(t *testing.T) {
 	})
 }
 
+// A raise that has to wait for room in the lane is not sent once nobody has use for it: its
+// round is over, or the attempt was given up.
+func TestFencingRaiseWaits(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		busy     time.Duration // for how long the lane of node 0 is full
+		third    backendtest.Fault
+		patience time.Duration // of the caller
+		verdict  Verdict
+		raised   bool
+	}{
+		{"in time", 100 * time.Millisecond, backendtest.Delay(30 * time.Millisecond), time.Second, Won, true},
+		{"too late", 2 * timeout, backendtest.Delay(30 * time.Millisecond), time.Second, Won, false},
+		{"when the attempt was given up", 100 * time.Millisecond, dead, 50 * time.Millisecond, Unavailable, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+				p := w.process(full)
+				high := beyondHints()
+				w.count("k", high, high+10, high+10)
+				p.fault[0].Set(backendtest.On(votes, backendtest.Delay(20*time.Millisecond)), backendtest.On(sets, backendtest.Delay(tc.busy)))
+				p.fault[1].Set(backendtest.On(votes, backendtest.Delay(25*time.Millisecond)))
+				p.fault[2].Set(backendtest.On(votes, tc.third))
+				for i := range laneDepth { // the last one goes when the vote has come back
+					time.AfterFunc(time.Duration(i+1)*2*laneStagger, func() {
+						other := p.mustAcquire(fmt.Sprint("other", i))
+						time.Sleep(time.Second)
+						other.release()
+					})
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), tc.patience)
+				defer cancel()
+				a, res := p.fencing("k").Acquire(ctx, w.token(), ttl, timeout)
+				if res.Verdict != tc.verdict {
+					t.Errorf("acquire: %v, want %v", res, tc.verdict)
+				}
+				time.Sleep(CallTimeout)
+				if got := p.arrived(0); slices.Contains(got, "raise") != tc.raised || !slices.Contains(got, "vote") {
+					t.Errorf("node 0 got %q", got)
+				}
+				if tc.verdict == Won {
+					a.wantFence(t, "of the others", high+11)
+					a.release()
+				}
+			})
+		})
+	}
+}
+
+// Nor is one that waits for the answer to its vote.
+func TestFencingRaiseBehindTheVote(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high+10, high+20)
+		p.fault[0].Set(backendtest.On(votes, backendtest.Delay(100*time.Millisecond)))
+		p.fault[1].Set(backendtest.On(raises, backendtest.Delay(100*time.Millisecond)))
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		if _, res := p.fencing("k").Acquire(ctx, w.token(), ttl, timeout); res.Verdict == Won {
+			t.Fatal(res)
+		}
+		time.Sleep(time.Second)
+		for i, want := range [][]string{{"vote", "delete"}, {"vote", "raise", "delete"}} {
+			if got := p.arrived(i); !slices.Equal(got, want) {
+				t.Errorf("node %d got %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
 // An attempt that gets no quorum for its token fails, and leaves nothing.
 func TestFencingSecondRoundFails(t *testing.T) {
 	refuse := backendtest.Refuse(nil)
@@ -626,6 +696,77 @@ func clockDaysOff(t *testing.T, n int, off time.Duration) {
 		return v.Err != nil && strings.Contains(v.Err.Error(), want)
 	}) {
 		t.Errorf("without a quorum of the others: %v, want one that says %q", res, want)
+	}
+}
+
+// twoServers is a node of two, as a cluster is: keys that begin with "h" are on the second.
+type twoServers struct {
+	*memory.Node
+	second *memory.Node
+}
+
+func (twoServers) Partition(key string) (part, parts int) { return halves{}.Partition(key) }
+
+func (n twoServers) Eval(ctx context.Context, script *backend.Script, keys, args []string) (backend.Reply, error) {
+	if part, _ := n.Partition(keys[0]); part == 1 {
+		return n.second.Eval(ctx, script, keys, args)
+	}
+	return n.Node.Eval(ctx, script, keys, args)
+}
+
+func (n twoServers) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
+	results := make([]backend.Result, len(ops))
+	for i, op := range ops {
+		results[i] = op.Do(ctx, n)
+	}
+	return results
+}
+
+// The parts of a node are servers with clocks of their own: what one says is a first guess at
+// what the other will, and nothing after that.
+func TestFencingClocksOfParts(t *testing.T) {
+	for _, apart := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			var (
+				nodes  []backend.Node
+				faults []*backendtest.FaultNode
+			)
+			for i := range 3 {
+				second := memory.New(memory.WithClock(func() time.Time { return time.Now().Add(apart) }))
+				f := backendtest.NewFaultNode(twoServers{memory.New(), second})
+				f.Set(backendtest.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond)) // so that no two nodes have the same time
+				nodes, faults = append(nodes, f), append(faults, f)
+			}
+			g, err := NewGroup(nodes, Config{Wall: func() time.Time { return time.Now().Add(-5 * time.Hour) }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, key := range []string{"k", "h", "k", "h", "k", "h"} {
+				f, err := g.Fencing(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a, res := f.Acquire(t.Context(), fmt.Sprint("t", i), ttl, timeout)
+				if res.Verdict != Won {
+					t.Fatal(res)
+				}
+				raised := 0
+				time.Sleep(10 * time.Millisecond)
+				for _, f := range faults {
+					for _, op := range f.Arrived() {
+						if raises(op) {
+							raised++
+						}
+					}
+					f.Forget()
+				}
+				if want := i == 0 || i == 1 && apart > 0; (raised > 0) != want {
+					t.Errorf("%v apart, lock %d, of %q: %d raises, want some: %v", apart, i, key, raised, want)
+				}
+				a.Release(t.Context(), timeout)
+				time.Sleep(time.Second)
+			}
+		})
 	}
 }
 

@@ -113,9 +113,9 @@ func newLane(g *Group, n backend.Node, name string) *lane {
 	if !ok {
 		return l
 	}
-	l.parts = []*lane{l}
+	l.parts, l.skew = []*lane{l}, &skew{whole: l.skew}
 	for _, parts := p.Partition(""); len(l.parts) < parts; {
-		part := &lane{group: g, node: n, name: name, batcher: l.batcher, batches: l.batches, queueing: l.queueing, skew: l.skew}
+		part := &lane{group: g, node: n, name: name, batcher: l.batcher, batches: l.batches, queueing: l.queueing, skew: &skew{whole: l.skew.whole}}
 		part.worker = part.work
 		l.parts = append(l.parts, part)
 	}

@@ -11,7 +11,13 @@ const skewAge = 10 * time.Second
 
 // A skew is what is known of how far a node's clock is ahead of ours, the wall clock.
 // Nothing but the speed of votes rests on it.
+//
+// Each part of a node that is a cluster has one, since its keys are on another server, with
+// another clock. Until that has told the time, what any server of the node said is the
+// best guess: their clocks are more likely to agree with each other than ours with them.
 type skew struct {
+	whole *skew // of a part: what its node is thought to be ahead; else nil
+
 	mu     sync.Mutex
 	known  bool
 	offset time.Duration
@@ -23,6 +29,9 @@ type skew struct {
 func (k *skew) get() (offset time.Duration, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if !k.known && k.whole != nil {
+		return k.whole.get()
+	}
 	return k.offset, k.known
 }
 
@@ -32,6 +41,9 @@ func (k *skew) get() (offset time.Duration, known bool) {
 func (k *skew) learn(node, wall time.Time, took time.Duration, now time.Time) {
 	margin := took / 2
 	offset := node.Sub(wall.Add(-margin))
+	if k.whole != nil {
+		k.whole.learn(node, wall, took, now)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	moved := (offset - k.offset).Abs() > margin+k.margin+time.Millisecond

@@ -35,6 +35,32 @@ func TestSkew(t *testing.T) {
 	}
 }
 
+// A part of a node goes by what another one has said until it has been asked itself, and then
+// by nothing else.
+func TestSkewOfParts(t *testing.T) {
+	const ms = time.Millisecond
+	now := time.Now()
+	whole := new(skew)
+	a, b := &skew{whole: whole}, &skew{whole: whole}
+	want := func(what string, a, b *skew, aheadA, aheadB time.Duration) {
+		t.Helper()
+		gotA, knownA := a.get()
+		gotB, knownB := b.get()
+		if gotA != aheadA || gotB != aheadB || !knownA || !knownB {
+			t.Errorf("%s: %v ahead (%v) and %v (%v), want %v and %v", what, gotA, knownA, gotB, knownB, aheadA, aheadB)
+		}
+	}
+	if _, known := a.get(); known {
+		t.Error("something is known in the beginning")
+	}
+	a.learn(now.Add(1000*ms), now, 10*ms, now)
+	want("one was asked", a, b, 1005*ms, 1005*ms)
+	b.learn(now.Add(2000*ms), now, 100*ms, now)
+	want("the other too, from further away", a, b, 1005*ms, 2050*ms)
+	b.learn(now.Add(2000*ms), now, 2*ms, now)
+	want("and from close by", a, b, 1005*ms, 2001*ms)
+}
+
 func TestMedian(t *testing.T) {
 	for _, tc := range []struct {
 		offsets []time.Duration
