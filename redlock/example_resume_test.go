@@ -35,6 +35,36 @@ func ExampleLocker_Resume() {
 	// Output: <nil>
 }
 
+// A lock with a fencing token is handed over with that: what the second process writes shows
+// the same number to the resource, and the nodes keep it for as long as the lock is held.
+func ExampleWithFence() {
+	ctx := context.Background()
+	nodes := newNodes()
+	first, err := redlock.New(nodes)
+	if err != nil {
+		log.Fatal(err)
+	}
+	lock, err := first.Lock(ctx, "migration", redlock.WithFencing())
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, token, fence := lock.Key(), lock.Token(), lock.Fence()
+
+	second, err := redlock.New(nodes)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resumed, err := second.Resume(ctx, key, token, redlock.WithFence(fence))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(resumed.Fence() == fence)
+	fmt.Println(resumed.Unlock(ctx))
+	// Output:
+	// true
+	// <nil>
+}
+
 // A lock is given back without a handle, by a process that knows key and token.
 func ExampleLocker_Release() {
 	ctx := context.Background()

@@ -134,24 +134,104 @@ func TestFencingWithAWrongClock(t *testing.T) {
 	})
 }
 
-// A handle that was resumed has no token, and extends the lock all the same.
+// A handle that was resumed has the token that was handed over, and keeps its counters as the
+// first one did; without it there is no token, and the counters end. It extends the lock
+// all the same.
 func TestFencingResume(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
-		l := r.locker(WithFencing(), WithCounterLife(2*time.Minute))
+		const life = 2 * time.Minute
+		l := r.locker(WithFencing(), WithCounterLife(life))
 		held := r.lock(l, "k")
-		lock, err := l.Resume(t.Context(), "k", held.Token(), WithTTL(time.Hour))
+		synctest.Wait() // for every node to have it
+		counters := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			for i, m := range r.mem {
+				if e, _ := m.Inspect(t.Context(), counterOf("k")); e.Value != want {
+					t.Errorf("the counter on node %d is %q, want %q", i, e.Value, want)
+				}
+			}
+		}
+		fence := fmt.Sprint(held.Fence())
+
+		lock, err := l.Resume(t.Context(), "k", held.Token(), WithFence(held.Fence()), WithTTL(time.Minute), WithAutoExtend())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if lock.Fence() != 0 {
-			t.Errorf("it has the token %d", lock.Fence())
+		if lock.Fence() != held.Fence() || FenceFromContext(lock.Context(t.Context())) != held.Fence() {
+			t.Errorf("it has the token %d, that of the lock is %d", lock.Fence(), held.Fence())
 		}
-		if err := lock.Extend(t.Context(), 2*time.Hour); err != nil {
+		time.Sleep(10 * life)
+		counters(fence)
+		for _, m := range r.mem {
+			m.Set(counterOf("k"), "7", time.Hour) // what was lost, and begins again
+		}
+		if err := lock.Extend(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		counters(fence)
+		nested, err := l.Lock(lock.Context(t.Context()), "k", WithReentrancy(), WithFencing())
+		if err != nil || nested.Fence() != held.Fence() {
+			t.Fatalf("nested in it: %v", err)
+		}
+		r.unlocks(nested)
+
+		plain, err := l.Resume(t.Context(), "k", lock.Token(), WithTTL(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plain.Fence() != 0 {
+			t.Errorf("it has the token %d, of which nobody told it", plain.Fence())
+		}
+		if err := plain.Extend(t.Context(), 2*time.Hour); err != nil {
 			t.Error(err)
 		}
-		if err := lock.Unlock(t.Context()); err != nil {
-			t.Error(err)
+		lock.end(ErrReleased) // it is the other's now
+		time.Sleep(life)
+		counters("")
+		r.unlocks(plain)
+	})
+}
+
+// A counter that somebody has made useless, while the lock is held: where the other nodes
+// are enough it costs nothing, not even the place in the queue. Where they are not nobody can
+// get the lock until somebody sees to that, which Lock says at once, with the name of the
+// key, instead of after the wait. (TryLock may say that it is taken, by what answers first.)
+func TestFencingBrokenCounter(t *testing.T) {
+	fencingRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithFencing())
+		held := r.lock(l, "k")
+		synctest.Wait()
+		for _, m := range r.mem[:r.minority()] {
+			m.Set(counterOf("k"), "rubbish", time.Hour)
 		}
+		_, err := l.TryLock(t.Context(), "k")
+		matches(t, err, ErrTaken)
+		differs(t, err, ErrUnavailable)
+		var freed time.Time
+		time.AfterFunc(100*time.Millisecond, func() { // when the waiter sleeps
+			freed = time.Now()
+			r.unlocks(held)
+		})
+		next, err := r.locker(WithFencing()).Lock(t.Context(), "k")
+		if err != nil || next.Fence() <= held.Fence() {
+			t.Fatalf("%v, with the token %d after %d", err, next.Fence(), held.Fence())
+		}
+		took(t, freed, 0, 10*time.Millisecond)
+
+		r.mem[r.minority()].Set(counterOf("k"), "rubbish", time.Hour)
+		start := time.Now()
+		_, err = l.Lock(t.Context(), "k")
+		took(t, start, 0, 0)
+		matches(t, err, ErrUnavailable)
+		differs(t, err, ErrTaken)
+		if want := fmt.Sprintf("FENCE the counter %q holds no number", counterOf("k")); !strings.Contains(err.Error(), want) {
+			t.Errorf("the error %q does not say %q", err, want)
+		}
+		if err := next.Extend(t.Context(), time.Minute); err != nil {
+			t.Errorf("the holder's extension: %v", err)
+		}
+		r.unlocks(next)
 	})
 }
 
@@ -206,6 +286,10 @@ func fencingRefuses(t *testing.T) {
 		_, err := l.TryLock(t.Context(), key, opts...)
 		return err
 	}
+	resume := func(l *Locker, key string, o ResumeOption) error {
+		_, err := l.Resume(t.Context(), key, "token", o)
+		return err
+	}
 	short := r.locker(WithCounterLife(70*time.Second), WithTTL(time.Hour))
 	held := r.lock(short, "held", WithTTL(time.Second), WithFencing())
 	noFence := r.lock(short, "no fence")
@@ -233,6 +317,12 @@ func fencingRefuses(t *testing.T) {
 		{"a negative life", negativeErr, "redlock: a counter life of -1ns"},
 		{"a TTL that is too long", ttlErr, "redlock: a TTL of 1h0m0s with fencing: counters live for 1h0m0s, and must live longer than that by 1m0s"},
 		{"a call with one", tryLock(short, "k", WithFencing()), `redlock: lock "k": a TTL of 1h0m0s with fencing`},
+		{"a token of 0", resume(short, "held", WithFence(0)), `redlock: resume "held": a fencing token of 0: must be from 1 to 2^53 - 1`},
+		{"a token that no counter reaches", resume(short, "held", WithFence(1<<53)), `redlock: resume "held": a fencing token of 9007199254740992: must be`},
+		{"a resumption on one", resume(plain, "k", WithFence(1)), `redlock: resume "k": no fencing token: c does not run scripts`},
+		{"a resumption without a counter", resume(r.locker(), "a}b", WithFence(1)), `redlock: resume "a}b": no fencing token: a key with braces but no hash tag`},
+		{"a resumption with a TTL that is too long", resume(short, "held", WithFence(1)), `redlock: resume "held": a TTL of 1h0m0s with fencing`},
+		{"a nil option", resume(short, "held", nil), `redlock: resume "held": an option that is nil`},
 		{"an extension with one", held.Extend(t.Context(), 11*time.Second), `redlock: extend "held": a TTL of 11s with fencing`},
 	} {
 		if tc.err == nil || !strings.Contains(tc.err.Error(), tc.want) {

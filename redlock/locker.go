@@ -2,7 +2,6 @@ package redlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -46,7 +45,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	}
 	for _, o := range opts {
 		if o == nil {
-			return nil, errors.New("redlock: an option that is nil")
+			return nil, fmt.Errorf("redlock: %w", errNilOption)
 		}
 		if err := o.applyLocker(&s); err != nil {
 			return nil, fmt.Errorf("redlock: %w", err)
@@ -117,7 +116,7 @@ func (l *Locker) polls(node string, err error) {
 //
 // A ctx that holds key itself waits like any other, unless [WithReentrancy] is set.
 func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepare(ctx, "lock", key, opts)
+	c, err := l.prepareLock(ctx, key, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +128,7 @@ func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Loc
 // else holds the lock, and leaves behind as little. It does not queue. A lock that is
 // reserved for one who waits counts as taken.
 func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepare(ctx, "lock", key, opts)
+	c, err := l.prepareLock(ctx, key, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +142,14 @@ func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*
 // use the token from then on, but to release it.
 //
 // The TTL is that of the options ([WithTTL]), whatever it was before; what is left
-// on the servers is never made shorter. A fencing token does not come with it:
-// [Lock.Fence] is 0 whatever the options, and whoever hands the lock over hands that
-// over too. Resume makes one try, and returns as
+// on the servers is never made shorter. A fencing token is handed over beside the other
+// ([WithFence]); the servers do not tell it. Resume makes one try, and returns as
 // [Lock.Extend] does: with an error that matches [ErrNotHeld] if the lock is not
 // held with that token any more, and [ErrUnavailable] if too many nodes failed; the
 // lock is then left as it was, or extended on some nodes.
-func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepare(ctx, "resume", key, opts)
+func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOption) (*Lock, error) {
+	s, err := l.defaults().resumed(opts)
+	c, err := l.prepare(ctx, "resume", key, s, err)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +159,9 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...LockOpti
 	start := l.clock.Now()
 	ttl := c.settings.ttl
 	attempt := l.group.Adopt(c.fullKey, token, ttl)
+	if c.fencing != nil {
+		attempt = c.fencing.Adopt(token, c.settings.fence, ttl)
+	}
 	res := attempt.Extend(ctx, ttl, l.settings.timeout(ttl))
 	c.note(res)
 	var lock *Lock
@@ -217,24 +219,33 @@ func (l *Locker) Close(ctx context.Context) error {
 	return nil
 }
 
-// prepare checks what can be checked before any I/O.
-func (l *Locker) prepare(ctx context.Context, op, key string, opts []LockOption) (*call, error) {
+// defaults returns the settings of calls without options. Those of a zero Locker, which
+// every call refuses, are empty.
+func (l *Locker) defaults() callSettings {
+	if l == nil {
+		return callSettings{}
+	}
+	return l.settings.call
+}
+
+// prepareLock is prepare for a call that locks.
+func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption) (*call, error) {
+	s, err := l.defaults().with(opts)
+	return l.prepare(ctx, "lock", key, s, err)
+}
+
+// prepare checks what can be checked before any I/O. The settings come with the error of
+// the options that made them.
+func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, optErr error) (*call, error) {
 	if err := l.check(op, key); err != nil {
 		return nil, err
 	}
-	s := l.settings.call
-	if len(opts) > 0 {
-		var err error
-		s, err = s.with(opts)
-		s.fencing = s.fencing && op != "resume"
-		if err == nil {
-			err = l.settings.check(s)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("redlock: %s %q: %w", op, l.settings.prefix+key, err)
-		}
+	if optErr == nil {
+		optErr = l.settings.check(s)
 	}
-	s.fencing = s.fencing && op != "resume"
+	if optErr != nil {
+		return nil, fmt.Errorf("redlock: %s %q: %w", op, l.settings.prefix+key, optErr)
+	}
 	c := l.newCall(op, key, s)
 	if s.fencing {
 		var err error

@@ -64,7 +64,7 @@ func (m *Mutex) TryLock(ctx context.Context) error {
 
 // prepare refuses what the Locker would refuse, before any waiting.
 func (m *Mutex) prepare(ctx context.Context) (*call, error) {
-	return m.locker.prepare(ctx, "lock", m.key, m.opts)
+	return m.locker.prepareLock(ctx, m.key, m.opts)
 }
 
 // busy returns the error of a caller whom another one of this Mutex kept out.

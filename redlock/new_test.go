@@ -95,7 +95,7 @@ func TestCallsRefuse(t *testing.T) {
 		_, err := l.Lock(ctx, key, opts...)
 		return err
 	}
-	resume := func(key, token string, opts ...LockOption) error {
+	resume := func(key, token string, opts ...ResumeOption) error {
 		_, err := l.Resume(ctx, key, token, opts...)
 		return err
 	}

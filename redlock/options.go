@@ -14,11 +14,15 @@ type Option interface{ applyLocker(*settings) error }
 // A LockOption changes one call's way of locking.
 type LockOption interface{ applyLock(*callSettings) error }
 
+// A ResumeOption changes one [Locker.Resume].
+type ResumeOption interface{ applyResume(*callSettings) error }
+
 // A SharedOption is a default when it is given to [New], and holds for one call
 // when it is given to that.
 type SharedOption interface {
 	Option
 	LockOption
+	ResumeOption
 }
 
 // Defaults of a [Locker].
@@ -51,6 +55,7 @@ type callSettings struct {
 	autoExtend bool
 	maxHold    time.Duration // 0: no limit
 	fencing    bool
+	fence      uint64 // of a lock that is resumed; 0: not known, or none
 	reentrant  bool
 }
 
@@ -60,8 +65,13 @@ func (o lockerOption) applyLocker(s *settings) error { return o(s) }
 
 type sharedOption func(*callSettings) error
 
-func (o sharedOption) applyLocker(s *settings) error   { return o(&s.call) }
-func (o sharedOption) applyLock(s *callSettings) error { return o(s) }
+func (o sharedOption) applyLocker(s *settings) error     { return o(&s.call) }
+func (o sharedOption) applyLock(s *callSettings) error   { return o(s) }
+func (o sharedOption) applyResume(s *callSettings) error { return o(s) }
+
+type resumeOption func(*callSettings) error
+
+func (o resumeOption) applyResume(s *callSettings) error { return o(s) }
 
 // WithTTL sets how long a lock lives on the servers unless it is extended, so
 // how long others wait after a holder has died. Default [DefaultTTL]. It counts
@@ -168,6 +178,29 @@ func WithFencing() SharedOption {
 		return nil
 	})
 }
+
+// WithFence tells [Locker.Resume] the fencing token of the lock that it takes over, which
+// whoever hands the lock over hands over with it: its [Lock.Fence], from 1 to 2^53 - 1. The
+// lock then is as one that was acquired with [WithFencing]: Fence returns the token, and
+// extensions keep the counters, and make good one that was lost. It needs what WithFencing
+// needs. Nodes do not tell whether it is the right token; with a lower one the resource
+// refuses the holder, with a higher one those that come after it may be refused.
+//
+// Without it Fence is 0, and the counters are left to end, [WithCounterLife] after the last
+// holder that knew the token used them; tokens of later locks then rest on the nodes' clocks,
+// as after any loss of counters.
+func WithFence(fence uint64) ResumeOption {
+	return resumeOption(func(s *callSettings) error {
+		s.fence = fence
+		if fence < 1 || fence > mostFence {
+			return fmt.Errorf("a fencing token of %d: must be from 1 to 2^53 - 1", fence)
+		}
+		return nil
+	})
+}
+
+// mostFence is as far as counters go (package lua).
+const mostFence = 1<<53 - 1
 
 // WithCounterLife sets for how long the counters of [WithFencing] are kept after a key was
 // last locked or extended; 0 means for ever. It must be longer than the TTL by a minute
@@ -312,7 +345,7 @@ func WithHooks(h Hooks) Option {
 func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	for _, o := range opts {
 		if o == nil {
-			return s, errors.New("an option that is nil")
+			return s, errNilOption
 		}
 		if err := o.applyLock(&s); err != nil {
 			return s, err
@@ -320,6 +353,23 @@ func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	}
 	return s, nil
 }
+
+// resumed returns the settings of a Resume with opts. The lock has the fencing token that
+// they tell, or none.
+func (s callSettings) resumed(opts []ResumeOption) (callSettings, error) {
+	for _, o := range opts {
+		if o == nil {
+			return s, errNilOption
+		}
+		if err := o.applyResume(&s); err != nil {
+			return s, err
+		}
+	}
+	s.fencing = s.fence > 0
+	return s, nil
+}
+
+var errNilOption = errors.New("an option that is nil")
 
 // check refuses what is wrong with several settings together.
 func (s *settings) check(c callSettings) error {

@@ -72,6 +72,14 @@ func (f *Fencing) Acquire(ctx context.Context, token string, ttl, timeout time.D
 	return a, res
 }
 
+// Adopt is [Group.Adopt] of an attempt that has this fencing token.
+func (f *Fencing) Adopt(token string, fence uint64, life time.Duration) *Attempt {
+	a := f.group.Adopt(f.key, token, life)
+	f.fence(a, life)
+	a.voting.value = int64(fence)
+	return a
+}
+
 // fence has a vote for a fencing token wherever it acquires.
 func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	v := &voting{
