@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,6 +194,60 @@ func TestSuspendedAutoExtend(t *testing.T) {
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// Even through one that leaves it little more than the second after which the clocks are
+// compared: it is not extended when that was due before, but at once.
+func TestSuspendedAutoExtendInTime(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		var suspended atomic.Int64
+		forward := func(time.Duration) {}
+		l := r.locker(WithTTL(10*time.Second), WithHooks(Hooks{Extended: func(Event) {
+			time.AfterFunc(100*time.Millisecond, func() {
+				suspended.Add(1)
+				forward(8 * time.Second)
+			})
+		}}))
+		forward = suspend(l)
+		lock := r.lock(l, "k", WithAutoExtend())
+		ctx := lock.Context(t.Context())
+		time.Sleep(30 * time.Second)
+		if ctx.Err() != nil {
+			t.Errorf("it was lost: %v", context.Cause(ctx))
+		}
+		if n := suspended.Load(); n < 20 || n > 40 {
+			t.Errorf("%d suspensions in half a minute, each after an extension", n)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Of two leases the one counts of which more is left by the clock that is ahead: an
+// extension after a suspension may end sooner than the older lease by the monotonic clock,
+// and is longer all the same.
+func TestSuspendedBeforeAShorterExtension(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Minute), WithDrift(0))
+		forward := suspend(l)
+		lock := r.lock(l, "k")
+		ctx := lock.Context(t.Context())
+		forward(50 * time.Second) // 10 s are left
+		start := time.Now()
+		if err := lock.Extend(t.Context(), 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Extend(t.Context(), 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(lock.Until()); left != 19998*time.Millisecond {
+			t.Errorf("it is said to be valid for %v, want 19.998s", left)
+		}
+		<-ctx.Done()
+		took(t, start, 19998*time.Millisecond, 19998*time.Millisecond)
+		matches(t, lock.Err(), ErrNotHeld)
 	})
 }
 

@@ -51,6 +51,20 @@ func (x *extender) remove(e *extension) {
 	}
 }
 
+// hurry has e extended sooner by d. Its lock is locked.
+func (x *extender) hurry(e *extension, d time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e.place < 0 { // it is in a sweep, or over
+		return
+	}
+	x.queue[e.place].at = x.queue[e.place].at.Add(-d)
+	heap.Fix(&x.queue, e.place)
+	if e.place == 0 {
+		x.arm()
+	}
+}
+
 // arm sets the timer for the next sweep, if there is room for one.
 func (x *extender) arm() {
 	if len(x.queue) == 0 || x.busy >= sweepRoom {

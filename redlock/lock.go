@@ -72,7 +72,9 @@ func (l *Lock) Fence() uint64 { return l.attempt.Fence() }
 // Until returns when the validity ends: the time by which the protected work must
 // be done, or the lock extended. A quorum of the servers keeps the lock for a
 // little longer, the drift allowance. It moves only when an extension has
-// succeeded, and never back.
+// succeeded, and never back, unless the machine was suspended or its clock set in
+// between: then what the clock that is ahead leaves of the older lease counts (see
+// [Lock.Err]).
 func (l *Lock) Until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +166,8 @@ func (n renewal) end(ctx context.Context, res quorum.Result) error {
 // lock has ended meanwhile.
 func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	l.mu.Lock()
-	if until.After(l.until) {
+	now := l.locker.clock.Now()
+	if until.Until(now) > l.until.Until(now) {
 		l.until = until
 	}
 	l.votes, l.failure = res.Votes, nil

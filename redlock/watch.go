@@ -13,7 +13,7 @@ const watchInterval = time.Second
 // watch ends locks whose validity ended while the machine was suspended. Timers
 // go by the monotonic clock, which on some systems stands still meanwhile
 // (Linux: golang.org/issue/24595); the wall clock does not, so when the two have
-// parted every lock is looked at. One timer serves a Locker, and runs only while
+// parted every lock is looked at, and extended sooner by as much if it extends itself. One timer serves a Locker, and runs only while
 // there is something to watch.
 type watch struct {
 	mu    sync.Mutex
@@ -55,7 +55,8 @@ func (w *watch) look(clock quorum.Clock) {
 	}
 	now := clock.Now()
 	var locks []*Lock
-	if w.last.Parted(now) {
+	gap := w.last.Parted(now)
+	if gap > 0 {
 		for l := range w.locks {
 			locks = append(locks, l)
 		}
@@ -65,5 +66,6 @@ func (w *watch) look(clock quorum.Clock) {
 	w.mu.Unlock()
 	for _, l := range locks {
 		l.expire() // or sets its timer by the clock that is ahead
+		l.hurry(gap)
 	}
 }

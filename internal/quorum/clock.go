@@ -40,18 +40,20 @@ func (i Instant) Wall() time.Time { return i.wall }
 // that is thought over too late.
 func (i Instant) Past(now Instant) bool { return !now.mono.Before(i.mono) || !now.wall.Before(i.wall) }
 
-// After reports whether i is later than o by the monotonic clock.
-func (i Instant) After(o Instant) bool { return i.mono.After(o.mono) }
-
 // Until returns how long it is until the moment comes by the clock that is
-// ahead; not above 0 if it has come.
+// ahead; not above 0 if it has come. Of two leases it is by this that one tells which
+// lasts longer: one that began before the machine was suspended may end later by the
+// monotonic clock and sooner by the other.
 func (i Instant) Until(now Instant) time.Duration {
 	return min(i.mono.Sub(now.mono), i.wall.Sub(now.wall))
 }
 
-// Parted reports whether from i to now the wall clock went on by clearly more
-// than the monotonic clock: the machine was suspended, or its clock was set
-// forward.
-func (i Instant) Parted(now Instant) bool {
-	return now.wall.Sub(i.wall)-now.mono.Sub(i.mono) > 10*time.Millisecond
+// Parted returns by how much more the wall clock went on from i to now than the
+// monotonic clock, if that is clearly more: the machine was suspended, or its clock was
+// set forward. Else it is 0.
+func (i Instant) Parted(now Instant) time.Duration {
+	if gap := now.wall.Sub(i.wall) - now.mono.Sub(i.mono); gap > 10*time.Millisecond {
+		return gap
+	}
+	return 0
 }
