@@ -50,15 +50,22 @@ func (c *call) wait(ctx context.Context) (*Lock, error) {
 // defaultRetry is the pace of a waiting caller that set no policy.
 var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter()
 
+// pace returns how the call tries again, and whether that is the standard, as no policy was
+// set: then it gives up when nodes have been unavailable for one TTL.
+func (c *call) pace() (retry RetryPolicy, standard bool) {
+	retry = c.settings.retry
+	standard = retry.delay == nil && retry.tries == 0
+	if retry.delay == nil {
+		retry.delay = defaultRetry.delay
+	}
+	return retry, standard
+}
+
 // acquire tries once, plainly, and then waits as the settings say: in line with
 // other callers of this process and in the queues on the nodes, or at the pace of
 // the caller's own policy.
 func (c *call) acquire(ctx context.Context) (*Lock, error) {
-	retry := c.settings.retry
-	standard := retry.delay == nil && retry.tries == 0
-	if retry.delay == nil {
-		retry.delay = defaultRetry.delay
-	}
+	retry, standard := c.pace()
 	var waiter *quorum.Waiter
 	join := func() (err error) {
 		if waiter == nil && standard {

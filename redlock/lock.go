@@ -100,6 +100,12 @@ func (l *Lock) Report() Report {
 // then stays valid until [Lock.Until], as before, and some nodes may have extended
 // it. A lock past its validity stays lost, even where the servers still have it.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
+	_, err := l.extend(ctx, ttl)
+	return err
+}
+
+// extend is Extend, and returns the result of its round too, if there was one.
+func (l *Lock) extend(ctx context.Context, ttl time.Duration) (quorum.Result, error) {
 	err := checkTTL(ttl)
 	ttl = ttl.Truncate(time.Millisecond)
 	if err == nil {
@@ -112,20 +118,17 @@ func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 		err = l.locker.settings.checkQuarantine(ttl)
 	}
 	if err != nil {
-		return fmt.Errorf("redlock: extend %q: %w", l.call.fullKey, err)
+		return quorum.Result{}, fmt.Errorf("redlock: extend %q: %w", l.call.fullKey, err)
 	}
 	if err := l.locker.checkContext(ctx, "extend", l.call.key); err != nil {
-		return err
+		return quorum.Result{}, err
 	}
-	return l.extend(ctx, ttl)
-}
-
-func (l *Lock) extend(ctx context.Context, ttl time.Duration) error {
 	n, err := l.renew(ttl)
 	if err != nil {
-		return err
+		return quorum.Result{}, err
 	}
-	return n.end(ctx, l.attempt.Extend(ctx, ttl, l.locker.settings.timeout(ttl)))
+	res := l.attempt.Extend(ctx, ttl, l.locker.settings.timeout(ttl))
+	return res, n.end(ctx, res)
 }
 
 // A renewal is one extension of a lock under way.
@@ -172,7 +175,7 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	}
 	l.votes, l.failure = res.Votes, nil
 	if l.expiry != nil && l.cause == nil {
-		l.expiry.Reset(l.until.Until(l.locker.clock.Now()))
+		l.expiry.Reset(l.until.Until(now))
 	}
 	l.mu.Unlock()
 	return l.lostOrReleased()

@@ -35,8 +35,10 @@ import (
 // is that of any such ctx, joined with the cause.)
 //
 // A nested handle is valid for as long as one that is not: if less is left than the
-// TTL of the nested call, this extends the lock once, as [Lock.Extend] does, and fails
-// as that does; the lock then is left as that leaves it. A lock that extends itself without a limit
+// TTL of the nested call, this extends the lock, as [Lock.Extend] does, and fails
+// as that does; the lock then is left as that leaves it. While too many nodes are unavailable
+// Lock and Do try again, as they do without a lock ([WithRetry] changes it the same way), for as
+// long as the lock is valid. A lock that extends itself without a limit
 // needs no such help: entering it asks no node. If the nested call asks for automatic
 // extension (Do does), and the lock does not extend itself yet, it does so from then
 // on until it is released, with the TTL and the WithMaxHold of that call. A call that
@@ -106,13 +108,34 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 		return nil, e
 	}
 	if !lock.lasts(c.settings.ttl) {
-		if err := lock.Extend(ctx, c.settings.ttl); err != nil {
+		if err := c.lengthen(ctx, lock); err != nil {
 			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
 			return nil, err
 		}
 	}
 	lock.keepExtending(c.settings)
 	return lock, nil
+}
+
+// lengthen extends lock to the TTL of the nested call. It is as patient with nodes that are
+// unavailable as a call that is not nested, but no longer than the lock is valid, which is
+// less than one TTL.
+func (c *call) lengthen(ctx context.Context, lock *Lock) error {
+	retry, _ := c.pace()
+	for {
+		res, err := lock.extend(ctx, c.settings.ttl)
+		c.tries++
+		if !errors.Is(err, ErrUnavailable) || res.CtxErr != nil || res.Permanent(c.locker.group.Need()) {
+			return err
+		}
+		pause, again := retry.pause(c.tries)
+		if !again {
+			return err
+		}
+		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
+			return fmt.Errorf("%w: %w", err, endOf(ctx, ctxErr))
+		}
+	}
 }
 
 // enter returns another handle, unless this one or the lock has ended.

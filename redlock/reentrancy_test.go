@@ -429,7 +429,7 @@ func TestReentrancyNotExtended(t *testing.T) {
 		ctx := outer.Context(t.Context())
 		until := outer.Until()
 		r.setAll(backendtest.Refuse(nil))
-		_, err := l.Lock(ctx, "k", WithTTL(time.Minute))
+		_, err := l.TryLock(ctx, "k", WithTTL(time.Minute))
 		matches(t, err, ErrUnavailable)
 		differs(t, err, ErrNotHeld, ErrTaken)
 		if outer.Err() != nil || !outer.Until().Equal(until) {
@@ -452,6 +452,59 @@ func TestReentrancyNotExtended(t *testing.T) {
 		}
 		r.clean(l)
 	})
+}
+
+// A nested call is as patient with nodes that are unavailable as any other: not at all with
+// TryLock, or if they refuse for good; else until they answer, its policy or its ctx ends it, or
+// the lock is over.
+func TestReentrancyOutage(t *testing.T) {
+	refuse := backendtest.Refuse(nil)
+	forGood := backendtest.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
+	for _, tc := range []struct {
+		name   string
+		fault  backendtest.Fault
+		outage time.Duration
+		bound  time.Duration // of ctx
+		opts   []LockOption
+		want   []error       // none: it nests
+		after  time.Duration // so long at least, and half a second longer at most
+	}{
+		{"a moment", refuse, 2 * time.Second, time.Hour, nil, nil, 2 * time.Second},
+		{"until the lock is over", refuse, time.Hour, time.Hour, nil, []error{ErrUnavailable, ErrNotHeld}, 29 * time.Second},
+		{"for longer than ctx", refuse, time.Hour, 3 * time.Second, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 3 * time.Second},
+		{"when ctx ends in a try", backendtest.Hang(), time.Hour, 100 * time.Millisecond, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 100 * time.Millisecond},
+		{"with a policy", refuse, time.Hour, time.Hour, []LockOption{WithRetry(Fixed(time.Second).Limit(4))}, []error{ErrUnavailable}, 3 * time.Second},
+		{"for good", forGood, time.Hour, time.Hour, nil, []error{ErrUnavailable}, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				l := r.locker(WithReentrancy())
+				outer := r.lock(l, "k", WithTTL(30*time.Second))
+				ctx, cancel := context.WithTimeout(outer.Context(t.Context()), tc.bound)
+				defer cancel()
+				r.setAll(tc.fault)
+				time.AfterFunc(tc.outage, r.clear)
+				start := time.Now()
+				inner, err := l.Lock(ctx, "k", append(tc.opts, WithTTL(time.Minute))...)
+				took(t, start, tc.after, tc.after+time.Second)
+				if tc.want == nil {
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.unlocks(inner)
+				}
+				matches(t, err, tc.want...)
+				if err != nil && strings.Count(err.Error(), context.DeadlineExceeded.Error()) > 1 {
+					t.Errorf("the error says twice that ctx has ended: %v", err)
+				}
+				if outer.Err() == nil {
+					r.clear()
+					time.Sleep(3 * time.Second) // what hangs ends
+					r.unlocks(outer)
+				}
+			})
+		})
+	}
 }
 
 // The lock was found lost by that extension.
