@@ -202,6 +202,50 @@ func TestFencingMinorityAhead(t *testing.T) {
 	})
 }
 
+// A quorum that agrees is all that is asked: the others are left as they are.
+func TestFencingMinorityBehind(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high, high-1000)
+		p.fault[0].Set(backendtest.Delay(time.Millisecond))
+		p.fault[1].Set(backendtest.Delay(2 * time.Millisecond))
+		p.fault[2].Set(backendtest.Delay(3 * time.Millisecond))
+		a := p.mustFence("k")
+		a.wantFence(t, "of two that agree", high+1)
+		time.Sleep(time.Second)
+		if got := w.counters("k"); !slices.Equal(got, []int64{high + 1, high + 1, high - 999}) {
+			t.Errorf("the counters are %d", got)
+		}
+		for i := range w.mem {
+			if got := p.arrived(i); !slices.Equal(got, []string{"vote"}) {
+				t.Errorf("node %d got %q", i, got)
+			}
+		}
+		a.release()
+	})
+}
+
+// Nor is anybody asked for more by a try that has lost.
+func TestFencingLost(t *testing.T) {
+	inFencingWorld(t, 5, func(t *testing.T, w *world, p *process) {
+		high := beyondHints()
+		w.count("k", high, high+10)
+		for _, m := range w.mem[2:] {
+			m.Set("k", "foreign", time.Minute)
+		}
+		p.fault[4].Set(backendtest.Delay(time.Millisecond)) // whose answer decides
+		a, res := p.fenced("k")
+		res.want(t, "acquire", Lost, time.Millisecond)
+		a.wantFence(t, "of a try that lost", 0)
+		time.Sleep(time.Second)
+		for i, want := range [][]string{{"vote", "delete"}, {"vote", "delete"}, {"vote"}, {"vote"}, {"vote"}} {
+			if got := p.arrived(i); !slices.Equal(got, want) {
+				t.Errorf("node %d got %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
 // A second round does not wait for those that have not answered the first, who follow,
 // and has the node timeout for itself.
 func TestFencingSecondRound(t *testing.T) {
@@ -487,6 +531,10 @@ func TestFencingTombstone(t *testing.T) {
 					}
 					want = 0
 				}
+				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.names[3]); tc.buried && e.TTL < ttl-time.Second {
+					// It was put up a second and a call ago, for a TTL and a call.
+					t.Errorf("the tombstone stands for %v more", e.TTL)
+				}
 				time.Sleep(3 * time.Second)
 				if v := w.value(0, "k"); v != "" {
 					t.Errorf("%q came late, and stays", v)
@@ -496,6 +544,63 @@ func TestFencingTombstone(t *testing.T) {
 					t.Errorf("%d tombstones stay", got)
 				}
 			})
+		})
+	}
+}
+
+// A waiter's rollback puts one up too, and the waiter stands in the queue all the same.
+func TestFencingTombstoneOfAWaiter(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		p := w.process(full)
+		for _, m := range w.mem[1:] {
+			m.Set("k", "foreign", time.Minute)
+		}
+		p.fault[0].Set(backendtest.On(votes, backendtest.First(1, backendtest.LoseReply(io.ErrUnexpectedEOF))))
+		waiter := p.mustJoin("k")
+		if a, res := waiter.AcquireFenced(context.Background(), p.fencing("k"), w.token(), ttl, timeout); res.Verdict != Lost {
+			t.Fatalf("%v, with the token %d", res, a.Fence())
+		}
+		synctest.Wait()
+		if got := p.arrived(0); !slices.Equal(got, []string{"vote", "vote", "rollback"}) {
+			t.Errorf("node 0 got %q", got)
+		}
+		for i, buried := range []int{1, 0, 0} {
+			if got, queued := w.tombstones(i, "k"), w.queue(i, "k"); got != buried || !slices.Equal(queued, []string{p.ticket()}) {
+				t.Errorf("node %d has %d tombstones and the queue %q, want %d and the waiter", i, got, queued, buried)
+			}
+		}
+		if v := w.value(0, "k"); v != "" {
+			t.Errorf("%q is left on node 0", v)
+		}
+		waiter.Leave()
+	})
+}
+
+// What no vote answers is no vote, and what it may have locked is released.
+func TestFencingStrangeAnswers(t *testing.T) {
+	now := time.Now().UnixMicro()
+	for _, reply := range []backend.Reply{
+		{}, {"x", int64(1), int64(-1), "", now, now}, {int64(1)}, {int64(1), int64(1000), int64(-1), ""},
+		{int64(1), int64(1000), int64(-1), "", "x", now}, {int64(1), int64(1000), int64(-1), "", now}, {int64(1), int64(1000), int64(-1), "", now, "x"},
+		{int64(1), int64(1000), int64(-1), "", int64(0), now}, {int64(1), int64(1000), int64(-1), "", int64(-1), now},
+	} {
+		inFencingWorld(t, 1, func(t *testing.T, w *world, p *process) {
+			p.set(backendtest.On(votes, backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+				next(ctx)
+				return backend.Result{Reply: reply}
+			})))
+			a, res := p.fenced("k")
+			if res.Verdict != Unavailable || res.Votes[0].Err == nil {
+				t.Errorf("%v: %v, want it to have failed", reply, res)
+			}
+			a.wantFence(t, "of none", 0)
+			time.Sleep(time.Second)
+			if v := w.value(0, "k"); v != "" {
+				t.Errorf("%v: %q is left", reply, v)
+			}
+			if _, known := p.lanes[0].skew.get(); known && len(reply) < 6 {
+				t.Errorf("%v: it is taken for a look at the clock", reply)
+			}
 		})
 	}
 }
@@ -778,12 +883,23 @@ func TestFencingSeen(t *testing.T) {
 		a := p.attempt("k", "t")
 		now := time.Now().UnixMicro()
 		for _, tc := range []struct{ seen, want int64 }{
-			{now - 1, now}, {now, now + 1}, {now + 1000, now + 1001}, {now + 10, now + 1001}, {now + 300000, now},
+			{now - 1, now}, {now, now + 1}, {now + 1000, now + 1001}, {now + 10, now + 1001},
+			{now + maxHint.Microseconds() - 1, now + maxHint.Microseconds()}, {now + maxHint.Microseconds(), now},
 		} {
 			f.sees(tc.seen)
 			if got := f.hint(a); got != tc.want {
 				t.Errorf("with a counter at %+d the hint is %+d, want %+d", tc.seen-now, got-now, tc.want-now)
 			}
+		}
+
+		for i, l := range p.lanes[:2] { // what is not known of the third does not count
+			l.skew.learn(time.Now().Add(time.Duration(i+1)*time.Hour), time.Now(), 0, time.Now())
+		}
+		if got, want := f.hint(a), now+(90*time.Minute).Microseconds(); got != want {
+			t.Errorf("with nodes ahead by one and two hours the hint is %v, want %v", got-now, want-now)
+		}
+		for _, l := range p.lanes {
+			l.skew.known = false
 		}
 
 		held := w.process(full).mustFence("k")

@@ -23,6 +23,7 @@ func TestSkew(t *testing.T) {
 		{"one that is closer", ms, 1000 * ms, 10 * ms, 1005 * ms},
 		{"one as close", ms, 1001 * ms, 10 * ms, 1006 * ms},
 		{"one from further away", ms, 960 * ms, 100 * ms, 1006 * ms},
+		{"one that just agrees", ms, 1011*ms + ms/2, 100 * ms, 1006 * ms},
 		{"one that says that the clock was set", ms, 60 * 1000 * ms, 200 * ms, 60*1000*ms + 100*ms},
 		{"a closer one", ms, 60 * 1000 * ms, 2 * ms, 60*1000*ms + ms},
 		{"one from further away, later", skewAge + 1, 60 * 1000 * ms, 20 * ms, 60*1000*ms + 10*ms},
@@ -66,7 +67,7 @@ func TestMedian(t *testing.T) {
 		offsets []time.Duration
 		want    time.Duration
 	}{
-		{nil, 0}, {[]time.Duration{5}, 5}, {[]time.Duration{7, 1}, 4}, {[]time.Duration{100, 3, 2}, 3}, {[]time.Duration{-9, 4, 6, 100}, 5},
+		{nil, 0}, {[]time.Duration{5}, 5}, {[]time.Duration{7, 1}, 4}, {[]time.Duration{2, 100, 3}, 3}, {[]time.Duration{-9, 4, 6, 100}, 5},
 	} {
 		if got := median(tc.offsets); got != tc.want {
 			t.Errorf("the median of %v is %v, want %v", tc.offsets, got, tc.want)
