@@ -55,6 +55,58 @@ func TestContestAsksCallersAgain(t *testing.T) {
 	})
 }
 
+// The answer of a node that is asked again is waited for like any other, not for some round
+// trips only.
+func TestContestAwaitsTheSecondAnswer(t *testing.T) {
+	const ms = time.Millisecond
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		holder := w.process(full)
+		held := holder.mustAcquire("k")
+		synctest.Wait()
+		p := w.process(full).distant(ms)
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		p.forget()
+		holder.apart(0, 2*ms, 600*ms)
+		go held.release()
+		start := time.Now()
+		time.AfterFunc(3*ms/2, func() { p.fault[1].Set(backendtest.DelayReply(50 * ms)) })
+		a := p.win(waiter)
+		if took := time.Since(start); took < 50*ms || took > 60*ms {
+			t.Errorf("it won after %v, want when the second answer had come", took)
+		}
+		if got := p.arrived(1); !slices.Equal(got, []string{"acquire", "acquire"}) {
+			t.Errorf("node 1 got %q", got)
+		}
+		a.release()
+	})
+}
+
+// On how many nodes one owner stands: those that refused this time, and told whose the lock is.
+func TestMajorityOwner(t *testing.T) {
+	for _, tc := range []struct {
+		outcomes []Outcome
+		owners   []string // of the last refusal, which may be of an earlier answer
+		want     int
+	}{
+		{[]Outcome{Taken, Taken, Taken}, []string{"a", "b", "a"}, 2},
+		{[]Outcome{Granted, Taken, Taken}, []string{"a", "b", "a"}, 1},
+		{[]Outcome{Failed, TimedOut, Pending}, []string{"a", "a", "a"}, 0},
+		{[]Outcome{Taken, Taken, Taken}, []string{"", "", "a"}, 1},
+		{[]Outcome{Taken, Taken, Granted}, []string{"", "", ""}, 0},
+	} {
+		a := &Attempt{seats: make([]seat, len(tc.owners))}
+		var votes []Vote
+		for i, o := range tc.outcomes {
+			a.seats[i].refusal.owner = tc.owners[i]
+			votes = append(votes, Vote{Outcome: o})
+		}
+		if got := a.majority(votes); got != tc.want {
+			t.Errorf("%s of %q: %d, want %d", outcomes(votes), tc.owners, got, tc.want)
+		}
+	}
+}
+
 // It keeps what it was granted for some round trips only, so that others do not
 // miss it, and sleeps then until it is called again.
 func TestContestLingers(t *testing.T) {

@@ -58,6 +58,32 @@ func TestInboxIsAwaited(t *testing.T) {
 	})
 }
 
+// Every node counts once, also one whose subscription breaks meanwhile and is made again.
+func TestInboxIsAwaitedOnEachNode(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		for i := range 3 {
+			w.mem[i].Set("k", "foreign", time.Minute)
+		}
+		p := w.process(full)
+		for _, f := range p.fault[1:] {
+			f.Set(backendtest.On(subscribing, backendtest.Delay(100*time.Millisecond)))
+		}
+		start := time.Now()
+		waiter := p.mustJoin("k")
+		for i := range 3 {
+			time.AfterFunc(time.Duration(i+1)*20*time.Millisecond, p.fault[0].Disconnect)
+		}
+		p.lose(waiter)
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("the first try took %v, want as long as it takes the last node to subscribe", took)
+		}
+		if got := w.queued("k"); !slices.Equal(got, []int{1, 1, 1}) {
+			t.Errorf("tickets are queued %v, want one on each node", got)
+		}
+		waiter.Leave()
+	})
+}
+
 // A minority where subscribing hangs holds up the first try alone.
 func TestInboxOfAHungMinority(t *testing.T) {
 	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
