@@ -63,7 +63,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		}
 		if scripter, ok := backend.As[backend.Scripter](node); ok && queues {
 			ask(func(ctx context.Context) func() {
-				reply, err := scripter.Eval(ctx, lua.Waiters, []string{queue}, []string{strconv.Itoa(mostWaiters)})
+				reply, err := scripter.Eval(ctx, lua.Waiters, []string{queue}, []string{strconv.Itoa(mostWaiters), "1"})
 				return func() {
 					if err == nil {
 						f.queue(reply)
@@ -102,6 +102,7 @@ type finding struct {
 	err     error         // why there is none
 	waiting int           // -1: not known
 	tickets []string      // the first of them
+	waited  []time.Duration
 }
 
 // queue takes what the script Waiters answered, if that is what it should be.
@@ -110,13 +111,20 @@ func (f *finding) queue(r backend.Reply) {
 	if err != nil || count < 0 {
 		return
 	}
-	tickets := make([]string, len(r)-1)
-	for i := range tickets {
-		if tickets[i], err = r.Text(i + 1); err != nil {
+	var (
+		tickets []string
+		waited  []time.Duration
+	)
+	for i := 1; i < len(r); i += 2 {
+		ticket, err1 := r.Text(i)
+		ms, err2 := r.Int(i + 1)
+		if err1 != nil || err2 != nil {
 			return
 		}
+		tickets = append(tickets, ticket)
+		waited = append(waited, max(time.Duration(ms)*time.Millisecond, -1))
 	}
-	f.waiting, f.tickets = int(count), tickets
+	f.waiting, f.tickets, f.waited = int(count), tickets, waited
 }
 
 // status returns what the node said of the lock.
@@ -198,6 +206,7 @@ func waiters(findings []finding) (count int, list []Waiter) {
 			}
 			seen[f.tickets[rank]] = true
 			if w, ok := waiterOf(f.tickets[rank]); ok {
+				w.Waited = waited(f.tickets[rank], findings)
 				list = append(list, w)
 			}
 		}
@@ -206,4 +215,17 @@ func waiters(findings []finding) (count int, list []Waiter) {
 		count = max(count, len(list))
 	}
 	return count, list
+}
+
+// waited returns for how long a ticket has waited: the median of what the nodes say, one of
+// whose clocks may have been set.
+func waited(ticket string, findings []finding) time.Duration {
+	var all []time.Duration
+	for _, f := range findings {
+		if i := slices.Index(f.tickets, ticket); i >= 0 {
+			all = append(all, f.waited[i])
+		}
+	}
+	slices.Sort(all)
+	return all[(len(all)-1)/2]
 }

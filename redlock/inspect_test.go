@@ -241,6 +241,9 @@ func TestInspectWaiters(t *testing.T) {
 					t.Errorf("waiter %d is %q, want %q", i, w.Owner, labels[i])
 				}
 				prints[w.Fingerprint] = true
+				if want := time.Duration(len(labels)-i) * 10 * time.Millisecond; w.Waited != want {
+					t.Errorf("waiter %d is said to have waited for %v, want %v", i, w.Waited, want)
+				}
 			}
 			if len(prints) != len(labels) {
 				t.Errorf("the fingerprints of %v are not different", s.Waiters)
@@ -365,6 +368,9 @@ func TestWaiters(t *testing.T) {
 		{"rubbish", []finding{{waiting: 3, tickets: tickets("a-b")}}, 3, "ab"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			for i := range tt.nodes {
+				tt.nodes[i].waited = make([]time.Duration, len(tt.nodes[i].tickets))
+			}
 			count, list := waiters(tt.nodes)
 			var got string
 			for _, w := range list {
@@ -377,9 +383,33 @@ func TestWaiters(t *testing.T) {
 	}
 }
 
+// For how long somebody has waited is what most nodes say, of those where he stands.
+func TestWaited(t *testing.T) {
+	for _, tt := range []struct {
+		said []time.Duration
+		want time.Duration
+	}{
+		{[]time.Duration{5}, 5},
+		{[]time.Duration{7, 5, time.Hour}, 7},
+		{[]time.Duration{7, -1, 6}, 6},
+		{[]time.Duration{-1, -1, 6}, -1},
+		{[]time.Duration{7, 6}, 6},
+	} {
+		findings := []finding{{waiting: -1}, {waiting: 1, tickets: []string{"20:y"}, waited: []time.Duration{time.Minute}}}
+		for _, d := range tt.said {
+			findings = append(findings, finding{waiting: 2, tickets: []string{"20:y", "20:x"}, waited: []time.Duration{0, d}})
+		}
+		if got := waited("20:x", findings); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.said, got, tt.want)
+		}
+	}
+}
+
 // What a script should not answer is not taken for a queue.
 func TestInspectStrangeReplies(t *testing.T) {
-	for _, reply := range []backend.Reply{{}, {"1"}, {int64(-1)}, {int64(1), int64(2)}, {int64(2), "20:x", int64(0)}} {
+	for _, reply := range []backend.Reply{
+		{}, {"1"}, {int64(-1)}, {int64(1), int64(2)}, {int64(1), "20:x"}, {int64(1), "20:x", "soon"}, {int64(2), "20:x", int64(0), int64(1), int64(1)},
+	} {
 		f := finding{waiting: -1}
 		if f.queue(reply); f.waiting != -1 || f.tickets != nil {
 			t.Errorf("%v is taken for a queue of %d, %q", reply, f.waiting, f.tickets)
@@ -392,8 +422,8 @@ func TestStatusString(t *testing.T) {
 	down := errors.New("connection refused")
 	for want, s := range map[string]Status{
 		`"k" is free (a: free)`: {Key: "k", State: StateFree, Waiting: -1, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: -1}}},
-		`"k" is held by "me" #0a for 2s, 2 waiting: "you" #0b, #0c (a: held by "me" #0a for 2s, 2 waiting; b: unknown: connection refused)`: {
-			Key: "k", State: StateHeld, Owner: "me", Fingerprint: "0a", TTL: 2 * time.Second, Waiting: 2, Waiters: []Waiter{{"you", "0b"}, {"", "0c"}},
+		`"k" is held by "me" #0a for 2s, 2 waiting: "you" #0b for 1.5s, #0c (a: held by "me" #0a for 2s, 2 waiting; b: unknown: connection refused)`: {
+			Key: "k", State: StateHeld, Owner: "me", Fingerprint: "0a", TTL: 2 * time.Second, Waiting: 2, Waiters: []Waiter{{"you", "0b", 1500 * time.Millisecond}, {"", "0c", -1}},
 			Nodes: []NodeStatus{
 				{Node: "a", State: StateHeld, Owner: "me", Fingerprint: "0a", TTL: 2 * time.Second, Waiting: 2},
 				{Node: "b", Err: down, Waiting: -1},
@@ -402,8 +432,8 @@ func TestStatusString(t *testing.T) {
 		`"k" is free, 3 waiting (a: free, 3 waiting)`: {
 			Key: "k", State: StateFree, Waiting: 3, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: 3}},
 		},
-		`"k" is free, 3 waiting: #1 and 2 more (a: free, 3 waiting)`: {
-			Key: "k", State: StateFree, Waiting: 3, Waiters: []Waiter{{"", "1"}}, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: 3}},
+		`"k" is free, 3 waiting: #1 for 0s and 2 more (a: free, 3 waiting)`: {
+			Key: "k", State: StateFree, Waiting: 3, Waiters: []Waiter{{"", "1", 0}}, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: 3}},
 		},
 		`"k" is reserved for "you" #0b for 20ms (a: reserved for "you" #0b for 20ms)`: {
 			Key: "k", State: StateCalled, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond,
@@ -411,7 +441,7 @@ func TestStatusString(t *testing.T) {
 		},
 		`"k" is held by #0a for ever, 9 waiting: #1, #2, #3, #4, #5, #6, #7, #8 and 1 more (a: held by #0a for ever, 9 waiting)`: {
 			Key: "k", State: StateHeld, Fingerprint: "0a", TTL: backend.NoExpiry, Waiting: 9,
-			Waiters: []Waiter{{"", "1"}, {"", "2"}, {"", "3"}, {"", "4"}, {"", "5"}, {"", "6"}, {"", "7"}, {"", "8"}, {"", "9"}},
+			Waiters: []Waiter{{"", "1", -1}, {"", "2", -1}, {"", "3", -1}, {"", "4", -1}, {"", "5", -1}, {"", "6", -1}, {"", "7", -1}, {"", "8", -1}, {"", "9", -1}},
 			Nodes:   []NodeStatus{{Node: "a", State: StateHeld, Fingerprint: "0a", TTL: backend.NoExpiry, Waiting: 9}},
 		},
 	} {

@@ -84,6 +84,9 @@ func (s Status) String() string {
 	for i, w := range named {
 		b.WriteString([]string{": ", ", "}[min(i, 1)])
 		b.WriteString(who(w.Owner, w.Fingerprint))
+		if w.Waited >= 0 {
+			fmt.Fprintf(&b, " for %v", w.Waited.Round(time.Millisecond))
+		}
 	}
 	if more := s.Waiting - len(named); more > 0 && len(named) > 0 {
 		fmt.Fprintf(&b, " and %d more", more)

@@ -3,6 +3,7 @@ package redlock
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Waiter is one who stands in the queue for a lock: a [Locker], whose own callers
@@ -10,6 +11,10 @@ import (
 type Waiter struct {
 	Owner       string // the label that its Locker was given with WithOwner, if any
 	Fingerprint string // a short hash, to tell waiters of the same label apart
+
+	// Waited is for how long the caller has waited that competes for the others, as
+	// most nodes where it stands have it; -1 if they do not know, as when a clock was set back.
+	Waited time.Duration
 }
 
 // inboxName begins the name of each inbox, after the prefix of its Locker.
@@ -33,5 +38,5 @@ func waiterOf(ticket string) (Waiter, bool) {
 		return Waiter{}, false
 	}
 	_, name, _ := strings.Cut(channel, inboxName)
-	return Waiter{Owner: ownerOf(name), Fingerprint: fingerprint(ticket)}, true
+	return Waiter{Owner: ownerOf(name), Fingerprint: fingerprint(ticket), Waited: -1}, true
 }

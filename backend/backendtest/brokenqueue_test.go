@@ -413,6 +413,19 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Waiters), []string{"Eval/waiters", "Eval/acquire queues"}},
+	{"waiters tells no times", scripts(func(r run) (backend.Reply, error) {
+		if len(r.args) > 1 {
+			return r.with(1, "0")
+		}
+		return r.do()
+	}, lua.Waiters), []string{"Eval/waiters"}},
+	{"waiters tells seconds", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		for i := 2; len(r.args) > 1 && r.args[1] == "1" && i < len(reply); i += 2 {
+			reply[i] = reply[i].(int64) / 1000
+		}
+		return reply, err
+	}, lua.Waiters), []string{"Eval/waiters"}},
 	{"waiters of no queue is an error", scripts(func(r run) (backend.Reply, error) {
 		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); e.Value != "" || e.TTL == backend.NoExpiry {
 			return nil, errWrongType

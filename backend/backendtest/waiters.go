@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"slices"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
@@ -29,6 +30,13 @@ func waitersChecks() []check {
 				if r := t.eval(lua.Waiters, q.name, most); !slices.Equal(r, want) {
 					t.failf("waiters, at most %s of 3, answers %v, want %v", most, brief(r), brief(want))
 				}
+			}
+			r := t.eval(lua.Waiters, q.name, "2", "1")
+			first, err1 := r.Int(2)
+			second, err2 := r.Int(4)
+			if len(r) != 5 || r[0] != int64(3) || r[1] != a.ticket || r[3] != b.ticket || err1 != nil || err2 != nil ||
+				first < 3000 || second < 2000 || first-second > 1000 || first > (3*time.Second+call).Milliseconds() {
+				t.failf("waiters, two of 3 with the times, answers %v, want {3, the first, 3000 ms and a little, the second, 2000}", brief(r))
 			}
 			for _, bad := range badNumbers() {
 				q.fails(lua.Waiters, []string{q.name}, bad)

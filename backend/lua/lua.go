@@ -174,9 +174,11 @@ var (
 	// has a tombstone, {0, -2, -1, "", counter, time in µs}.
 	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "bfe078740742c427cf2523475a84bf4dd048e6b6").Shares(4)
 
-	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most.
-	// Answers {number of waiters, first ticket, second ticket, …}.
-	Waiters = backend.NewScript("waiters", waiters, "2022905b5120dd5b4e4a7ea76419c12c5a49383c")
+	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
+	// tell for how long they have waited. The latter may be left out. Answers {number
+	// of waiters, first ticket, second ticket, …}, or with that {number of waiters,
+	// first ticket, ms it has waited or -1, second ticket, …}.
+	Waiters = backend.NewScript("waiters", waiters, "50fb9e7914ac5e099b2f6d324e53a1b56f750065")
 )
 
 // All is every script of this package.

@@ -85,6 +85,8 @@ func TestQueue(t *testing.T) {
 		q.wants(backend.Reply{int64(4), a, b, c, d}, lua.Waiters, "9")
 		q.wants(backend.Reply{int64(4), a}, lua.Waiters, "1")
 		q.wants(backend.Reply{int64(4)}, lua.Waiters, "0")
+		q.wants(backend.Reply{int64(4)}, lua.Waiters, "0", "1")
+		q.wants(backend.Reply{int64(4), a, int64(4), b, int64(3), c, int64(2)}, lua.Waiters, "3", "1")
 
 		q.wants(backend.Reply{int64(1)}, lua.Release, "held", "", "other")
 		q.holds("~"+a, 20*time.Millisecond)

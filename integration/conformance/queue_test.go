@@ -38,6 +38,33 @@ func TestQueueScore(t *testing.T) {
 	})
 }
 
+// For how long somebody has waited is told by the server's clock, of a score that is a time
+// which was, and to a user who may ask for the time.
+func TestQueueTimes(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		node := drivers.All[0].Node(t, server.Addr())
+		now := milliseconds(t, server)
+		server.Do(t, "ZADD", "queue", "-inf", "a", strconv.FormatFloat(now-5000.25, 'f', 3, 64), "b",
+			strconv.FormatFloat(now+3_600_000, 'f', 3, 64), "c", "1e300", "d", "inf", "e")
+		r := eval(t, node, lua.Waiters, []string{"queue"}, "9", "1")
+		if len(r) != 11 || r[0] != int64(5) {
+			t.Fatalf("waiters answers %v", r)
+		}
+		for i, want := range []int64{-1, 5000, -1, -1, -1} {
+			got, err := r.Int(2*i + 2)
+			if err != nil || r[2*i+1] != string(rune('a'+i)) || got != want && (want < 0 || got < want || got > want+60_000) {
+				t.Errorf("%v has waited for %v ms, want %d", r[2*i+1], r[2*i+2], want)
+			}
+		}
+		server.Do(t, "ACL", "SETUSER", "locker", "on", ">pw", "allkeys", "allchannels", "+@all", "-time")
+		r = eval(t, drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr()), lua.Waiters, []string{"queue"}, "2", "1")
+		if len(r) != 5 || r[2] != int64(-1) || r[4] != int64(-1) {
+			t.Errorf("without the right to TIME waiters answers %v, want no times", r)
+		}
+	})
+}
+
 // Whatever somebody has put into the queue is passed over.
 func TestQueueOfRubbish(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
