@@ -365,6 +365,35 @@ func TestGarbageInTheInbox(t *testing.T) {
 	})
 }
 
+// Who hears that somebody before him was called looks for himself when that one should have
+// come: the grace, two round trips and up to a quarter of the grace later. A holder has no use
+// for it.
+func TestWarned(t *testing.T) {
+	const ms = time.Millisecond
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		p := w.process(full).distant(10 * ms)
+		a := p.win(p.mustJoin("held"))
+		w.mem[0].Set("k", "foreign", time.Hour)
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		channel := strings.SplitN(p.ticket(), ":", 2)[1]
+		for _, m := range []string{"n20:held", "n100:k", "n20:k", "n50:k"} { // the soonest counts
+			if w.mem[0].Publish(channel, m) != 1 {
+				t.Fatal("nobody hears it")
+			}
+		}
+		start := time.Now()
+		if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took < 40*ms || took > 45*ms+10*ms {
+			t.Errorf("it looked after %v, want from 40 to 45 ms after it heard", took)
+		}
+		waiter.Leave()
+		a.release()
+	})
+}
+
 // A call that nobody waits for any more is handed to the next process.
 func TestCallIsPassedOn(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
@@ -394,39 +423,50 @@ func TestCallIsPassedOn(t *testing.T) {
 
 // A call that comes while the holder of the line is on its way to release the lock,
 // for a ticket that a late acquire has left on a node which is through with that, is
-// passed on as well.
+// passed on as well. So is one of a node that was not asked with the ticket, as its messages
+// did not arrive then, for the ticket of an earlier line.
 func TestCallDuringARelease(t *testing.T) {
-	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
-		p := w.process(full)
-		held := w.process(full).mustAcquire("k")
-		waiter := p.mustJoin("k")
-		p.lose(waiter)
-		held.release()
-		a := p.win(waiter)
-		synctest.Wait()
-		p.fault[0].Set(backendtest.Delay(50 * time.Millisecond))
-		p.fault[1].Set(backendtest.Delay(50 * time.Millisecond))
-		go a.release()
-		time.Sleep(time.Millisecond)
-		w.empty(2)
+	for _, deaf := range []bool{false, true} {
+		inWorldOf(t, 3, full, func(t *testing.T, w *world) { callDuringARelease(t, w, deaf) })
+	}
+}
 
-		node, queue := w.mem[2], "k{k}:queue"
-		ctx := context.Background()
-		node.Set("k", "foreign", time.Hour)
-		if _, err := node.Eval(ctx, lua.Acquire, []string{"k", queue}, []string{"late", "1000", p.ticket(), "0"}); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.queued("k"); got[2] != 1 {
-			t.Fatalf("%v tickets are queued, want one on node 2", got)
-		}
-		if _, err := node.Eval(ctx, lua.Release, []string{"k", queue}, []string{"foreign"}); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-		w.empty(2)
-		time.Sleep(time.Second)
-		w.empty()
-	})
+func callDuringARelease(t *testing.T, w *world, deaf bool) {
+	p := w.process(full)
+	if deaf {
+		p.fault[2].Set(backendtest.On(subscribing, backendtest.Delay(400*time.Millisecond)))
+	}
+	held := w.process(full).mustAcquire("k")
+	waiter := p.mustJoin("k")
+	p.lose(waiter)
+	held.release()
+	a := p.win(waiter)
+	time.Sleep(200 * time.Millisecond)
+	if !p.hears()[2] || (a.line.places[2].newest == nil) != deaf {
+		t.Fatalf("node 2 is heard: %v; it was asked: %v", p.hears()[2], a.line.places[2].newest != nil)
+	}
+	p.fault[0].Set(backendtest.Delay(50 * time.Millisecond))
+	p.fault[1].Set(backendtest.Delay(50 * time.Millisecond))
+	go a.release()
+	time.Sleep(time.Millisecond)
+	w.empty(2)
+
+	node, queue := w.mem[2], "k{k}:queue"
+	ctx := context.Background()
+	node.Set("k", "foreign", time.Hour)
+	if _, err := node.Eval(ctx, lua.Acquire, []string{"k", queue}, []string{"late", "1000", p.ticket(), "0"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.queued("k"); got[2] != 1 {
+		t.Fatalf("%v tickets are queued, want one on node 2", got)
+	}
+	if _, err := node.Eval(ctx, lua.Release, []string{"k", queue}, []string{"foreign"}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Millisecond)
+	w.empty(2)
+	time.Sleep(time.Second)
+	w.empty()
 }
 
 // A node that calls when the lock has been won on others joins it; a holder who

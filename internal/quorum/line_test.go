@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/quorumlock/quorumlock/backend/backendtest"
 )
 
 func TestQueueOf(t *testing.T) {
@@ -254,6 +256,154 @@ func TestForgottenHolders(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		w.empty()
+	})
+}
+
+// Room is made when there is reason to, and nobody's line goes who waits, or holds what is
+// not over.
+func TestLinesThatStay(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		other, p := w.process(full), w.process(full)
+		held := other.mustAcquire("waited for")
+		waiter := p.mustJoin("waited for")
+		p.lose(waiter)
+		holder := p.win(p.mustJoin("held"))
+		forgotten := p.mustJoin("forgotten")
+		if _, res := forgotten.Acquire(context.Background(), w.token(), 10*time.Millisecond, timeout); res.Verdict != Won {
+			t.Fatal(res)
+		}
+		time.Sleep(11 * time.Millisecond)
+		var others []*Waiter
+		for i := range 60 {
+			others = append(others, p.mustJoin(fmt.Sprint("k", i)))
+		}
+		if !p.Contended("forgotten") {
+			t.Error("a line has gone without a reason")
+		}
+		others = append(others, p.mustJoin("one more"))
+		for key, want := range map[string]bool{"waited for": true, "held": true, "forgotten": false, "k0": true, "one more": true} {
+			if got := p.Contended(key); got != want {
+				t.Errorf("there is a line for %q: %v, want %v", key, got, want)
+			}
+		}
+		p.lines.mu.Lock()
+		if p.lines.sweepAt != 2*63 {
+			t.Errorf("the next room is made at %d lines, with 63 of them", p.lines.sweepAt)
+		}
+		p.lines.mu.Unlock()
+		start := time.Now()
+		held.release()
+		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+			t.Errorf("the waiter was called after %v, %v", time.Since(start), err)
+		}
+		p.win(waiter).release()
+		holder.release()
+		for _, w := range others {
+			w.Leave()
+		}
+	})
+}
+
+// A holder who unlocks when others have come after him takes nothing from them, whether
+// they are of his line or of one that came after it.
+func TestLateUnlock(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		p := w.process(full)
+		win := func(life time.Duration) *Attempt {
+			a, res := p.mustJoin("k").Acquire(context.Background(), w.token(), life, timeout)
+			if res.Verdict != Won {
+				t.Fatal(res)
+			}
+			return a
+		}
+		late := win(10 * time.Millisecond)
+		time.Sleep(11 * time.Millisecond)
+		a := win(time.Minute)
+		late.release().want(t, "of one whose lease has ended", Gone, 0)
+		if _, res := p.Acquire(context.Background(), "k", w.token(), ttl, timeout); res.Verdict != Lost {
+			t.Error(res)
+		}
+		if !p.Contended("k") {
+			t.Error("the line of the other holder has gone")
+		}
+		time.Sleep(linger + 1) // the inbox closes, and the line goes with it
+		if p.Contended("k") {
+			t.Error("the line is there without an inbox")
+		}
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		start := time.Now()
+		a.release()
+		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+			t.Errorf("the waiter was called after %v, %v", time.Since(start), err)
+		}
+		p.win(waiter).release()
+		synctest.Wait()
+		w.empty()
+	})
+}
+
+// A holder's release takes out the tickets that one has left who waited behind him.
+func TestLeftBehindAHolder(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		w.mem[2].Set("k", "foreign", time.Hour)
+		p := w.process(full)
+		a := p.win(p.mustJoin("k"))
+		second := p.mustJoin("k")
+		p.lose(second)
+		second.Leave()
+		synctest.Wait()
+		if got := w.queued("k"); got[2] != 1 {
+			t.Errorf("tickets are queued %v: the line is still there, and so is its place", got)
+		}
+		a.release()
+		synctest.Wait()
+		if got := w.queued("k"); !slices.Equal(got, []int{0, 0, 0}) {
+			t.Errorf("tickets are queued %v, want none", got)
+		}
+		w.empty(0, 1)
+	})
+}
+
+// A line that has gone leaves the ticket, which it would have had to take out of the queue, to the next
+// if that has asked meanwhile.
+func TestLateDeletionOfALine(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		held := w.process(full).mustAcquire("k")
+		p := w.process(full)
+		first := p.mustJoin("k")
+		synctest.Wait()
+		p.fault[0].Set(backendtest.First(1, backendtest.DelayReply(100*time.Millisecond)))
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		if _, res := first.Acquire(ctx, w.token(), ttl, timeout); res.CtxErr == nil {
+			t.Fatal(res)
+		}
+		first.Leave()
+		second := p.mustJoin("k")
+		p.lose(second)
+		time.Sleep(200 * time.Millisecond)
+		p.wantSaid(t, "at last", 0, "acquire t2 ticket", "acquire t3 ticket")
+		if got := w.queue(0, "k"); !slices.Equal(got, []string{p.ticket()}) {
+			t.Errorf("the queue is %q, want the second's ticket", got)
+		}
+		second.Leave()
+		held.release()
+	})
+}
+
+// Where there is no inbox nobody can be called: a holder needs no line.
+func TestLineWithoutAnInbox(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		waiter, err := w.group.Join(context.Background(), "k", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, res := waiter.Acquire(context.Background(), w.token(), ttl, timeout)
+		if res.Verdict != Won || w.group.Contended("k") {
+			t.Errorf("%v; there is a line: %v", res, w.group.Contended("k"))
+		}
+		a.release()
 	})
 }
 
