@@ -80,7 +80,7 @@ func (l *Locker) abandoned(node, key string, err error) {
 
 // polls logs a node on which waiters have to poll.
 func (l *Locker) polls(node string, err error) {
-	l.settings.logger.Warn("redlock: no queue on a node, so that waiters have to ask it again and again",
+	l.settings.logger.Warn("redlock: a node does not call waiters, so that they have to ask it again and again",
 		"node", node, "error", words(err))
 }
 

@@ -424,7 +424,7 @@ func TestNoQueueIsLogged(t *testing.T) {
 		}
 		took(t, start, time.Second, time.Second+250*time.Millisecond)
 		lock.Unlock(t.Context())
-		if n := strings.Count(log.String(), "no queue on a node"); n != 1 || strings.Contains(log.String(), "inbox:") {
+		if n := strings.Count(log.String(), "a node does not call waiters"); n != 1 || strings.Contains(log.String(), "inbox:") {
 			t.Errorf("it logged %q", log.String())
 		}
 		r.gone()

@@ -157,14 +157,15 @@ var (
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
 	// the tombstone stands; each of the first three may be empty, and the last
-	// ones left out, which a server thanks for. Answers 1 or 0.
-	Release = backend.NewScript("release", quick+inbox+whole+call+bury+release, "16ca848f40c2614c06bdf8123dc9cdf03bcfe2fc")
+	// ones left out, which a server thanks for. Answers 1 or 0, or {1 or 0, the error
+	// that kept it from calling}.
+	Release = backend.NewScript("release", quick+inbox+whole+call+bury+release, "3c9f26d6721e56b7b29b51c76c04653034aa9b23")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, ms waited, "1"
 	// to call the next waiter or "0", ms that the tombstone stands. The tombstone
-	// and its time may be left out. Answers 1 or 0.
-	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "f3ff89aa12891634433c6ec59a9fbc6280477bf7")
+	// and its time may be left out. Answers as Release does.
+	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "9a3322761528e7d4776a885016f8672c173ab917")
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, queue, counter,
 	// tombstone, marker. Args: token, ttl in ms, ticket, ms waited, hint in µs, ms

@@ -58,7 +58,7 @@ func (p *peer) polling() []string {
 	defer p.mu.Unlock()
 	var list []string
 	for _, line := range p.lines {
-		if strings.Contains(line, "no queue") {
+		if strings.Contains(line, "does not call waiters") {
 			list = append(list, line)
 		}
 	}

@@ -64,6 +64,13 @@ func (q *queueing) answered(queued bool) {
 	}
 }
 
+// mute notes what kept a release from calling the next waiter.
+func (q *queueing) mute(r backend.Reply) {
+	if why, err := r.Text(1); err == nil {
+		q.tell(errors.New("it releases locks, but does not call who waits: " + why))
+	}
+}
+
 // tell tells, once, that waiters have to poll, and why.
 func (q *queueing) tell(err error) {
 	if q.polls != nil && q.told.CompareAndSwap(false, true) {

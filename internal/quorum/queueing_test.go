@@ -190,3 +190,34 @@ func TestNotQueued(t *testing.T) {
 		waiter.Leave()
 	})
 }
+
+// A release that could call nobody, by what its script answers, has released all the same,
+// and is told of, once.
+func TestReleaseThatCallsNobody(t *testing.T) {
+	for _, answer := range []backend.Reply{{int64(1), "PUBLISH: ERR no right"}, {int64(1), int64(7)}} {
+		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+			p := w.process(full)
+			p.set(backendtest.On(runs(lua.Release, lua.Rollback), backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+				next(ctx)
+				return backend.Result{Reply: answer}
+			})))
+			for range 3 {
+				p.mustAcquire("k").release().want(t, "release", Won, 0)
+			}
+			p.wantSaid(t, "in all", 0, "set t1", "release t1", "set t2", "release t2", "set t3", "release t3")
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			want := []string{"n0: it releases locks, but does not call who waits: PUBLISH: ERR no right"}
+			if _, ok := answer[1].(string); !ok {
+				want = nil
+			}
+			if !slices.Equal(p.polls, want) {
+				t.Errorf("it was told %q, want %q", p.polls, want)
+			}
+			if !p.lanes[0].queueing.works() {
+				t.Error("the queue is not used any more")
+			}
+			w.empty()
+		})
+	}
+}

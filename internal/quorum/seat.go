@@ -197,6 +197,8 @@ func (s *seat) complete(r backend.Result, sent bool, now time.Time) {
 	switch {
 	case sent && s.cannotQueue(r.Err):
 		s.lane.queueing.fail(r.Err)
+	case s.current.kind == releasing && len(r.Reply) > 1:
+		s.lane.queueing.mute(r.Reply)
 	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
 			report(s.lane.name, s.attempt.key, r.Err)
