@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 )
 
@@ -222,6 +223,34 @@ func TestSuspendedAutoExtendInTime(t *testing.T) {
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// A suspension that is noticed while the lock is being extended has nothing to hurry.
+func TestSuspendedDuringAutoExtend(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Minute), WithNodeTimeout(2*time.Second))
+		forward := suspend(l)
+		lock := r.lock(l, "k", WithAutoExtend())
+		r.setAll(backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.DelayReply(1900*time.Millisecond)))
+		busy := func() bool {
+			l.extender.mu.Lock()
+			defer l.extender.mu.Unlock()
+			return l.extender.busy > 0
+		}
+		for !busy() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		forward(30 * time.Second)
+		time.Sleep(watchInterval)
+		if !busy() {
+			t.Error("the extension has ended before the clocks were compared")
+		}
+		time.Sleep(time.Second)
+		if left := l.clock.Now(); lock.Err() != nil || lock.until.Until(left) < 20*time.Second {
+			t.Errorf("the lock: %v, valid for %v", lock.Err(), lock.until.Until(left))
+		}
+		r.unlocks(lock)
 	})
 }
 

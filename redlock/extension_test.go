@@ -195,6 +195,25 @@ func TestAutoExtendMeetsUnlock(t *testing.T) {
 	})
 }
 
+// What is unlocked is forgotten at once, not when it would have been extended.
+func TestAutoExtendForgets(t *testing.T) {
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Hour))
+		var locks []*Lock
+		for i := range 5 {
+			locks = append(locks, r.lock(l, fmt.Sprint(i), WithAutoExtend()))
+		}
+		for left := len(locks) - 1; left >= 0; left-- {
+			r.unlocks(locks[left])
+			l.extender.mu.Lock()
+			if n := len(l.extender.queue); n != left {
+				t.Errorf("%d locks are to be extended, want %d", n, left)
+			}
+			l.extender.mu.Unlock()
+		}
+	})
+}
+
 // While it waits, a lock that extends itself is a timer and no goroutine: a thousand
 // of them are extended all the same.
 func TestAutoExtendMany(t *testing.T) {
