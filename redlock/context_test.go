@@ -123,6 +123,26 @@ func TestSuspendedBeyondValidity(t *testing.T) {
 	})
 }
 
+// Every lock is looked at, from the first second on.
+func TestSuspendedAtOnce(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithTTL(time.Minute))
+		forward := suspend(l)
+		var all []context.Context
+		for _, key := range []string{"a", "b", "c"} {
+			all = append(all, r.lock(l, key).Context(t.Context()))
+			time.Sleep(100 * time.Millisecond)
+		}
+		forward(time.Hour)
+		start := time.Now()
+		for _, ctx := range all {
+			<-ctx.Done()
+			matches(t, context.Cause(ctx), ErrNotHeld)
+		}
+		took(t, start, 0, time.Second)
+	})
+}
+
 // A suspension shorter than what is left of the validity shortens it.
 func TestSuspendedWithinValidity(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
@@ -191,6 +211,10 @@ func TestSuspendedAutoExtend(t *testing.T) {
 		}
 		if ctx.Err() != nil {
 			t.Errorf("it was lost: %v", context.Cause(ctx))
+		}
+		// In 160 s, as the wall clock has it, each 3 s or so, and no more for each suspension.
+		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n > 70*len(r.mem) {
+			t.Errorf("%d extensions of %d nodes", n, len(r.mem))
 		}
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Error(err)

@@ -102,6 +102,20 @@ func TestAutoExtendOutage(t *testing.T) {
 	})
 }
 
+// It is told at the end of the validity, though nobody has asked for a context.
+func TestAutoExtendOutageUnwatched(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		lost := make(chan time.Time, 1)
+		l := r.locker(WithHooks(Hooks{Lost: func(Event) { lost <- time.Now() }}))
+		lock := r.lock(l, "k", WithAutoExtend())
+		synctest.Wait()
+		r.setAll(backendtest.Hang())
+		if at := <-lost; !at.Equal(lock.Until()) {
+			t.Errorf("the loss was told %v after the end", at.Sub(lock.Until()))
+		}
+	})
+}
+
 // A lock that is found to belong to another is lost at once.
 func TestAutoExtendNotHeld(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {

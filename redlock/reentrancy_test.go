@@ -237,6 +237,9 @@ func TestReentrancyContexts(t *testing.T) {
 			t.Errorf("the handle that was unlocked before: %v, want ErrReleased still", a.Err())
 		}
 		matches(t, b.Unlock(t.Context()), ErrNotHeld)
+		if matches(t, b.Err(), ErrNotHeld); b.Err() == ErrReleased {
+			t.Error("a handle that was unlocked after the loss says that it was released")
+		}
 		matches(t, outer.Unlock(t.Context()), ErrNotHeld)
 		l.watch.mu.Lock()
 		defer l.watch.mu.Unlock()
@@ -372,6 +375,59 @@ func TestReentrancyOfWhom(t *testing.T) {
 		}
 		r.unlocks(must(plain.TryLock(ctx, "k", WithReentrancy()))(t)) // the call may ask for it
 		r.held(k, "after the nested handle")
+	})
+}
+
+// The word about WithReentrancy is for who waits for himself, and for nobody else.
+func TestReentrancyHint(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker()
+		lock := r.lock(l, "k")
+		ctx := lock.Context(t.Context())
+		hinted := func(what string, err error, want bool, target error) {
+			t.Helper()
+			if matches(t, err, target); strings.Contains(err.Error(), "WithReentrancy") != want {
+				t.Errorf("%s: %v, want a hint: %v", what, err, want)
+			}
+		}
+		_, err := l.TryLock(ctx, "k")
+		hinted("who has the lock", err, true, ErrTaken)
+		r.setAll(backendtest.Refuse(nil))
+		_, err = l.TryLock(ctx, "k")
+		hinted("when nodes cannot be reached", err, false, ErrUnavailable)
+		r.clear()
+		time.AfterFunc(time.Second, func() { l.Close(t.Context()) })
+		_, err = l.Lock(ctx, "k")
+		hinted("when the Locker is closed", err, false, ErrClosed)
+
+		l = r.locker()
+		lock = r.lock(l, "other")
+		deaf := context.WithoutCancel(lock.Context(t.Context()))
+		r.unlocks(lock)
+		synctest.Wait()
+		r.lock(l, "other")
+		_, err = l.TryLock(deaf, "other")
+		hinted("who had the lock", err, false, ErrTaken)
+	})
+}
+
+// A lock that extends itself without a limit goes on to do so, whatever the limits of those
+// who enter it: nobody has to extend it for them.
+func TestReentrancyWithoutLimit(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l := r.locker(WithReentrancy())
+		for _, opts := range [][]LockOption{{WithAutoExtend()}, nil} { // the nested call may be what has it extended
+			outer := r.lock(l, "k", opts...)
+			ctx := outer.Context(t.Context())
+			nested := must(l.TryLock(ctx, "k", WithAutoExtend()))(t)
+			limited := must(l.TryLock(ctx, "k", WithAutoExtend(), WithMaxHold(time.Hour)))(t)
+			time.Sleep(2 * time.Second)
+			r.quiet("entering it", func() { r.unlocks(must(l.TryLock(ctx, "k"))(t)) })
+			for _, lock := range []*Lock{limited, nested, outer} {
+				r.unlocks(lock)
+			}
+			synctest.Wait()
+		}
 	})
 }
 
