@@ -392,6 +392,26 @@ func TestLateDeletionOfALine(t *testing.T) {
 	})
 }
 
+// Close has who waits try again and closes the inbox; the lines of holders go, those of who
+// waits stay.
+func TestCloseWithLines(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		w.mem[0].Set("k", "foreign", time.Hour)
+		p := w.process(full)
+		p.Close() // before there is an inbox
+		a := p.win(p.mustJoin("held"))
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		p.Close()
+		if !waiter.isStirred() || p.ticket() != "" || !p.Contended("k") || p.Contended("held") {
+			t.Errorf("told to try: %v; the inbox: %q; lines: of the waiter %v, of the holder %v",
+				waiter.isStirred(), p.ticket(), p.Contended("k"), p.Contended("held"))
+		}
+		waiter.Leave()
+		a.release()
+	})
+}
+
 // Where there is no inbox nobody can be called: a holder needs no line.
 func TestLineWithoutAnInbox(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
