@@ -201,7 +201,7 @@ func TestQuarantineExcludes(t *testing.T) {
 					r.clear()
 					r.wipe(1)
 					r.set(0, 1, backendtest.Refuse(nil))
-					second, err := b.TryLock(t.Context(), "k")
+					_, err := b.TryLock(t.Context(), "k")
 					if d == 0 {
 						if err != nil || first.Err() != nil {
 							t.Errorf("without a quarantine, B is told %v, and A %v: nothing is shown", err, first.Err())
@@ -209,7 +209,7 @@ func TestQuarantineExcludes(t *testing.T) {
 						return
 					}
 					matches(t, err, ErrUnavailable)
-					second, err = b.Lock(t.Context(), "k", WithRetry(Fixed(50*time.Millisecond)))
+					second, err := b.Lock(t.Context(), "k", WithRetry(Fixed(50*time.Millisecond)))
 					if err != nil {
 						t.Fatal(err)
 					}
