@@ -27,9 +27,23 @@ func (l *Locker) newCall(op, key string, s callSettings) *call {
 	return &call{locker: l, op: op, key: key, fullKey: l.settings.prefix + key, settings: s, start: time.Now()}
 }
 
+// timerSlack is how late the timer of a context may be.
+const timerSlack = 100 * time.Millisecond
+
 // endOf returns err, with which ctx ended, joined with the cause that the caller
 // gave for it, if any.
+//
+// A deadline counts as soon as it has passed, which the timer that ends ctx may be late to
+// notice. Whoever is told that ctx has ended may look at it next, and finds it so.
 func endOf(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() == nil {
+		late := time.NewTimer(timerSlack)
+		defer late.Stop()
+		select {
+		case <-ctx.Done():
+		case <-late.C: // a context that does not keep its own deadline
+		}
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil && cause != err {
 		return fmt.Errorf("%w: %w", err, cause)
 	}

@@ -332,3 +332,42 @@ func TestContextsAreFreed(t *testing.T) {
 		}
 	})
 }
+
+// A lateContext has a timer that notices its deadline later than the clock shows it.
+type lateContext struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c lateContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Whoever is told that ctx has ended finds it ended, with its cause, though a call sees
+// the deadline before the timer of ctx does.
+func TestEndedContextIsSeenToHaveEnded(t *testing.T) {
+	const deadline, late = 10 * time.Millisecond, 5 * time.Millisecond
+	for name, wakes := range map[string]time.Duration{"late": deadline + late, "far too late": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, 3, false)
+				r.set(0, 3, backendtest.Delay(deadline+time.Millisecond), backendtest.Refuse(nil))
+				cause := errors.New("enough")
+				start := time.Now()
+				parent, cancel := context.WithDeadlineCause(t.Context(), start.Add(wakes), cause)
+				defer cancel()
+				ctx := lateContext{parent, start.Add(deadline)}
+				_, err := r.locker().TryLock(ctx, "k")
+				matches(t, err, ErrUnavailable, context.DeadlineExceeded)
+				if wakes > time.Minute { // it does not keep its deadline, and is not waited for
+					if took := time.Since(start); took > time.Second {
+						t.Errorf("returned after %v", took)
+					}
+					return
+				}
+				matches(t, err, cause)
+				if ctx.Err() == nil {
+					t.Error("the call says that ctx has ended, and ctx says that it has not")
+				}
+			})
+		})
+	}
+}

@@ -103,13 +103,6 @@ func (w *worker) close() {
 	}
 }
 
-// over reports whether ctx has ended. Its deadline counts as soon as it has passed, as it
-// does for Lock: the timer that ends ctx may be a moment late.
-func over(ctx context.Context) bool {
-	deadline, ok := ctx.Deadline()
-	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
-}
-
 // work adds to the counter, again and again, each time under the lock, until
 // ctx ends. An error is one that should not be.
 func (w *worker) work(ctx context.Context, c *counter, t *tally, say *narrator) error {
@@ -117,7 +110,7 @@ func (w *worker) work(ctx context.Context, c *counter, t *tally, say *narrator) 
 		start := time.Now()
 		lock, err := w.locker.Lock(ctx, key)
 		switch {
-		case over(ctx):
+		case ctx.Err() != nil:
 			if err == nil {
 				_ = lock.Unlock(ctx)
 			}
