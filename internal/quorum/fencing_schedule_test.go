@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -597,36 +596,11 @@ func TestFencingSchedules(t *testing.T) {
 	if testing.Short() {
 		n = min(n, 20)
 	}
-	var (
-		mu    sync.Mutex
-		total ballotStats
-	)
-	next, end := *firstSeed, *firstSeed+uint64(n)
-	take := func() (seed uint64, ok bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		next++
-		return next - 1, next <= end
-	}
-	t.Run("run", func(t *testing.T) {
-		for i := range runtime.GOMAXPROCS(0) {
-			t.Run(fmt.Sprint(i), func(t *testing.T) {
-				t.Parallel()
-				for seed, ok := take(); ok && !t.Failed(); seed, ok = take() {
-					s := simulateBallot(t, seed, noBallotBug)
-					for _, p := range s.problems {
-						t.Errorf("schedule %d: %s", seed, p)
-					}
-					if t.Failed() {
-						t.Errorf("%d nodes that lose what they have: %v; run it again with go test . -run TestFencingSchedules -args -schedules 1 -seed %d",
-							len(s.nodes), s.wipe, seed)
-					}
-					mu.Lock()
-					total.add(s.stats)
-					mu.Unlock()
-				}
-			})
-		}
+	var total ballotStats
+	eachSchedule(t, n, func(t *testing.T, seed uint64) over {
+		s := simulateBallot(t, seed, noBallotBug)
+		what := fmt.Sprintf("%d nodes that lose what they have: %v", len(s.nodes), s.wipe)
+		return over{s.problems, what, func() { total.add(s.stats) }}
 	})
 	t.Logf("%d schedules, no violation: %v; %+v", n, !t.Failed(), total)
 	if n < 100 {

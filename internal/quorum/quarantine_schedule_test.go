@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -150,18 +151,12 @@ func TestQuarantineSchedules(t *testing.T) {
 		n = min(n, 10)
 	}
 	var total ballotStats
-	for seed := *firstSeed; seed < *firstSeed+uint64(n); seed++ {
+	eachSchedule(t, n, func(t *testing.T, seed uint64) over {
 		s := simulateLoss(t, seed, true)
-		for _, p := range s.problems {
-			t.Errorf("schedule %d: %s", seed, p)
-		}
-		if t.Failed() {
-			t.Fatalf("%d nodes, clocks set: %v; run it again with go test . -run TestQuarantineSchedules -args -schedules 1 -seed %d",
-				len(s.nodes), s.loss.sets, seed)
-		}
-		total.add(s.stats)
-	}
-	t.Logf("%d schedules, no violation; %+v", n, total)
+		what := fmt.Sprintf("%d nodes, clocks set: %v", len(s.nodes), s.loss.sets)
+		return over{s.problems, what, func() { total.add(s.stats) }}
+	})
+	t.Logf("%d schedules, no violation: %v; %+v", n, !t.Failed(), total)
 	if n >= 25 && (total.grants < 5*n || total.wipes < 5*n || total.waited < 5*n || total.prolonged < 5*n) {
 		t.Error("too little has happened")
 	}

@@ -675,13 +675,19 @@ func (n *simNode) Batch(ctx context.Context, ops []backend.Op) []backend.Result 
 	return results
 }
 
-func TestSchedules(t *testing.T) {
-	n := *schedules
-	if testing.Short() {
-		n = min(n, 200)
-	}
+// over is what came of a schedule.
+type over struct {
+	problems []string
+	what     any    // what it was like, for people
+	note     func() // takes it into account; called for one at a time
+}
+
+// eachSchedule runs n schedules, of the seeds from the first on, on all processors, until
+// one has problems.
+func eachSchedule(t *testing.T, n int, run func(t *testing.T, seed uint64) over) {
+	t.Helper()
+	test := t.Name()
 	var mu sync.Mutex
-	var total stats
 	next, end := *firstSeed, *firstSeed+uint64(n)
 	take := func() (seed uint64, ok bool) {
 		mu.Lock()
@@ -694,19 +700,31 @@ func TestSchedules(t *testing.T) {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
 				for seed, ok := take(); ok && !t.Failed(); seed, ok = take() {
-					s := simulate(t, seed, noBug)
+					s := run(t, seed)
 					for _, p := range s.problems {
 						t.Errorf("schedule %d: %s", seed, p)
 					}
 					if t.Failed() {
-						t.Errorf("%v; run it again with go test . -run TestSchedules -args -schedules 1 -seed %d", s, seed)
+						t.Errorf("%v; run it again with go test . -run '^%s$' -args -schedules 1 -seed %d", s.what, test, seed)
 					}
 					mu.Lock()
-					total.add(s.stats)
+					s.note()
 					mu.Unlock()
 				}
 			})
 		}
+	})
+}
+
+func TestSchedules(t *testing.T) {
+	n := *schedules
+	if testing.Short() {
+		n = min(n, 200)
+	}
+	var total stats
+	eachSchedule(t, n, func(t *testing.T, seed uint64) over {
+		s := simulate(t, seed, noBug)
+		return over{s.problems, s, func() { total.add(s.stats) }}
 	})
 	t.Logf("%d schedules: %+v", n, total)
 	if n < 200 {

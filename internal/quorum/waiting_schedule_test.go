@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -625,44 +624,23 @@ func TestWaitingSchedules(t *testing.T) {
 		n = min(n, 10)
 	}
 	var (
-		mu          sync.Mutex
 		total       rushStats
 		calm, rough []time.Duration // gaps
 		reasons     = map[string]int{}
 	)
-	next, end := *firstSeed, *firstSeed+uint64(n)
-	take := func() (seed uint64, ok bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		next++
-		return next - 1, next <= end
-	}
-	t.Run("run", func(t *testing.T) {
-		for i := range runtime.GOMAXPROCS(0) {
-			t.Run(fmt.Sprint(i), func(t *testing.T) {
-				t.Parallel()
-				for seed, ok := take(); ok && !t.Failed(); seed, ok = take() {
-					s := simulateRush(t, seed, noRushBug, false)
-					for _, p := range s.problems {
-						t.Errorf("schedule %d: %s", seed, p)
-					}
-					if t.Failed() {
-						t.Errorf("%v; run it again with go test . -run TestWaitingSchedules -args -schedules 1 -seed %d", s, seed)
-					}
-					mu.Lock()
-					total.add(s.stats)
-					if s.rough {
-						rough = append(rough, s.gaps...)
-					} else {
-						calm = append(calm, s.gaps...)
-					}
-					for reason, times := range s.reasons {
-						reasons[reason] += times
-					}
-					mu.Unlock()
-				}
-			})
-		}
+	eachSchedule(t, n, func(t *testing.T, seed uint64) over {
+		s := simulateRush(t, seed, noRushBug, false)
+		return over{s.problems, s, func() {
+			total.add(s.stats)
+			if s.rough {
+				rough = append(rough, s.gaps...)
+			} else {
+				calm = append(calm, s.gaps...)
+			}
+			for reason, times := range s.reasons {
+				reasons[reason] += times
+			}
+		}}
 	})
 	t.Logf("%d schedules: %+v", n, total)
 	for _, kind := range []struct {
