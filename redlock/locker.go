@@ -230,7 +230,11 @@ func (l *Locker) defaults() callSettings {
 
 // prepareLock is prepare for a call that locks.
 func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption) (*call, error) {
-	s, err := l.defaults().with(opts)
+	s := l.defaults()
+	var err error
+	if len(opts) > 0 { // with allocates
+		s, err = s.with(opts)
+	}
 	return l.prepare(ctx, "lock", key, s, err)
 }
 

@@ -25,9 +25,11 @@ const maxAhead = 24 * time.Hour
 // a fencing token. It is made by [Group.Fencing]. Its methods may be called
 // concurrently.
 type Fencing struct {
-	group *Group
-	key   string
-	seen  atomic.Int64 // the highest counter of a node that refused
+	group   *Group
+	key     string
+	counter string       // where nodes keep it
+	keep    string       // for how long, in milliseconds
+	seen    atomic.Int64 // the highest counter of a node that refused
 }
 
 // Fencing returns what it takes to acquire key with a fencing token, without I/O, or
@@ -36,11 +38,12 @@ func (g *Group) Fencing(key string) (*Fencing, error) {
 	if err := g.CanFence(); err != nil {
 		return nil, err
 	}
-	if _, ok := FenceOf(key); !ok {
+	counter, ok := FenceOf(key)
+	if !ok {
 		return nil, errors.New("no fencing token: a key with braces but no hash tag has no counter, " +
 			"since no name that begins with the key shares its slot")
 	}
-	return &Fencing{group: g, key: key}, nil
+	return &Fencing{group: g, key: key, counter: counter, keep: milliseconds(g.cfg.CounterLife)}, nil
 }
 
 // CanFence returns an error that names a node which cannot vote for fencing tokens,
@@ -88,13 +91,11 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 		cast:    make([]int64, len(a.seats)),
 		answers: make([]Vote, len(a.seats)),
 		unsure:  make([]bool, len(a.seats)),
-		keep:    milliseconds(f.group.cfg.CounterLife),
-		stands:  strconv.FormatInt(ttl.Milliseconds()+CallTimeout.Milliseconds(), 10),
+		stands:  ttl + CallTimeout,
 	}
-	v.names[0] = f.key
-	v.names[1], _ = QueueOf(f.key)
-	v.names[2], _ = FenceOf(f.key)
-	v.names[3], _ = besideOf(f.key, ":gone:"+a.token)
+	a.name()
+	gone, _ := besideOf(f.key, ":gone:"+a.token)
+	v.names = [4]string{a.names[0], a.names[1], f.counter, gone}
 	a.voting = v
 }
 
@@ -103,7 +104,7 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 // ahead of that is passed, unless the others would not follow: what is too far ahead of
 // their clocks they cut, each by its own clock, and would vote for different values.
 func (f *Fencing) hint(a *Attempt) int64 {
-	var offsets []time.Duration
+	offsets := make([]time.Duration, 0, len(a.seats))
 	for i := range a.seats {
 		if offset, ok := a.seats[i].lane.skew.get(); ok {
 			offsets = append(offsets, offset)
@@ -146,9 +147,8 @@ func median(offsets []time.Duration) time.Duration {
 // with it, gets a higher one.
 type voting struct {
 	fencing *Fencing
-	names   [4]string // of the lock, its queue, its counter and the token's tombstone; not changed
-	keep    string    // for how long counters are kept, in milliseconds; not changed
-	stands  string    // for how long the tombstone does; not changed
+	names   [4]string     // of the lock, its queue, its counter and the token's tombstone; not changed
+	stands  time.Duration // for how long the tombstone does; not changed
 
 	hint  int64
 	cast  []int64 // by node: what it last voted for; 0: it did not, as far as is known
@@ -253,7 +253,7 @@ func (s *seat) vote() backend.Op {
 		ticket, waited = a.line.ticket, milliseconds(time.Since(a.asked))
 	}
 	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:], Args: []string{
-		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(v.aim(), 10), v.keep,
+		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(v.aim(), 10), v.fencing.keep,
 	}})
 }
 
@@ -261,7 +261,7 @@ func (s *seat) vote() backend.Op {
 func (s *seat) raise() backend.Op {
 	a := s.attempt
 	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: a.voting.lockAndCounter(), Args: []string{
-		a.token, strconv.FormatInt(s.current.value, 10), a.voting.keep,
+		a.token, strconv.FormatInt(s.current.value, 10), a.voting.fencing.keep,
 	}})
 }
 
@@ -269,7 +269,7 @@ func (s *seat) raise() backend.Op {
 func (s *seat) prolong() backend.Op {
 	v := s.attempt.voting
 	return backend.Op{Kind: backend.OpEval, Script: lua.Prolong, Keys: v.lockAndCounter(), Args: []string{
-		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), v.keep,
+		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), v.fencing.keep,
 	}}
 }
 
@@ -300,7 +300,7 @@ func (s *seat) bury(op backend.Op) backend.Op {
 	}
 	args := make([]string, n, n+1)
 	copy(args, op.Args)
-	op.Keys, op.Args = []string{v.names[0], v.names[1], v.names[3]}, append(args, v.stands)
+	op.Keys, op.Args = []string{v.names[0], v.names[1], v.names[3]}, append(args, milliseconds(v.stands))
 	return op
 }
 

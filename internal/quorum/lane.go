@@ -113,8 +113,12 @@ func newLane(g *Group, n backend.Node, name string) *lane {
 	if !ok {
 		return l
 	}
+	_, parts := p.Partition("")
+	if parts < 2 {
+		return l
+	}
 	l.parts, l.skew = []*lane{l}, &skew{whole: l.skew}
-	for _, parts := p.Partition(""); len(l.parts) < parts; {
+	for len(l.parts) < parts {
 		part := &lane{group: g, node: n, name: name, batcher: l.batcher, batches: l.batches, queueing: l.queueing, skew: &skew{whole: l.skew.whole}}
 		part.worker = part.work
 		l.parts = append(l.parts, part)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
@@ -82,7 +83,9 @@ func (r *tally) group(t *testing.T, list []*servers.Server, i int, wall func() t
 	d := drivers.All[i%len(drivers.All)]
 	var nodes []backend.Node
 	for _, s := range list {
-		nodes = append(nodes, &raised{d.Node(t, s.Addr()), r, i})
+		n := backendtest.NewFaultNode(d.Node(t, s.Addr()))
+		n.Set(r.raises(i))
+		nodes = append(nodes, n)
 	}
 	g, err := quorum.NewGroup(nodes, quorum.Config{
 		Inbox: func() string { return "inbox:" + rand.Text() }, CounterLife: time.Hour, Wall: wall,
@@ -143,40 +146,23 @@ func (r *tally) granted(client int) {
 	}
 }
 
-// raised is a node of a client that notes which of its locks have a vote raised.
-type raised struct {
-	backend.Node
-	tally  *tally
-	client int
-}
-
-// Unwrap lets the rest of what the node can do be found.
-func (n *raised) Unwrap() backend.Node { return n.Node }
-
-func (n *raised) note(ops ...backend.Op) {
-	for _, op := range ops {
-		if op.Kind != backend.OpEval || op.Script != lua.Raise {
-			continue
-		}
-		n.tally.mu.Lock()
-		if token := op.Args[0]; !n.tally.second[token] {
-			n.tally.second[token] = true
-			if n.client == 0 {
-				n.tally.firstSecond++
+// raises notes which locks of a client have a vote raised.
+func (r *tally) raises(client int) backendtest.Fault {
+	return func(ctx context.Context, ops []backend.Op, send backendtest.Send) []backend.Result {
+		for _, op := range ops {
+			if op.Kind == backend.OpEval && op.Script == lua.Raise {
+				r.raised(client, op.Args[0])
 			}
 		}
-		n.tally.mu.Unlock()
+		return send(ctx, ops)
 	}
 }
 
-func (n *raised) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
-	n.note(ops...)
-	batcher, _ := backend.As[backend.Batcher](n.Node)
-	return batcher.Batch(ctx, ops)
-}
-
-func (n *raised) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
-	n.note(backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args})
-	scripter, _ := backend.As[backend.Scripter](n.Node)
-	return scripter.Eval(ctx, s, keys, args)
+func (r *tally) raised(client int, token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if client == 0 && !r.second[token] {
+		r.firstSecond++
+	}
+	r.second[token] = true
 }
