@@ -30,6 +30,9 @@
 //     for DialerRetries a server that refuses connections is reported half a
 //     second later, after the node timeout, and so counts as one that hangs; with
 //     1, as [NewClient] sets it, it is known to be down at once.
+//   - redis.SetLogger: the driver writes a line to standard error for each dial
+//     that fails, so several a second while a lock waits for a server that is down.
+//     What failed is in the locker's errors too.
 //   - PoolSize: the locker keeps few calls under way in a node, which share the
 //     pool with whatever else uses the client. A client for locks alone waits
 //     for nobody.

@@ -64,9 +64,11 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 	default:
 		n.route = &wrapped{client: client}
 	}
-	n.name = n.label(client)
 	for _, o := range opts {
-		o.apply(n)
+		o(n)
+	}
+	if n.name == "" {
+		n.name = n.label(client)
 	}
 	return n
 }

@@ -49,11 +49,10 @@ func New(pool Pool, opts ...Option) *Node {
 	if pool == nil || own == nil && reflect.ValueOf(pool).Kind() == reflect.Pointer && reflect.ValueOf(pool).IsNil() {
 		panic("redigo: New with a nil pool")
 	}
-	var c config
+	n := &Node{conns: newSupply(pool, own)}
 	for _, o := range opts {
-		o(&c)
+		o(n)
 	}
-	n := &Node{name: c.name, conns: newSupply(pool, own)}
 	if n.name == "" {
 		// The pool's address in memory: two nodes over one pool are one server,
 		// and two pools do not tell whether they are.

@@ -1,9 +1,7 @@
 package redigo
 
-// An Option sets how [New] makes a [Node].
-type Option func(*config)
-
-type config struct{ name string }
+// An Option changes how [New] makes a node.
+type Option func(*Node)
 
 // WithName sets what [Node.Name] returns, the label of the server in reports,
 // errors and metrics: its address, or what people call it, never a password.
@@ -11,5 +9,5 @@ type config struct{ name string }
 // made of the pool's address in memory, which tells two pools apart and no
 // more.
 func WithName(name string) Option {
-	return func(c *config) { c.name = name }
+	return func(n *Node) { n.name = name }
 }

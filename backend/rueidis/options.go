@@ -1,6 +1,6 @@
 package rueidis
 
-// An Option sets something about a [Node]. Without any, its defaults hold.
+// An Option changes how [New] makes a node.
 type Option func(*Node)
 
 // WithName sets the label that [Node.Name] returns, for reports and metrics.
