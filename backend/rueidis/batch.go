@@ -178,14 +178,11 @@ func (n *Node) command(op backend.Op, script *backend.Script, text bool) rueidis
 	if op.Kind == backend.OpEval {
 		return n.script(script, text, op.Keys, op.Args)
 	}
-	send := n.evalsha
-	if text {
-		send = n.eval
-	}
+	args := []string{op.Token}
 	if op.Kind == backend.OpExtend {
-		return send(script, op.Key, op.Token, milliseconds(op.TTL))
+		args = append(args, milliseconds(op.TTL))
 	}
-	return send(script, op.Key, op.Token)
+	return n.script(script, text, []string{op.Key}, args)
 }
 
 // scriptOf returns the script that op runs, nil if none.

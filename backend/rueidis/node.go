@@ -44,8 +44,8 @@ func New(client rueidis.Client, opts ...Option) *Node {
 	n := &Node{client: client, cluster: client.Mode() == rueidis.ClientModeCluster}
 	_, parts := n.Partition("")
 	n.gates = make([]gate, parts)
-	for _, opt := range opts {
-		opt(n)
+	for _, o := range opts {
+		o(n)
 	}
 	if n.name == "" {
 		n.name = n.address()
@@ -197,8 +197,9 @@ func (n *Node) try(gate int, key string) *trial {
 	})
 }
 
-// ping, setNX, evalsha, eval and script build commands. None of them is one that
-// the driver repeats: it does so with what it marks as read-only or retryable.
+// ping, setNX and script build commands. None of them is one that the driver
+// repeats: it does so with what it marks as read-only or retryable. Only for a Cluster is
+// it told which argument is a key, since it works out the slot of each that it knows of.
 
 func (n *Node) ping(key string) rueidis.Completed {
 	cmd := n.client.B().Ping().Build()
@@ -209,31 +210,29 @@ func (n *Node) ping(key string) rueidis.Completed {
 }
 
 func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
-	return n.route(n.client.B().Set().Key(key).Value(token).Nx().PxMilliseconds(backend.Milliseconds(ttl)).Build())
+	c := n.client.B().Arbitrary("SET")
+	if n.cluster {
+		c = c.Keys(key)
+	} else {
+		c = c.Args(key)
+	}
+	return n.route(c.Args(token, "NX", "PX", milliseconds(ttl)).Build())
 }
 
 // run1 runs a script on one key, by its text the first time and where the server
 // does not know the hash.
 func (n *Node) run1(ctx context.Context, s *backend.Script, key string, args ...string) (rueidis.RedisMessage, error) {
 	if n.loaded.Has(s) {
-		r, err := n.do(ctx, key, n.evalsha(s, key, args...))
+		r, err := n.do(ctx, key, n.script(s, false, []string{key}, args))
 		if !noScript(err) {
 			return r, err
 		}
 	}
-	r, err := n.do(ctx, key, n.eval(s, key, args...))
+	r, err := n.do(ctx, key, n.script(s, true, []string{key}, args))
 	if err == nil {
 		n.loaded.Add(s)
 	}
 	return r, err
-}
-
-func (n *Node) evalsha(s *backend.Script, key string, args ...string) rueidis.Completed {
-	return n.route(n.client.B().Evalsha().Sha1(s.Hash()).Numkeys(1).Key(key).Arg(args...).Build())
-}
-
-func (n *Node) eval(s *backend.Script, key string, args ...string) rueidis.Completed {
-	return n.route(n.client.B().Eval().Script(s.Source()).Numkeys(1).Key(key).Arg(args...).Build())
 }
 
 // script builds the command that runs s, by its text or by its hash.
@@ -248,9 +247,12 @@ func (n *Node) script(s *backend.Script, text bool, keys, args []string) rueidis
 		// server, and refuses to mix the command with others.
 		return c.Args(args...).Build().SetSlot("")
 	}
-	// The first key routes the command. The driver would panic over keys of
-	// several slots; the server answers with an error.
-	return n.route(c.Keys(keys[0]).Args(keys[1:]...).Args(args...).Build())
+	if n.cluster {
+		// The first key routes the command. The driver would panic over keys of
+		// several slots; the server answers with an error.
+		c, keys = c.Keys(keys[0]), keys[1:]
+	}
+	return n.route(c.Args(keys...).Args(args...).Build())
 }
 
 // route sends all commands to one server over the same one of the connections
