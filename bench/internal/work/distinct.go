@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ var Widths = []int{1, 2, 4}
 var distinct = Work{
 	Name: "distinct",
 	About: "64 goroutines with one client lock and unlock keys of their own. The ceiling is the driver alone, which is handed 64 SETs at once and then 64 " +
-		"deletions, as one batch, two or four.",
+		"deletions, as one batch, two or four, for each node.",
 	Run: func(ctx context.Context, b *Bench) error {
 		for _, nodes := range b.sizes(b.Plan.Nodes) {
 			if err := b.distinct(ctx, "distinct", server.Addrs(b.Servers[:nodes]), b.Plan.Rounds, b.Plan.Slice); err != nil {
@@ -60,14 +61,12 @@ func (b *Bench) distinct(ctx context.Context, work string, addrs []string, round
 		}
 		crowds = append(crowds, c)
 	}
-	if len(addrs) == 1 {
-		ceilings, closeAll, err := b.ceilings(cell, addrs[0])
-		if err != nil {
-			return err
-		}
-		defer closeAll()
-		crowds = append(crowds, ceilings...)
+	ceilings, closeCeilings, err := b.ceilings(cell, addrs)
+	if err != nil {
+		return err
 	}
+	defer closeCeilings()
+	crowds = append(crowds, ceilings...)
 
 	b.Progress("%s: %d nodes, %d implementations, %d rounds of %v", work, cell.Nodes, len(crowds), rounds, slice)
 	turns := newRotation(crowds, func(c crowd, err error) { b.dropped(c.cell, err) })
@@ -104,35 +103,63 @@ func (b *Bench) turn(r *runner) func() error {
 	}
 }
 
-// ceilings makes a crowd of each driver and width.
-func (b *Bench) ceilings(cell measure.Cell, addr string) (crowds []crowd, closeAll func(), err error) {
-	var open []peer.Batch
+// ceilings makes a crowd of each driver and width. On several nodes all get each batch at
+// the same time, and it has been done when all have answered.
+func (b *Bench) ceilings(cell measure.Cell, addrs []string) (crowds []crowd, closeAll func(), err error) {
+	var open []func()
 	closeAll = func() {
-		for _, batch := range open {
-			batch.Close()
+		for _, close := range open {
+			close()
 		}
 	}
 	for _, ceiling := range b.Ceilings {
-		batch, err := ceiling.Open(addr)
-		if err != nil {
-			closeAll()
-			return nil, nil, err
+		batches := make(batches, len(addrs))
+		for i, addr := range addrs {
+			batch, err := ceiling.Open(addr)
+			if err != nil {
+				closeAll()
+				return nil, nil, err
+			}
+			batches[i] = batch
+			open = append(open, batch.Close)
 		}
-		open = append(open, batch)
 		for _, width := range Widths {
-			c := crowd{cell: cell, pairs: goroutines / width, close: batch.Close}
+			c := crowd{cell: cell, pairs: goroutines / width, close: batches.close}
 			c.cell.Implementation = CeilingName(ceiling.Driver, width)
 			for w := range width {
 				var keys []string
 				for i := range c.pairs {
 					keys = append(keys, keyOf(c.cell, w*c.pairs+i))
 				}
-				c.turns = append(c.turns, func() error { return batch.Pairs(context.Background(), keys) })
+				c.turns = append(c.turns, func() error { return batches.pairs(keys) })
 			}
 			crowds = append(crowds, c)
 		}
 	}
 	return crowds, closeAll, nil
+}
+
+// batches is a driver's pipelines to all nodes.
+type batches []peer.Batch
+
+// pairs locks and unlocks the keys on all nodes.
+func (b batches) pairs(keys []string) error {
+	if len(b) == 1 {
+		return b[0].Pairs(context.Background(), keys)
+	}
+	errs := make([]error, len(b))
+	var wg sync.WaitGroup
+	for i, batch := range b {
+		wg.Go(func() { errs[i] = batch.Pairs(context.Background(), keys) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (b batches) close() {
+	for _, batch := range b {
+		batch.Close()
+	}
 }
 
 // tally is what a crowd did.
