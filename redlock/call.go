@@ -17,14 +17,14 @@ type call struct {
 	fullKey  string
 	settings callSettings
 	fencing  *quorum.Fencing // nil without
-	start    time.Time
+	start    quorum.Instant
 	tries    int
 	last     quorum.Result
 	rounds   []Report // of the last rounds that failed
 }
 
 func (l *Locker) newCall(op, key string, s callSettings) *call {
-	return &call{locker: l, op: op, key: key, fullKey: l.settings.prefix + key, settings: s, start: time.Now()}
+	return &call{locker: l, op: op, key: key, fullKey: l.settings.prefix + key, settings: s, start: l.clock.Now()}
 }
 
 // timerSlack is how late the timer of a context may be.
@@ -65,7 +65,8 @@ func (c *call) wait(ctx context.Context) (*Lock, error) {
 var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter()
 
 // pace returns how the call tries again, and whether that is the standard, as no policy was
-// set: then it gives up when nodes have been unavailable for one TTL.
+// set: then it gives up when nodes have been unavailable for one TTL, but waits for the end
+// of a quarantine.
 func (c *call) pace() (retry RetryPolicy, standard bool) {
 	retry = c.settings.retry
 	standard = retry.delay == nil && retry.tries == 0
@@ -83,7 +84,7 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 	var waiter *quorum.Waiter
 	join := func() (err error) {
 		if waiter == nil && standard {
-			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start)
+			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start.Time())
 		}
 		return err
 	}
@@ -100,10 +101,14 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			return nil, ErrClosed
 		}
 	}
+	start := c.start
+	if waiter != nil { // it may have stood behind others for long
+		start = c.locker.clock.Now()
+	}
 	var unavailable time.Time // since when
 	taken := false            // what the last try that ran to its end found
 	for {
-		lock, res, err := c.try(ctx, waiter)
+		lock, res, err := c.try(ctx, waiter, start)
 		if err == nil {
 			return lock, nil
 		}
@@ -117,7 +122,7 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			return nil, err
 		}
 		taken = err.class == ErrTaken
-		if taken {
+		if taken || res.Quarantined(c.locker.group.Need()) {
 			unavailable = time.Time{}
 		} else if unavailable.IsZero() {
 			unavailable = time.Now()
@@ -138,21 +143,21 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			ctxErr = sleep(ctx, pause, 2*res.Elapsed)
 		}
 		if ctxErr != nil {
-			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), time.Since(c.start)
+			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), c.elapsed()
 			return nil, err
 		}
 		if c.locker.closed.Load() {
 			return nil, ErrClosed
 		}
+		start = c.locker.clock.Now()
 	}
 }
 
-// try makes one attempt, with a token of its own, as waiter if that is not nil.
-func (c *call) try(ctx context.Context, waiter *quorum.Waiter) (*Lock, quorum.Result, *QuorumError) {
+// try makes one attempt, now, with a token of its own, as waiter if that is not nil.
+func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instant) (*Lock, quorum.Result, *QuorumError) {
 	l := c.locker
 	ttl := c.settings.ttl
 	token := newToken(c.settings.owner)
-	start := l.clock.Now()
 	var (
 		attempt *quorum.Attempt
 		res     quorum.Result
@@ -171,15 +176,15 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter) (*Lock, quorum.Re
 	if res.Verdict != quorum.Won {
 		return nil, res, c.failed(ctx, res)
 	}
-	until := start.Add(ttl - l.settings.driftOf(ttl))
+	until := now.Add(ttl - l.settings.driftOf(ttl))
 	// Looked at after the answers have come, and as late as can be: the process
 	// may have been paused in between.
-	if until.Past(l.clock.Now()) {
+	if now = l.clock.Now(); until.Past(now) {
 		attempt.Abandon()
 		return nil, res, c.late()
 	}
 	c.rounds = nil // the lock keeps c for as long as it lives
-	return newLock(c, attempt, token, until), res, nil
+	return newLock(c, attempt, token, now, until), res, nil
 }
 
 // release deletes the token of attempt.
@@ -246,9 +251,11 @@ func (c *call) late() *QuorumError {
 func (c *call) quorumError(class error) *QuorumError {
 	return &QuorumError{
 		Op: c.op, Key: c.fullKey, Need: c.locker.group.Need(), class: class,
-		Tries: c.tries, Rounds: append([]Report(nil), c.rounds...), Elapsed: time.Since(c.start),
+		Tries: c.tries, Rounds: append([]Report(nil), c.rounds...), Elapsed: c.elapsed(),
 	}
 }
+
+func (c *call) elapsed() time.Duration { return time.Since(c.start.Time()) }
 
 // tell tells hook, if it is set, how the call ended.
 func (c *call) tell(hook func(Event), err error) {
@@ -256,7 +263,7 @@ func (c *call) tell(hook func(Event), err error) {
 		return
 	}
 	hook(Event{
-		Key: c.fullKey, Tries: c.tries, Elapsed: time.Since(c.start),
+		Key: c.fullKey, Tries: c.tries, Elapsed: c.elapsed(),
 		Report: newReport(c.locker.group, c.last.Votes), Err: err,
 	})
 }

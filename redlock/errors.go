@@ -56,8 +56,8 @@ type QuorumError struct {
 }
 
 // Error says on one line what failed, on which nodes of the last round, and why; of
-// the round before, if ctx cut the last one off before it told anything. The
-// lock's token is not in it.
+// the round before, if ctx cut the last one off before enough nodes had answered to
+// tell. The lock's token is not in it.
 func (e *QuorumError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "redlock: %s %q: %v", e.Op, e.Key, e.class)
@@ -77,15 +77,19 @@ func (e *QuorumError) Error() string {
 }
 
 // telling returns the round that tells why: the last one, or the one before if
-// the caller's ctx cut the last one off before a node had said anything against
-// it. It returns nil if there was none.
+// the caller's ctx cut the last one off before so many nodes had said something
+// against it that it could not succeed. It returns nil if there was none.
 func (e *QuorumError) telling() Report {
 	n := len(e.Rounds)
 	if n == 0 {
 		return nil
 	}
 	last := e.Rounds[n-1]
-	if e.ctxErr != nil && n > 1 && last.Count(Taken)+last.Count(Failed)+last.Count(Quarantined) == 0 {
+	if e.ctxErr == nil || n == 1 {
+		return last
+	}
+	against := last.Count(Taken) + last.Count(Failed) + last.Count(Quarantined)
+	if against == 0 || last.Count(Pending) > 0 && against <= len(last)-e.Need {
 		return e.Rounds[n-2]
 	}
 	return last

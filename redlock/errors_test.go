@@ -68,6 +68,18 @@ func TestErrorTexts(t *testing.T) {
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
 		}, `redlock: lock "app:k": taken: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
+		{"unavailable until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
+			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
+			r.fault[1].Set(ms(2), backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
+			r.fault[2].Set(ms(3))
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, func() {
+				r.fault[1].Set(backendtest.Hang()) // so that the last try hears of one failure only
+				time.AfterFunc(100*time.Millisecond, cancel)
+			})
+			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
+			return err
+		}, `redlock: lock "app:k": unavailable: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: WRONGPASS invalid username-password pair; c: pending)`},
 		{"unavailable", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(backendtest.Hang())
 			r.fault[1].Set(ms(300))

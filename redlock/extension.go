@@ -37,7 +37,7 @@ func (l *Lock) startExtending() {
 	if s.maxHold > 0 {
 		l.extension.last = l.locker.clock.Now().Add(s.maxHold)
 	}
-	l.locker.extender.set(l.extension, pace(s.ttl))
+	l.locker.extender.set(l.extension, extendAfter(s.ttl))
 }
 
 // hurry has the lock extended sooner by d, if it extends itself: its validity ends sooner by
@@ -50,9 +50,9 @@ func (l *Lock) hurry(d time.Duration) {
 	}
 }
 
-// pace is when a lock with that TTL is extended: after a third of it, less up
+// extendAfter is when a lock with that TTL is extended: after a third of it, less up
 // to a tenth of that, so that locks taken together are not extended together.
-func pace(ttl time.Duration) time.Duration {
+func extendAfter(ttl time.Duration) time.Duration {
 	third := ttl / 3
 	return third - rand.N(third/10+1)
 }
@@ -117,7 +117,7 @@ func (e *extension) next(err error) {
 			"key", l.call.fullKey, "until", l.Until(), "limit", l.call.settings.maxHold)
 		return
 	default:
-		wait = pace(l.call.settings.ttl)
+		wait = extendAfter(l.call.settings.ttl)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

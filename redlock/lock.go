@@ -44,10 +44,11 @@ type lease struct {
 	extension *extension  // nil unless it extends itself
 }
 
-// newLock returns the core of a lock; who acquired it gets the first handle.
-func newLock(c *call, attempt *quorum.Attempt, token string, until quorum.Instant) *Lock {
+// newLock returns the core of a lock that is held since now; who acquired it gets the first
+// handle.
+func newLock(c *call, attempt *quorum.Attempt, token string, now, until quorum.Instant) *Lock {
 	l := &lease{
-		locker: c.locker, attempt: attempt, token: token, since: time.Now(),
+		locker: c.locker, attempt: attempt, token: token, since: now.Time(),
 		handles: 1, extends: c.settings.autoExtend, limited: c.settings.maxHold > 0,
 		until: until, votes: c.last.Votes,
 	}
@@ -232,11 +233,11 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	u.begun = true
 	l.mu.Unlock()
 
-	if last, err := l.leave(); !last {
+	c := l.locker.newCall("unlock", l.call.key, l.call.settings)
+	if last, err := l.leave(c.start); !last {
 		l.answer(err)
 		return err
 	}
-	c := l.locker.newCall("unlock", l.call.key, l.call.settings)
 	err := c.release(ctx, l.attempt)
 	c.tell(l.locker.settings.hooks.Unlocked, err)
 	l.answer(err)
@@ -283,13 +284,15 @@ func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) erro
 // asking the servers: after that [ErrReleased], or an error that matches
 // [ErrNotHeld] and says how it was lost. It is what [context.Cause] says of
 // the lock's contexts.
-func (l *Lock) Err() error {
+func (l *Lock) Err() error { return l.err(l.locker.clock.Now()) }
+
+func (l *Lock) err(now quorum.Instant) error {
 	l.mu.Lock()
 	cause := l.left
 	if cause == nil {
 		cause = l.cause
 	}
-	past := cause == nil && l.until.Past(l.locker.clock.Now())
+	past := cause == nil && l.until.Past(now)
 	until, failure := l.until.Time(), l.failure
 	l.mu.Unlock()
 	if !past {

@@ -33,8 +33,8 @@ type Locker struct {
 // New returns a Locker on nodes, which are independent servers: N masters that
 // do not replicate each other, N odd. One is a quorum too. It does no I/O.
 //
-// It refuses no nodes, a nil node, the same node or the same name twice, a node that
-// cannot do what an option needs, and options with bad values.
+// It refuses an empty list, a nil node, the same node or the same name twice, a node
+// that cannot do what an option needs, and options with bad values.
 func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	s := settings{
 		nodeTimeout: DefaultNodeTimeout,
@@ -89,8 +89,8 @@ func (l *Locker) polls(node string, err error) {
 // While somebody else holds the lock it waits for as long as ctx lets it; while
 // too many nodes are unavailable it waits for one TTL at most, and not at all
 // if they refuse for good, for instance a wrong password ([WithRetry] changes
-// this). If ctx has a deadline, the last try is made shortly before it. ctx
-// bounds the wait, not the hold. A cancellation is noticed at once, or, with a
+// this); the end of a quarantine it waits for ([WithQuarantine]). If ctx has a
+// deadline, the last try is made shortly before it. ctx bounds the wait, not the hold. A cancellation is noticed at once, or, with a
 // single node, by the node timeout at the latest, if the driver does not notice
 // it before.
 //
@@ -112,7 +112,8 @@ func (l *Locker) polls(node string, err error) {
 // The error matches [ErrTaken] or [ErrUnavailable], and ctx's error if that
 // ended the wait; it is a [*QuorumError]. Nothing is then left locked: keys
 // that some nodes granted are deleted in the background, see [Locker.Close]. Bad
-// arguments, and a ctx that has ended already, are plain errors before any I/O.
+// arguments, and a ctx that has ended already, are plain errors before any I/O; so is
+// [ErrClosed], which ends a wait too.
 //
 // A ctx that holds key itself waits like any other, unless [WithReentrancy] is set.
 func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
@@ -156,7 +157,6 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	if err := l.checkToken("resume", key, token); err != nil {
 		return nil, err
 	}
-	start := l.clock.Now()
 	ttl := c.settings.ttl
 	attempt := l.group.Adopt(c.fullKey, token, ttl)
 	if c.fencing != nil {
@@ -165,14 +165,15 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	res := attempt.Extend(ctx, ttl, l.settings.timeout(ttl))
 	c.note(res)
 	var lock *Lock
-	until := start.Add(ttl - l.settings.driftOf(ttl))
+	until := c.start.Add(ttl - l.settings.driftOf(ttl))
+	now := l.clock.Now()
 	switch {
 	case res.Verdict != quorum.Won:
 		err = c.failed(ctx, res)
-	case until.Past(l.clock.Now()):
+	case until.Past(now):
 		err = c.late()
 	default:
-		lock = newLock(c, attempt, token, until)
+		lock = newLock(c, attempt, token, now, until)
 	}
 	c.tell(l.settings.hooks.Locked, err)
 	if err != nil {

@@ -227,7 +227,9 @@ const counterSlack = time.Minute
 // deleted, and when a replica has taken its place; a new node, and one that is asked so
 // for the first time, begins in quarantine too. It ends by itself, or by [Locker.Init].
 // Meanwhile the node extends and releases locks that it has; its [Outcome] is
-// [Quarantined], and if a majority is in quarantine the error is [ErrUnavailable].
+// [Quarantined]. If too many are in quarantine for a quorum, Lock and Do wait until it
+// ends, or ctx; TryLock, and a call with a policy of its own that gives up before
+// ([WithRetry]), return [ErrUnavailable].
 //
 // It must be longer than the TTL by a second at least, that of New and of each call, or
 // these return an error before any I/O, and longer than the longest TTL that anybody

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
 // WithReentrancy lets code that runs under a lock lock it again: [Locker.Lock],
@@ -155,10 +157,10 @@ func (l *Lock) enter() (*Lock, error) {
 	return &Lock{lease: l.lease, call: l.call}, nil
 }
 
-// leave ends this handle, and the lock with the last one. If it was not the last
+// leave ends this handle, now, and the lock with the last one. If it was not the last
 // it returns how the lock was lost, if it was.
-func (l *Lock) leave() (last bool, err error) {
-	l.Err() // a lock past its validity was lost before
+func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
+	_ = l.err(now) // a lock past its validity was lost before
 	l.mu.Lock()
 	l.handles--
 	if l.handles == 0 { // for good: it takes a handle to make another

@@ -21,10 +21,9 @@ type NodeReport struct {
 	// 0 of a node that is Pending or Skipped.
 	Latency time.Duration
 
-	// Err is why the node failed, or for how long it is in quarantine, the driver's own
-	// error in its chain. A server
-	// that does not know a command (a Sentinel, for one) quotes the token in it;
-	// String leaves that out.
+	// Err is why the node failed, or for how long it is in quarantine, with the driver's
+	// own error in its chain. A server that does not know a command (a Sentinel, for
+	// one) quotes the token in it; String leaves that out.
 	Err error
 }
 

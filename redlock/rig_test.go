@@ -22,11 +22,12 @@ import (
 // A rig is a set of nodes and all that a test wants to do to them: memory nodes
 // that hold the keys, called a, b, c …, and a fault node in front of each.
 type rig struct {
-	t     *testing.T
-	bare  bool // the Locker sees nodes without capabilities
-	mem   []*memory.Node
-	fault []*backendtest.FaultNode
-	nodes []backend.Node // what the Locker gets
+	t       *testing.T
+	bare    bool // the Locker sees nodes without capabilities
+	mem     []*memory.Node
+	fault   []*backendtest.FaultNode
+	nodes   []backend.Node // what the Locker gets
+	virtual bool           // it is in a bubble of virtual time
 }
 
 func newRig(t *testing.T, size int, bare bool) *rig {
@@ -64,6 +65,7 @@ func onRig(t *testing.T, size int, bare bool, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, size, bare)
+		r.virtual = true
 		defer func() {
 			r.clear()
 			time.Sleep(2*quorum.CallTimeout + 10*time.Second)
@@ -134,8 +136,12 @@ func (r *rig) expiry(key, token string) time.Time {
 	return time.Now().Add(left[len(left)-r.need()])
 }
 
-// calls counts the calls on all nodes.
+// calls counts the calls on all nodes, in virtual time those too that are on their way:
+// who has the answers of a quorum does not wait for the others.
 func (r *rig) calls() int {
+	if r.virtual {
+		synctest.Wait()
+	}
 	n := 0
 	for _, f := range r.fault {
 		n += len(f.Calls())
@@ -158,7 +164,8 @@ func (r *rig) arrived(which func(backend.Op) bool) int {
 
 // releases matches the operations that release a lock.
 func releases(op backend.Op) bool {
-	return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script == lua.Release
+	return op.Kind == backend.OpEvalDelete ||
+		op.Kind == backend.OpEval && (op.Script == lua.Release || op.Script == lua.Rollback && op.Args[1] == "")
 }
 
 // clean removes the faults, waits until l has cleaned up, and fails the test if

@@ -13,8 +13,8 @@ const watchInterval = time.Second
 // watch ends locks whose validity ended while the machine was suspended. Timers
 // go by the monotonic clock, which on some systems stands still meanwhile
 // (Linux: golang.org/issue/24595); the wall clock does not, so when the two have
-// parted every lock is looked at, and extended sooner by as much if it extends itself. One timer serves a Locker, and runs only while
-// there is something to watch.
+// parted every lock is looked at, and extended sooner by as much if it extends
+// itself. One timer serves a Locker, and runs only while there is something to watch.
 type watch struct {
 	mu    sync.Mutex
 	locks map[*Lock]struct{}

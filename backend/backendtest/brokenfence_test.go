@@ -37,6 +37,9 @@ func (r run) found(key string) bool {
 	return e.Found
 }
 
+// isDead reports whether a vote's answer says that the token has a tombstone.
+func isDead(vote backend.Reply) bool { return len(vote) == 6 && vote[3] == int64(-2) }
+
 // isList reports whether a key holds what the harness pushes.
 func (r run) isList(key string) bool {
 	e, _ := r.c.server.Inspect(r.ctx, key)
@@ -98,14 +101,34 @@ func votesFor(number func(before, hint, now int64) int64) func(c *client) {
 	return scripts(func(r run) (backend.Reply, error) {
 		before := r.count()
 		reply, err := r.do()
-		if err == nil && reply[0] == int64(1) && reply[4] != before {
+		if reply = r.long(reply); err == nil && reply[0] == int64(1) && reply[1] != before {
 			hint, _ := strconv.ParseInt(r.args[4], 10, 64)
-			n := number(before, hint, reply[5].(int64))
+			n := number(before, hint, reply[2].(int64))
 			r.moves(n)
-			reply[4] = n
+			reply[1] = n
 		}
-		return reply, err
+		return r.short(reply), err
 	}, lua.Vote)
+}
+
+// long returns the answer of a script as it is where it is not for the hint, if it is a
+// vote's.
+func (r run) long(reply backend.Reply) backend.Reply {
+	if r.script == lua.Vote && len(reply) == 1 {
+		hint, _ := strconv.ParseInt(r.args[4], 10, 64)
+		return backend.Reply{int64(1), hint, reply[0]}
+	}
+	return slices.Clone(reply)
+}
+
+// short is the way back.
+func (r run) short(reply backend.Reply) backend.Reply {
+	if r.script == lua.Vote && len(reply) == 3 {
+		if hint, _ := strconv.ParseInt(r.args[4], 10, 64); reply[1] == hint {
+			return reply[2:]
+		}
+	}
+	return reply
 }
 
 // answers returns a node of which a script's answers are changed.
@@ -113,8 +136,9 @@ func answers(change func(r run, reply backend.Reply), of ...*backend.Script) fun
 	return scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if err == nil {
-			reply = slices.Clone(reply)
+			reply = r.long(reply)
 			change(r, reply)
+			reply = r.short(reply)
 		}
 		return reply, err
 	}, of...)
@@ -159,11 +183,11 @@ var brokenFences = []brokenNode{
 	{"vote that is sent again is another", scripts(func(r run) (backend.Reply, error) {
 		again := r.mine() && r.count() > 0
 		reply, err := r.do()
-		if again && err == nil && reply[0] == int64(1) {
+		if reply = r.long(reply); again && err == nil && reply[0] == int64(1) {
 			r.moves(r.count() + 1)
-			reply[4] = r.count()
+			reply[1] = r.count()
 		}
-		return reply, err
+		return r.short(reply), err
 	}, lua.Vote), []string{"Eval/vote"}},
 	{"vote that is sent again lengthens the lock", first(func(r *run) {
 		if ms, err := strconv.Atoi(r.args[1]); err == nil {
@@ -177,19 +201,23 @@ var brokenFences = []brokenNode{
 	}, lua.Vote), []string{"Eval/vote", "Eval/vote of the dead", "Eval/vote queues"}},
 	{"vote does not show the counter to who is refused", answers(func(r run, reply backend.Reply) {
 		if reply[0] == int64(0) {
-			reply[4] = int64(0)
+			reply[1] = int64(0)
 		}
 	}, lua.Vote), []string{"Eval/vote"}},
-	{"vote does not show the owner", answers(func(r run, reply backend.Reply) { reply[3] = "" }, lua.Vote), []string{"Eval/vote", "Eval/vote queues"}},
-	{"vote tells milliseconds", answers(func(r run, reply backend.Reply) { reply[5] = reply[5].(int64) / 1000 }, lua.Vote), []string{
+	{"vote does not show the owner", answers(func(r run, reply backend.Reply) {
+		if reply[0] == int64(0) {
+			reply[5] = ""
+		}
+	}, lua.Vote), []string{"Eval/vote", "Eval/vote queues"}},
+	{"vote tells milliseconds", answers(func(r run, reply backend.Reply) { reply[2] = reply[2].(int64) / 1000 }, lua.Vote), []string{
 		"Eval/vote", "Eval/vote tells the time"}},
 	{"vote tells when it was first asked", func(c *client) {
 		var told any
 		answers(func(_ run, reply backend.Reply) {
 			if told == nil {
-				told = reply[5]
+				told = reply[2]
 			}
-			reply[5] = told
+			reply[2] = told
 		}, lua.Vote)(c)
 	}, []string{"Eval/vote tells the time"}},
 	{"vote keeps the counter for ever", answers(func(r run, reply backend.Reply) { r.lives(r.keys[2], backend.NoExpiry) }, lua.Vote), []string{
@@ -198,11 +226,11 @@ var brokenFences = []brokenNode{
 	{"vote again after a loss is for nothing", scripts(func(r run) (backend.Reply, error) {
 		lost := r.mine() && !r.found(r.keys[2])
 		reply, err := r.do()
-		if lost && err == nil {
+		if reply = r.long(reply); lost && err == nil {
 			r.clears(r.keys[2])
-			reply[4] = int64(0)
+			reply[1] = int64(0)
 		}
-		return reply, err
+		return r.short(reply), err
 	}, lua.Vote), []string{"Eval/vote again after a loss"}},
 
 	// Vote: what it refuses.
@@ -236,6 +264,17 @@ var brokenFences = []brokenNode{
 			r.clears(r.keys[2])
 		}
 	}, lua.Vote), []string{"Eval/vote beside no counter"}},
+	{"vote takes what is as long as a counter for one", first(func(r *run) {
+		if text := r.c.value(r.keys[2]); len(text) == 16 && !isNumber(text) {
+			r.clears(r.keys[2])
+		}
+	}, lua.Vote), []string{"Eval/vote beside no counter"}},
+	{"vote takes a hint in other words", first(func(r *run) {
+		if hint, err := strconv.ParseFloat(r.args[4], 64); err == nil && len(r.args[4]) == 16 {
+			r.args = slices.Clone(r.args)
+			r.args[4] = strconv.FormatFloat(hint, 'f', 0, 64)
+		}
+	}, lua.Vote), []string{"Eval/vote of bad numbers"}},
 	{"vote fails by another name", fails(func(run, error) (backend.Reply, error) {
 		return nil, errors.New("ERR something is wrong with the counter")
 	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/quarantine"}},
@@ -253,7 +292,7 @@ var brokenFences = []brokenNode{
 	}, lua.Vote), []string{"Eval/vote too far ahead"}},
 	{"vote shows a counter that is too far ahead", fails(func(r run, err error) (backend.Reply, error) {
 		if n := r.count(); n > 0 && r.found(r.keys[0]) {
-			return backend.Reply{int64(0), int64(60_000), int64(-1), "", n, int64(1e15)}, nil
+			return backend.Reply{int64(0), n, int64(1e15), int64(60_000), int64(-1), ""}, nil
 		}
 		return nil, err
 	}, lua.Vote), []string{"Eval/vote too far ahead"}},
@@ -263,17 +302,17 @@ var brokenFences = []brokenNode{
 		return r.do()
 	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
 	{"vote of the dead looks like any other", answers(func(r run, reply backend.Reply) {
-		if reply[1] == int64(-2) {
-			reply[1] = int64(0)
+		if isDead(reply) {
+			reply[3] = int64(0)
 		}
 	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
 	{"vote of the dead queues", answers(func(r run, reply backend.Reply) {
-		if reply[1] == int64(-2) && r.arg(2) != "" {
+		if isDead(reply) && r.arg(2) != "" {
 			r.also(lua.Rollback, "", r.arg(2), "0", "0")
 		}
 	}, lua.Vote), []string{"Eval/vote of the dead"}},
 	{"vote of the dead takes the lock", answers(func(r run, reply backend.Reply) {
-		if reply[1] == int64(-2) {
+		if isDead(reply) {
 			r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute)
 		}
 	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},

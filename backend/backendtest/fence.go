@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -72,23 +73,29 @@ func (f fenced) ask(token string, hint int64) backend.Reply {
 	return f.t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", decimal(hint), millis(keep))
 }
 
-// granted fails the check unless r grants the lock, for at most ttl and not much
-// less, and returns the vote and the time.
-func (f fenced) granted(r backend.Reply, what string, ttl int64) (vote, now int64) {
-	if len(r) != 6 || r[2] != int64(-1) || r[3] != "" {
-		f.t.failf("%s answers %v, want {1, the time to live, -1, \"\", the vote, the time}", what, brief(r))
+// granted fails the check unless r, the answer to a vote with this hint, grants the lock, and
+// returns the vote and the time.
+func (f fenced) granted(r backend.Reply, hint int64, what string) (vote, now int64) {
+	if len(r) == 1 {
+		now, err := r.Int(0)
+		if err != nil || now <= 1 {
+			f.t.failf("%s answers %v, want the time if it is one element", what, brief(r))
+		}
+		return hint, now
 	}
-	f.t.left(r[:2], what, 1, ttl)
+	if len(r) != 3 || r[0] != int64(1) || r[1] == hint {
+		f.t.failf("%s, with the hint %d, answers %v, want {the time} or {1, another vote, the time}", what, hint, brief(r))
+	}
 	return f.ints(r, what)
 }
 
 // refused fails the check unless r refuses the lock that owner has, with this rank,
 // and returns the counter and the time.
 func (f fenced) refused(r backend.Reply, what string, rank int64, owner string) (counter, now int64) {
-	if len(r) != 6 || r[0] != int64(0) || r[2] != rank || r[3] != owner {
-		f.t.failf("%s answers %v, want {0, the time to live, %d, %q, the counter, the time}", what, brief(r), rank, owner)
+	if len(r) != 6 || r[0] != int64(0) || r[4] != rank || r[5] != owner {
+		f.t.failf("%s answers %v, want {0, the counter, the time, the time to live, %d, %q}", what, brief(r), rank, owner)
 	}
-	if left, err := r.Int(1); err != nil || left < -1 {
+	if left, err := r.Int(3); err != nil || left < -1 {
 		f.t.failf("%s answers %v, want a time to live", what, brief(r))
 	}
 	return f.ints(r, what)
@@ -96,16 +103,16 @@ func (f fenced) refused(r backend.Reply, what string, rank int64, owner string) 
 
 // buried fails the check unless r says that the token has a tombstone.
 func (f fenced) buried(r backend.Reply, what string) {
-	if len(r) != 6 || r[0] != int64(0) || r[1] != int64(-2) || r[2] != int64(-1) || r[3] != "" {
-		f.t.failf("%s answers %v, want {0, -2, -1, \"\", the counter, the time}", what, brief(r))
+	if len(r) != 6 || r[0] != int64(0) || r[3] != int64(-2) || r[4] != int64(-1) || r[5] != "" {
+		f.t.failf("%s answers %v, want {0, the counter, the time, -2, -1, \"\"}", what, brief(r))
 	}
 }
 
 func (f fenced) ints(r backend.Reply, what string) (counter, now int64) {
-	counter, err1 := r.Int(4)
-	now, err2 := r.Int(5)
+	counter, err1 := r.Int(1)
+	now, err2 := r.Int(2)
 	if err1 != nil || err2 != nil {
-		f.t.failf("%s answers %v, want a counter and a time at the end", what, brief(r))
+		f.t.failf("%s answers %v, want a counter and a time", what, brief(r))
 	}
 	return counter, now
 }
@@ -114,7 +121,7 @@ func (f fenced) ints(r backend.Reply, what string) (counter, now int64) {
 // vote and the time. It fails the check unless the vote is what it must be.
 func (f fenced) votes(token string, c, hint int64, situation string) (vote, now int64) {
 	what := "vote for a free lock, " + situation + ","
-	vote, now = f.granted(f.ask(token, hint), what, 60_000)
+	vote, now = f.granted(f.ask(token, hint), hint, what)
 	f.rises(vote, c, hint, now, what)
 	f.counts(vote, keep, "after a "+what)
 	return vote, now
@@ -185,13 +192,23 @@ func (t *trial) failsWith(code, key string, s *backend.Script, keys []string, ar
 // now returns the server's time.
 func (t *trial) now() int64 {
 	f := t.fenced()
-	_, now := f.granted(f.ask(t.name(), 0), "vote for a free lock", 60_000)
+	_, now := f.granted(f.ask(t.name(), 0), 0, "vote for a free lock")
 	return now
 }
 
 // badCounters are texts that are no counter's.
 func badCounters() []string {
 	return []string{"", "x", "-1", "+1", "1.5", " 1", "1 ", "1e15", "0x10", "nan", "inf", "12345678901234567", "1\x00"}
+}
+
+// likeCounters are texts that are no counter's, but as long as those of our days, and
+// some say a time that is near now.
+func likeCounters(now int64) []string {
+	digits := (decimal(now) + "0000")[:16]
+	return []string{
+		digits[:14] + "e2", fmt.Sprintf("0x%014x", now), "1.00000000000000", "nan             ", strings.Repeat(" ", 16),
+		" " + digits[:15], digits[:15] + " ", "-" + digits[:15], "+" + digits[:15], "1" + strings.Repeat("\x00", 15),
+	}
 }
 
 // tooHigh are counters from which no vote goes up, and values to which none is

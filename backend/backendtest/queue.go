@@ -122,11 +122,17 @@ func (q queue) take() (token string) {
 	return token
 }
 
+// beside returns another lock and its queue, which share the slot of this one in a
+// cluster, and so its master.
+func (q queue) beside() queue {
+	q.t.names++
+	return q.t.queueOf(fmt.Sprintf("%s{%s}%d", q.lock, q.lock, q.t.names))
+}
+
 // mark has the server say something to w by which to know that all it said before
 // has come, and returns what w hears.
 func (q queue) mark(w waiter) string {
-	q.t.names++
-	other := q.t.queueOf(fmt.Sprintf("%s{%s}%d", q.lock, q.lock, q.t.names)) // in the same slot
+	other := q.beside()
 	token := other.take()
 	other.waits(w, 0, 0, "the only one")
 	q.t.answer(other.eval(lua.Release, token), "release of a key by its holder", 1)
@@ -139,11 +145,12 @@ func (q queue) hearsOnly(w waiter, want ...string) {
 	w.hears(append(slices.Clone(want), q.mark(w))...)
 }
 
-// leaves ends the subscription of w, and waits until the server knows.
+// leaves ends the subscription of w, and waits until the server knows, which each master of
+// a cluster does in its own time.
 func (q queue) leaves(w waiter) {
 	w.cancel()
 	w.awaitEnd(patience, "its ctx ended")
-	other := q.t.queue()
+	other := q.beside()
 	other.take()
 	q.t.eventually("the subscriber has left, and its inbox is still taken for heard", func(context.Context) error {
 		r := other.eval(lua.Acquire, q.t.name(), "60000", w.ticket, "0")

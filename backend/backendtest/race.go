@@ -87,7 +87,7 @@ func raceChecks() []check {
 // with an extension under way: had these any gap between look and deed, they
 // would hit the next holder.
 func oneRelease(t *trial) {
-	const workers, turns = 4, 25
+	const workers, turns = 4, 40
 	key, left := t.name(), atomic.Int64{}
 	left.Store(turns)
 	ctx, cancel := context.WithTimeout(t.ctx, call)
@@ -112,7 +112,7 @@ func oneRelease(t *trial) {
 				if left.Load() <= 0 {
 					return
 				}
-				pause = min(2*pause, 5*time.Millisecond)
+				pause = min(2*pause, time.Millisecond) // what is deleted in between must soon be somebody's
 				if err := sleep(ctx, pause); err != nil {
 					fail("the key stayed held, though each holder has released it")
 				}

@@ -23,7 +23,7 @@ func voteChecks() []check {
 			}
 			f.holds(token, long, "after a vote")
 			r := t.evalKeys(lua.Vote, f.four(token), token, "600000", "", "", "9999999999999999", "7200000")
-			if again, _ := f.granted(r, "vote that was cast already", ms); again != v {
+			if again, _ := f.granted(r, 9999999999999999, "vote that was cast already"); again != v {
 				t.failf("vote that was cast already is for %d, want %d", again, v)
 			}
 			if c, _ := f.refused(f.ask(other, 0), "vote for a lock that another token holds", -1, owner(token)); c != v {
@@ -80,7 +80,7 @@ func voteChecks() []check {
 			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "7200000": 2 * time.Hour, millis(keep): keep} {
 				f := t.fenced()
 				token := t.name()
-				v, _ := f.granted(t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", "0", arg), "vote for a free lock", ms)
+				v, _ := f.granted(t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", "0", arg), 0, "vote for a free lock")
 				f.counts(v, want, "after a vote that keeps it for "+arg)
 			}
 		},
@@ -101,7 +101,7 @@ func voteChecks() []check {
 			t.parallel(crowd, func(i int) {
 				for range 8 {
 					r := f.ask(tokens[i], 9999999999999999)
-					if len(r) != 6 || r[0] != int64(1) {
+					if len(r) == 0 || r[0] != int64(1) {
 						continue
 					}
 					v, _ := f.ints(r, "vote")
@@ -138,21 +138,29 @@ func voteChecks() []check {
 			f.free("after votes that failed")
 			t.missing(f.counter, "after votes that failed, the counter")
 			f.stand("after votes that failed")
+			near := t.fenced()
+			near.standsAt("0000000000000041")
+			for _, bad := range likeCounters(t.now()) {
+				near.fails(lua.Vote, near.four(token), token, "60000", "", "", bad, "60000")
+			}
+			near.free("after votes with hints that are as long as the time")
+			near.unchanged("0000000000000041", "after votes with hints that are as long as the time")
 			// What is a number, but not as a server writes it, does not fail half way.
 			r := t.evalKeys(lua.Vote, f.four(token), token, "060000", "", "", "00", "03600000")
-			v, _ := f.granted(r, "vote with noughts before its numbers", ms)
+			v, _ := f.granted(r, 0, "vote with noughts before its numbers")
 			f.counts(v, keep, "after a vote with noughts before its numbers")
 		},
 	}, {
 		name: "Eval/vote beside no counter",
 		why:  "what is no counter cannot be gone up from: the vote is lost, on this node only, and somebody must be told of which key",
 		run: func(t *trial) {
-			for _, bad := range badCounters() {
+			for _, bad := range append(badCounters(), likeCounters(t.now())...) {
 				f := t.fenced()
 				token := t.name()
 				f.standsAt(bad)
 				args := []string{token, "60000", "", "", "0", "60000"}
 				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), args...)
+				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", decimal(t.now()), "60000")
 				f.free("after a vote that failed")
 				f.unchanged(bad, "after a vote that failed")
 				t.setNX(f.lock, token, long, true, "a free key")
@@ -198,6 +206,10 @@ func voteChecks() []check {
 			f.stand("after a vote of the dead, by a waiter")
 			f.counts(v, keep, "after votes of the dead")
 			f.holds(other, long, "after votes of the dead")
+			t.answer(f.eval(lua.Release, other), "release of a key by its holder", 1)
+			f.buried(f.ask(token, v+1000), "vote of the dead for a free lock with a counter")
+			f.free("after a vote of the dead for it")
+			f.counts(v, keep, "after a vote of the dead for a free lock")
 		},
 	}, {
 		name: "Eval/vote again after a loss",
@@ -208,7 +220,7 @@ func voteChecks() []check {
 			f.votes(token, 0, 0, "whose counter is missing")
 			f.lost()
 			r := t.evalKeys(lua.Vote, f.four(token), token, "600000", "", "", "0", millis(keep))
-			v, now := f.granted(r, "vote again", ms)
+			v, now := f.granted(r, 0, "vote again")
 			f.rises(v, 0, 0, now, "vote again")
 			f.counts(v, keep, "after a vote again")
 			f.holds(token, long, "after a vote again")
@@ -234,12 +246,12 @@ func voteChecks() []check {
 			f.refused(ask(b, t.name(), "0"), "vote for a lock that is reserved for another waiter", 0, owner("~"+a.ticket))
 			f.reserved(a, "after others were refused")
 			token = t.name()
-			v, now := f.granted(ask(a, token, "0"), "vote by the one that was called", ms)
+			v, now := f.granted(ask(a, token, "0"), 0, "vote by the one that was called")
 			f.rises(v, c, 0, now, "vote by the one that was called")
 			f.holds(token, long, "after the one that was called voted")
 			t.answer(f.eval(lua.Rollback, token, a.ticket, "3000", "0"), "rollback of a key by its holder", 1)
 			f.stand("after a rollback", a, b)
-			f.granted(ask(a, t.name(), "0"), "vote by a waiter for a free lock", ms)
+			f.granted(ask(a, t.name(), "0"), 0, "vote by a waiter for a free lock")
 			f.stand("after the first one has the lock", b)
 			f.hearsOnly(a, f.called())
 			f.hearsOnly(b, f.next(a))
@@ -252,6 +264,10 @@ func voteChecks() []check {
 			t.other(f.lock)
 			f.refused(f.ask(t.name(), 0), "vote for a key that holds no string", -1, "")
 			t.missing(f.counter, "after a vote in vain, the counter")
+			now := t.now()
+			f.standsAt(decimal(now))
+			f.refused(f.ask(t.name(), now+1000), "vote for a key that holds no string, with a counter,", -1, "")
+			f.unchanged(decimal(now), "after a vote in vain")
 		},
 	}}
 }

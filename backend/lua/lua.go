@@ -95,8 +95,10 @@ var (
 
 // What goes before some of them, in this order.
 var (
-	//go:embed quick.lua
-	quick string
+	//go:embed quickrelease.lua
+	quickRelease string
+	//go:embed quickvote.lua
+	quickVote string
 	//go:embed inbox.lua
 	inbox string
 	//go:embed whole.lua
@@ -159,7 +161,7 @@ var (
 	// the tombstone stands; each of the first three may be empty, and the last
 	// ones left out, which a server thanks for. Answers 1 or 0, or {1 or 0, the error
 	// that kept it from calling}.
-	Release = backend.NewScript("release", quick+inbox+whole+call+bury+release, "3c9f26d6721e56b7b29b51c76c04653034aa9b23")
+	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "3c9f26d6721e56b7b29b51c76c04653034aa9b23")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, ms waited, "1"
@@ -170,10 +172,10 @@ var (
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, queue, counter,
 	// tombstone, marker. Args: token, ttl in ms, ticket, ms waited, hint in µs, ms
 	// to keep the counter or 0, ms of quarantine. The marker and the last argument
-	// may be left out. Answers {1, ttl left in ms, -1, "", vote, time in µs},
-	// {0, ttl left in ms, rank, owner, counter, time in µs}, or, of a token that
-	// has a tombstone, {0, -2, -1, "", counter, time in µs}.
-	Vote = backend.NewScript("vote", inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "bfe078740742c427cf2523475a84bf4dd048e6b6").Shares(4)
+	// may be left out. Answers {time in µs} for a vote for the hint, {1, vote, time
+	// in µs} for another, {0, counter, time in µs, ttl left in ms, rank, owner}, or, of a
+	// token that has a tombstone, {0, counter, time in µs, -2, -1, ""}.
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "faf2c4e9f581c2eedd7c785953474449426dbb01").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number

@@ -43,7 +43,7 @@ func TestAllIsEveryFile(t *testing.T) {
 	}
 	used := map[string]bool{}
 	for name, rest := range before {
-		for _, part := range []string{"quick", "inbox", "whole", "enqueue", "refuse", "call", "bury", "lengthen", "clock", "number", "fence", "marker", "quarantine"} {
+		for _, part := range []string{"quickrelease", "quickvote", "inbox", "whole", "enqueue", "refuse", "call", "bury", "lengthen", "clock", "number", "fence", "marker", "quarantine"} {
 			if after, ok := strings.CutPrefix(rest, texts[part]); ok {
 				rest, used[part] = after, true
 			}

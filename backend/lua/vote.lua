@@ -17,11 +17,10 @@
 -- ARGV[6]  for how long the counter is kept, in milliseconds, 0 for ever
 -- ARGV[7]  for how long the server does not vote when it may have lost anything, in
 --          milliseconds; with a marker only
--- Answers {granted, time to live, rank, owner, counter, time}. Granted is 1 if the
--- token has the lock; then the rank is -1 and the owner empty. Else it is 0, and
--- the time to live, the rank and the owner are those of acquire; or, if there is a
--- tombstone, -2, -1 and empty: this token will get nothing, whoever holds the
--- lock. The counter, as it stands now, is the vote if the token has the lock. The
+-- Answers {1, vote, time} if the token has the lock, and the time alone if the vote is
+-- for the hint; else {0, counter, time, time to live, rank, owner}: the last three are
+-- those of acquire, or, if there is a tombstone, -2, -1 and empty, for this token will get
+-- nothing, whoever holds the lock. The vote, or the counter, is where that stands now. The
 -- time is the server's, in microseconds since 1970.
 -- Fails with FENCE if the counter is none, or too far ahead, and with QUARANTINE if
 -- the server must not vote yet. Nothing was done then, but for the marker.
@@ -46,10 +45,17 @@ if err then
 	return err
 end
 
+local function granted(vote)
+	if vote == hint then
+		return now
+	end
+	return {1, vote, now}
+end
+
 local mine = held == ARGV[1] and not dead
 if mine and c > 0 and c <= most then
 	-- While the token has the lock, nobody else moves the counter.
-	return {1, redis.call('PTTL', KEYS[1]), -1, '', c, now}
+	return granted(c)
 end
 local vote = math.max(c + 1, math.min(math.max(hint, now - 250000), now + 250000))
 err = beyond(KEYS[3], vote, now)
@@ -57,11 +63,11 @@ if err then
 	return err
 end
 if dead then
-	return {0, -2, -1, '', c, now}
+	return {0, c, now, -2, -1, ''}
 end
 if mine then -- and its vote was lost
 	put(KEYS[3], vote, keep)
-	return {1, redis.call('PTTL', KEYS[1]), -1, '', vote, now}
+	return granted(vote)
 end
 if not held or ticket ~= '' and held == '~' .. ticket then
 	-- The counter first: a script that fails keeps what it has written.
@@ -70,7 +76,7 @@ if not held or ticket ~= '' and held == '~' .. ticket then
 	if ticket ~= '' then
 		redis.pcall('ZREM', KEYS[2], ticket)
 	end
-	return {1, ttl, -1, '', vote, now}
+	return granted(vote)
 end
 local left, rank, owner = refuse(KEYS[1], held, KEYS[2], ticket, waited)
-return {0, left, rank, owner, c, now}
+return {0, c, now, left, rank, owner}

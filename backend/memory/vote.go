@@ -8,7 +8,7 @@ import (
 
 var errVote = errors.New("ERR a number of the vote is not an integer or out of range")
 
-// vote is vote.lua.
+// vote is vote.lua. What quickvote.lua does before it is what the rest would do.
 func vote(db *db, keys, args []string) (backend.Reply, error) {
 	if err := takes(keys, args, 4, 6); err != nil {
 		return nil, err
@@ -33,9 +33,15 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 		return nil, err
 	}
 
+	granted := func(vote int64) backend.Reply {
+		if vote == hint {
+			return backend.Reply{now}
+		}
+		return backend.Reply{int64(1), vote, now}
+	}
 	mine := e.holds(token) && !dead
 	if mine && c > 0 && c <= mostCount {
-		return backend.Reply{int64(1), db.left(e), int64(-1), "", c, now}, nil
+		return granted(c), nil
 	}
 	v := max(c+1, min(max(hint, now-hintSlack), now+hintSlack))
 	if err := db.beyond(counter, v); err != nil {
@@ -43,10 +49,10 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 	}
 	switch {
 	case dead:
-		return backend.Reply{int64(0), int64(-2), int64(-1), "", c, now}, nil
+		return backend.Reply{int64(0), c, now, int64(-2), int64(-1), ""}, nil
 	case mine:
 		db.move(counter, v, keep)
-		return backend.Reply{int64(1), db.left(e), int64(-1), "", v, now}, nil
+		return granted(v), nil
 	case e == nil || ticket != "" && e.holds("~"+ticket):
 		db.move(counter, v, keep)
 		if err := db.set(lock, token, ttl); err != nil {
@@ -55,8 +61,8 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 		if ticket != "" {
 			db.zrem(queue, ticket)
 		}
-		return backend.Reply{int64(1), ttl, int64(-1), "", v, now}, nil
+		return granted(v), nil
 	}
 	left, rank, owner := db.refuse(e, queue, ticket, waited)
-	return backend.Reply{int64(0), left, rank, owner, c, now}, nil
+	return backend.Reply{int64(0), c, now, left, rank, owner}, nil
 }

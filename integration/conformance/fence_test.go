@@ -2,8 +2,10 @@ package conformance
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
@@ -32,11 +34,12 @@ func TestFenceCommands(t *testing.T) {
 			args     []string
 			commands string
 		}{
-			{"vote", lua.Vote, voteKeys, voteArgs, "exists:1 get:2 set:2 time:1"},
-			{"vote, again", lua.Vote, voteKeys, voteArgs, "exists:1 get:2 pttl:1 time:1"},
+			{"vote, the first", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 set:2 time:1"},
+			{"vote, again", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 time:1"},
 			{"prolong", lua.Prolong, []string{"lock", "counter"}, []string{"token", "90000", "41", "3600000"}, "get:2 pexpire:2 pttl:1"},
 			{"raise", lua.Raise, []string{"lock", "counter"}, []string{"token", "41", "3600000"}, "get:2 time:1"},
 			{"release", lua.Release, voteKeys[:2], []string{"token"}, "del:1 exists:1 get:1"},
+			{"vote", lua.Vote, voteKeys, []string{"token", "60000", "", "", strconv.FormatInt(time.Now().UnixMicro(), 10), "3600000"}, "mget:1 set:2 time:1"},
 			{"release with a tombstone", lua.Release, []string{"lock", "queue", "tombstone"}, []string{"token", "", "", "60000"}, "get:1 set:1 zpopmin:1 del:1"},
 		} {
 			server.Do(t, "CONFIG", "RESETSTAT")
@@ -83,6 +86,7 @@ func TestVoteWithoutPermission(t *testing.T) {
 			}
 			server.Do(t, "ACL", "SETUSER", "locker", "+"+command)
 		}
+		server.Do(t, "ACL", "SETUSER", "locker", "-mget") // which makes it slower only
 		eval(t, node, lua.Vote, voteKeys, voteArgs...)
 		server.Do(t, "ACL", "SETUSER", "locker", "-set")
 		keys := []string{"lock", "queue", "tombstone"}
@@ -111,6 +115,35 @@ func TestVoteWithoutMemory(t *testing.T) {
 		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
 		if r := vote.Do(t.Context(), node); !backend.NotExecuted(r.Err) || len(server.Keys(t)) != 0 {
 			t.Errorf("vote ends with %v, %v, and the keys are %q, want an error and nothing", r.Reply, r.Err, server.Keys(t))
+		}
+	})
+}
+
+// A server that does not write now tells all the same who has the lock: to whom it may be
+// refused, it does not look as if the server were down.
+func TestVoteWithoutWriting(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		if kind == servers.Embedded {
+			t.Skip("embedded servers always write")
+		}
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		node := drivers.All[0].Node(t, server.Addr())
+		server.Do(t, "SET", "lock", "other", "PX", 60_000)
+		server.Do(t, "SET", "counter", time.Now().UnixMicro(), "PX", 60_000)
+		for _, state := range []struct {
+			what        string
+			begin, ends []any
+		}{
+			{"without memory", []any{"CONFIG", "SET", "maxmemory", 1}, []any{"CONFIG", "SET", "maxmemory", 0}},
+			{"for want of replicas", []any{"CONFIG", "SET", "min-replicas-to-write", 1}, []any{"CONFIG", "SET", "min-replicas-to-write", 0}},
+		} {
+			server.Do(t, state.begin...)
+			now := strconv.FormatInt(time.Now().UnixMicro(), 10)
+			r := eval(t, node, lua.Vote, voteKeys, "token", "60000", "", "", now, "3600000")
+			if len(r) != 6 || r[0] != int64(0) || r[5] != "other" {
+				t.Errorf("a server that does not write, %s, answers %v, want a refusal that names the owner", state.what, r)
+			}
+			server.Do(t, state.ends...)
 		}
 	})
 }

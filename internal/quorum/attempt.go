@@ -30,7 +30,6 @@ type Attempt struct {
 	// Room for the rounds that every attempt has, which would else be most of what
 	// a lock allocates.
 	acquired, released round
-	votes              []Vote
 }
 
 // Acquire tries token on every node, with a lifetime of ttl, which is whole
@@ -63,8 +62,9 @@ func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 
 func (g *Group) attempt(key, token string) *Attempt {
 	n := len(g.lanes)
-	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, n), votes: make([]Vote, 2*n)}
-	a.acquired.votes, a.released.votes = a.votes[:n:n], a.votes[n:]
+	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, n)}
+	votes := make([]Vote, 2*n)
+	a.acquired.votes, a.released.votes = votes[:n:n], votes[n:]
 	for i := range a.seats {
 		s := &a.seats[i]
 		s.attempt, s.lane, s.index = a, g.lanes[i].of(key), i
@@ -164,20 +164,19 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	}
 	var p *patience
 	if r.verdict == Undecided {
-		wait := req.timeout
-		if alone { // it may have made a call
-			wait -= time.Since(r.start)
-		}
-		p = a.group.patience(wait)
-		r.decided = p.decided
+		p = a.group.vigil.begin(r.start.Add(req.timeout))
+		r.decided = p.news
 	}
 	a.mu.Unlock()
 
 	if p != nil {
-		select {
-		case <-p.decided:
-		case <-p.timer.C:
-		case <-ctx.Done():
+		if done := ctx.Done(); done == nil { // which is common, and costs less
+			<-p.news
+		} else {
+			select {
+			case <-p.news:
+			case <-done:
+			}
 		}
 	}
 
@@ -185,18 +184,18 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	defer a.mu.Unlock()
 	if p != nil {
 		r.decided = nil
-		a.group.rest(p)
+		a.group.vigil.end(p)
 	}
 	ctxErr := ended(ctx)
 	switch {
 	case r.verdict == Won || r.verdict == Lost || r.verdict == Gone:
 		ctxErr = nil // the nodes decided
 	case r.verdict == Undecided && ctxErr != nil:
-		r.verdict = r.judge(true)
+		r.decide(r.judge(true), time.Now())
 	case r.verdict == Undecided:
 		r.expire()
 	}
-	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: time.Since(r.start), CtxErr: ctxErr}
+	return r.result(ctxErr)
 }
 
 // ended returns the error of a context that has ended. The deadline counts as
@@ -212,10 +211,17 @@ func ended(ctx context.Context) error {
 	return nil
 }
 
+// endsWithin reports whether ctx has a deadline less than d from now.
+func endsWithin(ctx context.Context, d time.Duration, now time.Time) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && deadline.Before(now.Add(d))
+}
+
 // alone asks the seat where there is one node, and reports whether it did. If the
 // lane is idle it does the call in the caller's goroutine, which saves two changes
-// of goroutine. The call's deadline is then the sooner of the caller's and the node
-// timeout.
+// of goroutine. The call's deadline is then the node timeout. If ctx ends before that, the
+// lane does the call: its deadline is late enough for what the call has done to be known in
+// the end, though the caller does not wait for it.
 func (a *Attempt) alone(ctx context.Context, req request) bool {
 	if len(a.seats) != 1 {
 		return false
@@ -234,7 +240,7 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 		a.mu.Unlock()
 		return true
 	}
-	if !s.lane.claim(s, req.round.start) {
+	if endsWithin(ctx, req.timeout, req.round.start) || !s.lane.claim(s, req.round.start) {
 		s.submit(req.round.start)
 		a.mu.Unlock()
 		return true

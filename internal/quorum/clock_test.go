@@ -59,7 +59,7 @@ func TestInstant(t *testing.T) {
 // with that.
 func TestSystemClock(t *testing.T) {
 	now := Clock{}.Now()
-	if now.wall != now.wall.Round(0) || !now.wall.Equal(now.mono) || now.mono == now.mono.Round(0) {
+	if now.Wall() != now.Wall().Round(0) || !now.Wall().Equal(now.Time()) || now.Time() == now.Time().Round(0) {
 		t.Errorf("now is %+v", now)
 	}
 }

@@ -40,14 +40,14 @@ func newContest(w *Waiter, a *Attempt, req request) *contest {
 // run has the contest out, and returns what came of it.
 func (c *contest) run(ctx context.Context) Result {
 	trip := c.a.group.near()
-	p := c.a.group.patience(c.req.timeout)
+	timer := time.NewTimer(c.req.timeout)
+	defer timer.Stop()
 	c.a.mu.Lock()
 	defer func() {
 		c.r.news = nil
-		c.a.group.rest(p)
 		c.a.mu.Unlock()
 	}()
-	c.r.news = p.decided
+	c.r.news = make(chan int, 1)
 	for i := range c.a.seats {
 		c.ask(i)
 	}
@@ -67,28 +67,23 @@ func (c *contest) run(ctx context.Context) Result {
 		if left <= 0 {
 			break
 		}
-		p.timer.Reset(left)
+		timer.Reset(left)
 		c.a.mu.Unlock()
 		select {
 		case <-c.r.news:
 		case <-c.w.wake:
-		case <-p.timer.C:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
 		c.a.mu.Lock()
 		if err := ended(ctx); err != nil && c.r.verdict != Won {
-			c.r.decide(c.r.judge(true))
-			return c.result(err)
+			c.r.decide(c.r.judge(true), time.Now())
+			return c.r.result(err)
 		}
 		c.askCallers()
 	}
 	c.r.expire()
-	return c.result(nil)
-}
-
-func (c *contest) result(ctxErr error) Result {
-	r := c.r
-	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: time.Since(r.start), CtxErr: ctxErr}
+	return c.r.result(nil)
 }
 
 // askCallers asks the nodes again that refused and have called since.

@@ -185,11 +185,97 @@ func TestContestSplitVote(t *testing.T) {
 					break
 				}
 			}
-			if took := time.Since(start); took > 50*ms+2*4*ms+2*ms+2*2*ms<<maxSplits {
+			if took := time.Since(start); took > 50*ms+ms+2*maxLinger+2*4*ms {
 				t.Errorf("%d nodes: it won after %v", n, took)
 			}
 			time.Sleep(time.Second)
 			w.empty()
+		})
+	}
+}
+
+// Who splits the vote with owners that have died does not ask all the time until their
+// leases end.
+func TestSplitVoteOfTheDead(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		p := w.process(full).distant(100 * time.Microsecond)
+		waiter := p.mustJoin("k")
+		time.Sleep(time.Second) // the inbox is open
+		w.mem[1].Set("k", "a", 10*time.Second)
+		w.mem[2].Set("k", "b", 10*time.Second)
+		start, tries := time.Now(), 0
+		for {
+			tries++
+			a, res := p.try(waiter)
+			if res.Verdict == Won {
+				a.release()
+				break
+			}
+			if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(start); took > 10*time.Second+10*time.Millisecond || tries > 150 {
+			t.Errorf("it won after %v and %d tries, want it when the leases end, and some 90 tries", took, tries)
+		}
+		time.Sleep(time.Second)
+		w.empty()
+	})
+}
+
+// Losers who are granted so much that others may have seen them as the owner call these
+// when they take it back, but not back and forth for as long as the owner stays.
+func TestLosersDoNotCallBackAndForth(t *testing.T) {
+	const waiters, seconds = 3, 10
+	for _, tc := range []struct {
+		nodes string // one that is free, has an owner, or cannot be reached
+		most  int    // tries of a waiter in a second, on average
+	}{
+		{"F0D", 10}, {"F00D1", 10}, {"FF01D", 10}, {"F0", 10}, {"FF00", 10}, {"DF", 22}, {"FDD", 22},
+	} {
+		inWorldOf(t, len(tc.nodes), full, func(t *testing.T, w *world) {
+			for range waiters {
+				w.process(full).distant(100 * time.Microsecond)
+			}
+			for i, c := range tc.nodes {
+				switch c {
+				case 'F':
+				case 'D':
+					for _, p := range w.processes {
+						p.fault[i].Set(dead)
+					}
+				default:
+					w.mem[i].Set("k", string(c), time.Hour)
+				}
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), seconds*time.Second)
+			defer cancel()
+			done := make(chan int)
+			for _, p := range w.processes {
+				go func() {
+					waiter := p.mustJoin("k")
+					defer waiter.Leave()
+					tries := 0
+					for ctx.Err() == nil {
+						tries++
+						if a, res := waiter.Acquire(ctx, w.token(), ttl, timeout); res.Verdict == Won {
+							t.Errorf("%s: it has won", tc.nodes)
+							a.release()
+						}
+						waiter.Wait(ctx, 125*time.Millisecond, 0)
+					}
+					done <- tries
+				}()
+			}
+			for range waiters {
+				if tries := <-done; tries > tc.most*seconds+40 {
+					t.Errorf("%s: a waiter made %d tries in %d s, want %d a second", tc.nodes, tries, seconds, tc.most)
+				}
+			}
+			time.Sleep(time.Second)
+			if got := w.queued("k"); slices.Max(got) > 0 {
+				t.Errorf("%s: tickets are left, %v", tc.nodes, got)
+			}
 		})
 	}
 }

@@ -16,10 +16,13 @@
 // owns no goroutine. Its timers exist only after it was released, on nodes
 // where the outcome of an operation is unknown; the last of them ends when no
 // key of the attempt can be alive any more. [Group.Wait] waits for these.
-// The context of a group's last calls has a timer for two to three seconds.
+// The context of a group's last calls has a timer for two to three seconds, and
+// the vigil one for as long as the last caller would have waited.
 //
 // # Locks and their order
 //
-// Attempt.mu guards the attempt's seats and rounds, lane.mu the lane's queue.
-// A lane is entered with the attempt locked, and calls back with no lock held.
+// Attempt.mu guards the attempt's seats and rounds, lines.mu the lines and their
+// waiters, lane.mu the lane's queue, vigil.mu who waits for a verdict. The others
+// are locked while an attempt is, and a lane while the lines are, never the other
+// way round. A lane calls back with no lock held.
 package quorum

@@ -88,9 +88,7 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	v := &voting{
 		fencing: f,
 		hint:    f.hint(a),
-		cast:    make([]int64, len(a.seats)),
-		answers: make([]Vote, len(a.seats)),
-		unsure:  make([]bool, len(a.seats)),
+		votes:   make([]nodeVote, len(a.seats)),
 		stands:  ttl + CallTimeout,
 	}
 	a.name()
@@ -104,7 +102,8 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 // ahead of that is passed, unless the others would not follow: what is too far ahead of
 // their clocks they cut, each by its own clock, and would vote for different values.
 func (f *Fencing) hint(a *Attempt) int64 {
-	offsets := make([]time.Duration, 0, len(a.seats))
+	var room [8]time.Duration
+	offsets := room[:0]
 	for i := range a.seats {
 		if offset, ok := a.seats[i].lane.skew.get(); ok {
 			offsets = append(offsets, offset)
@@ -151,14 +150,19 @@ type voting struct {
 	stands  time.Duration // for how long the tombstone does; not changed
 
 	hint  int64
-	cast  []int64 // by node: what it last voted for; 0: it did not, as far as is known
-	value int64   // the fencing token; 0 while there is none
+	votes []nodeVote // by node
+	value int64      // the fencing token; 0 while there is none
+}
 
-	answers []Vote // by node: to the last acquire, late ones too
+// A nodeVote is what is known of a node's vote.
+type nodeVote struct {
+	aim    int64 // what it was last asked to vote for
+	cast   int64 // what it last voted for; 0: it did not, as far as is known
+	answer Vote  // to the last acquire, a late one too
 
-	// By node: a vote of unknown outcome was sent, or one twice, so that one may
-	// arrive later. Read by the lane, before the seat is submitted.
-	unsure []bool
+	// A vote of unknown outcome was sent, or one twice, so that one may arrive later.
+	// Read by the lane, before the seat is submitted.
+	unsure bool
 }
 
 // Fence returns the fencing token of an attempt that has won, 0 if it has none.
@@ -202,15 +206,15 @@ func (a *Attempt) agree(ctx context.Context, res Result, timeout time.Duration) 
 // tally returns the value for which need nodes have voted, or the one to raise the others
 // to.
 func (v *voting) tally(need int) (value int64, agreed bool) {
-	for _, c := range v.cast {
+	for _, b := range v.votes {
 		votes := 0
-		for _, other := range v.cast {
-			if other == c {
+		for _, other := range v.votes {
+			if other.cast == b.cast {
 				votes++
 			}
 		}
-		if c > 0 && votes >= need {
-			return c, true
+		if b.cast > 0 && votes >= need {
+			return b.cast, true
 		}
 	}
 	return v.highest(), false
@@ -221,16 +225,16 @@ func (v *voting) tally(need int) (value int64, agreed bool) {
 // the lowest vote, if the hint does not.
 func (v *voting) highest() int64 {
 	lowest := int64(0)
-	for _, c := range v.cast {
-		if c > 0 && (lowest == 0 || c < lowest) {
-			lowest = c
+	for _, b := range v.votes {
+		if b.cast > 0 && (lowest == 0 || b.cast < lowest) {
+			lowest = b.cast
 		}
 	}
 	limit := max(v.hint, lowest) + maxAhead.Microseconds()
 	highest := int64(0)
-	for _, c := range v.cast {
-		if c <= limit {
-			highest = max(highest, c)
+	for _, b := range v.votes {
+		if b.cast <= limit {
+			highest = max(highest, b.cast)
 		}
 	}
 	return highest
@@ -252,8 +256,10 @@ func (s *seat) vote() backend.Op {
 	if s.ticketed {
 		ticket, waited = a.line.ticket, milliseconds(time.Since(a.asked))
 	}
+	aim := v.aim()
+	v.votes[s.index].aim = aim
 	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:], Args: []string{
-		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(v.aim(), 10), v.fencing.keep,
+		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(aim, 10), v.fencing.keep,
 	}})
 }
 
@@ -290,7 +296,7 @@ func (v *voting) lockAndCounter() []string { return []string{v.names[0], v.names
 // may still arrive, and notes whether it did.
 func (s *seat) bury(op backend.Op) backend.Op {
 	v := s.attempt.voting
-	s.buried = v != nil && v.unsure[s.index]
+	s.buried = v != nil && v.votes[s.index].unsure
 	if !s.buried {
 		return op
 	}
@@ -307,10 +313,11 @@ func (s *seat) bury(op backend.Op) backend.Op {
 // raises returns what the seat has to say to a raise without asking its node, if
 // that can be told: whether its vote is for the value.
 func (s *seat) raises(r request) (vote Vote, told bool) {
-	cast := s.attempt.voting.cast[s.index]
+	b := s.attempt.voting.votes[s.index]
+	cast := b.cast
 	switch {
 	case s.token == absent:
-		return s.attempt.voting.answers[s.index], true
+		return b.answer, true
 	case cast > r.value+maxAhead.Microseconds():
 		return Vote{Outcome: Failed, Err: fmt.Errorf("no fencing token: it votes for %d, "+
 			"which is more than a day ahead of what others vote for: set its clock right", cast)}, true
@@ -324,19 +331,22 @@ func (s *seat) raises(r request) (vote Vote, told bool) {
 
 // voted takes the answer of a node to a vote, and returns whether it granted.
 func (s *seat) voted(r backend.Reply, now time.Time) (granted bool, err error) {
+	v := s.attempt.voting
 	done, err := r.Int(0)
 	if err != nil {
 		return false, err
 	}
-	counter, err := r.Int(4)
-	if err != nil {
-		return false, err
+	var counter, micros int64
+	if len(r) == 1 && done > 1 { // the time, of a vote for what it was asked for
+		counter, micros, done = v.votes[s.index].aim, done, 1
+	} else {
+		if counter, err = r.Int(1); err != nil {
+			return false, err
+		}
+		if micros, err = r.Int(2); err != nil {
+			return false, err
+		}
 	}
-	micros, err := r.Int(5)
-	if err != nil {
-		return false, err
-	}
-	v := s.attempt.voting
 	s.lane.skew.learn(time.UnixMicro(micros), s.attempt.group.wall(), now.Sub(s.begun), now)
 	switch {
 	case done != 1:
@@ -344,7 +354,7 @@ func (s *seat) voted(r backend.Reply, now time.Time) (granted bool, err error) {
 	case counter < 1:
 		return false, fmt.Errorf("the node granted with a vote for %d", counter)
 	default:
-		v.cast[s.index] = counter
+		v.votes[s.index].cast = counter
 	}
 	return done == 1, nil
 }

@@ -191,7 +191,7 @@ func (v *voter) Eval(ctx context.Context, script *backend.Script, keys, args []s
 		if err != nil {
 			return r, err
 		}
-		if granted, _ := r.Int(0); granted == 1 && v.counter(keys[2]) != before {
+		if granted, _ := r.Int(0); granted != 0 && v.counter(keys[2]) != before {
 			hint, _ := strconv.ParseInt(args[4], 10, 64)
 			switch {
 			case v.s.bug == unclampedHints:
@@ -215,9 +215,7 @@ func (v *voter) Eval(ctx context.Context, script *backend.Script, keys, args []s
 // recast returns r with another vote.
 func (v *voter) recast(r backend.Reply, counter string, vote int64) backend.Reply {
 	v.setCounter(counter, vote)
-	r = slices.Clone(r)
-	r[4] = vote
-	return r
+	return backend.Reply{int64(1), vote, r[len(r)-1]}
 }
 
 // look notes where a counter stands, which is no lower than before.

@@ -62,7 +62,7 @@ type Group struct {
 	inline  callContext // of callers who make the call themselves
 	cleanup tracker
 	lines   lines
-	spare   sync.Pool // of patience
+	vigil   vigil
 	rooms   sync.Pool // of lanes
 }
 

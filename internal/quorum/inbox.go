@@ -23,7 +23,7 @@ const (
 	graceTrips = 4
 
 	// A subscription that broke is made again after a random time up to so long,
-	// doubled each time.
+	// doubled each time unless it has lasted for the longest.
 	minResubscribe = 10 * time.Millisecond
 	maxResubscribe = time.Second
 )
@@ -105,17 +105,21 @@ func (in *inbox) listen(ctx context.Context, i int, l *lane) {
 	subscriber, _ := backend.As[backend.Subscriber](l.node)
 	pause, again := minResubscribe, false
 	for {
+		var ready time.Time
 		err := subscriber.Subscribe(ctx, in.channel, backend.Events{
 			Ready: func() {
 				in.set(i, true)
 				if again { // something may have been missed
 					in.group.lines.stir()
 				}
-				pause, again = minResubscribe, true
+				ready, again = time.Now(), true
 			},
 			Message: func(payload string) { in.group.hear(i, payload) },
 		})
 		in.set(i, false)
+		if !ready.IsZero() && time.Since(ready) >= maxResubscribe { // else it is of little use, and each costs a try
+			pause = minResubscribe
+		}
 		if ctx.Err() != nil {
 			return
 		}

@@ -179,6 +179,88 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// Where subscriptions end as soon as they are there, they are not made again all the time,
+// and who waits does not try each time that they are.
+func TestSubscriptionsThatEndAtOnce(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		for i := range 3 {
+			w.mem[i].Set("k", "foreign", time.Hour)
+		}
+		p := w.process(full).distant(time.Millisecond)
+		passing := func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+			defer cancel()
+			return next(ctx, ops)
+		}
+		p.fault[1].Set(backendtest.On(subscribing, passing))
+		waiter := p.mustJoin("k")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		tries := 0
+		for ctx.Err() == nil {
+			tries++
+			p.try(waiter)
+			waiter.Wait(ctx, time.Hour, 0)
+		}
+		n := 0
+		for _, c := range p.fault[1].Calls() {
+			if c.Ops[0].Kind == backendtest.OpSubscribe {
+				n++
+			}
+		}
+		if n < 60 || n > 200 {
+			t.Errorf("it subscribed %d times in a minute, want every half second", n)
+		}
+		if tries > n+60 {
+			t.Errorf("it tried %d times in a minute, want once for each of %d subscriptions, and every two seconds", tries, n)
+		}
+
+		// One that lasts is made again as soon as the first.
+		p.fault[1].Set()
+		time.Sleep(2*maxResubscribe + 1)
+		p.fault[1].Disconnect()
+		time.Sleep(minResubscribe + 1)
+		synctest.Wait()
+		if got := p.hears(); !slices.Equal(got, []bool{true, true, true}) {
+			t.Errorf("in the end it hears %v", got)
+		}
+		waiter.Leave()
+	})
+}
+
+// A deletion that is repeated, as the set may yet arrive, does not call each time who waits
+// for nodes that have an owner.
+func TestRepeatedDeletionsDoNotCall(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		w.mem[1].Set("k", "foreign", time.Hour)
+		w.mem[2].Set("k", "foreign", time.Hour)
+		p, q := w.process(full), w.process(full)
+		acquires := func(op backend.Op) bool { return word(op) == "set" || word(op) == "acquire" }
+		q.fault[0].Set(backendtest.On(acquires, broken))
+		waiter := p.mustJoin("k")
+		ctx, cancel := context.WithTimeout(context.Background(), ttl)
+		defer cancel()
+		tries := 0
+		for ctx.Err() == nil {
+			tries++
+			p.lose(waiter)
+			if tries == 1 {
+				if _, res := q.Acquire(context.Background(), "k", w.token(), ttl, timeout); res.Verdict == Won {
+					t.Fatal(res)
+				}
+			}
+			waiter.Wait(ctx, time.Hour, 0)
+		}
+		if n := len(q.arrived(0)); n < 30 {
+			t.Errorf("%d deletions have arrived, want four in a second", n)
+		}
+		if tries > 10 {
+			t.Errorf("the waiter made %d tries, want one for the first deletion, and one every two seconds", tries)
+		}
+		waiter.Leave()
+	})
+}
+
 // A reconnection during a try makes for another one, also where the try asks a node
 // twice.
 func TestReconnectDuringATry(t *testing.T) {

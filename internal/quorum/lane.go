@@ -21,6 +21,11 @@ const (
 	// cost both sides less than many with few; where it is far, calls overlap.
 	laneStagger = time.Millisecond
 
+	// laneEager is how many operations have to wait for a group's only node to leave beside
+	// a single call at once, however short it has been under way: server and client then
+	// work at the same time. With several nodes they do so anyway, and more calls only cost.
+	laneEager = 16
+
 	// bareDepth is laneDepth for a node that cannot batch, where a call is one
 	// operation: with few calls a slow network would leave it idle.
 	bareDepth = 32
@@ -97,7 +102,7 @@ type lane struct {
 type callEnd uint8
 
 const (
-	callNone     callEnd = iota // there was none
+	callNone     callEnd = iota // there was none so far
 	callAnswered                // the node answered, be it with an error
 	callBroken                  // the connection failed
 	callTimedOut                // the node did not answer in time
@@ -191,7 +196,7 @@ func (l *lane) start(now time.Time) {
 	if calls, _ := l.limit(); l.calls >= calls || l.urgent.len()+l.acquires.len() == 0 {
 		return
 	}
-	if l.calls > 0 && l.batches {
+	if l.calls > 0 && l.batches && !l.eager() {
 		if early := laneStagger - now.Sub(l.newest); early > 0 {
 			l.open(early)
 			return
@@ -199,6 +204,11 @@ func (l *lane) start(now time.Time) {
 	}
 	l.begin(now)
 	go l.worker()
+}
+
+// eager reports whether so much waits that a second call is worth its cost at once.
+func (l *lane) eager() bool {
+	return len(l.group.lanes) == 1 && l.calls == 1 && l.urgent.len()+l.acquires.len() >= laneEager
 }
 
 // open has start look again in d.
@@ -433,8 +443,8 @@ func (l *lane) done(batch ...*seat) {
 	}
 }
 
-// note records how the call that sent batch ended now, after it took so long. If it timed out, whatever has
-// not been sent fails, except deletions.
+// note records how the call that sent batch ended now, after it took so long. If it
+// timed out, whatever has not been sent fails, except deletions.
 func (l *lane) note(err error, took time.Duration, now time.Time, batch ...*seat) {
 	l.mu.Lock()
 	l.done(batch...)

@@ -285,6 +285,53 @@ func TestGathering(t *testing.T) {
 	})
 }
 
+// With one node a second call leaves at once if so much waits that it is worth it, and a
+// third one later; with several nodes the second one waits like the third.
+func TestEagerCall(t *testing.T) {
+	for _, tc := range []struct {
+		nodes int
+		ops   []int           // that come one after the other while the first call is under way
+		want  []time.Duration // when calls leave
+	}{
+		{1, []int{laneEager - 1}, []time.Duration{0, laneStagger}},
+		{1, []int{laneEager}, []time.Duration{0, 0}},
+		{1, []int{laneEager - 1, 1, laneEager}, []time.Duration{0, 0, laneStagger}},
+		{3, []int{laneEager}, []time.Duration{0, laneStagger}},
+	} {
+		inWorldOf(t, tc.nodes, full, func(t *testing.T, w *world) {
+			w.warm()
+			start := time.Now()
+			var calls []time.Duration
+			var mu sync.Mutex
+			w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+				mu.Lock()
+				calls = append(calls, time.Since(start))
+				mu.Unlock()
+				time.Sleep(10 * time.Millisecond)
+				return next(ctx, ops)
+			})
+			var wg sync.WaitGroup
+			ask := func(n int) {
+				for range n {
+					wg.Go(func() { w.group.Acquire(context.Background(), w.token(), w.token(), ttl, timeout) })
+				}
+				synctest.Wait()
+			}
+			ask(1)
+			for _, n := range tc.ops {
+				ask(n)
+			}
+			wg.Wait()
+			time.Sleep(20 * time.Millisecond) // several nodes decide without the slow one
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(calls, tc.want) {
+				t.Errorf("%d nodes, %d operations: calls began after %v, want %v", tc.nodes, tc.ops, calls, tc.want)
+			}
+		})
+	}
+}
+
 // A node that does not batch is asked for many operations at the same time.
 func TestDepthWithoutBatches(t *testing.T) {
 	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
@@ -604,6 +651,27 @@ func TestInlineCancelled(t *testing.T) {
 			w.empty()
 		})
 	}
+}
+
+// A caller whose ctx ends before the node timeout learns what its call has done, though
+// not in time: nothing is left to be deleted again and again for a TTL.
+func TestDeadlineLeavesNoDoubt(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.warm()
+		w.fault[0].Set(backendtest.On(sets, backendtest.Delay(100*time.Millisecond)))
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		_, res := w.group.Acquire(ctx, "k", "t", ttl, timeout)
+		res.want(t, "acquire", Unavailable, 50*time.Millisecond)
+		if !errors.Is(res.CtxErr, context.DeadlineExceeded) {
+			t.Errorf("the caller's error is %v", res.CtxErr)
+		}
+		w.rest(51 * time.Millisecond)
+		w.empty()
+		if n := len(w.fault[0].Arrived()); n != 2 {
+			t.Errorf("%d operations were sent, want the set and one deletion", n)
+		}
+	})
 }
 
 // What waits while an inline call is all that the lane may have under way goes

@@ -50,18 +50,26 @@ func (s *seat) operation() backend.Op {
 	if a.plain[2] == "" {
 		op.Args = a.plain[:1] // what is empty may be missing, and that costs less
 	}
-	if a.line == nil || !a.line.speaks(s.index, a) {
-		return s.bury(op)
+	ticket := ""
+	if a.line != nil && a.line.speaks(s.index, a) {
+		s.ticketed = true
+		ticket = a.line.ticket
 	}
-	s.ticketed = true
-	if !r.stay {
-		op.Args = []string{a.token, a.line.ticket, a.plain[2]}
-		return s.bury(op)
-	}
-	op.Script = lua.Rollback
-	op.Args = []string{a.token, a.line.ticket, milliseconds(time.Since(a.asked)), "0"}
-	if r.call {
-		op.Args[3] = "1"
+	again := s.token == doubted && s.repeat > 0
+	switch {
+	case r.stay || again && !s.ticketed:
+		// A release calls wherever the lock is free. If that were done for whatever a waiter takes
+		// back, or looks for once more, the called would take back as much, and call in turn.
+		waited, call := "0", "0"
+		if s.ticketed {
+			waited = milliseconds(time.Since(a.asked))
+		}
+		if r.call || !r.stay {
+			call = "1"
+		}
+		op.Script, op.Args = lua.Rollback, []string{a.token, ticket, waited, call}
+	case s.ticketed:
+		op.Args = []string{a.token, ticket, a.plain[2]}
 	}
 	return s.bury(op)
 }
@@ -99,17 +107,21 @@ func (a *Attempt) name() bool {
 	return a.names[1] != ""
 }
 
-// refused returns what the acquire script said of its refusal; of a node that did
-// not run it, little.
-func refused(r backend.Reply) refusal {
+// refused returns what the script that acquires said of its refusal; of a node that
+// did not run one, little.
+func (s *seat) refused(r backend.Reply) refusal {
+	at := 1
+	if s.op.Script == lua.Vote {
+		at = 3
+	}
 	out := refusal{rank: -1, left: time.Duration(1) << 62}
-	if left, err := r.Int(1); err == nil && left >= 0 {
+	if left, err := r.Int(at); err == nil && left >= 0 {
 		out.left = time.Duration(left) * time.Millisecond
 	}
-	if rank, err := r.Int(2); err == nil {
+	if rank, err := r.Int(at + 1); err == nil {
 		out.rank = int(rank)
 	}
-	if owner, err := r.Text(3); err == nil {
+	if owner, err := r.Text(at + 2); err == nil {
 		out.owner = owner
 	}
 	return out

@@ -46,7 +46,7 @@ func (g *Group) Mark(ctx context.Context) []error {
 func (g *Group) mark(ctx context.Context, n backend.Node) error {
 	op := backend.Op{Kind: backend.OpEval, Script: lua.Mark, Keys: []string{g.cfg.Marker}}
 	r := op.Do(ctx, n)
-	if again(r.Err) && ctx.Err() == nil {
+	if cutOff(r.Err) && ctx.Err() == nil {
 		r = op.Do(ctx, n)
 	}
 	return r.Err

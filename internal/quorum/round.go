@@ -64,6 +64,22 @@ func (r Result) Permanent(need int) bool {
 	return r.Verdict == Unavailable && refusals > len(r.Votes)-need
 }
 
+// Quarantined reports whether the round failed because of nodes that are in quarantine: as
+// far as is known the others leave a quorum possible. It is worth waiting for, since a
+// quarantine ends.
+func (r Result) Quarantined(need int) bool {
+	quarantined, failed := 0, 0
+	for _, v := range r.Votes {
+		switch v.Outcome {
+		case Quarantined:
+			quarantined++
+		case Failed, TimedOut:
+			failed++
+		}
+	}
+	return r.Verdict == Unavailable && quarantined > 0 && failed <= len(r.Votes)-need
+}
+
 // kind is what a round asks the nodes to do.
 type kind uint8
 
@@ -83,34 +99,9 @@ type round struct {
 	start   time.Time
 	votes   []Vote
 	verdict Verdict
-	decided chan int // has room for place, which tells that the verdict has fallen; nil if nobody waits for it
-	place   int      // among the rounds that one goroutine waits for
-}
-
-// patience is what it takes to wait for a verdict, and is used again and again.
-type patience struct {
-	timer   *time.Timer
-	decided chan int
-}
-
-// patience returns one whose timer fires in d.
-func (g *Group) patience(d time.Duration) *patience {
-	p, ok := g.spare.Get().(*patience)
-	if !ok {
-		return &patience{timer: time.NewTimer(d), decided: make(chan int, 1)}
-	}
-	p.timer.Reset(d)
-	return p
-}
-
-// rest takes p back when nobody knows its channel any more.
-func (g *Group) rest(p *patience) {
-	p.timer.Stop()
-	select {
-	case <-p.decided:
-	default:
-	}
-	g.spare.Put(p)
+	took    time.Duration // until the verdict
+	decided chan int      // has room for place, which tells that the verdict has fallen; nil if nobody waits for it
+	place   int           // among the rounds that one goroutine waits for
 }
 
 // A request is a seat's part in a round.
@@ -142,14 +133,16 @@ func (r *round) vote(i int, v Vote, now time.Time) {
 			return
 		}
 	}
-	r.decide(verdict)
+	r.decide(verdict, now)
 }
 
-func (r *round) decide(v Verdict) {
+// decide lets the verdict fall, now.
+func (r *round) decide(v Verdict, now time.Time) {
 	if r.verdict == Undecided && v != Undecided {
-		r.verdict = v
-		if r.decided != nil {
-			r.decided <- r.place
+		r.verdict, r.took = v, now.Sub(r.start)
+		select {
+		case r.decided <- r.place:
+		default: // nobody waits for it, or was told already that the time is over
 		}
 	}
 }
@@ -159,12 +152,19 @@ func (r *round) expire() {
 	if r.verdict != Undecided {
 		return
 	}
+	now := time.Now()
 	for i := range r.votes {
 		if v := &r.votes[i]; v.Outcome == Pending {
-			*v = Vote{TimedOut, time.Since(r.start), context.DeadlineExceeded}
+			*v = Vote{TimedOut, now.Sub(r.start), context.DeadlineExceeded}
 		}
 	}
-	r.decide(r.judge(true))
+	r.decide(r.judge(true), now)
+}
+
+// result returns what a round came to that is decided. CtxErr is the error of the context
+// that ended it, if one did.
+func (r *round) result(ctxErr error) Result {
+	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: r.took, CtxErr: ctxErr}
 }
 
 // judge returns the verdict as soon as no answer that is still to come can

@@ -18,7 +18,7 @@ func vote(letter byte) Vote {
 	case 'F':
 		return Vote{Outcome: Failed, Err: errors.New("broken")}
 	}
-	for o := Pending; o <= Skipped; o++ {
+	for o := Pending; o <= Quarantined; o++ {
 		if o.letter() == letter {
 			return Vote{Outcome: o}
 		}
@@ -303,6 +303,23 @@ func TestVoteReplaced(t *testing.T) {
 	r.vote(1, vote('G'), time.Now())
 	if r.verdict != Won || outcomes(r.votes) != "GGP" {
 		t.Errorf("%v (%s)", r.verdict, outcomes(r.votes))
+	}
+}
+
+func TestQuarantinedResult(t *testing.T) {
+	for votes, want := range map[string]bool{
+		"Q": true, "F": false, "QQP": true, "QQF": true, "QFF": false, "QFO": false, "QQT": true, "QFT": true, "QPP": true, "QP": true, "QFP": true, "QFFP": false, "TTF": false, "QFN": true,
+	} {
+		r := Result{Verdict: Unavailable}
+		for i := range votes {
+			r.Votes = append(r.Votes, vote(votes[i]))
+		}
+		if got := r.Quarantined(len(votes)/2 + 1); got != want {
+			t.Errorf("%s: %v, want %v", votes, got, want)
+		}
+		if r.Verdict = Lost; r.Quarantined(1) {
+			t.Errorf("%s: lost, and it is for the quarantine", votes)
+		}
 	}
 }
 

@@ -248,8 +248,8 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	switch s.current.kind {
 	case acquiring:
 		if v := s.attempt.voting; v != nil {
-			v.answers[s.index] = vote
-			v.unsure[s.index] = v.unsure[s.index] || unknown || s.resent
+			b := &v.votes[s.index]
+			b.answer, b.unsure = vote, b.unsure || unknown || s.resent
 		}
 		switch {
 		case ok:
@@ -260,7 +260,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 			s.token = absent
 		}
 		if !ok && err == nil {
-			s.refusal = refused(r.Reply)
+			s.refusal = s.refused(r.Reply)
 		}
 		if ok && s.ticketed {
 			s.attempt.line.stands(s.index, s.attempt, false)
@@ -268,7 +268,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	case raising:
 		if ok { // else it may be there all the same, with a vote above the value
 			s.token = held
-			s.attempt.voting.cast[s.index] = s.current.value
+			s.attempt.voting.votes[s.index].cast = s.current.value
 		}
 	case extending:
 		switch {
@@ -337,7 +337,7 @@ func (s *seat) next(now time.Time) {
 // extensions name their token and may run twice; a set goes as the script that
 // knows its own token, on a node that has scripts.
 func (s *seat) resend(err error, now time.Time) bool {
-	if s.resent || !again(err) {
+	if s.resent || !cutOff(err) {
 		return false
 	}
 	switch s.current.kind {
@@ -350,6 +350,9 @@ func (s *seat) resend(err error, now time.Time) bool {
 		}
 	case releasing:
 		s.maybeDel = true
+		if s.repeat > 0 { // it is on its way to be repeated
+			return false
+		}
 		s.op = s.operation()
 	}
 	s.resent = true
@@ -357,9 +360,9 @@ func (s *seat) resend(err error, now time.Time) bool {
 	return true
 }
 
-// again reports whether err, with which an operation ended, is of a connection that
-// broke.
-func again(err error) bool {
+// cutOff reports whether err, with which an operation ended, leaves open whether it ran
+// and is no time-out: as a rule, its connection broke.
+func cutOff(err error) bool {
 	return err != nil && !backend.NotExecuted(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 

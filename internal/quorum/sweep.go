@@ -9,10 +9,10 @@ type Renewal struct {
 	Timeout time.Duration // for how long to wait for a node
 }
 
-// ExtendAll extends many attempts at once, each as [Attempt.Extend] does, so that
-// they share calls and a goroutine; there is at least one. It hands the result of each to done as soon as
-// that is known, one after the other on the caller's goroutine, and returns after
-// the last.
+// ExtendAll extends many attempts at once, one at least, each as [Attempt.Extend]
+// does, so that they share calls and a goroutine. It hands the result of each to
+// done as soon as that is known, one after the other on the caller's goroutine, and
+// returns after the last.
 func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
 	decided := make(chan int, len(renewals))
 	rounds := make([]*round, len(renewals))
@@ -70,5 +70,5 @@ func (a *Attempt) expire(r *round) {
 func (a *Attempt) result(r *round) Result {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: time.Since(r.start)}
+	return r.result(nil)
 }

@@ -14,8 +14,13 @@ const (
 	lookAgain  = 2 * time.Second
 	lookRarely = 15
 
-	// maxSplits bounds how often the pause after a split vote doubles.
-	maxSplits = 4
+	// maxSplitPause bounds the pause after a split vote, unless a round trip takes longer. It
+	// is reached where the owners do not let go, as when they have died.
+	maxSplitPause = 250 * time.Millisecond
+
+	// maxStirs is how often a waiter that loses calls others. They may lose in the same way,
+	// and call back.
+	maxStirs = 4
 )
 
 // A Waiter is a caller's place in the line for a key. It is made by [Group.Join],
@@ -35,6 +40,7 @@ type Waiter struct {
 
 	// What came of the last try.
 	splits int           // split votes in a row
+	stirs  int           // how often it has called others, as it took back many grants
 	pause  time.Duration // until the next one, unless it is called
 }
 
@@ -152,27 +158,42 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 			left = append(left, never)
 		}
 	}
-	// Others that lost may have seen us as the one owner, and sleep.
-	a.clean(request{kind: releasing, stay: true, call: open > spare}, time.Now())
+	// Others that lost may have seen us as the one owner, and sleep. If it goes on so, that is
+	// not why, and it is enough that we do not sleep.
+	crowded := open > spare
+	call := crowded && w.stirs < maxStirs
+	if call {
+		w.stirs++
+	}
+	a.clean(request{kind: releasing, stay: true, call: call}, time.Now())
 
 	w.poll(queued <= spare || verdict == Unavailable)
 	if w.polls {
 		return
 	}
-	if open > 0 && a.majority(votes) <= spare {
-		w.pause = rand.N(2*max(g.near(), time.Microsecond)<<min(w.splits, maxSplits)) + 1
+	slices.Sort(left)
+	expiry := left[g.need-1]
+	if expiry < never {
+		expiry += time.Millisecond
+	}
+	if open > 0 && a.majority(votes) <= spare || crowded && !call {
+		w.pause = min(splitPause(g.near(), w.splits), expiry)
 		w.splits++
 		return
 	}
 	w.splits = 0
 	rank = max(rank, 0)
-	slices.Sort(left)
 	w.pause = time.Duration(min(1+rank, lookRarely)) * lookAgain
 	w.pause += rand.N(w.pause/2) - w.pause/4
-	if expiry := left[g.need-1]; expiry < never {
-		w.pause = min(w.pause, expiry+time.Millisecond)
-	}
+	w.pause = min(w.pause, expiry)
 	w.pause += time.Duration(rank) * minGrace
+}
+
+// splitPause returns how long to pause after a split vote, the one after so many in a row:
+// a random time, of up to two round trips at first, that doubles.
+func splitPause(trip time.Duration, splits int) time.Duration {
+	first := 2 * max(trip, time.Microsecond)
+	return rand.N(min(first<<min(splits, 20), max(first, maxSplitPause))) + 1
 }
 
 // poll notes whether w can be called, or has to poll.

@@ -451,7 +451,7 @@ func word(op backend.Op) string {
 	case backend.OpExtend:
 		return "extend"
 	case backend.OpEval:
-		if op.Script == lua.Release {
+		if op.Script == lua.Release || op.Script == lua.Rollback && op.Args[1] == "" {
 			return "delete"
 		}
 		return op.Script.Name()

@@ -120,6 +120,7 @@ func TestRogue(t *testing.T) {
 		{"a negative number", func(t testing.TB, r rogue) { r.put(t, -1) }, true},
 		{"a fraction", func(t testing.TB, r rogue) { r.put(t, "1.5") }, true},
 		{"an exponent", func(t testing.TB, r rogue) { r.put(t, "1e15") }, true},
+		{"a number as long as the time", func(t testing.TB, r rogue) { r.put(t, "0x00060a24181e4f") }, true},
 		{"nothing", func(t testing.TB, r rogue) { r.put(t, "") }, true},
 		{"text", func(t testing.TB, r rogue) { r.put(t, "text") }, true},
 		{"a list", func(t testing.TB, r rogue) {

@@ -1,0 +1,260 @@
+package conformance
+
+import (
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+)
+
+var (
+	//go:embed testdata/arrange.lua
+	arrangeText string
+	//go:embed testdata/both.lua
+	bothText string
+)
+
+// What a vote does first, for most, is what the rest of the script would do, whatever
+// is there and whatever is asked: the answer is the same, to the microsecond, and what is
+// left. The clock is the test's, so that a hint can be at the very end of what it allows.
+func TestQuickVote(t *testing.T) {
+	const cases, some = 6000, 5
+	quick, slow := bothVotes(t)
+	arrange, both := scriptOf("arrange", arrangeText), scriptOf("both", strings.NewReplacer(
+		"--[[QUICK]]", quick+slow, "--[[SLOW]]", slow).Replace(bothText))
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		node := drivers.All[0].Node(t, servers.Start(t, kind, 1)[0].Addr())
+		rng := rand.New(rand.NewPCG(*firstSeed, 1))
+		taken, met := 0, map[string]int{}
+		for i := range cases {
+			c := newVoteCase(rng)
+			eval(t, node, arrange, append(voteKeysOf("quick"), voteKeysOf("slow")...), append(c.state(), c.state()...)...)
+			if c.expires() {
+				time.Sleep(2 * time.Millisecond) // until what lives for 1 ms is gone
+			}
+			r := eval(t, node, both, append(voteKeysOf("quick"), voteKeysOf("slow")...), c.call()...)
+			if len(r) != 6 {
+				t.Fatalf("the comparison answers %q", r)
+			}
+			if r[0] != r[1] || r[2] != r[3] || r[4] != "" {
+				t.Fatalf("case %d of seed %d: %s\n quick: %q, %q\n  slow: %q, %q\n%s",
+					i, *firstSeed, c, r[0], r[2], r[1], r[3], r[4])
+			}
+			if r[5] == int64(1) {
+				taken++
+				for _, what := range c.odd {
+					met[what]++
+				}
+			}
+		}
+		t.Logf("%d of %d votes were quick; beside what is odd: %v", taken, cases, met)
+		if taken < cases/5 || taken > cases*4/5 {
+			t.Errorf("%d of %d votes were quick, want a fifth at least, and others", taken, cases)
+		}
+		for _, what := range []string{"clock", "lock", "queue", "counter", "ttl", "waited", "hint", "keep"} {
+			if met[what] < some {
+				t.Errorf("%d votes were quick in spite of an odd %s, want some", met[what], what)
+			}
+		}
+	})
+}
+
+// bothVotes returns the text that is for most votes, which ends where the first block
+// does, and that of all others.
+func bothVotes(t *testing.T) (quick, slow string) {
+	const end = "\nend\n"
+	quick, slow, ok := strings.Cut(lua.Vote.Source(), end)
+	if !ok || !strings.Contains(quick, "'MGET'") || strings.Contains(slow, "'MGET'") ||
+		strings.Contains(quick, "local function") || !strings.Contains(slow, "local function inbox(") {
+		t.Fatalf("the vote does not begin with its quick part: %q", quick)
+	}
+	return quick + end, slow
+}
+
+func scriptOf(name, text string) *backend.Script {
+	sum := sha1.Sum([]byte(text))
+	return backend.NewScript(name, text, hex.EncodeToString(sum[:]))
+}
+
+// voteKeysOf are the keys of a vote, in the order in which it takes them.
+func voteKeysOf(which string) []string {
+	keys := append([]string(nil), voteKeys...)
+	for i := range keys {
+		keys[i] = which + ":" + keys[i]
+	}
+	return append(keys, which+":marker")
+}
+
+// planted is what a key holds: its type, if it is there, and for how many milliseconds,
+// or empty for ever.
+type planted struct{ kind, value, ms string }
+
+// A voteCase is a vote, what it meets, and which of that is odd.
+type voteCase struct {
+	now    int64      // by the server's clock, in microseconds
+	keys   [5]planted // as a vote takes them
+	told   int        // of how many of them
+	args   []string
+	denied string // a command, or one and a key
+	odd    []string
+}
+
+// newVoteCase returns a vote that should be quick, but for up to three things that are
+// odd about it.
+func newVoteCase(rng *rand.Rand) *voteCase {
+	c := &voteCase{told: 4}
+	const second, hour = 1_000_000, 3600 * 1_000_000
+	const most = 1<<53 - 1
+	from := func(of ...string) string { return of[rng.IntN(len(of))] }
+	decimal := func(n int64) string { return strconv.FormatInt(n, 10) }
+
+	strange := map[string]bool{}
+	for range rng.IntN(4) {
+		strange[from("clock", "lock", "queue", "counter", "tombstone", "marker", "ttl", "ticket", "waited", "hint", "keep", "denied")] = true
+	}
+	for _, what := range []string{"clock", "lock", "queue", "counter", "tombstone", "marker", "ttl", "ticket", "waited", "hint", "keep", "denied"} {
+		if strange[what] {
+			c.odd = append(c.odd, what)
+		}
+	}
+
+	c.now = 1_000_000_250_000*1000 + rng.Int64N(most-1_000_000_500_000*1000)
+	if strange["clock"] {
+		edges := []int64{0, 41, 250_000, most, most - 1, most - 250_000, most + 250_000, most + 2, 9_999_999_999_999_999, 1e16}
+		c.now = edges[rng.IntN(len(edges))]
+		if rng.IntN(2) == 0 { // where times get their sixteenth digit
+			c.now = 1e15 - 250_000 + rng.Int64N(500_000)
+		}
+	}
+	hint := c.now - 250_000 + rng.Int64N(500_001)
+	hintText := decimal(hint)
+	if strange["hint"] {
+		hint = []int64{c.now - 250_001, c.now - 250_000, c.now + 250_000, c.now + 250_001, c.now - hour, c.now + hour, 0, 1, most, most + 1, c.now}[rng.IntN(11)]
+		hintText = decimal(hint)
+		if rng.IntN(2) == 0 {
+			hintText = from(append(oddTexts(c.now), fmt.Sprintf("%016d", hint), fmt.Sprintf("%016d", hint), decimal(max(hint, 0)/100)+"e2")...)
+		}
+	}
+
+	counter := hint - 1 - rng.Int64N(10*second)
+	if rng.IntN(4) == 0 {
+		counter = hint - 1
+	}
+	c.keys[2] = planted{"string", decimal(max(counter, 0)), from("", "600000", "1200000")}
+	if len(hintText) == 16 { // noughts before the one, noughts before the other
+		c.keys[2].value = fmt.Sprintf("%016d", max(counter, 0))
+	}
+	if strange["counter"] {
+		c.keys[2].value = from(decimal(hint), decimal(hint+1), decimal(max(hint-hour, 0)), decimal(hint+hour), decimal(c.now+100_000), decimal(c.now+23*hour),
+			decimal(c.now+25*hour), decimal(most), decimal(most-1), decimal(most+1), "0", "41", "")
+		if rng.IntN(2) == 0 {
+			c.keys[2].value = from(oddTexts(c.now)...)
+		}
+		switch rng.IntN(12) {
+		case 0:
+			c.keys[2] = planted{}
+		case 1:
+			c.keys[2].ms = "1"
+		case 2:
+			c.keys[2].kind = from("list", "zset")
+		}
+	}
+	if strange["lock"] {
+		c.keys[0] = planted{"string", from("token", "token", "token", "other", "", "~30000:inbox", "~token", "token\x00"), from("", "1", "300000")}
+		if rng.IntN(8) == 0 {
+			c.keys[0].kind = from("list", "zset")
+		}
+	}
+	if strange["queue"] {
+		c.keys[1] = planted{from("zset", "zset", "string", "list"), from("30000:inbox", "30000:another"), from("", "300000")}
+	}
+	if strange["tombstone"] { // always a string: nobody else writes there
+		c.keys[3] = planted{"string", from("1", "1", ""), from("1", "300000")}
+	}
+	length := []string{}
+	if strange["marker"] {
+		c.told, length = 5, []string{from("1000", "0", "", "x")}
+		c.keys[4] = planted{from("", "string", "list"), from("", "0123456789abcdef 0"), ""}
+	}
+
+	ttl, keep, ticket, waited := "60000", "3600000", "", ""
+	odd := []string{"", "0", "1", "060000", "00", "-1", "+5", " 5", "5 ", "5\x00", "1e3", "1e99", "0x10", "60000.0", "999999999999999", "9999999999999999", "１", ":", "x"}
+	if strange["ttl"] {
+		ttl = from(odd...)
+	}
+	if strange["keep"] {
+		keep = from(odd...)
+	}
+	if strange["ticket"] {
+		ticket, waited = from("30000:inbox", "x"), from("0", "1000")
+	}
+	if strange["waited"] {
+		waited = from(odd...)
+	}
+	if strange["denied"] { // EXISTS and GET are what the quick part does without
+		c.denied = from("MGET", "SET", "SET lock", "SET counter", "TIME")
+	}
+	c.args = append([]string{"token", ttl, ticket, waited, hintText, keep}, length...)
+	return c
+}
+
+// oddTexts are texts that are no number of a counter, or one in an odd way, most as long
+// as those of our days and some near the time.
+func oddTexts(now int64) []string {
+	n := strconv.FormatInt(now, 10)
+	digits := n + strings.Repeat("0", 16)
+	return []string{
+		"0000000000000041", "0" + digits[:15], "00" + digits[:14], digits[:15], digits[:17], "0" + digits[:16],
+		digits[:14] + "e2", digits[:14] + "E2", digits[:13] + "e+3", digits[:1] + "." + digits[1:10] + "e+15", "1.00000000000000", digits[:15] + ".",
+		fmt.Sprintf("0x%014x", now), fmt.Sprintf("0X%014X", now), "0xffffffffffffff", "0x00000000000000",
+		" " + digits[:15], digits[:15] + " ", "\t" + digits[:15], digits[:15] + "\n", "-" + digits[:15], "+" + digits[:15],
+		digits[:15] + "\x00", digits[:8] + "\x00" + digits[9:16], "\x00" + digits[:15], strings.Repeat("\x00", 16),
+		"inf             ", "nan             ", "             inf", strings.Repeat("x", 16), strings.Repeat(" ", 16), strings.Repeat("\xff", 16), "１" + digits[:13],
+		"~30000:inbox1234", "123456789012345:", "1_00000000000000", "1,000,000,000,00",
+	}
+}
+
+// expires reports whether a key is to be gone by the time of the vote.
+func (c *voteCase) expires() bool {
+	for _, key := range c.keys {
+		if key.ms == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *voteCase) state() []string {
+	var args []string
+	for _, key := range c.keys {
+		args = append(args, key.kind, key.value, key.ms)
+	}
+	return args
+}
+
+func (c *voteCase) call() []string {
+	return append([]string{strconv.FormatInt(c.now/1e6, 10), strconv.FormatInt(c.now%1e6, 10), c.denied, strconv.Itoa(c.told)}, c.args...)
+}
+
+func (c *voteCase) String() string {
+	text := fmt.Sprintf("a vote of %q at %d", c.args, c.now)
+	if c.denied != "" {
+		text += ", which may not " + c.denied
+	}
+	for i, key := range c.keys {
+		if key.kind != "" {
+			text += fmt.Sprintf("\n key %d is a %s, %q, for %q ms", i+1, key.kind, key.value, key.ms)
+		}
+	}
+	return text
+}

@@ -1,0 +1,117 @@
+package quorum
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Everybody is told when his own time is over, in whatever order they came, and nobody
+// before or twice.
+func TestVigil(t *testing.T) {
+	const ms = time.Millisecond
+	for _, dues := range [][]time.Duration{
+		{5 * ms}, {5 * ms, 5 * ms, 5 * ms}, {1 * ms, 2 * ms, 3 * ms}, {3 * ms, 2 * ms, 1 * ms}, {2 * ms, 9 * ms, 1 * ms, 5 * ms, 5 * ms}, {-ms, 0, 4 * ms},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var v vigil
+			start := time.Now()
+			var wg sync.WaitGroup
+			for _, due := range dues {
+				p := v.begin(start.Add(due))
+				wg.Go(func() {
+					if news := <-p.news; news != late || time.Since(start) != max(due, 0) {
+						t.Errorf("of %v: %d came after %v, want %d after %v", dues, news, time.Since(start), late, due)
+					}
+					v.end(p)
+				})
+			}
+			wg.Wait()
+			if v.first != nil || v.last != nil || !v.set.IsZero() {
+				t.Errorf("of %v: somebody is left, or the timer is set", dues)
+			}
+		})
+	}
+}
+
+// Who ends before his time is not told, nor is who gets the same patience next.
+func TestVigilEnds(t *testing.T) {
+	const ms = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		var v vigil
+		start := time.Now()
+		for at := range 6 { // the one that ends is first, last, and in between
+			var all []*patience
+			for i := range 6 {
+				all = append(all, v.begin(time.Now().Add(time.Duration(i+1)*ms)))
+			}
+			all[at].news <- 7 // a verdict, in the moment in which he gives up
+			v.end(all[at])
+			rest := slices.Delete(slices.Clone(all), at, at+1)
+			again := v.begin(time.Now().Add(time.Second))
+			time.Sleep(10 * ms)
+			select {
+			case news := <-again.news:
+				t.Errorf("%d came for somebody before", news)
+			default:
+			}
+			v.end(again)
+			for _, p := range rest {
+				if news := <-p.news; news != late {
+					t.Errorf("%d came, want %d", news, late)
+				}
+				v.end(p)
+			}
+		}
+		if v.first != nil || v.last != nil {
+			t.Error("somebody is left")
+		}
+		time.Sleep(time.Second)
+		if v.mu.Lock(); !v.set.IsZero() {
+			t.Errorf("the timer is set after %v, and nobody waits", time.Since(start))
+		}
+		v.mu.Unlock()
+	})
+}
+
+// A verdict that falls when the time is over finds the news taken, and blocks nobody.
+func TestLateVerdict(t *testing.T) {
+	var v vigil
+	p := v.begin(time.Now())
+	for len(p.news) == 0 {
+		time.Sleep(time.Microsecond)
+	}
+	r := &round{decided: p.news, place: 3}
+	r.decide(Won, time.Now())
+	if news := <-p.news; news != late || r.verdict != Won {
+		t.Errorf("%d came, and the verdict is %v", news, r.verdict)
+	}
+}
+
+// Many wait and end at the same time.
+func TestVigilOfMany(t *testing.T) {
+	var v vigil
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 500 {
+				d := rand.N(300 * time.Microsecond)
+				start := time.Now()
+				p := v.begin(start.Add(d))
+				if rand.N(2) == 0 {
+					if <-p.news; time.Since(start) < d {
+						t.Errorf("it was over after %v, before %v", time.Since(start), d)
+					}
+				}
+				v.end(p)
+			}
+		})
+	}
+	wg.Wait()
+	if v.first != nil || v.last != nil {
+		t.Error("somebody is left")
+	}
+}
