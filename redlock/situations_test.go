@@ -1,0 +1,945 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/quorum"
+)
+
+var (
+	situations = flag.Int("situations", 100, "how many random situations to run")
+	firstSeed  = flag.Uint64("seed", 1, "the first situation's seed")
+)
+
+// A situation is what callers find who wait for a lock, node by node, and what becomes of
+// it, in virtual time. What is checked, whatever it is:
+//
+//   - nobody spins: neither in any second nor on average are there more tries, or more
+//     commands on a node, than docs/waiting.md has reasons for;
+//   - nobody sleeps on a free lock: when a quorum of nodes is free, somebody has it within
+//     the time that docs/waiting.md says, and the others after that one;
+//   - a call ends at once, with the right error, when its ctx has ended, and when too many
+//     nodes have been unavailable for one TTL, but for a quarantine, or refuse;
+//   - nothing is left: no token, no ticket but where a node could not be told, no goroutine.
+type situation struct {
+	seed    uint64
+	places  []place
+	fate    fate
+	waiters int // processes that wait
+
+	// What the seed decides.
+	trip    time.Duration
+	fencing bool
+	at      time.Duration    // when the fate comes
+	leases  [2]time.Duration // of the owners a and b
+
+	need, spare int
+	quarantine  time.Duration // 0: none
+	retry       RetryPolicy   // if it is set, how they wait instead
+	mem         []*memory.Node
+	problems    []string
+}
+
+// A place is one node in a situation: how it behaves, and what it holds.
+type place struct {
+	conduct *conduct
+	holding holding
+}
+
+func (p place) String() string { return p.conduct.name + "/" + string(p.holding) }
+
+// A conduct is how a node behaves towards those who wait.
+type conduct struct {
+	name    string
+	scripts bool // it says who has a lock, and for how long
+	calls   bool // it can call waiters
+	flaps   bool // now it can, and now it cannot
+	fails   bool // it does not answer an acquire in time
+	refuses bool // and says that it never will
+	slow    bool // a try waits for it
+	doubt   bool // what came of an acquire is not known
+	dress   func(*backendtest.FaultNode) backend.Node
+	fault   backendtest.Fault
+}
+
+var (
+	noPermission = backendtest.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
+	subscribing  = backendtest.Kind(backendtest.OpSubscribe)
+
+	working         = &conduct{name: "works", scripts: true, calls: true}
+	bare            = &conduct{name: "bare", dress: func(f *backendtest.FaultNode) backend.Node { return backendtest.Bare(f) }}
+	noSubscriptions = &conduct{name: "no subscriptions", scripts: true, dress: func(f *backendtest.FaultNode) backend.Node {
+		return struct {
+			backend.Node
+			backend.Scripter
+		}{backendtest.Bare(f), f}
+	}}
+	deaf      = &conduct{name: "subscriptions refused", scripts: true, fault: backendtest.On(subscribing, noPermission)}
+	unheard   = &conduct{name: "subscriptions hang", scripts: true, slow: true, fault: backendtest.On(subscribing, backendtest.Hang())}
+	flapping  = &conduct{name: "subscriptions end", scripts: true, calls: true, flaps: true, fault: backendtest.On(subscribing, passing)}
+	noScripts = &conduct{name: "scripts refused", fault: backendtest.On(backendtest.Kind(backend.OpEval), noPermission)}
+	down      = &conduct{name: "down", fails: true, fault: backendtest.Refuse(nil)}
+	hung      = &conduct{name: "hangs", fails: true, slow: true, doubt: true, fault: backendtest.Hang()}
+	breaking  = &conduct{name: "connections break", fails: true, doubt: true, fault: backendtest.LoseRequest(nil)}
+	mute      = &conduct{name: "replies are lost", fails: true, doubt: true, fault: backendtest.LoseReply(nil)}
+	loading   = &conduct{name: "loads", fails: true, fault: backendtest.Refuse(backend.MarkReply(errors.New("LOADING the dataset in memory")))}
+	refusing  = &conduct{name: "refuses", fails: true, refuses: true, fault: noPermission}
+	slow      = &conduct{name: "slow", scripts: true, calls: true, fails: true, slow: true, doubt: true, fault: backendtest.DelayReply(400 * time.Millisecond)}
+	suspect   = &conduct{name: "quarantined", scripts: true, calls: true, fails: true}
+
+	conducts = []*conduct{
+		working, bare, noSubscriptions, deaf, unheard, flapping, noScripts,
+		down, hung, breaking, mute, loading, refusing, slow, suspect,
+	}
+)
+
+// passing is a server, or a proxy, that acknowledges subscriptions and ends them at once.
+func passing(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	return next(ctx, ops)
+}
+
+// A holding is what holds the lock on a node.
+type holding string
+
+const (
+	free      holding = "free"
+	ownerA    holding = "a" // with a lease
+	ownerB    holding = "b"
+	forEver   holding = "for ever"     // an owner without a lease
+	otherType holding = "another type" // no text
+	reserved  holding = "reserved"     // for a waiter that has died
+)
+
+var holdings = []holding{free, ownerA, ownerB, forEver, otherType, reserved}
+
+const (
+	situationTTL = DefaultTTL
+	reservedFor  = time.Second      // the longest grace
+	longLease    = 20 * time.Minute // longer than anybody waits
+	never        = time.Duration(1) << 62
+)
+
+// A fate is what happens to a situation.
+type fate string
+
+const (
+	released         fate = "the owners release, and call"
+	deleted          fate = "the owners delete, and call nobody"
+	expires          fate = "the leases end"
+	returns          fate = "the nodes work again"
+	releasedReturned fate = "the owners release when the nodes work again"
+	cancelled        fate = "ctx is cancelled"
+	late             fate = "ctx has a deadline"
+)
+
+var fates = []fate{released, deleted, expires, returns, releasedReturned, cancelled, late}
+
+func (s *situation) String() string {
+	return fmt.Sprintf("seed %d: %v, %d waiters, fencing %v, %v away, after %v %s", s.seed, s.places, s.waiters, s.fencing, s.trip, s.at, s.fate)
+}
+
+// newSituation fills in what the seed decides.
+func newSituation(seed uint64, f fate, waiters int, places []place) *situation {
+	rng := rand.New(rand.NewPCG(seed, 11))
+	s := &situation{seed: seed, fate: f, waiters: waiters, places: slices.Clone(places)}
+	rng.Shuffle(len(places), func(i, j int) { s.places[i], s.places[j] = s.places[j], s.places[i] })
+	s.need = len(places)/2 + 1
+	s.spare = len(places) - s.need
+	s.trip = []time.Duration{100 * time.Microsecond, time.Millisecond, 20 * time.Millisecond}[rng.IntN(3)]
+	s.fencing = rng.IntN(3) == 0 && s.count(func(p place) bool { return p.conduct == bare }) == 0
+	if s.count(func(p place) bool { return p.conduct == suspect }) > 0 {
+		s.quarantine = situationTTL + 2*time.Second
+	}
+	s.at = 12*time.Second + time.Duration(rng.IntN(3000))*time.Millisecond
+	if s.quarantine == 0 && s.count(s.fails) > s.spare {
+		s.at = situationTTL / 2 // before the callers give up
+	}
+	s.leases = [2]time.Duration{never, never}
+	if f == expires {
+		s.leases = [2]time.Duration{s.at, s.at - time.Duration(rng.IntN(3))*time.Second}
+	}
+	return s
+}
+
+func (s *situation) count(which func(place) bool) int {
+	n := 0
+	for _, p := range s.places {
+		if which(p) {
+			n++
+		}
+	}
+	return n
+}
+
+// possible reports whether there is such a thing: a Locker with a quarantine wants scripts
+// everywhere.
+func (s *situation) possible() bool {
+	return s.quarantine == 0 || s.count(func(p place) bool { return p.conduct == bare }) == 0
+}
+
+// scripted reports whether every acquire is a script, from which nodes do not fall back.
+func (s *situation) scripted() bool { return s.fencing || s.quarantine > 0 }
+
+// fails reports whether p does not answer acquires in time, at first.
+func (s *situation) fails(p place) bool {
+	return p.conduct.fails || p.conduct == noScripts && s.scripted()
+}
+
+// refuses reports whether p says that it never will.
+func (s *situation) refuses(p place) bool {
+	return p.conduct.refuses || p.conduct == noScripts && s.scripted()
+}
+
+// answers returns when p begins to answer acquires.
+func (s *situation) answers(p place) time.Duration {
+	switch {
+	case !s.fails(p):
+		return 0
+	case p.conduct == suspect:
+		return s.quarantine
+	case s.fate == returns || s.fate == releasedReturned:
+		return s.at
+	}
+	return never
+}
+
+// frees returns when the lock is free on p.
+func (s *situation) frees(p place) time.Duration {
+	end := never
+	switch p.holding {
+	case free:
+		return 0
+	case ownerA:
+		end = s.leases[0]
+	case ownerB:
+		end = s.leases[1]
+	case reserved:
+		end = reservedFor
+	}
+	if s.fate == released || s.fate == deleted || s.fate == releasedReturned {
+		end = min(end, s.at)
+	}
+	return end
+}
+
+// grants returns when p would grant the lock.
+func (s *situation) grants(p place) time.Duration { return max(s.answers(p), s.frees(p)) }
+
+// moment returns when a quorum of nodes would grant the lock.
+func (s *situation) moment() time.Duration { return s.quorum(s.grants) }
+
+// soonest returns when a quorum would grant it if what is slow were in time, as it may be.
+func (s *situation) soonest() time.Duration {
+	quick := *s
+	quick.places = slices.Clone(s.places)
+	for i, p := range quick.places {
+		if p.conduct == slow {
+			quick.places[i].conduct = working
+		}
+	}
+	return quick.moment()
+}
+
+// A way is how a caller waits.
+type way string
+
+const (
+	unavailable way = "too many nodes are unavailable"
+	polls       way = "polls"
+	split       way = "splits the vote"
+	asleep      way = "sleeps"
+	unsure      way = "sleeps, or polls"
+)
+
+// way returns how a caller waits at a time when no quorum is free, as docs/waiting.md has it.
+func (s *situation) way(at time.Duration) way {
+	granted, failed, queued, flaps := 0, 0, 0, 0
+	owners := make(map[holding]int)
+	for _, p := range s.places {
+		c := p.conduct
+		calls := c.calls
+		if s.answers(p) > at {
+			failed++
+			continue
+		}
+		if calls {
+			queued++
+		}
+		if c.flaps {
+			flaps++
+		}
+		if s.frees(p) <= at {
+			granted++
+		} else if p.holding != otherType && (calls || c.scripts && s.scripted()) {
+			owners[p.holding]++
+		}
+	}
+	most := 0
+	for _, n := range owners {
+		most = max(most, n)
+	}
+	switch {
+	case failed > s.spare:
+		return unavailable
+	case queued <= s.spare:
+		return polls
+	case flaps > 0 || granted+failed > s.spare && most > s.spare: // at first it sleeps, and calls
+		return unsure
+	case granted+failed > 0 && most <= s.spare:
+		return split
+	}
+	return asleep
+}
+
+// stages returns the times up to end at which something changes, from 0.
+func (s *situation) stages(end time.Duration) []time.Duration {
+	all := []time.Duration{0}
+	for _, p := range s.places {
+		for _, at := range []time.Duration{s.answers(p), s.frees(p)} {
+			if at < end {
+				all = append(all, at)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// ways returns how a caller waits until end.
+func (s *situation) ways(end time.Duration) []way {
+	var all []way
+	for _, at := range s.stages(end) {
+		all = append(all, s.way(at))
+	}
+	return all
+}
+
+// heals returns when so few nodes fail that the others are a quorum.
+func (s *situation) heals() time.Duration { return s.quorum(s.answers) }
+
+// ails is heals, but for nodes in quarantine, the end of which callers wait for.
+func (s *situation) ails() time.Duration {
+	return s.quorum(func(p place) time.Duration {
+		if p.conduct == suspect {
+			return 0
+		}
+		return s.answers(p)
+	})
+}
+
+// quorum returns when something has come to pass on a quorum of nodes.
+func (s *situation) quorum(when func(place) time.Duration) time.Duration {
+	var all []time.Duration
+	for _, p := range s.places {
+		all = append(all, when(p))
+	}
+	slices.Sort(all)
+	return all[s.need-1]
+}
+
+// What docs/waiting.md, and the timeouts of calls, allow.
+const (
+	pollPause   = 250 * time.Millisecond                    // polling, and after split votes
+	lookPause   = 2500 * time.Millisecond                   // until the first in the queue looks for itself
+	reopenPause = 1010 * time.Millisecond                   // until a subscription that ends again and again is back
+	hangPause   = quorum.CallTimeout + 500*time.Millisecond // until a call has ended that met a node which hung
+)
+
+// slack is what some tries take.
+func (s *situation) slack() time.Duration {
+	d := 60*time.Millisecond + 20*s.trip
+	for _, p := range s.places {
+		switch {
+		case p.conduct.slow || p.conduct.doubt:
+			d += 2 * DefaultNodeTimeout
+		case p.conduct.flaps:
+			d += reopenPause
+		}
+	}
+	return d
+}
+
+// hangs returns until when calls hang that were made before the nodes worked again.
+func (s *situation) hangs() time.Duration {
+	until := time.Duration(0)
+	for _, p := range s.places {
+		if at := s.answers(p); p.conduct.slow && s.fails(p) && at < never {
+			until = at + hangPause
+		}
+	}
+	return until
+}
+
+// within returns how long after the moment the first of the waiters has the lock at most:
+// the longest that the ways explain in which it has waited, since it may have fallen asleep
+// in another than the last.
+func (s *situation) within() time.Duration {
+	moment := s.moment()
+	d := s.slack()
+	if moment == 0 {
+		return d
+	}
+	if s.hangs() > moment {
+		d += hangPause
+	}
+	pause := time.Duration(0)
+	for _, w := range s.ways(moment) {
+		switch {
+		case w == unavailable || w == polls || w == split:
+			pause = max(pause, pollPause)
+		case w == asleep && s.called(moment):
+		case w == asleep && s.told(moment) >= s.need:
+			pause = max(pause, time.Millisecond)
+		default:
+			pause = max(pause, lookPause)
+		}
+	}
+	if s.waiters > 1 { // they split votes with each other
+		d += 2 * pollPause
+		if s.count(func(p place) bool { return p.conduct.slow }) > 0 {
+			d += lookPause // and the more so the longer a try takes
+		}
+	}
+	return d + pause
+}
+
+// called reports whether somebody who sleeps is called at that moment: an owner releases
+// where its ticket stands.
+func (s *situation) called(moment time.Duration) bool {
+	return s.fate == released && moment == s.at && s.count(func(p place) bool {
+		return p.conduct.calls && (p.holding == ownerA || p.holding == ownerB || p.holding == forEver)
+	}) > 0
+}
+
+// told returns how many nodes have told from the beginning that they will be free by then.
+func (s *situation) told(by time.Duration) int {
+	return s.count(func(p place) bool {
+		if s.answers(p) > 0 || s.frees(p) > by || s.frees(p) == s.at && s.fate != expires {
+			return false
+		}
+		return p.conduct.calls || p.holding == free || p.conduct.scripts && s.scripted()
+	})
+}
+
+// A party is a process that waits, and how that ended.
+type party struct {
+	link       []*backendtest.FaultNode
+	locker     *Locker
+	begin, end time.Duration
+	tries      int
+	err        error
+}
+
+func (s *situation) problem(format string, args ...any) {
+	if len(s.problems) < 5 {
+		s.problems = append(s.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// run plays the situation, and returns what was wrong.
+func (s *situation) run(t *testing.T) []string {
+	t.Helper()
+	synctest.Test(t, s.play)
+	return s.problems
+}
+
+func (s *situation) play(t *testing.T) {
+	for i := range s.places {
+		s.mem = append(s.mem, memory.New(memory.WithName(fmt.Sprint("n", i))))
+	}
+	s.hold(t)
+	start := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if s.fate == late {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, s.at)
+		defer stop()
+	}
+	var parties []*party
+	var all sync.WaitGroup
+	for i := range s.waiters {
+		p := s.party(t)
+		parties = append(parties, p)
+		all.Go(func() {
+			time.Sleep(time.Duration(i) * 7 * time.Millisecond)
+			p.begin = time.Since(start)
+			lock, err := p.locker.Lock(ctx, "k", WithRetry(s.retry))
+			p.end, p.err = time.Since(start), err
+			if err == nil {
+				time.Sleep(5 * time.Millisecond)
+				lock.Unlock(context.Background())
+			}
+		})
+	}
+	time.AfterFunc(s.at, func() { s.happen(t, parties) })
+	end := s.at // of ctx
+	switch {
+	case s.fate == cancelled:
+		time.AfterFunc(end, cancel)
+	case s.fate == late:
+	case s.moment() == never: // what happens is not enough
+		end += 4 * time.Second
+		time.AfterFunc(end, cancel)
+	default:
+		end = never
+		time.AfterFunc(s.moment()+2*time.Minute, cancel)
+	}
+	all.Wait()
+	s.judge(parties, end)
+	s.measure(parties, start)
+	s.leave(t, parties)
+}
+
+// hold puts on the nodes what they hold.
+func (s *situation) hold(t *testing.T) {
+	for i, p := range s.places {
+		m := s.mem[i]
+		if s.quarantine > 0 && p.conduct != suspect {
+			if _, err := m.Eval(t.Context(), lua.Mark, []string{markerName}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		switch p.holding {
+		case ownerA:
+			m.Set("k", string(ownerA), min(s.leases[0], longLease))
+		case ownerB:
+			m.Set("k", string(ownerB), min(s.leases[1], longLease))
+		case forEver:
+			m.Set("k", string(forEver), backend.NoExpiry)
+		case otherType:
+			m.Push("k", "x")
+		case reserved:
+			m.Set("k", "~1000:"+inboxName+"dead", reservedFor)
+		}
+	}
+}
+
+// party returns a process with links of its own to the nodes.
+func (s *situation) party(t *testing.T) *party {
+	p := &party{}
+	var nodes []backend.Node
+	for i, mem := range s.mem {
+		link := backendtest.NewFaultNode(mem)
+		p.link = append(p.link, link)
+		if dress := s.places[i].conduct.dress; dress != nil {
+			nodes = append(nodes, dress(link))
+		} else {
+			nodes = append(nodes, link)
+		}
+	}
+	s.links(p, false)
+	opts := []Option{WithHooks(Hooks{Locked: func(e Event) { p.tries = e.Tries }})}
+	if s.fencing {
+		opts = append(opts, WithFencing())
+	}
+	if s.quarantine > 0 {
+		opts = append(opts, WithQuarantine(s.quarantine))
+	}
+	l, err := New(nodes, opts...)
+	if err != nil {
+		t.Fatalf("%v: %v", s, err)
+	}
+	p.locker = l
+	return p
+}
+
+// links has the nodes behave to p as they do, or has those work that failed.
+func (s *situation) links(p *party, work bool) {
+	for i, link := range p.link {
+		faults := []backendtest.Fault{backendtest.Delay(s.trip / 2), backendtest.DelayReply(s.trip / 2)}
+		switch c := s.places[i].conduct; {
+		case c.fault == nil:
+		case work && s.fails(s.places[i]):
+			link.Disconnect() // a subscription that hangs is noticed at some time
+		default:
+			faults = append(faults, c.fault)
+		}
+		link.Set(faults...)
+	}
+}
+
+// happen does what the fate says.
+func (s *situation) happen(t *testing.T, parties []*party) {
+	calls := s.fate == released || s.fate == releasedReturned
+	for i, p := range s.places {
+		m, token := s.mem[i], string(p.holding)
+		switch {
+		case !calls && s.fate != deleted || p.holding == free || p.holding == reserved:
+		case p.holding == otherType:
+			m.Set("k", "gone", time.Millisecond) // for want of a DEL
+		case calls:
+			if _, err := m.Eval(t.Context(), lua.Release, []string{"k", "k{k}:queue"}, []string{token}); err != nil {
+				t.Error(err)
+			}
+		default:
+			m.EvalDelete(t.Context(), "k", token)
+		}
+	}
+	if s.fate == returns || s.fate == releasedReturned {
+		for _, p := range parties {
+			s.links(p, true)
+		}
+	}
+}
+
+// judge looks at how the calls ended. End is when their ctx did.
+func (s *situation) judge(parties []*party, end time.Duration) {
+	moment, heals, slack := s.moment(), s.heals(), s.slack()
+	var won []*party
+	for i, p := range parties {
+		took := p.end - p.begin
+		switch {
+		case p.err == nil:
+			won = append(won, p)
+			if p.end < s.soonest() {
+				s.problem("waiter %d has the lock after %v, when it is not free", i, p.end)
+			}
+		case s.count(s.refuses) > s.spare:
+			most := slack
+			if s.count(s.fails) > s.count(s.refuses) { // the others may decide before all have refused
+				most += situationTTL + pollPause
+			}
+			if took > most || !errors.Is(p.err, ErrUnavailable) {
+				s.problem("waiter %d ends after %v, as too many nodes refuse, with %v", i, took, p.err)
+			}
+		case min(s.ails(), end) >= situationTTL:
+			most := situationTTL + pollPause + slack
+			if len(s.places) > 1 { // where it met the token of another try first, it was not told how many fail
+				most += situationTTL
+			}
+			if s.quarantine > 0 { // or met the quarantine first, before so many had failed
+				most += s.quarantine
+			}
+			if took < situationTTL || took > most || !errors.Is(p.err, ErrUnavailable) && p.end != end {
+				s.problem("waiter %d ends after %v, as too many nodes have been unavailable, with %v", i, took, p.err)
+			}
+		case moment <= end:
+			s.problem("waiter %d gives up after %v: %v", i, took, p.err)
+		default:
+			class, cause := ErrTaken, context.Canceled
+			if heals > end {
+				class = ErrUnavailable
+			}
+			if s.fate == late {
+				cause = context.DeadlineExceeded
+			}
+			// The last try may have met another waiter's, or what is slow have been in time.
+			other := s.waiters > 1 || s.count(func(p place) bool { return p.conduct == slow }) > 0
+			stale := heals <= end && heals+pollPause+slack > end // it was before they worked
+			if p.end != end || !errors.Is(p.err, class) && !(other && errors.Is(p.err, ErrTaken)) && !(stale && errors.Is(p.err, ErrUnavailable)) || !errors.Is(p.err, cause) {
+				s.problem("waiter %d ends at %v, as ctx has at %v, with %v, want %v and %v", i, p.end, end, p.err, class, cause)
+			}
+		}
+	}
+	slices.SortFunc(won, func(a, b *party) int { return int(a.end - b.end) })
+	for i, p := range won {
+		since, within := max(moment, p.begin), s.within()
+		if i > 0 {
+			since, within = max(moment, won[i-1].end), slack+3*pollPause
+			if s.count(func(p place) bool { return p.conduct.slow }) > 0 {
+				within += lookPause // as for the first
+			}
+			if s.hangs() > since {
+				within += hangPause
+			}
+		}
+		if d := p.end - since; d > within {
+			s.problem("somebody has the lock %v after it was free, at %v, want within %v (%q)", d, since, within, s.ways(moment))
+		}
+	}
+}
+
+// What is a storm. The pauses of who polls are 125 ms on average: 8 tries a second, and
+// with so many the odds against 10 on average are long. They begin at a few milliseconds,
+// and double, so that there are some ten tries more whenever that begins. The odds against
+// 40 in one second are longer still. Who sleeps looks after 1.5 s at the earliest.
+const (
+	triesPolling  = 10 // in a second, on average
+	triesAtFirst  = 20
+	triesInSecond = 40
+	looksEach     = 1500 * time.Millisecond
+	looksAtFirst  = 5
+	reopensEach   = 300 * time.Millisecond // half a second on average
+	reopensAtOnce = 20                     // in a second: after 10 ms on average, and so on
+	inDoubt       = 16                     // in a second, for each try: deletions that are repeated, and sent again
+)
+
+// measure counts tries and commands.
+func (s *situation) measure(parties []*party, start time.Time) {
+	for i, p := range parties {
+		took, ways := p.end-p.begin, s.ways(p.end)
+		wakeful := slices.ContainsFunc(ways, func(w way) bool { return w != asleep })
+		most := looksAtFirst*(1+len(ways)) + int(took/looksEach)
+		if wakeful {
+			most = triesAtFirst*len(ways) + int(triesPolling*took.Seconds())
+		}
+		most += s.count(func(p place) bool { return p.conduct.flaps }) * int(took/reopensEach+10)
+		switch {
+		case slices.Contains(ways, unavailable):
+			most *= s.waiters // who polls without a ticket calls another whenever he takes something back
+		case s.waiters > 1:
+			most += triesAtFirst // calls
+		}
+		if p.tries > most {
+			s.problem("waiter %d makes %d tries in %v, want %d at most (%q)", i, p.tries, took, most, ways)
+		}
+		for j, link := range p.link {
+			s.commands(fmt.Sprintf("waiter %d at %v", i, s.places[j]), s.places[j], p, link.Calls(), start)
+			link.Forget()
+		}
+	}
+}
+
+// commands counts what somebody has asked a node.
+func (s *situation) commands(who string, at place, p *party, calls []backendtest.Call, start time.Time) {
+	acquires, others, subscribes := make(map[int]int), make(map[int]int), make(map[int]int)
+	subscribed := 0
+	for _, c := range calls {
+		second := int(c.Start.Sub(start) / time.Second)
+		for _, op := range c.Ops {
+			switch {
+			case op.Kind == backendtest.OpSubscribe:
+				subscribes[second]++
+				subscribed++
+			case op.Kind == backend.OpSetNX, op.Kind == backend.OpEval && (op.Script == lua.Acquire || op.Script == lua.Vote):
+				acquires[second]++
+			default:
+				others[second]++
+			}
+		}
+	}
+	tries, deletions := triesInSecond, triesInSecond
+	if s.waiters > 1 { // they call each other
+		tries, deletions = 2*tries, 2*deletions
+	}
+	flaps := reopensAtOnce * s.count(func(p place) bool { return p.conduct.flaps }) // a try for each
+	tries, deletions = tries+flaps, deletions+flaps
+	if at.conduct.doubt { // a set is sent again as a script
+		tries, deletions = 2*tries, 2*deletions+inDoubt*p.tries
+	}
+	for _, count := range []struct {
+		what  string
+		count map[int]int
+		most  int
+	}{{"acquires", acquires, tries}, {"other commands", others, deletions}, {"subscriptions", subscribes, reopensAtOnce}} {
+		for second, n := range count.count {
+			if n > count.most {
+				s.problem("%s: %d %s in second %d, want %d at most", who, n, count.what, second, count.most)
+			}
+		}
+	}
+	if most := reopensAtOnce + int((p.end-p.begin+10*time.Second)/reopensEach); subscribed > most {
+		s.problem("%s: %d subscriptions, want %d at most", who, subscribed, most)
+	}
+}
+
+// leave looks at what is left: soon where nodes work, later where they did not, and in the
+// end, when queues have expired, everywhere.
+func (s *situation) leave(t *testing.T, parties []*party) {
+	time.Sleep(time.Second)
+	for i, p := range s.places {
+		if s.answers(p) <= s.at && !p.conduct.doubt {
+			s.left(i, "a second after the end")
+		}
+	}
+	for _, p := range parties {
+		for _, link := range p.link {
+			link.Clear()
+			link.Disconnect()
+		}
+	}
+	time.Sleep(3*situationTTL + 2*quorum.CallTimeout) // a set in doubt may still arrive for a TTL, and lives for one
+	for i, p := range parties {
+		if n := p.locker.group.Cleanups(); n > 0 {
+			s.problem("waiter %d cleans up %d nodes, long after the end", i, n)
+		}
+	}
+	for i, p := range s.places {
+		if s.answers(p) < never {
+			s.left(i, "when all nodes work")
+		}
+	}
+	time.Sleep(11 * time.Minute)
+	for i := range s.places {
+		s.left(i, "in the end")
+	}
+	for _, p := range parties {
+		p.locker.Close(t.Context())
+	}
+}
+
+// left looks at what is left on node i, but for what stays: the owners, counters, and
+// tombstones.
+func (s *situation) left(i int, when string) {
+	for _, key := range s.mem[i].Keys() {
+		e, _ := s.mem[i].Inspect(context.Background(), key)
+		if key == "k" && slices.Contains([]string{string(ownerA), string(ownerB), string(forEver), ""}, e.Value) ||
+			key == markerName || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
+			continue
+		}
+		s.problem("%s %v has %q, which holds %q", when, s.places[i], key, e.Value)
+	}
+}
+
+// A storm runs situations one after the other.
+type storm struct {
+	t         *testing.T
+	runs, bad int
+}
+
+func (st *storm) run(s *situation) {
+	st.t.Helper()
+	if !s.possible() || st.t.Failed() && st.bad > 10 {
+		return
+	}
+	st.runs++
+	if problems := s.run(st.t); len(problems) > 0 {
+		st.bad++
+		st.t.Errorf("%v:\n\t%s", s, strings.Join(problems, "\n\t"))
+	}
+}
+
+func allPlaces() []place {
+	var all []place
+	for _, c := range conducts {
+		for _, h := range holdings {
+			all = append(all, place{c, h})
+		}
+	}
+	return all
+}
+
+// Every conduct, with everything that a node may hold, and every fate, on the only node.
+func TestSituationsOfOneNode(t *testing.T) {
+	t.Parallel()
+	st := &storm{t: t}
+	seed := *firstSeed
+	for _, p := range allPlaces() {
+		for i, f := range fates {
+			seed++
+			st.run(newSituation(seed, f, 1+2*((i+int(seed))%2), []place{p}))
+		}
+	}
+	t.Logf("%d situations", st.runs)
+}
+
+// Every three, in no order, of the places that differ most.
+func TestSituationsOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	places := []place{
+		{working, free}, {working, ownerA}, {working, ownerB}, {working, forEver}, {working, otherType}, {working, reserved},
+		{bare, free}, {bare, ownerA}, {down, free}, {hung, free},
+		{deaf, ownerA}, {noScripts, ownerA}, {flapping, ownerA}, {refusing, free},
+	}
+	st := &storm{t: t}
+	seed := *firstSeed
+	for i := range places {
+		for j := range i + 1 {
+			for k := range j + 1 {
+				seed++
+				st.run(newSituation(seed, fates[seed%uint64(len(fates))], 1+2*int(seed%2), []place{places[i], places[j], places[k]}))
+			}
+		}
+	}
+	t.Logf("%d situations", st.runs)
+}
+
+// Any places on two to five nodes, half of which work.
+func TestRandomSituations(t *testing.T) {
+	t.Parallel()
+	st := &storm{t: t}
+	all := allPlaces()
+	for seed := *firstSeed; seed < *firstSeed+uint64(*situations); seed++ {
+		rng := rand.New(rand.NewPCG(seed, 12))
+		var places []place
+		for range []int{2, 3, 4, 5, 5}[rng.IntN(5)] {
+			p := all[rng.IntN(len(all))]
+			if rng.IntN(2) == 0 {
+				p.conduct = working
+			}
+			places = append(places, p)
+		}
+		st.run(newSituation(seed, fates[rng.IntN(len(fates))], 1+2*rng.IntN(2), places))
+	}
+	t.Logf("%d situations", st.runs)
+}
+
+// Those in which waiters once asked hundreds or thousands of times a second.
+func TestSituationsThatWereStorms(t *testing.T) {
+	st := &storm{t: t}
+	for _, tc := range []struct {
+		places  []place
+		fate    fate
+		waiters int
+	}{
+		// A split vote with owners that do not let go.
+		{[]place{{working, free}, {working, ownerA}, {working, ownerB}}, expires, 1},
+		{[]place{{working, free}, {working, ownerA}, {bare, ownerA}}, deleted, 1},
+		// Losers who were granted so much that others might have slept, and called these.
+		{[]place{{working, free}, {down, free}, {working, ownerA}}, cancelled, 3},
+		{[]place{{working, free}, {down, free}, {bare, ownerA}}, released, 3},
+		{[]place{{working, free}, {down, free}, {working, forEver}, {working, ownerB}, {working, reserved}}, expires, 3},
+		{[]place{{working, free}, {working, free}, {working, ownerA}, {working, ownerA}}, deleted, 3},
+		// Sets of unknown outcome that are looked for wherever the lock is free.
+		{[]place{{mute, reserved}, {noSubscriptions, ownerA}, {working, ownerA}}, returns, 1},
+		{[]place{{mute, free}, {mute, ownerA}, {working, ownerA}}, returns, 1},
+		{[]place{{breaking, free}, {breaking, ownerA}, {working, ownerA}}, returns, 3},
+		// Subscriptions that end as soon as they are there.
+		{[]place{{flapping, ownerA}}, released, 1},
+		{[]place{{flapping, ownerA}, {flapping, ownerA}, {flapping, ownerA}}, deleted, 3},
+	} {
+		for seed := range uint64(4) {
+			st.run(newSituation(*firstSeed+seed, tc.fate, tc.waiters, tc.places))
+		}
+	}
+}
+
+// What is checked of situations is noticed.
+func TestSituationsNoticeWhatIsWrong(t *testing.T) {
+	stubborn := &conduct{name: "deletes nothing", scripts: true, calls: true, fault: backendtest.On(func(op backend.Op) bool {
+		return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script != lua.Acquire && op.Script != lua.Vote
+	}, noPermission)}
+	held := []place{{working, ownerA}, {working, ownerA}, {working, ownerA}}
+	for _, tc := range []struct {
+		name   string
+		places []place
+		fate   fate
+		retry  RetryPolicy
+		notice string
+	}{
+		{"nothing", held, released, RetryPolicy{}, ""},
+		{"who spins", held, released, Fixed(time.Millisecond), "acquires in second"},
+		{"who asks too often", held, released, Fixed(30 * time.Millisecond), "tries in"},
+		{"who sleeps on a free lock", held, released, Fixed(11 * time.Second), "after it was free"},
+		{"who sleeps on a lock that was deleted", held, deleted, Fixed(11 * time.Second), "after it was free"},
+		{"who looks too rarely when leases end", held, expires, Fixed(11 * time.Second), "after it was free"},
+		{"what is left", []place{{stubborn, free}, {working, ownerA}, {working, ownerA}}, cancelled, RetryPolicy{}, "which holds"},
+		{"who gives up", held, released, Fixed(time.Second).Limit(2), "gives up"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newSituation(1, tc.fate, 1, tc.places)
+			s.fencing, s.retry = false, tc.retry
+			noticed := strings.Join(s.run(t), "\n")
+			if !strings.Contains(noticed, tc.notice) || (noticed == "") != (tc.notice == "") {
+				t.Errorf("%v: it notices %q, want %q", s, noticed, tc.notice)
+			}
+		})
+	}
+}
