@@ -118,8 +118,10 @@ func failures(err error) trouble {
 	}
 	last := quorum.Rounds[len(quorum.Rounds)-1]
 	cut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	if n := len(quorum.Rounds); cut && n > 1 && last.Count(redlock.Failed)+last.Count(redlock.Quarantined) == 0 {
-		last = quorum.Rounds[n-2] // the last one had no time to tell anything
+	against := last.Count(redlock.Failed) + last.Count(redlock.Quarantined)
+	short := last.Count(redlock.Pending) > 0 && against+last.Count(redlock.Taken) <= len(last)-quorum.Need
+	if n := len(quorum.Rounds); cut && n > 1 && (against == 0 || short) {
+		last = quorum.Rounds[n-2] // the last one had no time to tell why
 	}
 	t.size, t.need = len(last), quorum.Need
 	for _, n := range last {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quorumlock/quorumlock/redlock"
 )
 
 func TestComplain(t *testing.T) {
@@ -95,6 +97,21 @@ func TestComplainOfTheLastTry(t *testing.T) {
 		if want := closed.Addr().String() + ": connection refused (is Redis"; code != runServers || !strings.Contains(stderr, want) {
 			t.Errorf("code %d, stderr %q, want %q", code, stderr, want)
 		}
+	}
+}
+
+// So it is where the last try had heard of some of the failures only.
+func TestComplainOfSeveral(t *testing.T) {
+	node := func(name string, o redlock.Outcome, err error) redlock.NodeReport {
+		return redlock.NodeReport{Node: name, Outcome: o, Err: err}
+	}
+	down, wrong := syscall.ECONNREFUSED, errors.New("WRONGPASS invalid username-password pair")
+	err := fmt.Errorf("%w: %w", &redlock.QuorumError{Need: 2, Rounds: []redlock.Report{
+		{node("a", redlock.Granted, nil), node("b", redlock.Failed, down), node("c", redlock.Failed, wrong)},
+		{node("a", redlock.Granted, nil), node("b", redlock.Failed, down), node("c", redlock.Pending, nil)},
+	}}, context.DeadlineExceeded)
+	if got, want := reason(err), "c: wrong user or password"; !strings.Contains(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

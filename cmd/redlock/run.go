@@ -113,7 +113,8 @@ others may have the lock after the TTL, and the command ends when it is continue
 		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
 	flags.DurationVar(&r.quarantine, "quarantine", 0,
-		"have a server that may have lost its data lock nothing for so long, at least a second more than the longest TTL of all who use it (default none)")
+		"have a server that may have lost its data, or is new, lock nothing for so long, at least a second more than the longest TTL of all who use it; "+
+			"--wait waits for the end of that (default none)")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		text := err.Error()

@@ -71,6 +71,9 @@ func use(t testing.TB) *harness {
 	if h == nil {
 		t.Fatal("servers: TestMain does not call servers.Main")
 	}
+	// What Main has read before the tests began, go test does not know of: it would take the
+	// results of another rung from its cache.
+	fromEnv()
 	return h
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/integration/internal/stall"
+	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -74,14 +75,20 @@ func (p *peer) lastTries() int {
 
 // handOff has first hold the lock on key for hold, while second waits for it, and
 // then second. It returns how long after the release second had it, less what the
-// machine stood still, and how many tries that took.
-func handOff(t testing.TB, first, second *peer, key string, hold time.Duration) (took time.Duration, tries int) {
+// machine stood still, and how many tries that took. Second does not ask before all of these
+// servers hold the lock: else it may get the last one first, and splits the vote.
+func handOff(t testing.TB, first, second *peer, key string, hold time.Duration, on ...*servers.Server) (took time.Duration, tries int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	lock, err := first.Lock(ctx, key)
 	if err != nil {
 		t.Fatal("the first: ", err)
+	}
+	for _, s := range on {
+		for s.Do(t, "EXISTS", key) == int64(0) && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	type result struct {
 		lock *redlock.Lock

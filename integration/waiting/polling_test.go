@@ -47,7 +47,7 @@ func TestBareNodes(t *testing.T) {
 					}
 					return nodes
 				}
-				took, tries := handOff(t, newPeer(t, nodes()), newPeer(t, nodes()), fmt.Sprint(d.Name, bare), 600*time.Millisecond)
+				took, tries := handOff(t, newPeer(t, nodes()), newPeer(t, nodes()), fmt.Sprint(d.Name, bare), 600*time.Millisecond, list...)
 				if bare == 1 {
 					called(t, took, tries)
 				} else {
