@@ -133,8 +133,8 @@ func (p *probe) stalled(from, to time.Time) time.Duration {
 // A phase is a time in which the lock stood the same way on the servers.
 type phase struct {
 	from, to time.Time
-	owner    owner // on so many servers that nobody else could win
-	split    bool  // there was none, but several owners
+	owner    owner   // on so many servers that nobody else could win
+	split    []owner // there was none, but these, by server
 }
 
 func (p phase) length() time.Duration { return p.to.Sub(p.from) }
@@ -155,7 +155,7 @@ func (p *probe) phases(from, to time.Time) []phase {
 			ph.to = p.views[i+1].at
 		}
 		ph.owner, ph.split = decisive(p.views[i].nodes)
-		if n := len(out); n > 0 && out[n-1].owner == ph.owner && out[n-1].split == ph.split {
+		if n := len(out); n > 0 && out[n-1].owner == ph.owner && slices.Equal(out[n-1].split, ph.split) {
 			out[n-1].to = ph.to
 		} else {
 			out = append(out, ph)
@@ -165,20 +165,23 @@ func (p *probe) phases(from, to time.Time) []phase {
 }
 
 // decisive returns the owner on so many nodes that nobody else can win, free if
-// the lock is free on a quorum.
-func decisive(nodes []owner) (o owner, split bool) {
+// the lock is free on a quorum, or all owners if the vote is split.
+func decisive(nodes []owner) (o owner, split []owner) {
 	count := map[owner]int{}
 	for _, o := range nodes {
 		count[o]++
 	}
-	need := len(nodes)/2 + 1
+	need := quorumOf(nodes)
 	for o, n := range count {
 		if o.label != "" && n > len(nodes)-need {
-			return o, false
+			return o, nil
 		}
 	}
 	if count[owner{}] >= need {
-		return owner{}, false
+		return owner{}, nil
 	}
-	return owner{}, true
+	return owner{}, nodes
 }
+
+// quorumOf returns on how many of these servers a lock has to be had.
+func quorumOf(nodes []owner) int { return len(nodes)/2 + 1 }

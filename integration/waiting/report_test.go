@@ -19,7 +19,7 @@ type report struct {
 // An account is what a gap consists of.
 type account struct {
 	gap
-	taken   time.Duration // a token of a client that something had befallen stood there
+	taken   time.Duration // clients that something had befallen blocked it with their tokens
 	stalled time.Duration // the machine or a server stood still
 	grace   time.Duration // the longest reservation in it
 	phases  []phase
@@ -36,7 +36,7 @@ func newReport(l *log, p *probe, gaps []gap) *report {
 			stalled := p.stalled(ph.from, ph.to)
 			a.stalled += stalled
 			a.grace = max(a.grace, ph.owner.grace)
-			if o := ph.owner; o.label != "" && !o.called && l.faultOf(o.label, ph.from, ph.to) != "" {
+			if r.blocked(ph, func(o owner) bool { return !o.called }) {
 				a.taken += ph.length() - stalled
 			}
 		}
@@ -45,6 +45,24 @@ func newReport(l *log, p *probe, gaps []gap) *report {
 	}
 	slices.SortFunc(r.gaps, func(a, b account) int { return cmp.Compare(a.free(), b.free()) })
 	return r
+}
+
+// blocked reports whether clients that something had befallen stood, in one of the ways
+// that count, on so many servers that nobody else could win.
+func (r *report) blocked(ph phase, counts func(owner) bool) bool {
+	blocks := func(o owner) bool {
+		return o.label != "" && counts(o) && r.log.faultOf(o.label, ph.from, ph.to) != ""
+	}
+	if ph.split == nil {
+		return blocks(ph.owner)
+	}
+	by := 0
+	for _, o := range ph.split {
+		if blocks(o) {
+			by++
+		}
+	}
+	return by > len(ph.split)-quorumOf(ph.split)
 }
 
 // percentile returns how long p percent of the gaps were at most.
@@ -103,16 +121,25 @@ func (r *report) explain(a account) string {
 		if ph.length() < 500*time.Microsecond {
 			continue
 		}
-		what := ph.owner.String()
-		if ph.split {
-			what = "split"
-		}
-		if fault := r.log.faultOf(ph.owner.label, ph.from, ph.to); fault != "" {
-			what += " (" + fault + ")"
+		what := r.owner(ph.owner, ph)
+		if ph.split != nil {
+			var owners []string
+			for _, o := range ph.split {
+				owners = append(owners, r.owner(o, ph))
+			}
+			what = "split, " + strings.Join(owners, " / ")
 		}
 		parts = append(parts, fmt.Sprintf("%s %.1f ms", what, ms(ph.length())))
 	}
-	return fmt.Sprintf("%.1f ms from %s%s to %s, of which the machine stood still for %.1f: %s", ms(a.length()), a.unlocked, r.suffix(a.unlocked, a), a.locked, ms(a.stalled), strings.Join(parts, ", "))
+	return fmt.Sprintf("%.1f ms from %s%s to %s, of which the machine stood still for %.1f: %s", ms(a.length()), a.unlocked, r.suffix(a.unlocked, a), a.locked, ms(a.stalled), strings.Join(parts, "; "))
+}
+
+// owner says who had the lock in a phase, and what had befallen it.
+func (r *report) owner(o owner, ph phase) string {
+	if fault := r.log.faultOf(o.label, ph.from, ph.to); fault != "" {
+		return o.String() + " (" + fault + ")"
+	}
+	return o.String()
 }
 
 func (r *report) suffix(label string, a account) string {
@@ -123,14 +150,14 @@ func (r *report) suffix(label string, a account) string {
 }
 
 // unexplained returns the gaps of which more than most graces and a hand-off is
-// not put down to a client that something had befallen: to a reservation for it, or
-// its token.
+// not put down to clients that something had befallen: to reservations for them, or
+// their tokens.
 func (r *report) unexplained(most float64, handOff time.Duration) []string {
 	var list []string
 	for _, a := range r.gaps {
 		rest := a.length() - a.stalled
 		for _, ph := range a.phases {
-			if ph.owner.label != "" && r.log.faultOf(ph.owner.label, ph.from, ph.to) != "" {
+			if r.blocked(ph, func(owner) bool { return true }) {
 				rest -= ph.length()
 			}
 		}
