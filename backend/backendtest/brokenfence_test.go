@@ -18,12 +18,7 @@ func isNumber(text string) bool {
 }
 
 // counter is the key of the script's counter.
-func (r run) counter() string {
-	if r.script == lua.Vote {
-		return r.keys[2]
-	}
-	return r.keys[1]
-}
+func (r run) counter() string { return r.keys[1] }
 
 // count returns what a counter stands at.
 func (r run) count() int64 {
@@ -102,7 +97,7 @@ func votesFor(number func(before, hint, now int64) int64) func(c *client) {
 		before := r.count()
 		reply, err := r.do()
 		if reply = r.long(reply); err == nil && reply[0] == int64(1) && reply[1] != before {
-			hint, _ := strconv.ParseInt(r.args[4], 10, 64)
+			hint, _ := strconv.ParseInt(r.args[2], 10, 64)
 			n := number(before, hint, reply[2].(int64))
 			r.moves(n)
 			reply[1] = n
@@ -115,7 +110,7 @@ func votesFor(number func(before, hint, now int64) int64) func(c *client) {
 // vote's.
 func (r run) long(reply backend.Reply) backend.Reply {
 	if r.script == lua.Vote && len(reply) == 1 {
-		hint, _ := strconv.ParseInt(r.args[4], 10, 64)
+		hint, _ := strconv.ParseInt(r.args[2], 10, 64)
 		return backend.Reply{int64(1), hint, reply[0]}
 	}
 	return slices.Clone(reply)
@@ -124,7 +119,7 @@ func (r run) long(reply backend.Reply) backend.Reply {
 // short is the way back.
 func (r run) short(reply backend.Reply) backend.Reply {
 	if r.script == lua.Vote && len(reply) == 3 {
-		if hint, _ := strconv.ParseInt(r.args[4], 10, 64); reply[1] == hint {
+		if hint, _ := strconv.ParseInt(r.args[2], 10, 64); reply[1] == hint {
 			return reply[2:]
 		}
 	}
@@ -171,12 +166,12 @@ var brokenFences = []brokenNode{
 		return max(before+1, min(max(hint, now-slackBy), now+slackBy)) / 10 * 10
 	}), []string{"Eval/vote goes up to the hint"}},
 	{"vote does not move the counter", scripts(func(r run) (backend.Reply, error) {
-		before, had := r.c.value(r.keys[2]), r.found(r.keys[2])
+		before, had := r.c.value(r.keys[1]), r.found(r.keys[1])
 		reply, err := r.do()
 		if err == nil && had {
-			r.c.server.Set(r.keys[2], before, time.Hour)
-		} else if err == nil && r.found(r.keys[2]) {
-			r.clears(r.keys[2])
+			r.c.server.Set(r.keys[1], before, time.Hour)
+		} else if err == nil && r.found(r.keys[1]) {
+			r.clears(r.keys[1])
 		}
 		return reply, err
 	}, lua.Vote), []string{"Eval/vote", "Eval/vote keeps the counter"}},
@@ -220,14 +215,14 @@ var brokenFences = []brokenNode{
 			reply[2] = told
 		}, lua.Vote)(c)
 	}, []string{"Eval/vote tells the time"}},
-	{"vote keeps the counter for ever", answers(func(r run, reply backend.Reply) { r.lives(r.keys[2], backend.NoExpiry) }, lua.Vote), []string{
+	{"vote keeps the counter for ever", answers(func(r run, reply backend.Reply) { r.lives(r.keys[1], backend.NoExpiry) }, lua.Vote), []string{
 		"Eval/vote", "Eval/vote keeps the counter"}},
-	{"vote keeps the counter for an hour", answers(func(r run, reply backend.Reply) { r.lives(r.keys[2], time.Hour) }, lua.Vote), []string{"Eval/vote keeps the counter"}},
+	{"vote keeps the counter for an hour", answers(func(r run, reply backend.Reply) { r.lives(r.keys[1], time.Hour) }, lua.Vote), []string{"Eval/vote keeps the counter"}},
 	{"vote again after a loss is for nothing", scripts(func(r run) (backend.Reply, error) {
-		lost := r.mine() && !r.found(r.keys[2])
+		lost := r.mine() && !r.found(r.keys[1])
 		reply, err := r.do()
 		if reply = r.long(reply); lost && err == nil {
-			r.clears(r.keys[2])
+			r.clears(r.keys[1])
 			reply[1] = int64(0)
 		}
 		return r.short(reply), err
@@ -235,13 +230,13 @@ var brokenFences = []brokenNode{
 
 	// Vote: what it refuses.
 	{"vote does not look at its ttl", lenient("1000", 1, 1, lua.Vote), []string{"Eval/vote of bad numbers"}},
-	{"vote does not look at the time waited", lenient("0", 3, 3, lua.Vote), []string{"Eval/vote of bad numbers"}},
-	{"vote does not look at its hint", lenient("0", 4, 4, lua.Vote), []string{"Eval/vote of bad numbers"}},
-	{"vote does not look at the counter's life", lenient("0", 5, 5, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote does not look at the time waited", lenient("0", 5, 5, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote does not look at its hint", lenient("0", 2, 2, lua.Vote), []string{"Eval/vote of bad numbers"}},
+	{"vote does not look at the counter's life", lenient("0", 3, 3, lua.Vote), []string{"Eval/vote of bad numbers"}},
 	{"vote fails half way", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
-		if err != nil && !r.found(r.keys[2]) {
-			r.c.server.Set(r.keys[2], "1", time.Hour)
+		if err != nil && !r.found(r.keys[1]) {
+			r.c.server.Set(r.keys[1], "1", time.Hour)
 		}
 		return reply, err
 	}, lua.Vote), []string{"Eval/vote of bad numbers"}},
@@ -254,25 +249,25 @@ var brokenFences = []brokenNode{
 	}, lua.Vote), []string{"Eval/vote of bad numbers", "Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/quarantine"}},
 	{"vote fails on noughts", scripts(func(r run) (backend.Reply, error) {
 		if strings.HasPrefix(r.args[1], "0") {
-			r.c.server.Set(r.keys[2], "1", time.Hour)
+			r.c.server.Set(r.keys[1], "1", time.Hour)
 			return nil, errors.New("ERR value is not an integer or out of range")
 		}
 		return r.do()
 	}, lua.Vote), []string{"Eval/vote of bad numbers"}},
 	{"vote takes what is no counter for 0", first(func(r *run) {
-		if r.found(r.keys[2]) && !isNumber(r.c.value(r.keys[2])) {
-			r.clears(r.keys[2])
+		if r.found(r.keys[1]) && !isNumber(r.c.value(r.keys[1])) {
+			r.clears(r.keys[1])
 		}
 	}, lua.Vote), []string{"Eval/vote beside no counter"}},
 	{"vote takes what is as long as a counter for one", first(func(r *run) {
-		if text := r.c.value(r.keys[2]); len(text) == 16 && !isNumber(text) {
-			r.clears(r.keys[2])
+		if text := r.c.value(r.keys[1]); len(text) == 16 && !isNumber(text) {
+			r.clears(r.keys[1])
 		}
 	}, lua.Vote), []string{"Eval/vote beside no counter"}},
 	{"vote takes a hint in other words", first(func(r *run) {
-		if hint, err := strconv.ParseFloat(r.args[4], 64); err == nil && len(r.args[4]) == 16 {
+		if hint, err := strconv.ParseFloat(r.args[2], 64); err == nil && len(r.args[2]) == 16 {
 			r.args = slices.Clone(r.args)
-			r.args[4] = strconv.FormatFloat(hint, 'f', 0, 64)
+			r.args[2] = strconv.FormatFloat(hint, 'f', 0, 64)
 		}
 	}, lua.Vote), []string{"Eval/vote of bad numbers"}},
 	{"vote fails by another name", fails(func(run, error) (backend.Reply, error) {
@@ -284,7 +279,7 @@ var brokenFences = []brokenNode{
 	}, lua.Vote), []string{"Eval/vote beside no counter", "Eval/vote too far ahead", "Eval/quarantine"}},
 	{"vote goes to the end", fails(func(r run, err error) (backend.Reply, error) {
 		if n := r.count(); n > 0 {
-			r.clears(r.keys[2])
+			r.clears(r.keys[1])
 			defer func() { r.moves(n + 1) }()
 			return r.do()
 		}
@@ -298,7 +293,7 @@ var brokenFences = []brokenNode{
 	}, lua.Vote), []string{"Eval/vote too far ahead"}},
 	{"vote does not see tombstones", scripts(func(r run) (backend.Reply, error) {
 		r.keys = slices.Clone(r.keys)
-		r.keys[3] += " of nobody"
+		r.keys[2] += " of nobody"
 		return r.do()
 	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
 	{"vote of the dead looks like any other", answers(func(r run, reply backend.Reply) {
@@ -307,8 +302,8 @@ var brokenFences = []brokenNode{
 		}
 	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
 	{"vote of the dead queues", answers(func(r run, reply backend.Reply) {
-		if isDead(reply) && r.arg(2) != "" {
-			r.also(lua.Rollback, "", r.arg(2), "0", "0")
+		if isDead(reply) && r.arg(4) != "" {
+			r.also(lua.Rollback, "", r.arg(4), "0", "0")
 		}
 	}, lua.Vote), []string{"Eval/vote of the dead"}},
 	{"vote of the dead takes the lock", answers(func(r run, reply backend.Reply) {
@@ -316,23 +311,50 @@ var brokenFences = []brokenNode{
 			r.c.server.SetNX(r.ctx, r.keys[0], r.args[0], time.Minute)
 		}
 	}, lua.Vote), []string{"Eval/vote of the dead", "Eval/release and rollback put up a tombstone"}},
-	{"vote never queues", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Vote), []string{"Eval/vote queues"}},
-	{"vote queues by when it was asked", scripts(func(r run) (backend.Reply, error) { return r.with(3, "0") }, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote never queues", scripts(func(r run) (backend.Reply, error) { return r.with(4, "") }, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote queues by when it was asked", scripts(func(r run) (backend.Reply, error) { return r.with(5, "0") }, lua.Vote), []string{"Eval/vote queues"}},
 	{"vote leaves who has the lock in the queue", answers(func(r run, reply backend.Reply) {
-		if reply[0] == int64(1) && r.arg(2) != "" {
-			r.also(lua.Rollback, "", r.arg(2), "2000", "0")
+		if reply[0] == int64(1) && r.arg(4) != "" {
+			r.also(lua.Rollback, "", r.arg(4), "2000", "0")
 		}
 	}, lua.Vote), []string{"Eval/vote queues"}},
 	{"vote refuses the one that was called", first(func(r *run) {
-		if r.arg(2) != "" && r.c.value(r.keys[0]) == "~"+r.arg(2) {
-			r.args[2] = ""
+		if r.arg(4) != "" && r.c.value(r.keys[0]) == "~"+r.arg(4) {
+			r.args[4] = ""
 		}
 	}, lua.Vote), []string{"Eval/vote queues"}},
 	{"vote takes a reserved lock", first(func(r *run) {
 		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
-			r.args[2], r.args[3] = ticket, "0"
+			for len(r.args) < 6 {
+				r.args = append(r.args, "")
+			}
+			r.args[4], r.args[5] = ticket, "0"
 		}
 	}, lua.Vote), []string{"Eval/vote queues"}},
+	{"vote fails without a queue", scripts(func(r run) (backend.Reply, error) {
+		if len(r.keys) < 4 {
+			return nil, errors.New("ERR Wrong number of args calling Redis command from script")
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote", "Eval/vote without a queue", "Eval/vote with a ticket and without a queue"}},
+	{"vote takes whoever names a queue for a waiter", scripts(func(r run) (backend.Reply, error) {
+		if len(r.keys) > 3 && r.arg(5) == "" {
+			return nil, errors.New("ERR a number of the vote is not an integer or out of range")
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote without a queue", "Eval/quarantine"}},
+	{"vote looks at a time of nobody", scripts(func(r run) (backend.Reply, error) {
+		if len(r.args) > 5 && r.args[5] != "" && !isNumber(r.args[5]) {
+			return nil, errors.New("ERR a number of the vote is not an integer or out of range")
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote without a queue"}},
+	{"vote looks at no ticket without a queue", scripts(func(r run) (backend.Reply, error) {
+		if len(r.keys) < 4 {
+			return r.with(4, "")
+		}
+		return r.do()
+	}, lua.Vote), []string{"Eval/vote with a ticket and without a queue"}},
 	{"vote takes a list for free", first(func(r *run) {
 		if r.isList(r.keys[0]) {
 			r.clears(r.keys[0])

@@ -25,7 +25,11 @@ func (r run) do() (backend.Reply, error) { return r.c.FaultNode.Eval(r.ctx, r.sc
 
 // also makes another call on the lock and its queue, whose answer does not matter.
 func (r run) also(s *backend.Script, args ...string) {
-	r.c.server.Eval(r.ctx, s, r.keys[:min(2, len(r.keys))], args)
+	keys := r.keys[:min(2, len(r.keys))]
+	if r.script == lua.Vote {
+		keys = append([]string{r.keys[0]}, r.keys[min(3, len(r.keys)):min(4, len(r.keys))]...)
+	}
+	r.c.server.Eval(r.ctx, s, keys, args)
 }
 
 // with makes the call with an argument changed, if it is there.

@@ -221,10 +221,10 @@ func (g *generator) hint() string {
 // inFull returns the answer to a vote which says that it is for the hint as it would be
 // for another number.
 func inFull(op backend.Op, r backend.Reply) backend.Reply {
-	if op.Script != lua.Vote || len(r) != 1 || len(op.Args) < 5 {
+	if op.Script != lua.Vote || len(r) != 1 || len(op.Args) < 3 {
 		return r
 	}
-	hint, err := strconv.ParseInt(op.Args[4], 10, 64)
+	hint, err := strconv.ParseInt(op.Args[2], 10, 64)
 	if err != nil {
 		return r
 	}
@@ -316,24 +316,31 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 		counter = g.odd()
 	}
 	tomb := op.Key + "{" + op.Key + "}:gone:" + op.Token
-	all := []string{op.Key, queue, counter, tomb, g.marker()}
-	vote := func(args ...string) backend.Op { return script(lua.Vote, all[:4], args...) }
+	all := []string{op.Key, counter, tomb, queue, g.marker()}
+	alone := []string{op.Key, counter, tomb, op.Key, g.marker()}
+	vote := func(ttl, hint, keep string) backend.Op { // of one who does not wait
+		keys := pick(g, alone[:3], alone[:3], alone[:4], all[:4])
+		rest := pick(g, nil, nil, []string{""}, []string{"", ""}, []string{"", g.badNumber()})
+		return script(lua.Vote, keys, append([]string{op.Token, ttl, hint, keep}, rest...)...)
+	}
 	length := pick(g, "3600000", "3600000", "3600000", "03600000", "0", g.badNumber())
 	// What stands there instead of a marker. What a marker holds no two nodes agree on.
 	planted := pick(g, "", "x", "0123456789abcdef 0", "0123456789abcdef 1")
 	made := pick(g,
-		vote(op.Token, ttl, "", "", g.hint(), keep),
-		vote(op.Token, ttl, "", "", g.hint(), keep),
-		vote(op.Token, ttl, ticket, g.waited(), g.hint(), keep),
-		vote(op.Token, ttl, ticket, g.waited(), g.hint(), keep),
-		vote(op.Token, pick(g, "0", g.badNumber()), "", "", g.hint(), keep),
-		vote(op.Token, ttl, ticket, g.badNumber(), g.hint(), keep),
-		vote(op.Token, "0"+ttl, "", g.badNumber(), g.hint(), keep),
-		vote(op.Token, ttl, "", "", g.badNumber(), keep),
-		vote(op.Token, ttl, "", "", g.hint(), g.badNumber()),
-		script(lua.Vote, all, op.Token, ttl, "", "", g.hint(), keep, length),
-		script(lua.Vote, all, op.Token, ttl, ticket, g.waited(), g.hint(), keep, length),
-		script(lua.Vote, all, op.Token, ttl, "", "", g.hint(), keep),
+		vote(ttl, g.hint(), keep),
+		vote(ttl, g.hint(), keep),
+		script(lua.Vote, all[:4], op.Token, ttl, g.hint(), keep, ticket, g.waited()),
+		script(lua.Vote, all[:4], op.Token, ttl, g.hint(), keep, ticket, g.waited()),
+		script(lua.Vote, all[:3], op.Token, ttl, g.hint(), keep, ticket, g.waited()),
+		script(lua.Vote, pick(g, all[:3], all[:4]), op.Token, ttl, g.hint(), keep, ticket),
+		vote(pick(g, "0", g.badNumber()), g.hint(), keep),
+		script(lua.Vote, all[:4], op.Token, ttl, g.hint(), keep, ticket, g.badNumber()),
+		vote("0"+ttl, g.hint(), keep),
+		vote(ttl, g.badNumber(), keep),
+		vote(ttl, g.hint(), g.badNumber()),
+		script(lua.Vote, alone, op.Token, ttl, g.hint(), keep, "", "", length),
+		script(lua.Vote, all, op.Token, ttl, g.hint(), keep, ticket, g.waited(), length),
+		script(lua.Vote, pick(g, all, alone), append([]string{op.Token, ttl, g.hint(), keep}, pick(g, nil, []string{"", ""})...)...),
 		script(lua.Acquire, []string{op.Key, queue, all[4]}, op.Token, ttl, ticket, g.waited(), length),
 		script(lua.Acquire, []string{op.Key, op.Key, all[4]}, op.Token, ttl, "", "", length),
 		script(lua.Raise, []string{op.Key, counter, all[4]}, op.Token, g.value(), keep, length),
@@ -358,8 +365,8 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 		script(lua.Rollback, []string{op.Key, queue, tomb}, op.Token, "", "", pick(g, "0", "1"), ttl),
 		script(lua.Rollback, []string{op.Key, queue, tomb}, op.Token, ticket, g.waited(), pick(g, "0", "1"), "0"+ttl),
 		script(lua.Rollback, []string{op.Key, queue, tomb}, op.Token, "", "", "0", pick(g, "0", g.badNumber())),
-		script(lua.Release, all[:2], op.Token),
-		script(lua.Release, all[:2], op.Token),
+		script(lua.Release, []string{op.Key, queue}, op.Token),
+		script(lua.Release, []string{op.Key, queue}, op.Token),
 		script(lua.Delete, []string{tomb}, "1"),
 		script(lua.Delete, []string{tomb}, "1"),
 		script(lua.Inspect, []string{counter}),

@@ -60,9 +60,10 @@ func (t *trial) other(key string) {
 
 func (f fenced) tomb(token string) string { return f.name + ":gone:" + token }
 func (f fenced) two() []string            { return []string{f.lock, f.counter} }
-func (f fenced) four(token string) []string {
-	return []string{f.lock, f.name, f.counter, f.tomb(token)}
-}
+
+// three are the keys of a vote of one who does not wait, and four those of a waiter's.
+func (f fenced) three(token string) []string { return []string{f.lock, f.counter, f.tomb(token)} }
+func (f fenced) four(token string) []string  { return append(f.three(token), f.name) }
 
 func decimal(n int64) string                 { return strconv.FormatInt(n, 10) }
 func millis(d time.Duration) string          { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -70,7 +71,7 @@ func ahead(now int64, d time.Duration) int64 { return now + d.Microseconds() }
 
 // ask sends a vote of one who does not wait.
 func (f fenced) ask(token string, hint int64) backend.Reply {
-	return f.t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", decimal(hint), millis(keep))
+	return f.t.evalKeys(lua.Vote, f.three(token), token, "60000", decimal(hint), millis(keep))
 }
 
 // granted fails the check unless r, the answer to a vote with this hint, grants the lock, and
@@ -125,6 +126,34 @@ func (f fenced) votes(token string, c, hint int64, situation string) (vote, now 
 	f.rises(vote, c, hint, now, what)
 	f.counts(vote, keep, "after a "+what)
 	return vote, now
+}
+
+// votesAs has two votes, of which one may be quick, take the free lock and others be
+// refused. Nobody stands in the queue, then as before. What and rest are what is sent
+// beside the token, its ttl, the hint and the counter's life.
+func (f fenced) votesAs(what string, keys func(token string) []string, rest ...string) {
+	what = "vote with " + what
+	for _, hint := range []int64{0, f.t.now() + 1000} {
+		vote := func(token string) backend.Reply {
+			args := []string{token, "60000", decimal(hint), millis(keep)}
+			return f.t.evalKeys(lua.Vote, keys(token), append(args, rest...)...)
+		}
+		before, _ := strconv.ParseInt(f.at(), 10, 64)
+		token := f.t.name()
+		c, now := f.granted(vote(token), hint, what)
+		f.rises(c, before, hint, now, what)
+		f.holds(token, long, "after a "+what)
+		f.refused(vote(f.t.name()), what+" for a lock that another token holds", -1, owner(token))
+		f.stand("after a " + what + " in vain")
+		f.counts(c, keep, "after a "+what+" in vain")
+		f.t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+	}
+}
+
+// at returns what the counter holds, empty if it is missing.
+func (f fenced) at() string {
+	text, _ := f.t.eval(lua.Inspect, f.counter).Text(1)
+	return text
 }
 
 // rises fails the check unless vote is the one for this hint at this time.

@@ -34,7 +34,7 @@ func (t *trial) eachSuspect(f func(s suspect)) {
 		case lua.Acquire:
 			s.keys, s.args = []string{fenced.lock, fenced.name}, []string{token, "60000", "", ""}
 		case lua.Vote:
-			s.keys, s.args = fenced.four(token), []string{token, "60000", "", "", "0", millis(keep)}
+			s.keys, s.args = append(fenced.three(token), fenced.lock), []string{token, "60000", "0", millis(keep), "", ""}
 		case lua.Raise:
 			s.vote, _ = fenced.votes(token, 0, 0, "whose counter is missing")
 			s.keys, s.args = fenced.two(), []string{token, decimal(s.vote + 5), millis(keep)}

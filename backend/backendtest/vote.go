@@ -22,7 +22,7 @@ func voteChecks() []check {
 				t.failf("the time is %d, want microseconds since 1970", now)
 			}
 			f.holds(token, long, "after a vote")
-			r := t.evalKeys(lua.Vote, f.four(token), token, "600000", "", "", "9999999999999999", "7200000")
+			r := t.evalKeys(lua.Vote, f.three(token), token, "600000", "9999999999999999", "7200000")
 			if again, _ := f.granted(r, 9999999999999999, "vote that was cast already"); again != v {
 				t.failf("vote that was cast already is for %d, want %d", again, v)
 			}
@@ -80,7 +80,7 @@ func voteChecks() []check {
 			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "7200000": 2 * time.Hour, millis(keep): keep} {
 				f := t.fenced()
 				token := t.name()
-				v, _ := f.granted(t.evalKeys(lua.Vote, f.four(token), token, "60000", "", "", "0", arg), 0, "vote for a free lock")
+				v, _ := f.granted(t.evalKeys(lua.Vote, f.three(token), token, "60000", "0", arg), 0, "vote for a free lock")
 				f.counts(v, want, "after a vote that keeps it for "+arg)
 			}
 		},
@@ -127,26 +127,27 @@ func voteChecks() []check {
 			w := f.waiter(ms)
 			token := t.name()
 			for _, bad := range append(badNumbers(), "99999999999999999999", "12345678901234567") {
-				f.fails(lua.Vote, f.four(token), token, bad, "", "", "0", "60000")
-				f.fails(lua.Vote, f.four(token), token, "60000", w.ticket, bad, "0", "60000")
+				f.fails(lua.Vote, f.three(token), token, bad, "0", "60000")
+				f.fails(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, bad)
 				if bad != "9999999999999999" { // as a hint, it is one
-					f.fails(lua.Vote, f.four(token), token, "60000", "", "", bad, "60000")
+					f.fails(lua.Vote, f.three(token), token, "60000", bad, "60000")
 				}
-				f.fails(lua.Vote, f.four(token), token, "60000", "", "", "0", bad)
+				f.fails(lua.Vote, f.three(token), token, "60000", "0", bad)
 			}
-			f.fails(lua.Vote, f.four(token), token, "0", "", "", "0", "60000")
+			f.fails(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket)
+			f.fails(lua.Vote, f.three(token), token, "0", "0", "60000")
 			f.free("after votes that failed")
 			t.missing(f.counter, "after votes that failed, the counter")
 			f.stand("after votes that failed")
 			near := t.fenced()
 			near.standsAt("0000000000000041")
 			for _, bad := range likeCounters(t.now()) {
-				near.fails(lua.Vote, near.four(token), token, "60000", "", "", bad, "60000")
+				near.fails(lua.Vote, near.three(token), token, "60000", bad, "60000")
 			}
 			near.free("after votes with hints that are as long as the time")
 			near.unchanged("0000000000000041", "after votes with hints that are as long as the time")
 			// What is a number, but not as a server writes it, does not fail half way.
-			r := t.evalKeys(lua.Vote, f.four(token), token, "060000", "", "", "00", "03600000")
+			r := t.evalKeys(lua.Vote, f.three(token), token, "060000", "00", "03600000")
 			v, _ := f.granted(r, 0, "vote with noughts before its numbers")
 			f.counts(v, keep, "after a vote with noughts before its numbers")
 		},
@@ -158,19 +159,19 @@ func voteChecks() []check {
 				f := t.fenced()
 				token := t.name()
 				f.standsAt(bad)
-				args := []string{token, "60000", "", "", "0", "60000"}
-				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), args...)
-				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", decimal(t.now()), "60000")
+				args := []string{token, "60000", "0", "60000"}
+				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), args...)
+				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", decimal(t.now()), "60000")
 				f.free("after a vote that failed")
 				f.unchanged(bad, "after a vote that failed")
 				t.setNX(f.lock, token, long, true, "a free key")
-				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), args...)
+				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), args...)
 				t.answer(f.eval(lua.Release, token), "release of a lock whose counter is none", 1)
 			}
 			f := t.fenced()
 			t.other(f.counter)
 			token := t.name()
-			t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", "0", "60000")
+			t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 			f.free("after a vote beside a list")
 		},
 	}, {
@@ -182,12 +183,12 @@ func voteChecks() []check {
 				f := t.fenced()
 				f.standsAt(decimal(c))
 				token := t.name()
-				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", "0", "60000")
+				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 				f.free("after a vote that failed")
 				f.unchanged(decimal(c), "after a vote that failed")
 				// Whoever is refused does not hear of such a counter either: he would take it for a hint.
 				f.take()
-				t.failsWith("FENCE", f.counter, lua.Vote, f.four(token), token, "60000", "", "", "0", "60000")
+				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 			}
 		},
 	}, {
@@ -202,7 +203,7 @@ func voteChecks() []check {
 			t.missing(f.counter, "after a vote of the dead, the counter")
 			v, _ := f.votes(other, 0, 0, "beside another's tombstone")
 			w := f.waiter(ms)
-			f.buried(t.evalKeys(lua.Vote, f.four(token), token, "60000", w.ticket, "0", "0", "60000"), "vote of the dead, by a waiter,")
+			f.buried(t.evalKeys(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, "0"), "vote of the dead, by a waiter,")
 			f.stand("after a vote of the dead, by a waiter")
 			f.counts(v, keep, "after votes of the dead")
 			f.holds(other, long, "after votes of the dead")
@@ -219,7 +220,7 @@ func voteChecks() []check {
 			token := t.name()
 			f.votes(token, 0, 0, "whose counter is missing")
 			f.lost()
-			r := t.evalKeys(lua.Vote, f.four(token), token, "600000", "", "", "0", millis(keep))
+			r := t.evalKeys(lua.Vote, f.three(token), token, "600000", "0", millis(keep))
 			v, now := f.granted(r, 0, "vote again")
 			f.rises(v, 0, 0, now, "vote again")
 			f.counts(v, keep, "after a vote again")
@@ -232,7 +233,7 @@ func voteChecks() []check {
 			f := t.fenced()
 			token := t.name()
 			ask := func(w waiter, token, waited string) backend.Reply {
-				return t.evalKeys(lua.Vote, f.four(token), token, "60000", w.ticket, waited, "0", millis(keep))
+				return t.evalKeys(lua.Vote, f.four(token), token, "60000", "0", millis(keep), w.ticket, waited)
 			}
 			c, _ := f.votes(token, 0, 0, "whose counter is missing")
 			b, a := f.waiter(ms), f.waiter(ms)
@@ -255,6 +256,39 @@ func voteChecks() []check {
 			f.stand("after the first one has the lock", b)
 			f.hearsOnly(a, f.called())
 			f.hearsOnly(b, f.next(a))
+		},
+	}, {
+		name: "Eval/vote without a queue",
+		why:  "most do not wait, and send no more than they must: what is missing must be as if it were empty, and the queue of one who does not wait any key",
+		run: func(t *trial) {
+			f := t.fenced()
+			f.votesAs("no more", f.three)
+			f.votesAs("an empty ticket", f.three, "")
+			f.votesAs("an empty ticket and time", f.three, "", "")
+			f.votesAs("a queue", f.four)
+			f.votesAs("a queue and an empty ticket", f.four, "")
+			f.votesAs("a queue, an empty ticket and time", f.four, "", "")
+			odd := func(token string) []string { return append(f.three(token), f.lock) }
+			f.votesAs("any key for a queue", odd)
+			f.votesAs("any key for a queue, an empty ticket and a time", odd, "", "soon")
+		},
+	}, {
+		name: "Eval/vote with a ticket and without a queue",
+		why:  "who has no queue to stand in is refused like one who does not wait; but what he was called for is his",
+		run: func(t *trial) {
+			f := t.fenced()
+			w := f.waiter(ms)
+			f.votesAs("a ticket, but no queue", f.three, w.ticket, "1000")
+			f.votesAs("a ticket, but neither queue nor time", f.three, w.ticket)
+			token := f.take()
+			f.waits(w, 0, 0, "the only one")
+			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			f.reserved(w, "after the release")
+			f.refused(f.ask(t.name(), 0), "vote for a lock that is reserved", -1, owner("~"+w.ticket))
+			token = t.name()
+			r := t.evalKeys(lua.Vote, f.three(token), token, "60000", "0", millis(keep), w.ticket, "0")
+			f.granted(r, 0, "vote without a queue by the one that was called")
+			f.holds(token, long, "after the one that was called voted")
 		},
 	}, {
 		name: "Eval/vote for another type",

@@ -169,13 +169,14 @@ var (
 	// and its time may be left out. Answers as Release does.
 	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "9a3322761528e7d4776a885016f8672c173ab917")
 
-	// Vote is Acquire with a vote for a fencing token. Keys: lock, queue, counter,
-	// tombstone, marker. Args: token, ttl in ms, ticket, ms waited, hint in µs, ms
-	// to keep the counter or 0, ms of quarantine. The marker and the last argument
-	// may be left out. Answers {time in µs} for a vote for the hint, {1, vote, time
+	// Vote is Acquire with a vote for a fencing token. Keys: lock, counter, tombstone,
+	// queue, marker. Args: token, ttl in ms, hint in µs, ms to keep the counter or 0,
+	// ticket, ms waited, ms of quarantine. The keys after the tombstone, and what
+	// follows the fourth argument, may be left out; of one who does not wait the queue
+	// may be any key. Answers {time in µs} for a vote for the hint, {1, vote, time
 	// in µs} for another, {0, counter, time in µs, ttl left in ms, rank, owner}, or, of a
 	// token that has a tombstone, {0, counter, time in µs, -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "faf2c4e9f581c2eedd7c785953474449426dbb01").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "d15081cf8b2a02f46c39108437afbd232270bf43").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number

@@ -5,16 +5,16 @@
 -- the clock. Sent again, it answers the vote that was cast.
 --
 -- KEYS[1]  the lock
--- KEYS[2]  its queue
--- KEYS[3]  its counter
--- KEYS[4]  the tombstone of the token
+-- KEYS[2]  its counter
+-- KEYS[3]  the tombstone of the token
+-- KEYS[4]  its queue; missing, or any key, for one who does not wait
 -- KEYS[5]  the server's marker; missing for no quarantine
 -- ARGV[1]  the token; no other script may have set it
 -- ARGV[2]  the time to live, in milliseconds
--- ARGV[3]  the waiter's ticket, empty for one who does not wait
--- ARGV[4]  for how long it has waited, in milliseconds; with a ticket only
--- ARGV[5]  the hint, in microseconds since 1970
--- ARGV[6]  for how long the counter is kept, in milliseconds, 0 for ever
+-- ARGV[3]  the hint, in microseconds since 1970
+-- ARGV[4]  for how long the counter is kept, in milliseconds, 0 for ever
+-- ARGV[5]  the waiter's ticket, empty or missing for one who does not wait
+-- ARGV[6]  for how long it has waited, in milliseconds; with a ticket and a queue only
 -- ARGV[7]  for how long the server does not vote when it may have lost anything, in
 --          milliseconds; with a marker only
 -- Answers {1, vote, time} if the token has the lock, and the time alone if the vote is
@@ -25,8 +25,8 @@
 -- Fails with FENCE if the counter is none, or too far ahead, and with QUARANTINE if
 -- the server must not vote yet. Nothing was done then, but for the marker.
 
-local ttl, ticket, waited, hint, keep = whole(ARGV[2]), ARGV[3], whole(ARGV[4]), number(ARGV[5]), whole(ARGV[6])
-if not ttl or ttl == 0 or ticket ~= '' and not waited or not hint or not keep then
+local ttl, hint, keep, ticket, waited = whole(ARGV[2]), number(ARGV[3]), whole(ARGV[4]), ARGV[5] or '', whole(ARGV[6])
+if not ttl or ttl == 0 or not hint or not keep or ticket ~= '' and KEYS[4] and not waited then
 	return redis.error_reply('ERR a number of the vote is not an integer or out of range')
 end
 local err = KEYS[5] and suspect(KEYS[5], ARGV[7])
@@ -37,10 +37,10 @@ local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end
-local dead = redis.call('EXISTS', KEYS[4]) == 1
+local dead = redis.call('EXISTS', KEYS[3]) == 1
 local now = clock()
 local c
-c, err = count(KEYS[3])
+c, err = count(KEYS[2])
 if err then
 	return err
 end
@@ -58,7 +58,7 @@ if mine and c > 0 and c <= most then
 	return granted(c)
 end
 local vote = math.max(c + 1, math.min(math.max(hint, now - 250000), now + 250000))
-err = beyond(KEYS[3], vote, now)
+err = beyond(KEYS[2], vote, now)
 if err then
 	return err
 end
@@ -66,17 +66,17 @@ if dead then
 	return {0, c, now, -2, -1, ''}
 end
 if mine then -- and its vote was lost
-	put(KEYS[3], vote, keep)
+	put(KEYS[2], vote, keep)
 	return granted(vote)
 end
 if not held or ticket ~= '' and held == '~' .. ticket then
 	-- The counter first: a script that fails keeps what it has written.
-	put(KEYS[3], vote, keep)
+	put(KEYS[2], vote, keep)
 	redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%.0f', ttl))
-	if ticket ~= '' then
-		redis.pcall('ZREM', KEYS[2], ticket)
+	if ticket ~= '' and KEYS[4] then
+		redis.pcall('ZREM', KEYS[4], ticket)
 	end
 	return granted(vote)
 end
-local left, rank, owner = refuse(KEYS[1], held, KEYS[2], ticket, waited)
+local left, rank, owner = refuse(KEYS[1], held, KEYS[4], ticket, waited)
 return {0, c, now, left, rank, owner}

@@ -10,16 +10,17 @@ var errVote = errors.New("ERR a number of the vote is not an integer or out of r
 
 // vote is vote.lua. What quickvote.lua does before it is what the rest would do.
 func vote(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 4, 6); err != nil {
+	if err := takes(keys, args, 3, 4); err != nil {
 		return nil, err
 	}
-	lock, queue, counter, tomb := keys[0], keys[1], keys[2], keys[3]
-	token, ticket := args[0], args[2]
+	lock, counter, tomb, queue := keys[0], keys[1], keys[2], optional(keys, 3)
+	token, ticket := args[0], optional(args, 4)
 	ttl, ok1 := whole(args[1])
-	waited, ok2 := whole(args[3])
-	hint, ok3 := number(args[4])
-	keep, ok4 := whole(args[5])
-	if !ok1 || ttl == 0 || ticket != "" && !ok2 || !ok3 || !ok4 {
+	hint, ok2 := number(args[2])
+	keep, ok3 := whole(args[3])
+	waited, ok4 := whole(optional(args, 5))
+	queues := ticket != "" && len(keys) > 3
+	if !ok1 || ttl == 0 || !ok2 || !ok3 || queues && !ok4 {
 		return nil, errVote
 	}
 	if len(keys) > 4 {
@@ -58,10 +59,13 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 		if err := db.set(lock, token, ttl); err != nil {
 			return nil, err
 		}
-		if ticket != "" {
+		if queues {
 			db.zrem(queue, ticket)
 		}
 		return granted(v), nil
+	}
+	if !queues {
+		ticket = ""
 	}
 	left, rank, owner := db.refuse(e, queue, ticket, waited)
 	return backend.Reply{int64(0), c, now, left, rank, owner}, nil

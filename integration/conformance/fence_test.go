@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	voteKeys = []string{"lock", "queue", "counter", "tombstone"}
-	voteArgs = []string{"token", "60000", "", "", "0", "3600000"}
+	voteKeys = []string{"lock", "counter", "tombstone"}
+	voteArgs = []string{"token", "60000", "0", "3600000"}
 )
 
 // The usual calls take so many commands, and a release without a tombstone no more
@@ -38,8 +38,8 @@ func TestFenceCommands(t *testing.T) {
 			{"vote, again", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 time:1"},
 			{"prolong", lua.Prolong, []string{"lock", "counter"}, []string{"token", "90000", "41", "3600000"}, "get:2 pexpire:2 pttl:1"},
 			{"raise", lua.Raise, []string{"lock", "counter"}, []string{"token", "41", "3600000"}, "get:2 time:1"},
-			{"release", lua.Release, voteKeys[:2], []string{"token"}, "del:1 exists:1 get:1"},
-			{"vote", lua.Vote, voteKeys, []string{"token", "60000", "", "", strconv.FormatInt(time.Now().UnixMicro(), 10), "3600000"}, "mget:1 set:2 time:1"},
+			{"release", lua.Release, []string{"lock", "queue"}, []string{"token"}, "del:1 exists:1 get:1"},
+			{"vote", lua.Vote, voteKeys, []string{"token", "60000", strconv.FormatInt(time.Now().UnixMicro(), 10), "3600000"}, "mget:1 set:2 time:1"},
 			{"release with a tombstone", lua.Release, []string{"lock", "queue", "tombstone"}, []string{"token", "", "", "60000"}, "get:1 set:1 zpopmin:1 del:1"},
 		} {
 			server.Do(t, "CONFIG", "RESETSTAT")
@@ -139,7 +139,7 @@ func TestVoteWithoutWriting(t *testing.T) {
 		} {
 			server.Do(t, state.begin...)
 			now := strconv.FormatInt(time.Now().UnixMicro(), 10)
-			r := eval(t, node, lua.Vote, voteKeys, "token", "60000", "", "", now, "3600000")
+			r := eval(t, node, lua.Vote, voteKeys, "token", "60000", now, "3600000")
 			if len(r) != 6 || r[0] != int64(0) || r[5] != "other" {
 				t.Errorf("a server that does not write, %s, answers %v, want a refusal that names the owner", state.what, r)
 			}
@@ -159,7 +159,7 @@ func TestFenceNamesTheKey(t *testing.T) {
 				}
 				counter := "a\x00b\r\nc\"%d"
 				server.Do(t, "SET", counter, "rubbish", "PX", 60_000)
-				vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: []string{"lock", "queue", counter, "tombstone"}, Args: voteArgs}
+				vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: []string{"lock", counter, "tombstone"}, Args: voteArgs}
 				r := vote.Do(t.Context(), d.Node(t, server.Addr()))
 				if r.Err == nil {
 					t.Fatalf("vote answers %v, want an error", r.Reply)

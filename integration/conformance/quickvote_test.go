@@ -61,7 +61,7 @@ func TestQuickVote(t *testing.T) {
 		if taken < cases/5 || taken > cases*4/5 {
 			t.Errorf("%d of %d votes were quick, want a fifth at least, and others", taken, cases)
 		}
-		for _, what := range []string{"clock", "lock", "queue", "counter", "ttl", "waited", "hint", "keep"} {
+		for _, what := range []string{"clock", "lock", "queue", "counter", "ttl", "ticket", "waited", "hint", "keep"} {
 			if met[what] < some {
 				t.Errorf("%d votes were quick in spite of an odd %s, want some", met[what], what)
 			}
@@ -88,11 +88,11 @@ func scriptOf(name, text string) *backend.Script {
 
 // voteKeysOf are the keys of a vote, in the order in which it takes them.
 func voteKeysOf(which string) []string {
-	keys := append([]string(nil), voteKeys...)
+	keys := append(append([]string(nil), voteKeys...), "queue", "marker")
 	for i := range keys {
 		keys[i] = which + ":" + keys[i]
 	}
-	return append(keys, which+":marker")
+	return keys
 }
 
 // planted is what a key holds: its type, if it is there, and for how many milliseconds,
@@ -112,7 +112,7 @@ type voteCase struct {
 // newVoteCase returns a vote that should be quick, but for up to three things that are
 // odd about it.
 func newVoteCase(rng *rand.Rand) *voteCase {
-	c := &voteCase{told: 4}
+	c := &voteCase{told: 3 + rng.IntN(2)} // of the queue too, or not
 	const second, hour = 1_000_000, 3600 * 1_000_000
 	const most = 1<<53 - 1
 	from := func(of ...string) string { return of[rng.IntN(len(of))] }
@@ -150,23 +150,23 @@ func newVoteCase(rng *rand.Rand) *voteCase {
 	if rng.IntN(4) == 0 {
 		counter = hint - 1
 	}
-	c.keys[2] = planted{"string", decimal(max(counter, 0)), from("", "600000", "1200000")}
+	c.keys[1] = planted{"string", decimal(max(counter, 0)), from("", "600000", "1200000")}
 	if len(hintText) == 16 { // noughts before the one, noughts before the other
-		c.keys[2].value = fmt.Sprintf("%016d", max(counter, 0))
+		c.keys[1].value = fmt.Sprintf("%016d", max(counter, 0))
 	}
 	if strange["counter"] {
-		c.keys[2].value = from(decimal(hint), decimal(hint+1), decimal(max(hint-hour, 0)), decimal(hint+hour), decimal(c.now+100_000), decimal(c.now+23*hour),
+		c.keys[1].value = from(decimal(hint), decimal(hint+1), decimal(max(hint-hour, 0)), decimal(hint+hour), decimal(c.now+100_000), decimal(c.now+23*hour),
 			decimal(c.now+25*hour), decimal(most), decimal(most-1), decimal(most+1), "0", "41", "")
 		if rng.IntN(2) == 0 {
-			c.keys[2].value = from(oddTexts(c.now)...)
+			c.keys[1].value = from(oddTexts(c.now)...)
 		}
 		switch rng.IntN(12) {
 		case 0:
-			c.keys[2] = planted{}
+			c.keys[1] = planted{}
 		case 1:
-			c.keys[2].ms = "1"
+			c.keys[1].ms = "1"
 		case 2:
-			c.keys[2].kind = from("list", "zset")
+			c.keys[1].kind = from("list", "zset")
 		}
 	}
 	if strange["lock"] {
@@ -176,10 +176,10 @@ func newVoteCase(rng *rand.Rand) *voteCase {
 		}
 	}
 	if strange["queue"] {
-		c.keys[1] = planted{from("zset", "zset", "string", "list"), from("30000:inbox", "30000:another"), from("", "300000")}
+		c.keys[3] = planted{from("zset", "zset", "string", "list"), from("30000:inbox", "30000:another"), from("", "300000")}
 	}
 	if strange["tombstone"] { // always a string: nobody else writes there
-		c.keys[3] = planted{"string", from("1", "1", ""), from("1", "300000")}
+		c.keys[2] = planted{"string", from("1", "1", ""), from("1", "300000")}
 	}
 	length := []string{}
 	if strange["marker"] {
@@ -204,7 +204,10 @@ func newVoteCase(rng *rand.Rand) *voteCase {
 	if strange["denied"] { // EXISTS and GET are what the quick part does without
 		c.denied = from("MGET", "SET", "SET lock", "SET counter", "TIME")
 	}
-	c.args = append([]string{"token", ttl, ticket, waited, hintText, keep}, length...)
+	c.args = append([]string{"token", ttl, hintText, keep, ticket, waited}, length...)
+	for len(c.args) > 4 && c.args[len(c.args)-1] == "" && rng.IntN(4) > 0 { // what is empty may be missing
+		c.args = c.args[:len(c.args)-1]
+	}
 	return c
 }
 
@@ -247,7 +250,7 @@ func (c *voteCase) call() []string {
 }
 
 func (c *voteCase) String() string {
-	text := fmt.Sprintf("a vote of %q at %d", c.args, c.now)
+	text := fmt.Sprintf("a vote of %q on %d keys at %d", c.args, c.told, c.now)
 	if c.denied != "" {
 		text += ", which may not " + c.denied
 	}

@@ -93,7 +93,7 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	}
 	a.name()
 	gone, _ := besideOf(f.key, ":gone:"+a.token)
-	v.names = [4]string{a.names[0], a.names[1], f.counter, gone}
+	v.names = [4]string{a.names[0], f.counter, gone, a.names[1]}
 	a.voting = v
 }
 
@@ -146,7 +146,7 @@ func median(offsets []time.Duration) time.Duration {
 // with it, gets a higher one.
 type voting struct {
 	fencing *Fencing
-	names   [4]string     // of the lock, its queue, its counter and the token's tombstone; not changed
+	names   [4]string     // of the lock, its counter, the token's tombstone and the queue; not changed
 	stands  time.Duration // for how long the tombstone does; not changed
 
 	hint  int64
@@ -252,15 +252,20 @@ func (v *voting) aim() int64 {
 func (s *seat) vote() backend.Op {
 	a := s.attempt
 	v := a.voting
-	ticket, waited := "", "0"
-	if s.ticketed {
-		ticket, waited = a.line.ticket, milliseconds(time.Since(a.asked))
-	}
 	aim := v.aim()
 	v.votes[s.index].aim = aim
-	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:], Args: []string{
-		a.token, milliseconds(s.current.ttl), ticket, waited, strconv.FormatInt(aim, 10), v.fencing.keep,
-	}})
+	op := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:3], Args: []string{
+		a.token, milliseconds(s.current.ttl), strconv.FormatInt(aim, 10), v.fencing.keep,
+	}}
+	switch {
+	case s.ticketed:
+		op.Keys = v.names[:]
+		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
+	case a.group.cfg.Quarantine > 0: // what comes before has its place, and is not looked at
+		op.Keys = []string{a.key, v.names[1], v.names[2], a.key}
+		op.Args = append(op.Args, "", "")
+	}
+	return a.group.judged(op)
 }
 
 // raise returns a raise of the node's vote, which may be sent again.
@@ -287,10 +292,10 @@ func (s *seat) explain(err error) error {
 	}
 	v := s.attempt.voting
 	tombstone, _ := besideOf(v.names[0], ":gone:*") // its own would show the token
-	return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides)", err, v.names[2], tombstone)
+	return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides)", err, v.names[1], tombstone)
 }
 
-func (v *voting) lockAndCounter() []string { return []string{v.names[0], v.names[2]} }
+func (v *voting) lockAndCounter() []string { return v.names[:2] }
 
 // bury adds the tombstone of the token to op, a release or a rollback, where a vote
 // may still arrive, and notes whether it did.
@@ -306,7 +311,7 @@ func (s *seat) bury(op backend.Op) backend.Op {
 	}
 	args := make([]string, n, n+1)
 	copy(args, op.Args)
-	op.Keys, op.Args = []string{v.names[0], v.names[1], v.names[3]}, append(args, milliseconds(v.stands))
+	op.Keys, op.Args = []string{v.names[0], v.names[3], v.names[2]}, append(args, milliseconds(v.stands))
 	return op
 }
 

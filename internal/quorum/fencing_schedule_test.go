@@ -186,21 +186,21 @@ func (v *voter) Eval(ctx context.Context, script *backend.Script, keys, args []s
 			return backend.Reply{int64(1)}, nil
 		}
 	case lua.Vote:
-		before := v.counter(keys[2])
+		before := v.counter(keys[1])
 		r, err := v.Node.Eval(ctx, script, keys, args)
 		if err != nil {
 			return r, err
 		}
-		if granted, _ := r.Int(0); granted != 0 && v.counter(keys[2]) != before {
-			hint, _ := strconv.ParseInt(args[4], 10, 64)
+		if granted, _ := r.Int(0); granted != 0 && v.counter(keys[1]) != before {
+			hint, _ := strconv.ParseInt(args[2], 10, 64)
 			switch {
 			case v.s.bug == unclampedHints:
-				r = v.recast(r, keys[2], max(before+1, hint))
+				r = v.recast(r, keys[1], max(before+1, hint))
 			case v.s.bug == votesTwice && before > 0:
-				r = v.recast(r, keys[2], max(before, hint))
+				r = v.recast(r, keys[1], max(before, hint))
 			}
 		}
-		v.look(keys[2])
+		v.look(keys[1])
 		return r, nil
 	case lua.Prolong:
 		v.s.count(&v.s.stats.prolonged)

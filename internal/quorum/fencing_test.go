@@ -150,6 +150,60 @@ func TestFencingOperations(t *testing.T) {
 	}
 }
 
+// What a vote has no use for is not sent, since each key and argument costs the node: the
+// queue and the ticket are those of one who waits, the marker is of a quarantine.
+func TestFencingSends(t *testing.T) {
+	for _, tc := range []struct {
+		length       time.Duration // of the quarantine
+		alone, waits string
+	}{
+		{0, "k k{k}:fence k{k}:gone:token, token 10000 hint 0",
+			"k k{k}:fence k{k}:gone:token k{k}:queue, token 10000 hint 0 ticket 1000"},
+		{quarantine, "k k{k}:fence k{k}:gone:token k marker, token 10000 hint 0 - - 11000",
+			"k k{k}:fence k{k}:gone:token k{k}:queue marker, token 10000 hint 0 ticket 1000 11000"},
+	} {
+		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+			p := w.process(full)
+			p.cfg.Quarantine, p.cfg.Marker = tc.length, "marker"
+			p.mustMark()
+			sent := func(who, want string) {
+				t.Helper()
+				synctest.Wait()
+				i := slices.IndexFunc(p.fault[0].Arrived(), votes)
+				if i < 0 {
+					t.Fatalf("%s: the node got %q", who, p.arrived(0))
+				}
+				op := p.fault[0].Arrived()[i]
+				args := slices.Clone(op.Args)
+				args[0], args[2] = "token", "hint"
+				for i, arg := range args {
+					switch arg {
+					case "":
+						args[i] = "-"
+					case p.ticket():
+						args[i] = "ticket"
+					}
+				}
+				got := strings.ReplaceAll(strings.Join(op.Keys, " "), op.Args[0], "token") + ", " + strings.Join(args, " ")
+				if got != want {
+					t.Errorf("%s: a vote on %s, want %s", who, got, want)
+				}
+				p.forget()
+			}
+			a := p.mustFence("k")
+			sent("one who does not wait", tc.alone)
+			waiter := p.mustJoin("k")
+			p.lose(waiter)
+			p.forget()
+			time.Sleep(time.Second)
+			waiter.AcquireFenced(context.Background(), p.fencing("k"), w.token(), ttl, timeout)
+			sent("one who waits", tc.waits)
+			waiter.Leave()
+			a.release()
+		})
+	}
+}
+
 // Counters live for as long as the group says, from the last extension on.
 func TestFencingCounterLife(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
@@ -540,7 +594,7 @@ func TestFencingTombstone(t *testing.T) {
 					}
 					want = 0
 				}
-				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.names[3]); tc.buried && e.TTL < ttl-time.Second {
+				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.names[2]); tc.buried && e.TTL < ttl-time.Second {
 					// It was put up a second and a call ago, for a TTL and a call.
 					t.Errorf("the tombstone stands for %v more", e.TTL)
 				}

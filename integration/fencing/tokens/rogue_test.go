@@ -50,9 +50,9 @@ func (r rogue) eval(script *backend.Script, keys []string, args ...any) (any, er
 // vote votes with a hint, as soon as the lock is free there, and lets go of it.
 func (r rogue) vote(t testing.TB, hint int64) {
 	t.Helper()
-	keys := []string{r.key, r.key + "{" + r.key + "}:queue", counterOf(r.key), "{" + r.key + "}:gone"}
+	keys := []string{r.key, counterOf(r.key), "{" + r.key + "}:gone"}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		answer, err := r.eval(lua.Vote, keys, 60_000, "", 0, hint, 0)
+		answer, err := r.eval(lua.Vote, keys, 60_000, hint, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
