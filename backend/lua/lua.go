@@ -176,7 +176,7 @@ var (
 	// may be any key. Answers {time in µs} for a vote for the hint, {1, vote, time
 	// in µs} for another, {0, counter, time in µs, ttl left in ms, rank, owner}, or, of a
 	// token that has a tombstone, {0, counter, time in µs, -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "d15081cf8b2a02f46c39108437afbd232270bf43").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "fbdf2ae598e2fa9cb8c84d28dadf766f41d44439").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number

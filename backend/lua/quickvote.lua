@@ -7,6 +7,9 @@
 -- Where there is no queue there is no marker either, and a ticket without a queue makes
 -- no difference while the lock is free.
 --
+-- When the lock ends says what time it is, with less work than TIME, which is for servers
+-- before Redis 7: to the millisecond, so that what it allows is a little less.
+--
 -- Clocks have had sixteen digits since 2001, and texts of as many digits compare as
 -- their numbers do, in every locale. They must be digits: a number may be written in
 -- other ways, and what is written to the counter is the hint as it came. SET wants its
@@ -14,18 +17,25 @@
 if not KEYS[4] or not KEYS[5] and (ARGV[5] or '') == '' then
 	local seen, ttl, hint, keep = redis.pcall('MGET', KEYS[2], KEYS[3]), ARGV[2], ARGV[3], ARGV[4]
 	local c = seen[1]
-	if c and not seen[2] and #c == 16 and #hint == 16 and ttl >= '1' and #ttl <= 15 and keep >= '1' and #keep <= 15
-		and string.find(hint .. c .. ttl .. keep, '^[1-9]%d+$') and c < hint and hint <= '9007199254740991' then
-		local t, vote = redis.call('TIME'), tonumber(hint)
-		local now = t[1] * 1000000 + t[2]
-		local taken = vote >= now - 250000 and vote <= now + 250000 and redis.pcall('SET', KEYS[1], ARGV[1], 'NX', 'PX', ttl)
+	if c and not seen[2] and #c == 16 and #hint == 16 and #ttl <= 15 and #keep <= 15 and keep ~= '0'
+		and string.find(c, '^[1-9]%d+$') and string.find(hint, '^%d+$') and c < hint then
+		local taken = redis.pcall('SET', KEYS[1], ARGV[1], 'NX', 'PX', ttl)
 		if taken and not taken.err then
-			local moved = redis.pcall('SET', KEYS[2], hint, 'PX', keep)
-			if moved.err then -- there must be no lock without its vote
-				redis.call('DEL', KEYS[1])
-				return moved
+			local ends, now = redis.pcall('PEXPIRETIME', KEYS[1])
+			if type(ends) == 'number' then
+				now = (ends - ttl) * 1000
+			else
+				local t = redis.pcall('TIME')
+				now = not t.err and math.floor(t[1] * 1000 + t[2] / 1000) * 1000 or 0
 			end
-			return now
+			local ahead = hint - now
+			if ahead >= -249000 and ahead <= 250000 and now < 9007199254000000 then
+				local moved = redis.pcall('SET', KEYS[2], hint, 'PX', keep)
+				if not moved.err then
+					return now
+				end
+			end
+			redis.call('DEL', KEYS[1]) -- there must be no lock without its vote
 		end
 	end
 end

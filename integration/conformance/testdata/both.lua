@@ -5,7 +5,8 @@
 -- ARGV[1]  the time, in seconds
 -- ARGV[2]  and the microseconds beyond them
 -- ARGV[3]  a command that the server refuses, and, after a blank, the end of the only key
---          with which it does, if it is not all; or empty
+--          with which it does, if it is not all; or empty. With TIME it refuses all that
+--          tells the time
 -- ARGV[4]  how many keys the vote is told of
 -- ARGV[5…] its arguments
 -- Answers {the answer of the one, of the other, what is left by the one, by the other,
@@ -39,7 +40,7 @@ end
 -- vote runs one of them on the keys from there on, and returns its answer and how often
 -- it called which command.
 local function vote(text, from)
-	local keys, args, asked = {}, {}, {}
+	local keys, args, asked, lives = {}, {}, {}, {}
 	for i = 1, told do
 		keys[i] = KEYS[from + i]
 	end
@@ -49,10 +50,16 @@ local function vote(text, from)
 	local front = {error_reply = server.error_reply}
 	function front.pcall(command, key, ...)
 		asked[command] = (asked[command] or 0) + 1
-		if denied == command or denied == command .. ' ' .. (string.match(key or '', ':(%a+)$') or '') then
+		if command == 'SET' then
+			local set = {...}
+			lives[key] = set[#set - 1] == 'PX' and set[#set]
+		end
+		if denied == command or denied == 'TIME' and command == 'PEXPIRETIME' or denied == command .. ' ' .. (string.match(key or '', ':(%a+)$') or '') then
 			return {err = 'NOPERM ' .. command}
 		elseif command == 'TIME' then
 			return {seconds, micros}
+		elseif command == 'PEXPIRETIME' then
+			return seconds * 1000 + math.floor(micros / 1000) + lives[key]
 		elseif command == 'PTTL' then -- what was to live for minutes has lost less than one
 			return math.ceil(server.pcall(command, key) / 60000) * 60000
 		end
