@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/quorum"
@@ -57,7 +56,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	l := &Locker{settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
 		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Announce: s.announce,
-		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Wall: func() time.Time { return l.clock.Now().Wall() },
+		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock,
 	})
 	if err == nil && s.call.fencing {
 		err = group.CanFence()

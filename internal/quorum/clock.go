@@ -17,9 +17,11 @@ type Instant struct {
 }
 
 // Now returns the present moment.
-func (c Clock) Now() Instant {
-	now := time.Now()
-	if c.Wall == nil {
+func (c *Clock) Now() Instant { return c.at(time.Now()) }
+
+// at returns the present moment, of which [time.Now] has just said that it is now.
+func (c *Clock) at(now time.Time) Instant {
+	if c == nil || c.Wall == nil {
 		return Instant{at: now}
 	}
 	return Instant{now, c.Wall().Round(0).Sub(now.Round(0))}

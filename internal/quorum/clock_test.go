@@ -58,7 +58,7 @@ func TestInstant(t *testing.T) {
 // The wall clock is read without a monotonic reading, or it would stand still
 // with that.
 func TestSystemClock(t *testing.T) {
-	now := Clock{}.Now()
+	now := new(Clock).Now()
 	if now.Wall() != now.Wall().Round(0) || !now.Wall().Equal(now.Time()) || now.Time() == now.Time().Round(0) {
 		t.Errorf("now is %+v", now)
 	}

@@ -28,7 +28,6 @@ type Fencing struct {
 	group   *Group
 	key     string
 	counter string       // where nodes keep it
-	keep    string       // for how long, in milliseconds
 	seen    atomic.Int64 // the highest counter of a node that refused
 }
 
@@ -43,7 +42,7 @@ func (g *Group) Fencing(key string) (*Fencing, error) {
 		return nil, errors.New("no fencing token: a key with braces but no hash tag has no counter, " +
 			"since no name that begins with the key shares its slot")
 	}
-	return &Fencing{group: g, key: key, counter: counter, keep: milliseconds(g.cfg.CounterLife)}, nil
+	return &Fencing{group: g, key: key, counter: counter}, nil
 }
 
 // CanFence returns an error that names a node which cannot vote for fencing tokens,
@@ -87,9 +86,10 @@ func (f *Fencing) Adopt(token string, fence uint64, life time.Duration) *Attempt
 func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	v := &voting{
 		fencing: f,
-		hint:    f.hint(a),
-		votes:   make([]nodeVote, len(a.seats)),
 		stands:  ttl + CallTimeout,
+	}
+	if v.votes = v.one[:]; len(a.seats) > 1 {
+		v.votes = make([]nodeVote, len(a.seats))
 	}
 	a.name()
 	gone, _ := besideOf(f.key, ":gone:"+a.token)
@@ -97,11 +97,11 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	a.voting = v
 }
 
-// hint returns what the nodes are to vote for: the time by their own clocks, as far
+// hint returns what the nodes are to vote for now: the time by their own clocks, as far
 // as these are known, so that it does not matter what ours says. A counter that is
 // ahead of that is passed, unless the others would not follow: what is too far ahead of
 // their clocks they cut, each by its own clock, and would vote for different values.
-func (f *Fencing) hint(a *Attempt) int64 {
+func (f *Fencing) hint(a *Attempt, now time.Time) int64 {
 	var room [8]time.Duration
 	offsets := room[:0]
 	for i := range a.seats {
@@ -109,11 +109,11 @@ func (f *Fencing) hint(a *Attempt) int64 {
 			offsets = append(offsets, offset)
 		}
 	}
-	now := f.group.wall().Add(median(offsets)).UnixMicro()
-	if seen := f.seen.Load(); seen >= now && seen < now+maxHint.Microseconds() {
+	theirs := f.group.cfg.Clock.at(now).Wall().Add(median(offsets)).UnixMicro()
+	if seen := f.seen.Load(); seen >= theirs && seen < theirs+maxHint.Microseconds() {
 		return seen + 1
 	}
-	return max(now, 1)
+	return max(theirs, 1)
 }
 
 // sees notes the counter of a node that refused.
@@ -149,9 +149,10 @@ type voting struct {
 	names   [4]string     // of the lock, its counter, the token's tombstone and the queue; not changed
 	stands  time.Duration // for how long the tombstone does; not changed
 
-	hint  int64
+	hint  int64      // 0 until the first vote
 	votes []nodeVote // by node
-	value int64      // the fencing token; 0 while there is none
+	one   [1]nodeVote
+	value int64 // the fencing token; 0 while there is none
 }
 
 // A nodeVote is what is known of a node's vote.
@@ -252,10 +253,13 @@ func (v *voting) aim() int64 {
 func (s *seat) vote() backend.Op {
 	a := s.attempt
 	v := a.voting
+	if v.hint == 0 {
+		v.hint = v.fencing.hint(a, s.begun)
+	}
 	aim := v.aim()
 	v.votes[s.index].aim = aim
 	op := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:3], Args: []string{
-		a.token, milliseconds(s.current.ttl), strconv.FormatInt(aim, 10), v.fencing.keep,
+		a.token, milliseconds(s.current.ttl), strconv.FormatInt(aim, 10), a.group.keep,
 	}}
 	switch {
 	case s.ticketed:
@@ -272,7 +276,7 @@ func (s *seat) vote() backend.Op {
 func (s *seat) raise() backend.Op {
 	a := s.attempt
 	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: a.voting.lockAndCounter(), Args: []string{
-		a.token, strconv.FormatInt(s.current.value, 10), a.voting.fencing.keep,
+		a.token, strconv.FormatInt(s.current.value, 10), a.group.keep,
 	}})
 }
 
@@ -280,7 +284,7 @@ func (s *seat) raise() backend.Op {
 func (s *seat) prolong() backend.Op {
 	v := s.attempt.voting
 	return backend.Op{Kind: backend.OpEval, Script: lua.Prolong, Keys: v.lockAndCounter(), Args: []string{
-		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), v.fencing.keep,
+		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), s.attempt.group.keep,
 	}}
 }
 
@@ -352,7 +356,7 @@ func (s *seat) voted(r backend.Reply, now time.Time) (granted bool, err error) {
 			return false, err
 		}
 	}
-	s.lane.skew.learn(time.UnixMicro(micros), s.attempt.group.wall(), now.Sub(s.begun), now)
+	s.lane.skew.learn(time.UnixMicro(micros), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
 	switch {
 	case done != 1:
 		v.fencing.sees(counter)

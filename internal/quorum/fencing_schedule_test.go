@@ -260,7 +260,7 @@ func (s *ballot) newElector() *elector {
 	}
 	id, inboxes := len(s.processes), 0
 	g, err := NewGroup(nodes, Config{
-		Need: s.need(), Wall: p.clock.now, Quarantine: s.quarantine(), Marker: lossMarker,
+		Need: s.need(), Clock: &Clock{Wall: p.clock.now}, Quarantine: s.quarantine(), Marker: lossMarker,
 		Inbox: func() string {
 			inboxes++
 			return fmt.Sprintf("inbox-%d-%d", id, inboxes)

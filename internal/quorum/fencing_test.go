@@ -207,7 +207,7 @@ func TestFencingSends(t *testing.T) {
 // Counters live for as long as the group says, from the last extension on.
 func TestFencingCounterLife(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-		p.cfg.CounterLife = time.Minute
+		p.keep = milliseconds(time.Minute)
 		a := p.mustFence("k")
 		synctest.Wait()
 		time.Sleep(9 * time.Second)
@@ -783,7 +783,7 @@ func TestFencingClocks(t *testing.T) {
 				p.fault[i].Set(backendtest.Delay(trip/2+time.Duration(i)*10*time.Microsecond), backendtest.DelayReply(trip/2))
 			}
 			offset := -10 * time.Second
-			p.cfg.Wall = func() time.Time { return time.Now().Add(offset) }
+			p.cfg.Clock = &Clock{Wall: func() time.Time { return time.Now().Add(offset) }}
 			raised := func() (arrived int) {
 				for i := range p.fault {
 					for _, op := range p.fault[i].Arrived() {
@@ -908,7 +908,7 @@ func TestFencingClocksOfParts(t *testing.T) {
 				f.Set(backendtest.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond)) // so that no two nodes have the same time
 				nodes, faults = append(nodes, f), append(faults, f)
 			}
-			g, err := NewGroup(nodes, Config{Wall: func() time.Time { return time.Now().Add(-5 * time.Hour) }})
+			g, err := NewGroup(nodes, Config{Clock: &Clock{Wall: func() time.Time { return time.Now().Add(-5 * time.Hour) }}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -953,7 +953,7 @@ func TestFencingSeen(t *testing.T) {
 			{now + maxHint.Microseconds() - 1, now + maxHint.Microseconds()}, {now + maxHint.Microseconds(), now},
 		} {
 			f.sees(tc.seen)
-			if got := f.hint(a); got != tc.want {
+			if got := f.hint(a, time.Now()); got != tc.want {
 				t.Errorf("with a counter at %+d the hint is %+d, want %+d", tc.seen-now, got-now, tc.want-now)
 			}
 		}
@@ -961,7 +961,7 @@ func TestFencingSeen(t *testing.T) {
 		for i, l := range p.lanes[:2] { // what is not known of the third does not count
 			l.skew.learn(time.Now().Add(time.Duration(i+1)*time.Hour), time.Now(), 0, time.Now())
 		}
-		if got, want := f.hint(a), now+(90*time.Minute).Microseconds(); got != want {
+		if got, want := f.hint(a, time.Now()), now+(90*time.Minute).Microseconds(); got != want {
 			t.Errorf("with nodes ahead by one and two hours the hint is %v, want %v", got-now, want-now)
 		}
 		for _, l := range p.lanes {

@@ -46,9 +46,8 @@ type Config struct {
 	Quarantine time.Duration
 	Marker     string
 
-	// Wall is the wall clock, as the clocks of nodes are compared with it; nil
-	// means the system's.
-	Wall func() time.Time
+	// Clock is what the clocks of nodes are compared with; nil means the system's.
+	Clock *Clock
 }
 
 // A Group is a set of independent nodes and the number of them that decides.
@@ -57,6 +56,7 @@ type Group struct {
 	lanes []*lane
 	need  int
 	cfg   Config
+	keep  string // the life of counters, in milliseconds
 
 	calls   callContext // of lanes
 	inline  callContext // of callers who make the call themselves
@@ -80,7 +80,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if cfg.Need < majority || cfg.Need > len(nodes) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
-	g := &Group{need: cfg.Need, cfg: cfg}
+	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife)}
 	position := make(map[any]int)
 	for i, n := range nodes {
 		if isNil(n) {
@@ -113,14 +113,6 @@ func isNil(n backend.Node) bool {
 	}
 	v := reflect.ValueOf(n)
 	return v.Kind() == reflect.Pointer && v.IsNil()
-}
-
-// wall returns what the wall clock says.
-func (g *Group) wall() time.Time {
-	if g.cfg.Wall != nil {
-		return g.cfg.Wall()
-	}
-	return time.Now()
 }
 
 // Size returns the number of nodes.

@@ -88,7 +88,7 @@ func (r *tally) group(t *testing.T, list []*servers.Server, i int, wall func() t
 		nodes = append(nodes, n)
 	}
 	g, err := quorum.NewGroup(nodes, quorum.Config{
-		Inbox: func() string { return "inbox:" + rand.Text() }, CounterLife: time.Hour, Wall: wall,
+		Inbox: func() string { return "inbox:" + rand.Text() }, CounterLife: time.Hour, Clock: &quorum.Clock{Wall: wall},
 	})
 	if err != nil {
 		t.Fatal(err)
