@@ -83,7 +83,9 @@ func TestHungMinority(t *testing.T) {
 					s.Resume(t)
 				}
 				servers.WaitEmpty(t, time.Second, list...)
-				eventually(t, 5*time.Second, func() error { return goroutinesAtMost(before) })
+				// rueidis gives a connection two of its own once two calls have met on
+				// it, which before the outage they need not have.
+				eventually(t, 5*time.Second, func() error { return goroutinesAtMost(before + 2*n) })
 
 				for step, name := range steps {
 					control, _ := median(healthy[step])
