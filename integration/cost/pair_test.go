@@ -3,6 +3,7 @@ package cost
 import (
 	"context"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,11 +22,19 @@ import (
 
 func TestMain(m *testing.M) { servers.Main(m) }
 
-// driver is a client, a node on it, and the two commands of a lock as the driver
-// alone sends them.
+// driver is a client, a node on it, and what a lock takes as the driver alone sends it.
 type driver struct {
 	node backend.Node
-	pair func(ctx context.Context, key, token string) error
+	set  func(ctx context.Context, key, token string) error
+	run  func(ctx context.Context, s *backend.Script, keys []string, args ...string) error
+}
+
+// pair takes the lock by SET, or another way, and deletes it.
+func (d driver) pair(ctx context.Context, key, token string, take func() error) error {
+	if err := take(); err != nil {
+		return err
+	}
+	return d.run(ctx, lua.Delete, []string{key}, token)
 }
 
 const ttl = 10 * time.Second
@@ -34,12 +43,19 @@ var drivers = map[string]func(b *testing.B, addr string) driver{
 	"goredis": func(b *testing.B, addr string) driver {
 		client := goredisdriver.NewClient(&goredisdriver.Options{Addr: addr})
 		b.Cleanup(func() { client.Close() })
-		return driver{goredis.New(client), func(ctx context.Context, key, token string) error {
-			if err := client.SetNX(ctx, key, token, ttl).Err(); err != nil {
-				return err
-			}
-			return client.EvalSha(ctx, lua.Delete.Hash(), []string{key}, token).Err()
-		}}
+		return driver{
+			node: goredis.New(client),
+			set: func(ctx context.Context, key, token string) error {
+				return client.SetNX(ctx, key, token, ttl).Err()
+			},
+			run: func(ctx context.Context, s *backend.Script, keys []string, args ...string) error {
+				rest := make([]any, len(args))
+				for i, arg := range args {
+					rest[i] = arg
+				}
+				return client.EvalSha(ctx, s.Hash(), keys, rest...).Err()
+			},
+		}
 	},
 	"redigo": func(b *testing.B, addr string) driver {
 		pool := &redigodriver.Pool{
@@ -53,12 +69,21 @@ var drivers = map[string]func(b *testing.B, addr string) driver{
 			_, err := conn.Do(command, args...)
 			return err
 		}
-		return driver{redigo.New(pool), func(_ context.Context, key, token string) error {
-			if err := do("SET", key, token, "NX", "PX", ttl.Milliseconds()); err != nil {
-				return err
-			}
-			return do("EVALSHA", lua.Delete.Hash(), 1, key, token)
-		}}
+		return driver{
+			node: redigo.New(pool),
+			set: func(_ context.Context, key, token string) error {
+				return do("SET", key, token, "NX", "PX", ttl.Milliseconds())
+			},
+			run: func(_ context.Context, s *backend.Script, keys []string, args ...string) error {
+				rest := append(make([]any, 0, 2+len(keys)+len(args)), s.Hash(), len(keys))
+				for _, list := range [][]string{keys, args} {
+					for _, arg := range list {
+						rest = append(rest, arg)
+					}
+				}
+				return do("EVALSHA", rest...)
+			},
+		}
 	},
 	"rueidis": func(b *testing.B, addr string) driver {
 		client, err := rueidisdriver.NewClient(rueidisdriver.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true})
@@ -66,13 +91,15 @@ var drivers = map[string]func(b *testing.B, addr string) driver{
 			b.Fatal(err)
 		}
 		b.Cleanup(client.Close)
-		return driver{rueidisnode.New(client), func(ctx context.Context, key, token string) error {
-			set := client.B().Set().Key(key).Value(token).Nx().PxMilliseconds(ttl.Milliseconds()).Build()
-			if err := client.Do(ctx, set).Error(); err != nil {
-				return err
-			}
-			return client.Do(ctx, client.B().Evalsha().Sha1(lua.Delete.Hash()).Numkeys(1).Key(key).Arg(token).Build()).Error()
-		}}
+		return driver{
+			node: rueidisnode.New(client),
+			set: func(ctx context.Context, key, token string) error {
+				return client.Do(ctx, client.B().Set().Key(key).Value(token).Nx().PxMilliseconds(ttl.Milliseconds()).Build()).Error()
+			},
+			run: func(ctx context.Context, s *backend.Script, keys []string, args ...string) error {
+				return client.Do(ctx, client.B().Evalsha().Sha1(s.Hash()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()).Error()
+			},
+		}
 	},
 }
 
@@ -94,26 +121,15 @@ func BenchmarkPair(b *testing.B) {
 				}
 				return lock.Unlock(ctx)
 			}
-			raw := func() error { return d.pair(ctx, "k", "0123456789abcdef0123456789") }
-			for range 50 {
-				if err := ours(); err != nil {
-					b.Fatal(err)
-				}
+			raw := func() error {
+				return d.pair(ctx, "k", token, func() error { return d.set(ctx, "k", token) })
 			}
+			warm(b, ours)
 			rawAllocs := testing.AllocsPerRun(200, func() { _ = raw() })
 			ourAllocs := testing.AllocsPerRun(200, func() { _ = ours() })
 
-			var times [2][]time.Duration
-			for b.Loop() {
-				for i, f := range []func() error{raw, ours} {
-					start := time.Now()
-					if err := f(); err != nil {
-						b.Fatal(err)
-					}
-					times[i] = append(times[i], time.Since(start))
-				}
-			}
-			control, took := middle(times[0]), middle(times[1])
+			medians := inTurn(b, raw, ours)
+			control, took := medians[0], medians[1]
 			b.ReportMetric(0, "ns/op") // of both together, which says nothing
 			b.ReportMetric(float64(control.Nanoseconds()), "raw-ns")
 			b.ReportMetric(float64(took.Nanoseconds()), "lock-ns")
@@ -124,7 +140,78 @@ func BenchmarkPair(b *testing.B) {
 	}
 }
 
-func middle(d []time.Duration) time.Duration {
-	slices.Sort(d)
-	return d[len(d)/2]
+// What a fencing token adds at N=1 without contention. A vote is a script where a lock
+// without a token is one command: floor is what the pair would take beside that if
+// nothing but the driver and the server had more to do for it, this library not.
+func BenchmarkFencedPair(b *testing.B) {
+	for name, open := range drivers {
+		b.Run(name, func(b *testing.B) {
+			d := open(b, servers.Start(b, servers.Any, 1)[0].Addr())
+			ctx := context.Background()
+			ours := func(key string, opts ...redlock.Option) func() error {
+				locker, err := redlock.New([]backend.Node{d.node}, opts...)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return func() error {
+					lock, err := locker.Lock(ctx, key)
+					if err != nil {
+						return err
+					}
+					return lock.Unlock(ctx)
+				}
+			}
+			plain, fenced := ours("plain"), ours("fenced", redlock.WithFencing())
+			set := func() error {
+				return d.pair(ctx, "set", token, func() error { return d.set(ctx, "set", token) })
+			}
+			keys := []string{"vote", "vote{vote}:fence", "vote{vote}:gone:" + token}
+			vote := func() error {
+				return d.pair(ctx, "vote", token, func() error {
+					return d.run(ctx, lua.Vote, keys, token, "10000", strconv.FormatInt(time.Now().UnixMicro(), 10), "86400000")
+				})
+			}
+			warm(b, plain, fenced)
+			medians := inTurn(b, plain, fenced, set, vote)
+			b.ReportMetric(0, "ns/op")
+			for i, unit := range []string{"plain-ns", "fenced-ns", "set-ns", "vote-ns"} {
+				b.ReportMetric(float64(medians[i].Nanoseconds()), unit)
+			}
+			b.ReportMetric(float64(medians[1])/float64(medians[0]), "fenced/plain")
+			b.ReportMetric(1+float64(medians[3]-medians[2])/float64(medians[0]), "floor")
+		})
+	}
+}
+
+const token = "0123456789abcdef0123456789"
+
+// warm does what is measured some times before.
+func warm(b *testing.B, pairs ...func() error) {
+	for range 50 {
+		for _, f := range pairs {
+			if err := f(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// inTurn does each pair once in each round, and returns the median time of each.
+func inTurn(b *testing.B, pairs ...func() error) []time.Duration {
+	times := make([][]time.Duration, len(pairs))
+	for b.Loop() {
+		for i, f := range pairs {
+			start := time.Now()
+			if err := f(); err != nil {
+				b.Fatal(err)
+			}
+			times[i] = append(times[i], time.Since(start))
+		}
+	}
+	medians := make([]time.Duration, len(pairs))
+	for i := range times {
+		slices.Sort(times[i])
+		medians[i] = times[i][len(times[i])/2]
+	}
+	return medians
 }
