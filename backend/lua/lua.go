@@ -173,10 +173,10 @@ var (
 	// queue, marker. Args: token, ttl in ms, hint in µs, ms to keep the counter or 0,
 	// ticket, ms waited, ms of quarantine. The keys after the tombstone, and what
 	// follows the fourth argument, may be left out; of one who does not wait the queue
-	// may be any key. Answers {time in µs} for a vote for the hint, {1, vote, time
-	// in µs} for another, {0, counter, time in µs, ttl left in ms, rank, owner}, or, of a
+	// may be any key. Answers {time in µs}, or the middle of that millisecond, for a vote
+	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left in ms, rank, owner}, or, of a
 	// token that has a tombstone, {0, counter, time in µs, -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "fbdf2ae598e2fa9cb8c84d28dadf766f41d44439").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "a7b47035f3a88020443f653aa75dd0215ec7bc51").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number

@@ -8,12 +8,15 @@
 -- no difference while the lock is free.
 --
 -- When the lock ends says what time it is, with less work than TIME, which is for servers
--- before Redis 7: to the millisecond, so that what it allows is a little less.
+-- before Redis 7 and users who may not ask for that. It does to the millisecond: of a hint
+-- at the very end of what the clock allows the rest has to judge, and the answer is the
+-- middle of that millisecond.
 --
 -- Clocks have had sixteen digits since 2001, and texts of as many digits compare as
 -- their numbers do, in every locale. They must be digits: a number may be written in
--- other ways, and what is written to the counter is the hint as it came. SET wants its
--- numbers without noughts before them. A tombstone is a string, as MGET finds it.
+-- other ways, and what is written to the counter is the hint as it came. (The hint
+-- begins with no nought either: it is above a counter that does not.) What SET does not take for
+-- a number may still be one to the rest. A tombstone is a string, as MGET finds it.
 if not KEYS[4] or not KEYS[5] and (ARGV[5] or '') == '' then
 	local seen, ttl, hint, keep = redis.pcall('MGET', KEYS[2], KEYS[3]), ARGV[2], ARGV[3], ARGV[4]
 	local c = seen[1]
@@ -32,10 +35,12 @@ if not KEYS[4] or not KEYS[5] and (ARGV[5] or '') == '' then
 			if ahead >= -249000 and ahead <= 250000 and now < 9007199254000000 then
 				local moved = redis.pcall('SET', KEYS[2], hint, 'PX', keep)
 				if not moved.err then
-					return now
+					return now + 500
 				end
 			end
-			redis.call('DEL', KEYS[1]) -- there must be no lock without its vote
+			-- There must be no lock without its vote: the rest would take the counter for
+			-- that, and it is another's. Who may not delete is told, and goes no further.
+			redis.call('DEL', KEYS[1])
 		end
 	end
 end

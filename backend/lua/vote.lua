@@ -21,8 +21,8 @@
 -- for the hint; else {0, counter, time, time to live, rank, owner}: the last three are
 -- those of acquire, or, if there is a tombstone, -2, -1 and empty, for this token will get
 -- nothing, whoever holds the lock. The vote, or the counter, is where that stands now. The
--- time is the server's, in microseconds since 1970; the time alone may be cut to
--- milliseconds.
+-- time is the server's, in microseconds since 1970; the time alone may be the
+-- middle of its millisecond.
 -- Fails with FENCE if the counter is none, or too far ahead, and with QUARANTINE if
 -- the server must not vote yet. Nothing was done then, but for the marker.
 

@@ -19,7 +19,8 @@ type Instant struct {
 // Now returns the present moment.
 func (c *Clock) Now() Instant { return c.at(time.Now()) }
 
-// at returns the present moment, of which [time.Now] has just said that it is now.
+// at returns the moment at which [time.Now] has said that it was now. It is the present
+// one, by a wall clock that is not the system's.
 func (c *Clock) at(now time.Time) Instant {
 	if c == nil || c.Wall == nil {
 		return Instant{at: now}

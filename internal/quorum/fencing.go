@@ -149,10 +149,10 @@ type voting struct {
 	names   [4]string     // of the lock, its counter, the token's tombstone and the queue; not changed
 	stands  time.Duration // for how long the tombstone does; not changed
 
-	hint  int64      // 0 until the first vote
-	votes []nodeVote // by node
-	one   [1]nodeVote
-	value int64 // the fencing token; 0 while there is none
+	hint  int64       // 0 until the first vote
+	votes []nodeVote  // by node
+	one   [1]nodeVote // room for votes where there is one node
+	value int64       // the fencing token; 0 while there is none
 }
 
 // A nodeVote is what is known of a node's vote.
@@ -296,6 +296,9 @@ func (s *seat) explain(err error) error {
 	}
 	v := s.attempt.voting
 	tombstone, _ := besideOf(v.names[0], ":gone:*") // its own would show the token
+	if s.ticketed {
+		return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides, and to wait for it %q)", err, v.names[1], tombstone, v.names[3])
+	}
 	return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides)", err, v.names[1], tombstone)
 }
 

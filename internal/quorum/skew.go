@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// clockGrain is how exactly a node tells its time at the least.
+const clockGrain = time.Millisecond
+
 // skewAge is for how long a close look at a node's clock is preferred to one from
 // further away: clocks drift.
 const skewAge = 10 * time.Second
@@ -39,8 +42,8 @@ func (k *skew) get() (offset time.Duration, known bool) {
 // long. Wall is our clock at its end. The closest look counts, unless it is old, or the
 // new one says that a clock was set.
 func (k *skew) learn(node, wall time.Time, took time.Duration, now time.Time) {
-	margin := took / 2
-	offset := node.Sub(wall.Add(-margin))
+	offset := node.Sub(wall.Add(-took / 2))
+	margin := (took + clockGrain) / 2
 	if k.whole != nil {
 		k.whole.learn(node, wall, took, now)
 	}

@@ -54,7 +54,8 @@ local function vote(text, from)
 			local set = {...}
 			lives[key] = set[#set - 1] == 'PX' and set[#set]
 		end
-		if denied == command or denied == 'TIME' and command == 'PEXPIRETIME' or denied == command .. ' ' .. (string.match(key or '', ':(%a+)$') or '') then
+		local on = command .. ' ' .. (string.match(key or '', ':(%a+)$') or '')
+		if denied == command or denied == on or denied == 'TIME' and command == 'PEXPIRETIME' then
 			return {err = 'NOPERM ' .. command}
 		elseif command == 'TIME' then
 			return {seconds, micros}
