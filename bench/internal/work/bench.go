@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -105,22 +106,42 @@ func newRotation[T any](list []T, failed func(T, error)) *rotation[T] {
 func (r *rotation[T]) run(ctx context.Context, rounds int, f func(T) error) error {
 	for round := range rounds {
 		for i := range r.list {
-			if err := ctx.Err(); err != nil {
+			if err := r.turn(ctx, (round+i)%len(r.list), f); err != nil {
 				return err
 			}
-			at := (round + i) % len(r.list)
-			if r.out[at] {
-				continue
-			}
-			err := f(r.list[at])
-			if err != nil && ctx.Err() != nil {
-				return errors.Join(ctx.Err(), err)
-			}
-			if err != nil {
-				r.out[at] = true
-				r.failed(r.list[at], err)
+		}
+	}
+	return nil
+}
+
+// shuffle is run in another order each time, for what is so short that it matters who
+// was there just before.
+func (r *rotation[T]) shuffle(ctx context.Context, rounds int, f func(T) error) error {
+	for range rounds {
+		for _, at := range rand.Perm(len(r.list)) {
+			if err := r.turn(ctx, at, f); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// turn calls f for one of them, unless it has failed before.
+func (r *rotation[T]) turn(ctx context.Context, at int, f func(T) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if r.out[at] {
+		return nil
+	}
+	err := f(r.list[at])
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	if err != nil {
+		r.out[at] = true
+		r.failed(r.list[at], err)
 	}
 	return nil
 }
