@@ -174,8 +174,9 @@ var (
 	// ticket, ms waited, ms of quarantine. The keys after the tombstone, and what
 	// follows the fourth argument, may be left out; of one who does not wait the queue
 	// may be any key. Answers {time in µs}, or the middle of that millisecond, for a vote
-	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left in ms, rank, owner}, or, of a
-	// token that has a tombstone, {0, counter, time in µs, -2, -1, ""}.
+	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left
+	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
+	// -2, -1, ""}.
 	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "a7b47035f3a88020443f653aa75dd0215ec7bc51").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to

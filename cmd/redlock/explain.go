@@ -48,8 +48,9 @@ func complain(err error, waited time.Duration) complaint {
 		return complaint{"it wants a password", "put it into the URL, redis://:PASSWORD@HOST:PORT, and that into REDLOCK_NODES"}
 	case code == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"), strings.HasPrefix(text, "ERR AUTH"), strings.HasPrefix(text, "ERR Client sent AUTH"):
 		return complaint{"wrong user or password", "check them in the URL; special characters are written as %XX there"}
-	case code == "NOPERM":
-		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key, and +time for a quarantine"}
+	case code == "NOPERM", strings.HasPrefix(text, "ERR ACL failure in script"), strings.HasPrefix(text, "ERR The user executing the script can't run"):
+		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key; " +
+			"for a fencing token +exists +time +persist besides, for a quarantine +info +time"}
 	case code == "QUARANTINE":
 		what := "it is in quarantine"
 		var ms int64

@@ -32,6 +32,8 @@ func TestComplain(t *testing.T) {
 		{errors.New("WRONGPASS invalid username-password pair"), "wrong user or password", "%XX"},
 		{errors.New("ERR invalid password"), "wrong user or password", "%XX"},
 		{errors.New("NOPERM this user has no permissions"), "NOPERM this user has no permissions", "more rights"},
+		{errors.New("ERR ACL failure in script: User joe has no permissions to run the 'time' command"), "ERR ACL failure in script: User joe has no permissions to run the 'time' command", "more rights"},
+		{errors.New("ERR The user executing the script can't run this command or subcommand"), "ERR The user executing the script can't run this command or subcommand", "more rights"},
 		{errors.New("READONLY You can't write against a read only replica."), "it is a replica", "name the master"},
 		{errors.New("ERR unknown command 'set', with args beginning with: 'job' 'secret'"), "ERR unknown command 'set'", "Sentinel"},
 		{errors.New("WRONGTYPE Operation against a key"), "the key is in use", "--prefix"},
