@@ -61,13 +61,13 @@ func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 }
 
 func (g *Group) attempt(key, token string) *Attempt {
-	n := len(g.lanes)
+	n := len(g.members)
 	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, n)}
 	votes := make([]Vote, 2*n)
 	a.acquired.votes, a.released.votes = votes[:n:n], votes[n:]
 	for i := range a.seats {
 		s := &a.seats[i]
-		s.attempt, s.lane, s.index = a, g.lanes[i].of(key), i
+		s.attempt, s.member, s.index = a, g.members[i].of(key), i
 	}
 	return a
 }
@@ -240,24 +240,24 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 		a.mu.Unlock()
 		return true
 	}
-	if endsWithin(ctx, req.timeout, req.round.start) || !s.lane.claim(s, req.round.start) {
+	if endsWithin(ctx, req.timeout, req.round.start) || !s.member.sender.Claim(&s.item, req.round.start) {
 		s.submit(req.round.start)
 		a.mu.Unlock()
 		return true
 	}
-	s.leave()
-	op := s.op
+	s.Leave()
+	op := s.item.Op
 	a.mu.Unlock()
 	if ctx == context.Background() { // which says nothing, so that one serves all
-		ctx = a.group.inline.get(req.timeout, req.timeout/64, req.round.start)
+		ctx = a.group.shared.Context(req.timeout, req.round.start)
 	} else {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, req.timeout)
 		defer cancel()
 	}
-	result := op.Do(ctx, s.lane.node)
+	result := op.Do(ctx, s.member.node)
 	now := time.Now()
-	s.lane.yield(s, result.Err, now.Sub(req.round.start), now)
-	s.complete(result, true, now)
+	s.member.sender.Yield(&s.item, result.Err, req.round.start, now)
+	s.Complete(result, true, now)
 	return true
 }

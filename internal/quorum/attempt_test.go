@@ -519,7 +519,7 @@ func TestAbandoned(t *testing.T) {
 			t.Errorf("abandoned: %q, want %q", got, want)
 		}
 		want := 2 // a set and a deletion
-		if w.group.lanes[1].queueing.scripts {
+		if w.group.members[1].queueing.scripts {
 			want++ // which was first tried as a release
 		}
 		if got := len(w.fault[1].Calls()); got != want {

@@ -48,7 +48,7 @@ func (g *Group) Fencing(key string) (*Fencing, error) {
 // CanFence returns an error that names a node which cannot vote for fencing tokens,
 // nil if all can.
 func (g *Group) CanFence() error {
-	for _, l := range g.lanes {
+	for _, l := range g.members {
 		if !l.queueing.scripts {
 			return fmt.Errorf("no fencing token: %s does not run scripts (backend.Scripter): %w", l.name, errors.ErrUnsupported)
 		}
@@ -105,7 +105,7 @@ func (f *Fencing) hint(a *Attempt, now time.Time) int64 {
 	var room [8]time.Duration
 	offsets := room[:0]
 	for i := range a.seats {
-		if offset, ok := a.seats[i].lane.skew.get(); ok {
+		if offset, ok := a.seats[i].member.skew.get(); ok {
 			offsets = append(offsets, offset)
 		}
 	}
@@ -359,7 +359,7 @@ func (s *seat) voted(r backend.Reply, now time.Time) (granted bool, err error) {
 			return false, err
 		}
 	}
-	s.lane.skew.learn(time.UnixMicro(micros), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
+	s.member.skew.learn(time.UnixMicro(micros), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
 	switch {
 	case done != 1:
 		v.fencing.sees(counter)

@@ -406,8 +406,8 @@ func TestFencingRaiseWaits(t *testing.T) {
 				p.fault[0].Set(backendtest.On(votes, backendtest.Delay(20*time.Millisecond)), backendtest.On(sets, backendtest.Delay(tc.busy)))
 				p.fault[1].Set(backendtest.On(votes, backendtest.Delay(25*time.Millisecond)))
 				p.fault[2].Set(backendtest.On(votes, tc.third))
-				for i := range laneDepth { // the last one goes when the vote has come back
-					time.AfterFunc(time.Duration(i+1)*2*laneStagger, func() {
+				for i := range senderDepth { // the last one goes when the vote has come back
+					time.AfterFunc(time.Duration(i+1)*2*senderStagger, func() {
 						other := p.mustAcquire(fmt.Sprint("other", i))
 						time.Sleep(time.Second)
 						other.release()
@@ -552,7 +552,7 @@ func TestFencingRefused(t *testing.T) {
 			if got := p.arrived(i); len(got) > 1 || len(got) == 1 && got[0] != "vote" {
 				t.Errorf("node %d got %q", i, got)
 			}
-			if !p.lanes[i].queueing.works() {
+			if !p.members[i].queueing.works() {
 				t.Errorf("node %d is taken for one that has no queues", i)
 			}
 		}
@@ -660,7 +660,7 @@ func TestFencingStrangeAnswers(t *testing.T) {
 			if v := w.value(0, "k"); v != "" {
 				t.Errorf("%v: %q is left", reply, v)
 			}
-			if _, known := p.lanes[0].skew.get(); known && len(reply) < 3 {
+			if _, known := p.members[0].skew.get(); known && len(reply) < 3 {
 				t.Errorf("%v: it is taken for a look at the clock", reply)
 			}
 		})
@@ -804,7 +804,7 @@ func TestFencingClocks(t *testing.T) {
 					if got := raised(); (got > 0) != (i == 0) {
 						t.Errorf("%v off, try %d: %d raises", offset, i, got)
 					}
-					for _, l := range p.lanes { // there and back take as long
+					for _, l := range p.members { // there and back take as long
 						if got, _ := l.skew.get(); (got + offset).Abs() > 100*time.Microsecond {
 							t.Errorf("%v off, %s is thought to be %v ahead", offset, l.name, got)
 						}
@@ -958,13 +958,13 @@ func TestFencingSeen(t *testing.T) {
 			}
 		}
 
-		for i, l := range p.lanes[:2] { // what is not known of the third does not count
+		for i, l := range p.members[:2] { // what is not known of the third does not count
 			l.skew.learn(time.Now().Add(time.Duration(i+1)*time.Hour), time.Now(), 0, time.Now())
 		}
 		if got, want := f.hint(a, time.Now()), now+(90*time.Minute).Microseconds(); got != want {
 			t.Errorf("with nodes ahead by one and two hours the hint is %v, want %v", got-now, want-now)
 		}
-		for _, l := range p.lanes {
+		for _, l := range p.members {
 			l.skew.known = false
 		}
 
@@ -993,7 +993,7 @@ func TestFencingSeen(t *testing.T) {
 func TestFencingRefusesBeforehand(t *testing.T) {
 	inWorldOf(t, 3, bare, func(t *testing.T, w *world) {
 		p := w.process(bare)
-		if _, err := p.Fencing("k"); err == nil || !strings.Contains(err.Error(), p.lanes[0].name) || !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := p.Fencing("k"); err == nil || !strings.Contains(err.Error(), p.members[0].name) || !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("bare nodes: %v", err)
 		}
 		p = w.process(scripted)

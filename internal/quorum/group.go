@@ -7,10 +7,11 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"sync"
+
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
 // Config says how a [Group] works.
@@ -53,17 +54,15 @@ type Config struct {
 // A Group is a set of independent nodes and the number of them that decides.
 // Its methods may be called concurrently.
 type Group struct {
-	lanes []*lane
-	need  int
-	cfg   Config
-	keep  string // the life of counters, in milliseconds
+	members []*member
+	need    int
+	cfg     Config
+	keep    string // the life of counters, in milliseconds
 
-	calls   callContext // of lanes
-	inline  callContext // of callers who make the call themselves
 	cleanup tracker
 	lines   lines
 	vigil   vigil
-	rooms   sync.Pool // of lanes
+	shared  *sender.Shared
 }
 
 // NewGroup checks nodes and makes a group of them, without I/O. It refuses an
@@ -80,7 +79,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if cfg.Need < majority || cfg.Need > len(nodes) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
-	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife)}
+	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife), shared: sender.NewShared(len(nodes))}
 	position := make(map[any]int)
 	for i, n := range nodes {
 		if isNil(n) {
@@ -101,7 +100,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 			}
 			position[id] = i
 		}
-		g.lanes = append(g.lanes, newLane(g, n, name))
+		g.members = append(g.members, newMember(g, n, name))
 	}
 	return g, nil
 }
@@ -116,13 +115,13 @@ func isNil(n backend.Node) bool {
 }
 
 // Size returns the number of nodes.
-func (g *Group) Size() int { return len(g.lanes) }
+func (g *Group) Size() int { return len(g.members) }
 
 // Need returns how many nodes make a quorum.
 func (g *Group) Need() int { return g.need }
 
 // Node returns node i and its name.
-func (g *Group) Node(i int) (backend.Node, string) { return g.lanes[i].node, g.lanes[i].name }
+func (g *Group) Node(i int) (backend.Node, string) { return g.members[i].node, g.members[i].name }
 
 // Wait waits until no cleanup is under way: until every token that was released
 // is known to be gone from every node, or can no longer be alive there. If ctx
@@ -146,7 +145,7 @@ func (g *Group) near() time.Duration {
 // farthest returns how long a round trip to the farthest node takes at present.
 func (g *Group) farthest() time.Duration {
 	var farthest time.Duration
-	for _, l := range g.lanes {
+	for _, l := range g.members {
 		farthest = max(farthest, l.trip(true))
 	}
 	return farthest
@@ -155,8 +154,8 @@ func (g *Group) farthest() time.Duration {
 // trips returns how long round trips to the nodes take at present, in ascending
 // order.
 func (g *Group) trips() []time.Duration {
-	trips := make([]time.Duration, len(g.lanes))
-	for i, l := range g.lanes {
+	trips := make([]time.Duration, len(g.members))
+	for i, l := range g.members {
 		trips[i] = l.trip(false)
 	}
 	slices.Sort(trips)

@@ -99,7 +99,7 @@ func TestWait(t *testing.T) {
 		w.fault[2].Set(backendtest.On(deletes, backendtest.Late(300*time.Millisecond)))
 		a := w.mustAcquire("k")
 		b := w.mustAcquire("l")
-		time.Sleep(laneStagger) // until all sets are under way
+		time.Sleep(senderStagger) // until all sets are under way
 		synctest.Wait()
 		a.Abandon()
 		b.Abandon()
@@ -114,7 +114,7 @@ func TestWait(t *testing.T) {
 				if err := w.group.Wait(context.Background()); err != nil {
 					t.Error(err)
 				}
-				if took := time.Since(start) - 700*time.Millisecond; took.Abs() > laneStagger {
+				if took := time.Since(start) - 700*time.Millisecond; took.Abs() > senderStagger {
 					t.Errorf("waited for %v more than the late sets take", took)
 				}
 				w.empty()
@@ -155,25 +155,5 @@ func TestReleasedTwice(t *testing.T) {
 		w.rest(time.Second)
 		w.empty()
 		a.release().want(t, "a release when all is gone", Gone, 0)
-	})
-}
-
-// Every call has at least CallTimeout, and not much more.
-func TestCallContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var calls callContext
-		made := map[context.Context]bool{}
-		for range 1000 {
-			ctx := calls.get(CallTimeout+callShare, callShare, time.Now())
-			made[ctx] = true
-			deadline, ok := ctx.Deadline()
-			if left := time.Until(deadline); !ok || left < CallTimeout || left > CallTimeout+callShare || ctx.Err() != nil {
-				t.Fatalf("a call has %v, %v", left, ctx.Err())
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if len(made) < 10 || len(made) > 30 {
-			t.Errorf("%d contexts for 1000 calls in 10s", len(made))
-		}
 	})
 }

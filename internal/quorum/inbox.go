@@ -53,10 +53,10 @@ type ear struct {
 // newInbox opens an inbox, in the background.
 func newInbox(g *Group) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
-	in := &inbox{group: g, channel: g.cfg.Inbox(), opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.lanes)), settled: make(chan struct{})}
+	in := &inbox{group: g, channel: g.cfg.Inbox(), opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
 	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
 	in.ticket = strconv.FormatInt(backend.Milliseconds(grace), 10) + ":" + in.channel
-	for _, l := range g.lanes {
+	for _, l := range g.members {
 		if l.queueing.calls() {
 			in.pending++
 		}
@@ -64,7 +64,7 @@ func newInbox(g *Group) *inbox {
 	if in.pending == 0 {
 		close(in.settled)
 	}
-	for i, l := range g.lanes {
+	for i, l := range g.members {
 		if l.queueing.calls() {
 			go in.listen(ctx, i, l)
 		}
@@ -101,7 +101,7 @@ func (in *inbox) hears(i int) bool {
 
 // listen keeps a subscription on node i until ctx ends, or the node says that it
 // will have none.
-func (in *inbox) listen(ctx context.Context, i int, l *lane) {
+func (in *inbox) listen(ctx context.Context, i int, l *member) {
 	subscriber, _ := backend.As[backend.Subscriber](l.node)
 	pause, again := minResubscribe, false
 	for {
@@ -216,7 +216,7 @@ func (g *Group) pass(i int, key, ticket string) {
 	ls.mu.Lock()
 	ln := ls.byKey[key]
 	if ln == nil || ln.places[i].newest == nil {
-		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.lanes))}
+		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
 		a := g.attempt(key, "")
 		a.line = ln
 		ln.places[i].newest = a

@@ -21,7 +21,7 @@ var subscribing = backendtest.Kind(backendtest.OpSubscribe)
 func (p *process) hears() []bool {
 	p.lines.mu.Lock()
 	defer p.lines.mu.Unlock()
-	heard := make([]bool, len(p.lanes))
+	heard := make([]bool, len(p.members))
 	for i := range heard {
 		heard[i] = p.lines.inbox != nil && p.lines.inbox.hears(i)
 	}

@@ -80,14 +80,14 @@ func (g *Group) Contended(key string) bool {
 // on the servers: who asked first is called first. The Waiter must be left.
 func (g *Group) Join(ctx context.Context, key string, asked time.Time) (*Waiter, error) {
 	w := &Waiter{
-		asked: asked, turn: make(chan struct{}), wake: make(chan struct{}, 1), calls: make([]bool, len(g.lanes)),
+		asked: asked, turn: make(chan struct{}), wake: make(chan struct{}, 1), calls: make([]bool, len(g.members)),
 	}
 	ls := &g.lines
 	ls.mu.Lock()
 	ticket := ls.openInbox(g)
 	ln := ls.byKey[key]
 	if ln == nil {
-		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.lanes))}
+		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
 		ls.add(ln)
 	}
 	w.line = ln

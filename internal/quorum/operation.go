@@ -19,7 +19,7 @@ import (
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.buried = false, false
-	queue := s.lane.queueing.works() && a.name()
+	queue := s.member.queueing.works() && a.name()
 	switch {
 	case a.voting != nil && r.kind == acquiring:
 		// Whoever votes does so with every acquire: a token that was set in
@@ -55,7 +55,7 @@ func (s *seat) operation() backend.Op {
 		s.ticketed = true
 		ticket = a.line.ticket
 	}
-	again := s.token == doubted && s.repeat > 0
+	again := s.token == doubted && s.again
 	switch {
 	case r.stay || again && !s.ticketed:
 		// A release calls wherever the lock is free. If that were done for whatever a waiter takes
@@ -111,7 +111,7 @@ func (a *Attempt) name() bool {
 // did not run one, little.
 func (s *seat) refused(r backend.Reply) refusal {
 	at := 1
-	if s.op.Script == lua.Vote {
+	if s.item.Op.Script == lua.Vote {
 		at = 3
 	}
 	out := refusal{rank: -1, left: time.Duration(1) << 62}
@@ -134,7 +134,7 @@ func (s *seat) cannotQueue(err error) bool {
 	if s.current.kind != releasing && (s.attempt.voting != nil || !s.ticketed) {
 		return false
 	}
-	return s.op.Kind == backend.OpEval && (errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported))
+	return s.item.Op.Kind == backend.OpEval && (errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported))
 }
 
 // withoutQueue does the current request without the queue if the node does not let us
@@ -149,7 +149,7 @@ func (s *seat) withoutQueue(err error, now time.Time) bool {
 	if s.current.kind == releasing && s.token == absent {
 		return false // it was only about the queue
 	}
-	s.op = s.operation()
+	s.item.Op = s.operation()
 	s.submit(now)
 	return true
 }

@@ -247,7 +247,7 @@ func TestAcquireWaitsForTheDeletion(t *testing.T) {
 						p.set(backendtest.On(sets, backendtest.Delay(200*time.Millisecond)))
 						go p.Acquire(context.Background(), "busy", p.w.token(), time.Second, timeout)
 						// So nothing is inline.
-						time.Sleep(laneStagger) // and another call may begin at once
+						time.Sleep(senderStagger) // and another call may begin at once
 					}
 					p.set(backendtest.On(deletes, end.fault))
 					p.forget()
@@ -302,14 +302,11 @@ func TestParkedWhenTheCallEnds(t *testing.T) {
 				} else if !errors.Is(res.Votes[0].Err, context.DeadlineExceeded) {
 					t.Errorf("the node's error is %v, want a time-out", res.Votes[0].Err)
 				}
-				l := p.lanes[0]
+				l := p.members[0]
 				time.Sleep(3 * time.Second)
 				synctest.Wait()
-				l.mu.Lock()
-				parked := len(l.parked)
-				l.mu.Unlock()
-				if parked != 0 {
-					t.Errorf("acquires are parked for %d keys", parked)
+				if parked := l.sender.Load().Parked; parked != 0 {
+					t.Errorf("%d acquires are parked", parked)
 				}
 				p.set()
 			})

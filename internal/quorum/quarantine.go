@@ -14,7 +14,7 @@ import (
 // CanQuarantine returns an error that names a node which cannot be in quarantine, nil
 // if all can.
 func (g *Group) CanQuarantine() error {
-	for _, l := range g.lanes {
+	for _, l := range g.members {
 		switch {
 		case !l.queueing.scripts:
 			return fmt.Errorf("no quarantine: %s does not run scripts (backend.Scripter): %w", l.name, errors.ErrUnsupported)
@@ -32,9 +32,9 @@ func (g *Group) CanQuarantine() error {
 func (g *Group) Mark(ctx context.Context) []error {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	errs := make([]error, len(g.lanes))
+	errs := make([]error, len(g.members))
 	var all sync.WaitGroup
-	for i, l := range g.lanes {
+	for i, l := range g.members {
 		all.Go(func() { errs[i] = g.mark(ctx, l.node) })
 	}
 	all.Wait()

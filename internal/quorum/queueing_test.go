@@ -214,7 +214,7 @@ func TestReleaseThatCallsNobody(t *testing.T) {
 			if !slices.Equal(p.polls, want) {
 				t.Errorf("it was told %q, want %q", p.polls, want)
 			}
-			if !p.lanes[0].queueing.works() {
+			if !p.members[0].queueing.works() {
 				t.Error("the queue is not used any more")
 			}
 			w.empty()

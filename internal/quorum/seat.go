@@ -8,20 +8,19 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
-)
-
-// Deletions that are repeated because an outcome is unknown come at intervals
-// that double from the first to the longest.
-const (
-	firstRepeat   = 10 * time.Millisecond
-	longestRepeat = 250 * time.Millisecond
+	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
 // seatQueue is how many requests wait at a seat at most, but for releases, of
 // which there are few.
 const seatQueue = 16
 
-var errDoubt = errors.New("the acquisition was not answered and may still arrive")
+var (
+	errDoubt    = errors.New("the acquisition was not answered and may still arrive")
+	errBusy     = backend.MarkNotExecuted(errors.New("not sent: too many extensions of the lock wait for the node"))
+	errReleased = backend.MarkNotExecuted(errors.New("not sent: the lock was released before"))
+	errForgot   = errors.New("too many deletions wait for the node to answer again")
+)
 
 // tokenState is what is known of the attempt's token on a node.
 type tokenState uint8
@@ -38,7 +37,7 @@ const (
 // mutex of its attempt, but for what says otherwise.
 type seat struct {
 	attempt *Attempt
-	lane    *lane
+	member  *member
 	index   int
 
 	ticketed bool    // the current operation names the ticket of the line
@@ -48,20 +47,20 @@ type seat struct {
 	token    tokenState
 	maybeDel bool // a deletion was sent whose outcome is unknown
 	cleaning bool // counted as a cleanup until the token is gone
+	forgot   bool // a deletion was given up, which is to be reported
 
 	busy   bool      // current is queued, under way, or waits to be repeated
 	queue  []request // after current
 	begun  time.Time // when current began, or was repeated
 	resent bool      // current was sent a second time
-	repeat time.Duration
+	again  bool      // current is a deletion that was sent before
 	late   time.Time // a set of unknown outcome arrives before, or never
 	gone   time.Time // no key that was sent so far lives longer
 
-	// For the lane, which reads them without the mutex: they are set before the
-	// seat is submitted, and not changed until it has come back.
+	// For the sender, which reads them without the mutex: they are set before the item
+	// is submitted, and not changed until it has come back.
 	current request // while busy
-	op      backend.Op
-	expires time.Time // when the operation is no longer worth sending
+	item    sender.Item
 
 	released atomic.Bool // the attempt is; an acquire not yet sent is not to be
 }
@@ -104,14 +103,10 @@ func (s *seat) queued() bool {
 	return a.line != nil && a.line.queued(s.index, a)
 }
 
-// unwanted returns why the seat's operation should not be sent any more, or
-// nil. The lane calls it.
-func (s *seat) unwanted(now time.Time) error {
+// Unwanted implements [sender.Owner].
+func (s *seat) Unwanted() error {
 	if (s.current.kind == acquiring || s.current.kind == raising) && s.released.Load() {
 		return errReleased
-	}
-	if now.After(s.expires) {
-		return errLate
 	}
 	return nil
 }
@@ -121,7 +116,7 @@ func (s *seat) unwanted(now time.Time) error {
 func (s *seat) ask(r request, now time.Time) {
 	if s.busy {
 		if r.kind == extending && len(s.queue) >= seatQueue {
-			r.round.vote(s.index, Vote{Outcome: Failed, Err: errFull}, now)
+			r.round.vote(s.index, Vote{Outcome: Failed, Err: errBusy}, now)
 			return
 		}
 		s.queue = append(s.queue, r)
@@ -130,7 +125,7 @@ func (s *seat) ask(r request, now time.Time) {
 	s.begin(r, now)
 }
 
-// begin takes r, now, and submits its operation if the seat's lane is to send one.
+// begin takes r, now, and submits its operation if there is one to be sent.
 func (s *seat) begin(r request, now time.Time) {
 	if s.prepare(r, now) {
 		s.submit(now)
@@ -160,53 +155,67 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	if (r.kind == extending || r.kind == raising) && now.Sub(r.round.start) > r.timeout {
 		return false // it waited behind another request for too long
 	}
-	s.busy, s.current, s.begun, s.resent = true, r, now, false
-	s.expires = now.Add(r.timeout)
+	s.busy, s.current, s.begun, s.resent, s.again = true, r, now, false, false
+	s.item.Owner, s.item.Key, s.item.Wait = s, s.attempt.key, r.timeout
+	s.item.Expires = now.Add(r.timeout)
 	switch r.kind {
 	case acquiring:
+		s.item.Class = sender.Acquiring
 		s.token = setting
+	case extending, raising:
+		s.item.Class = sender.Extending
 	case releasing:
+		s.item.Class = sender.Deleting
 		// It is sent even if the key must have expired, to learn whether it had.
 		s.gone = latest(s.gone, now.Add(CallTimeout))
-		s.expires = s.gone
+		s.item.Expires = s.gone
 	}
-	s.op = s.operation()
+	s.item.Op = s.operation()
 	return true
 }
 
 func (s *seat) submit(now time.Time) {
-	if err := s.lane.submit(s, now); err != nil {
+	if err := s.member.sender.Submit(&s.item, now); err != nil {
 		s.settle(backend.Result{Err: err}, false, now)
 	}
 }
 
-// leave looks once more at an operation that is about to leave: an acquire of its key
+// Leave looks once more at an operation that is about to leave: an acquire of its key
 // that comes from now on waits for it, but a later attempt may have asked since it was
-// submitted, and has the ticket now. The lane calls it.
-func (s *seat) leave() {
+// submitted, and has the ticket now. It implements [sender.Owner].
+func (s *seat) Leave() {
+	if s.again {
+		s.repeat()
+		return
+	}
 	if s.ticketed && s.current.kind == releasing && !s.attempt.line.speaks(s.index, s.attempt) {
-		s.op = s.operation()
+		s.item.Op = s.operation()
 	}
 }
 
-// complete takes the outcome of the seat's operation from the lane. Sent says
+// Complete takes the outcome of the seat's operation from the sender. Sent says
 // whether it was sent at all.
-func (s *seat) complete(r backend.Result, sent bool, now time.Time) {
+func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	// What is told is told with nothing locked, and before the cleanup counts as
 	// over.
 	switch {
 	case sent && s.cannotQueue(r.Err):
-		s.lane.queueing.fail(r.Err)
+		s.member.queueing.fail(r.Err)
 	case s.current.kind == releasing && len(r.Reply) > 1:
-		s.lane.queueing.mute(r.Reply)
+		s.member.queueing.mute(r.Reply)
 	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
-			report(s.lane.name, s.attempt.key, r.Err)
+			report(s.member.name, s.attempt.key, r.Err)
 		}
 	}
 	s.attempt.mu.Lock()
-	defer s.attempt.mu.Unlock()
 	s.settle(r, sent, now)
+	forgot := s.forgot
+	s.forgot = false
+	s.attempt.mu.Unlock()
+	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil {
+		report(s.member.name, s.attempt.key, errForgot)
+	}
 }
 
 // settle takes an outcome, and goes on to what comes next on this seat.
@@ -216,8 +225,8 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	}
 	ok, err := r.OK, s.explain(r.Err)
 	switch {
-	case s.op.Kind != backend.OpEval || err != nil:
-	case s.op.Script == lua.Vote:
+	case s.item.Op.Kind != backend.OpEval || err != nil:
+	case s.item.Op.Script == lua.Vote:
 		ok, err = s.voted(r.Reply, now)
 	default:
 		var done int64
@@ -285,8 +294,12 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	}
 	s.current.round.vote(s.index, vote, now)
 	if again {
-		time.AfterFunc(s.pause(), s.deleteAgain)
-		return
+		s.again = true
+		if s.member.sender.Doubt(&s.item, now) {
+			return
+		}
+		s.token = absent
+		s.forgot = true
 	}
 	s.next(now)
 }
@@ -321,7 +334,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Ti
 // next begins what the seat is asked for after the current request, or ends
 // its cleanup.
 func (s *seat) next(now time.Time) {
-	s.busy, s.current, s.op = false, request{}, backend.Op{}
+	s.busy, s.current, s.item.Op = false, request{}, backend.Op{}
 	for !s.busy && len(s.queue) > 0 {
 		r := s.queue[0]
 		s.queue[0] = request{}
@@ -342,18 +355,18 @@ func (s *seat) resend(err error, now time.Time) bool {
 	}
 	switch s.current.kind {
 	case acquiring:
-		if !s.lane.queueing.scripts || s.released.Load() {
+		if !s.member.queueing.scripts || s.released.Load() {
 			return false
 		}
-		if s.op.Kind == backend.OpSetNX {
-			s.op = s.acquireScript()
+		if s.item.Op.Kind == backend.OpSetNX {
+			s.item.Op = s.acquireScript()
 		}
 	case releasing:
 		s.maybeDel = true
-		if s.repeat > 0 { // it is on its way to be repeated
+		if s.again { // it will be repeated anyway
 			return false
 		}
-		s.op = s.operation()
+		s.item.Op = s.operation()
 	}
 	s.resent = true
 	s.submit(now)
@@ -385,21 +398,13 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// pause returns how long to wait before the next deletion.
-func (s *seat) pause() time.Duration {
-	s.repeat = min(max(firstRepeat, 2*s.repeat), longestRepeat)
-	return s.repeat
-}
-
-// deleteAgain repeats the current deletion.
-func (s *seat) deleteAgain() {
+// repeat prepares the current deletion to be sent once more.
+func (s *seat) repeat() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
-	now := time.Now()
-	s.begun, s.resent = now, false
+	s.begun, s.resent = time.Now(), false
 	if len(s.queue) > 0 { // it has given up meanwhile: its ticket is not to come back each time
 		s.current.stay = false
 	}
-	s.op = s.operation()
-	s.submit(now)
+	s.item.Op = s.operation()
 }

@@ -41,9 +41,9 @@ func TestUnsentSetIsDropped(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		w.fault[2].Set(backendtest.DelayReply(200 * time.Millisecond))
 		var attempts []*Attempt
-		for i := range bareDepth + 10 {
+		for i := range senderBare + 10 {
 			attempts = append(attempts, w.mustAcquire(fmt.Sprint("k", i)))
-			time.Sleep(laneStagger) // each is a call of its own, as far as may be
+			time.Sleep(senderStagger) // each is a call of its own, as far as may be
 		}
 		for _, a := range attempts {
 			a.release().want(t, "release", Won, 0)
@@ -56,7 +56,7 @@ func TestUnsentSetIsDropped(t *testing.T) {
 				n++
 			}
 		}
-		if n < laneDepth || n > bareDepth {
+		if n < senderDepth || n > senderBare {
 			t.Errorf("%d sets were sent to the slow node", n)
 		}
 	})
@@ -385,7 +385,7 @@ func TestReleaseDuringResend(t *testing.T) {
 		a.release().want(t, "release", Won, 0)
 		w.rest(ttl)
 		w.empty()
-		if got, want := w.arrived(2), []string{"set", "acquire", "delete"}; w.group.lanes[2].queueing.scripts && !slices.Equal(got, want) {
+		if got, want := w.arrived(2), []string{"set", "acquire", "delete"}; w.group.members[2].queueing.scripts && !slices.Equal(got, want) {
 			t.Errorf("arrived: %q, want %q", got, want)
 		}
 	})

@@ -139,7 +139,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		case Taken:
 			left = append(left, s.refusal.left)
 			if s.ticketed {
-				s.lane.queueing.answered(s.refusal.rank >= 0)
+				s.member.queueing.answered(s.refusal.rank >= 0)
 			}
 			if s.refusal.rank >= 0 {
 				queued++
@@ -150,7 +150,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		case Granted:
 			open++
 			left = append(left, 0)
-			if a.inbox != nil && a.inbox.hears(i) && s.lane.queueing.works() {
+			if a.inbox != nil && a.inbox.hears(i) && s.member.queueing.works() {
 				queued++
 			}
 		default:

@@ -82,11 +82,7 @@ func TestPlan(t *testing.T) {
 				least, most := tc.least, tc.most
 				const trip = time.Millisecond
 				if tc.splitsAfter > 0 {
-					for _, l := range p.lanes {
-						l.mu.Lock()
-						l.round = trip
-						l.mu.Unlock()
-					}
+					p.distant(trip).set()
 					least = 1
 					if most == 0 {
 						most = 2 * trip << tc.splits

@@ -16,6 +16,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
 const (
@@ -137,22 +138,14 @@ func (w *world) rest(d time.Duration) {
 
 // atRest returns what is still going on in g, the empty string if nothing is.
 func atRest(g *Group) string {
-	for _, first := range g.lanes {
+	for _, first := range g.members {
 		parts := first.parts
 		if parts == nil {
-			parts = []*lane{first}
+			parts = []*member{first}
 		}
 		for _, l := range parts {
-			urgent, acquires := queues(l)
-			l.mu.Lock()
-			calls, waiting, deleting, parked := l.calls, l.waiting, len(l.deleting), len(l.parked)
-			l.mu.Unlock()
-			if calls != 0 || urgent != 0 || acquires != 0 {
-				return fmt.Sprintf("at rest, %s has %d calls, %d urgent operations and %d acquires", l.name, calls, urgent, acquires)
-			}
-			if waiting != 0 || deleting != 0 || parked != 0 {
-				return fmt.Sprintf("at rest, %s counts %d that wait, and has %d keys with deletions and %d with parked acquires",
-					l.name, waiting, deleting, parked)
+			if load := l.sender.Load(); load != (sender.Load{Away: load.Away}) {
+				return fmt.Sprintf("at rest, %s has %+v", l.name, load)
 			}
 		}
 	}

@@ -16,14 +16,26 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/sender"
+)
+
+// What a sender does at most, and when: see package sender.
+const (
+	senderDepth    = 4
+	senderStagger  = time.Millisecond
+	senderEager    = 16
+	senderBare     = 32
+	senderBatch    = 512
+	senderAcquires = 8192
+	longestRepeat  = 250 * time.Millisecond
 )
 
 // depth is how many calls a node of make m has under way at most.
 func (m nodeMake) depth() int64 {
 	if m == full {
-		return laneDepth
+		return senderDepth
 	}
-	return bareDepth
+	return senderBare
 }
 
 // A node that hangs holds few calls and a bounded queue, however many attempts
@@ -42,7 +54,7 @@ func TestHungNodeHoldsLittle(t *testing.T) {
 					a.release().want(t, "release", Won, 0)
 					if i%100 == 0 { // for less than a TTL in all: a set that arrives later may stay
 						time.Sleep(100 * time.Millisecond)
-						if urgent, acquires := queues(w.group.lanes[2]); urgent+acquires > laneQueue {
+						if urgent, acquires := queues(w.group.members[2]); urgent+acquires > senderAcquires {
 							t.Fatalf("%d operations are queued", urgent+acquires)
 						}
 					}
@@ -66,10 +78,9 @@ func TestHungNodeHoldsLittle(t *testing.T) {
 }
 
 // queues returns how many operations wait in each queue.
-func queues(l *lane) (urgent, acquires int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.urgent.len(), l.acquires.len()
+func queues(m *member) (urgent, acquires int) {
+	l := m.sender.Load()
+	return l.Extends + l.Deletes, l.Acquires
 }
 
 // Once a node has timed out, what has not been sent fails at once, and it is
@@ -88,14 +99,13 @@ func TestProbing(t *testing.T) {
 			synctest.Wait()
 		}
 		try(100)
-		if most := meter.most.Load(); most > laneDepth {
+		if most := meter.most.Load(); most > senderDepth {
 			t.Errorf("%d calls at first", most)
 		}
 		time.Sleep(2 * CallTimeout)
 		wg.Wait() // nobody waits for the minute that they would
-		l := w.group.lanes[0]
-		if l.last != callTimedOut {
-			t.Fatalf("the last call ended as %d", l.last)
+		if !w.group.members[0].sender.Load().Away {
+			t.Fatal("the node is thought to answer")
 		}
 		before := meter.calls.Load()
 		meter.mostOps.Store(0)
@@ -132,7 +142,7 @@ func TestProbedNodeDecidesAtOnce(t *testing.T) {
 		if took := time.Since(start); res.Verdict != Lost || took >= timeout {
 			t.Errorf("after %v: %+v, want Lost at once", took, res)
 		}
-		if v := res.Votes[2]; v.Outcome != Failed || !errors.Is(v.Err, errHung) {
+		if v := res.Votes[2]; v.Outcome != Failed || v.Err.Error() != "not sent: the node does not answer" {
 			t.Errorf("the node that hangs: %+v", v)
 		}
 		w.fault[2].Clear()
@@ -191,28 +201,28 @@ func TestQueueIsBounded(t *testing.T) {
 		var wg sync.WaitGroup
 		full := 0
 		var mu sync.Mutex
-		for i := range laneQueue + 1000 {
+		for i := range senderAcquires + 1000 {
 			wg.Go(func() {
 				_, res := w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, timeout)
 				mu.Lock()
 				defer mu.Unlock()
-				if errors.Is(res.Votes[0].Err, errFull) {
+				if res.Votes[0].Err != nil && strings.Contains(res.Votes[0].Err.Error(), "too many operations wait") {
 					full++
 					res.want(t, "acquire on a full lane", Unavailable, 0)
 				}
 			})
 		}
 		synctest.Wait()
-		if urgent, acquires := queues(w.group.lanes[0]); urgent+acquires > laneQueue {
+		if urgent, acquires := queues(w.group.members[0]); urgent+acquires > senderAcquires {
 			t.Errorf("%d operations are queued", urgent+acquires)
 		}
 		if full == 0 || full > 1000 {
-			t.Errorf("%d of %d found no place", full, laneQueue+1000)
+			t.Errorf("%d of %d found no place", full, senderAcquires+1000)
 		}
 		given.Abandon()
 		wg.Go(func() { held.extend().want(t, "extend on a full lane", Unavailable, timeout) })
 		synctest.Wait()
-		if urgent, _ := queues(w.group.lanes[0]); urgent != 2 {
+		if urgent, _ := queues(w.group.members[0]); urgent != 2 {
 			t.Errorf("%d deletions and extensions are queued, want 2", urgent)
 		}
 		wg.Wait()
@@ -271,10 +281,10 @@ func TestGathering(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if most := meter.most.Load(); most > laneDepth {
+		if most := meter.most.Load(); most > senderDepth {
 			t.Errorf("%d calls at the same time", most)
 		}
-		if ops := meter.mostOps.Load(); ops > laneBatch || ops < laneBatch/2 {
+		if ops := meter.mostOps.Load(); ops > senderBatch || ops < senderBatch/2 {
 			t.Errorf("%d operations in a call", ops)
 		}
 		if calls := meter.calls.Load(); calls > n/20 || meter.ops.Load() != 2*n {
@@ -293,10 +303,10 @@ func TestEagerCall(t *testing.T) {
 		ops   []int           // that come one after the other while the first call is under way
 		want  []time.Duration // when calls leave
 	}{
-		{1, []int{laneEager - 1}, []time.Duration{0, laneStagger}},
-		{1, []int{laneEager}, []time.Duration{0, 0}},
-		{1, []int{laneEager - 1, 1, laneEager}, []time.Duration{0, 0, laneStagger}},
-		{3, []int{laneEager}, []time.Duration{0, laneStagger}},
+		{1, []int{senderEager - 1}, []time.Duration{0, senderStagger}},
+		{1, []int{senderEager}, []time.Duration{0, 0}},
+		{1, []int{senderEager - 1, 1, senderEager}, []time.Duration{0, 0, senderStagger}},
+		{3, []int{senderEager}, []time.Duration{0, senderStagger}},
 	} {
 		inWorldOf(t, tc.nodes, full, func(t *testing.T, w *world) {
 			w.warm()
@@ -343,7 +353,7 @@ func TestDepthWithoutBatches(t *testing.T) {
 		}
 		start := time.Now()
 		wg.Wait()
-		if most := meter.most.Load(); most != bareDepth || time.Since(start) != 40*time.Millisecond {
+		if most := meter.most.Load(); most != senderBare || time.Since(start) != 40*time.Millisecond {
 			t.Errorf("%d calls at the same time, all done in %v", most, time.Since(start))
 		}
 	})
@@ -361,15 +371,15 @@ func TestUrgentFirst(t *testing.T) {
 				w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, time.Second)
 			})
 		}
-		for i := range laneDepth {
+		for i := range senderDepth {
 			acquire(i)
-			time.Sleep(laneStagger) // each is a call of its own
+			time.Sleep(senderStagger) // each is a call of its own
 		}
-		for i := range laneDepth*laneBatch + 100 { // more than the next calls take
-			acquire(laneDepth + i)
+		for i := range senderDepth*senderBatch + 100 { // more than the next calls take
+			acquire(senderDepth + i)
 		}
 		synctest.Wait()
-		held.release().want(t, "release", Won, 20*time.Millisecond-laneDepth*laneStagger)
+		held.release().want(t, "release", Won, 20*time.Millisecond-senderDepth*senderStagger)
 		wg.Wait()
 		for _, c := range w.fault[0].Calls() {
 			if i := slices.IndexFunc(c.Ops, deletes); i > 0 {
@@ -405,7 +415,7 @@ func (w *world) batch(t *testing.T, n int, fault backendtest.Fault) []Result {
 	t.Helper()
 	// Calls that last keep the lane busy until all have come.
 	w.fault[0].Set(backendtest.Delay(time.Millisecond))
-	for i := range laneDepth {
+	for i := range senderDepth {
 		go w.group.Acquire(context.Background(), fmt.Sprint("before", i), fmt.Sprint("b", i), ttl, timeout)
 	}
 	synctest.Wait()
@@ -479,6 +489,16 @@ func TestBatchBreaks(t *testing.T) {
 	}
 }
 
+// replace has the group of a world of one node call another one.
+func (w *world) replace(n backend.Node) {
+	w.t.Helper()
+	g, err := NewGroup([]backend.Node{n}, Config{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.group = g
+}
+
 // miscounting is a node that answers a batch with the wrong number of results.
 type miscounting struct {
 	*backendtest.FaultNode
@@ -494,8 +514,7 @@ func (m miscounting) Batch(ctx context.Context, ops []backend.Op) []backend.Resu
 func TestBatchOfWrongLength(t *testing.T) {
 	for _, by := range []int{-1, 1, -1000} {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-			l := w.group.lanes[0]
-			l.batcher = miscounting{w.fault[0], by}
+			w.replace(miscounting{w.fault[0], by})
 			w.fault[0].Set(backendtest.Delay(time.Millisecond))
 			var wg sync.WaitGroup
 			failed := 0
@@ -534,8 +553,7 @@ func (n incapable) Batch(ctx context.Context, ops []backend.Op) []backend.Result
 
 func TestCannotBatchAfterAll(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-		l := w.group.lanes[0]
-		l.batcher = incapable{w.fault[0]}
+		w.replace(incapable{w.fault[0]})
 		var meter busyMeter
 		w.fault[0].Set(meter.fault, backendtest.Delay(time.Millisecond))
 		var wg sync.WaitGroup
@@ -552,11 +570,8 @@ func TestCannotBatchAfterAll(t *testing.T) {
 		}
 		wg.Wait()
 		w.empty()
-		if most, ops := meter.most.Load(), meter.mostOps.Load(); most != bareDepth || ops != 1 {
+		if most, ops := meter.most.Load(), meter.mostOps.Load(); most != senderBare || ops != 1 {
 			t.Errorf("%d calls at the same time, of %d operations", most, ops)
-		}
-		if _, n := l.limit(); n != 1 {
-			t.Error("it is still asked for batches")
 		}
 	})
 }
@@ -588,7 +603,7 @@ func TestInline(t *testing.T) {
 		w.fault[0].Set(dead)
 		_, res = w.group.Acquire(ctx, "k", "t2", ttl, timeout)
 		res.want(t, "acquire", Unavailable, 0)
-		if w.group.lanes[0].claim(&seat{}, time.Now()) {
+		if w.group.members[0].sender.Claim(&sender.Item{}, time.Now()) {
 			t.Error("an inline call right after a failure")
 		}
 	})
@@ -741,57 +756,6 @@ func TestInlineRace(t *testing.T) {
 		w.rest(2 * ttl)
 		w.empty()
 	})
-}
-
-func TestQueue(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 4))
-	var q queue
-	next, first := 0, 0 // to push, to pop
-	for range 200 {
-		for range rng.IntN(100) {
-			q.push(&seat{index: next})
-			next++
-		}
-		for range rng.IntN(110) {
-			if q.len() == 0 {
-				break
-			}
-			if s := q.pop(); s.index != first {
-				t.Fatalf("popped %d, want %d", s.index, first)
-			}
-			first++
-		}
-		if q.len() != next-first {
-			t.Fatalf("the length is %d, want %d", q.len(), next-first)
-		}
-		if spent := len(q.seats) - q.len(); spent > len(q.seats)/2 {
-			t.Fatalf("%d of %d places are spent", spent, len(q.seats))
-		}
-		for _, s := range q.seats[len(q.seats):cap(q.seats)] {
-			if s != nil {
-				t.Fatal("a seat that was popped is kept")
-			}
-		}
-	}
-	kept := q.len() / 2
-	for i, s := range q.seats[q.head:] {
-		s.busy = i%2 == 0
-	}
-	out := q.drain(func(s *seat) bool { return !s.busy })
-	if len(out) != next-first-kept || q.len() != kept {
-		t.Errorf("drained %d, kept %d of %d", len(out), q.len(), next-first)
-	}
-	if !slices.IsSortedFunc(out, func(a, b *seat) int { return a.index - b.index }) {
-		t.Error("drained out of order")
-	}
-	for q.len() > 0 {
-		if s := q.pop(); s.busy {
-			t.Error("kept one that was to go")
-		}
-	}
-	if len(q.drain(nil)) != 0 {
-		t.Error("an empty queue gave something")
-	}
 }
 
 // halves is a node of two parts: keys that begin with "h", and the others.

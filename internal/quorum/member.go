@@ -1,0 +1,63 @@
+package quorum
+
+import (
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/sender"
+)
+
+// CallTimeout is how long a call on a node may take.
+const CallTimeout = sender.CallTimeout
+
+// A member is one node of a group, or one part of a node that is a cluster: how to send
+// to it, and what is known of it.
+type member struct {
+	node     backend.Node
+	name     string
+	sender   *sender.Sender
+	queueing *queueing
+	skew     *skew
+	parts    []*member // of a node that has several, m first
+}
+
+// newMember returns the member for a node, or for the first of its parts with members for
+// all of them.
+func newMember(g *Group, n backend.Node, name string) *member {
+	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew)}
+	p, ok := backend.As[backend.Partitioner](n)
+	if !ok {
+		return m
+	}
+	_, parts := p.Partition("")
+	if parts < 2 {
+		return m
+	}
+	m.parts, m.skew = []*member{m}, &skew{whole: m.skew}
+	for len(m.parts) < parts {
+		m.parts = append(m.parts, &member{
+			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, skew: &skew{whole: m.skew.whole},
+		})
+	}
+	return m
+}
+
+// of returns the member for the operations on key.
+func (m *member) of(key string) *member {
+	if len(m.parts) < 2 {
+		return m
+	}
+	p, _ := backend.As[backend.Partitioner](m.node)
+	part, _ := p.Partition(key)
+	return m.parts[part]
+}
+
+// trip returns how long a call takes, of late, to the farthest part of the node. Bare
+// leaves out what the first call may have taken longer than others.
+func (m *member) trip(bare bool) time.Duration {
+	trip := m.sender.Trip(bare)
+	for _, part := range m.parts[min(1, len(m.parts)):] {
+		trip = max(trip, part.trip(bare))
+	}
+	return trip
+}

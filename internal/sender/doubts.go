@@ -1,0 +1,106 @@
+package sender
+
+import "time"
+
+const (
+	// A doubt is repeated at intervals that double from the first to the longest.
+	firstRepeat   = 10 * time.Millisecond
+	longestRepeat = 250 * time.Millisecond
+
+	// repeatSteps is how many different intervals there are.
+	repeatSteps = 6
+
+	// maxDoubts is how many doubts a sender keeps. A node that is away gathers one for
+	// each lock that was held when it left and is released meanwhile.
+	maxDoubts = 1 << 18
+
+	// expiryPace is how often the doubts of a node that does not answer are searched for
+	// those that are no longer worth sending.
+	expiryPace = time.Second
+)
+
+// doubts is the deletions that did not succeed so far: the node did not answer, or has
+// found nothing, which proves nothing while the set may still arrive. They are repeated
+// when their time has come, and all of them as soon as a node answers that did not before.
+//
+// There is a list for each interval. What waits in one is in the order of its time, so
+// that the first of each list says all about it.
+type doubts struct {
+	steps   [repeatSteps]list
+	n       int
+	revived time.Time // what came before is due
+	search  time.Time // when to search for what has expired
+}
+
+// interval returns how long a doubt waits that was repeated so often.
+func interval(repeats int) time.Duration { return min(firstRepeat<<repeats, longestRepeat) }
+
+// add takes a doubt, or returns false if there are too many.
+func (d *doubts) add(it *Item, now time.Time) bool {
+	if d.n >= maxDoubts {
+		return false
+	}
+	it.since, it.doubted = now, true
+	d.steps[min(int(it.repeats), repeatSteps-1)].push(it)
+	if it.repeats < repeatSteps {
+		it.repeats++
+	}
+	d.n++
+	return true
+}
+
+// due returns when the next doubt is to be repeated, and whether there is any.
+func (d *doubts) due() (at time.Time, ok bool) {
+	if d.n == 0 {
+		return at, false
+	}
+	for i := range d.steps {
+		first := d.steps[i].first
+		if first == nil {
+			continue
+		}
+		due := first.since.Add(interval(i))
+		if first.since.Before(d.revived) {
+			due = d.revived
+		}
+		if !ok || due.Before(at) {
+			at, ok = due, true
+		}
+	}
+	return at, ok
+}
+
+// pop returns a doubt that is due, or any if it need not be; nil if there is none.
+func (d *doubts) pop(now time.Time, any bool) *Item {
+	if d.n == 0 {
+		return nil
+	}
+	for i := range d.steps {
+		first := d.steps[i].first
+		if first == nil || !any && !first.since.Before(d.revived) && first.since.Add(interval(i)).After(now) {
+			continue
+		}
+		d.n--
+		return d.steps[i].pop()
+	}
+	return nil
+}
+
+// expired moves what is no longer worth sending to the list, now and then.
+func (d *doubts) expired(now time.Time, to *list) {
+	if d.n == 0 || now.Before(d.search) {
+		return
+	}
+	d.search = now.Add(expiryPace)
+	for i := range d.steps {
+		for it := d.steps[i].first; it != nil; {
+			next := it.next
+			if now.After(it.Expires) {
+				d.steps[i].remove(it)
+				d.n--
+				to.push(it)
+			}
+			it = next
+		}
+	}
+}
