@@ -92,7 +92,7 @@ func TestErrorTexts(t *testing.T) {
 			r.fault[2].Set(ms(3))
 			_, err := l.Lock(t.Context(), "k", WithTTL(time.Second), WithRetry(Fixed(time.Second).Limit(3)))
 			return err
-		}, `redlock: lock "app:k": unavailable after 3 tries in 2.012s: 1 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: EOF; c: granted)`},
+		}, `redlock: lock "app:k": unavailable after 3 tries in 2.006s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: not sent: the node has just failed: EOF; c: pending)`},
 		{"refused", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(ms(1), backendtest.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))))
 			r.fault[1].Set(ms(2), backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))

@@ -368,8 +368,10 @@ func (s *seat) resend(err error, now time.Time) bool {
 		}
 		s.item.Op = s.operation()
 	}
+	if s.member.sender.Submit(&s.item, now) != nil { // the first error says more than this one
+		return false
+	}
 	s.resent = true
-	s.submit(now)
 	return true
 }
 

@@ -21,9 +21,9 @@ const (
 	firstPause   = 5 * time.Millisecond
 	longestPause = 250 * time.Millisecond
 
-	// minWindow is how many operations may be under way at first, and when a node answers
-	// again. Each call that fills the window and is answered in time doubles it, one that
-	// takes far too long halves it.
+	// minWindow is how many operations may be under way when a node answers again. Each
+	// call that fills the window and is answered in time doubles it, one that takes far
+	// too long halves it. A new sender begins with one full call.
 	minWindow = 32
 
 	// slowCall is by how much a call may take longer than two round trips before it is

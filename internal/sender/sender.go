@@ -78,7 +78,7 @@ type Sender struct {
 
 // New returns the sender for a node, or for one of its parts.
 func New(shared *Shared, node backend.Node) *Sender {
-	s := &Sender{shared: shared, node: node, policy: standard, brake: brake{window: minWindow}}
+	s := &Sender{shared: shared, node: node, policy: standard, brake: brake{window: batchSize}}
 	s.worker = s.work
 	s.batcher, s.batches = backend.As[backend.Batcher](node)
 	return s
