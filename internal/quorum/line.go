@@ -24,7 +24,9 @@ type line struct {
 	group   *Group
 	key     string
 	ticket  string
-	waiters []*Waiter  // the first competes
+	waiters []*Waiter  // the first competes; nil where one has left from the middle
+	gaps    int        // how many of waiters are nil; the first never is
+	base    int        // the place of the first
 	holders []*Attempt // that won in this line and are not released yet
 	expires time.Time  // when the last of them does, unless it is extended
 	places  []place    // by node
@@ -92,7 +94,7 @@ func (g *Group) Join(ctx context.Context, key string, asked time.Time) (*Waiter,
 	}
 	w.line = ln
 	ls.waiting++
-	ln.waiters = append(ln.waiters, w)
+	ln.push(w)
 	if ln.waiters[0] == w {
 		close(w.turn)
 	}
@@ -130,13 +132,12 @@ func (ls *lines) add(ln *line) {
 func (ln *line) leave(w *Waiter, won *Attempt) {
 	ls := &ln.group.lines
 	ls.mu.Lock()
-	i := slices.Index(ln.waiters, w)
-	if i < 0 {
+	first, ok := ln.remove(w)
+	if !ok {
 		ls.mu.Unlock()
 		return
 	}
-	ln.waiters = slices.Delete(ln.waiters, i, i+1)
-	if i == 0 && len(ln.waiters) > 0 {
+	if first && len(ln.waiters) > 0 {
 		close(ln.waiters[0].turn)
 	}
 	ls.waiting--
@@ -150,6 +151,45 @@ func (ln *line) leave(w *Waiter, won *Attempt) {
 	}
 	ls.mu.Unlock()
 	ln.quit(left)
+}
+
+// push puts w behind the other waiters.
+func (ln *line) push(w *Waiter) {
+	w.place = ln.base + len(ln.waiters)
+	ln.waiters = append(ln.waiters, w)
+}
+
+// remove takes w out of the waiters. It reports whether w was the first, and whether
+// it was there at all. It takes constant time on average, because all callers of one
+// key may be cancelled at once while other keys need the mutex.
+func (ln *line) remove(w *Waiter) (first, ok bool) {
+	i := w.place - ln.base
+	if i < 0 || i >= len(ln.waiters) || ln.waiters[i] != w {
+		return false, false
+	}
+	ln.waiters[i] = nil
+	ln.gaps++
+	for len(ln.waiters) > 0 && ln.waiters[0] == nil {
+		ln.waiters = ln.waiters[1:]
+		ln.base++
+		ln.gaps--
+	}
+	if 2*ln.gaps > len(ln.waiters) {
+		ln.compact()
+	}
+	return i == 0, true
+}
+
+// compact closes the gaps that waiters have left.
+func (ln *line) compact() {
+	old := ln.waiters
+	ln.waiters = make([]*Waiter, 0, len(old)-ln.gaps)
+	ln.gaps = 0
+	for _, w := range old {
+		if w != nil {
+			ln.push(w)
+		}
+	}
 }
 
 // release notes that a is being released. A caller of this process that polls for

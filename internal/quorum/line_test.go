@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -478,5 +480,111 @@ func TestLineThatNeverAsks(t *testing.T) {
 		(<-other).release()
 		synctest.Wait()
 		w.empty()
+	})
+}
+
+// All callers of one key are cancelled together. Each leaves in constant time, wherever it
+// stands in the line, because the mutex is that of all keys.
+func TestManyLeaveALine(t *testing.T) {
+	g := newWorld(t, 1, full).group
+	ls := &g.lines
+	took := func(n int) time.Duration {
+		first, err := g.Join(t.Context(), "k", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := make([]*Waiter, n)
+		ls.mu.Lock()
+		for i := range all {
+			all[i] = &Waiter{line: first.line, turn: make(chan struct{})}
+			first.line.push(all[i])
+			ls.waiting++
+		}
+		ls.mu.Unlock()
+		rand.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
+		start := time.Now()
+		for _, w := range all {
+			w.Leave()
+		}
+		took := time.Since(start)
+		if kept := len(first.line.waiters); kept > 2 {
+			t.Errorf("one waits, and there is room for %d", kept)
+		}
+		first.Leave()
+		if ls.waiting != 0 || ls.byKey["k"] != nil {
+			t.Errorf("%d wait, and there is a line: %v", ls.waiting, ls.byKey["k"] != nil)
+		}
+		return took
+	}
+	growsLinearly(t, took)
+}
+
+// growsLinearly reports an error if four times as many callers take more than eight times as
+// long in every one of several measurements. A linear algorithm takes four times as long, and
+// a quadratic one sixteen times. Other work on the machine may spoil some measurements.
+func growsLinearly(t *testing.T, took func(n int) time.Duration) {
+	t.Helper()
+	var ratios []float64
+	for range 5 {
+		few, many := took(5_000), took(20_000)
+		ratio := float64(many) / float64(few)
+		if ratio < 8 {
+			return
+		}
+		ratios = append(ratios, ratio)
+	}
+	t.Errorf("four times as many took %.1f times as long", ratios)
+}
+
+// Callers join a line and leave it from anywhere. At every moment the one that has waited
+// longest competes, and no other.
+func TestLeaveFromAnywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newWorld(t, 1, full).group
+		rng := rand.New(rand.NewPCG(1, 2))
+		type caller struct {
+			first  atomic.Pointer[Waiter]
+			cancel context.CancelFunc
+		}
+		leave := func(c *caller) {
+			c.cancel()
+			synctest.Wait()
+			if w := c.first.Load(); w != nil {
+				w.Leave()
+			}
+		}
+		var line []*caller // in the order in which they came
+		for step := range 3000 {
+			if len(line) == 0 || rng.IntN(100) < 65-step/100 { // it grows, and then shrinks
+				ctx, cancel := context.WithCancel(t.Context())
+				c := &caller{cancel: cancel}
+				line = append(line, c)
+				go func() {
+					if w, err := g.Join(ctx, "k", time.Now()); err == nil {
+						c.first.Store(w)
+					}
+				}()
+			} else {
+				i := rng.IntN(len(line))
+				c := line[i]
+				line = slices.Delete(line, i, i+1)
+				leave(c)
+			}
+			synctest.Wait()
+			for i, c := range line {
+				if competes := c.first.Load() != nil; competes != (i == 0) {
+					t.Fatalf("step %d: of %d callers, number %d competes: %v", step, len(line), i, competes)
+				}
+			}
+			if got := g.lines.waiting; got != len(line) {
+				t.Fatalf("step %d: %d wait, want %d", step, got, len(line))
+			}
+		}
+		for _, c := range slices.Backward(line) {
+			leave(c)
+		}
+		if problem := atRest(g); problem != "" {
+			t.Error(problem)
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"container/heap"
 	"sync"
 	"time"
 )
@@ -11,23 +12,29 @@ type patience struct {
 	news chan int // has room for one: the place of the round that is decided, or late
 
 	// Guarded by the mutex of the vigil.
-	due        time.Time
-	prev, next *patience
+	due   time.Time
+	place int // in the vigil's queue, or nowhere
 }
 
-// late is what comes when the time is over.
-const late = -1
+const (
+	late    = -1 // what comes when the time is over
+	nowhere = -1
+)
 
-// A vigil is all who wait for a verdict of a group, in the order in which their patience
-// ends. One timer serves them all, since next to nobody's ends: to set and stop a timer for
-// each would cost about as much as the rest of waiting. Who hears of a verdict leaves it set,
-// so it may go off for nobody; then it is set for the first of those who wait by now, if any.
+// A vigil is all who wait for a verdict of a group, by when their patience ends. One timer
+// serves them all, because almost every round is decided before that: to set and stop a
+// timer for each would cost about as much as the rest of waiting. A verdict leaves the timer
+// set, so it may go off for nobody. Then it is set for the first of those who wait by now,
+// if any.
+//
+// They are a heap, because everybody shares the mutex: with callers of different timeouts,
+// an ordered list is walked for each.
 type vigil struct {
-	mu          sync.Mutex
-	first, last *patience
-	timer       *time.Timer // nil: none was needed so far
-	set         time.Time   // when it goes off; zero: it is not set
-	spare       sync.Pool   // of patience
+	mu    sync.Mutex
+	queue patiences
+	timer *time.Timer // nil: none was needed so far
+	set   time.Time   // when it goes off; zero: it is not set
+	spare sync.Pool   // of patience
 }
 
 // begin returns a patience that ends at due, which is most often later than all others.
@@ -39,11 +46,7 @@ func (v *vigil) begin(due time.Time) *patience {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p.due = due
-	before := v.last
-	for before != nil && before.due.After(due) {
-		before = before.prev
-	}
-	v.insert(p, before)
+	heap.Push(&v.queue, p)
 	if v.set.IsZero() || due.Before(v.set) {
 		v.wake(due)
 	}
@@ -62,37 +65,11 @@ func (v *vigil) end(p *patience) {
 	v.spare.Put(p)
 }
 
-// insert puts p after before, nil to be the first.
-func (v *vigil) insert(p, before *patience) {
-	p.prev = before
-	if before == nil {
-		p.next, v.first = v.first, p
-	} else {
-		p.next, before.next = before.next, p
-	}
-	if p.next == nil {
-		v.last = p
-	} else {
-		p.next.prev = p
-	}
-}
-
 // remove takes p out, if it is in.
 func (v *vigil) remove(p *patience) {
-	if p.prev == nil && v.first != p {
-		return
+	if p.place != nowhere {
+		heap.Remove(&v.queue, p.place)
 	}
-	if p.prev == nil {
-		v.first = p.next
-	} else {
-		p.prev.next = p.next
-	}
-	if p.next == nil {
-		v.last = p.prev
-	} else {
-		p.next.prev = p.prev
-	}
-	p.prev, p.next = nil, nil
 }
 
 // wake has the timer go off at t.
@@ -110,7 +87,8 @@ func (v *vigil) look() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
-	for p := v.first; p != nil && !p.due.After(now); p = v.first {
+	for len(v.queue) > 0 && !v.queue[0].due.After(now) {
+		p := v.queue[0]
 		v.remove(p)
 		select {
 		case p.news <- late:
@@ -118,7 +96,33 @@ func (v *vigil) look() {
 		}
 	}
 	v.set = time.Time{}
-	if v.first != nil {
-		v.wake(v.first.due)
+	if len(v.queue) > 0 {
+		v.wake(v.queue[0].due)
 	}
+}
+
+// patiences is a heap of those who wait, by when their patience ends.
+type patiences []*patience
+
+func (q patiences) Len() int           { return len(q) }
+func (q patiences) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+
+func (q patiences) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+
+func (q *patiences) Push(p any) {
+	last := p.(*patience)
+	last.place = len(*q)
+	*q = append(*q, last)
+}
+
+func (q *patiences) Pop() any {
+	end := len(*q) - 1
+	last := (*q)[end]
+	(*q)[end] = nil
+	*q = (*q)[:end]
+	last.place = nowhere
+	return last
 }

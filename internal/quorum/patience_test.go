@@ -30,7 +30,7 @@ func TestVigil(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if v.first != nil || v.last != nil || !v.set.IsZero() {
+			if len(v.queue) != 0 || !v.set.IsZero() {
 				t.Errorf("of %v: somebody is left, or the timer is set", dues)
 			}
 		})
@@ -66,7 +66,7 @@ func TestVigilEnds(t *testing.T) {
 				v.end(p)
 			}
 		}
-		if v.first != nil || v.last != nil {
+		if len(v.queue) != 0 {
 			t.Error("somebody is left")
 		}
 		time.Sleep(time.Second)
@@ -111,7 +111,28 @@ func TestVigilOfMany(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if v.first != nil || v.last != nil {
+	if len(v.queue) != 0 {
 		t.Error("somebody is left")
 	}
+}
+
+// Callers with different timeouts share the mutex. None of them takes a step for each of the
+// others, as it did in an ordered list.
+func TestVigilOfDifferentTimeouts(t *testing.T) {
+	took := func(n int) time.Duration {
+		var v vigil
+		start := time.Now()
+		all := make([]*patience, n)
+		for i := range all { // each ends before all that came before it
+			all[i] = v.begin(start.Add(time.Hour - time.Duration(i)*time.Microsecond))
+		}
+		for _, i := range rand.Perm(n) {
+			v.end(all[i])
+		}
+		if len(v.queue) != 0 {
+			t.Fatalf("of %d, %d are left", n, len(v.queue))
+		}
+		return time.Since(start)
+	}
+	growsLinearly(t, took)
 }

@@ -33,6 +33,7 @@ type Waiter struct {
 	wake  chan struct{} // has room for one: what follows has changed
 
 	// Guarded by the mutex of the lines.
+	place   int       // in its line, counted from the first caller that the line had
 	calls   []bool    // by node: it has called since it was last asked
 	stirred bool      // there is another reason to try
 	polls   bool      // too few nodes can call it
