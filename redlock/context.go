@@ -2,6 +2,8 @@ package redlock
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -31,6 +33,12 @@ func (l *Lock) Context(parent context.Context) context.Context {
 			l.contexts = make(map[*lockContext]struct{})
 		}
 		l.contexts[ctx] = struct{}{}
+		if l != &l.first {
+			if l.nested == nil {
+				l.nested = make(map[*Lock]struct{})
+			}
+			l.nested[l] = struct{}{}
+		}
 	}
 	l.mu.Unlock()
 	if cause != nil {
@@ -41,8 +49,30 @@ func (l *Lock) Context(parent context.Context) context.Context {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.contexts, ctx)
+		if len(l.contexts) == 0 {
+			delete(l.nested, l)
+		}
 	})
 	return ctx
+}
+
+// endContexts returns the contexts of this handle, which are to be ended, and forgets
+// them. Each handle has its own set, because every handle on the lock shares the mutex.
+// The lease is locked.
+func (l *Lock) endContexts() []*lockContext {
+	contexts := slices.Collect(maps.Keys(l.contexts))
+	l.contexts = nil
+	delete(l.nested, l)
+	return contexts
+}
+
+// endAllContexts is endContexts of all handles.
+func (l *lease) endAllContexts() []*lockContext {
+	contexts := l.first.endContexts()
+	for handle := range l.nested {
+		contexts = append(contexts, handle.endContexts()...)
+	}
+	return contexts
 }
 
 // lockContext is a context that ends with its lock. Its Err looks at the clock,

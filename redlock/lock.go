@@ -17,8 +17,9 @@ type Lock struct {
 	call *call // that acquired it: the key and the settings
 
 	// Of this handle, under the lease's mu:
-	unlock unlocking
-	left   error // why it ended, if others were left; else what ends is the lease
+	unlock   unlocking
+	left     error // why it ended, if others were left; else what ends is the lease
+	contexts map[*lockContext]struct{}
 }
 
 // A lease is a lock on the servers, which one or several handles share.
@@ -36,12 +37,12 @@ type lease struct {
 	extends   bool // it extends itself, or is about to
 	limited   bool // … for WithMaxHold at most
 	until     quorum.Instant
-	votes     []quorum.Vote // of the last round that was won
-	failure   error         // of the last extension; nil if it succeeded
-	cause     error         // why it ended; nil while it is held
-	contexts  map[*lockContext]struct{}
-	expiry    *time.Timer // ends it at until; nil while nobody would notice
-	extension *extension  // nil unless it extends itself
+	votes     []quorum.Vote      // of the last round that was won
+	failure   error              // of the last extension; nil if it succeeded
+	cause     error              // why it ended; nil while it is held
+	nested    map[*Lock]struct{} // the handles beside first that have contexts
+	expiry    *time.Timer        // ends it at until; nil while nobody would notice
+	extension *extension         // nil unless it extends itself
 }
 
 // newLock returns the core of a lock that is held since now; who acquired it gets the first
@@ -315,8 +316,7 @@ func (l *Lock) end(cause error) error {
 		return l.cause
 	}
 	l.cause = cause
-	contexts := l.contexts
-	l.contexts = nil
+	contexts := l.endAllContexts()
 	if l.expiry != nil {
 		l.expiry.Stop()
 		l.locker.watch.remove(&l.core)
@@ -325,7 +325,7 @@ func (l *Lock) end(cause error) error {
 		l.locker.extender.remove(l.extension)
 	}
 	l.mu.Unlock()
-	for ctx := range contexts {
+	for _, ctx := range contexts {
 		ctx.cancel(cause)
 	}
 	if cause != ErrReleased {

@@ -172,12 +172,7 @@ func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
 	if err == nil {
 		l.left = ErrReleased
 	}
-	var contexts []*lockContext // which are removed as they end
-	for ctx := range l.contexts {
-		if ctx.lock == l {
-			contexts = append(contexts, ctx)
-		}
-	}
+	contexts := l.endContexts()
 	l.mu.Unlock()
 	for _, ctx := range contexts {
 		ctx.cancel(ErrReleased)

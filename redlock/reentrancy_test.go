@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // quiet fails the test if f makes a call on any node.
@@ -241,9 +242,11 @@ func TestReentrancyContexts(t *testing.T) {
 			t.Error("a handle that was unlocked after the loss says that it was released")
 		}
 		matches(t, outer.Unlock(t.Context()), ErrNotHeld)
+		outer.mu.Lock()
+		defer outer.mu.Unlock()
 		l.watch.mu.Lock()
 		defer l.watch.mu.Unlock()
-		if len(outer.contexts) != 0 || len(l.watch.locks) != 0 {
+		if len(outer.contexts)+len(outer.nested) != 0 || len(l.watch.locks) != 0 {
 			t.Error("something is kept of a lock that has ended")
 		}
 	})
@@ -906,4 +909,47 @@ func TestReentrancyRefuses(t *testing.T) {
 	matches(t, err, ErrClosed)
 	r.unlocks(outer)
 	r.empty()
+}
+
+// A handle on a lock that has many contexts is unlocked without looking at those of the
+// other handles, because all of them share the mutex.
+func TestUnlockBesideManyContexts(t *testing.T) {
+	l, err := New([]backend.Node{memory.New()}, WithReentrancy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := func(contexts int) time.Duration {
+		outer, err := l.Lock(t.Context(), "k", WithTTL(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ctx context.Context
+		for range contexts {
+			ctx = outer.Context(t.Context())
+		}
+		var took time.Duration
+		for range 200 {
+			handle, err := l.Lock(ctx, "k", WithTTL(time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			inner := handle.Context(t.Context())
+			start := time.Now()
+			if err := handle.Unlock(t.Context()); err != nil || !errors.Is(context.Cause(inner), ErrReleased) {
+				t.Fatalf("%v; the context of the handle ended with %v", err, context.Cause(inner))
+			}
+			took += time.Since(start)
+		}
+		if err := outer.Unlock(t.Context()); err != nil || !errors.Is(context.Cause(ctx), ErrReleased) {
+			t.Fatalf("%v; the context of the lock ended with %v", err, context.Cause(ctx))
+		}
+		return took
+	}
+	few, many := took(1), took(5000)
+	for range 5 { // other work on the machine may spoil some measurements
+		few, many = min(few, took(1)), min(many, took(5000))
+	}
+	if ratio := float64(many) / float64(few); ratio > 4 {
+		t.Errorf("with 5000 contexts it took %.1f times as long as with one", ratio)
+	}
 }
