@@ -128,11 +128,12 @@ func (g *Group) Node(i int) (backend.Node, string) { return g.members[i].node, g
 // ends before, it returns ctx's error, and the cleanup goes on.
 func (g *Group) Wait(ctx context.Context) error { return g.cleanup.wait(ctx) }
 
-// Close has everybody who waits in a line try once more, and lets nobody be called
-// from then on: who waits polls.
+// Close closes the inbox for good, and then wakes every waiter that competes. From then
+// on waiters poll. The order matters: a waiter that tried again before the inbox is closed
+// would count on being called, and sleep.
 func (g *Group) Close() {
-	g.lines.stir()
 	g.lines.closeInbox(true)
+	g.lines.stir()
 }
 
 // near returns how long a round trip to the nearest nodes that make a quorum

@@ -45,6 +45,7 @@ type lines struct {
 	sweepAt int // so many lines call for a sweep
 	waiting int // in all lines
 	inbox   *inbox
+	closed  bool        // there will be no other inbox
 	idle    *time.Timer // closes the inbox
 }
 
@@ -280,7 +281,7 @@ func (ln *line) stands(i int, a *Attempt, queued bool) {
 // openInbox makes sure that there is an inbox, and returns the ticket that names
 // it, or "" if there is to be none.
 func (ls *lines) openInbox(g *Group) string {
-	if g.cfg.Inbox == nil {
+	if g.cfg.Inbox == nil || ls.closed {
 		return ""
 	}
 	if ls.idle == nil {
@@ -293,12 +294,13 @@ func (ls *lines) openInbox(g *Group) string {
 	return ls.inbox.ticket
 }
 
-// closeInbox closes the inbox if nobody waits, or anyway. Who waits polls from then
-// on; a ticket that is left in a queue is a dead one.
-func (ls *lines) closeInbox(anyway bool) {
+// closeInbox closes the inbox if nobody waits, or for good even if there are
+// waiters, which poll from then on. A ticket that is left in a queue is a dead one.
+func (ls *lines) closeInbox(forGood bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if ls.inbox == nil || ls.waiting > 0 && !anyway {
+	ls.closed = ls.closed || forGood
+	if ls.inbox == nil || ls.waiting > 0 && !forGood {
 		return
 	}
 	ls.inbox.close()

@@ -400,7 +400,6 @@ func TestCloseWithLines(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		w.mem[0].Set("k", "foreign", time.Hour)
 		p := w.process(full)
-		p.Close() // before there is an inbox
 		a := p.win(p.mustJoin("held"))
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
@@ -412,6 +411,66 @@ func TestCloseWithLines(t *testing.T) {
 		waiter.Leave()
 		a.release()
 	})
+}
+
+// A caller that joins when the group is closed already polls, and opens no inbox.
+func TestJoinAfterClose(t *testing.T) {
+	for _, opened := range []bool{false, true} {
+		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+			w.mem[0].Set("k", "foreign", time.Hour)
+			p := w.process(full)
+			if opened {
+				p.mustJoin("k").Leave()
+			}
+			p.Close()
+			waiter := p.mustJoin("k")
+			p.lose(waiter)
+			start := time.Now()
+			if err := waiter.Wait(t.Context(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+				t.Errorf("it waited for %v, %v, want for the poll, %v", time.Since(start), err, pollPace)
+			}
+			if p.ticket() != "" {
+				t.Error("there is an inbox")
+			}
+			waiter.Leave()
+		})
+	}
+}
+
+// A waiter tries again while Close is under way, at each moment at which it can. It never
+// comes out of that counting on the inbox, which is closed, without having been woken.
+//
+// The moments are those at which Close does not have the mutex. The test makes Close and the
+// waiter queue for it: a mutex for which they have waited for more than 1 ms goes from one to
+// the other in turn. These are real times, because nobody who waits for a mutex lets virtual
+// time pass. If the machine is too busy for that, a round sees less, and fails no more.
+func TestCloseDuringAnAttempt(t *testing.T) {
+	const pause = 3 * time.Millisecond
+	w := newWorld(t, 1, full)
+	w.mem[0].Set("k", "foreign", time.Hour)
+	for range 20 {
+		p := w.process(full)
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		mu := &p.lines.mu
+		var both sync.WaitGroup
+		mu.Lock()
+		both.Go(p.Close)
+		time.Sleep(pause)
+		both.Go(func() { p.lose(waiter) })
+		time.Sleep(pause)
+		mu.Unlock()
+		mu.Lock() // before Close wakes up, and finds that it has waited for too long
+		time.Sleep(pause)
+		mu.Unlock()
+		both.Wait()
+		mu.Lock()
+		if !waiter.polls && !waiter.stirred {
+			t.Error("after Close the waiter counts on being called")
+		}
+		mu.Unlock()
+		waiter.Leave()
+	}
 }
 
 // Where there is no inbox nobody can be called: a holder needs no line.
