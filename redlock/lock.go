@@ -55,6 +55,7 @@ func newLock(c *call, attempt *quorum.Attempt, token string, now, until quorum.I
 	}
 	l.core = Lock{lease: l, call: c}
 	l.first = Lock{lease: l, call: c}
+	attempt.Lasts(until)
 	return &l.core
 }
 
@@ -176,8 +177,11 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 		l.until = until
 	}
 	l.votes, l.failure = res.Votes, nil
-	if l.expiry != nil && l.cause == nil {
-		l.expiry.Reset(l.until.Until(now))
+	if l.cause == nil {
+		l.attempt.Lasts(l.until)
+		if l.expiry != nil {
+			l.expiry.Reset(l.until.Until(now))
+		}
 	}
 	l.mu.Unlock()
 	return l.lostOrReleased()
@@ -329,6 +333,7 @@ func (l *Lock) end(cause error) error {
 		ctx.cancel(cause)
 	}
 	if cause != ErrReleased {
+		l.attempt.Lose()
 		l.lost(cause)
 	}
 	return cause

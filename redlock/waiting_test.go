@@ -430,3 +430,106 @@ func TestNoQueueIsLogged(t *testing.T) {
 		r.gone()
 	})
 }
+
+// A node is freed by its holder when the lock has been won on others, and notifies this
+// Locker, which waits for another lock too. A lock that is held takes the node. One that has
+// ended does not, however it ended and whether or not anybody has noticed: nobody would
+// unlock it there, and its token would keep the node from others for a whole TTL.
+func TestLostLockTakesNoNode(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		opts []Option
+		then func(t *testing.T, r *rig, l *Locker, lock *Lock)
+		take bool
+	}{
+		{"held", nil, func(*testing.T, *rig, *Locker, *Lock) { time.Sleep(9 * time.Second) }, true},
+		{"past its validity", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
+			time.Sleep(time.Until(lock.Until()))
+			if r.holders("k", lock.Token()) != 2 {
+				t.Error("the nodes have let it expire before")
+			}
+		}, false},
+		{"expired", nil, func(*testing.T, *rig, *Locker, *Lock) { time.Sleep(time.Minute) }, false},
+		{"noticed to have expired", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
+			ctx := lock.Context(t.Context())
+			<-ctx.Done()
+			synctest.Wait()
+			if l.group.Contended("k") {
+				t.Error("it is a holder still")
+			}
+		}, false},
+		{"while the machine was suspended", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) { suspend(l)(time.Minute) }, false},
+		{"found missing", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
+			for _, m := range r.mem[:2] {
+				if _, err := m.EvalDelete(t.Context(), "k", lock.Token()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			matches(t, lock.Extend(t.Context(), 10*time.Second), ErrNotHeld)
+			synctest.Wait()
+			if l.group.Contended("k") {
+				t.Error("it is a holder still")
+			}
+		}, false},
+		{"not extended in time", []Option{WithAutoExtend()}, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
+			r.set(0, 2, backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.Refuse(nil)))
+			time.Sleep(15 * time.Second)
+			r.clear()
+			matches(t, lock.Err(), ErrNotHeld)
+			if l.group.Contended("k") {
+				t.Error("it is a holder still")
+			}
+		}, false},
+		{"extended", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
+			time.Sleep(9 * time.Second)
+			if err := lock.Extend(t.Context(), 10*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(9 * time.Second)
+		}, true},
+		{"extended by itself", []Option{WithAutoExtend()}, func(*testing.T, *rig, *Locker, *Lock) { time.Sleep(time.Minute) }, true},
+		{"with a fencing token, extended", []Option{WithFencing(), WithAutoExtend()}, func(*testing.T, *rig, *Locker, *Lock) {
+			time.Sleep(time.Minute)
+		}, true},
+		{"with a fencing token, expired", []Option{WithFencing()}, func(*testing.T, *rig, *Locker, *Lock) { time.Sleep(time.Minute) }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			onRig(t, 3, false, func(t *testing.T, r *rig) {
+				r.t = t
+				l := r.locker(append(tc.opts, WithTTL(10*time.Second))...)
+				for i, m := range r.mem {
+					m.Set("busy", "foreign", time.Hour)
+					m.Set("k", "foreign", []time.Duration{time.Second, time.Second, time.Hour}[i])
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var other sync.WaitGroup
+				other.Go(func() { // waits all the time, so that the inbox stays open
+					if _, err := l.Lock(ctx, "busy"); !errors.Is(err, context.Canceled) {
+						t.Errorf("the other lock: %v", err)
+					}
+				})
+				lock, err := l.Lock(t.Context(), "k")
+				if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if e, _ := r.mem[2].Inspect(t.Context(), "k"); e.Value != "foreign" || r.queued("k") != 1 {
+					t.Fatalf("node c holds %q, and %d tickets are queued, want one", e.Value, r.queued("k"))
+				}
+				tc.then(t, r, l, lock)
+				synctest.Wait()
+				if _, err := r.mem[2].Eval(t.Context(), lua.Release, []string{"k", "k{k}:queue"}, []string{"foreign"}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				e, _ := r.mem[2].Inspect(t.Context(), "k")
+				if took := e.Found && e.Value == lock.Token(); took != tc.take || !tc.take && e.Found {
+					t.Errorf("node c holds %q for %v; the lock took it: %v, want %v", e.Value, e.TTL, took, tc.take)
+				}
+				_ = lock.Unlock(t.Context()) // which says what the case is about
+				cancel()
+				other.Wait()
+			})
+		})
+	}
+}

@@ -24,6 +24,7 @@ type Attempt struct {
 
 	mu    sync.Mutex
 	seats []seat
+	until Instant   // when the lease of one that won in a line ends; zero: it has ended
 	names [2]string // of the lock and its queue, once they are needed
 	plain [3]string // the arguments of a release without a ticket
 
@@ -106,14 +107,43 @@ func (a *Attempt) clean(req request, now time.Time) {
 	}
 }
 
+// Lasts says when the lease of a, which has won, ends unless it is extended again. Until
+// then a takes every node that notifies it.
+func (a *Attempt) Lasts(until Instant) {
+	if a.line == nil { // nobody notifies it
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until = until
+}
+
+// Lose says that the lease of a has ended though a was not released. From then on it takes
+// no node. What the nodes still have of it is for Release to delete, and to count.
+func (a *Attempt) Lose() {
+	if a.line == nil {
+		return
+	}
+	a.Lasts(Instant{})
+	a.group.lines.lose(a)
+}
+
+// lacks reports whether the token is not on node i and will not come there.
+func (a *Attempt) lacks(i int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.seats[i].token == absent
+}
+
 // join asks node i, which has called, for an attempt that has won without it: the more
 // nodes have a lock, the more of them may fail. It reports whether a has use for the
-// call, or will settle it when it is released: not if it is being released.
+// call, or will settle it when it is released: not if it is being released, and not if
+// its lease has ended, because it would take the node from the next holder.
 func (a *Attempt) join(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := &a.seats[i]
-	if s.released.Load() {
+	if s.released.Load() || a.until.Past(a.group.cfg.Clock.Now()) {
 		return false
 	}
 	if s.token == absent {

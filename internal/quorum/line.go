@@ -27,7 +27,7 @@ type line struct {
 	waiters []*Waiter  // the first competes; nil where one has left from the middle
 	gaps    int        // how many of waiters are nil; the first never is
 	base    int        // the place of the first
-	holders []*Attempt // that won in this line and are not released yet
+	holders []*Attempt // that won in this line, and are neither released nor known to be lost
 	expires time.Time  // when the last of them does, unless it is extended
 	places  []place    // by node
 }
@@ -132,6 +132,9 @@ func (ls *lines) add(ln *line) {
 // attempt that won, if one did.
 func (ln *line) leave(w *Waiter, won *Attempt) {
 	ls := &ln.group.lines
+	if won != nil {
+		won.Lasts(ln.group.cfg.Clock.at(won.acquired.start).Add(won.ttl)) // until told better
+	}
 	ls.mu.Lock()
 	first, ok := ln.remove(w)
 	if !ok {
@@ -197,18 +200,39 @@ func (ln *line) compact() {
 // the key need not wait until it would look: what it sends goes after the release.
 func (ls *lines) release(a *Attempt) {
 	ls.mu.Lock()
-	var left []*Attempt
-	if a.line != nil {
-		if i := slices.Index(a.line.holders, a); i >= 0 {
-			a.line.holders = slices.Delete(a.line.holders, i, i+1)
-			left = ls.settle(a.line)
-		}
-	}
+	left := ls.dismiss(a)
 	if ln := ls.byKey[a.key]; ln != nil && len(ln.waiters) > 0 && ln.waiters[0].polls {
 		ln.waiters[0].signal(func(w *Waiter) { w.stirred = true })
 	}
 	ls.mu.Unlock()
 	a.line.quit(left)
+}
+
+// lose notes that the lease of a has ended. A line that is not needed any more takes its
+// ticket out of the queues, but the token of a stays where it may be.
+func (ls *lines) lose(a *Attempt) {
+	ls.mu.Lock()
+	left := ls.dismiss(a)
+	ls.mu.Unlock()
+	for i, newest := range left {
+		if newest == a && !a.lacks(i) {
+			left[i] = nil
+		}
+	}
+	a.line.quit(left)
+}
+
+// dismiss takes a out of the holders of its line, if it is one, and settles the line.
+func (ls *lines) dismiss(a *Attempt) (left []*Attempt) {
+	if a.line == nil {
+		return nil
+	}
+	i := slices.Index(a.line.holders, a) // there is one holder at most
+	if i < 0 {
+		return nil
+	}
+	a.line.holders = slices.Delete(a.line.holders, i, i+1)
+	return ls.settle(a.line)
 }
 
 // settle ends a line that is not needed any more, and returns for each node the

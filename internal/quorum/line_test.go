@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 func TestQueueOf(t *testing.T) {
@@ -304,6 +305,81 @@ func TestLinesThatStay(t *testing.T) {
 			w.Leave()
 		}
 	})
+}
+
+// A node notifies a holder that has no lock there yet. It takes the node only while its lease
+// lasts. If that has ended, by the clock or because it was found lost, the next process is
+// notified instead.
+func TestJoinWhileTheLeaseLasts(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		then  func(p *process, a *Attempt)
+		joins bool
+	}{
+		{"held", func(*process, *Attempt) { time.Sleep(ttl - 1) }, true},
+		{"ended", func(*process, *Attempt) { time.Sleep(ttl) }, false},
+		{"extended", func(p *process, a *Attempt) {
+			time.Sleep(ttl - time.Second)
+			a.extend()
+			a.Lasts(p.cfg.Clock.Now().Add(ttl))
+			time.Sleep(ttl - time.Second)
+		}, true},
+		{"shorter than the TTL", func(p *process, a *Attempt) {
+			a.Lasts(p.cfg.Clock.Now().Add(time.Second))
+			time.Sleep(time.Second)
+		}, false},
+		{"lost", func(p *process, a *Attempt) {
+			a.Lose()
+			a.Lose()
+			if synctest.Wait(); p.Contended("k") {
+				p.w.t.Error("there is a line without waiters and holders")
+			}
+			if n := p.w.holders("k", a.token); n != 2 {
+				p.w.t.Errorf("%d nodes hold the token, want 2: only a release deletes it", n)
+			}
+		}, false},
+		{"lost while others wait", func(p *process, a *Attempt) {
+			behind := p.mustJoin("k")
+			a.Lose()
+			if !p.Contended("k") {
+				p.w.t.Error("the line has gone though somebody waits in it")
+			}
+			behind.Leave()
+		}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+				w.t = t
+				p, q := w.process(full), w.process(full)
+				for _, m := range w.mem {
+					m.Set("other", "foreign", time.Hour)
+				}
+				w.mem[2].Set("k", "foreign", time.Hour)
+				other := p.mustJoin("other") // keeps the inbox open
+				p.lose(other)
+				a := p.win(p.mustJoin("k"))
+				synctest.Wait()
+				next := q.mustJoin("k")
+				q.lose(next)
+				tc.then(p, a)
+				synctest.Wait()
+				if _, err := w.mem[2].Eval(t.Context(), lua.Release, []string{"k", "k{k}:queue"}, []string{"foreign"}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				want := "~" + q.ticket()
+				if tc.joins {
+					want = a.token
+				}
+				if got := w.value(2, "k"); got != want {
+					t.Errorf("node 2 holds %q, want %q", got, want)
+				}
+				next.Leave()
+				other.Leave()
+				a.release()
+			})
+		})
+	}
 }
 
 // A holder who unlocks when others have come after him takes nothing from them, whether
