@@ -125,6 +125,9 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 		}
 		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused) {
 			l.queueing.tell(err)
+			if again { // waiters that count on it must not sleep on
+				in.group.lines.stir()
+			}
 			return
 		}
 		timer := time.NewTimer(rand.N(pause) + 1)

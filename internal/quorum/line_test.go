@@ -549,6 +549,27 @@ func TestCloseDuringAnAttempt(t *testing.T) {
 	}
 }
 
+// A node refuses the subscription that it had granted, as after a change of its rules. The
+// waiters that count on it look at once, and poll from then on.
+func TestSubscriptionRefusedLater(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		w.mem[0].Set("k", "foreign", time.Hour)
+		p := w.process(full)
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		p.set(backendtest.On(subscribing, denied))
+		p.fault[0].Disconnect()
+		for _, most := range []time.Duration{minResubscribe, pollPace} {
+			start := time.Now()
+			if err := waiter.Wait(t.Context(), pollPace, 0); err != nil || time.Since(start) > most {
+				t.Errorf("it waited for %v, %v, want %v at most", time.Since(start), err, most)
+			}
+			p.lose(waiter)
+		}
+		waiter.Leave()
+	})
+}
+
 // Where there is no inbox nobody can be called: a holder needs no line.
 func TestLineWithoutAnInbox(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
