@@ -150,7 +150,7 @@ func acquireChecks() []check {
 				}
 			}
 			t.refused(t.eval(lua.Acquire, q.lock, t.name(), ttl), "acquire of a lock that is reserved", owner("~"+a.ticket))
-			q.reserved(a, "after others were refused")
+			q.staysReserved(a, "after others were refused")
 			token = t.name()
 			t.answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a lock by the waiter that was called", 1, ms)
 			q.holds(token, long, "after the one that was called took it")

@@ -243,6 +243,35 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Release), []string{"Eval/release calls", "Eval/release reserves for the grace"}},
+	{"release reserves for as long as the ticket says", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			grace, _, _ := strings.Cut(v[1:], ":")
+			ms, _ := strconv.Atoi(grace)
+			r.c.server.Set(r.keys[0], v, time.Duration(ms)*time.Millisecond)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release caps the grace", "Eval/release calls"}},
+	{"rollback reserves for a minute", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			r.c.server.Set(r.keys[0], v, time.Minute)
+		}
+		return reply, err
+	}, lua.Rollback), []string{"Eval/rollback calls"}},
+	{"release caps every grace at less than a second", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") && r.c.ttl(r.keys[0]) > 900*time.Millisecond {
+			r.c.server.Set(r.keys[0], v, 900*time.Millisecond)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release caps the grace"}},
+	{"those behind are told a grace that is not capped", says(func(next func(string), payload string) {
+		if lock, ok := strings.CutPrefix(payload, "n1000:"); ok {
+			payload = "n99999:" + lock
+		}
+		next(payload)
+	}), []string{"Eval/release caps the grace", "Eval/release calls"}},
 	{"release reserves for the channel", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {

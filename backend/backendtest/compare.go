@@ -63,8 +63,14 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 		return nil
 	}
 	for range n {
-		if err := step(g.next()); err != nil {
+		op := g.next()
+		if err := step(op); err != nil {
 			return err
+		}
+		for _, op := range g.afterCall(ctx, a, op) {
+			if err := step(op); err != nil {
+				return err
+			}
 		}
 	}
 	for _, pair := range inboxes {
@@ -79,6 +85,25 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 		}
 	}
 	return nil
+}
+
+// afterCall returns what is to be done after op, if it has reserved a lock on n: the
+// reservation is looked at, and made to last. Otherwise it would end within a second, and
+// not at the same moment on both nodes.
+func (g *generator) afterCall(ctx context.Context, n backend.Node, op backend.Op) []backend.Op {
+	if op.Kind != backend.OpEval || op.Script != lua.Release && op.Script != lua.Rollback {
+		return nil
+	}
+	inspect := script(lua.Inspect, op.Keys[:1])
+	r := inspect.Do(ctx, n)
+	if len(r.Reply) != 3 {
+		return nil
+	}
+	value, _ := r.Reply.Text(1)
+	if !strings.HasPrefix(value, "~") {
+		return nil
+	}
+	return []backend.Op{inspect, script(lua.Extend, op.Keys[:1], value, "60000")}
 }
 
 // An inboxPair listens to one channel on both nodes.

@@ -16,6 +16,7 @@ import (
 type queue struct {
 	t          *trial
 	lock, name string
+	called     *time.Duration // when a script was last sent that may have called a waiter, by the check's clock
 }
 
 // queue returns a lock that is free and a queue in which nobody stands.
@@ -24,13 +25,19 @@ func (t *trial) queue() queue { return t.queueOf(t.name()) }
 // queueOf names the queue so that it shares the lock's slot in a cluster.
 func (t *trial) queueOf(lock string) queue {
 	capability[backend.Scripter](t, "Scripter")
-	return queue{t, lock, lock + "{" + lock + "}"}
+	return queue{t, lock, lock + "{" + lock + "}", new(time.Duration)}
 }
 
 // eval runs a script on the lock and its queue, which must not fail.
 func (q queue) eval(s *backend.Script, args ...string) backend.Reply {
+	if s == lua.Release || s == lua.Rollback {
+		q.sends()
+	}
 	return q.t.evalKeys(s, []string{q.lock, q.name}, args...)
 }
+
+// sends notes that a script is about to be sent that may call a waiter.
+func (q queue) sends() { *q.called = q.t.clock() }
 
 // fails fails the check unless a script fails with these arguments.
 func (q queue) fails(s *backend.Script, keys []string, args ...string) {
@@ -46,15 +53,18 @@ func (q queue) fails(s *backend.Script, keys []string, args ...string) {
 // A waiter is one who may stand in a queue. It listens.
 type waiter struct {
 	*listener
-	channel, grace, ticket string
+	channel, ticket string
+	grace           time.Duration // for which a lock is reserved for it
 }
 
 // waiter returns a waiter; grace is in milliseconds.
 func (q queue) waiter(grace int) waiter { return q.waiterOn(grace, q.t.name()) }
 
 func (q queue) waiterOn(grace int, channel string) waiter {
-	ms := strconv.Itoa(grace)
-	w := waiter{q.t.listen(q.t.ctx, channel, 0), channel, ms, ms + ":" + channel}
+	w := waiter{
+		q.t.listen(q.t.ctx, channel, 0), channel, strconv.Itoa(grace) + ":" + channel,
+		min(time.Duration(grace)*time.Millisecond, lua.MaxGrace),
+	}
 	w.awaitReady()
 	return w
 }
@@ -100,11 +110,36 @@ func (q queue) holds(value string, ttl time.Duration, when string) {
 	}
 }
 
-// reserved fails the check unless the lock is reserved for w, whose grace must be
-// longer than the check takes.
+// reserved fails the check unless the script that was just sent has reserved the lock for
+// w, for its grace. Then it lets the reservation last for as long as the check takes. A
+// check that is too slow to see the reservation is skipped.
 func (q queue) reserved(w waiter, when string) {
-	ms, _ := strconv.Atoi(w.grace)
-	q.holds("~"+w.ticket, time.Duration(ms)*time.Millisecond, when)
+	r := q.t.eval(lua.Inspect, q.lock)
+	least := w.grace - (q.t.clock() - *q.called)
+	if len(r) == 3 && r[0] == int64(0) && least <= 0 {
+		q.t.skipf("the server or this machine is too slow to tell")
+	}
+	if len(r) != 3 || r[0] != int64(1) || r[1] != "~"+w.ticket {
+		q.t.failf("%s, the lock is %v, want {1, %s, its time to live}", when, brief(r), quote("~"+w.ticket))
+	}
+	// Two clocks differ a little, and servers count in milliseconds.
+	least -= w.grace/100 + 2*time.Millisecond
+	if left, _ := r.Int(2); left > w.grace.Milliseconds() || left < max(least.Milliseconds(), 0) {
+		q.t.failf("%s, the lock is reserved for %d ms more, want %v since the call", when, left, w.grace)
+	}
+	if !q.t.tryExtend(q.lock, "~"+w.ticket, long) {
+		if q.t.clock()-*q.called >= w.grace {
+			q.t.skipf("the server or this machine is too slow to tell")
+		}
+		q.t.failf("%s, the lock is not reserved any more, before the end of the grace, %v", when, w.grace)
+	}
+	q.staysReserved(w, when)
+}
+
+// staysReserved fails the check unless the lock is still reserved for w, which it was
+// found to be.
+func (q queue) staysReserved(w waiter, when string) {
+	q.holds("~"+w.ticket, long, when)
 	q.t.setNX(q.lock, q.t.name(), long, false, "a lock that is reserved")
 }
 
@@ -136,7 +171,7 @@ func (q queue) mark(w waiter) string {
 	token := other.take()
 	other.waits(w, 0, 0, "the only one")
 	q.t.answer(other.eval(lua.Release, token), "release of a key by its holder", 1)
-	return other.called()
+	return other.call()
 }
 
 // hearsOnly fails the check unless w has heard want and nothing else. It can be
@@ -169,10 +204,13 @@ func (q queue) spoil() {
 	}
 }
 
-// called and next are what a call publishes: to the one that is called, and to
+// call and next are what a call publishes: to the one that is called, and to
 // those behind it.
-func (q queue) called() string          { return "g" + q.lock }
-func (q queue) next(head waiter) string { return "n" + head.grace + ":" + q.lock }
+func (q queue) call() string { return "g" + q.lock }
+
+func (q queue) next(head waiter) string {
+	return "n" + strconv.FormatInt(head.grace.Milliseconds(), 10) + ":" + q.lock
+}
 
 // badNumbers are no number of milliseconds that anybody has waited.
 func badNumbers() []string {

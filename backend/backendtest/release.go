@@ -74,7 +74,7 @@ func releaseChecks() []check {
 			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(all[0], "after the release")
 			q.stand("after the first one was called", all[1:]...)
-			for i, want := range [][]string{{q.called()}, {q.next(all[0])}, {q.next(all[0])}, {}, {}} {
+			for i, want := range [][]string{{q.call()}, {q.next(all[0])}, {q.next(all[0])}, {}, {}} {
 				q.hearsOnly(all[i], want...)
 			}
 		},
@@ -97,9 +97,9 @@ func releaseChecks() []check {
 			t.answer(q.eval(lua.Release, token, c.ticket, ""), "release by the last one", 1)
 			q.free("after the last one's release")
 			q.stand("after the last one's release")
-			q.hearsOnly(a, q.called())
-			q.hearsOnly(b, q.next(a), q.called())
-			q.hearsOnly(c, q.next(a), q.next(b), q.called())
+			q.hearsOnly(a, q.call())
+			q.hearsOnly(b, q.next(a), q.call())
+			q.hearsOnly(c, q.next(a), q.next(b), q.call())
 		},
 	}, {
 		name: "Eval/release reserves for the grace",
@@ -114,6 +114,21 @@ func releaseChecks() []check {
 				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				return began, true
 			})
+		},
+	}, {
+		name: "Eval/release caps the grace",
+		why:  "whoever can write to a queue must not have the lock reserved for longer than clients ask for, a second",
+		run: func(t *trial) {
+			for _, grace := range []int{999, 1000, 1001, 9999, 10_000, 99_999} {
+				q := t.queue()
+				token := q.take()
+				a, b := q.waiter(grace), q.waiter(ms)
+				q.waits(a, 2000, 0, "the first one")
+				q.waits(b, 1000, 1, "the second one")
+				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+				q.reserved(a, fmt.Sprintf("with a grace of %d ms, after the release", grace))
+				q.hearsOnly(b, q.next(a))
+			}
 		},
 	}, {
 		name: "Eval/release by one who gives up",
@@ -132,7 +147,7 @@ func releaseChecks() []check {
 			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(b, "after the release")
 			t.answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who was not called", 0)
-			q.reserved(b, "after one gave up who was not called")
+			q.staysReserved(b, "after one gave up who was not called")
 			t.answer(q.eval(lua.Release, t.name(), b.ticket, ""), "release by the one that was called", 0)
 			q.reserved(c, "after the one that was called gave up")
 
@@ -146,9 +161,9 @@ func releaseChecks() []check {
 			q.free("after the last one gave up")
 
 			q.hearsOnly(a)
-			q.hearsOnly(b, q.called())
-			q.hearsOnly(c, q.next(b), q.called())
-			q.hearsOnly(d, q.next(b), q.next(c), q.called())
+			q.hearsOnly(b, q.call())
+			q.hearsOnly(c, q.next(b), q.call())
+			q.hearsOnly(d, q.next(b), q.next(c), q.call())
 		},
 	}, {
 		name: "Eval/release passes over the dead",
@@ -174,7 +189,7 @@ func releaseChecks() []check {
 			t.answer(q.eval(lua.Release, "", "", ""), "release of a free lock", 0)
 			q.reserved(a, "after four dead ones more")
 			q.stand("after the first one alive was called", b)
-			q.hearsOnly(a, q.called())
+			q.hearsOnly(a, q.call())
 			q.hearsOnly(b, q.next(a))
 		},
 	}, {
@@ -209,7 +224,7 @@ func releaseChecks() []check {
 				q.waits(b, 1000, 1, "whose channel ends in "+quote(o.text))
 				t.answer(q.eval(lua.Release, token), "release of the key "+quote(q.lock)+" by its holder", 1)
 				q.reserved(a, "after the release")
-				q.hearsOnly(a, q.called())
+				q.hearsOnly(a, q.call())
 				q.hearsOnly(b, q.next(a))
 			}
 		},
@@ -228,7 +243,7 @@ func releaseChecks() []check {
 			t.answer(q.eval(lua.Release, token, "", late.channel), "release of a key that is reserved", 0)
 			t.answer(q.eval(lua.Release, "", a.ticket, late.channel), "release by the one that was called", 0)
 			other.hears(mark, "ok")
-			q.hearsOnly(a, q.called())
+			q.hearsOnly(a, q.call())
 			q.hearsOnly(late)
 			// Without a waiter of ours.
 			token = q.take()

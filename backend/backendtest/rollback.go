@@ -101,7 +101,7 @@ func rollbackChecks() []check {
 			alone.stand("after a rollback with a call, by the only one", a)
 
 			q.hearsOnly(a)
-			q.hearsOnly(b, q.called())
+			q.hearsOnly(b, q.call())
 			q.hearsOnly(c, q.next(b))
 		},
 	}, {

@@ -30,6 +30,7 @@ func tombstoneChecks() []check {
 			for _, e := range enders() {
 				f := t.fenced()
 				end := func(token, ticket string) backend.Reply {
+					f.sends()
 					return t.evalKeys(e.script, []string{f.lock, f.name, f.tomb(token)}, e.args(token, ticket, "060000")...)
 				}
 				early, token, other := t.name(), t.name(), t.name()
@@ -61,7 +62,7 @@ func tombstoneChecks() []check {
 				t.answer(end(token, ""), what+"by the holder,", 1)
 				if calls {
 					f.reserved(w, "after that")
-					f.hearsOnly(w, f.called())
+					f.hearsOnly(w, f.call())
 				} else {
 					f.free("after that")
 					f.stand("after that", w)

@@ -245,7 +245,7 @@ func voteChecks() []check {
 			f.reserved(a, "after the release")
 			f.refused(f.ask(t.name(), 0), "vote for a lock that is reserved", -1, owner("~"+a.ticket))
 			f.refused(ask(b, t.name(), "0"), "vote for a lock that is reserved for another waiter", 0, owner("~"+a.ticket))
-			f.reserved(a, "after others were refused")
+			f.staysReserved(a, "after others were refused")
 			token = t.name()
 			v, now := f.granted(ask(a, token, "0"), 0, "vote by the one that was called")
 			f.rises(v, c, 0, now, "vote by the one that was called")
@@ -254,7 +254,7 @@ func voteChecks() []check {
 			f.stand("after a rollback", a, b)
 			f.granted(ask(a, t.name(), "0"), 0, "vote by a waiter for a free lock")
 			f.stand("after the first one has the lock", b)
-			f.hearsOnly(a, f.called())
+			f.hearsOnly(a, f.call())
 			f.hearsOnly(b, f.next(a))
 		},
 	}, {

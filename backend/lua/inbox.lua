@@ -2,6 +2,8 @@
 -- nothing if nobody does or the ticket is not one. A ticket is <grace>:<channel>:
 -- for how long the lock is to be reserved when this waiter is called, one to five
 -- digits, in milliseconds, and the channel, of any bytes, on which it hears that.
+-- A grace of more than a second counts as a second. Clients ask for no more, and
+-- whoever can write to the queue must not keep the lock from everybody for longer.
 local function inbox(ticket)
 	local grace, channel = string.match(ticket, '^([1-9]%d?%d?%d?%d?):(.*)$')
 	if grace then
@@ -9,7 +11,7 @@ local function inbox(ticket)
 		-- node of a cluster, and counts whoever listens to a pattern.
 		local heard = redis.pcall('PUBSUB', 'NUMSUB', channel)
 		if (tonumber(heard[2]) or 0) > 0 then
-			return grace, channel
+			return math.min(tonumber(grace), 1000), channel
 		end
 	end
 end

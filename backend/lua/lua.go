@@ -14,13 +14,13 @@
 // who waits is called instead of asking again. The queue is a sorted set. Its
 // members are tickets, "<grace>:<channel>": the channel on which the waiter
 // listens, and for how many milliseconds (1 to 99999) the lock is to be reserved
-// for it when it is called. Their scores are the times at which they first asked.
+// for it when it is called. More than [MaxGrace] counts as that. Their scores are the times at which they first asked.
 // A ticket whose channel has no subscriber on the server is dead, and passed
 // over.
 //
 // A lock that is reserved holds "~<ticket>" and expires after the grace. The
 // waiter hears "g<lock>" on its channel, and the two behind it hear
-// "n<grace>:<lock>", the grace being the one of the waiter that was called. No
+// "n<grace>:<lock>", with the grace for which the lock is reserved. No
 // token may begin with "~".
 //
 // # Fencing tokens
@@ -63,9 +63,13 @@ package lua
 
 import (
 	_ "embed"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
+
+// MaxGrace is for how long a script reserves a lock at most, whatever the ticket says.
+const MaxGrace = time.Second
 
 // The scripts.
 var (
@@ -131,7 +135,7 @@ var (
 	// ms, ticket, ms waited, ms of quarantine. The keys after the lock, and what
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "82e0db74e65915ff3385262d2a3e92e87e07bc63").Shares(2)
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "3ac363d3b5f80ebefeda8a42655e47ac5b92f71a").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
@@ -161,13 +165,13 @@ var (
 	// the tombstone stands; each of the first three may be empty, and the last
 	// ones left out, which a server thanks for. Answers 1 or 0, or {1 or 0, the error
 	// that kept it from calling}.
-	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "3c9f26d6721e56b7b29b51c76c04653034aa9b23")
+	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "920dde9ba6024551ee414e964c1ce68058941a03")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, ms waited, "1"
 	// to call the next waiter or "0", ms that the tombstone stands. The tombstone
 	// and its time may be left out. Answers as Release does.
-	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "9a3322761528e7d4776a885016f8672c173ab917")
+	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "3f3a50f89c149029e3e7d19d9dd47568cef5df32")
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, counter, tombstone,
 	// queue, marker. Args: token, ttl in ms, hint in µs, ms to keep the counter or 0,
@@ -177,7 +181,7 @@ var (
 	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left
 	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
 	// -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "a7b47035f3a88020443f653aa75dd0215ec7bc51").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "6dffb36813b14a3df8eb54507ae3ba47632cf919").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number

@@ -3,6 +3,7 @@ package lua
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,13 @@ func TestHashes(t *testing.T) {
 		if want := hex.EncodeToString(sum[:]); s.Hash() != want {
 			t.Errorf("%s: the hash constant is %s, the text hashes to %s", s.Name(), s.Hash(), want)
 		}
+	}
+}
+
+// The longest grace is written in a script too.
+func TestMaxGrace(t *testing.T) {
+	if want := fmt.Sprintf("math.min(tonumber(grace), %d)", MaxGrace.Milliseconds()); strings.Count(inbox, want) != 1 {
+		t.Errorf("inbox.lua does not say %q", want)
 	}
 }
 

@@ -21,14 +21,10 @@ func (db *db) call(lock, queue string) {
 		if !heard {
 			continue
 		}
-		ms, err := strconv.ParseInt(grace, 10, 64)
-		if err == nil {
-			err = db.set(lock, "~"+ticket, ms)
+		if err := db.set(lock, "~"+ticket, grace); err != nil {
+			panic("memory: a ticket without a grace") // inbox lets none through
 		}
-		if err != nil {
-			panic("memory: a ticket with a grace of " + grace) // inbox lets none through
-		}
-		db.tellBehind(queue, "n"+grace+":"+lock)
+		db.tellBehind(queue, "n"+strconv.FormatInt(grace, 10)+":"+lock)
 		db.publish(channel, "g"+lock)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 	// least. A waiter for whom a round trip takes long brings a longer one, so that
 	// it is not passed over, up to maxGrace, since everybody waits when it has died.
 	minGrace = 20 * time.Millisecond
-	maxGrace = time.Second
+	maxGrace = lua.MaxGrace
 
 	// graceTrips is how many round trips to the farthest node the grace is.
 	graceTrips = 4
@@ -198,8 +199,9 @@ func (g *Group) called(i int, key string) {
 }
 
 // warned has the caller that competes for key look for itself if the one before
-// it does not come.
+// it does not come. No lock is reserved for longer than maxGrace.
 func (g *Group) warned(key string, grace time.Duration) {
+	grace = min(grace, maxGrace)
 	look := time.Now().Add(grace + 2*g.near() + rand.N(grace/4+1))
 	ls := &g.lines
 	ls.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -565,6 +566,29 @@ func TestSubscriptionRefusedLater(t *testing.T) {
 				t.Errorf("it waited for %v, %v, want %v at most", time.Since(start), err, most)
 			}
 			p.lose(waiter)
+		}
+		waiter.Leave()
+	})
+}
+
+// A message says that somebody else was notified, and has longer to come than any client asks
+// for. The waiter looks for itself when the longest grace is over.
+func TestWarningOfALongGrace(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		p := w.process(full).distant(10 * time.Millisecond)
+		w.mem[0].Set("k", "foreign", time.Hour)
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		_, channel, _ := strings.Cut(p.ticket(), ":")
+		if w.mem[0].Publish(channel, "n60000:k") != 1 {
+			t.Fatal("nobody listens")
+		}
+		start := time.Now()
+		if err := waiter.Wait(t.Context(), 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if took, most := time.Since(start), maxGrace+maxGrace/4+30*time.Millisecond; took < maxGrace || took > most {
+			t.Errorf("it looked after %v, want from %v to %v", took, maxGrace, most)
 		}
 		waiter.Leave()
 	})
