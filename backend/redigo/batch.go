@@ -105,7 +105,8 @@ func result(kind backend.OpKind, a answer) (r backend.Result) {
 	return r
 }
 
-// command is one command of a pipeline.
+// command is one command of a pipeline. The pipeline owns args from then on, and
+// may read it until the connection's write has ended: see [Node.pipeline].
 type command struct {
 	name string
 	args []any
@@ -136,7 +137,9 @@ func size(args []any) (n int) {
 }
 
 // pipeline sends cmds, at least one, in one round trip and returns the answer
-// to each.
+// to each. If ctx ends first it may go on reading cmds and their arguments after
+// it has returned, and no answer is a reply of the server then. So the caller
+// must not use them again, except to send once more what the server has answered.
 func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	c, err := n.conns.take(ctx)
 	if err != nil {
@@ -152,8 +155,9 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 		return answers
 	}
 
-	// In a goroutine, which may outlast the deadline by those five seconds.
-	// Nothing writes to cmds meanwhile.
+	// In a goroutine, which owns cmds, the connection and the answers until it
+	// ends. It may outlast this call: a cancelled one until the deadline, and any
+	// by those five seconds.
 	done := make(chan []answer, 1)
 	go func() {
 		answers := n.exchange(ctx, c, cmds)

@@ -51,14 +51,17 @@
 // A call that ends at its deadline closes its connection, and the pool dials
 // another. A call that ends while it waits for the pool leaves one goroutine in
 // GetContext, until the pool's dial or the server is done; the connection that
-// comes then goes into the pool. A call that writes more than 16 kB over TLS to
-// a server that does not read may leave one for five seconds more, until
-// crypto/tls has given up its farewell. Nothing else outlives a call.
+// comes then goes into the pool. A call that writes more than 16 kB and is
+// cancelled leaves a goroutine and a connection until the write has ended, or the
+// deadline of the call has passed: the command may still arrive, with its own
+// arguments. Over TLS, to a server that does not read, that takes up to five
+// seconds more, until crypto/tls has given up its farewell. Nothing else outlives
+// a call.
 //
 // # Known limits
 //
 //   - A call that has a deadline notices a cancellation while it waits for a
-//     connection, not while it waits for a reply.
+//     connection, not while it waits for a reply, unless it sends more than 16 kB.
 //   - Another user of the pool may take the last idle connection in the instant
 //     between a call's seeing it and its taking it. The pool then dials in the
 //     call itself, for as long as the dial likes: a DialContext that honours its

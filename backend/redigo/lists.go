@@ -2,8 +2,9 @@ package redigo
 
 import "sync"
 
-// lists are lists of arguments at rest. Redigo has written a command's arguments
-// when it returns, so that the next command can have the list.
+// lists are lists of arguments at rest. A list belongs to the call that took it,
+// from take to back. That call must not hand it to a goroutine that may outlast
+// it: see [Node.do].
 type lists struct{ pool sync.Pool }
 
 // take returns an empty list.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -26,7 +27,9 @@ var (
 // Pool is where a [Node] gets its connections: a [*redis.Pool], or anything
 // else that hands out connections to one master. Closing a connection gives it
 // back. The connections are redigo's own, or wrap them and pass on the methods
-// of [redis.ConnWithTimeout] and [redis.ConnWithContext].
+// of [redis.ConnWithTimeout] and [redis.ConnWithContext]. A wrapper must not keep
+// the arguments of a command after its method has returned: the Node uses the
+// list again.
 type Pool interface {
 	GetContext(ctx context.Context) (redis.Conn, error)
 }
@@ -159,10 +162,12 @@ func appendScriptArgs(list []any, keys, args []string) []any {
 }
 
 // do sends one command and returns the reply, or an error fit to be returned
-// by a Node.
+// by a Node. It does not use args after it has returned.
 func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 	if size(args) > large {
-		a := n.pipeline(ctx, []command{{cmd, args}})[0]
+		// The pipeline may go on writing after it has returned, so it gets a list
+		// of its own.
+		a := n.pipeline(ctx, []command{{cmd, slices.Clone(args)}})[0]
 		return a.reply, a.err
 	}
 	c, err := n.conns.take(ctx)

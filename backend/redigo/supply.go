@@ -45,8 +45,10 @@ type supply struct {
 
 	checked atomic.Bool // the pool's connections have all it takes
 
-	// watchers at rest. They are the supply's own, as their timers must not get
-	// out of, or into, a bubble of testing/synctest.
+	// watchers at rest. A watcher belongs to one call, from watch to over, which
+	// keeps it out of the pool if its timer has gone off: cut may still use it.
+	// They are the supply's own, because their timers must not get out of, or into,
+	// a bubble of testing/synctest.
 	watchers sync.Pool
 
 	mu        sync.Mutex
