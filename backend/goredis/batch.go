@@ -40,7 +40,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		n.route.pipeline(ctx, sent)
 	}
 
-	again := sent[:0]
+	var again []*command // not in the room of sent, which a call that was left behind may read
 	for i, c := range all {
 		if c != nil && isNoScript(c.err) {
 			all[i] = new(command).order(ctx, ops[i], true)

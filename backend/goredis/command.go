@@ -30,6 +30,11 @@ type command struct {
 	// Room for the arguments of most commands. Those that are no names are passed
 	// as pointers: an interface holds them without an allocation of its own, and
 	// a hook that logs arguments does not show a token.
+	//
+	// The pointers of a script's arguments lead into the lists of the caller, who
+	// may use these again when the call has returned. The driver reads and writes a
+	// command on the goroutine of the call, so it has ended by then. A call that
+	// may be left behind owns its arguments: see [guard.run].
 	args  [8]any
 	token string
 	ttl   int64
@@ -58,6 +63,18 @@ func (c *command) Clone() redis.Cmder {
 		clone.Cmd = *cmd
 	}
 	return clone
+}
+
+// own gives the command copies of the arguments that lead into lists of the
+// caller.
+func (c *command) own() {
+	args := c.Cmd.Args()
+	for i, a := range args {
+		if text, ok := a.(*string); ok {
+			own := *text
+			args[i] = &own
+		}
+	}
 }
 
 func (c *command) init(ctx context.Context, key string, args []any) {

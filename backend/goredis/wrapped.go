@@ -47,15 +47,19 @@ const maxStrays = 4
 type guard struct{ strays atomic.Int32 }
 
 // run has call run on a goroutine of its own, and returns true and what it
-// returned; or, when ctx ends first, false and the error of ctx. Then cs, the
-// commands of the call, remain in its hands, and count as written. A call that
-// was not made, because of too many strays, is false and an error as well.
+// returned; or, when ctx ends first, false and the error of ctx. Then the call,
+// which goes on, owns cs, its commands, with their arguments; nobody else may read
+// them, and they count as written. A call that was not made, because of too many
+// strays, is false and an error as well.
 func (g *guard) run(ctx context.Context, cs []*command, call func() error) (back bool, err error) {
 	if ctx.Done() == nil {
 		return true, call()
 	}
 	if g.strays.Load() >= maxStrays {
 		return false, backend.MarkNotExecuted(errStrays)
+	}
+	for _, c := range cs {
+		c.own()
 	}
 	done := make(chan error, 1)
 	var over atomic.Bool // the call has returned, or has been left behind
