@@ -20,8 +20,12 @@ type Batcher interface {
 	// know is sent again as its text, alone, before Batch returns.
 	//
 	// The rules of [Node] on deadlines, repetition and errors hold for each
-	// operation. Batch must not keep ops after it has returned. An empty ops is
-	// answered with no result and no round trip.
+	// operation. An empty ops is answered with no result and no round trip.
+	//
+	// The caller owns ops, and the Keys and Args in it, and may use these slices
+	// again as soon as Batch has returned. So Batch must not read them afterwards,
+	// even if ctx ended while they were being written: what outlasts the call needs
+	// copies. The caller owns the results.
 	Batch(ctx context.Context, ops []Op) []Result
 }
 

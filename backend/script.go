@@ -14,7 +14,10 @@ type Scripter interface {
 	// send the script's hash, and its text only where the server does not know
 	// the hash or may not (see [Loaded]). In a cluster all keys share a slot.
 	//
-	// The rules of [Node] on deadlines, repetition and errors hold.
+	// The rules of [Node] on deadlines, repetition and errors hold. The caller owns
+	// keys and args, and may use these slices again as soon as Eval has returned. So
+	// Eval must not read them afterwards, even if ctx ended while they were being
+	// written.
 	Eval(ctx context.Context, s *Script, keys, args []string) (Reply, error)
 }
 
@@ -75,11 +78,11 @@ func (l *Loaded) Has(s *Script) bool {
 func (l *Loaded) Add(s *Script) { l.scripts.Store(s, struct{}{}) }
 
 // A Reply is what a script answered: a flat list whose elements are int64 or
-// string. A script that answers a single value gives a list of one. It is not to be
-// changed.
+// string. A script that answers a single value gives a list of one. Nobody may
+// change it: several calls may share one list.
 type Reply []any
 
-// What scripts answer most, made once.
+// What scripts answer most, made once and shared for ever.
 var no, yes = Reply{int64(0)}, Reply{int64(1)}
 
 // NewReply makes a Reply of what a driver decoded: an int64, a string, a []byte,

@@ -2,6 +2,8 @@ package backendtest
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -155,7 +157,7 @@ func batcherChecks() []check {
 		},
 	}, {
 		name: "Batch/keeps no ops",
-		why:  "a lane uses its slice again for the next batch: what was sent must not change, and nobody may be reading",
+		why:  "a sender uses its slices again for the next batch: what was sent must not change, and nobody may be reading",
 		run: func(t *trial) {
 			b := capability[backend.Batcher](t, "Batcher")
 			t.need(t.h.Stall != nil, "Stall")
@@ -169,5 +171,49 @@ func batcherChecks() []check {
 			t.wait(20 * time.Millisecond)
 			t.setNX(next, t.name(), long, true, "a key that came into ops after Batch had returned")
 		},
+	}, {
+		name: "Batch/keeps no arguments",
+		why:  "the slices in ops are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
+		run: func(t *trial) {
+			b := capability[backend.Batcher](t, "Batcher")
+			capability[backend.Scripter](t, "Scripter")
+			keepsNoArguments(t, func(ctx context.Context, s *backend.Script, keys, args []string) error {
+				return b.Batch(ctx, []backend.Op{{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}})[0].Err
+			})
+		},
 	}}
+}
+
+// keepsNoArguments runs a script with a large key on a server that does not
+// answer, and changes its keys and arguments when the call has returned.
+func keepsNoArguments(t *trial, run func(ctx context.Context, s *backend.Script, keys, args []string) error) {
+	t.need(t.h.Stall != nil, "Stall")
+	t.eval(lua.Inspect, t.name()) // or it says that it is unsupported
+	sent, next, token, other := t.name()+strings.Repeat("x", 4<<20), t.name(), t.name(), t.name()
+	for _, cancels := range []bool{false, true} {
+		keys, args := []string{sent}, []string{token, strconv.FormatInt(long.Milliseconds(), 10)}
+		resume := t.stall()
+		end := 100 * time.Millisecond
+		if cancels {
+			end = time.Second // a node need not notice a cancellation, but may
+		}
+		t.within(end, func(ctx context.Context) error {
+			if !cancels {
+				return run(ctx, lua.Acquire, keys, args)
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			defer time.AfterFunc(50*time.Millisecond, cancel).Stop()
+			return run(ctx, lua.Acquire, keys, args)
+		})
+		keys[0], args[0] = next, other
+		resume()
+		t.answers()
+		t.wait(20 * time.Millisecond)
+		t.setNX(next, t.name(), long, true, "a key that came into keys after the call had returned")
+		t.extend(sent, other, long, false, "a key by a token that came into args after the call had returned")
+		next = t.name()
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	_, _ = t.n.EvalDelete(ctx, sent, token) // it is large
 }

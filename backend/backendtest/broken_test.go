@@ -193,8 +193,12 @@ func (c *client) forgets() func(name string) bool {
 	}
 }
 
-// keepsOps is the name of a broken node that has a data race.
-const keepsOps = "Batch keeps ops"
+// The names of broken nodes that have a data race.
+const (
+	keepsOps       = "Batch keeps ops"
+	keepsArguments = "Eval keeps its arguments"
+	keepsBatched   = "Batch keeps arguments"
+)
 
 // A brokenNode breaks a rule, and these are checks that must see it.
 type brokenNode struct {
@@ -989,6 +993,26 @@ var brokenNodes = []brokenNode{
 			return r
 		}
 	}, []string{"Batch/keeps no ops"}},
+	{keepsBatched, func(c *client) {
+		n := c.FaultNode
+		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
+			r, own := n.Batch(ctx, ops), slices.Clone(ops)
+			if len(ops) > 0 && errors.Is(r[0].Err, context.DeadlineExceeded) && !backend.NotExecuted(r[0].Err) {
+				time.AfterFunc(time.Millisecond, func() { n.Batch(context.WithoutCancel(ctx), own) })
+			}
+			return r
+		}
+	}, []string{"Batch/keeps no arguments"}},
+	{keepsArguments, func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			r, err := n.Eval(ctx, s, keys, args)
+			if errors.Is(err, context.Canceled) && !backend.NotExecuted(err) {
+				time.AfterFunc(time.Millisecond, func() { n.Eval(context.WithoutCancel(ctx), s, keys, args) })
+			}
+			return r, err
+		}
+	}, []string{"Eval/keeps no arguments"}},
 	{"an empty Batch has a result", func(c *client) {
 		n := c.FaultNode
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
@@ -1278,7 +1302,7 @@ func TestBrokenNodes(t *testing.T) {
 				about = "Eval/"
 			}
 			t.Run(tc.name, func(t *testing.T) {
-				if tc.name == keepsOps && raceDetector {
+				if raceDetector && (tc.name == keepsOps || tc.name == keepsArguments || tc.name == keepsBatched) {
 					t.Skip("the race detector sees this one before the suite does")
 				}
 				t.Parallel()

@@ -49,6 +49,16 @@ func scripterChecks() []check {
 	const ms = 60_000
 	ttl := strconv.Itoa(ms)
 	return []check{{
+		name: "Eval/keeps no arguments",
+		why:  "keys and args are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
+		run: func(t *trial) {
+			n := capability[backend.Scripter](t, "Scripter")
+			keepsNoArguments(t, func(ctx context.Context, s *backend.Script, keys, args []string) error {
+				_, err := n.Eval(ctx, s, keys, args)
+				return err
+			})
+		},
+	}, {
 		name: "Eval/delete",
 		why:  why,
 		run: func(t *trial) {
