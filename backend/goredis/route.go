@@ -43,7 +43,7 @@ func fail(cs []*command, err error) {
 }
 
 // execute sends cs on pipe and returns the driver's verdict on the whole, for
-// settle.
+// settle. The driver reads and writes cs until execute returns, and not afterwards.
 func execute(ctx context.Context, pipe redis.Pipeliner, cs []*command) error {
 	list := make([]redis.Cmder, len(cs))
 	for i, c := range cs {

@@ -62,7 +62,8 @@ func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Re
 }
 
 // A batch is what is sent in one round trip: commands, and for each the index
-// of its operation.
+// of its operation. Once it was sent the driver owns the commands, the list too,
+// and may read them when the call has returned; a batch is not used again.
 type batch struct {
 	commands []rueidis.Completed
 	sent     []int

@@ -197,7 +197,10 @@ func (n *Node) try(gate int, key string) *trial {
 	})
 }
 
-// ping, setNX and script build commands. None of them is one that the driver
+// ping, setNX and script build commands, which hold copies of the lists of keys and
+// arguments. From Do or DoMulti on a command belongs to the driver, and so does the
+// list of commands: the driver may go on writing when ctx has ended, and recycles a
+// command that was answered. So what is sent again is built again. None of them is one that the driver
 // repeats: it does so with what it marks as read-only or retryable. Only for a Cluster is
 // it told which argument is a key, since it works out the slot of each that it knows of.
 

@@ -28,8 +28,13 @@ type Attempt struct {
 	names [2]string // of the lock and its queue, once they are needed
 	plain [3]string // the arguments of a release without a ticket
 
+	// Operations point into names and plain, and a node may read these while it
+	// makes a call. So they are written once, before the first operation that needs
+	// them, and the attempt is not used again for another one.
+
 	// Room for the rounds that every attempt has, which would else be most of what
-	// a lock allocates.
+	// a lock allocates. Each is used for one round, and its votes do not change
+	// once that is decided: they belong to the caller then, as a Result.
 	acquired, released round
 }
 

@@ -146,7 +146,7 @@ func median(offsets []time.Duration) time.Duration {
 // with it, gets a higher one.
 type voting struct {
 	fencing *Fencing
-	names   [4]string     // of the lock, its counter, the token's tombstone and the queue; not changed
+	names   [4]string     // of the lock, its counter, the token's tombstone and the queue; not changed, since calls read it
 	stands  time.Duration // for how long the tombstone does; not changed
 
 	hint  int64       // 0 until the first vote

@@ -7,7 +7,9 @@ import (
 )
 
 // A patience is what it takes to wait for a verdict until some time. It is used again and
-// again.
+// again. It belongs to the goroutine that waits, from begin to end. Before end, that
+// goroutine takes news away from its round, under the mutex of the attempt, so that a late
+// vote does not reach the next owner.
 type patience struct {
 	news chan int // has room for one: the place of the round that is decided, or late
 

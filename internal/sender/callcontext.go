@@ -17,6 +17,9 @@ const callShare = CallTimeout / 4
 // callContext hands out contexts with a deadline under which nodes are called. One
 // context serves all the calls that begin within a short time; a context of its own
 // for each call would be most of what a call allocates.
+//
+// A context is shared and belongs to no call. So nobody can cancel it: it ends by its
+// deadline only, for all of them.
 type callContext struct {
 	mu    sync.Mutex
 	ctx   context.Context
