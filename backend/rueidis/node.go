@@ -219,7 +219,7 @@ func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
 	} else {
 		c = c.Args(key)
 	}
-	return n.route(c.Args(token, "NX", "PX", milliseconds(ttl)).Build())
+	return n.route(keep(c.Args(token, "NX", "PX", milliseconds(ttl)).Build()))
 }
 
 // run1 runs a script on one key, by its text the first time and where the server
@@ -248,14 +248,31 @@ func (n *Node) script(s *backend.Script, text bool, keys, args []string) rueidis
 	if len(keys) == 0 {
 		// To a master, whichever: without a slot, a Cluster's client takes any
 		// server, and refuses to mix the command with others.
-		return c.Args(args...).Build().SetSlot("")
+		return keep(c.Args(args...).Build()).SetSlot("")
 	}
 	if n.cluster {
 		// The first key routes the command. The driver would panic over keys of
 		// several slots; the server answers with an error.
 		c, keys = c.Keys(keys[0]), keys[1:]
 	}
-	return n.route(c.Args(keys...).Args(args...).Build())
+	return n.route(keep(c.Args(keys...).Args(args...).Build()))
+}
+
+// large is from how many bytes on a command may be answered before it is written.
+const large = 16 << 10
+
+// keep has the driver not recycle a large command. The driver does so as soon as
+// it has an answer. A server may refuse what is too large before it has read all of
+// it: then the driver is still writing, and the rest would be another command's.
+func keep(cmd rueidis.Completed) rueidis.Completed {
+	size := 0
+	for _, arg := range cmd.Commands() {
+		size += len(arg)
+	}
+	if size > large {
+		return cmd.Pin()
+	}
+	return cmd
 }
 
 // route sends all commands to one server over the same one of the connections
