@@ -1,0 +1,50 @@
+// Package overload tests that the library survives overload: floods of
+// notifications, of unlocks and of waiters, and servers that fail in ways that
+// invite clients to try too often. It has no code of its own.
+//
+// It is for developers who change how requests are sent to nodes. Each test needs
+// real servers: containers or processes (see package servers). Embedded servers
+// are skipped.
+//
+// # Running
+//
+//	go test ./overload                                                        small sizes, about a minute
+//	QUORUMLOCK_OVERLOAD=full go test ./overload -v -timeout 60m               full sizes
+//	QUORUMLOCK_OVERLOAD=full go test ./overload -v -run 'TestUnlockFlood'     one scenario
+//
+// Each test prints a table of what it measured and the bound for each figure. A
+// figure beyond its bound fails the test. Under the race detector the small sizes
+// are reduced, and the table says so.
+//
+// QUORUMLOCK_OVERLOAD_ADAPTER selects adapters, as in "goredis,rueidis" or "all".
+// By default small sizes of the first three scenarios use all adapters, and
+// everything else uses goredis.
+//
+// # Scenarios
+//
+//	test                   what happens                                           what must hold
+//	TestForgedRandomKeys   a client publishes notifications for random keys to    memory stays bounded, no lock is lost,
+//	                       an inbox                                               nine of ten calls succeed
+//	TestForgedNotification a client publishes notifications for a contended key   at least half the healthy hand-over rate
+//	TestUnlockFlood        a process unlocks all its locks at once                no lock that extends itself is lost, every
+//	                                                                              key is deleted, other calls stay usable
+//	TestRestarts           the server restarts while many keys are waited for;    every waiter gets its lock, and goodput is
+//	                       once more with half a core for the client              back within 5 s of each restart
+//	TestFailedNode         one node of three dies, or cuts every connection,      it costs as much as a node that was down
+//	                       while many locks are held; then all are unlocked       from the start
+//	TestCutConnections     one node of three cuts every connection while a        it costs as much as a node that is down
+//	                       process locks distinct keys in a loop
+//	TestErrorReplies       the server answers every request with an error         few requests and connections; everyone has
+//	                                                                              the lock soon after the fault
+//	TestHeldLocks          one process holds many locks that extend themselves    none is lost
+//
+// # How it measures
+//
+// The process under test is this test binary, started again as a child. Servers
+// and load generators therefore do not disturb its CPU time, memory and
+// goroutines, and a control group can limit it alone. Only loopback is used, and
+// each load ends after a fixed time.
+//
+// CPU time and latency depend on the machine and on what else runs there. Where a
+// bound is a ratio, both sides are measured in the same run.
+package overload

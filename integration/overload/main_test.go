@@ -1,0 +1,79 @@
+//go:build unix
+
+package overload
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/quorumlock/quorumlock/integration/servers"
+)
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childVariable); name != "" {
+		os.Exit(runChild(name))
+	}
+	servers.Main(m)
+}
+
+// full reports whether the tests run at full size.
+func full() bool { return os.Getenv("QUORUMLOCK_OVERLOAD") == "full" }
+
+// sized returns the value for the size that the tests run at.
+func sized[T any](small, large T) T {
+	if full() {
+		return large
+	}
+	return small
+}
+
+// reduced returns n, or a quarter of it at small size under the race detector,
+// which makes the process several times slower.
+func reduced(n int) int {
+	if raceDetector && !full() {
+		return n / 4
+	}
+	return n
+}
+
+// realServers returns n servers. The test is skipped where servers are embedded.
+// A test's clients end with its child, so servers can go on to the next test.
+func realServers(t *testing.T, n int, opts ...servers.Option) []*servers.Server {
+	t.Helper()
+	if servers.Kinds(t)[0] == servers.Embedded {
+		t.Skip("embedded servers do not bear the load")
+	}
+	return servers.Start(t, servers.Any, n, opts...)
+}
+
+func addrsOf(list []*servers.Server) []string {
+	var addrs []string
+	for _, s := range list {
+		addrs = append(addrs, s.Addr())
+	}
+	return addrs
+}
+
+// adapters returns the names of the adapters to test: those that the environment
+// selects, else every adapter at small size if all is true, else goredis.
+func adapters(t *testing.T, all bool) []string {
+	t.Helper()
+	names := os.Getenv("QUORUMLOCK_OVERLOAD_ADAPTER")
+	if names == "" && all && !full() {
+		names = "all"
+	}
+	switch names {
+	case "":
+		return []string{"goredis"}
+	case "all":
+		return []string{"goredis", "redigo", "rueidis"}
+	}
+	list := strings.Split(names, ",")
+	for _, name := range list {
+		if openers[name] == nil {
+			t.Fatalf("QUORUMLOCK_OVERLOAD_ADAPTER: no adapter is called %q", name)
+		}
+	}
+	return list
+}

@@ -1,0 +1,5 @@
+//go:build unix
+
+package overload
+
+func errorRepliesChild(test *peer) error { return nil }

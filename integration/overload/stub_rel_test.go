@@ -1,0 +1,5 @@
+//go:build unix
+
+package overload
+
+func releaseChild(test *peer) error { return nil }

@@ -1,0 +1,66 @@
+//go:build unix
+
+package overload
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"testing"
+	"text/tabwriter"
+)
+
+// table is what a test measured, with the bound for each figure.
+type table struct {
+	t    *testing.T
+	rows [][3]string
+}
+
+// newTable returns a table that is printed when the test ends.
+func newTable(t *testing.T, format string, args ...any) *table {
+	tb := &table{t: t}
+	heading := fmt.Sprintf(format, args...)
+	if raceDetector && !full() {
+		heading += "; reduced to a quarter under the race detector"
+	}
+	t.Cleanup(func() {
+		var text strings.Builder
+		w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(w, "\nfigure\tvalue\tbound\n")
+		for _, row := range tb.rows {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", row[0], row[1], row[2])
+		}
+		w.Flush()
+		t.Logf("%s%s", heading, text.String())
+	})
+	return tb
+}
+
+// note adds a figure without a bound.
+func (tb *table) note(figure, format string, args ...any) {
+	tb.rows = append(tb.rows, [3]string{figure, fmt.Sprintf(format, args...), ""})
+}
+
+// bound adds a figure, and fails the test if it is not within its bound.
+func (tb *table) bound(ok bool, figure, value, bound string) {
+	tb.t.Helper()
+	if !ok {
+		tb.t.Errorf("%s: %s, want %s", figure, value, bound)
+		bound += "  BROKEN"
+	}
+	tb.rows = append(tb.rows, [3]string{figure, value, bound})
+}
+
+// atMost and atLeast add figures with a bound on one side.
+func atMost[T cmp.Ordered](tb *table, figure string, value, limit T, format string) {
+	tb.t.Helper()
+	tb.bound(value <= limit, figure, fmt.Sprintf(format, value), "at most "+fmt.Sprintf(format, limit))
+}
+
+func atLeast[T cmp.Ordered](tb *table, figure string, value, limit T, format string) {
+	tb.t.Helper()
+	tb.bound(value >= limit, figure, fmt.Sprintf(format, value), "at least "+fmt.Sprintf(format, limit))
+}
+
+// mb converts bytes.
+func mb(bytes int64) float64 { return float64(bytes) / (1 << 20) }
