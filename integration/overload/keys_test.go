@@ -70,7 +70,7 @@ func TestForgedRandomKeys(t *testing.T) {
 				rate := sized(reduced(300_000), 500_000)
 				length := sized(2*time.Second, 20*time.Second)
 				list := realServers(t, n)
-				tb := newTable(t, "%d servers, %s, %d forged messages per second for %v", n, adapter, rate, length)
+				tb := newTable(t, "N=%d, %s, %d forged messages per second for %v", n, adapter, rate, length)
 				c := startChild(t, "forged keys", forgedKeysConfig{adapter, addrsOf(list), 100, sized(2*time.Second, 3*time.Second)})
 				var healthy tally
 				c.expect("healthy", &healthy, patience)

@@ -3,19 +3,28 @@
 package overload
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
+
+	goredisdriver "github.com/redis/go-redis/v9"
 
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(childVariable); name != "" {
+		goredisdriver.SetLogger(silent{}) // it logs each failure to connect
 		os.Exit(runChild(name))
 	}
 	servers.Main(m)
 }
+
+// silent is a logger of go-redis that logs nothing.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // full reports whether the tests run at full size.
 func full() bool { return os.Getenv("QUORUMLOCK_OVERLOAD") == "full" }

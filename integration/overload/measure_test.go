@@ -94,7 +94,7 @@ func heapInUse() int64 {
 type tally struct {
 	Calls, Failed int
 	Errors        map[string]int // by what the error matches
-	Median, P99   time.Duration // of calls that succeeded, as is Longest
+	Median, P99   time.Duration  // of calls that succeeded, as is Longest
 	Longest       time.Duration
 	Wall          time.Duration
 

@@ -1,5 +1,0 @@
-//go:build unix
-
-package overload
-
-func cutLoopChild(test *peer) error { return nil }

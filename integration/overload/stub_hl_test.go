@@ -1,5 +1,0 @@
-//go:build unix
-
-package overload
-
-func heldLocksChild(test *peer) error { return nil }
