@@ -104,7 +104,7 @@ func runChild(name string) int {
 	}
 	p := newPeer(os.Stdin, os.Stdout)
 	test := make(chan message, 16)
-	go func() { // a child does not outlive its test, whatever it does at the time
+	go func() { // the child ends with its test, even if it does not read messages
 		for m := range p.in {
 			test <- m
 		}

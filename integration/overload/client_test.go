@@ -113,8 +113,8 @@ func lost(locks []*redlock.Lock) int {
 	return n
 }
 
-// callers are goroutines that lock and unlock distinct keys in a loop: the work
-// that a process does besides what a scenario is about.
+// callers are goroutines that lock and unlock distinct keys in a loop. They stand for
+// the other work of a process.
 type callers struct {
 	phase  atomic.Pointer[tally]
 	cancel context.CancelFunc

@@ -62,10 +62,10 @@ func TestForgedNotification(t *testing.T) {
 	for _, size := range []struct{ nodes, lockers, waiters int }{{1, 30, 30}, {3, 30, 30}, {5, 12, 12}} {
 		for _, adapter := range adapters(t, size.nodes == 3) {
 			t.Run(fmt.Sprintf("N=%d/%s", size.nodes, adapter), func(t *testing.T) {
-				const rate = 1000
+				rate := sized(300, 1000) // for each inbox
 				length, turns := sized(1500*time.Millisecond, 5*time.Second), sized(1, 4)
 				list := realServers(t, size.nodes)
-				tb := newTable(t, "N=%d, %s, %d waiters of %d Lockers, %d forged notifications per second", size.nodes, adapter, size.waiters, size.lockers, rate)
+				tb := newTable(t, "N=%d, %s, %d waiters of %d Lockers, %d forged notifications per second for each inbox", size.nodes, adapter, size.waiters, size.lockers, rate)
 				c := startChild(t, "contend", contendConfig{adapter, addrsOf(list), size.lockers, size.waiters})
 				var targets []target
 				for _, s := range list {
@@ -84,23 +84,28 @@ func TestForgedNotification(t *testing.T) {
 				var healthy, under int
 				var healthyTime, underTime time.Duration
 				var sent forged
+				var rates [][2]float64 // of each pair of turns
 				for range turns {
 					start, before := time.Now(), count()
 					time.Sleep(length)
-					healthy += count() - before
-					healthyTime += time.Since(start)
+					calm, calmTime := count()-before, time.Since(start)
+					healthy += calm
+					healthyTime += calmTime
 
 					start, before = time.Now(), count()
 					ctx, cancel := context.WithTimeout(t.Context(), length)
-					one := forgeKey(ctx, t, targets, contended, rate)
+					one := forgeKey(ctx, t, targets, contended, rate*size.lockers)
 					cancel()
-					under += count() - before
-					underTime += time.Since(start)
+					noisy, noisyTime := count()-before, time.Since(start)
+					under += noisy
+					underTime += noisyTime
+					rates = append(rates, [2]float64{float64(calm) / calmTime.Seconds(), float64(noisy) / noisyTime.Seconds()})
 					sent.sent, sent.delivered, sent.wall = sent.sent+one.sent, sent.delivered+one.delivered, sent.wall+one.wall
 				}
 				before := float64(healthy) / healthyTime.Seconds()
 				meanwhile := float64(under) / underTime.Seconds()
 				tb.note("forged notifications", "%v", sent)
+				tb.note("hand-overs per second, healthy and forged in turns", "%.0f", rates)
 				tb.note("hand-overs, healthy", "%.0f/s", before)
 				tb.note("hand-overs, forged", "%.0f/s", meanwhile)
 				atLeast(tb, "share of the healthy rate", meanwhile/before, 0.5, "%.2f")

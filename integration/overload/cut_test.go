@@ -23,7 +23,7 @@ type cutLoopResult struct {
 }
 
 // cutLoopChild makes calls, first with all nodes and then with one that has
-// failed. At last it does nothing, and measures what still goes on.
+// failed. Finally it stops making calls and measures the work that continues.
 func cutLoopChild(test *peer) error {
 	var config cutLoopConfig
 	if err := test.expect("config", &config, patience); err != nil {
@@ -62,7 +62,7 @@ func TestCutConnections(t *testing.T) {
 		for _, ttl := range sized([]time.Duration{10 * time.Second}, []time.Duration{10 * time.Second, 2 * time.Minute}) {
 			t.Run(fmt.Sprintf("TTL=%v/%s", ttl, adapter), func(t *testing.T) {
 				length := sized(2*time.Second, 10*time.Second)
-				tb := newTable(t, "N=3, %s, distinct keys for %v, TTL %v, one node is down or cuts every connection", adapter, length, ttl)
+				tb := newTable(t, "N=3, %s, distinct keys for %v, TTL %v, one node fails", adapter, length, ttl)
 				results := map[failure]cutLoopResult{}
 				for _, how := range []failure{downBefore, cuts, rejects} {
 					t.Run(string(how), func(t *testing.T) {

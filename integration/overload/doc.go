@@ -30,10 +30,11 @@
 //	                                                                              key is deleted, other calls stay usable
 //	TestRestarts           the server restarts while many keys are waited for;    every waiter gets its lock, and goodput is
 //	                       once more with half a core for the client              back within 5 s of each restart
-//	TestFailedNode         one node of three dies, or cuts every connection,      it costs as much as a node that was down
-//	                       while many locks are held; then all are unlocked       from the start
-//	TestCutConnections     one node of three cuts every connection while a        it costs as much as a node that is down
-//	                       process locks distinct keys in a loop
+//	TestFailedNode         one node of three dies, or closes or rejects every     it costs as much as a node that was down
+//	                       connection, while many locks are held; then all are    from the start
+//	                       unlocked
+//	TestCutConnections     one node of three closes or rejects every connection   it costs as much as a node that is down
+//	                       while a process locks distinct keys in a loop
 //	TestErrorReplies       the server answers every request with an error         few requests and connections; everyone has
 //	                                                                              the lock soon after the fault
 //	TestHeldLocks          one process holds many locks that extend themselves    none is lost
@@ -44,6 +45,9 @@
 // and load generators therefore do not disturb its CPU time, memory and
 // goroutines, and a control group can limit it alone. Only loopback is used, and
 // each load ends after a fixed time.
+//
+// A publisher sends notifications for a contended key to each inbox at a rate, not
+// to all inboxes together.
 //
 // CPU time and latency depend on the machine and on what else runs there. Where a
 // bound is a ratio, both sides are measured in the same run.

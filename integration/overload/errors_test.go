@@ -77,7 +77,7 @@ func errorRepliesChild(test *peer) error {
 	return test.tell("result", result)
 }
 
-// admin is a connection to a server that is there before the fault, and stays.
+// admin is a connection to a server that is opened before the fault and survives it.
 type admin struct {
 	t    *testing.T
 	conn net.Conn
@@ -129,7 +129,7 @@ var (
 	processed = regexp.MustCompile(`(?m)^total_commands_processed:(\d+)`)
 	received  = regexp.MustCompile(`(?m)^total_connections_received:(\d+)`)
 	turned    = regexp.MustCompile(`(?m)^rejected_connections:(\d+)`)
-	rejected  = regexp.MustCompile(`rejected_calls=(\d+)`)
+	refused   = regexp.MustCompile(`rejected_calls=(\d+)`)
 )
 
 // counts returns the requests that were executed or rejected, and the connections
@@ -146,7 +146,7 @@ func (a *admin) counts() serverCounts {
 		}
 		return n
 	}
-	return serverCounts{sum(processed, rejected), sum(received, turned)}
+	return serverCounts{sum(processed, refused), sum(received, turned)}
 }
 
 // faults make a server answer with errors, and end that.

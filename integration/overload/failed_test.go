@@ -109,8 +109,8 @@ func withFailedNode(t *testing.T, adapter string, how failure, held int, watch t
 	return result, f.count() - before
 }
 
-// A node of three fails while a process holds many locks, all of which it then
-// unlocks. That costs about what it costs if the node was down from the start.
+// A node of three fails while a process holds many locks, which it then unlocks.
+// The cost is compared with that of a node that was down from the start.
 func TestFailedNode(t *testing.T) {
 	for _, adapter := range adapters(t, false) {
 		for _, held := range sized([]int{reduced(8_000)}, []int{20_000, 80_000}) {
@@ -131,8 +131,8 @@ func TestFailedNode(t *testing.T) {
 				if !ok {
 					return
 				}
-				// The figures are compared with a tolerance of a tenth, and a little more
-				// for what is too small to compare.
+				// A constant is added to each bound, because small figures vary by more than
+				// a tenth.
 				for _, how := range []failure{dies, cuts, rejects} {
 					result, ok := results[how]
 					if !ok {

@@ -51,7 +51,7 @@ func reduced(n int) int {
 func realServers(t *testing.T, n int, opts ...servers.Option) []*servers.Server {
 	t.Helper()
 	if servers.Kinds(t)[0] == servers.Embedded {
-		t.Skip("embedded servers do not bear the load")
+		t.Skip("embedded servers share the CPU and memory of the test")
 	}
 	return servers.Start(t, servers.Any, n, opts...)
 }

@@ -14,9 +14,9 @@ import (
 // usage is what a process used over a time.
 type usage struct {
 	Wall, CPU  time.Duration
-	Memory     int64 // by how much its memory grew, at the highest
+	Memory     int64 // growth, at the peak
 	Heap       int64 // in use at the end, after a collection
-	Goroutines int   // at the highest
+	Goroutines int   // at the peak
 }
 
 // cores returns how many cores it kept busy.
@@ -84,7 +84,7 @@ func memoryNow() int64 {
 // heapInUse returns the size of the heap after a collection.
 func heapInUse() int64 {
 	runtime.GC()
-	runtime.GC() // what the first one only moved out of pools
+	runtime.GC() // frees what the first one removed from pools
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
@@ -93,7 +93,7 @@ func heapInUse() int64 {
 // tally counts calls of one phase of a scenario.
 type tally struct {
 	Calls, Failed int
-	Errors        map[string]int // by what the error matches
+	Errors        map[string]int // by kind of error
 	Median, P99   time.Duration  // of calls that succeeded, as is Longest
 	Longest       time.Duration
 	Wall          time.Duration

@@ -83,8 +83,8 @@ type waitForManyResult struct {
 	Used     usage
 }
 
-// waitForManyChild waits for many keys at once. Whoever gets its key unlocks it and
-// waits for another, until none is left.
+// waitForManyChild waits for many keys at once. A waiter that gets its key unlocks
+// it and waits for another, until none is left.
 func waitForManyChild(test *peer) error {
 	var config manyConfig
 	if err := test.expect("config", &config, patience); err != nil {
@@ -206,8 +206,8 @@ func testRestarts(t *testing.T, adapter string, share float64) {
 	waiters.tell("begin", nil)
 	waiters.expect("waiting", nil, time.Minute)
 	queued := time.Now()
-	for { // until all are queued, or as many as ever will be
-		if n := len(server.Keys(t)); n >= config.Keys+config.Waiting || time.Since(queued) > time.Minute {
+	for { // until all are queued, for a minute at most
+		if n := int(server.Do(t, "DBSIZE").(int64)); n >= config.Keys+config.Waiting || time.Since(queued) > time.Minute {
 			tb.note("queued", "%d of %d within %v", n-config.Keys, config.Waiting, time.Since(queued).Round(10*time.Millisecond))
 			break
 		}
@@ -240,7 +240,7 @@ func testRestarts(t *testing.T, adapter string, share float64) {
 		if i+1 < len(outages) {
 			until = outages[i+1].from
 		}
-		took, ok := result.recovered(o.to, until, 0.8*min(healthy, config.Rate))
+		took, ok := result.recovered(o.to, until, 0.8*config.Rate)
 		value := fmt.Sprintf("%v, at the end %.0f/s", took, result.goodput(until))
 		if !ok {
 			value = fmt.Sprintf("not within %v, at the end %.0f/s", took.Round(bucket), result.goodput(until))
@@ -251,8 +251,8 @@ func testRestarts(t *testing.T, adapter string, share float64) {
 	atLeast(tb, "waiters that got their lock", result.Acquired, config.Keys, "%d")
 }
 
-// restart has a server shut down, and replace itself 300 ms later with a new one,
-// that reads its data. A container takes far longer to be stopped and started.
+// restart makes a server shut down and, 300 ms later, replace itself with a new one
+// that reads its data. Stopping and starting a container takes much longer.
 func restart(t *testing.T, server *servers.Server) {
 	t.Helper()
 	id := func() string {
@@ -286,6 +286,10 @@ func limitCPU(t *testing.T, process *os.Process, cores float64) {
 		{"/sys/fs/cgroup/cpu", map[string]string{"cpu.cfs_period_us": strconv.Itoa(period), "cpu.cfs_quota_us": quota}},
 		{"/sys/fs/cgroup", map[string]string{"cpu.max": quota + " " + strconv.Itoa(period)}},
 	} {
+		stale, _ := filepath.Glob(filepath.Join(version.root, "quorumlock-overload-*"))
+		for _, group := range stale { // of tests that were interrupted
+			os.Remove(group) // fails for a group that is in use
+		}
 		group := filepath.Join(version.root, fmt.Sprintf("quorumlock-overload-%d", pid))
 		if os.Mkdir(group, 0o755) != nil {
 			continue
