@@ -68,7 +68,7 @@ func kindOf(err error) string {
 
 // acquire locks n distinct keys, many at a time.
 func acquire(locker *redlock.Locker, prefix string, n int, opts ...redlock.LockOption) ([]*redlock.Lock, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 9*time.Minute)
 	defer cancel()
 	locks := make([]*redlock.Lock, n)
 	return locks, spread(n, 128, func(i int) (err error) {

@@ -63,7 +63,7 @@ func TestForgedNotification(t *testing.T) {
 		for _, adapter := range adapters(t, size.nodes == 3) {
 			t.Run(fmt.Sprintf("N=%d/%s", size.nodes, adapter), func(t *testing.T) {
 				rate := sized(300, 1000) // for each inbox
-				length, turns := sized(1500*time.Millisecond, 5*time.Second), sized(1, 4)
+				length, turns := sized(time.Second, 5*time.Second), sized(1, 4)
 				list := realServers(t, size.nodes)
 				tb := newTable(t, "N=%d, %s, %d waiters of %d Lockers, %d forged notifications per second for each inbox", size.nodes, adapter, size.waiters, size.lockers, rate)
 				c := startChild(t, "contend", contendConfig{adapter, addrsOf(list), size.lockers, size.waiters})
@@ -78,7 +78,7 @@ func TestForgedNotification(t *testing.T) {
 					c.expect("count", &n, patience)
 					return n
 				}
-				time.Sleep(time.Second) // a start of many at once takes a while to settle
+				time.Sleep(500 * time.Millisecond) // a start of many at once takes a while to settle
 
 				// Healthy and forged turns alternate, so that both meet the same machine.
 				var healthy, under int

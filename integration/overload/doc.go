@@ -13,8 +13,8 @@
 //	QUORUMLOCK_OVERLOAD=full go test ./overload -v -run 'TestUnlockFlood'     one scenario
 //
 // Each test prints a table of what it measured and the bound for each figure. A
-// figure beyond its bound fails the test. Under the race detector the small sizes
-// are reduced, and the table says so.
+// figure beyond its bound fails the test. Under the race detector some small
+// sizes are halved, and the log says so.
 //
 // QUORUMLOCK_OVERLOAD_ADAPTER selects adapters, as in "goredis,rueidis" or "all".
 // By default small sizes of the first three scenarios use all adapters, and

@@ -113,7 +113,7 @@ func withFailedNode(t *testing.T, adapter string, how failure, held int, watch t
 // The cost is compared with that of a node that was down from the start.
 func TestFailedNode(t *testing.T) {
 	for _, adapter := range adapters(t, false) {
-		for _, held := range sized([]int{reduced(8_000)}, []int{20_000, 80_000}) {
+		for _, held := range sized([]int{reduced(t, 8_000)}, []int{20_000, 80_000}) {
 			t.Run(fmt.Sprintf("held=%d/%s", held, adapter), func(t *testing.T) {
 				watch := sized(2*time.Second, 12*time.Second)
 				results := map[failure]failedNodeResult{}

@@ -56,7 +56,7 @@ func TestHeldLocks(t *testing.T) {
 		t.Run(adapter, func(t *testing.T) {
 			// Each lock is extended at a third of its TTL: 50 000 extensions per second
 			// at full size.
-			held, ttl := sized(reduced(20_000), 1_000_000), sized(3*time.Second, time.Minute)
+			held, ttl := sized(reduced(t, 20_000), 1_000_000), sized(3*time.Second, time.Minute)
 			list := realServers(t, 1)
 			tb := newTable(t, "N=1, %s, %d locks that extend themselves, TTL %v", adapter, held, ttl)
 			c := startChild(t, "held locks", heldLocksConfig{adapter, addrsOf(list), held, ttl, ttl * 3 / 2})

@@ -67,7 +67,7 @@ func TestForgedRandomKeys(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		for _, adapter := range adapters(t, n == 1) {
 			t.Run(fmt.Sprintf("N=%d/%s", n, adapter), func(t *testing.T) {
-				rate := sized(reduced(300_000), 500_000)
+				rate := sized(300_000, 500_000)
 				length := sized(2*time.Second, 20*time.Second)
 				list := realServers(t, n)
 				tb := newTable(t, "N=%d, %s, %d forged messages per second for %v", n, adapter, rate, length)

@@ -37,11 +37,13 @@ func sized[T any](small, large T) T {
 	return small
 }
 
-// reduced returns n, or a quarter of it at small size under the race detector,
-// which makes the process several times slower.
-func reduced(n int) int {
+// reduced returns n, or half of it at small size under the race detector, which
+// makes the process several times slower. The test's log says so.
+func reduced(t *testing.T, n int) int {
+	t.Helper()
 	if raceDetector && !full() {
-		return n / 4
+		t.Logf("the race detector is on: %d instead of %d", n/2, n)
+		return n / 2
 	}
 	return n
 }

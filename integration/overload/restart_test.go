@@ -187,8 +187,8 @@ func TestRestarts(t *testing.T) {
 }
 
 func testRestarts(t *testing.T, adapter string, share float64) {
-	config := manyConfig{Adapter: adapter, Waiting: sized(reduced(5_000), 20_000), Rate: sized(200.0, 300.0)}
-	restarts, spacing := sized(2, 10), sized(2500*time.Millisecond, 7*time.Second)
+	config := manyConfig{Adapter: adapter, Waiting: sized(reduced(t, 5_000), 20_000), Rate: sized(200.0, 300.0)}
+	restarts, spacing := sized(1, 10), sized(3*time.Second, 7*time.Second)
 	warm := sized(1500*time.Millisecond, 3*time.Second)
 	released := int(config.Rate * (warm + time.Duration(restarts)*(spacing+time.Second)).Seconds())
 	config.Keys = config.Waiting + released
@@ -228,7 +228,7 @@ func testRestarts(t *testing.T, adapter string, share float64) {
 	holder.tell("release all", nil)
 	holder.expect("released", nil, time.Minute)
 	ended := time.Now()
-	time.AfterFunc(sized(5*time.Second, 30*time.Second), func() { waiters.peer.tell("give up", nil) })
+	time.AfterFunc(sized(3*time.Second, 30*time.Second), func() { waiters.peer.tell("give up", nil) })
 	var result waitForManyResult
 	waiters.expect("result", &result, 2*time.Minute)
 

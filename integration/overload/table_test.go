@@ -20,9 +20,6 @@ type table struct {
 func newTable(t *testing.T, format string, args ...any) *table {
 	tb := &table{t: t}
 	heading := fmt.Sprintf(format, args...)
-	if raceDetector && !full() {
-		heading += "; reduced to a quarter under the race detector"
-	}
 	t.Cleanup(func() {
 		var text strings.Builder
 		w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)

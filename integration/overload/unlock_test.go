@@ -77,7 +77,7 @@ func TestUnlockFlood(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		for _, adapter := range adapters(t, n == 1) {
 			t.Run(fmt.Sprintf("N=%d/%s", n, adapter), func(t *testing.T) {
-				held := sized(reduced(40_000), 200_000)
+				held := sized(40_000, 200_000)
 				if n > 1 && full() {
 					held /= 2
 				}
