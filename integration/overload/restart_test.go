@@ -24,6 +24,7 @@ type manyConfig struct {
 	Waiting int     // keys that are waited for at any time
 	Keys    int     // keys in all
 	Rate    float64 // keys released per second
+	Ramp    int     // waiters that start per second; 0 if all start at once
 }
 
 func manyKey(i int) string { return fmt.Sprint("many ", i) }
@@ -103,7 +104,10 @@ func waitForManyChild(test *peer) error {
 	buckets := make([]atomic.Int64, int(10*time.Minute/bucket))
 	var acquired, next atomic.Int64
 	ended := make(chan error, config.Keys)
-	for range config.Waiting {
+	for waiter := range config.Waiting {
+		if config.Ramp > 0 {
+			time.Sleep(time.Until(begun.Add(time.Second * time.Duration(waiter) / time.Duration(config.Ramp))))
+		}
 		go func() {
 			for {
 				i := int(next.Add(1)) - 1
@@ -175,19 +179,28 @@ func (r *waitForManyResult) recovered(from, until time.Time, rate float64) (time
 
 // A server restarts, and keeps its data, while many keys are waited for.
 func TestRestarts(t *testing.T) {
-	for _, share := range []float64{0, 0.5} {
-		name := "unlimited"
-		if share > 0 {
-			name = fmt.Sprintf("%v cores", share)
-		}
+	for _, client := range []struct {
+		name  string
+		cores float64 // 0 if it is not limited
+		ramp  int
+	}{
+		{"unlimited", 0, 2000},
+		{"half a core", 0.5, 1000},
+		{"all start at once", 0, 0},
+	} {
 		for _, adapter := range adapters(t, false) {
-			t.Run(name+"/"+adapter, func(t *testing.T) { testRestarts(t, adapter, share) })
+			t.Run(client.name+"/"+adapter, func(t *testing.T) {
+				if client.ramp == 0 && !full() {
+					t.Skip("needs the full size")
+				}
+				testRestarts(t, adapter, client.cores, client.ramp)
+			})
 		}
 	}
 }
 
-func testRestarts(t *testing.T, adapter string, share float64) {
-	config := manyConfig{Adapter: adapter, Waiting: sized(reduced(t, 5_000), 20_000), Rate: sized(200.0, 300.0)}
+func testRestarts(t *testing.T, adapter string, cores float64, ramp int) {
+	config := manyConfig{Adapter: adapter, Ramp: ramp, Waiting: sized(reduced(t, 5_000), 20_000), Rate: sized(200.0, 300.0)}
 	restarts, spacing := sized(1, 10), sized(3*time.Second, 7*time.Second)
 	warm := sized(1500*time.Millisecond, 3*time.Second)
 	released := int(config.Rate * (warm + time.Duration(restarts)*(spacing+time.Second)).Seconds())
@@ -200,15 +213,15 @@ func testRestarts(t *testing.T, adapter string, share float64) {
 	holder := startChild(t, "release", config)
 	holder.expect("held", nil, 5*time.Minute)
 	waiters := startChild(t, "wait for many", config)
-	if share > 0 {
-		limitCPU(t, waiters.cmd.Process, share)
+	if cores > 0 {
+		limitCPU(t, waiters.cmd.Process, cores)
 	}
 	waiters.tell("begin", nil)
 	waiters.expect("waiting", nil, time.Minute)
 	queued := time.Now()
 	for { // until all are queued, for a minute at most
 		if n := int(server.Do(t, "DBSIZE").(int64)); n >= config.Keys+config.Waiting || time.Since(queued) > time.Minute {
-			tb.note("queued", "%d of %d within %v", n-config.Keys, config.Waiting, time.Since(queued).Round(10*time.Millisecond))
+			tb.note("queued", "%d of %d within %v of the last start", n-config.Keys, config.Waiting, time.Since(queued).Round(10*time.Millisecond))
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
