@@ -48,11 +48,13 @@ const (
 	loading             // answers with an error that says "not now"
 )
 
-func (s *server) set(state serverState) {
+// set has the server do as the state says, and returns what it was sent in the last one.
+func (s *server) set(state serverState) (calls, ops int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state = state
-	s.calls, s.ops = 0, 0
+	calls, ops = s.calls, s.ops
+	s.state, s.calls, s.ops = state, 0, 0
+	return calls, ops
 }
 
 func (s *server) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -358,6 +360,8 @@ func TestFloodOfDeletions(t *testing.T) {
 			pairs, failed, busy := c.counts()
 			c.end()
 			time.Sleep(time.Second)
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			t.Logf("%s: a pair takes %v, and %v in the flood (%d done, %d failed); %d locks lost, %d deletions done", name, idle, busy, pairs, failed, c.lost, c.deleted)
 			if c.deleted != locks {
 				t.Errorf("%s: %d deletions are done, want %d", name, c.deleted, locks)
@@ -387,11 +391,12 @@ func TestReleaseWhileAway(t *testing.T) {
 				c.server.set(state)
 				c.release(locks)
 				time.Sleep(outage)
-				calls, ops := c.server.calls, c.server.ops
-				c.server.set(up)
+				calls, ops := c.server.set(up)
 				time.Sleep(4 * time.Second)
 				c.end()
+				c.mu.Lock()
 				left := locks - c.deleted
+				c.mu.Unlock()
 				time.Sleep(time.Minute)
 				t.Logf("%s, %s: %d calls and %d operations in %v; %d keys are left 4s after it", name, policyName, calls, ops, outage, left)
 				few := calls < 200 && ops < 1000
@@ -424,7 +429,9 @@ func TestMoreThanANodeCanDo(t *testing.T) {
 			c.counts()
 			time.Sleep(5 * time.Second)
 			pairs, failed, median := c.counts()
+			c.mu.Lock()
 			lost := c.lost
+			c.mu.Unlock()
 			c.end()
 			c.finish()
 			t.Logf("%s: %d pairs a second, %d failed, median %v, %d of 100 locks lost", name, pairs/5, failed/5, median, lost)
