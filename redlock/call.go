@@ -105,10 +105,16 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 	if waiter != nil { // it may have stood behind others for long
 		start = c.locker.clock.Now()
 	}
-	var unavailable time.Time // since when
-	taken := false            // what the last try that ran to its end found
+	var (
+		unavailable time.Time   // since when
+		failures    int         // tries since then
+		taken       bool        // what the last try that ran to its end found
+		turn        quorum.Turn // of one that was not called
+	)
 	for {
 		lock, res, err := c.try(ctx, waiter, start)
+		turn.End(res)
+		turn = quorum.Turn{}
 		if err == nil {
 			return lock, nil
 		}
@@ -122,12 +128,16 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			return nil, err
 		}
 		taken = err.class == ErrTaken
-		if taken || res.Quarantined(c.locker.group.Need()) {
-			unavailable = time.Time{}
-		} else if unavailable.IsZero() {
+		switch {
+		case taken || res.Quarantined(c.locker.group.Need()):
+			unavailable, failures = time.Time{}, 0
+		case unavailable.IsZero():
 			unavailable = time.Now()
-		} else if standard && time.Since(unavailable) >= c.settings.ttl {
-			return nil, err
+		default:
+			failures++
+			if standard && c.outage(unavailable, failures) >= c.settings.ttl {
+				return nil, err
+			}
 		}
 		pause, again := retry.pause(c.tries)
 		if !again {
@@ -138,19 +148,40 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 		case waiter != nil:
 			ctxErr = waiter.Wait(ctx, pause, 2*res.Elapsed)
 		case standard && taken:
-			ctxErr = join() // and try at once: who stands first in line may be called
+			// And try at once: the first in line may be called.
+			if ctxErr = join(); ctxErr == nil {
+				turn, ctxErr = c.locker.group.Turn(ctx)
+			}
 		default:
 			ctxErr = sleep(ctx, pause, 2*res.Elapsed)
+			if ctxErr == nil && standard {
+				turn, ctxErr = c.locker.group.Turn(ctx)
+			}
 		}
 		if ctxErr != nil {
 			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), c.elapsed()
 			return nil, err
 		}
 		if c.locker.closed.Load() {
+			turn.End(quorum.Result{})
 			return nil, ErrClosed
 		}
 		start = c.locker.clock.Now()
 	}
+}
+
+// manyFailures is after how many tries in a row that found too many nodes unavailable it
+// does not matter any more that the nodes answer others.
+const manyFailures = 16
+
+// outage returns for how long too many nodes have been unavailable to a call that has found
+// them so since then, in so many tries. What ended between two tries does not count: the
+// nodes have answered others meanwhile.
+func (c *call) outage(since time.Time, failures int) time.Duration {
+	if answered := c.locker.group.Answered(c.fullKey); failures < manyFailures && answered.After(since) {
+		since = answered
+	}
+	return time.Since(since)
 }
 
 // try makes one attempt, now, with a token of its own, as waiter if that is not nil.

@@ -14,6 +14,10 @@ const (
 	lingerTrips = 4
 	minLinger   = 2 * time.Millisecond
 	maxLinger   = minGrace / 2
+
+	// maxAsks is how often a contest asks one node. A node that has granted is not asked
+	// again, and one that has notified falsely so often is not to be believed.
+	maxAsks = 4
 )
 
 // A contest is an attempt of a Waiter under way, on several nodes.
@@ -29,16 +33,18 @@ type contest struct {
 	r    *round
 	req  request
 	last time.Time // when a node was last asked
+	asks []int     // how often each node was asked
 }
 
 func newContest(w *Waiter, a *Attempt, req request) *contest {
 	r := a.newRound(acquiring)
 	req.round = r
-	return &contest{w: w, a: a, r: r, req: req}
+	return &contest{w: w, a: a, r: r, req: req, asks: make([]int, len(a.seats))}
 }
 
-// run has the contest out, and returns what came of it.
-func (c *contest) run(ctx context.Context) Result {
+// run has the contest out, and returns what came of it. If rumours is not nil, the nodes
+// in it have notified and are asked first; if none of them grants, that was all.
+func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain bool) {
 	trip := c.a.group.near()
 	timer := time.NewTimer(c.req.timeout)
 	defer timer.Stop()
@@ -49,9 +55,24 @@ func (c *contest) run(ctx context.Context) Result {
 	}()
 	c.r.news = make(chan int, 1)
 	for i := range c.a.seats {
-		c.ask(i)
+		if rumours == nil || rumours[i] {
+			c.ask(i)
+		} else {
+			c.r.votes[i] = Vote{Outcome: Skipped}
+		}
 	}
 	for c.r.verdict != Won {
+		if rumours != nil && (c.granted() > 0 || c.answered()) {
+			if c.granted() == 0 {
+				return c.r.result(nil), true
+			}
+			for i := range c.a.seats {
+				if !rumours[i] {
+					c.ask(i)
+				}
+			}
+			rumours = nil
+		}
 		patience := c.req.timeout
 		if c.answered() {
 			granted := c.granted()
@@ -63,7 +84,7 @@ func (c *contest) run(ctx context.Context) Result {
 				patience = rand.N(max(lingerTrips*trip, minLinger))
 			}
 		}
-		left := time.Until(c.last.Add(patience))
+		left := min(time.Until(c.last.Add(patience)), c.req.timeout+maxLinger-time.Since(c.r.start))
 		if left <= 0 {
 			break
 		}
@@ -78,18 +99,21 @@ func (c *contest) run(ctx context.Context) Result {
 		c.a.mu.Lock()
 		if err := ended(ctx); err != nil && c.r.verdict != Won {
 			c.r.decide(c.r.judge(true), time.Now())
-			return c.r.result(err)
+			return c.r.result(err), false
 		}
 		c.askCallers()
 	}
+	if rumours != nil {
+		return c.r.result(nil), true
+	}
 	c.r.expire()
-	return c.r.result(nil)
+	return c.r.result(nil), false
 }
 
 // askCallers asks the nodes again that refused and have called since.
 func (c *contest) askCallers() {
 	for i, called := range c.w.callers() {
-		if called && c.r.votes[i].Outcome == Taken && c.r.verdict != Won {
+		if called && c.r.votes[i].Outcome == Taken && c.r.verdict != Won && c.asks[i] < maxAsks {
 			c.ask(i)
 		}
 	}
@@ -97,6 +121,7 @@ func (c *contest) askCallers() {
 
 func (c *contest) ask(i int) {
 	c.w.heed(i)
+	c.asks[i]++
 	c.last = time.Now()
 	c.r.votes[i] = Vote{}
 	c.a.seats[i].ask(c.req, c.last)

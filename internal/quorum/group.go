@@ -62,6 +62,8 @@ type Group struct {
 	cleanup tracker
 	lines   lines
 	vigil   vigil
+	budget  *budget
+	made    time.Time
 	shared  *sender.Shared
 }
 
@@ -79,7 +81,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if cfg.Need < majority || cfg.Need > len(nodes) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
-	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife), shared: sender.NewShared(len(nodes))}
+	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife), shared: sender.NewShared(len(nodes)), budget: newBudget(), made: time.Now()}
 	position := make(map[any]int)
 	for i, n := range nodes {
 		if isNil(n) {
@@ -133,7 +135,7 @@ func (g *Group) Wait(ctx context.Context) error { return g.cleanup.wait(ctx) }
 // would count on being called, and sleep.
 func (g *Group) Close() {
 	g.lines.closeInbox(true)
-	g.lines.stir()
+	g.lines.stir(true)
 }
 
 // near returns how long a round trip to the nearest nodes that make a quorum
@@ -165,3 +167,14 @@ func (g *Group) trips() []time.Duration {
 
 // Cleanups returns how many nodes' seats are being cleaned up.
 func (g *Group) Cleanups() int { return g.cleanup.count() }
+
+// Answered returns when a quorum of nodes, or of the parts of them that have key, last
+// answered an acquire of this group; when the group was made if that has not been yet.
+func (g *Group) Answered(key string) time.Time {
+	last := make([]int64, len(g.members))
+	for i, m := range g.members {
+		last[i] = m.of(key).acquires.Load()
+	}
+	slices.Sort(last)
+	return g.made.Add(time.Duration(last[len(last)-g.need]))
+}

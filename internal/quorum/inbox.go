@@ -111,7 +111,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 			Ready: func() {
 				in.set(i, true)
 				if again { // something may have been missed
-					in.group.lines.stir()
+					in.group.lines.stir(false)
 				}
 				ready, again = time.Now(), true
 			},
@@ -127,7 +127,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused) {
 			l.queueing.tell(err)
 			if again { // waiters that count on it must not sleep on
-				in.group.lines.stir()
+				in.group.lines.stir(false)
 			}
 			return
 		}
@@ -193,7 +193,7 @@ func (g *Group) called(i int, key string) {
 		}
 	}
 	ls.mu.Unlock()
-	if in != nil && (holder == nil || !holder.join(i)) {
+	if in != nil && (holder == nil || !holder.join(i)) && g.members[i].mayPass(key) {
 		g.pass(i, key, in.ticket)
 	}
 }
@@ -208,6 +208,7 @@ func (g *Group) warned(key string, grace time.Duration) {
 	defer ls.mu.Unlock()
 	if ln := ls.byKey[key]; ln != nil && len(ln.waiters) > 0 {
 		ln.waiters[0].signal(func(w *Waiter) {
+			w.next = true
 			if w.look.IsZero() || look.Before(w.look) {
 				w.look = look
 			}

@@ -274,7 +274,7 @@ func TestReconnectDuringATry(t *testing.T) {
 		p.set(backendtest.Delay(40 * time.Millisecond))
 		p.fault[2].Set(backendtest.Delay(100 * time.Millisecond))
 		time.AfterFunc(50*time.Millisecond, func() {
-			p.lines.stir()
+			p.lines.stir(true)
 			p.hear(0, "gk") // it is asked again
 		})
 		p.forget()

@@ -336,13 +336,17 @@ func (ls *lines) closeInbox(forGood bool) {
 	}
 }
 
-// stir has everybody who competes try again.
-func (ls *lines) stir() {
+// stir has everybody who competes try again: now if it is the end of the inbox, else as
+// soon as the budget lets them, because that concerns many at once.
+func (ls *lines) stir(now bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, ln := range ls.byKey {
 		if len(ln.waiters) > 0 {
-			ln.waiters[0].signal(func(w *Waiter) { w.stirred = true })
+			ln.waiters[0].signal(func(w *Waiter) {
+				w.stirred = w.stirred || now
+				w.look = time.Now()
+			})
 		}
 	}
 }

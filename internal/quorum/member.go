@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -18,13 +19,15 @@ type member struct {
 	sender   *sender.Sender
 	queueing *queueing
 	skew     *skew
-	parts    []*member // of a node that has several, m first
+	rumours  *rumours
+	acquires atomic.Int64 // when it last answered one, since the group was made; 0: never
+	parts    []*member    // of a node that has several, m first
 }
 
 // newMember returns the member for a node, or for the first of its parts with members for
 // all of them.
 func newMember(g *Group, n backend.Node, name string) *member {
-	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew)}
+	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew), rumours: new(rumours)}
 	p, ok := backend.As[backend.Partitioner](n)
 	if !ok {
 		return m
@@ -36,7 +39,7 @@ func newMember(g *Group, n backend.Node, name string) *member {
 	m.parts, m.skew = []*member{m}, &skew{whole: m.skew}
 	for len(m.parts) < parts {
 		m.parts = append(m.parts, &member{
-			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, skew: &skew{whole: m.skew.whole},
+			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, skew: &skew{whole: m.skew.whole}, rumours: m.rumours,
 		})
 	}
 	return m
@@ -60,4 +63,14 @@ func (m *member) trip(bare bool) time.Duration {
 		trip = max(trip, part.trip(bare))
 	}
 	return trip
+}
+
+// maxBacklog is how many operations may wait for a node for it to be sent more that
+// nobody here waits for.
+const maxBacklog = 64
+
+// mayPass reports whether a notification for key may be passed on to the node. If it is
+// not, the lock is free again when the reservation ends.
+func (m *member) mayPass(key string) bool {
+	return m.rumours.pass(time.Now()) && m.of(key).sender.Load().Waiting() < maxBacklog
 }

@@ -268,6 +268,9 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		default:
 			s.token = absent
 		}
+		if err == nil {
+			s.member.acquires.Store(int64(now.Sub(s.attempt.group.made)))
+		}
 		if !ok && err == nil {
 			s.refusal = s.refused(r.Reply)
 		}

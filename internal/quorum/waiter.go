@@ -37,12 +37,16 @@ type Waiter struct {
 	calls   []bool    // by node: it has called since it was last asked
 	stirred bool      // there is another reason to try
 	polls   bool      // too few nodes can call it
+	next    bool      // it may be the next in the queue
 	look    time.Time // when to look, as somebody before us was called; zero: never
 
 	// What came of the last try.
-	splits int           // split votes in a row
-	stirs  int           // how often it has called others, as it took back many grants
-	pause  time.Duration // until the next one, unless it is called
+	splits int       // split votes in a row
+	stirs  int       // how often it has called others, as it took back many grants
+	due    time.Time // of the next one, unless it is called
+	permit *turn     // of the budget, for the next one, which it was not called for
+
+	rumoured time.Time // when it last verified a notification in vain
 }
 
 // signal changes what w is to notice, and wakes it. The lines are locked.
@@ -74,6 +78,7 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 	ls := &g.lines
 	ls.mu.Lock()
 	in := ls.inbox
+	notified, rumours := w.notified()
 	w.stirred, w.look = false, time.Time{}
 	ls.mu.Unlock()
 	if in != nil && in.ticket == ln.ticket {
@@ -85,22 +90,73 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 	}
 	req := request{kind: acquiring, ttl: ttl, timeout: timeout}
 	var res Result
+	vain := false
 	if len(a.seats) == 1 {
 		w.heed(0)
 		res = a.round(ctx, req)
 	} else {
-		res = newContest(w, a, req).run(ctx)
+		res, vain = newContest(w, a, req).run(ctx, rumours)
 	}
+	w.judge(notified, res.Votes)
 	granted := res.Votes
 	if res.Verdict == Won {
 		res = a.agree(ctx, res, timeout)
 	}
+	w.permit.end(res)
+	w.permit = nil
 	if res.Verdict == Won {
 		ln.leave(w, a)
 		return a, res
 	}
+	if vain { // it waits on as before
+		res.Verdict = Lost
+		a.mu.Lock()
+		a.clean(request{kind: releasing, stay: true}, time.Now())
+		a.mu.Unlock()
+		return a, res
+	}
 	w.plan(a, res.Verdict, granted)
 	return a, res
+}
+
+// notified returns which nodes have notified w since they were last asked, nil if none has,
+// and rumours if these are all that w has to go by and none of them is to be believed. The
+// lines are locked.
+func (w *Waiter) notified() (notified, rumours []bool) {
+	if !slices.Contains(w.calls, true) {
+		return nil, nil
+	}
+	notified = slices.Clone(w.calls)
+	if w.stirred || w.permit != nil || !w.rumoursOnly() {
+		return notified, nil
+	}
+	return notified, notified
+}
+
+// rumoursOnly reports whether no node has notified w that is to be believed. The lines are
+// locked.
+func (w *Waiter) rumoursOnly() bool {
+	for i, called := range w.calls {
+		if called && !w.line.group.members[i].rumours.doubted() {
+			return false
+		}
+	}
+	return true
+}
+
+// judge notes whether the nodes that had notified have granted.
+func (w *Waiter) judge(notified []bool, votes []Vote) {
+	vain := false
+	for i, called := range notified {
+		if called && (votes[i].Outcome == Granted || votes[i].Outcome == Taken) {
+			granted := votes[i].Outcome == Granted
+			w.line.group.members[i].rumours.granted(granted)
+			vain = vain || !granted
+		}
+	}
+	if vain {
+		w.rumoured = time.Now()
+	}
 }
 
 // heed notes that node i is about to be asked, and forgets what it called before.
@@ -178,16 +234,17 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		expiry += time.Millisecond
 	}
 	if open > 0 && a.majority(votes) <= spare || crowded && !call {
-		w.pause = min(splitPause(g.near(), w.splits), expiry)
+		w.due = time.Now().Add(min(splitPause(g.near(), w.splits), expiry))
 		w.splits++
 		return
 	}
 	w.splits = 0
 	rank = max(rank, 0)
-	w.pause = time.Duration(min(1+rank, lookRarely)) * lookAgain
-	w.pause += rand.N(w.pause/2) - w.pause/4
-	w.pause = min(w.pause, expiry)
-	w.pause += time.Duration(rank) * minGrace
+	w.expect(rank == 0)
+	pause := time.Duration(min(1+rank, lookRarely)) * lookAgain
+	pause += rand.N(pause/2) - pause/4
+	pause = min(pause, expiry)
+	w.due = time.Now().Add(pause + time.Duration(rank)*minGrace)
 }
 
 // splitPause returns how long to pause after a split vote, the one after so many in a row:
@@ -205,17 +262,24 @@ func (w *Waiter) poll(polls bool) {
 	w.polls = polls
 }
 
+// expect notes whether w may be the next in the queue.
+func (w *Waiter) expect(next bool) {
+	ls := &w.line.group.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	w.next = next
+}
+
 // Wait waits until it is worth trying again: until the Waiter is called, or the
-// holder's lease may have ended. Where it cannot be called, by too many nodes, it
-// waits for poll at most. If ctx has a deadline before, it waits until shortly
-// before that, so that there is time for a last try; it returns ctx's error if
+// holder's lease may have ended and the budget has a turn. Where it cannot be called, by
+// too many nodes, it waits for poll at most. If ctx has a deadline before, it waits until
+// shortly before that, so that there is time for a last try; it returns ctx's error if
 // that ended, or if the deadline is nearer than shortly.
 func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
-	pause := w.pause
+	end := w.due
 	if w.polls {
-		pause = poll
+		end = time.Now().Add(poll)
 	}
-	end := time.Now().Add(pause)
 	if deadline, ok := ctx.Deadline(); ok {
 		last := deadline.Add(-max(shortly, time.Millisecond))
 		if !last.After(time.Now()) { // the last try was that
@@ -226,34 +290,83 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 			end = last
 		}
 	}
-	ls := &w.line.group.lines
-	var timer *time.Timer
+	var (
+		timer *time.Timer
+		turn  *turn
+		ready <-chan struct{}
+	)
 	for {
-		ls.mu.Lock()
-		called, at := w.stirred || slices.Contains(w.calls, true), end
-		if !w.look.IsZero() && w.look.Before(end) {
-			at = w.look
-		}
-		ls.mu.Unlock()
+		called, at := w.attends(end)
 		left := time.Until(at)
-		if called || left <= 0 {
+		switch {
+		case left > 0:
+		case called:
+			turn.leave()
 			return ctx.Err()
+		case turn == nil:
+			turn = w.line.group.budget.join()
+			ready = turn.ready
 		}
-		if timer == nil {
+		if timer == nil && left > 0 {
 			timer = time.NewTimer(left)
 			defer timer.Stop()
-		} else {
+		} else if left > 0 {
 			timer.Reset(left)
 		}
 		select {
+		case <-ready:
+			w.permit = turn
+			return ctx.Err()
+		default:
+		}
+		var fires <-chan time.Time
+		if left > 0 {
+			fires = timer.C
+		}
+		select {
 		case <-w.wake:
-		case <-timer.C:
+		case <-fires:
+		case <-ready:
+			w.permit = turn
+			return ctx.Err()
 		case <-ctx.Done():
+			turn.leave()
 			return ctx.Err()
 		}
 	}
 }
 
+// attends returns when w is to try again, which is end at the latest, and whether it has
+// been called for that. Rumours are put off for a moment if the last one was vain.
+func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
+	ls := &w.line.group.lines
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if w.stirred {
+		return true, time.Time{}
+	}
+	if slices.Contains(w.calls, true) {
+		if !w.rumoursOnly() {
+			return true, time.Time{}
+		}
+		pause := laterPause
+		if w.next {
+			pause = rumourPause
+		}
+		if heed := w.rumoured.Add(pause); heed.Before(end) {
+			return true, heed
+		}
+	}
+	if !w.look.IsZero() && w.look.Before(end) {
+		return false, w.look
+	}
+	return false, end
+}
+
 // Leave gives up the place in the line, and in the queues on the nodes unless
 // another caller of the line takes it over. It does nothing if the Waiter has left.
-func (w *Waiter) Leave() { w.line.leave(w, nil) }
+func (w *Waiter) Leave() {
+	w.permit.leave()
+	w.permit = nil
+	w.line.leave(w, nil)
+}

@@ -90,7 +90,7 @@ func TestPlan(t *testing.T) {
 				}
 				shortest, longest := never, time.Duration(0)
 				for range 400 {
-					waiter.splits, waiter.stirs, waiter.pause = tc.splits, tc.stirs, 0
+					waiter.splits, waiter.stirs = tc.splits, tc.stirs
 					waiter.plan(a, res.Verdict, res.Votes)
 					if waiter.polls != tc.polls {
 						t.Fatalf("polls: %v, want %v", waiter.polls, tc.polls)
@@ -98,7 +98,8 @@ func TestPlan(t *testing.T) {
 					if tc.polls {
 						break
 					}
-					shortest, longest = min(shortest, waiter.pause), max(longest, waiter.pause)
+					pause := time.Until(waiter.due)
+					shortest, longest = min(shortest, pause), max(longest, pause)
 				}
 				if !tc.polls {
 					if shortest < least || longest > most {
@@ -145,7 +146,7 @@ func TestWaiterWaits(t *testing.T) {
 		{name: "a call, polling", polls: true, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gk") }), after: 10 * ms},
 		{name: "a call that came before", pause: time.Hour, prepare: func(s setting) { s.p.hear(1, "gk") }},
 		{name: "a call for another key", pause: 70 * ms, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gkk") }), after: 70 * ms},
-		{name: "a reconnection", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.lines.stir() }), after: 10 * ms},
+		{name: "a reconnection", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.lines.stir(false) }), after: 10 * ms},
 		{name: "next", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.hear(0, "n2:k") }), after: 12 * ms},
 		{name: "next later than the pause", pause: 70 * ms, prepare: after(10*ms, func(s setting) { s.p.hear(0, "n100:k") }), after: 70 * ms},
 		{name: "next twice, the sooner counts", pause: time.Hour, prepare: after(10*ms, func(s setting) {
@@ -177,7 +178,7 @@ func TestWaiterWaits(t *testing.T) {
 				p := w.process(full)
 				waiter := p.mustJoin("k")
 				synctest.Wait()
-				waiter.pause = tc.pause
+				waiter.due = time.Now().Add(tc.pause)
 				waiter.poll(tc.polls)
 				ctx, cancel := context.WithCancel(context.Background())
 				switch {

@@ -415,6 +415,9 @@ type Load struct {
 	Away                       bool // the node does not answer
 }
 
+// Waiting returns how many operations wait for a call.
+func (l Load) Waiting() int { return l.Extends + l.Acquires + l.Deletes + l.Parked }
+
 // Load returns what the sender has to do.
 func (s *Sender) Load() Load {
 	s.mu.Lock()
