@@ -83,9 +83,7 @@ others may have the lock after the TTL, and the command ends when it is continue
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + `
   REDLOCK_QUARANTINE
-                  as --quarantine, where that is not given
-  REDLOCK_NAME    is set for the command: NAME
-  REDLOCK_FENCE   is set for the command with --fencing: the fencing token`,
+                  as --quarantine, where that is not given` + commandEnvironmentHelp,
 			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
   121  the lock is taken, and was so for as long as --wait says
   122  wrong usage
@@ -236,10 +234,7 @@ func (r *run) execute() error {
 	}
 	cmd := exec.Command(r.path)
 	cmd.Args = r.command
-	cmd.Env = append(os.Environ(), "REDLOCK_NAME="+r.name)
-	if r.fencing {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("REDLOCK_FENCE=%d", lock.Fence()))
-	}
+	cmd.Env = commandEnvironment(os.Environ(), r.name, lock.Fence())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	process, err := child.Start(cmd, r.signals)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -510,6 +511,30 @@ echo "locked with $*"
 	out, err := cmd.CombinedOutput()
 	if err != nil || string(out) != "locked with a b\n" {
 		t.Errorf("output %q, %v", out, err)
+	}
+}
+
+// The command of an inner run gets what describes the inner lock, and nothing of the outer one.
+func TestRunInsideRun(t *testing.T) {
+	s := server(t)
+	for _, tt := range []struct {
+		name         string
+		outer, inner []string
+		want         string
+	}{
+		{"only the outer lock has a fencing token", []string{"--fencing"}, nil, "inner \n"},
+		{"only the inner lock has a fencing token", nil, []string{"--fencing"}, "inner token\n"},
+		{"neither has", nil, nil, "inner \n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := slices.Concat([]string{"run"}, tt.outer, []string{"outer", "--", "env", asTool + "=1", os.Args[0], "run"}, tt.inner,
+				[]string{"inner", "--", "sh", "-c", `echo "$REDLOCK_NAME ${REDLOCK_FENCE:+token}"`})
+			p := start(t, s.Addr(), args...)
+			p.want(0)
+			if got := p.stdout.String(); got != tt.want {
+				t.Errorf("the inner command has %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 
