@@ -33,7 +33,7 @@ func (c *command) failure(err error) error {
 	if isReply(err) {
 		err = backend.MarkReply(err)
 	} else {
-		err = backend.MarkTimeout(err)
+		err = backend.MarkTimeout(backend.HideAddress(err))
 	}
 	if !c.written.Load() || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
 		err = backend.MarkNotExecuted(err)

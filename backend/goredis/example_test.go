@@ -59,5 +59,5 @@ func ExampleWithName() {
 func ExampleNewClient_error() {
 	_, err := goredis.NewClient("http://user:password@localhost:6379")
 	fmt.Println(err)
-	// Output: goredis: unknown scheme in URL "http://xxxxx@localhost:6379": use redis://, rediss:// or unix://
+	// Output: goredis: the URL has an unknown scheme: want redis://, rediss:// or unix://
 }

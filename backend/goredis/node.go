@@ -78,11 +78,13 @@ func (n *Node) label(client redis.UniversalClient) string {
 	switch c := client.(type) {
 	case interface{ Options() *redis.Options }:
 		// What a Sentinel client gives for its address is the same for all.
-		if addr := c.Options().Addr; addr != "FailoverClient" {
-			return addr
+		o := c.Options()
+		if o.Addr != "FailoverClient" && (o.Network == "unix" || backend.PlainAddress(o.Addr)) {
+			return o.Addr
 		}
 	case interface{ Options() *redis.ClusterOptions }:
-		if addrs := slices.Sorted(slices.Values(c.Options().Addrs)); len(addrs) > 0 {
+		addrs := slices.Sorted(slices.Values(c.Options().Addrs))
+		if len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a string) bool { return !backend.PlainAddress(a) }) {
 			return strings.Join(addrs, ",")
 		}
 	}
@@ -96,7 +98,8 @@ func (n *Node) label(client redis.UniversalClient) string {
 // the client was made with (for a Cluster its addresses, in order, with commas
 // between). A Sentinel client does not tell an address: its name is its type
 // and where it is in memory, such as "*redis.Client@0xc000123400", the same for
-// as long as the process runs. A client with a dialer of its own may tell an
+// as long as the process runs. So is the name of a client whose address is not of the
+// form host:port, because what was written there instead may contain a password. A client with a dialer of its own may tell an
 // address that it does not use, then set a name.
 func (n *Node) Name() string { return n.name }
 

@@ -95,7 +95,7 @@ func (n *Node) connect(ctx context.Context, channel string) ([]*subscription, er
 	case end(ctx) != nil:
 		return nil, end(ctx)
 	case end(setup) != nil:
-		return nil, fmt.Errorf("%w: %v", errNoAck, err)
+		return nil, fmt.Errorf("%w: %v", errNoAck, marked(err))
 	}
 	return nil, fmt.Errorf("goredis: subscribe: %w", err)
 }
@@ -112,7 +112,7 @@ func end(ctx context.Context) error {
 func (n *Node) subscribeAll(ctx context.Context, channel string) ([]*subscription, error) {
 	masters, err := n.route.masters(ctx)
 	if err != nil {
-		return nil, err
+		return nil, marked(err)
 	}
 	type attempt struct {
 		sub *subscription
@@ -227,13 +227,14 @@ func (s *subscription) ping(timeout time.Duration) error {
 	return s.pubsub.Ping(ctx)
 }
 
-// marked returns err with the marks of an error reply, if it is one. A time-out
-// stays what it is: it is none of the caller's context.
+// marked returns err with the marks of an error reply, if it is one, and otherwise
+// without an address that may hold a password. A time-out stays what it is: it is none of
+// the caller's context.
 func marked(err error) error {
 	if isReply(err) {
 		return backend.MarkReply(err)
 	}
-	return err
+	return backend.HideAddress(err)
 }
 
 func (s *subscription) close() {

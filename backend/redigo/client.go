@@ -3,6 +3,7 @@ package redigo
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -11,10 +12,13 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+
+	"github.com/quorumlock/quorumlock/backend"
 )
 
 const (
 	schemes = "want redis://, rediss:// or unix://"
+	escapes = "in a user name or password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
 
 	// setUp bounds each step of a dial, and each read and write of a command
 	// that comes without a deadline of its own.
@@ -30,10 +34,10 @@ const (
 //
 // of which everything between the scheme and the path may be left out: the
 // host is localhost by default, the port 6379, the database 0, and the empty
-// string is redis://localhost:6379/0. The database may be given as ?db=0 in
-// all of them. A user needs a password, a password no user; special characters
-// in them are percent-encoded. The error for anything else does not show the
-// password.
+// string is redis://localhost:6379/0. A port needs a host. The database may be
+// given as ?db=0 in all of them. A user needs a password, a password no user;
+// special characters in them are percent-encoded. The error for anything else
+// quotes no part of the URL, because any part may belong to a password.
 //
 // The pool is meant for locks, and can serve other users beside them. It dials
 // with the context of the call that needs a connection, within 5 seconds for
@@ -47,7 +51,7 @@ const (
 func NewPool(rawURL string) (*redis.Pool, error) {
 	t, err := parseURL(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("redigo: the URL %q %w", redacted(rawURL), err)
+		return nil, fmt.Errorf("redigo: the URL %w", err)
 	}
 	return &redis.Pool{
 		DialContext: t.dial,
@@ -80,8 +84,9 @@ func (t *target) dial(ctx context.Context) (redis.Conn, error) {
 		redis.DialDatabase(t.db))
 }
 
-// parseURL returns what rawURL says. Its error goes on from the URL, and shows
-// no part of a user or password.
+// parseURL returns what rawURL says. Its error completes a sentence that begins with
+// "the URL", and quotes nothing of it: where a password is not percent-encoded, any part
+// of the URL may belong to it.
 func parseURL(rawURL string) (*target, error) {
 	if rawURL == "" {
 		rawURL = "redis://"
@@ -89,20 +94,17 @@ func parseURL(rawURL string) (*target, error) {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("does not parse: %s, with special characters in user and password percent-encoded", schemes)
+		return nil, fmt.Errorf("does not parse: %s, and %s", schemes, escapes)
 	case u.Scheme == "":
 		return nil, fmt.Errorf("has no scheme: %s", schemes)
 	case u.Scheme != "redis" && u.Scheme != "rediss" && u.Scheme != "unix":
-		return nil, fmt.Errorf("has the unknown scheme %q: %s", u.Scheme, schemes)
+		return nil, fmt.Errorf("has an unknown scheme: %s", schemes)
 	case u.Opaque != "":
 		return nil, fmt.Errorf("lacks the slashes after its scheme: %s", schemes)
-	case u.Fragment != "":
-		return nil, fmt.Errorf("has a fragment: a # in user or password is written %%23")
-	}
-
-	if strings.Contains(u.RawQuery, "@") || u.Scheme != "unix" && strings.Contains(u.Path, "@") {
-		// Likely the rest of a password, so what follows would show it.
-		return nil, fmt.Errorf("has an @ after its host: a @ or / in user or password is written %%40 or %%2F")
+	case strings.Contains(rawURL, "#"):
+		return nil, fmt.Errorf("has a fragment: %s", escapes)
+	case strings.Count(rawURL, "@") > 1 || strings.Contains(u.RawQuery+u.EscapedPath(), "@"):
+		return nil, fmt.Errorf("has more than one @, or one after its host: %s", escapes)
 	}
 
 	t := &target{network: "tcp", tls: u.Scheme == "rediss"}
@@ -110,7 +112,7 @@ func parseURL(rawURL string) (*target, error) {
 		t.user = u.User.Username()
 		t.password, _ = u.User.Password()
 		if t.password == "" && t.user != "" {
-			return nil, fmt.Errorf("has a user without a password: a password alone is written :password@")
+			return nil, errors.New("has a user without a password: write a password alone as :PASSWORD@HOST")
 		}
 	}
 
@@ -118,11 +120,17 @@ func parseURL(rawURL string) (*target, error) {
 	if u.Scheme == "unix" {
 		t.network, t.address = "unix", u.Path
 		if u.Host != "" || u.Path == "" {
-			return nil, fmt.Errorf("lacks an absolute path: want unix:///path/to.sock")
+			return nil, errors.New("lacks an absolute path: want unix:///path/to.sock")
 		}
 	} else {
 		host, port := u.Hostname(), u.Port()
-		if host == "" {
+		switch {
+		case host == "" && port != "":
+			// What looks like a port may be a password without its host.
+			return nil, errors.New("has a port and no host: write redis://localhost:PORT, and a password as redis://:PASSWORD@HOST:PORT")
+		case !backend.PlainAddress(u.Host):
+			return nil, fmt.Errorf("has a host or port that cannot be one: want host:6379, and %s", escapes)
+		case host == "":
 			host = "localhost"
 		}
 		if port == "" {
@@ -133,42 +141,23 @@ func parseURL(rawURL string) (*target, error) {
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, fmt.Errorf("has a query that does not parse: want ?db=0")
+		return nil, errors.New("has a query that does not parse: want ?db=0")
 	}
 	for name, values := range query {
 		if name != "db" {
-			return nil, fmt.Errorf("has the unknown option %q: only db is known", name)
+			return nil, errors.New("has an unknown parameter in its query: want ?db=0")
 		}
 		if len(values) > 1 || db != "" && db != values[0] {
-			return nil, fmt.Errorf("names more than one database")
+			return nil, errors.New("names more than one database: want one, in its path or as db")
 		}
 		db = values[0]
 	}
 	if db != "" {
 		n, err := strconv.ParseUint(db, 10, 31)
 		if err != nil {
-			return nil, fmt.Errorf("has the database %q: want a number from 0", db)
+			return nil, errors.New("has a path or db that is not a database number: want a number from 0, as in redis://host:6379/0")
 		}
 		t.db = int(n)
 	}
 	return t, nil
-}
-
-// redacted returns rawURL without what may be a secret, or part of one where
-// special characters were not encoded.
-func redacted(rawURL string) string {
-	scheme, rest, ok := strings.Cut(rawURL, "://")
-	if !ok {
-		scheme, rest = "", rawURL
-	}
-	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		rest = "***" + rest[i:]
-	}
-	if i := strings.IndexAny(rest, "?#"); i >= 0 {
-		rest = rest[:i+1] + "***"
-	}
-	if ok {
-		return scheme + "://" + rest
-	}
-	return rest
 }

@@ -20,7 +20,7 @@ func failure(ctx context.Context, err error) error {
 	if errors.As(err, &reply) {
 		return backend.MarkReply(err)
 	}
-	err = backend.MarkTimeout(err)
+	err = backend.MarkTimeout(hideURL(err))
 	if cause := ended(ctx); cause != nil && !errors.Is(err, cause) {
 		// The connection was closed under the call, which is all that the
 		// driver knows about it.
@@ -28,6 +28,28 @@ func failure(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// hideURL is [backend.HideAddress], and hides what [redis.DialURL] quotes as well.
+func hideURL(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, quoting := range []string{"invalid redis URL", "invalid database: "} {
+		if strings.HasPrefix(err.Error(), quoting) {
+			return &badURL{err}
+		}
+	}
+	return backend.HideAddress(err)
+}
+
+// badURL is an error of the driver about a URL, without the URL.
+type badURL struct{ err error }
+
+func (*badURL) Error() string {
+	return "redigo: the URL that the pool dials (not shown, because it may contain a password) is malformed: " + schemes + ", and " + escapes
+}
+
+func (e *badURL) Unwrap() error { return e.err }
 
 // notSent is failure for a call that got no connection to send on.
 func notSent(ctx context.Context, err error) error {

@@ -42,7 +42,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 		return backend.MarkNotExecuted(ctx.Err())
 	case errors.Is(err, context.DeadlineExceeded):
 		// Ours, and not to be taken for the caller's.
-		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription within %v: %v", silence, err))
+		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription within %v: %v", silence, hideURL(err)))
 	default:
 		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription: %w", failure(ctx, err)))
 	}

@@ -1,6 +1,7 @@
 package rueidis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,18 +14,20 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/quorumlock/quorumlock/backend"
 )
 
 // NewClient returns a client for the one server at rawURL, with settings that
 // suit locks. The caller owns it and closes it. An error means that rawURL is
-// wrong; it names the URL without its password.
+// wrong. It quotes no part of it, because any part may belong to a password.
 //
 //	redis://user:password@host:6379/0
 //	rediss://user:password@host:6379/0         over TLS
 //	unix://user:password@/path/to.sock?db=0
 //
 // User, password, port and database may be left out, and all of it: the empty
-// string stands for redis://localhost:6379/0. User and password are
+// string stands for redis://localhost:6379/0. A port needs a host. User and password are
 // percent-encoded. The database may be given as ?db= everywhere. For all else,
 // a Sentinel set and a Cluster too, make a client with rueidis.NewClient.
 //
@@ -42,7 +45,7 @@ import (
 func NewClient(rawURL string) (rueidis.Client, error) {
 	option, err := parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("rueidis: URL %q: %w", redact(rawURL), err)
+		return nil, fmt.Errorf("rueidis: the URL %w", err)
 	}
 	option.ForceSingleClient = true
 	option.DisableCache = true
@@ -67,24 +70,34 @@ func NewClient(rawURL string) (rueidis.Client, error) {
 	client, err := rueidis.NewClient(option)
 	made.Store(true)
 	if err != nil && (client == nil || !errors.Is(err, rueidis.ErrClosing)) {
-		return nil, fmt.Errorf("rueidis: URL %q: %w", redact(rawURL), err)
+		return nil, fmt.Errorf("rueidis: %w", backend.HideAddress(err))
 	}
 	return client, nil
 }
 
-// parse reads a URL. Its errors quote nothing of it: where a password is not
-// encoded, any part may be one.
+const (
+	schemes = "want redis://, rediss:// or unix://"
+	escapes = "in a user name or password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
+)
+
+// parse reads a URL. Its error completes a sentence that begins with "the URL", and
+// quotes nothing of it: where a password is not percent-encoded, any part of the URL may
+// belong to it.
 func parse(rawURL string) (rueidis.ClientOption, error) {
 	option := rueidis.ClientOption{DialCtxFn: dialTCP}
 	if rawURL == "" {
 		rawURL = "redis://localhost:6379/0"
 	}
-	if !strings.Contains(rawURL, "://") {
-		return option, errScheme
-	}
 	u, err := url.Parse(rawURL)
-	if err != nil {
-		return option, errors.New("malformed; in a user or password, percent-encode what is no letter or digit")
+	switch {
+	case err != nil:
+		return option, errors.New("does not parse: " + schemes + ", and " + escapes)
+	case !strings.Contains(rawURL, "://"):
+		return option, errors.New("has no scheme: " + schemes)
+	case strings.Contains(rawURL, "#"):
+		return option, errors.New("has a fragment: " + escapes)
+	case strings.Count(rawURL, "@") > 1 || strings.Contains(u.RawQuery+u.EscapedPath(), "@"):
+		return option, errors.New("has more than one @, or one after its host: " + escapes)
 	}
 
 	path := strings.Trim(u.Path, "/")
@@ -95,38 +108,38 @@ func parse(rawURL string) (rueidis.ClientOption, error) {
 		option.DialCtxFn = dialTLS
 	case "unix":
 		if u.Host != "" || path == "" {
-			return option, errors.New("want unix:///path/to.sock")
+			return option, errors.New("lacks an absolute path: want unix:///path/to.sock")
 		}
 		option.InitAddress = []string{u.Path}
 		option.DialCtxFn = dialUnix
 		path = ""
 	default:
-		return option, errScheme
+		return option, errors.New("has an unknown scheme: " + schemes)
 	}
 	if option.InitAddress == nil {
-		port := u.Port()
-		if port == "" {
-			port = "6379"
+		switch {
+		case u.Hostname() == "" && u.Port() != "":
+			// What looks like a port may be a password without its host.
+			return option, errors.New("has a port and no host: write redis://localhost:PORT, and a password as redis://:PASSWORD@HOST:PORT")
+		case !backend.PlainAddress(u.Host):
+			return option, errors.New("has a host or port that cannot be one: want host:6379, and " + escapes)
 		}
-		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return option, errors.New("the port is no port")
-		}
-		option.InitAddress = []string{net.JoinHostPort(hostname(u), port)}
+		option.InitAddress = []string{net.JoinHostPort(hostname(u), cmp.Or(u.Port(), "6379"))}
 	}
 
 	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil || u.Fragment != "" {
-		return option, errors.New("malformed behind the path")
+	if err != nil {
+		return option, errors.New("has a query that does not parse: want ?db=0")
 	}
 	for name, values := range query {
 		if name != "db" || len(values) > 1 || path != "" {
-			return option, errors.New("the one parameter is db, once, and not beside a database in the path")
+			return option, errors.New("has a parameter other than db, or more than one database: want one, in its path or as db")
 		}
 		path = values[0]
 	}
 	if path != "" {
 		if option.SelectDB, err = strconv.Atoi(path); err != nil || option.SelectDB < 0 {
-			return option, errors.New("the database is no number")
+			return option, errors.New("has a path or db that is not a database number: want a number from 0, as in redis://host:6379/0")
 		}
 	}
 	option.Username = u.User.Username()
@@ -134,31 +147,11 @@ func parse(rawURL string) (rueidis.ClientOption, error) {
 	return option, nil
 }
 
-var errScheme = errors.New("unknown scheme, want redis://, rediss:// or unix://")
-
 func hostname(u *url.URL) string {
 	if u.Hostname() == "" {
 		return "localhost"
 	}
 	return u.Hostname()
-}
-
-// redact returns rawURL without user, password and parameters, also where these
-// are not encoded and nothing else can be told apart.
-func redact(rawURL string) string {
-	scheme, rest, ok := strings.Cut(rawURL, "://")
-	if !ok {
-		return "…"
-	}
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		rest = "…" + rest[at:]
-	} else if _, err := url.Parse(rawURL); err != nil {
-		rest = "…" // what looks like a port may be a password
-	}
-	if end := strings.IndexAny(rest, "?#"); end >= 0 {
-		rest = rest[:end]
-	}
-	return scheme + "://" + rest
 }
 
 func dialTCP(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {

@@ -32,6 +32,7 @@ func lost(ctx context.Context, err error) error {
 	if _, ok := err.(*rueidis.RedisError); ok {
 		return backend.MarkNotExecuted(refused(err))
 	}
+	err = backend.HideAddress(err)
 	for _, unsent := range []error{rueidis.ErrNoSlot, rueidis.ErrNoAddr, rueidis.ErrNoCache} {
 		if errors.Is(err, unsent) {
 			return backend.MarkNotExecuted(err)

@@ -43,5 +43,5 @@ func ExampleNewClient() {
 func ExampleNewClient_badURL() {
 	_, err := rueidisnode.NewClient("http://user:password@127.0.0.1:6379")
 	fmt.Println(err)
-	// Output: rueidis: URL "http://…@127.0.0.1:6379": unknown scheme, want redis://, rediss:// or unix://
+	// Output: rueidis: the URL has an unknown scheme: want redis://, rediss:// or unix://
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -125,18 +126,24 @@ func (n *Node) Ping(ctx context.Context) error {
 // Name implements [backend.Namer]. Unless [WithName] was given it is the
 // address of the server as the client had it when the Node was made: of a
 // Sentinel set, that of the master at the time, and of a Cluster, the first of
-// its addresses in order, and how many more there were.
+// its addresses in order, and how many more there were. What is no plain address is not
+// shown: it may contain a password.
 func (n *Node) Name() string { return n.name }
 
 // address makes the default name.
 func (n *Node) address() string {
 	nodes := n.client.Nodes()
-	if len(nodes) == 0 {
-		return fmt.Sprintf("rueidis client %p", n)
-	}
 	addresses := make([]string, 0, len(nodes))
 	for address := range nodes {
+		// An absolute path is that of a socket.
+		if !strings.HasPrefix(address, "/") && !backend.PlainAddress(address) {
+			addresses = nil
+			break
+		}
 		addresses = append(addresses, address)
+	}
+	if len(addresses) == 0 {
+		return fmt.Sprintf("rueidis client %p", n)
 	}
 	sort.Strings(addresses)
 	if len(addresses) == 1 {
