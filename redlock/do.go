@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // Do holds the lock on key while fn runs. It waits for it as [Locker.Lock]
@@ -22,7 +24,7 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) er
 		return err
 	}
 	if fn == nil {
-		return fmt.Errorf("redlock: do %q: a function that is nil", l.settings.prefix+key)
+		return fmt.Errorf("redlock: do %s: a function that is nil", text.Quote(l.settings.prefix+key))
 	}
 	opts = append(opts[:len(opts):len(opts)], WithAutoExtend())
 	lock, err := l.Lock(ctx, key, opts...)
@@ -41,7 +43,7 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) er
 			return err
 		case err != nil:
 			l.settings.logger.Warn("redlock: unlocking was not answered, or was refused; what is left is deleted in the background, or expires",
-				"key", lock.call.fullKey, "error", err)
+				"key", text.Name(lock.call.fullKey), "error", err)
 		}
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 var (
@@ -57,10 +59,11 @@ type QuorumError struct {
 
 // Error says on one line what failed, on which nodes of the last round, and why; of
 // the round before, if ctx cut the last one off before enough nodes had answered to
-// tell. The lock's token is not in it.
+// tell. The lock's token is not in it. Text that comes from servers is shortened, and
+// escaped where it is not printable; so is the key.
 func (e *QuorumError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "redlock: %s %q: %v", e.Op, e.Key, e.class)
+	fmt.Fprintf(&b, "redlock: %s %s: %v", e.Op, text.Quote(e.Key), e.class)
 	if e.detail != "" {
 		fmt.Fprintf(&b, ": %s", e.detail)
 	}

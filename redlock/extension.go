@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // extension is what makes a lock extend itself: its place in the extender of its
@@ -111,10 +112,10 @@ func (e *extension) next(err error) {
 		wait = max(min(l.call.settings.ttl/12, 500*time.Millisecond), time.Millisecond)
 		wait -= rand.N(wait / 4)
 		s.logger.Warn("redlock: lock not extended, trying again",
-			"key", l.call.fullKey, "until", l.Until(), "error", err)
+			"key", text.Name(l.call.fullKey), "until", l.Until(), "error", err)
 	case e.final:
 		s.logger.Warn("redlock: lock not extended any more: it will have been held for the longest time allowed",
-			"key", l.call.fullKey, "until", l.Until(), "limit", l.call.settings.maxHold)
+			"key", text.Name(l.call.fullKey), "until", l.Until(), "limit", l.call.settings.maxHold)
 		return
 	default:
 		wait = extendAfter(l.call.settings.ttl)

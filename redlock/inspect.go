@@ -13,6 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // mostWaiters is how many waiters Inspect asks each node for.
@@ -82,7 +83,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		case <-timeout.C:
 			waiting = false
 		case <-ctx.Done():
-			return Status{}, fmt.Errorf("redlock: inspect %q: %w", fullKey, endOf(ctx, ctx.Err()))
+			return Status{}, fmt.Errorf("redlock: inspect %s: %w", text.Quote(fullKey), endOf(ctx, ctx.Err()))
 		}
 	}
 	s := judge(fullKey, l.group.Need(), findings)
@@ -129,7 +130,7 @@ func (f *finding) queue(r backend.Reply) {
 
 // status returns what the node said of the lock.
 func (f *finding) status() NodeStatus {
-	n := NodeStatus{Node: f.node, Waiting: f.waiting, Err: f.err}
+	n := NodeStatus{Node: f.node, Waiting: f.waiting, Err: newNodeError(f.err)}
 	switch {
 	case f.err != nil:
 	case !f.entry.Found:

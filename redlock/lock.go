@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // A Lock is a lock that is held, or was. It is made by a [Locker], and used
@@ -121,7 +122,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration) (quorum.Result, er
 		err = l.locker.settings.checkQuarantine(ttl)
 	}
 	if err != nil {
-		return quorum.Result{}, fmt.Errorf("redlock: extend %q: %w", l.call.fullKey, err)
+		return quorum.Result{}, fmt.Errorf("redlock: extend %s: %w", text.Quote(l.call.fullKey), err)
 	}
 	if err := l.locker.checkContext(ctx, "extend", l.call.key); err != nil {
 		return quorum.Result{}, err
@@ -205,7 +206,7 @@ func (l *Lock) unextended(err error) error {
 func (l *Lock) lostOrReleased() error {
 	err := l.Err()
 	if err == ErrReleased {
-		return fmt.Errorf("redlock: extend %q: %w: it was unlocked", l.call.fullKey, ErrNotHeld)
+		return fmt.Errorf("redlock: extend %s: %w: it was unlocked", text.Quote(l.call.fullKey), ErrNotHeld)
 	}
 	return err
 }
@@ -279,8 +280,8 @@ func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) erro
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.unlock.ended {
-		return fmt.Errorf("redlock: unlock %q: %w: another Unlock is under way: %w",
-			l.call.fullKey, ErrUnavailable, endOf(ctx, ctx.Err()))
+		return fmt.Errorf("redlock: unlock %s: %w: another Unlock is under way: %w",
+			text.Quote(l.call.fullKey), ErrUnavailable, endOf(ctx, ctx.Err()))
 	}
 	return l.unlock.err
 }
@@ -307,8 +308,8 @@ func (l *Lock) err(now quorum.Instant) error {
 	if failure != nil {
 		why = fmt.Sprintf("; the last extension failed: %v", failure)
 	}
-	return l.end(fmt.Errorf("redlock: lock %q: %w: its validity ended at %v%s",
-		l.call.fullKey, ErrNotHeld, until.Format(time.RFC3339Nano), why))
+	return l.end(fmt.Errorf("redlock: lock %s: %w: its validity ended at %v%s",
+		text.Quote(l.call.fullKey), ErrNotHeld, until.Format(time.RFC3339Nano), why))
 }
 
 // end ends the lock for this process, once: contexts, timers and extensions. It
@@ -343,7 +344,7 @@ func (l *Lock) end(cause error) error {
 func (l *Lock) lost(cause error) {
 	s := &l.locker.settings
 	held := time.Since(l.since)
-	s.logger.Error("redlock: lock lost", "key", l.call.fullKey, "held", held, "error", cause)
+	s.logger.Error("redlock: lock lost", "key", text.Name(l.call.fullKey), "held", held, "error", cause)
 	if hook := s.hooks.Lost; hook != nil {
 		hook(Event{Key: l.call.fullKey, Elapsed: held, Report: l.Report(), Err: cause})
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // A Mutex is one key of a [Locker], to be locked again and again, for code that
@@ -94,7 +96,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	m.lock = nil
 	m.mu.Unlock()
 	if lock == nil {
-		return fmt.Errorf("redlock: unlock %q: %w: the Mutex is not locked", m.fullKey(), ErrNotHeld)
+		return fmt.Errorf("redlock: unlock %s: %w: the Mutex is not locked", text.Quote(m.fullKey()), ErrNotHeld)
 	}
 	defer func() { <-m.turn }()
 	return lock.Unlock(ctx)

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // An Option sets up a [Locker]. Where two set the same, the later one counts.
@@ -92,7 +94,7 @@ func WithOwner(label string) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.owner = label
 		if strings.HasPrefix(label, reservation) {
-			return fmt.Errorf("an owner label of %q: must not begin with ~, which marks reservations", label)
+			return fmt.Errorf("an owner label of %s: must not begin with ~, which marks reservations", text.Quote(label))
 		}
 		return nil
 	})

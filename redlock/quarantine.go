@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // markerName names the key by which a node sees that it may have lost anything, after
@@ -53,7 +55,7 @@ func (l *Locker) Init(ctx context.Context) error {
 	for i, err := range l.group.Mark(ctx) {
 		if err != nil {
 			_, name := l.group.Node(i)
-			failed = append(failed, fmt.Errorf("redlock: init: %s: %w", name, err))
+			failed = append(failed, fmt.Errorf("redlock: init: %s: %w", text.Name(name), newNodeError(err)))
 		}
 	}
 	return errors.Join(failed...)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // WithReentrancy lets code that runs under a lock lock it again: [Locker.Lock],
@@ -101,7 +102,7 @@ func (c *call) hint(ctx context.Context, err error) error {
 // nest returns another handle on the lock that outer is one on.
 func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 	if c.settings.fencing && outer.Fence() == 0 {
-		return nil, fmt.Errorf("redlock: %s %q: no fencing token: the lock that ctx holds has none", c.op, c.fullKey)
+		return nil, fmt.Errorf("redlock: %s %s: no fencing token: the lock that ctx holds has none", c.op, text.Quote(c.fullKey))
 	}
 	lock, err := outer.enter()
 	if err != nil {

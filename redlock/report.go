@@ -5,7 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // A Report says what each node did in a round, in the order in which the nodes
@@ -21,9 +23,10 @@ type NodeReport struct {
 	// 0 of a node that is Pending or Skipped.
 	Latency time.Duration
 
-	// Err is why the node failed, or for how long it is in quarantine, with the driver's
-	// own error in its chain. A server that does not know a command (a Sentinel, for
-	// one) quotes the token in it; String leaves that out.
+	// Err is why the node failed, or for how long it is in quarantine. Its text is one
+	// line that may be shown on a terminal and in a log: it is cut if it is long, what is
+	// not printable is escaped, and neither a token nor what may be a password is in it.
+	// The driver's own error, with the text as it came, is in its chain.
 	Err error
 }
 
@@ -82,7 +85,7 @@ func (r Report) String() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s: %v", n.Node, n.Outcome)
+		fmt.Fprintf(&b, "%s: %v", text.Name(n.Node), n.Outcome)
 		if n.Outcome == TimedOut {
 			fmt.Fprintf(&b, " after %v", n.Latency.Round(100*time.Microsecond))
 		} else if n.Err != nil {
@@ -92,18 +95,34 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// words is what err says, but for the arguments that a server quotes of a command
-// that it does not know: the token is one of them.
+// nodeError is the error of a node, with a text that may be shown. All errors of nodes
+// that leave this package in a field or in a chain are nodeErrors.
+type nodeError struct{ err error }
+
+func (e *nodeError) Error() string { return words(e.err) }
+func (e *nodeError) Unwrap() error { return e.err }
+
+// newNodeError returns err as a nodeError, and nil if it is nil.
+func newNodeError(err error) error {
+	if _, ok := err.(*nodeError); ok || err == nil {
+		return err
+	}
+	return &nodeError{err}
+}
+
+// words is what err, the error of a node, says on a line that may be shown. A server
+// that does not know a command (a Sentinel, for example) quotes its arguments. They are
+// left out, because the token is one of them.
 func words(err error) string {
-	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:")
-	return text
+	said, _, _ := strings.Cut(backend.HideAddress(err).Error(), ", with args beginning with:")
+	return text.Line(said)
 }
 
 func newReport(g *quorum.Group, votes []quorum.Vote) Report {
 	r := make(Report, len(votes))
 	for i, v := range votes {
 		_, name := g.Node(i)
-		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Err: v.Err}
+		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Err: newNodeError(v.Err)}
 	}
 	return r
 }

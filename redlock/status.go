@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // Status is what [Locker.Inspect] found.
@@ -39,7 +40,7 @@ type NodeStatus struct {
 	Owner, Fingerprint string
 	TTL                time.Duration
 	Waiting            int   // in the queue there; -1 if that is not known
-	Err                error // why it is StateUnknown
+	Err                error // why it is StateUnknown; as NodeReport.Err
 }
 
 // State is whether a lock is held.
@@ -77,7 +78,7 @@ const inWords = 8
 // node said.
 func (s Status) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q is %v", s.Key, s.State)
+	fmt.Fprintf(&b, "%s is %v", text.Quote(s.Key), s.State)
 	b.WriteString(whose(s.State, s.Owner, s.Fingerprint, s.TTL))
 	b.WriteString(waiting(s.Waiting))
 	named := s.Waiters[:min(len(s.Waiters), inWords)]
@@ -93,9 +94,9 @@ func (s Status) String() string {
 	}
 	for i, n := range s.Nodes {
 		b.WriteString([]string{" (", "; "}[min(i, 1)])
-		fmt.Fprintf(&b, "%s: %v", n.Node, n.State)
+		fmt.Fprintf(&b, "%s: %v", text.Name(n.Node), n.State)
 		if n.Err != nil {
-			fmt.Fprintf(&b, ": %v", n.Err)
+			fmt.Fprintf(&b, ": %s", words(n.Err))
 		}
 		b.WriteString(whose(n.State, n.Owner, n.Fingerprint, n.TTL))
 		b.WriteString(waiting(n.Waiting))
@@ -135,5 +136,5 @@ func who(owner, fingerprint string) string {
 	if owner == "" {
 		return "#" + fingerprint
 	}
-	return fmt.Sprintf("%q #%s", owner, fingerprint)
+	return fmt.Sprintf("%s #%s", text.Quote(owner), fingerprint)
 }
