@@ -10,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/demo"
 )
 
@@ -39,7 +37,7 @@ It needs nothing, and listens on 127.0.0.1 only.`,
 			case cfg.Workers < 2 || cfg.Workers > demo.MaxWorkers:
 				return usage(cmd, fmt.Sprintf("--workers is %d: it takes 2 to fight, and %d at most", cfg.Workers, demo.MaxWorkers))
 			}
-			redis.SetLogger(silent{}) // the outages are no news
+			silenceDriver() // the demo reports its outages itself
 			ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer cancel()
 			cfg.Out = cmd.OutOrStdout()

@@ -3,12 +3,15 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,7 +27,9 @@ import (
 const defaultNodeTimeout = time.Second
 
 const nodesEnvironment = `  REDLOCK_NODES   the servers, as URLs with commas or spaces between, where no --node is given:
-                  the better place for a password, as others can see a command line
+                  the better place for a password, as others can see a command line.
+                  In a password, write @ as %40, / as %2F, ? as %3F, # as %23, % as %25,
+                  a comma as %2C and a space as %20
   REDIS_HOST, REDIS_PORT, REDIS_DB
                   the one server where neither is given; default localhost, 6379 and 0`
 
@@ -55,15 +60,17 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 // A source is where the URLs of the servers were found, for messages.
 type source string
 
+const nodesVariable source = "REDLOCK_NODES"
+
 // find returns the URLs of the servers.
 func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	if len(f.urls) > 0 {
 		return f.urls, "--node", nil
 	}
-	if list := strings.FieldsFunc(getenv("REDLOCK_NODES"), func(r rune) bool {
+	if list := strings.FieldsFunc(getenv(string(nodesVariable)), func(r rune) bool {
 		return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r'
 	}); len(list) > 0 {
-		return list, "REDLOCK_NODES", nil
+		return list, nodesVariable, nil
 	}
 	host, port, db := getenv("REDIS_HOST"), getenv("REDIS_PORT"), getenv("REDIS_DB")
 	if u, err := url.Parse(port); err == nil && u.Scheme == "tcp" {
@@ -72,12 +79,43 @@ func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	}
 	host, port, db = cmp.Or(host, "localhost"), cmp.Or(port, "6379"), cmp.Or(db, "0")
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, "", fmt.Errorf("REDIS_PORT is %q, which is no port number", port)
+		return nil, "", errors.New("REDIS_PORT is no port number from 0 to 65535")
 	}
 	if _, err := strconv.ParseUint(db, 10, 31); err != nil {
-		return nil, "", fmt.Errorf("REDIS_DB is %q, which is no database number", db)
+		return nil, "", errors.New("REDIS_DB is no database number from 0")
+	}
+	if _, err := netip.ParseAddr(host); err != nil && (strings.Contains(host, ":") || !backend.PlainAddress(host)) {
+		return nil, "", errors.New("REDIS_HOST is no host name: a port belongs into REDIS_PORT, and a URL into REDLOCK_NODES")
 	}
 	return []string{"redis://" + net.JoinHostPort(host, port) + "/" + db}, "REDIS_HOST", nil
+}
+
+// entryURL returns the URL that an entry of the list of servers stands for.
+func entryURL(entry string) (string, error) {
+	entry = strings.TrimSpace(entry)
+	switch {
+	case entry == "":
+		return "", errors.New("an empty URL")
+	case strings.Contains(entry, "://"):
+		return entry, nil
+	case strings.Contains(entry, "@"):
+		// It may be the end of a URL whose password contains a comma.
+		return "", errors.New("the URL has an @ and no scheme: write redis://USER:PASSWORD@HOST:PORT")
+	}
+	return "redis://" + entry, nil
+}
+
+// entryError returns err as an error about one entry, of several, which it names by its
+// position: the entry itself may contain a password.
+func (s source) entryError(i, of int, err error) error {
+	said := strings.TrimPrefix(err.Error(), "goredis: ")
+	if of == 1 {
+		return fmt.Errorf("%s: %s", s, said)
+	}
+	if s == nodesVariable {
+		said += " (a comma or a space begins another entry: in a password, write , as %2C and a space as %20)"
+	}
+	return fmt.Errorf("%s: entry %d of %d: %s", s, i+1, of, said)
 }
 
 // A connection is a Locker and the clients under it.
@@ -94,20 +132,17 @@ func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) 
 	if err != nil {
 		return nil, err
 	}
-	redis.SetLogger(silent{}) // what it says of failed dials, the errors say too
+	silenceDriver()
 	c := &connection{}
 	var nodes []backend.Node
-	for _, u := range urls {
-		u = strings.TrimSpace(u)
-		if u == "" {
-			return nil, fmt.Errorf("%s: an empty URL", from)
+	for i, u := range urls {
+		u, err := entryURL(u)
+		var client *redis.Client
+		if err == nil {
+			client, err = goredis.NewClient(u)
 		}
-		if !strings.Contains(u, "://") {
-			u = "redis://" + u
-		}
-		client, err := goredis.NewClient(u)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %s", from, strings.TrimPrefix(err.Error(), "goredis: "))
+			return nil, from.entryError(i, len(urls), err)
 		}
 		node := goredis.New(client)
 		c.clients = append(c.clients, client)
@@ -142,6 +177,10 @@ func owner() string {
 	}
 	return strings.TrimLeft(host, "~") + ":" + strconv.Itoa(os.Getpid())
 }
+
+// silenceDriver keeps go-redis from logging failed dials, which the errors report too.
+// It sets the driver's logger once, because a goroutine of an earlier client may read it.
+var silenceDriver = sync.OnceFunc(func() { redis.SetLogger(silent{}) })
 
 // silent is a logger for go-redis that logs nothing.
 type silent struct{}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // Exit codes of all commands but run, which passes on the exit codes of another
@@ -92,7 +94,7 @@ that know nothing of each other (3 or 5): it then works while most of them do.`,
 				_ = cmd.Help()
 				return &exitError{code: exitUsage}
 			}
-			text := fmt.Sprintf("there is no command %q", args[0])
+			text := "there is no command " + argument(args[0])
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 				text += fmt.Sprintf("; did you mean %q?", "redlock "+near[0])
 			} else {
@@ -105,13 +107,13 @@ that know nothing of each other (3 or 5): it then works while most of them do.`,
 	root.SetErr(stderr)
 	root.SetHelpTemplate(helpTemplate)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err.Error()) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, flagError(err)) })
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(newRun(), newInit(), newDemo(), newVersion())
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Tell more about a command", RunE: func(cmd *cobra.Command, args []string) error {
 		about, rest, err := root.Find(args)
 		if err != nil || len(rest) > 0 {
-			return usage(root, fmt.Sprintf("there is no command %q", strings.Join(args, " ")))
+			return usage(root, "there is no command "+argument(strings.Join(args, " ")))
 		}
 		about.InitDefaultHelpFlag()
 		return about.Help()
@@ -130,10 +132,13 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
-		exit = &exitError{code: exitUsage, text: err.Error()} // cobra's own
+		exit = &exitError{code: exitUsage, text: text.Line(err.Error())} // cobra's own
+		if mayHoldPassword(exit.text) {
+			exit.text = `wrong arguments; see "redlock --help"`
+		}
 	}
 	if exit.text != "" {
-		_, _ = fmt.Fprintln(stderr, "redlock:", exit.text)
+		printLine(stderr, exit.text)
 	}
 	return exit.code
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
+	"github.com/quorumlock/quorumlock/internal/text"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -115,7 +116,7 @@ others may have the lock after the TTL, and the command ends when it is continue
 			"--wait waits for the end of that (default none)")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		text := err.Error()
+		text := flagError(err)
 		if strings.HasPrefix(text, "unknown") {
 			text += `; the flags of the command come after "--", as in: redlock run NAME -- ls -l`
 		}
@@ -154,13 +155,19 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	case len(args) == 0 || dash == 0:
 		return usage(cmd, "the name of the lock is missing, "+form)
 	case dash < 0 && len(args) > 1:
-		return usage(cmd, fmt.Sprintf(`"--" is missing between the name of the lock and the command, as in: redlock run %s -- %s`, args[0], args[1]))
+		name, command := args[0], args[1]
+		if mayHoldPassword(name) || mayHoldPassword(command) {
+			name, command = "NAME", "COMMAND"
+		}
+		return usage(cmd, fmt.Sprintf(`"--" is missing between the name of the lock and the command, as in: redlock run %s -- %s`, text.Name(name), text.Name(command)))
 	case dash < 0 || dash == len(args):
 		return usage(cmd, "the command to run is missing, "+form)
 	case dash > 1:
-		return usage(cmd, fmt.Sprintf("a lock has one name, but before the -- there are %d: %q", dash, args[:dash]))
+		return usage(cmd, fmt.Sprintf("a lock has one name, but before the -- there are %d: %s", dash, arguments(args[:dash])))
 	case args[0] == "":
 		return usage(cmd, "the name of the lock is empty, "+form)
+	case isServer(args[0]):
+		return usage(cmd, "the name of the lock is the URL of a server, which belongs into --node or REDLOCK_NODES; "+form)
 	}
 	r.name, r.command = args[0], args[1:]
 	switch longest := r.ttl / graceShare; {
@@ -175,10 +182,10 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 		r.owner = owner()
 	}
 	quarantined := cmd.Flags().Changed("quarantine")
-	if text := os.Getenv("REDLOCK_QUARANTINE"); !quarantined && text != "" {
-		d, err := time.ParseDuration(text)
+	if value := os.Getenv("REDLOCK_QUARANTINE"); !quarantined && value != "" {
+		d, err := time.ParseDuration(value)
 		if err != nil {
-			return usage(cmd, fmt.Sprintf("REDLOCK_QUARANTINE is %q, which is no time such as 60s", text))
+			return usage(cmd, fmt.Sprintf("REDLOCK_QUARANTINE is %s, which is no time such as 60s", argument(value)))
 		}
 		r.quarantine, quarantined = d, true
 	}
@@ -203,7 +210,7 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 // say tells the user something.
 func (r *run) say(format string, args ...any) {
 	if !r.nodes.quiet {
-		_, _ = fmt.Fprintf(r.stderr, "redlock: "+format+"\n", args...)
+		printLine(r.stderr, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -249,10 +256,10 @@ func (r *run) execute() error {
 	case lost:
 		return r.end(runLost, "the command has ended: %v", status)
 	case errors.Is(err, redlock.ErrNotHeld):
-		return r.end(runLost, "the command has ended by itself (%v), but the lock %q was lost before, so that another may have run at the same time: %s",
-			status, r.name, lossReason(err))
+		return r.end(runLost, "the command has ended by itself (%v), but the lock %s was lost before, so that another may have run at the same time: %s",
+			status, text.Quote(r.name), lossReason(err))
 	case err != nil:
-		r.say("could not unlock %q, which then ends by itself, at the latest after %v: %s", r.name, r.ttl, reason(err))
+		r.say("could not unlock %s, which then ends by itself, at the latest after %v: %s", text.Quote(r.name), r.ttl, reason(err))
 	}
 	if status.Code == 0 {
 		return nil
@@ -262,17 +269,19 @@ func (r *run) execute() error {
 
 // cannotRun says why there is no command to run.
 func (r *run) cannotRun(err error) error {
-	name := r.command[0]
+	name := argument(r.command[0])
 	switch {
 	case errors.Is(err, exec.ErrDot):
-		return r.end(runCannot, "the command %q is found in the current directory only by a PATH that contains it: write ./%s", name, name)
+		return r.end(runCannot, "the command %s is found in the current directory only by a PATH that contains it: write ./ before it", name)
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		if strings.ContainsAny(name, " \t|<>&;") {
-			return r.end(runNotFound, "there is no command %q; for a line of shell take: redlock run %s -- sh -c '%s'", name, r.name, name)
+		if strings.ContainsAny(r.command[0], " \t|<>&;") {
+			// Its arguments are not shown: one of them may be a password.
+			return r.end(runNotFound, "there is no command with blanks or operators of a shell in its name; a line of shell needs a shell: redlock run %s -- sh -c 'COMMAND ARGUMENT...'",
+				text.Name(r.name))
 		}
-		return r.end(runNotFound, "there is no command %q", name)
+		return r.end(runNotFound, "there is no command %s", name)
 	case errors.Is(err, fs.ErrPermission):
-		return r.end(runCannot, "the command %q cannot be run: it is not executable (chmod +x), or a directory", name)
+		return r.end(runCannot, "the command %s cannot be run: it is not executable (chmod +x), or a directory", name)
 	}
 	var path *os.PathError
 	var problem *exec.Error
@@ -282,7 +291,7 @@ func (r *run) cannotRun(err error) error {
 	case errors.As(err, &problem):
 		err = problem.Err
 	}
-	return r.end(runCannot, "the command %q cannot be run: %v", name, err)
+	return r.end(runCannot, "the command %s cannot be run: %v", name, err)
 }
 
 // acquire takes the lock. Its error is how the tool ends.
@@ -329,12 +338,12 @@ func (r *run) acquire() (*redlock.Lock, error) {
 					_ = o.lock.Unlock(context.Background())
 				}
 				code, _ := child.Ends(by)
-				return nil, r.end(code, "%v: gave up waiting for the lock %q", by, r.name)
+				return nil, r.end(code, "%v: gave up waiting for the lock %s", by, text.Quote(r.name))
 			case o.err != nil:
 				return nil, r.notLocked(o.err)
 			}
 			if noticed {
-				r.say("got the lock %q after %s", r.name, round(time.Since(start)))
+				r.say("got the lock %s after %s", text.Quote(r.name), round(time.Since(start)))
 			}
 			return o.lock, nil
 		}
@@ -357,9 +366,9 @@ func (r *run) tellWait(ctx context.Context) bool {
 		}
 		r.say("trying for up to %s: %s", round(r.patience(r.ttl)), t)
 	case redlock.StateHeld:
-		r.say("waiting for the lock %q, held by %s%s", r.name, holder(status), r.until())
+		r.say("waiting for the lock %s, held by %s%s", text.Quote(r.name), holder(status), r.until())
 	default:
-		r.say("waiting for the lock %q%s", r.name, r.until())
+		r.say("waiting for the lock %s%s", text.Quote(r.name), r.until())
 	}
 	return true
 }
@@ -382,7 +391,7 @@ func (r *run) until() string {
 // holder names who has a lock.
 func holder(s redlock.Status) string {
 	if s.Owner != "" {
-		return fmt.Sprintf("%q", s.Owner)
+		return text.Quote(s.Owner)
 	}
 	return "somebody without a label"
 }
@@ -391,20 +400,20 @@ func holder(s redlock.Status) string {
 func (r *run) notLocked(err error) error {
 	switch {
 	case errors.Is(err, redlock.ErrTaken):
-		text := fmt.Sprintf("the lock %q is taken", r.name)
+		said := fmt.Sprintf("the lock %s is taken", text.Quote(r.name))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if s, err := r.conn.locker.Inspect(ctx, r.name); err == nil && s.State == redlock.StateHeld {
-			text += ", by " + holder(s)
+			said += ", by " + holder(s)
 		}
 		if !r.wait.once() {
-			text += fmt.Sprintf("; waited for %s", round(r.wait.d))
+			said += fmt.Sprintf("; waited for %s", round(r.wait.d))
 		}
-		return r.end(runTaken, "%s", text)
+		return r.end(runTaken, "%s", said)
 	case errors.Is(err, redlock.ErrUnavailable):
-		return r.end(runServers, "no lock %q: %s", r.name, reason(err))
+		return r.end(runServers, "no lock %s: %s", text.Quote(r.name), reason(err))
 	}
-	return r.end(runServers, "no lock %q: %s", r.name, strings.TrimPrefix(err.Error(), "redlock: "))
+	return r.end(runServers, "no lock %s: %s", text.Quote(r.name), strings.TrimPrefix(err.Error(), "redlock: "))
 }
 
 // extended is told of each extension of the lock.
@@ -414,10 +423,10 @@ func (r *run) extended(e redlock.Event) {
 	switch {
 	case e.Err == nil && r.extending.failing:
 		r.extending.failing = false
-		r.say("extended the lock %q again", r.name)
+		r.say("extended the lock %s again", text.Quote(r.name))
 	case errors.Is(e.Err, redlock.ErrUnavailable) && !errors.Is(e.Err, context.Canceled) && !r.extending.failing:
 		r.extending.failing = true
-		r.say("could not extend the lock %q, trying again: %s", r.name, reason(e.Err))
+		r.say("could not extend the lock %s, trying again: %s", text.Quote(r.name), reason(e.Err))
 	}
 }
 
@@ -439,11 +448,11 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 		lost, held = true, nil
 		late.Stop()
 		if r.grace == 0 {
-			r.say("lost the lock %q: %s; killing the command", r.name, why)
+			r.say("lost the lock %s: %s; killing the command", text.Quote(r.name), why)
 			p.Kill()
 			return
 		}
-		r.say("lost the lock %q: %s; stopping the command", r.name, why)
+		r.say("lost the lock %s: %s; stopping the command", text.Quote(r.name), why)
 		p.Terminate()
 		kill = time.After(r.grace)
 	}

@@ -83,7 +83,7 @@ func TestRunExitCodes(t *testing.T) {
 		{"terminated", []string{"sh", "-c", "kill $$"}, 128 + 15, ""},
 		{"no such command", []string{"no-such-command"}, 127, `there is no command "no-such-command"`},
 		{"no such path", []string{"/no/such/command"}, 127, `there is no command "/no/such/command"`},
-		{"a line of shell", []string{"ls | wc"}, 127, `redlock run job -- sh -c 'ls | wc'`},
+		{"a line of shell", []string{"ls | wc"}, 127, `a line of shell needs a shell: redlock run job -- sh -c`},
 		{"not executable", []string{plain}, 126, "not executable"},
 		{"a folder", []string{"/"}, 126, "cannot be run: is a directory"},
 		{"no program", []string{garbage}, 126, "exec format error"},

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/goredis"
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/embedded"
@@ -37,7 +35,7 @@ func TestMain(m *testing.M) {
 			be()
 		}
 	}
-	redis.SetLogger(silent{})
+	silenceDriver()
 	os.Exit(m.Run())
 }
 

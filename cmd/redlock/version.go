@@ -23,7 +23,7 @@ func newVersion() *cobra.Command {
 // noArguments refuses arguments.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, fmt.Sprintf("%s takes no argument, but was given %q", cmd.Name(), args[0]))
+		return usage(cmd, fmt.Sprintf("%s takes no argument, but was given %s", cmd.Name(), argument(args[0])))
 	}
 	return nil
 }

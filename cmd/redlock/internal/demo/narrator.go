@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // narrator prints what happens, with the time since the beginning.
@@ -59,7 +61,8 @@ func (n *narrator) text(lines string) {
 }
 
 func (n *narrator) line(format string, args ...any) {
-	n.print(fmt.Sprintf("%5.1fs  %s\n", time.Since(n.start).Seconds(), fmt.Sprintf(format, args...)))
+	// A server may have said part of it.
+	n.print(fmt.Sprintf("%5.1fs  %s\n", time.Since(n.start).Seconds(), text.Escape(fmt.Sprintf(format, args...))))
 }
 
 func (n *narrator) print(s string) {
