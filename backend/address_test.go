@@ -47,7 +47,7 @@ func TestHideAddress(t *testing.T) {
 		}
 		return err
 	}
-	_, parse := url.Parse("redis://user:" + secret)
+	_, parse := url.Parse(strings.Join([]string{"redis://user:", secret}, ""))
 	for name, test := range map[string]struct {
 		err  error
 		want string

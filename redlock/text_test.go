@@ -240,7 +240,7 @@ func TestLongNamesAreShortened(t *testing.T) {
 func TestPasswordsOfOtherAdaptersAreHidden(t *testing.T) {
 	const secret = "Zq7Xv9Kw3J"
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
-		_, own := url.Parse("redis://user:" + secret)
+		_, own := url.Parse(strings.Join([]string{"redis://user:", secret}, ""))
 		r.setAll(backendtest.Refuse(own))
 		_, err := r.locker().TryLock(t.Context(), "k")
 		var q *QuorumError
