@@ -69,6 +69,24 @@
 // [Locker.TryLock] does not wait. [Locker.Inspect] shows who waits. Waiters of
 // redis-lock-py are told of our releases with [WithAnnounce].
 //
+// # Names on the servers
+//
+// The lock itself is at the key that the caller gives, after the prefix ([WithKeyPrefix]).
+// Beside the lock "x" the library keeps "x{x}:queue", with [WithFencing] "x{x}:fence", and
+// for a short time "x{x}:gone:" with a token. If a key has a hash tag, such as "{x}:1", the
+// same endings follow the key itself: "{x}:1:queue". With [WithQuarantine] each server has a
+// marker, "redlock:marker" after the prefix.
+//
+// These names are not available for locks, because a lock there would break the other one.
+// So Lock and all other methods that take a key reject a key, including the prefix,
+//
+//   - that has a hash tag, and ends in ":queue" or ":fence" or has ":gone:" after the tag;
+//   - that consists of another key and the same key in braces, such as "x{x}", because it
+//     would share its queue and counter with "x";
+//   - that ends in "redlock:marker".
+//
+// Keys without braces, such as "jobs:queue", are not affected.
+//
 // # Choosing a TTL
 //
 // The TTL is how long others wait after a holder has died. The default of 10 s

@@ -115,6 +115,9 @@ func (l *Locker) polls(node string, err error) {
 // [ErrClosed], which ends a wait too.
 //
 // A ctx that holds key itself waits like any other, unless [WithReentrancy] is set.
+//
+// Every method rejects a key that the library keeps beside another lock, before any I/O: see
+// "Names on the servers" in the documentation of the package.
 func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
 	c, err := l.prepareLock(ctx, key, opts)
 	if err != nil {
@@ -271,8 +274,19 @@ func (l *Locker) check(op, key string) error {
 		return ErrClosed
 	case key == "":
 		return fmt.Errorf("redlock: %s: an empty key", op)
-	case key == markerName:
-		return fmt.Errorf("redlock: %s %q: the key is that of the nodes' markers (WithQuarantine)", op, l.settings.prefix+key)
+	}
+	return checkKey(op, l.settings.prefix+key)
+}
+
+// checkKey refuses a key that is kept beside another lock, or may be a marker. The key is
+// that on the servers: what it may be does not depend on the prefix of this Locker.
+func checkKey(op, fullKey string) error {
+	if strings.HasSuffix(fullKey, markerName) { // other Lockers have other prefixes
+		return fmt.Errorf("redlock: %s %q: a key must not end in %q, the name of the nodes' markers (WithQuarantine): choose another key",
+			op, fullKey, markerName)
+	}
+	if why := quorum.Belongs(fullKey); why != "" {
+		return fmt.Errorf("redlock: %s %q: the key is not free for a lock: %s: choose another key", op, fullKey, why)
 	}
 	return nil
 }

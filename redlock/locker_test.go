@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -854,4 +855,72 @@ func TestLockCutOffInATry(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A key that is kept beside another lock, or is a marker, is refused for a lock by every
+// method that takes a key, before any I/O. The error says whose it is. What decides is the
+// key as it is on the servers, with the prefix.
+func TestKeysOfOtherLocks(t *testing.T) {
+	const queue, counter, tombstone = "keeps its queue there", "keeps its fencing counter there", "keeps its tombstones there"
+	for _, tc := range []struct{ prefix, key, want string }{
+		{"", "x{x}:queue", `the lock "x" ` + queue},
+		{"", "x{x}:fence", `the lock "x" ` + counter},
+		{"", "x{x}:gone:2ABC", `the lock "x" ` + tombstone},
+		{"", "a{t}b:queue", `the lock "a{t}b" ` + queue},
+		{"", "x{x}", `it has the same queue and fencing counter as the lock "x"`},
+		{"", "redlock:marker", "markers (WithQuarantine)"},
+		{"", "app:redlock:marker", "markers (WithQuarantine)"}, // of a Locker with that prefix
+		{"app:", "redlock:marker", "markers (WithQuarantine)"},
+		{"redlock:", "marker", "markers (WithQuarantine)"},
+		{"app:", "x{app:x}:queue", `the lock "app:x" ` + queue},
+		{"app:", "x{x}:fence", `the lock "app:x{x}" ` + counter},
+		{"app:", "x{app:x}", `the lock "app:x"`},
+		{"{app}:", "jobs:queue", `the lock "{app}:jobs" ` + queue},
+		{"{app}:", "jobs:gone:1", `the lock "{app}:jobs" ` + tombstone},
+		{"x{x}:", "queue", `the lock "x" ` + queue},
+
+		{"", "x:queue", ""}, {"", "x:fence", ""}, {"", "x:gone:y", ""}, {"", ":queue", ""}, {"", "{x}", ""}, {"", "x{y}", ""},
+		{"", "a{t}:queues", ""}, {"", "redlock:markers", ""}, {"", "redlock:inbox:x", ""}, {"", "a}b:queue", ""},
+		{"app:", "x{x}", ""}, {"app:", "jobs:queue", ""}, {"{app}:", "jobs", ""},
+		{"", "my-global-mutex", ""}, {"", "lock:{orders}:42", ""}, // as redsync and redis-lock-py have them
+	} {
+		t.Run(tc.prefix+tc.key, func(t *testing.T) {
+			onRig(t, 3, false, func(t *testing.T, r *rig) {
+				l := r.locker(WithKeyPrefix(tc.prefix), WithReentrancy())
+				ctx, token := t.Context(), "2DWKDFITKAYRZDPJYGTCT5VZ6E"
+				calls := map[string]func() error{
+					"Lock":        func() error { _, err := l.Lock(ctx, tc.key); return err },
+					"Lock fenced": func() error { _, err := l.Lock(ctx, tc.key, WithFencing()); return err },
+					"TryLock":     func() error { _, err := l.TryLock(ctx, tc.key); return err },
+					"Do":          func() error { return l.Do(ctx, tc.key, func(context.Context) error { return nil }) },
+					"Mutex.Lock":  func() error { return l.Mutex(tc.key).Lock(ctx) },
+					"Mutex.TryLock": func() error {
+						return l.Mutex(tc.key).TryLock(ctx)
+					},
+					"Resume":  func() error { _, err := l.Resume(ctx, tc.key, token); return err },
+					"Release": func() error { return l.Release(ctx, tc.key, token) },
+					"Inspect": func() error { _, err := l.Inspect(ctx, tc.key); return err },
+				}
+				if tc.want == "" {
+					if err := calls["Do"](); err != nil {
+						t.Errorf("Do: %v", err)
+					}
+					if err := calls["Inspect"](); err != nil {
+						t.Errorf("Inspect: %v", err)
+					}
+					return
+				}
+				for name, call := range calls {
+					r.quiet(name, func() {
+						err := call()
+						full := strconv.Quote(tc.prefix + tc.key)
+						if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), full) ||
+							!strings.Contains(err.Error(), "choose another key") {
+							t.Errorf("%s: %v, want an error that names %s, %q, and what to do", name, err, full, tc.want)
+						}
+					})
+				}
+			})
+		})
+	}
 }

