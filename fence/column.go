@@ -44,17 +44,21 @@ func (c Column) key() string { return cmp.Or(c.Key, "id") }
 
 func (c Column) name() string { return cmp.Or(c.Name, "fence") }
 
-// Do begins a transaction, announces token in the row, calls fn and commits, as
-// [Table.Do] does. fn may write to the row with statements of any kind: it is locked
-// until the transaction ends.
+// Do begins a transaction, announces token in the row, calls fn and commits, with the rules and errors of
+// [Table.Do]. The error matches [sql.ErrNoRows] if there is no such row. fn may write to the row with statements
+// of any kind: the row is locked until the transaction ends.
 func (c Column) Do(ctx context.Context, db Beginner, key any, token uint64, fn func(tx *sql.Tx) error) error {
+	if err := c.check(token); err != nil {
+		return err
+	}
 	announce := func(q Querier) error { return c.Announce(ctx, q, key, token) }
-	return do(ctx, db, announce, fn)
+	return do(ctx, db, c.Dialect, announce, fn)
 }
 
 // Announce makes the row refuse lower tokens from now on, and is what a holder does
 // before it reads the row. With a [*sql.DB] it stands at once, with a [*sql.Tx]
-// when that commits. It waits while another transaction has the row.
+// when that commits; announce again there as the last statement before COMMIT, as with [Table.Announce].
+// It waits while another transaction has the row.
 //
 // The error is a [*StaleError] if the row has seen a higher token, and matches
 // [sql.ErrNoRows] if there is no such row; nothing was changed then. It may be the
@@ -135,17 +139,19 @@ func (c Column) update(ctx context.Context, q Querier, key any, token int64, set
 // which it refuses token.
 func (c Column) admits(ctx context.Context, q Querier, key any, token uint64) (uint64, error) {
 	query := fmt.Sprintf("SELECT %s FROM %s WHERE %s = %s%s", c.name(), c.Table, c.key(), c.Dialect.placeholder(1), c.Dialect.current())
-	var highest int64
+	var highest sql.Null[int64]
 	err := q.QueryRowContext(ctx, query, key).Scan(&highest)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, c.missing(key)
 	case err != nil:
 		return 0, fmt.Errorf("fence: read %s of %s: %w", c.name(), c.resource(key), err)
-	case highest > int64(token):
-		return 0, &StaleError{Resource: c.resource(key), Token: token, Highest: uint64(highest)}
+	case !highest.Valid:
+		return 0, fmt.Errorf("fence: %s of %s is NULL, which refuses every token: set it to 0 and make the column NOT NULL", c.name(), c.resource(key))
+	case highest.V > int64(token):
+		return 0, &StaleError{Resource: c.resource(key), Token: token, Highest: uint64(highest.V)}
 	}
-	return uint64(highest), nil
+	return uint64(highest.V), nil
 }
 
 func (c Column) missing(key any) error {

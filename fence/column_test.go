@@ -34,7 +34,7 @@ func TestColumnUpdate(t *testing.T) {
 		{"PostgreSQL fails to read", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, err: errDatabase}},
 			outcome{matches: errDatabase, text: "fence: read fence of orders/42: the database's own"}},
 		{"PostgreSQL has a null", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, null: true}},
-			outcome{matches: errAny, text: `fence: read fence of orders/42: sql: Scan error on column index 0, name "token": converting NULL to int64 is unsupported`}},
+			outcome{matches: errAny, text: `fence: fence of orders/42 is NULL, which refuses every token: set it to 0 and make the column NOT NULL`}},
 		{"SQLite refuses", fence.SQLite, []exchange{{query: updateMySQL, args: args}, {query: readSQLite, args: key, row: int64(8)}}, stale},
 		{"MySQL accepts", fence.MySQL, []exchange{{query: updateMySQL, args: args, affected: 1}}, outcome{}},
 		{"MySQL finds it done already", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key, row: int64(7)}}, outcome{}},
@@ -85,7 +85,7 @@ func TestColumnNames(t *testing.T) {
 		t.Error("fn was called")
 		return nil
 	}))
-	outcome{}.check(t, accounts.Do(t.Context(), scripted(t, begin(), accepted, commit()), "DE1", 7, func(*sql.Tx) error { return nil }))
+	outcome{}.check(t, accounts.Do(t.Context(), scripted(t, begin(), accepted, save(), release(), commit()), "DE1", 7, func(*sql.Tx) error { return nil }))
 	read.row = int64(7)
 	outcome{}.check(t, accounts.Check(t.Context(), scripted(t, read), "DE1", 7))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"sync/atomic"
 	"testing"
 )
 
@@ -23,12 +24,28 @@ type exchange struct {
 }
 
 // begin, commit and rollback are statements too.
-func begin() exchange    { return exchange{query: "BEGIN"} }
-func commit() exchange   { return exchange{query: "COMMIT"} }
-func rollback() exchange { return exchange{query: "ROLLBACK"} }
+func begin() exchange      { return exchange{query: "BEGIN"} }
+func commit() exchange     { return exchange{query: "COMMIT"} }
+func rollback() exchange   { return exchange{query: "ROLLBACK"} }
+func save() exchange       { return exchange{query: "SAVEPOINT quorumlock_fence"} }
+func release() exchange    { return exchange{query: "RELEASE SAVEPOINT quorumlock_fence"} }
+func rollbackTo() exchange { return exchange{query: "ROLLBACK TO SAVEPOINT quorumlock_fence"} }
+
+// fails is the exchange with an error for an answer.
+func (e exchange) fails(err error) exchange {
+	e.err = err
+	return e
+}
 
 // scripted opens a database that expects just these statements, in order.
 func scripted(t *testing.T, script ...exchange) *sql.DB {
+	t.Helper()
+	db, _ := counted(t, script...)
+	return db
+}
+
+// counted is scripted, and has the number of connections that were closed.
+func counted(t *testing.T, script ...exchange) (*sql.DB, *atomic.Int64) {
 	t.Helper()
 	s := &dialogue{t: t, rest: script}
 	db := sql.OpenDB(s)
@@ -43,13 +60,14 @@ func scripted(t *testing.T, script ...exchange) *sql.DB {
 			t.Errorf("never sent: %q", s.rest[0].query)
 		}
 	})
-	return db
+	return db, &s.closed
 }
 
 // dialogue is a connector, and its own driver, connection and transaction.
 type dialogue struct {
-	t    *testing.T
-	rest []exchange
+	t      *testing.T
+	rest   []exchange
+	closed atomic.Int64
 }
 
 func (s *dialogue) next(query string, named []driver.NamedValue) exchange {
@@ -71,7 +89,7 @@ func (s *dialogue) next(query string, named []driver.NamedValue) exchange {
 
 func (s *dialogue) Connect(context.Context) (driver.Conn, error) { return s, nil }
 func (s *dialogue) Driver() driver.Driver                        { return nil }
-func (s *dialogue) Close() error                                 { return nil }
+func (s *dialogue) Close() error                                 { s.closed.Add(1); return nil }
 func (s *dialogue) Begin() (driver.Tx, error)                    { return s, s.next("BEGIN", nil).err }
 func (s *dialogue) Commit() error                                { return s.next("COMMIT", nil).err }
 func (s *dialogue) Rollback() error                              { return s.next("ROLLBACK", nil).err }

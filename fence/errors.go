@@ -5,10 +5,30 @@ import (
 	"fmt"
 )
 
-// ErrStale says that the resource has seen a higher token: somebody else has got
-// the lock since. Nothing was written. The work is void; whoever wants to go on has
-// to acquire the lock anew and to read again.
-var ErrStale = errors.New("stale token")
+var (
+	// ErrStale says that the resource has seen a higher token, because another holder has acquired
+	// the lock since. Nothing was written. To go on, acquire the lock again and read again.
+	ErrStale = errors.New("stale token")
+
+	// ErrEnded says that the transaction of a Do ended before fn returned. Either fn ended it, for example with
+	// the text COMMIT or, on MySQL, with DDL, or the database did and answered a statement of fn with an error. What fn wrote
+	// before that was committed or rolled back as a whole. What fn wrote after that may be in the
+	// database without the protection of the fence, except on MySQL, where it is rolled back.
+	//
+	// If fn ended the transaction, or ignored the error of a statement, this is a defect of fn: read the
+	// data again, under a new lock, before going on. If fn returned that error, Do may be called again.
+	ErrEnded = errors.New("transaction ended early")
+
+	// ErrCommitUnknown says that the connection broke, or ctx ended, before the answer to COMMIT
+	// arrived. Either all of what fn wrote is in the database, with the announcement, or none of it.
+	ErrCommitUnknown = errors.New("outcome of the commit unknown")
+)
+
+// ended is an ErrEnded with the reason that shows it.
+func ended(reason error) error {
+	return fmt.Errorf("fence: %w, by a statement of fn, or by the database with an error that fn saw, or fn left rows open; "+
+		"what fn wrote after that may be there without the fence: %w", ErrEnded, reason)
+}
 
 // A StaleError says which token was refused, and why. It matches [ErrStale]. It is
 // always a pointer.

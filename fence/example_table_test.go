@@ -51,6 +51,6 @@ func ExampleTable_Announce() {
 
 // The table is made once, by a migration.
 func ExampleTable_Schema() {
-	fmt.Println(fence.Table{Dialect: fence.PostgreSQL}.Schema())
+	fmt.Println(fence.Table{Dialect: fence.SQLite}.Schema())
 	// Output: CREATE TABLE IF NOT EXISTS fences (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)
 }

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
-// A Table fences what lies in an SQL database, by a table with the highest token of
-// each resource. It suits whatever a lock protects: many rows, rows that come and go,
-// several tables. Every holder announces its token there in the transaction in which
-// it reads and writes:
+// A Table fences data in an SQL database by a second table, with the highest token of each resource.
+// It suits anything that a lock protects: many rows, rows that come and go, several tables. Every
+// holder announces its token there, in the transaction in which it reads and writes:
 //
 //	var fences = fence.Table{Dialect: fence.PostgreSQL}
 //
@@ -18,15 +18,15 @@ import (
 //		// read, and write what follows from it
 //	})
 //
-// The row of a resource stays locked until the transaction ends, so that two holders
-// never run side by side: a new one waits for the transaction of the old one, then sees
-// what it wrote, and from then on the old one is refused. It is this row, not the
-// isolation level, that orders them; every level will do as long as the announcement comes first.
+// The row of a resource stays locked until the transaction ends, so that two holders never run side
+// by side. A new holder waits for the transaction of the old one, then sees what it wrote, and from
+// then on the old one is refused. This row orders them, not the isolation level: any level will do
+// as long as the announcement comes first.
 //
-// Rows are never deleted: a resource without a row has seen no token. A row may be
-// deleted when no holder of an older lock can be left.
+// Rows are never deleted: a resource without a row has seen no token. Delete a row only when no
+// holder of an older lock can be left. On MySQL a resource has at most 255 bytes.
 //
-// A Table is a value without state, for use by any number of goroutines.
+// A Table is a value without state. Any number of goroutines may use it.
 type Table struct {
 	// Dialect must be set.
 	Dialect Dialect
@@ -37,52 +37,60 @@ type Table struct {
 	Name string
 }
 
+// longest is the size of the column resource on MySQL, in bytes.
+const longest = 255
+
 func (t Table) name() string { return cmp.Or(t.Name, "fences") }
 
 // Schema returns the statement that creates the table if it does not exist, for a
-// migration. The column resource compares byte by byte.
+// migration. Any number of sessions may run it at once. The column resource compares byte by byte.
 func (t Table) Schema() string {
-	resource := map[Dialect]string{
-		PostgreSQL: "text",
-		SQLite:     "text",
-		MySQL:      "varbinary(255)",
-	}[t.Dialect]
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (resource %s NOT NULL PRIMARY KEY, token bigint NOT NULL)", t.name(), resource)
+	create := "CREATE TABLE IF NOT EXISTS %s (resource %s NOT NULL PRIMARY KEY, token bigint NOT NULL)"
+	switch t.Dialect {
+	case PostgreSQL:
+		// Without the lock, IF NOT EXISTS fails in all but one of the sessions that run it at once.
+		return fmt.Sprintf("DO $fence$ BEGIN PERFORM pg_advisory_xact_lock(7306933862); "+create+"; END $fence$", t.name(), "text")
+	case MySQL:
+		// Engines without transactions cannot hold the row.
+		return fmt.Sprintf(create+" ENGINE=InnoDB", t.name(), fmt.Sprintf("varbinary(%d)", longest))
+	default:
+		return fmt.Sprintf(create, t.name(), "text")
+	}
 }
 
-// Do begins a transaction with the database's default isolation, announces token in it,
-// calls fn and commits. fn reads and writes through tx, whichever tables
-// it likes, and neither commits nor rolls back.
+// Do begins a transaction with the database's default isolation, announces token in it, calls fn and
+// commits. fn reads and writes through tx, whichever tables it likes. It must return the errors of its statements,
+// must not end the transaction, by DDL on MySQL for example, and must not use tx after it has returned: docs/fencing.md
+// tells what happens otherwise. If fn fails or panics, or ctx ends, Do rolls back everything,
+// the announcement too. What fn has read is then of no use for a later write.
 //
-// If the resource has seen a higher token, Do returns a [*StaleError] and does not
-// call fn. If fn fails or panics, or ctx ends, all is rolled back, the
-// announcement too: what fn has read is then of no use for a later write. Do
-// returns fn's error, and joins the cause to it if ctx has ended. With the ctx of a
-// lock's handle the transaction ends when the lock is lost. An error of the
-// commit leaves open whether it happened, as always.
+// The error is a [*StaleError] if the resource has seen a higher token; fn was not called. It is fn's error if
+// fn failed, joined with the cause of ctx's end if ctx has ended. It matches [ErrEnded] if the transaction ended
+// before fn returned, and [ErrCommitUnknown] if the answer to COMMIT was lost. After any other error
+// nothing is written. Do never repeats a transaction.
 //
-// Do waits for the row while another transaction has it, for as long as ctx and
-// the database's own limits allow (SQLite looks at ctx only when its busy_timeout is
-// up). It does not repeat a transaction that the database gave up, for a deadlock or a
-// serialization failure.
+// Do waits for the row while another transaction holds it, for as long as ctx and the database's own limits
+// allow; SQLite looks at ctx only when its busy_timeout is up. Do holds one connection of db. On MySQL it switches autocommit off there
+// and restores it. A connection whose state is in doubt is closed, even a [*sql.Conn] of the caller.
 func (t Table) Do(ctx context.Context, db Beginner, resource string, token uint64, fn func(tx *sql.Tx) error) error {
+	if err := t.check(resource, token); err != nil {
+		return err
+	}
 	announce := func(q Querier) error { return t.Announce(ctx, q, resource, token) }
-	return do(ctx, db, announce, fn)
+	return do(ctx, db, t.Dialect, announce, fn)
 }
 
-// Announce is the first statement of a transaction in which token's holder reads and
-// writes, for programs that begin and commit themselves. The errors and the wait
-// are those of [Table.Do]; whatever the error, the transaction is to be rolled back. In
-// PostgreSQL and SQLite it takes one round trip, in MySQL two.
+// Announce is the first statement of a transaction in which token's holder reads and writes, for
+// programs that begin and commit themselves. Such a program announces again as the last statement before
+// COMMIT: if the transaction was ended in between, and a higher token was seen, this returns a [*StaleError].
+// The errors and the wait are those of [Table.Do]; after any error, roll the transaction back. Announce takes one round trip in
+// PostgreSQL and SQLite, and two in MySQL.
 //
 // With a [*sql.DB] the announcement is a transaction of its own. Then lower tokens are
 // refused from now on and reading is safe, but each write needs a transaction that
 // announces again. An error other than a [*StaleError] leaves open whether it was made.
 func (t Table) Announce(ctx context.Context, q Querier, resource string, token uint64) error {
-	if err := t.Dialect.check(); err != nil {
-		return err
-	}
-	if err := checkSQL(token); err != nil {
+	if err := t.check(resource, token); err != nil {
 		return err
 	}
 	stale, highest, err := t.raise(ctx, q, resource, int64(token))
@@ -120,8 +128,27 @@ func (t Table) raise(ctx context.Context, q Querier, resource string, token int6
 	return true, highest, err
 }
 
-func (t Table) highest(ctx context.Context, q Querier, resource string) (token int64, err error) {
+func (t Table) check(resource string, token uint64) error {
+	if err := t.Dialect.check(); err != nil {
+		return err
+	}
+	if t.Dialect == MySQL && len(resource) > longest {
+		// Without strict mode MySQL would shorten it to the name of another resource.
+		return fmt.Errorf("fence: the name of the resource has %d bytes, the column holds %d: %.40q…: use a shorter name, or a hash of it",
+			len(resource), longest, resource)
+	}
+	return checkSQL(token)
+}
+
+func (t Table) highest(ctx context.Context, q Querier, resource string) (int64, error) {
 	query := fmt.Sprintf("SELECT token FROM %s WHERE resource = %s%s", t.name(), t.Dialect.placeholder(1), t.Dialect.current())
-	err = q.QueryRowContext(ctx, query, resource).Scan(&token)
-	return token, err
+	var token sql.Null[int64]
+	err := q.QueryRowContext(ctx, query, resource).Scan(&token)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, fmt.Errorf("%s has no such row after the announcement: it was deleted, or the column shortened the name", t.name())
+	case err == nil && !token.Valid:
+		return 0, fmt.Errorf("the column token of %s is NULL: set it to 0 and make the column NOT NULL", t.name())
+	}
+	return token.V, err
 }

@@ -3,8 +3,10 @@ package fence_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/quorumlock/quorumlock/fence"
@@ -84,7 +86,11 @@ func TestTableAnnounce(t *testing.T) {
 		{"MySQL fails to tell the highest", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, affected: 2}, {query: highestMySQL, args: args[:1], err: errDatabase}}, failed},
 		{"MySQL has cut the name short", fence.Table{Dialect: fence.MySQL},
-			[]exchange{{query: upsertMySQL, args: thrice, affected: 1}, {query: highestMySQL, args: args[:1]}}, outcome{matches: sql.ErrNoRows}},
+			[]exchange{{query: upsertMySQL, args: thrice, affected: 1}, {query: highestMySQL, args: args[:1]}},
+			outcome{matches: errAny, text: `fence: announce token 7 for "r": fences has no such row after the announcement: it was deleted, or the column shortened the name`}},
+		{"PostgreSQL has a null", fence.Table{Dialect: fence.PostgreSQL},
+			[]exchange{{query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], null: true}},
+			outcome{matches: errAny, text: `fence: announce token 7 for "r": the column token of fences is NULL: set it to 0 and make the column NOT NULL`}},
 		{"another name", fence.Table{Dialect: fence.PostgreSQL, Name: `"Locks".seen`},
 			[]exchange{
 				{query: `INSERT INTO "Locks".seen AS f (resource, token) VALUES ($1, $2) ` +
@@ -121,6 +127,17 @@ func TestTableRefusesInput(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a name that MySQL may shorten", func(t *testing.T) {
+		table := fence.Table{Dialect: fence.MySQL}
+		want := outcome{matches: errAny, text: `fence: the name of the resource has 256 bytes, the column holds 255: "` + strings.Repeat("x", 40) +
+			`"…: use a shorter name, or a hash of it`}
+		long := strings.Repeat("x", 256)
+		want.check(t, table.Announce(t.Context(), scripted(t), long, 7))
+		want.check(t, table.Do(t.Context(), scripted(t), long, 7, func(*sql.Tx) error {
+			t.Error("fn was called")
+			return nil
+		}))
+	})
 	t.Run("the highest bigint is a token", func(t *testing.T) {
 		db := scripted(t, exchange{query: upsertSQLite, args: []any{"r", int64(math.MaxInt64)}, affected: 1})
 		if err := (fence.Table{Dialect: fence.SQLite}).Announce(t.Context(), db, "r", math.MaxInt64); err != nil {
@@ -140,16 +157,31 @@ func TestTableDo(t *testing.T) {
 		ran    bool  // fn
 		want   outcome
 	}{
-		{"commits", []exchange{begin(), accepts, write, commit()}, nil, true, outcome{}},
-		{"fn fails", []exchange{begin(), accepts, write, rollback()}, errOwn, true, outcome{matches: errOwn, text: errOwn.Error()}},
+		{"commits", []exchange{begin(), accepts, save(), write, release(), commit()}, nil, true, outcome{}},
+		{"fn fails", []exchange{begin(), accepts, save(), write, rollbackTo(), rollback()}, errOwn, true, outcome{matches: errOwn, text: errOwn.Error()}},
 		{"stale", []exchange{begin(), {query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], row: int64(8)}, rollback()},
 			nil, false, outcome{matches: fence.ErrStale}},
 		{"the announcement fails", []exchange{begin(), {query: upsertPostgreSQL, args: args, err: errDatabase}, rollback()},
 			nil, false, outcome{matches: errDatabase}},
 		{"no transaction", []exchange{{query: "BEGIN", err: errDatabase}}, nil, false,
 			outcome{matches: errDatabase, text: "fence: begin: the database's own"}},
-		{"the commit fails", []exchange{begin(), accepts, write, {query: "COMMIT", err: errDatabase}}, nil, true,
-			outcome{matches: errDatabase, text: "fence: commit: the database's own"}},
+		{"no savepoint", []exchange{begin(), accepts, save().fails(errDatabase), rollback()}, nil, false,
+			outcome{matches: errDatabase, text: "fence: set a savepoint after the announcement: the database's own"}},
+		{"fn ignored an error", []exchange{begin(), accepts, save(), write, release().fails(errDatabase), rollbackTo(), rollback()}, nil, true,
+			outcome{matches: errDatabase, text: "fence: fn returned nil, but its transaction cannot be committed, and nothing was written: the database's own"}},
+		{"the transaction ended", []exchange{begin(), accepts, save(), write, release().fails(errOwn), rollbackTo().fails(errDatabase), rollback()}, nil, true,
+			outcome{matches: fence.ErrEnded, text: "fence: transaction ended early, by a statement of fn, or by the database with an error that fn saw, " +
+				"or fn left rows open; what fn wrote after that may be there without the fence: the database's own"}},
+		{"the transaction ended and fn fails", []exchange{begin(), accepts, save(), write, rollbackTo().fails(errDatabase), rollback()}, errOwn, true,
+			outcome{matches: fence.ErrEnded}},
+		{"the database refuses the commit", []exchange{begin(), accepts, save(), write, release(), commit().fails(errDatabase),
+			{query: "ROLLBACK"}, {query: "SELECT 1", row: int64(1)}}, nil, true,
+			outcome{matches: errDatabase, text: "fence: the database refused the commit, nothing was written: the database's own"}},
+		{"the commit has no answer", []exchange{begin(), accepts, save(), write, release(), commit().fails(errDatabase),
+			{query: "ROLLBACK", err: errOwn}, {query: "SELECT 1", err: errOwn}}, nil, true,
+			outcome{matches: fence.ErrCommitUnknown, text: "fence: commit: outcome of the commit unknown: read the data again to find out: the database's own"}},
+		{"the connection breaks at the commit", []exchange{begin(), accepts, save(), write, release(), commit().fails(driver.ErrBadConn)}, nil, true,
+			outcome{matches: fence.ErrCommitUnknown}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -170,7 +202,7 @@ func TestTableDo(t *testing.T) {
 	}
 
 	t.Run("fn panics", func(t *testing.T) {
-		db := scripted(t, begin(), accepts, rollback())
+		db := scripted(t, begin(), accepts, save(), rollback())
 		defer func() {
 			if p := recover(); p != errOwn {
 				t.Errorf("panic %v, want fn's", p)
@@ -185,7 +217,7 @@ func TestTableDo(t *testing.T) {
 		"ctx ends in fn, which cannot": errOwn,
 	} {
 		t.Run(name, func(t *testing.T) {
-			db := scripted(t, begin(), accepts, rollback())
+			db := scripted(t, begin(), accepts, save(), rollback())
 			ctx, cancel := context.WithCancelCause(t.Context())
 			err := fence.Table{Dialect: fence.PostgreSQL}.Do(ctx, db, "r", 7, func(*sql.Tx) error { cancel(lost); return fnErr })
 			if !errors.Is(err, lost) || fnErr != nil && !errors.Is(err, fnErr) {
@@ -200,9 +232,10 @@ func TestTableSchema(t *testing.T) {
 		table fence.Table
 		want  string
 	}{
-		{fence.Table{Dialect: fence.PostgreSQL}, "CREATE TABLE IF NOT EXISTS fences (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)"},
+		{fence.Table{Dialect: fence.PostgreSQL}, "DO $fence$ BEGIN PERFORM pg_advisory_xact_lock(7306933862); " +
+			"CREATE TABLE IF NOT EXISTS fences (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL); END $fence$"},
 		{fence.Table{Dialect: fence.SQLite, Name: "seen"}, "CREATE TABLE IF NOT EXISTS seen (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)"},
-		{fence.Table{Dialect: fence.MySQL}, "CREATE TABLE IF NOT EXISTS fences (resource varbinary(255) NOT NULL PRIMARY KEY, token bigint NOT NULL)"},
+		{fence.Table{Dialect: fence.MySQL}, "CREATE TABLE IF NOT EXISTS fences (resource varbinary(255) NOT NULL PRIMARY KEY, token bigint NOT NULL) ENGINE=InnoDB"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.table.Dialect.String(), func(t *testing.T) {

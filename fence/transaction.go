@@ -13,32 +13,52 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// A Beginner starts transactions: a [*sql.DB] or [*sql.Conn].
+// A Beginner starts transactions: a [*sql.DB], a [*sql.Conn], or a type that embeds one of them.
+// Do refuses other types, because it has to keep hold of the connection.
+//
+// Of a [*sql.DB] Do takes one connection with its method Conn and begins the transaction there.
+// A BeginTx that overrides the one of an embedded [*sql.DB] is not called.
 type Beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
-// do runs fn in a transaction whose first statement is announce.
-func do(ctx context.Context, db Beginner, announce func(Querier) error, fn func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
+// do runs fn in a transaction whose first statement is announce. A savepoint that follows the
+// announcement must still exist when fn has returned. It is gone if the transaction was ended
+// behind fn's back, and with it the lock on the row that holds the token.
+func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) error, fn func(*sql.Tx) error) error {
+	s, err := newSession(ctx, db, d)
 	if err != nil {
 		return fmt.Errorf("fence: begin: %w", err)
 	}
-	defer tx.Rollback() // does nothing after a commit
-	if err := announce(tx); err != nil {
+	defer s.close(ctx)
+	if err := announce(s.tx); err != nil {
+		s.rollback()
 		return because(ctx, err)
 	}
-	if err := fn(tx); err != nil {
+	if _, err := s.tx.ExecContext(ctx, "SAVEPOINT "+savepoint); err != nil {
+		s.rollback()
+		return because(ctx, fmt.Errorf("fence: set a savepoint after the announcement: %w", err))
+	}
+	if err := fn(s.tx); err != nil {
+		if gone := s.abandon(ctx); gone != nil {
+			err = fmt.Errorf("%w; %w", err, ended(gone))
+		}
 		return because(ctx, err)
 	}
-	if err := tx.Commit(); err != nil {
-		return because(ctx, fmt.Errorf("fence: commit: %w", err))
+	if _, err := s.tx.ExecContext(ctx, "RELEASE SAVEPOINT "+savepoint); err != nil {
+		if gone := s.abandon(ctx); gone != nil {
+			return because(ctx, ended(gone))
+		}
+		return because(ctx, fmt.Errorf("fence: fn returned nil, but its transaction cannot be committed, and nothing was written: %w", err))
+	}
+	if err := s.commit(ctx); err != nil {
+		return because(ctx, err)
 	}
 	return nil
 }
 
-// because adds why ctx has ended, if it has: the transaction was rolled back for it,
-// and the errors that follow from that do not tell.
+// because adds the cause of ctx's end, if ctx has ended. The transaction was rolled back for it,
+// and the errors that follow from the rollback do not name it.
 func because(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if cause == nil || errors.Is(err, cause) {

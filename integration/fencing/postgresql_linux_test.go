@@ -33,10 +33,10 @@ func postgreSQL() []*database {
 	admin, err := connect("public")
 	data := filepath.Join(server.dir, "data")
 	if err == nil {
-		err = server.prepare(initdb, "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
+		err = server.prepare(initdb, "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--wal-segsize=4")
 	}
 	if err == nil {
-		err = server.start(admin, postgres, "-D", data, "-k", server.dir, "-c", "listen_addresses=", "-c", "fsync=off")
+		err = server.start(admin, "/bin/sh", "-c", `ulimit -f 32768 && exec "$0" "$@"`, postgres, "-D", data, "-k", server.dir, "-c", "listen_addresses=", "-c", "fsync=off")
 	}
 	if err != nil {
 		server.remove()

@@ -3,6 +3,7 @@ package fencing
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/quorumlock/quorumlock/fence"
+	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
 // newTable returns a Table that is there, with no resource.
@@ -155,5 +157,122 @@ func TestTableDoConcurrently(t *testing.T) {
 			t.Errorf("in this order: %v", seen)
 		}
 		t.Logf("%d of %d in time", len(seen), last.Load())
+	})
+}
+
+// Any number of sessions may create the table at once, as instances of a service do when they start.
+func TestTableSchemaAtOnce(t *testing.T) {
+	const sessions, rounds = 12, 10
+	// run creates tables, in that many sessions at once, and returns the errors.
+	run := func(t *testing.T, db *sql.DB, statement func(name string) string) (failed []error) {
+		t.Helper()
+		conns := make([]*sql.Conn, sessions)
+		for i := range conns {
+			var err error
+			if conns[i], err = db.Conn(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			defer conns[i].Close()
+		}
+		var mu sync.Mutex
+		for round := range rounds {
+			create := statement(fmt.Sprint("fences", round))
+			start := make(chan struct{})
+			var wg sync.WaitGroup
+			for _, conn := range conns {
+				wg.Go(func() {
+					<-start
+					if _, err := conn.ExecContext(t.Context(), create); err != nil {
+						mu.Lock()
+						defer mu.Unlock()
+						failed = append(failed, err)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+		}
+		return failed
+	}
+	each(t, func(t *testing.T, d *database) {
+		failed := run(t, d.open(t), func(name string) string { return fence.Table{Dialect: d.dialect, Name: name}.Schema() })
+		if len(failed) > 0 {
+			t.Errorf("%d sessions failed, one with: %v", len(failed), failed[0])
+		}
+	})
+	t.Run("without the lock of PostgreSQL", func(t *testing.T) {
+		for _, d := range databases {
+			if d.dialect != fence.PostgreSQL {
+				continue
+			}
+			if d.lack != "" {
+				servers.Require(t, "%s", d.lack)
+			}
+			failed := run(t, d.open(t), func(name string) string {
+				return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)", name)
+			})
+			if len(failed) == 0 {
+				t.Error("no session failed: the test does not show that Schema needs its lock")
+			}
+		}
+	})
+}
+
+// A name that the column cannot hold is refused, and no resource whose name it begins with is harmed.
+func TestTableLongName(t *testing.T) {
+	long := strings.Repeat("x", 256)
+	each(t, func(t *testing.T, d *database) {
+		db := d.open(t)
+		table := newTable(t, d, db)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if d.dialect != fence.MySQL {
+			if err := table.Announce(t.Context(), conn, long, 9); err != nil {
+				t.Errorf("a database without a limit: %v", err)
+			}
+			return
+		}
+		mustExec(t, conn, "SET sql_mode = ''") // in which MariaDB shortens values instead of refusing them
+		if err := table.Announce(t.Context(), conn, long, 9); err == nil || !strings.Contains(err.Error(), "256 bytes") {
+			t.Errorf("%v, want an error about the length", err)
+		}
+		if err := table.Announce(t.Context(), conn, long[:255], 1); err != nil {
+			t.Errorf("the resource of the shortened name: %v", err)
+		}
+		// The table of the program's own, with a shorter column.
+		mustExec(t, db, "CREATE TABLE short (resource varbinary(5) NOT NULL PRIMARY KEY, token bigint NOT NULL) ENGINE=InnoDB")
+		err = fence.Table{Dialect: d.dialect, Name: "short"}.Do(t.Context(), conn, "abcdef", 9, func(*sql.Tx) error {
+			t.Error("fn was called")
+			return nil
+		})
+		if err == nil || !strings.Contains(err.Error(), "the column shortened the name") {
+			t.Errorf("%v, want an error about the column", err)
+		}
+		if err := (fence.Table{Dialect: d.dialect, Name: "short"}).Announce(t.Context(), conn, "abcde", 1); err != nil {
+			t.Errorf("the resource of the shortened name: %v", err)
+		}
+	})
+}
+
+// A program that begins and commits itself announces again before COMMIT, and learns that its transaction was
+// ended and a newer holder came.
+func TestAnnounceAgain(t *testing.T) {
+	each(t, func(t *testing.T, d *database) {
+		db := d.open(t)
+		newOrders(t, d, db)
+		table := newTable(t, d, db)
+		older := begin(t, db, sql.LevelDefault)
+		if err := table.Announce(t.Context(), older, "r", 5); err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, older, "ROLLBACK") // as a deadlock does on MySQL
+		if err := table.Announce(t.Context(), db, "r", 6); err != nil {
+			t.Fatal(err)
+		}
+		setState(t, older, "by 5")
+		wantStale(t, table.Announce(t.Context(), older, "r", 5), 5, 6)
 	})
 }

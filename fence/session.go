@@ -1,0 +1,199 @@
+package fence
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	savepoint = "quorumlock_fence"
+
+	// grace limits each statement that tidies up after the transaction and must not end with ctx.
+	grace = 2 * time.Second
+)
+
+// A session is one connection and the one transaction of a Do on it.
+//
+// On MySQL, autocommit is off in the meantime. A statement after the end of the transaction then
+// begins another one, which nobody commits, instead of being written at once.
+type session struct {
+	dialect Dialect
+	conn    connection
+	pooled  *sql.Conn // conn, if it is to be given back to its pool
+	tx      *sql.Tx
+
+	autocommit bool // to be switched on again
+	clean      bool // nothing of the transaction is left on the connection
+
+	// On SQLite, unwatch keeps the end of ctx from rolling back, or returns false if it is too late
+	// for that. watched then receives what rollbackTo returned.
+	unwatch func() bool
+	watched chan error
+}
+
+// A connection is a *sql.Conn or embeds one.
+type connection interface {
+	Beginner
+	Querier
+	Raw(f func(driverConn any) error) error
+}
+
+// A pool is a *sql.DB or embeds one.
+type pool interface {
+	Conn(ctx context.Context) (*sql.Conn, error)
+	Stats() sql.DBStats
+}
+
+// newSession begins a transaction on db, or on a connection of db.
+func newSession(ctx context.Context, db Beginner, d Dialect) (*session, error) {
+	if c, ok := db.(connection); ok {
+		s := &session{dialect: d, conn: c}
+		return s, s.begin(ctx)
+	}
+	p, ok := db.(pool)
+	if !ok {
+		return nil, fmt.Errorf("a %T is neither a *sql.DB nor a *sql.Conn and embeds neither", db)
+	}
+	// Like DB.BeginTx, pass over idle connections that the server has closed since.
+	for dead := p.Stats().Idle; ; dead-- {
+		c, err := p.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s := &session{dialect: d, conn: c, pooled: c}
+		err = s.begin(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if dead <= 0 || !errors.Is(err, driver.ErrBadConn) {
+			return nil, err
+		}
+	}
+}
+
+// begin begins the transaction. After an error the session is closed.
+func (s *session) begin(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			s.clean = true
+			s.close(ctx)
+		}
+	}()
+	if s.dialect == MySQL {
+		var on bool
+		if err := s.conn.QueryRowContext(ctx, "SELECT @@autocommit").Scan(&on); err != nil {
+			return fmt.Errorf("read autocommit: %w", err)
+		}
+		if on {
+			s.autocommit = true
+			if _, err := s.conn.ExecContext(ctx, "SET autocommit = 0"); err != nil {
+				return fmt.Errorf("switch autocommit off: %w", err)
+			}
+		}
+	}
+	if s.dialect != SQLite {
+		s.tx, err = s.conn.BeginTx(ctx, nil)
+		return err
+	}
+	// In SQLite a statement that ctx interrupts can end the transaction, and the next one is written
+	// at once. database/sql would roll back at the end of ctx without telling which one it was.
+	if s.tx, err = s.conn.BeginTx(context.WithoutCancel(ctx), nil); err != nil {
+		return err
+	}
+	s.watched = make(chan error, 1)
+	s.unwatch = context.AfterFunc(ctx, func() {
+		_, gone := s.rollbackTo(ctx)
+		s.watched <- gone
+	})
+	return nil
+}
+
+// abandon rolls back. It returns an error if the transaction had ended before, so that fn may have
+// written something without it.
+func (s *session) abandon(ctx context.Context) (gone error) {
+	switch {
+	case s.dialect == SQLite && !s.unwatch():
+		return <-s.watched
+	case s.dialect != SQLite && ctx.Err() != nil:
+		s.rollback() // database/sql does the same, and refuses further statements
+		return nil
+	default:
+		s.clean, gone = s.rollbackTo(ctx)
+		return gone
+	}
+}
+
+// rollbackTo rolls back. gone is an error if the transaction of the announcement was no longer there.
+func (s *session) rollbackTo(ctx context.Context) (clean bool, gone error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	_, gone = s.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+savepoint)
+	err := s.tx.Rollback()
+	if gone == nil && s.dialect == SQLite {
+		gone = err // no connection can break, so there was nothing to roll back
+	}
+	return gone == nil && err == nil, gone
+}
+
+// rollback rolls back where fn has not run, or can write no more.
+func (s *session) rollback() { s.clean = s.tx.Rollback() == nil }
+
+// commit commits. The error tells whether that happened.
+func (s *session) commit(ctx context.Context) error {
+	err := s.tx.Commit()
+	switch {
+	case err == nil:
+		s.clean = true
+		return nil
+	case errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil:
+		return errors.New("fence: the transaction was rolled back instead of committed")
+	case errors.Is(err, sql.ErrTxDone):
+		return ended(err)
+	case s.answers(ctx):
+		return fmt.Errorf("fence: the database refused the commit, nothing was written: %w", err)
+	default:
+		return fmt.Errorf("fence: commit: %w: read the data again to find out: %w", ErrCommitUnknown, err)
+	}
+}
+
+// answers tells whether the connection is still in use after a failed COMMIT. Then the error was the
+// database's answer, and not the loss of an answer.
+func (s *session) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // some drivers leave the transaction open; SQLite minds if there is none
+	var one int
+	return s.conn.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
+}
+
+// close rolls back if nothing else has ended the transaction, and gives the connection back. One that
+// cannot be brought back to what it was is discarded.
+func (s *session) close(ctx context.Context) {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	if s.tx != nil {
+		_ = s.tx.Rollback() // after a panic of fn; does nothing otherwise
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if s.clean && s.autocommit {
+		_, err := s.conn.ExecContext(ctx, "SET autocommit = 1")
+		s.clean = err == nil
+	}
+	switch {
+	case s.clean:
+	case s.dialect == SQLite:
+		// A database in memory ends with its connection. Here a connection has no state but its transaction.
+		_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
+	default:
+		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
+	}
+	if s.pooled != nil {
+		_ = s.pooled.Close()
+	}
+}
