@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
 
@@ -17,8 +18,10 @@ type database struct {
 	lack    string // what this machine lacks for it; the rest is not set then
 	dialect fence.Dialect
 	// open returns a connection pool on a place that is empty, and the test's.
-	open  func(t testing.TB) *sql.DB
-	close func()
+	open func(t testing.TB) *sql.DB
+	// openOver is open with connections that pass through wire. It is nil if there are none.
+	openOver func(t testing.TB, wire func(net.Conn) net.Conn) *sql.DB
+	close    func()
 }
 
 // databases are set by TestMain.

@@ -1,60 +1,124 @@
 package fencing
 
 import (
+	"context"
 	"database/sql"
+	"net"
 	"path/filepath"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/quorumlock/quorumlock/fence"
+	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// mariaDB starts one, with no users and rights, which the tests do not need. It is
-// two databases: as MySQL is, and with the snapshot isolation that is MariaDB's default
-// from 11.6 on.
-func mariaDB() []*database {
-	const name, snapshots = "MariaDB", "MariaDB with snapshot isolation"
-	without := func(lack string) []*database {
-		return []*database{{name: name, lack: lack}, {name: snapshots, lack: lack}}
-	}
+// A mariaServer is a server of MariaDB, with no users and rights, which the tests do not need.
+type mariaServer struct {
+	*daemon
+	socket string
+	admin  *sql.DB
+}
+
+// startMariaDB starts one with these settings, or returns what the machine lacks for it.
+func startMariaDB(settings ...string) (server *mariaServer, lack string) {
 	mariadbd, err := find("mariadbd", "/usr/sbin", "/usr/libexec")
 	if err != nil {
-		return without(err.Error())
+		return nil, err.Error()
 	}
-	server, err := newDaemon("mysql")
+	d, err := newDaemon("mysql")
 	if err != nil {
-		return without("a folder: " + err.Error())
+		return nil, "a folder: " + err.Error()
 	}
-	socket := filepath.Join(server.dir, "socket")
-	connect := func(schema string, settings map[string]string) (*sql.DB, error) {
-		config := mysql.NewConfig()
-		config.Net, config.Addr, config.User, config.DBName, config.Params = "unix", socket, "root", schema, settings
-		config.Logger = &mysql.NopLogger{} // it tells of connections that tests let break
-		connector, err := mysql.NewConnector(config)
-		if err != nil {
-			return nil, err
-		}
-		return sql.OpenDB(connector), nil
-	}
-	admin, err := connect("", nil)
+	server = &mariaServer{daemon: d, socket: filepath.Join(d.dir, "socket")}
+	server.admin, err = server.connect("", nil, nil)
 	if err == nil {
-		err = server.start(admin, mariadbd, "--no-defaults", "--datadir="+server.dir, "--skip-grant-tables", "--skip-networking",
-			"--socket="+socket, "--pid-file="+filepath.Join(server.dir, "pid"), "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=8M")
+		err = server.start(server.admin, mariadbd, append([]string{"--no-defaults", "--datadir=" + server.dir, "--skip-grant-tables", "--skip-networking",
+			"--socket=" + server.socket, "--pid-file=" + filepath.Join(server.dir, "pid"), "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=8M"},
+			settings...)...)
 	}
 	if err != nil {
 		server.remove()
-		return without("a server that starts: " + err.Error())
+		return nil, "a server that starts: " + err.Error()
 	}
-	open := func(setting string) func(testing.TB) *sql.DB {
-		return func(t testing.TB) *sql.DB {
-			return newSchema(t, admin, func(schema string) (*sql.DB, error) {
-				return connect(schema, map[string]string{"innodb_snapshot_isolation": setting})
-			}, "DROP SCHEMA %s")
+	return server, ""
+}
+
+// connect makes a pool whose connections pass through wire, if it is not nil.
+func (s *mariaServer) connect(schema string, settings map[string]string, wire func(net.Conn) net.Conn) (*sql.DB, error) {
+	config := mysql.NewConfig()
+	config.Net, config.Addr, config.User, config.DBName, config.Params = "unix", s.socket, "root", schema, settings
+	config.Logger = &mysql.NopLogger{} // it tells of connections that tests let break
+	if wire != nil {
+		config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return wire(conn), nil
 		}
 	}
-	return []*database{
-		{name: name, dialect: fence.MySQL, open: open("OFF"), close: func() { admin.Close(); server.remove() }},
-		{name: snapshots, dialect: fence.MySQL, open: open("ON"), close: func() {}},
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+// database is the server with innodb_snapshot_isolation ON or OFF.
+func (s *mariaServer) database(name, setting string) *database {
+	openOver := func(t testing.TB, wire func(net.Conn) net.Conn) *sql.DB {
+		return newSchema(t, s.admin, func(schema string) (*sql.DB, error) {
+			return s.connect(schema, map[string]string{"innodb_snapshot_isolation": setting}, wire)
+		}, "DROP SCHEMA %s")
+	}
+	return &database{
+		name: name, dialect: fence.MySQL, openOver: openOver,
+		open:  func(t testing.TB) *sql.DB { return openOver(t, nil) },
+		close: func() {},
+	}
+}
+
+// mariaDB starts one. It is two databases: as MySQL is, and with the snapshot isolation that is
+// MariaDB's default from 11.6 on.
+func mariaDB() []*database {
+	server, lack := startMariaDB()
+	if lack != "" {
+		return []*database{{name: maria, lack: lack}, {name: snapshots, lack: lack}}
+	}
+	first := server.database(maria, "OFF")
+	first.close = func() { server.admin.Close(); server.remove() }
+	return []*database{first, server.database(snapshots, "ON")}
+}
+
+// On a server that rolls back at a lock timeout, and whose disk is small, a late write is not committed either.
+func TestEndedSettings(t *testing.T) {
+	server, lack := startMariaDB("--innodb-rollback-on-timeout=ON", "--innodb-file-per-table=OFF", "--innodb-data-file-path=ibdata1:12M")
+	if lack != "" {
+		servers.Require(t, "%s", lack)
+	}
+	defer func() { server.admin.Close(); server.remove() }()
+	d := server.database(maria, "OFF")
+	full := func(h *holder) {
+		mustExec(t, h.db, "CREATE TABLE filler (v varchar(4000))")
+		h.fails("INSERT INTO filler SELECT REPEAT('x', 4000) FROM seq_1_to_10000")
+	}
+	for _, e := range []ending{
+		{name: "lock timeout", setup: map[fence.Dialect]string{fence.MySQL: "SET innodb_lock_wait_timeout = 1"}, end: lockTimeout,
+			want: map[string]result{maria: rolledBack}, stale: []string{maria}},
+		{name: "full disk", end: full, want: map[string]result{maria: goesOn}},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			want := e.want[maria]
+			e.meet(t, d, "Table", want.held, nil).check(t, want)
+		})
+		if e.stale == nil {
+			continue
+		}
+		t.Run(e.name+", unprotected", func(t *testing.T) {
+			if got := e.meet(t, d, "unprotected", false, nil); !got.late || got.err != nil {
+				t.Errorf("%+v, want a stale write and no error", got)
+			}
+		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 // sqlite is embedded, and writes to a file.
 func sqlite() []*database {
 	return []*database{{
-		name:    "SQLite",
+		name:    lite,
 		dialect: fence.SQLite,
 		open: func(t testing.TB) *sql.DB {
 			t.Helper()
