@@ -44,9 +44,9 @@ func (c Column) key() string { return cmp.Or(c.Key, "id") }
 
 func (c Column) name() string { return cmp.Or(c.Name, "fence") }
 
-// Do begins a transaction, announces token in the row, calls fn and commits, with the rules and errors of
-// [Table.Do]. The error matches [sql.ErrNoRows] if there is no such row. fn may write to the row with statements
-// of any kind: the row is locked until the transaction ends.
+// Do begins a transaction, announces token in the row, calls fn and commits, with the rules and
+// errors of [Table.Do]. The error matches [sql.ErrNoRows] if there is no such row. fn may write
+// to the row with statements of any kind: the row is locked until the transaction ends.
 func (c Column) Do(ctx context.Context, db Beginner, key any, token uint64, fn func(tx *sql.Tx) error) error {
 	if err := c.check(token); err != nil {
 		return err
@@ -55,10 +55,10 @@ func (c Column) Do(ctx context.Context, db Beginner, key any, token uint64, fn f
 	return do(ctx, db, c.Dialect, announce, fn)
 }
 
-// Announce makes the row refuse lower tokens from now on, and is what a holder does
-// before it reads the row. With a [*sql.DB] it stands at once, with a [*sql.Tx]
-// when that commits; announce again there as the last statement before COMMIT, as with [Table.Announce].
-// It waits while another transaction has the row.
+// Announce makes the row refuse lower tokens from now on, and is what a holder does before it
+// reads the row. With a [*sql.DB] it stands at once, with a [*sql.Tx] when that commits; announce
+// again there as the last statement before COMMIT, as with [Table.Announce]. It waits while
+// another transaction has the row.
 //
 // The error is a [*StaleError] if the row has seen a higher token, and matches
 // [sql.ErrNoRows] if there is no such row; nothing was changed then. It may be the

@@ -10,13 +10,15 @@ var (
 	// the lock since. Nothing was written. To go on, acquire the lock again and read again.
 	ErrStale = errors.New("stale token")
 
-	// ErrEnded says that the transaction of a Do ended before fn returned. Either fn ended it, for example with
-	// the text COMMIT or, on MySQL, with DDL, or the database did and answered a statement of fn with an error. What fn wrote
-	// before that was committed or rolled back as a whole. What fn wrote after that may be in the
-	// database without the protection of the fence, except on MySQL, where it is rolled back.
+	// ErrEnded says that the transaction of a Do ended before fn returned. Either fn ended it, for
+	// example with the text COMMIT or, on MySQL, with DDL, or the database did and answered a
+	// statement of fn with an error. What fn wrote before that was committed or rolled back as a
+	// whole. What fn wrote after that may be in the database without the protection of the fence.
+	// On MySQL it is rolled back, unless fn has switched autocommit on.
 	//
-	// If fn ended the transaction, or ignored the error of a statement, this is a defect of fn: read the
-	// data again, under a new lock, before going on. If fn returned that error, Do may be called again.
+	// If fn ended the transaction, or ignored the error of a statement, this is a defect of fn: read
+	// the data again, under a new lock, before going on. If fn returned that error and wrote nothing
+	// after it, nothing was written, and Do may be called again.
 	ErrEnded = errors.New("transaction ended early")
 
 	// ErrCommitUnknown says that the connection broke, or ctx ended, before the answer to COMMIT

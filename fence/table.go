@@ -58,20 +58,23 @@ func (t Table) Schema() string {
 	}
 }
 
-// Do begins a transaction with the database's default isolation, announces token in it, calls fn and
-// commits. fn reads and writes through tx, whichever tables it likes. It must return the errors of its statements,
-// must not end the transaction, by DDL on MySQL for example, and must not use tx after it has returned: docs/fencing.md
-// tells what happens otherwise. If fn fails or panics, or ctx ends, Do rolls back everything,
-// the announcement too. What fn has read is then of no use for a later write.
+// Do begins a transaction with the database's default isolation, announces token in it, calls fn
+// and commits. fn reads and writes through tx, whichever tables it likes. It must return the
+// errors of its statements, must not end the transaction, by DDL on MySQL for example, and must
+// not use tx after it has returned: docs/fencing.md tells what happens otherwise. If fn fails or
+// panics, or ctx ends, Do rolls back everything, the announcement too. What fn has read is then
+// of no use for a later write.
 //
-// The error is a [*StaleError] if the resource has seen a higher token; fn was not called. It is fn's error if
-// fn failed, joined with the cause of ctx's end if ctx has ended. It matches [ErrEnded] if the transaction ended
-// before fn returned, and [ErrCommitUnknown] if the answer to COMMIT was lost. After any other error
-// nothing is written. Do never repeats a transaction.
+// The error is a [*StaleError] if the resource has seen a higher token; fn was not called. It is
+// fn's error if fn failed, joined with the cause of ctx's end if ctx has ended. It matches
+// [ErrEnded] if the transaction ended before fn returned, and [ErrCommitUnknown] if the answer to
+// COMMIT was lost. After any other error nothing is written, unless ctx has ended and fn had
+// committed before: Do cannot tell then. Do never repeats a transaction.
 //
-// Do waits for the row while another transaction holds it, for as long as ctx and the database's own limits
-// allow; SQLite looks at ctx only when its busy_timeout is up. Do holds one connection of db. On MySQL it switches autocommit off there
-// and restores it. A connection whose state is in doubt is closed, even a [*sql.Conn] of the caller.
+// Do waits for the row while another transaction holds it, for as long as ctx and the database's
+// own limits allow; SQLite looks at ctx only when its busy_timeout is up. Do holds one connection
+// of db. On MySQL it switches autocommit off there and restores it. A connection whose state is
+// in doubt is closed, even a [*sql.Conn] of the caller.
 func (t Table) Do(ctx context.Context, db Beginner, resource string, token uint64, fn func(tx *sql.Tx) error) error {
 	if err := t.check(resource, token); err != nil {
 		return err
@@ -81,10 +84,10 @@ func (t Table) Do(ctx context.Context, db Beginner, resource string, token uint6
 }
 
 // Announce is the first statement of a transaction in which token's holder reads and writes, for
-// programs that begin and commit themselves. Such a program announces again as the last statement before
-// COMMIT: if the transaction was ended in between, and a higher token was seen, this returns a [*StaleError].
-// The errors and the wait are those of [Table.Do]; after any error, roll the transaction back. Announce takes one round trip in
-// PostgreSQL and SQLite, and two in MySQL.
+// programs that begin and commit themselves. Such a program announces again as the last statement
+// before COMMIT: if the transaction was ended in between, and a higher token was seen, this
+// returns a [*StaleError]. The errors and the wait are those of [Table.Do]; after any error, roll
+// the transaction back. Announce takes one round trip in PostgreSQL and SQLite, and two in MySQL.
 //
 // With a [*sql.DB] the announcement is a transaction of its own. Then lower tokens are
 // refused from now on and reading is safe, but each write needs a transaction that

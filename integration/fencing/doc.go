@@ -1,5 +1,5 @@
-// Package fencing holds the tests of package fence on real databases: what
-// transactions side by side do, at which isolation, and that a lock that expires
+// Package fencing holds the tests of package fence on real databases: what transactions side by
+// side do, at which isolation, what becomes of one that ends early, and that a lock that expires
 // under its holder loses no update of a fenced resource. It has no code of its own.
 //
 // PostgreSQL and MariaDB are programs of this machine, started in private folders for the

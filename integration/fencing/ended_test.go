@@ -478,6 +478,30 @@ func TestEnded(t *testing.T) {
 	})
 }
 
+// In SQLite the end of the ctx of Do can interrupt a statement and so end the transaction, just before
+// database/sql refuses further statements. A late write in between is stored, so Do reports it.
+func TestEndedByCtxInStatement(t *testing.T) {
+	each(t, func(t *testing.T, d *database) {
+		if d.dialect != fence.SQLite {
+			t.Skipf("the driver of %s closes the connection then", d.name)
+		}
+		db := d.open(t)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		err := newDoers(t, d, db)["Table"](ctx, db, 5, func(tx *sql.Tx) error {
+			time.AfterFunc(100*time.Millisecond, stop)
+			_, _ = tx.ExecContext(ctx, slow[d.dialect])
+			_, _ = tx.ExecContext(context.Background(), "UPDATE orders SET state = 'by 5' WHERE id = 4")
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, fence.ErrEnded) {
+			t.Errorf("%v, want context.Canceled and ErrEnded", err)
+		}
+		t.Logf("the late write is there: %v", state(t, db, 4) == "by 5")
+		checkPool(t, d, db)
+	})
+}
+
 // What fn returns does not hide that its transaction had ended.
 func TestEndedAndReturned(t *testing.T) {
 	errOwn := errors.New("fn's own")
@@ -504,8 +528,8 @@ func TestEndedAndReturned(t *testing.T) {
 	})
 }
 
-// The endings are what they are meant to be: without the protection a late write follows the one of the newer
-// holder. Where that is not so, TestEnded shows nothing.
+// The endings are what they are meant to be: without the protection a late write follows the one
+// of the newer holder. Where that is not so, TestEnded shows nothing.
 func TestEndedUnprotected(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		for _, e := range endings {

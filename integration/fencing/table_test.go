@@ -257,8 +257,8 @@ func TestTableLongName(t *testing.T) {
 	})
 }
 
-// A program that begins and commits itself announces again before COMMIT, and learns that its transaction was
-// ended and a newer holder came.
+// A program that begins and commits itself announces again before COMMIT, and learns that its
+// transaction was ended and a newer holder came.
 func TestAnnounceAgain(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
