@@ -102,7 +102,7 @@ func TestUnlockFlood(t *testing.T) {
 				}
 				c.tell("end", nil)
 
-				slower := result.Healthy.perSecond() / result.Calls.perSecond()
+				slower := float64(result.Calls.Median) / float64(result.Healthy.Median)
 				tb.note("unlocks", "%v in all, median %v, longest %v", result.Unlocks.Wall, result.Unlocks.Median, result.Unlocks.Longest)
 				tb.note("unlocks that failed", "%.1f %% %v", 100-100*result.Unlocks.succeeded(), result.Unlocks.Errors)
 				tb.note("client", "%.2f cores, %.0f MB more at the peak, %d goroutines", result.Used.cores(), mb(result.Used.Memory), result.Used.Goroutines)

@@ -94,6 +94,9 @@ func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 	if ctx.Err() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
+	if a.group.releases.enter(ctx) {
+		defer a.group.releases.leave()
+	}
 	return a.round(ctx, request{kind: releasing, timeout: timeout})
 }
 

@@ -59,12 +59,13 @@ type Group struct {
 	cfg     Config
 	keep    string // the life of counters, in milliseconds
 
-	cleanup tracker
-	lines   lines
-	vigil   vigil
-	budget  *budget
-	made    time.Time
-	shared  *sender.Shared
+	cleanup  tracker
+	lines    lines
+	vigil    vigil
+	budget   *budget
+	releases gate
+	made     time.Time
+	shared   *sender.Shared
 }
 
 // NewGroup checks nodes and makes a group of them, without I/O. It refuses an
@@ -82,6 +83,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
 	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife), shared: sender.NewShared(len(nodes)), budget: newBudget(), made: time.Now()}
+	g.releases.trip = g.farthest
 	position := make(map[any]int)
 	for i, n := range nodes {
 		if isNil(n) {

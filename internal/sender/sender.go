@@ -93,9 +93,11 @@ func (s *Sender) Submit(it *Item, now time.Time) error {
 		switch {
 		case it.Class == Acquiring && s.acquires.n+s.deletions.parks >= maxAcquires:
 			return errFull
-		case s.calls > 0 && (s.brake.hung || now.Sub(s.progress) > it.Wait):
+		case it.Class == Acquiring && s.calls > 0 && (s.brake.hung || now.Sub(s.progress) > it.Wait):
+			// Of an extension this would cost a lock if it is this process that has no time
+			// to take the answers.
 			return errHung
-		case s.brake.on && !s.shared.alone && (s.calls > 0 || now.Before(s.brake.probe)):
+		case s.brake.on && !s.brake.hung && !s.shared.alone && (s.calls > 0 || now.Before(s.brake.probe)):
 			// The others can decide without this node, and must not wait for it. A
 			// group's only node is waited for.
 			return s.brake.why
