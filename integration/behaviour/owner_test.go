@@ -345,6 +345,15 @@ func TestCancelledCallers(t *testing.T) {
 					}
 					cancel()
 				}
+				last := "{last}" + padding // which nobody cancels
+				locks.add(last)
+				within, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				if lock, err := busy.Lock(within, last); err != nil {
+					t.Error(err)
+				} else if err := lock.Unlock(within); err != nil {
+					t.Logf("the last unlock: %v", err) // what counts is what arrives
+				}
 				stop()
 				traffic.Wait()
 
