@@ -14,8 +14,8 @@ const (
 	// A waiter verifies rumours at intervals of rumourPause, if it may be the next in the
 	// queue, else of laterPause. Both are shorter than a grace, so that a notification
 	// that is true still finds its reservation.
-	rumourPause = 500 * time.Microsecond
-	laterPause  = minGrace / 2
+	rumourPause = time.Millisecond
+	laterPause  = minGrace / 4
 
 	// A node's notifications that nobody here waits for are passed on at most so often:
 	// passRate a second on average, and passBurst at once.
