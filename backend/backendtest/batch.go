@@ -88,7 +88,7 @@ func batcherChecks() []check {
 		},
 	}, {
 		name: "Batch/large",
-		why:  "a lane that was busy sends hundreds of operations at once",
+		why:  "a sender that was busy sends hundreds of operations at once",
 		run: func(t *trial) {
 			b := capability[backend.Batcher](t, "Batcher")
 			sequence(t, b, 64)

@@ -256,9 +256,9 @@ func endsWithin(ctx context.Context, d time.Duration, now time.Time) bool {
 }
 
 // alone asks the seat where there is one node, and reports whether it did. If the
-// lane is idle it does the call in the caller's goroutine, which saves two changes
+// sender is idle it does the call in the caller's goroutine, which saves two changes
 // of goroutine. The call's deadline is then the node timeout. If ctx ends before that, the
-// lane does the call: its deadline is late enough for what the call has done to be known in
+// sender does the call: its deadline is late enough for what the call has done to be known in
 // the end, though the caller does not wait for it.
 func (a *Attempt) alone(ctx context.Context, req request) bool {
 	if len(a.seats) != 1 {

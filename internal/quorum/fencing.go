@@ -162,7 +162,7 @@ type nodeVote struct {
 	answer Vote  // to the last acquire, a late one too
 
 	// A vote of unknown outcome was sent, or one twice, so that one may arrive later.
-	// Read by the lane, before the seat is submitted.
+	// Read by the sender, before the seat is submitted.
 	unsure bool
 }
 

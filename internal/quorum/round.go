@@ -25,7 +25,7 @@ const (
 // A Vote is one node's part in a round.
 type Vote struct {
 	Outcome Outcome
-	Latency time.Duration // from entering the lane to the answer
+	Latency time.Duration // from entering the sender to the answer
 	Err     error         // of Failed, TimedOut and Quarantined
 }
 

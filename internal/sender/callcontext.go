@@ -11,7 +11,7 @@ import (
 // authenticate, so that the connection serves the next call.
 const CallTimeout = 2 * time.Second
 
-// callShare is for how long the calls of lanes share a context.
+// callShare is for how long the calls of senders share a context.
 const callShare = CallTimeout / 4
 
 // callContext hands out contexts with a deadline under which nodes are called. One
