@@ -14,6 +14,10 @@ const (
 	lookAgain  = 2 * time.Second
 	lookRarely = 15
 
+	// Looks come minGrace later for each place in the queue, and maxStagger later at most.
+	// Anyone who can write to the queue can put any number of tickets before ours.
+	maxStagger = lookRarely * lookAgain
+
 	// maxSplitPause bounds the pause after a split vote, unless a round trip takes longer. It
 	// is reached where the owners do not let go, as when they have died.
 	maxSplitPause = 250 * time.Millisecond
@@ -244,7 +248,16 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	pause := time.Duration(min(1+rank, lookRarely)) * lookAgain
 	pause += rand.N(pause/2) - pause/4
 	pause = min(pause, expiry)
-	w.due = time.Now().Add(pause + time.Duration(rank)*minGrace)
+	w.due = time.Now().Add(pause + stagger(rank))
+}
+
+// stagger returns how much later than the first of the queue a waiter looks that has so
+// many before it. Beyond the longest time it is random, so that not all look at once.
+func stagger(rank int) time.Duration {
+	if rank > int(maxStagger/minGrace) {
+		return maxStagger/2 + rand.N(maxStagger/2)
+	}
+	return time.Duration(rank) * minGrace
 }
 
 // splitPause returns how long to pause after a split vote, the one after so many in a row:

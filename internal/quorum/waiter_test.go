@@ -36,6 +36,8 @@ func TestPlan(t *testing.T) {
 		{"far behind", "T", []refusal{in(time.Hour, 100, "a")}, Lost, 0, false, 22500*ms + 2*s, 37500*ms + 2*s, 0, 0},
 		{"the lease ends before", "T", []refusal{in(100*ms, 0, "a")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
 		{"the lease ends before, third", "T", []refusal{in(100*ms, 2, "a")}, Lost, 0, false, 141 * ms, 141 * ms, 0, 0},
+		{"the lease ends before, with 1500 before it", "T", []refusal{in(100*ms, 1500, "a")}, Lost, 0, false, 30*s + 101*ms, 30*s + 101*ms, 0, 0},
+		{"the lease ends before, with a million before it", "T", []refusal{in(100*ms, 1_000_000, "a")}, Lost, 0, false, 15*s + 101*ms, 30*s + 101*ms, 0, 0},
 		{"the lease has no end", "T", []refusal{in(never, 0, "a")}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
 		{"not queued", "T", []refusal{in(100*ms, -1, "a")}, Lost, 0, true, 0, never, 0, 0},
 		{"failed", "F", []refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
