@@ -199,9 +199,10 @@ func (g *Group) called(i int, key string) {
 }
 
 // warned has the caller that competes for key look for itself if the one before
-// it does not come. No lock is reserved for longer than maxGrace.
+// it does not come. Clients ask for a grace from minGrace to maxGrace. Anything else is false,
+// and a shorter one would let anyone who can publish make all callers ask all the time.
 func (g *Group) warned(key string, grace time.Duration) {
-	grace = min(grace, maxGrace)
+	grace = min(max(grace, minGrace), maxGrace)
 	look := time.Now().Add(grace + 2*g.near() + rand.N(grace/4+1))
 	ls := &g.lines
 	ls.mu.Lock()

@@ -459,7 +459,7 @@ func TestWarned(t *testing.T) {
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
 		channel := strings.SplitN(p.ticket(), ":", 2)[1]
-		for _, m := range []string{"n20:held", "n100:k", "n20:k", "n50:k"} { // the soonest counts
+		for _, m := range []string{"n20:held", "n100:k", "n0:k", "n1:k", "n50:k"} { // the soonest counts, and no grace is below 20 ms
 			if w.mem[0].Publish(channel, m) != 1 {
 				t.Fatal("nobody hears it")
 			}
