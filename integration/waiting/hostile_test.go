@@ -22,7 +22,15 @@ import (
 func hostileServers(t testing.TB, n int) []*servers.Server {
 	t.Helper()
 	realServers(t, "access control lists")
+	if kind := servers.Kinds(t)[0]; !readOnlyPatterns(kind) {
+		t.Skipf("%s has no read-only key patterns (Redis 7)", kind)
+	}
 	return servers.Start(t, servers.Any, n, servers.WithoutReuse())
+}
+
+// readOnlyPatterns reports whether servers of a kind have key patterns such as %R~x.
+func readOnlyPatterns(kind servers.Kind) bool {
+	return !strings.HasPrefix(string(kind), "redis:5.") && !strings.HasPrefix(string(kind), "redis:6.")
 }
 
 // newPeers returns n peers, of each adapter in turn.
@@ -73,7 +81,7 @@ func TestHostilePublish(t *testing.T) {
 	lock := lockOn(t, peers[0], key)
 	kept := lockOn(t, peers[1], "kept") // by one who waits, too
 
-	var holders, most atomic.Int64
+	var holders atomic.Int64
 	holders.Store(1)
 	got := make(chan time.Time, waiters)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -87,7 +95,9 @@ func TestHostilePublish(t *testing.T) {
 				return
 			}
 			got <- time.Now()
-			most.Store(max(most.Load(), holders.Add(1)))
+			if n := holders.Add(1); n > 1 {
+				t.Errorf("%d hold the lock at the same time", n)
+			}
 			time.Sleep(10 * time.Millisecond) // the work
 			holders.Add(-1)
 			if err := l.Unlock(ctx); err != nil {
@@ -154,9 +164,6 @@ func TestHostilePublish(t *testing.T) {
 	within(t, "the hand-over to all waiters", time.Since(start)-watch.End(), 0, time.Second)
 	stop()
 	wg.Wait()
-	if most.Load() > 1 {
-		t.Errorf("%d held the lock at the same time", most.Load())
-	}
 	unlock(t, kept)
 
 	// The control: messages arrived, and waiters made attempts because of them.
@@ -175,7 +182,6 @@ func TestHostilePublish(t *testing.T) {
 
 	for _, to := range targets {
 		setUser(t, to.server, to.name, "resetchannels")
-		// Changing a user's channels closes its subscriptions, not its connection.
 		to.denied(t, "PUBLISH", to.channels[0], "g"+key)
 	}
 }
@@ -219,9 +225,9 @@ func TestHostileSubscribe(t *testing.T) {
 // looks for itself. It does not get the lock, and takes it from nobody.
 func TestHostileQueue(t *testing.T) {
 	const (
-		ttl  = 3 * time.Second
+		ttl  = 2 * time.Second
 		hold = 300 * time.Millisecond
-		many = 200 // tickets, more than a release looks at
+		many = 100 // tickets, more than a release looks at
 	)
 	s := hostileServers(t, 1)[0]
 	const rules = "~*:queue"

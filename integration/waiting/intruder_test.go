@@ -27,7 +27,7 @@ type intruder struct {
 // rules are written as in ACL SETUSER.
 func intrude(t testing.TB, s *servers.Server, name string, rules ...string) *intruder {
 	t.Helper()
-	setUser(t, s, name, append([]string{"reset", "on", ">" + password}, rules...)...)
+	setUser(t, s, name, append([]string{"reset", "on", ">" + password, "resetchannels"}, rules...)...)
 	return connect(t, s, name)
 }
 
