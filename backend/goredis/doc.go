@@ -46,10 +46,11 @@
 //
 // # What the server must allow
 //
-// For the scripts of package lua, with keys that begin with lock: and channels
-// that do so:
+// docs/safety.md, "ACL lines", has a complete and tested line for each use: plain
+// locks, waiting, fencing tokens and quarantine. For locks without waiting, with
+// redlock.WithKeyPrefix("lock:"), it is
 //
-//	ACL SETUSER locker on >password ~lock:* &lock:* +set +get +del +pttl +pexpire +eval +evalsha +ping +subscribe
+//	ACL SETUSER locker reset on >password resetchannels ~lock:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard
 //
 // With a database other than 0 also +select, with a Cluster +cluster|slots and
 // +asking (and +readonly if the client has ReadOnly or a Route option), and what

@@ -14,14 +14,16 @@
 //
 // Connections are redigo's own, or wrappers that pass on
 // [redis.ConnWithTimeout] and [redis.ConnWithContext]; over others every method
-// answers [errors.ErrUnsupported] and sends nothing. A user limited by an ACL
-// needs, for locks under "lock:",
+// answers [errors.ErrUnsupported] and sends nothing.
 //
-//	+set +evalsha +eval +get +del +pttl +pexpire +ping +subscribe ~lock:* &lock:*
+// docs/safety.md, "ACL lines", has a complete and tested line for each use: plain
+// locks, waiting, fencing tokens and quarantine. For locks without waiting, with
+// redlock.WithKeyPrefix("lock:"), it is
 //
-// where ping and subscribe are for [Node.Ping] and [Node.Subscribe], and +select
-// is needed beside them if the pool selects a database. The scripts that are
-// given to [Node.Eval] may need more.
+//	ACL SETUSER locker reset on >password resetchannels ~lock:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard
+//
+// A pool that selects a database also needs +select. Scripts that a program gives to
+// [Node.Eval] itself may need more.
 //
 // # The pool's settings
 //

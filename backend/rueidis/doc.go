@@ -67,12 +67,14 @@
 //
 // # Permissions
 //
-// A user needs, for keys that begin with lock: (the rules of an ACL file):
+// docs/safety.md, "ACL lines", has a complete and tested line for each use: plain
+// locks, waiting, fencing tokens and quarantine. For locks without waiting, with
+// redlock.WithKeyPrefix("lock:"), it is
 //
-//	+set +get +del +pttl +pexpire +eval +evalsha +ping +subscribe ~lock:* &lock:*
+//	ACL SETUSER locker reset on >password resetchannels ~lock:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard
 //
-// and +select for a database other than 0, +client|tracking unless DisableCache
-// is set, and in a Cluster +cluster|slots +cluster|shards +role. Without
-// +subscribe (and +role) there are no subscriptions, and waiters poll. Without
-// +ping only [Node.Ping] fails. Scripts of the core need what they call.
+// In addition a user needs +select for a database other than 0, +client|tracking
+// unless DisableCache is set, and in a Cluster +cluster|slots +cluster|shards +role.
+// Without +subscribe (and +role) there are no subscriptions, and waiters poll. Without
+// +ping only [Node.Ping] fails.
 package rueidis
