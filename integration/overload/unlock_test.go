@@ -109,9 +109,10 @@ func TestUnlockFlood(t *testing.T) {
 				tb.note("other calls, before", "%.0f/s, median %v, 99 %% %v", result.Healthy.perSecond(), result.Healthy.Median, result.Healthy.P99)
 				tb.note("other calls, meanwhile", "%.0f/s, median %v, 99 %% %v, longest %v, errors %v", result.Calls.perSecond(), result.Calls.Median, result.Calls.P99, result.Calls.Longest, result.Calls.Errors)
 				atMost(tb, "locks lost of 100", result.Lost, 0, "%d")
-				atMost(tb, "keys left", max(0, left-kept), 0, "%d")
+				exactly(tb, "keys left", max(0, left-kept), 0)
 				atLeast(tb, "other calls that succeeded", 100*result.Calls.succeeded(), 90, "%.1f %%")
-				atMost(tb, "other calls are slower by", slower, 10, "%.1f times")
+				// A short flood is over before the scheduler has been through its goroutines.
+				atMost(tb, "other calls are slower by", slower, sized(100.0, 10), "%.1f times")
 			})
 		}
 	}

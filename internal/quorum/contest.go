@@ -64,7 +64,7 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 	for c.r.verdict != Won {
 		if rumours != nil && (c.granted() > 0 || c.answered()) {
 			if c.granted() == 0 {
-				return c.r.result(nil), true
+				return c.vain()
 			}
 			for i := range c.a.seats {
 				if !rumours[i] {
@@ -104,10 +104,17 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 		c.askCallers()
 	}
 	if rumours != nil {
-		return c.r.result(nil), true
+		return c.vain()
 	}
 	c.r.expire()
 	return c.r.result(nil), false
+}
+
+// vain ends a contest in which no node that had notified has granted. What they answer
+// from now on does not count.
+func (c *contest) vain() (Result, bool) {
+	c.r.decide(Lost, time.Now())
+	return c.r.result(nil), true
 }
 
 // askCallers asks the nodes again that refused and have called since.

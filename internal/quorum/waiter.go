@@ -113,7 +113,6 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 		return a, res
 	}
 	if vain { // it waits on as before
-		res.Verdict = Lost
 		a.mu.Lock()
 		a.clean(request{kind: releasing, stay: true}, time.Now())
 		a.mu.Unlock()
