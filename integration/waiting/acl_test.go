@@ -2,6 +2,7 @@ package waiting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -80,23 +82,46 @@ func plain(t testing.TB, first, second *peer) {
 	unlock(t, lock)
 }
 
-// queues has both wait for locks: until one is notified, until one gives up, and with
-// others behind.
-func queues(t testing.TB, first, second *peer) {
+// queues has a waiter stand in the queue until it is notified, and another time until it
+// gives up.
+func queues(t testing.TB, s *servers.Server, first, second *peer) {
 	t.Helper()
-	took, tries := handOff(t, first, second, "queue", 100*time.Millisecond)
-	called(t, took, tries)
-	lock := lockOn(t, first, "queue")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if l, err := second.Lock(ctx, "queue"); err == nil {
-		unlock(t, l)
-		t.Error("two have the lock")
+	const key = "queue"
+	for _, givesUp := range []bool{false, true} {
+		lock := lockOn(t, first, key)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			l, err := second.Lock(ctx, key)
+			if err == nil {
+				err = l.Unlock(t.Context())
+			}
+			done <- err
+		}()
+		waitQueued(t, s, tenantA+key, 1)
+		if _, err := first.Inspect(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+		if givesUp {
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("a waiter that gives up: %v", err)
+			}
+		}
+		watch := stall.Begin()
+		start := time.Now()
+		unlock(t, lock)
+		if !givesUp {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			// A waiter that is not notified looks after 1.5 s.
+			within(t, "the hand-over", time.Since(start)-watch.End(), 0, time.Second)
+		} else {
+			watch.End()
+		}
+		cancel()
 	}
-	if _, err := first.Inspect(t.Context(), "queue"); err != nil {
-		t.Error(err)
-	}
-	unlock(t, lock)
 }
 
 // noise is what drivers send on their own, and do not need.
@@ -184,7 +209,7 @@ func TestHostileLines(t *testing.T) {
 							plain(t, first, second)
 						}
 						if u.queues {
-							queues(t, first, second)
+							queues(t, s, first, second)
 						}
 					}
 				}
@@ -206,7 +231,7 @@ func TestHostileLines(t *testing.T) {
 			s.Do(t, "ACL", "LOG", "RESET")
 			node := func() backend.Node { return drivers.All[0].FromURL(t, urlOf(s, "waiting")) }
 			prefix := redlock.WithKeyPrefix(tenantA)
-			queues(t, newPeer(t, []backend.Node{node()}, prefix), newPeer(t, []backend.Node{node()}, prefix))
+			queues(t, s, newPeer(t, []backend.Node{node()}, prefix), newPeer(t, []backend.Node{node()}, prefix))
 			if len(rejected(t, s)) == 0 {
 				t.Error("the log does not show that a right is missing")
 			}
