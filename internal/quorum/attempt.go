@@ -202,7 +202,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	}
 	var p *patience
 	if r.verdict == Undecided {
-		p = a.group.vigil.begin(r.start.Add(req.timeout))
+		p = a.group.vigil.begin(r.start, req.timeout)
 		r.decided = p.news
 	}
 	a.mu.Unlock()

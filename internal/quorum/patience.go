@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"container/heap"
 	"sync"
 	"time"
 )
@@ -14,51 +13,76 @@ type patience struct {
 	news chan int // has room for one: the place of the round that is decided, or late
 
 	// Guarded by the mutex of the vigil.
-	due   time.Time
-	place int // in the vigil's queue, or nowhere
+	due        time.Time
+	in         *patienceList // nil: it is over
+	prev, next *patience
 }
 
-const (
-	late    = -1 // what comes when the time is over
-	nowhere = -1
-)
+// late is what comes when the time is over.
+const late = -1
 
-// A vigil is all who wait for a verdict of a group, by when their patience ends. One timer
-// serves them all, because almost every round is decided before that: to set and stop a
-// timer for each would cost about as much as the rest of waiting. A verdict leaves the timer
-// set, so it may go off for nobody. Then it is set for the first of those who wait by now,
-// if any.
+// A patienceList is those whose callers wait for the same time, by when that ends.
+type patienceList struct {
+	wait        time.Duration
+	first, last *patience
+}
+
+// maxPatienceLists is how many different times have lists of their own. Further ones share
+// the last list, in which it takes longer to find the place of each.
+const maxPatienceLists = 32
+
+// A vigil is all who wait for a verdict of a group. One timer serves them all, because
+// almost every round is decided before that: to set and stop a timer for each would cost
+// about as much as the rest of waiting. A verdict leaves the timer set, so it may go off
+// for nobody. Then it is set for the first of those who wait by now, if any.
 //
-// They are a heap, because everybody shares the mutex: with callers of different timeouts,
-// an ordered list is walked for each.
+// Everybody shares the mutex, so that nothing may be walked: callers who wait for the
+// same time come in the order in which their time ends, and have a list of their own.
 type vigil struct {
 	mu    sync.Mutex
-	queue patiences
+	lists []*patienceList
 	timer *time.Timer // nil: none was needed so far
 	set   time.Time   // when it goes off; zero: it is not set
 	spare sync.Pool   // of patience
 }
 
-// begin returns a patience that ends at due, which is most often later than all others.
-func (v *vigil) begin(due time.Time) *patience {
+// begin returns a patience that ends when that time has passed since start.
+func (v *vigil) begin(start time.Time, wait time.Duration) *patience {
 	p, ok := v.spare.Get().(*patience)
 	if !ok {
 		p = &patience{news: make(chan int, 1)}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	p.due = due
-	heap.Push(&v.queue, p)
-	if v.set.IsZero() || due.Before(v.set) {
-		v.wake(due)
+	p.due = start.Add(wait)
+	v.list(wait).insert(p)
+	if v.set.IsZero() || p.due.Before(v.set) {
+		v.wake(p.due)
 	}
 	return p
+}
+
+// list returns the list of those who wait for so long.
+func (v *vigil) list(wait time.Duration) *patienceList {
+	for _, l := range v.lists {
+		if l.wait == wait {
+			return l
+		}
+	}
+	if n := len(v.lists); n == maxPatienceLists {
+		return v.lists[n-1]
+	}
+	l := &patienceList{wait: wait}
+	v.lists = append(v.lists, l)
+	return l
 }
 
 // end takes p back, which nobody else may know any more.
 func (v *vigil) end(p *patience) {
 	v.mu.Lock()
-	v.remove(p)
+	if p.in != nil {
+		p.in.remove(p)
+	}
 	v.mu.Unlock()
 	select {
 	case <-p.news:
@@ -67,11 +91,37 @@ func (v *vigil) end(p *patience) {
 	v.spare.Put(p)
 }
 
-// remove takes p out, if it is in.
-func (v *vigil) remove(p *patience) {
-	if p.place != nowhere {
-		heap.Remove(&v.queue, p.place)
+// insert puts p in its place, which is most often the last one.
+func (l *patienceList) insert(p *patience) {
+	before := l.last
+	for before != nil && before.due.After(p.due) {
+		before = before.prev
 	}
+	p.in, p.prev = l, before
+	if before == nil {
+		p.next, l.first = l.first, p
+	} else {
+		p.next, before.next = before.next, p
+	}
+	if p.next == nil {
+		l.last = p
+	} else {
+		p.next.prev = p
+	}
+}
+
+func (l *patienceList) remove(p *patience) {
+	if p.prev == nil {
+		l.first = p.next
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next == nil {
+		l.last = p.prev
+	} else {
+		p.next.prev = p.prev
+	}
+	p.in, p.prev, p.next = nil, nil, nil
 }
 
 // wake has the timer go off at t.
@@ -89,42 +139,22 @@ func (v *vigil) look() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
-	for len(v.queue) > 0 && !v.queue[0].due.After(now) {
-		p := v.queue[0]
-		v.remove(p)
-		select {
-		case p.news <- late:
-		default: // it has heard of a verdict
+	var next time.Time
+	for _, l := range v.lists {
+		for l.first != nil && !l.first.due.After(now) {
+			p := l.first
+			l.remove(p)
+			select {
+			case p.news <- late:
+			default: // it has heard of a verdict
+			}
+		}
+		if l.first != nil && (next.IsZero() || l.first.due.Before(next)) {
+			next = l.first.due
 		}
 	}
 	v.set = time.Time{}
-	if len(v.queue) > 0 {
-		v.wake(v.queue[0].due)
+	if !next.IsZero() {
+		v.wake(next)
 	}
-}
-
-// patiences is a heap of those who wait, by when their patience ends.
-type patiences []*patience
-
-func (q patiences) Len() int           { return len(q) }
-func (q patiences) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-
-func (q patiences) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
-}
-
-func (q *patiences) Push(p any) {
-	last := p.(*patience)
-	last.place = len(*q)
-	*q = append(*q, last)
-}
-
-func (q *patiences) Pop() any {
-	end := len(*q) - 1
-	last := (*q)[end]
-	(*q)[end] = nil
-	*q = (*q)[:end]
-	last.place = nowhere
-	return last
 }

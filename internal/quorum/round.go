@@ -142,7 +142,7 @@ func (r *round) decide(v Verdict, now time.Time) {
 		r.verdict, r.took = v, now.Sub(r.start)
 		select {
 		case r.decided <- r.place:
-		default: // nobody waits for it, or was told already that the time is over
+		default: // nobody waits for it
 		}
 	}
 }

@@ -319,7 +319,7 @@ func (s *Sender) note(err error, began, now time.Time, batch []*Item) {
 			s.progress = now
 		}
 	}
-	if s.brake.window < s.full() || !s.batches { // what waits may need more than this goroutine
+	if filled || !s.batches { // what waits may need more than this goroutine
 		s.start(now)
 	}
 	why := s.brake.why
