@@ -215,7 +215,8 @@ func (l *Lock) lostOrReleased() error {
 // are other handles on the lock ([WithReentrancy]) it only ends this one.
 //
 // It blocks until the servers' answers decide, for the node timeout at most, or
-// until ctx ends. A ctx that has ended before, and a lock past its validity,
+// until ctx ends. If hundreds of goroutines unlock at the same time, they take turns,
+// and waiting for a turn comes on top of that. A ctx that has ended before, and a lock past its validity,
 // change nothing: it is sent, and answered, all the same. What is not deleted by
 // then goes on to be deleted in the background: see [Locker.Close].
 //

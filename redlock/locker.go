@@ -85,13 +85,14 @@ func (l *Locker) polls(node string, err error) {
 
 // Lock waits until it holds the lock on key or ctx ends.
 //
-// While somebody else holds the lock it waits for as long as ctx lets it; while
-// too many nodes are unavailable it waits for one TTL at most, and not at all
-// if they refuse for good, for instance a wrong password ([WithRetry] changes
-// this); the end of a quarantine it waits for ([WithQuarantine]). If ctx has a
-// deadline, the last try is made shortly before it. ctx bounds the wait, not the hold. A cancellation is noticed at once, or, with a
-// single node, by the node timeout at the latest, if the driver does not notice
-// it before.
+// While somebody else holds the lock it waits for as long as ctx lets it. It gives up
+// when too many nodes have been unavailable for one TTL, to this call and to all others
+// of this Locker that asked meanwhile, and at once if nodes refuse for good, for instance
+// a wrong password ([WithRetry] changes this). It waits for the end of a quarantine
+// ([WithQuarantine]). If ctx has a deadline, the last attempt is made shortly before
+// it. ctx bounds the wait, not the hold. A cancellation is noticed at once, or, with a
+// single node, by the node timeout at the latest, if the driver does not notice it
+// before.
 //
 // Who waits stands in a queue on the nodes and sleeps until it is called. The queue
 // is first come, first served, between processes too, and so is the line of the
@@ -103,7 +104,7 @@ func (l *Locker) polls(node string, err error) {
 // in the queue looks for itself, about every two seconds.
 //
 // A caller polls instead, in no order and at random times that are at most 250 ms
-// apart, unless so many nodes can call it that every release reaches one: 1 of 1, 2 of
+// apart (more if thousands of callers of this Locker poll), unless so many nodes can call it that every release reaches one: 1 of 1, 2 of
 // 3, 3 of 5. A node cannot if its adapter lacks backend.Scripter or backend.Subscriber,
 // or if the server forbids what a queue needs, which is logged where the server says so
 // ([WithLogger]). No node can for a key with braces but no hash tag, such as "a}b".
