@@ -111,6 +111,13 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 		taken       bool        // what the last try that ran to its end found
 		turn        quorum.Turn // of one that was not called
 	)
+	// left returns for how long too many nodes may still be unavailable.
+	left := func() time.Duration {
+		if unavailable.IsZero() {
+			return c.settings.ttl
+		}
+		return c.settings.ttl - c.outage(unavailable, failures)
+	}
 	for {
 		lock, res, err := c.try(ctx, waiter, start)
 		turn.End(res)
@@ -135,7 +142,7 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 			unavailable = time.Now()
 		default:
 			failures++
-			if standard && c.outage(unavailable, failures) >= c.settings.ttl {
+			if standard && left() <= 0 {
 				return nil, err
 			}
 		}
@@ -146,17 +153,22 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 		var ctxErr error
 		switch {
 		case waiter != nil:
+			waiter.Left = left
 			ctxErr = waiter.Wait(ctx, pause, 2*res.Elapsed)
 		case standard && taken:
 			// And try at once: the first in line may be called.
 			if ctxErr = join(); ctxErr == nil {
-				turn, ctxErr = c.locker.group.Turn(ctx)
+				turn, ctxErr = c.locker.group.Turn(ctx, left)
 			}
 		default:
 			ctxErr = sleep(ctx, pause, 2*res.Elapsed)
 			if ctxErr == nil && standard {
-				turn, ctxErr = c.locker.group.Turn(ctx)
+				turn, ctxErr = c.locker.group.Turn(ctx, left)
 			}
+		}
+		if ctxErr == quorum.ErrAway {
+			err.Elapsed = c.elapsed()
+			return nil, err
 		}
 		if ctxErr != nil {
 			err.ctxErr, err.Elapsed = endOf(ctx, ctxErr), c.elapsed()

@@ -3,6 +3,7 @@ package quorum
 import (
 	"container/list"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -146,20 +147,52 @@ func (b *budget) learn(res Result) (pause time.Duration) {
 	return 0
 }
 
+// ErrAway ends the wait for a turn of a caller that gives up.
+var ErrAway = errors.New("too many nodes have been unavailable for too long")
+
+// wait waits until the turn is ready, ctx ends, or no time is left to the caller by what
+// left says, which may be nil. It leaves the turn unless it is ready.
+func (t *turn) wait(ctx context.Context, left func() time.Duration) error {
+	select {
+	case <-t.ready: // which is common, and needs no timer
+		return nil
+	default:
+	}
+	if left == nil {
+		left = func() time.Duration { return time.Hour }
+	}
+	timer := time.NewTimer(left())
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.ready:
+			return nil
+		case <-ctx.Done():
+			t.leave()
+			return ctx.Err()
+		case <-timer.C:
+			d := left()
+			if d <= 0 {
+				t.leave()
+				return ErrAway
+			}
+			timer.Reset(d)
+		}
+	}
+}
+
 // A Turn is the leave to make one attempt without having been notified. See [Group.Turn].
 type Turn struct{ turn *turn }
 
-// Turn waits until a caller that has not been notified may make one more attempt, or
-// returns ctx's error. The turn must be ended.
-func (g *Group) Turn(ctx context.Context) (Turn, error) {
+// Turn waits until a caller that has not been notified may make one more attempt. It
+// returns ctx's error if that ends before, and [ErrAway] if left, which may be nil, says
+// that no time is left to the caller. The turn must be ended.
+func (g *Group) Turn(ctx context.Context, left func() time.Duration) (Turn, error) {
 	t := g.budget.join()
-	select {
-	case <-t.ready:
-		return Turn{t}, nil
-	case <-ctx.Done():
-		t.leave()
-		return Turn{}, ctx.Err()
+	if err := t.wait(ctx, left); err != nil {
+		return Turn{}, err
 	}
+	return Turn{t}, nil
 }
 
 // End ends the turn with the result of the attempt. The zero Turn has nothing to end.

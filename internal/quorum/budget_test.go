@@ -163,7 +163,7 @@ func TestTurnIsCancelled(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		var held []Turn
 		for range firstTurns {
-			turn, err := w.group.Turn(t.Context())
+			turn, err := w.group.Turn(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,8 +171,14 @@ func TestTurnIsCancelled(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := w.group.Turn(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := w.group.Turn(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a turn beyond the window: %v", err)
+		}
+		start, away := time.Now(), 300*time.Millisecond
+		left := func() time.Duration { return away - time.Since(start) }
+		time.AfterFunc(200*time.Millisecond, func() { away *= 2 }) // the nodes have answered somebody
+		if _, err := w.group.Turn(t.Context(), left); err != ErrAway || time.Since(start) != 600*time.Millisecond {
+			t.Errorf("a caller that gives up: %v after %v", err, time.Since(start))
 		}
 		for _, turn := range held {
 			turn.End(answeredResult)

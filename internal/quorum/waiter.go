@@ -51,6 +51,10 @@ type Waiter struct {
 	permit *turn     // of the budget, for the next one, which it was not called for
 
 	rumoured time.Time // when it last verified a notification in vain
+
+	// Left, if set, returns for how long the nodes may still be unavailable before the
+	// caller gives up.
+	Left func() time.Duration
 }
 
 // signal changes what w is to notice, and wakes it. The lines are locked.
@@ -286,7 +290,8 @@ func (w *Waiter) expect(next bool) {
 // holder's lease may have ended and the budget has a turn. Where it cannot be called, by
 // too many nodes, it waits for poll at most. If ctx has a deadline before, it waits until
 // shortly before that, so that there is time for a last try; it returns ctx's error if
-// that ended, or if the deadline is nearer than shortly.
+// that ended, or if the deadline is nearer than shortly, and [ErrAway] if no time is left to
+// the caller while it waits for a turn.
 func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 	end := w.due
 	if w.polls {
@@ -332,7 +337,21 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 		default:
 		}
 		var fires <-chan time.Time
-		if left > 0 {
+		switch {
+		case left > 0:
+			fires = timer.C
+		case w.Left != nil:
+			d := w.Left()
+			if d <= 0 {
+				turn.leave()
+				return ErrAway
+			}
+			if timer == nil {
+				timer = time.NewTimer(d)
+				defer timer.Stop()
+			} else {
+				timer.Reset(d)
+			}
 			fires = timer.C
 		}
 		select {
