@@ -31,7 +31,7 @@ const (
 // that times out causes more work than one that does not.
 //
 // It is a window as in TCP congestion control (RFC 5681): it grows with each attempt that
-// the nodes answered, doubling in each round trip at first, and is halved when an answer
+// the nodes answered, doubling in each round trip at first, and is halved when most answers
 // did not come in time. While too many nodes are unavailable, a turn also lasts for a
 // pause, so that all waiters together ask a few times a second.
 type budget struct {
@@ -114,37 +114,40 @@ func (t *turn) end(res Result) {
 
 // learn moves the window, and returns for how long the turn lasts on.
 func (b *budget) learn(res Result) (pause time.Duration) {
-	late := false
-	for _, v := range res.Votes {
-		late = late || v.Outcome == TimedOut
-	}
-	now := time.Now()
-	if late && now.Sub(b.cut) >= turnCut {
-		b.cut = now
-		b.window = max(b.window/2, leastTurns)
-		b.gentle = b.window
-	}
 	switch {
 	case res.CtxErr != nil || res.Verdict == Undecided:
 		return 0 // it says little
-	case res.Verdict == Unavailable:
-		if b.outages == 0 && !late { // the nodes are away, which is no sign of too much
-			b.gentle = max(b.window, firstTurns)
+	case res.Verdict != Unavailable:
+		b.outages = 0
+		if b.window < b.gentle {
+			b.window = min(b.window+1, mostTurns)
+		} else {
+			b.window = min(b.window+1/b.window, mostTurns)
 		}
-		b.window = max(b.window/2, leastTurns)
-		pause = min(firstOutagePause<<min(b.outages, 10), longestOutagePause)
-		b.outages++
-		return pause/2 + rand.N(pause/2)
+		return 0
 	}
-	b.outages = 0
-	switch {
-	case late:
-	case b.window < b.gentle:
-		b.window = min(b.window+1, mostTurns)
-	default:
-		b.window = min(b.window+1/b.window, mostTurns)
+	silent := 0
+	for _, v := range res.Votes {
+		if v.Outcome == TimedOut {
+			silent++
+		}
 	}
-	return 0
+	now := time.Now()
+	if 2*silent > len(res.Votes) { // one node that is always slow is no sign of too much
+		if now.Sub(b.cut) >= turnCut {
+			b.cut = now
+			b.window = max(b.window/2, leastTurns)
+			b.gentle = b.window
+		}
+		return 0 // the attempt itself has taken long enough
+	}
+	if b.outages == 0 { // the nodes are away, which is no sign of too much either
+		b.gentle = max(b.window, firstTurns)
+	}
+	b.window = max(b.window/2, leastTurns)
+	pause = min(firstOutagePause<<min(b.outages, 10), longestOutagePause)
+	b.outages++
+	return pause/2 + rand.N(pause/2)
 }
 
 // ErrAway ends the wait for a turn of a caller that gives up.

@@ -15,7 +15,8 @@ import (
 // results of attempts that move a budget
 var (
 	answeredResult = Result{Verdict: Lost, Votes: []Vote{{Outcome: Taken}}}
-	lateResult     = Result{Verdict: Lost, Votes: []Vote{{Outcome: Taken}, {Outcome: Taken}, {Outcome: TimedOut}}}
+	slowNodeResult = Result{Verdict: Lost, Votes: []Vote{{Outcome: Taken}, {Outcome: Taken}, {Outcome: TimedOut}}}
+	lateResult     = Result{Verdict: Unavailable, Votes: []Vote{{Outcome: Taken}, {Outcome: TimedOut}, {Outcome: TimedOut}}}
 	awayResult     = Result{Verdict: Unavailable, Votes: []Vote{{Outcome: Failed}}}
 )
 
@@ -80,6 +81,10 @@ func TestBudgetFollowsAnswers(t *testing.T) {
 		round(answeredResult)
 		if b.window < firstTurns+0.9 || b.window > firstTurns+1 {
 			t.Errorf("the window is %v after one more round trip, want %v", b.window, firstTurns+1)
+		}
+		round(slowNodeResult)
+		if b.window < firstTurns+1 || b.window > firstTurns+2 {
+			t.Errorf("the window is %v after one node was slow, want %v", b.window, firstTurns+2)
 		}
 		for range 20 {
 			round(lateResult)
