@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,9 +180,11 @@ func TestTurnIsCancelled(t *testing.T) {
 		if _, err := w.group.Turn(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a turn beyond the window: %v", err)
 		}
-		start, away := time.Now(), 300*time.Millisecond
-		left := func() time.Duration { return away - time.Since(start) }
-		time.AfterFunc(200*time.Millisecond, func() { away *= 2 }) // the nodes have answered somebody
+		var away atomic.Int64
+		away.Store(int64(300 * time.Millisecond))
+		start := time.Now()
+		left := func() time.Duration { return time.Duration(away.Load()) - time.Since(start) }
+		time.AfterFunc(200*time.Millisecond, func() { away.Store(int64(600 * time.Millisecond)) }) // the nodes have answered somebody
 		if _, err := w.group.Turn(t.Context(), left); err != ErrAway || time.Since(start) != 600*time.Millisecond {
 			t.Errorf("a caller that gives up: %v after %v", err, time.Since(start))
 		}
