@@ -50,22 +50,28 @@ func TestSlowNetwork(t *testing.T) {
 					}
 					nodes := a.nodes(t, proxyAddrs(proxies)...)
 					locker := newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
+					// The calls of a lock that failed go on, and leave their connections in the pools.
+					afresh := func() {
+						if err := locker.Close(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						locker = newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
+					}
 					lock, err := locker.TryLock(t.Context(), "first")
 					if err != nil {
 						t.Logf("the first lock, on cold pools: %v", err)
 						if timeout > 200*time.Millisecond {
 							t.Error("that should not fail")
 						}
-						// Its calls go on, and leave their connections in the pools.
-						if err := locker.Close(t.Context()); err != nil {
-							t.Fatal(err)
-						}
-						locker = newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
+						afresh()
 					} else if err := lock.Unlock(t.Context()); err != nil {
 						t.Error(err)
 					}
 					for i := range 10 {
 						err := unlessStalled(t, func(try int) error {
+							if try > 0 {
+								afresh()
+							}
 							lock, err := locker.TryLock(t.Context(), fmt.Sprint("then", i, try))
 							if err != nil {
 								return err

@@ -294,8 +294,6 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 		defer cancel()
 	}
 	result := op.Do(ctx, s.member.node)
-	now := time.Now()
-	s.member.sender.Yield(&s.item, result.Err, req.round.start, now)
-	s.Complete(result, true, now)
+	s.member.sender.Yield(&s.item, result, req.round.start, time.Now())
 	return true
 }

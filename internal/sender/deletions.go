@@ -14,6 +14,7 @@ type deletions struct {
 
 // keyDeletions is the deletions of one key.
 type keyDeletions struct {
+	key     string
 	uses    int   // deletions that wait, are about to be sent, or are under way
 	waiting *Item // linked by sibling
 	flying  int
@@ -41,6 +42,7 @@ func (d *deletions) of(it *Item) *keyDeletions {
 		} else {
 			k = new(keyDeletions)
 		}
+		k.key = it.Key
 		d.byKey[it.Key] = k
 	}
 	it.record = k
@@ -67,27 +69,37 @@ func (d *deletions) park(k *keyDeletions, it *Item) {
 	d.parks++
 }
 
+// lift takes a deletion that has come back off its record, which counts it as under way
+// until [deletions.land]: its owner may have it sent again first.
+func (d *deletions) lift(it *Item) *keyDeletions {
+	k := it.record
+	it.record = nil
+	return k
+}
+
 // land notes that a deletion is not under way any more, and moves the acquires that
 // waited for that to the queue.
-func (d *deletions) land(it *Item, acquires *list) {
-	k := it.record
+func (d *deletions) land(k *keyDeletions, acquires *list) {
 	if k.flying--; k.flying == 0 {
 		d.unpark(k, acquires)
 	}
-	d.drop(it)
+	d.leave(k)
 }
 
-// drop takes a deletion off its record, and drops the record of a key that has none.
+// drop takes a deletion that is not to be sent off its record.
 func (d *deletions) drop(it *Item) {
-	k := it.record
-	it.record = nil
-	if k == nil {
-		return
+	if k := d.lift(it); k != nil {
+		d.leave(k)
 	}
+}
+
+// leave counts a deletion off a record, and drops the record of a key that has none.
+func (d *deletions) leave(k *keyDeletions) {
 	if k.uses--; k.uses > 0 {
 		return
 	}
-	delete(d.byKey, it.Key)
+	delete(d.byKey, k.key)
+	k.key = ""
 	if len(d.spare) < maxSpare {
 		d.spare = append(d.spare, k)
 	}

@@ -38,6 +38,8 @@ type room struct {
 	batch   []*Item
 	dropped []drop
 	ops     []backend.Op
+	results []backend.Result
+	failed  []*keyDeletions // of the deletions whose owners may have them sent again at once
 }
 
 // drop is an operation that is not sent, and why.
@@ -51,7 +53,8 @@ func (r *room) clear() {
 	clear(r.batch)
 	clear(r.dropped)
 	clear(r.ops)
-	r.batch, r.dropped, r.ops = r.batch[:0], r.dropped[:0], r.ops[:0]
+	clear(r.results)
+	r.batch, r.dropped, r.ops, r.results = r.batch[:0], r.dropped[:0], r.ops[:0], r.results[:0]
 }
 
 // room returns an empty one.

@@ -93,9 +93,10 @@ func (s *Sender) Submit(it *Item, now time.Time) error {
 		switch {
 		case it.Class == Acquiring && s.acquires.n+s.deletions.parks >= maxAcquires:
 			return errFull
-		case it.Class == Acquiring && s.calls > 0 && (s.brake.hung || now.Sub(s.progress) > it.Wait):
+		case it.Class == Acquiring && s.calls > 0 && (s.brake.hung || !s.shared.alone && now.Sub(s.progress) > it.Wait):
 			// Of an extension this would cost a lock if it is this process that has no time
-			// to take the answers.
+			// to take the answers. A group's only node is waited for until a call has timed
+			// out: the one that is late may be making a connection, and the next has one.
 			return errHung
 		case s.brake.on && !s.brake.hung && !s.shared.alone && (s.calls > 0 || now.Before(s.brake.probe)):
 			// The others can decide without this node, and must not wait for it. A
@@ -241,24 +242,24 @@ func (s *Sender) send(room *room, now time.Time) {
 	}
 	ctx := s.shared.calls.get(CallTimeout+callShare, callShare, now)
 	if len(batch) == 1 {
-		r := batch[0].Op.Do(ctx, s.node)
-		end := time.Now()
-		s.note(r.Err, now, end, batch)
-		batch[0].Owner.Complete(r, true, end)
-		return
+		room.results = append(room.results, batch[0].Op.Do(ctx, s.node))
+	} else {
+		for _, it := range batch {
+			room.ops = append(room.ops, it.Op)
+		}
+		room.results = append(room.results, s.batch(ctx, room.ops)...)
+		if cannotBatch(room.ops, room.results) {
+			s.separate(batch, time.Now())
+			return
+		}
 	}
-	for _, it := range batch {
-		room.ops = append(room.ops, it.Op)
-	}
-	results := s.batch(ctx, room.ops)
 	end := time.Now()
-	if cannotBatch(room.ops, results) {
-		s.separate(batch, end)
-		return
-	}
-	s.note(worst(results), now, end, batch)
+	s.note(room, now, end)
 	for i, it := range batch {
-		it.Owner.Complete(results[i], true, end)
+		it.Owner.Complete(room.results[i], true, end)
+	}
+	if len(room.failed) > 0 {
+		s.settle(room, end)
 	}
 }
 
@@ -283,28 +284,52 @@ func (s *Sender) separate(batch []*Item, now time.Time) {
 	defer s.mu.Unlock()
 	s.batches = false
 	for _, it := range batch {
-		s.land(it)
+		s.land(it, nil)
 		s.put(it)
 	}
 	s.start(now)
 }
 
-// land notes that an operation is not under way any more.
-func (s *Sender) land(it *Item) {
+// land notes that an operation is not under way any more. The acquires that wait for a
+// deletion that failed wait on, until its owner has had the chance to have it sent again
+// before them: then land returns what they wait for.
+func (s *Sender) land(it *Item, err error) *keyDeletions {
 	s.flying--
-	if it.Class == Deleting {
-		s.flyingDeletes--
-		s.deletions.land(it, &s.acquires)
+	if it.Class != Deleting {
+		return nil
 	}
+	s.flyingDeletes--
+	k := s.deletions.lift(it)
+	if err != nil {
+		return k
+	}
+	s.deletions.land(k, &s.acquires)
+	return nil
+}
+
+// settle lets the acquires go that waited for deletions that failed, behind whatever
+// the owners of those have submitted meanwhile.
+func (s *Sender) settle(r *room, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, k := range r.failed {
+		s.deletions.land(k, &s.acquires)
+		r.failed[i] = nil
+	}
+	r.failed = r.failed[:0]
+	s.start(now)
 }
 
 // note records how a call that began then ended now. If the node is not to be sent
 // anything for now, whatever has not been sent fails, except deletions.
-func (s *Sender) note(err error, began, now time.Time, batch []*Item) {
+func (s *Sender) note(r *room, began, now time.Time) {
+	err := worst(r.results)
 	s.mu.Lock()
 	filled := s.flying >= s.brake.window
-	for _, it := range batch {
-		s.land(it)
+	for i, it := range r.batch {
+		if k := s.land(it, r.results[i].Err); k != nil {
+			r.failed = append(r.failed, k)
+		}
 	}
 	var dropped list
 	s.answered = answered(err)
@@ -384,13 +409,24 @@ func (s *Sender) Claim(it *Item, now time.Time) bool {
 	return true
 }
 
-// Yield ends the call that Claim began then. That it timed out says little, because its
-// deadline was the caller's: the sender's own next call will tell.
-func (s *Sender) Yield(it *Item, err error, began, now time.Time) {
+// Yield ends the call that Claim began then, and completes the item. That it timed out
+// says little, because its deadline was the caller's: the sender's own next call will tell.
+func (s *Sender) Yield(it *Item, r backend.Result, began, now time.Time) {
+	failed := s.yield(it, r.Err, began, now)
+	it.Owner.Complete(r, true, now)
+	if failed != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.deletions.land(failed, &s.acquires)
+		s.start(now)
+	}
+}
+
+func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDeletions) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls--
-	s.land(it)
+	failed = s.land(it, err)
 	s.answered = answered(err)
 	switch {
 	case s.answered:
@@ -399,6 +435,7 @@ func (s *Sender) Yield(it *Item, err error, began, now time.Time) {
 		s.failed(err, began, now)
 	}
 	s.start(now)
+	return failed
 }
 
 // Context returns one under which a caller may make a call of its own that takes no longer
