@@ -170,10 +170,16 @@ func (n renewal) end(ctx context.Context, res quorum.Result) error {
 }
 
 // extended takes the outcome of an extension that a quorum made, unless the
-// lock has ended meanwhile.
+// lock has ended meanwhile. It has ended too if its validity was over before the answer
+// came: another may have held it in between, and released it before nodes that had lost
+// the token were given it again.
 func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	l.mu.Lock()
 	now := l.locker.clock.Now()
+	if l.until.Past(now) {
+		l.mu.Unlock()
+		return l.lostOrReleased()
+	}
 	if until.Until(now) > l.until.Until(now) {
 		l.until = until
 	}

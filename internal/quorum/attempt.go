@@ -24,6 +24,7 @@ type Attempt struct {
 
 	mu    sync.Mutex
 	seats []seat
+	gone  bool      // an extension found that a quorum does not have it
 	until Instant   // when the lease of one that won in a line ends; zero: it has ended
 	names [2]string // of the lock and its queue, once they are needed
 	plain [3]string // the arguments of a release without a ticket

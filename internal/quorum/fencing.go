@@ -265,17 +265,17 @@ func (s *seat) vote() backend.Op {
 	case s.ticketed:
 		op.Keys = v.names[:]
 		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
-	case a.group.cfg.Quarantine > 0: // what comes before has its place, and is not looked at
+	case s.quarantined(): // what comes before has its place, and is not looked at
 		op.Keys = []string{a.key, v.names[1], v.names[2], a.key}
 		op.Args = append(op.Args, "", "")
 	}
-	return a.group.judged(op)
+	return s.judged(op)
 }
 
 // raise returns a raise of the node's vote, which may be sent again.
 func (s *seat) raise() backend.Op {
 	a := s.attempt
-	return a.group.judged(backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: a.voting.lockAndCounter(), Args: []string{
+	return s.judged(backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: a.voting.lockAndCounter(), Args: []string{
 		a.token, strconv.FormatInt(s.current.value, 10), a.group.keep,
 	}})
 }

@@ -35,6 +35,7 @@ type ballot struct {
 	bug  ballotBug
 	wipe bool  // nodes lose what they have
 	loss *loss // how, in a ballot that is about that; else nil
+	long bool  // locks are extended often, and some have a TTL of several times the usual one
 	calm bool  // there is no trouble
 	trip time.Duration
 	ttl  time.Duration
@@ -56,7 +57,7 @@ type ballot struct {
 }
 
 type ballotStats struct {
-	grants, oneRound, failed, waited, prolonged, faults, frees, steps, pauses, wipes int
+	grants, oneRound, failed, waited, prolonged, faults, frees, steps, pauses, wipes, rejoins int
 }
 
 func (s *ballotStats) add(o ballotStats) {
@@ -70,6 +71,7 @@ func (s *ballotStats) add(o ballotStats) {
 	s.steps += o.steps
 	s.pauses += o.pauses
 	s.wipes += o.wipes
+	s.rejoins += o.rejoins
 }
 
 // A grant is a lock that was granted: when the try began and ended that won.
@@ -89,6 +91,9 @@ const (
 	noSecondRound  ballotBug = "the highest vote for the token, without a second round"
 	votesTwice     ballotBug = "a vote for what the counter stands at"
 	unclampedHints ballotBug = "hints that nodes follow however far, and nodes that lose counters"
+	rejoinCounts   ballotBug = "a rejoin that counts in the extension that it follows"
+	rejoinLost     ballotBug = "a rejoin after an extension that was not won, of a holder that goes on"
+	rejoinHasty    ballotBug = "a rejoin of any node in quarantine"
 )
 
 func (s *ballot) problem(format string, args ...any) {
@@ -210,6 +215,13 @@ func (v *voter) Eval(ctx context.Context, script *backend.Script, keys, args []s
 		v.look(keys[1])
 	}
 	return r, err
+}
+
+func (v *voter) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	if v.s.bug == rejoinCounts {
+		v.SetNX(ctx, key, token, ttl)
+	}
+	return v.Node.Extend(ctx, key, token, ttl)
 }
 
 // recast returns r with another vote.
@@ -356,19 +368,23 @@ func (p *elector) lock(rng *rand.Rand) {
 		called, token = time.Now(), fmt.Sprint("t", s.tokens)
 		return token
 	}
-	timeout := s.ttl / 8
-	ctx, cancel := context.WithTimeout(context.Background(), 5*s.ttl)
+	ttl, extensions, pause := s.ttl, rng.IntN(3), s.ttl/2
+	if s.long {
+		ttl, extensions, pause = s.ttl*[]time.Duration{1, 1, longTTL}[rng.IntN(3)], rng.IntN(20), s.ttl/3
+	}
+	timeout := ttl / 8
+	ctx, cancel := context.WithTimeout(context.Background(), 5*ttl)
 	defer cancel()
 	var (
 		a   *Attempt
 		res Result
 	)
 	if rng.IntN(2) == 0 {
-		a, res = f.Acquire(ctx, newToken(), s.ttl, timeout)
+		a, res = f.Acquire(ctx, newToken(), ttl, timeout)
 	} else if w, err := p.Join(ctx, key, time.Now()); err == nil {
 		s.count(&s.stats.waited)
 		for {
-			a, res = w.AcquireFenced(ctx, f, newToken(), s.ttl, timeout)
+			a, res = w.AcquireFenced(ctx, f, newToken(), ttl, timeout)
 			if res.Verdict == Won || res.CtxErr != nil || w.Wait(ctx, pollPace, 2*res.Elapsed) != nil {
 				break
 			}
@@ -382,7 +398,7 @@ func (p *elector) lock(rng *rand.Rand) {
 		s.count(&s.stats.failed)
 		return
 	}
-	until := s.validity(called)
+	until := validity(called, ttl)
 	if s.loss != nil && !time.Now().Before(until) { // which redlock.Lock would not return
 		a.Abandon()
 		return
@@ -399,15 +415,24 @@ func (p *elector) lock(rng *rand.Rand) {
 	if fence == 0 {
 		s.problem("%s has won %s without a token", token, key)
 	}
-	for range rng.IntN(3) {
-		time.Sleep(draw(rng, s.ttl/2))
-		extended := s.validity(time.Now())
-		if res := a.Extend(context.Background(), s.ttl, timeout); res.Verdict == Won && time.Now().Before(until) {
+	for range extensions {
+		time.Sleep(draw(rng, pause))
+		extended := validity(time.Now(), ttl)
+		res := a.Extend(context.Background(), ttl, timeout)
+		s.mu.Lock()
+		for _, v := range res.Votes {
+			if v.Rejoined {
+				s.stats.rejoins++
+			}
+		}
+		s.mu.Unlock()
+		a.misjoin(s.bug, res, request{kind: extending, ttl: ttl, timeout: timeout})
+		if res.Verdict == Won && (time.Now().Before(until) || s.bug == rejoinLost) {
 			until = extended
 		}
 	}
 	if rng.IntN(4) == 0 {
-		time.Sleep(draw(rng, 2*s.ttl))
+		time.Sleep(draw(rng, 2*ttl))
 	}
 	if got := a.Fence(); got != fence {
 		s.problem("the token of %s has changed from %d to %d", token, fence, got)

@@ -152,9 +152,9 @@ func TestProbedNodeDecidesAtOnce(t *testing.T) {
 }
 
 // A call that is under way for longer than a caller would wait says as much as one
-// that has timed out, to this caller.
+// that has timed out, to this caller, if the other nodes can decide without this one.
 func TestHungNodeIsNoticedByTheWait(t *testing.T) {
-	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+	inWorldOf(t, 2, full, func(t *testing.T, w *world) {
 		w.fault[0].Set(backendtest.Hang())
 		for i, want := range []struct{ wait, took time.Duration }{
 			{timeout, timeout},         // the first one finds out

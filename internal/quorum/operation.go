@@ -24,7 +24,7 @@ func (s *seat) operation() backend.Op {
 	case a.voting != nil && r.kind == acquiring:
 		// Whoever votes does so with every acquire: a token that was set in
 		// another way has no vote. There is nothing to fall back on.
-		if a.inbox != nil && a.inbox.hears(s.index) {
+		if a.inbox != nil && !r.rejoin && a.inbox.hears(s.index) {
 			s.ticketed = true
 			a.line.enters(s.index, a)
 		}
@@ -35,15 +35,17 @@ func (s *seat) operation() backend.Op {
 		return s.prolong()
 	case r.kind == extending:
 		return backend.Op{Kind: backend.OpExtend, Key: a.key, Token: a.token, TTL: r.ttl}
-	case r.kind == acquiring && queue && a.inbox != nil && a.inbox.hears(s.index):
+	case r.kind == acquiring && queue && a.inbox != nil && !r.rejoin && a.inbox.hears(s.index):
 		s.ticketed = true
 		a.line.enters(s.index, a)
 		return s.acquireScript()
-	case r.kind == acquiring && a.group.cfg.Quarantine > 0:
+	case r.kind == acquiring && (s.quarantined() || r.rejoin && s.member.queueing.scripts):
+		// An acquire that was taken for lost may have arrived meanwhile, which a script tells
+		// from the token of somebody else.
 		return s.acquireScript()
 	case r.kind == acquiring:
 		return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
-	case !queue:
+	case !queue || r.rejoin:
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 	}
 	op := backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.names[:], Args: a.plain[:]}
@@ -84,11 +86,11 @@ func (s *seat) acquireScript() backend.Op {
 	case s.ticketed:
 		op.Keys = a.names[:]
 		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
-	case a.group.cfg.Quarantine > 0: // what comes before has its place, and is not looked at
+	case s.quarantined(): // what comes before has its place, and is not looked at
 		op.Keys = []string{a.key, a.key}
 		op.Args = append(op.Args, "", "")
 	}
-	return a.group.judged(op)
+	return s.judged(op)
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -52,13 +52,20 @@ func (g *Group) mark(ctx context.Context, n backend.Node) error {
 	return r.Err
 }
 
+// quarantined reports whether the seat's current operation, an acquire or a raise, is
+// subject to the quarantine.
+func (s *seat) quarantined() bool {
+	return s.attempt.group.cfg.Quarantine > 0 && (s.rejoin == nil || !s.rejoin.sure)
+}
+
 // judged has the node of op, an acquire or a raise, see whether it may have lost what it
 // had granted, before it does anything else. It alone can: a client need not have been
 // there when it was started again, and between a look and what follows it may be.
-func (g *Group) judged(op backend.Op) backend.Op {
-	if g.cfg.Quarantine > 0 {
-		op.Keys = append(op.Keys[:len(op.Keys):len(op.Keys)], g.cfg.Marker)
-		op.Args = append(op.Args, milliseconds(g.cfg.Quarantine))
+func (s *seat) judged(op backend.Op) backend.Op {
+	if s.quarantined() {
+		cfg := &s.attempt.group.cfg
+		op.Keys = append(op.Keys[:len(op.Keys):len(op.Keys)], cfg.Marker)
+		op.Args = append(op.Args, milliseconds(cfg.Quarantine))
 	}
 	return op
 }

@@ -32,16 +32,22 @@ func (s *ballot) quarantine() time.Duration {
 	if s.loss == nil || !s.loss.quarantine {
 		return 0
 	}
+	if s.long {
+		return longTTL*s.ttl + time.Second
+	}
 	return s.ttl + time.Second
 }
 
 // validity returns until when a lock is valid that was asked for, or extended, then.
-func (s *ballot) validity(since time.Time) time.Time {
-	return since.Add(s.ttl - s.ttl/100 - 2*time.Millisecond)
+func validity(since time.Time, ttl time.Duration) time.Time {
+	return since.Add(ttl - ttl/100 - 2*time.Millisecond)
 }
 
 // losses makes the trouble of a ballot that is about loss.
 func (s *ballot) losses(rng *rand.Rand) {
+	if s.long && rng.IntN(20) > 0 { // locks are held for longer
+		return
+	}
 	v, p := s.nodes[rng.IntN(len(s.nodes))], s.processes[rng.IntN(len(s.processes))]
 	switch what := rng.IntN(40); {
 	case what < 6:

@@ -24,9 +24,10 @@ const (
 
 // A Vote is one node's part in a round.
 type Vote struct {
-	Outcome Outcome
-	Latency time.Duration // from entering the sender to the answer
-	Err     error         // of Failed, TimedOut and Quarantined
+	Outcome  Outcome
+	Latency  time.Duration // from entering the sender to the answer
+	Err      error         // of Failed, TimedOut and Quarantined
+	Rejoined bool          // of an extension: the node had lost the token, and has been given it again since the one before
 }
 
 // Verdict is what a round came to.
@@ -112,6 +113,7 @@ type request struct {
 	value   int64         // raising: to what
 	stay    bool          // releasing: to wait on, so the ticket stays in the queue
 	call    bool          // with stay: to call the next, as others may count on us
+	rejoin  bool          // acquiring: for an attempt that has won, on a node that has lost its token; releasing: to take that back
 	round   *round        // nil: nobody waits
 }
 
@@ -121,7 +123,7 @@ func (r *round) vote(i int, v Vote, now time.Time) {
 	if r == nil || r.verdict != Undecided {
 		return
 	}
-	v.Latency = now.Sub(r.start)
+	v.Latency, v.Rejoined = now.Sub(r.start), r.votes[i].Rejoined
 	r.votes[i] = v
 	verdict := r.judge(false)
 	if r.news != nil {
@@ -155,7 +157,7 @@ func (r *round) expire() {
 	now := time.Now()
 	for i := range r.votes {
 		if v := &r.votes[i]; v.Outcome == Pending {
-			*v = Vote{TimedOut, now.Sub(r.start), context.DeadlineExceeded}
+			v.Outcome, v.Latency, v.Err = TimedOut, now.Sub(r.start), context.DeadlineExceeded
 		}
 	}
 	r.decide(r.judge(true), now)

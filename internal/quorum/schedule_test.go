@@ -67,6 +67,7 @@ type stats struct {
 	extended, notExtended, extensionsGone       int
 	released, releasesGone, releasesUnavailable int
 	crashed, faults, restarts, resent, looks    int
+	rejoined                                    int
 }
 
 func (s *stats) add(o stats) {
@@ -86,6 +87,7 @@ func (s *stats) add(o stats) {
 	s.restarts += o.restarts
 	s.resent += o.resent
 	s.looks += o.looks
+	s.rejoined += o.rejoined
 }
 
 // A hold is a lock that somebody was told to have.
@@ -115,6 +117,7 @@ const (
 	believeEmpty    bug = "a deletion that found nothing taken for one that deleted"
 	errorIsNothing  bug = "an unknown outcome taken for none"
 	deleteOvertakes bug = "a release that does not wait for the set"
+	rejoinReleased  bug = "a rejoin after the release"
 )
 
 func (s *schedule) problem(format string, args ...any) {
@@ -334,6 +337,11 @@ func (c *client) extend(a *Attempt, h *hold) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, v := range res.Votes {
+		if v.Rejoined {
+			s.stats.rejoined++
+		}
+	}
 	valid := h.valid(time.Now())
 	switch res.Verdict {
 	case Won:
@@ -380,6 +388,9 @@ func (c *client) release(a *Attempt, h *hold) {
 	ctx, cancel := c.ctx()
 	defer cancel()
 	res := a.Release(ctx, s.timeout)
+	if s.bug == rejoinReleased {
+		a.rejoinAll(request{kind: acquiring, rejoin: true, ttl: s.ttl, timeout: s.timeout})
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -402,6 +413,16 @@ func (c *client) release(a *Attempt, h *hold) {
 		}
 	default:
 		s.stats.releasesUnavailable++
+	}
+}
+
+// rejoinAll asks all nodes for the token, whatever has happened to it.
+func (a *Attempt) rejoinAll(req request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.seats {
+		a.seats[i].released.Store(false)
+		a.seats[i].ask(req, time.Now())
 	}
 }
 
@@ -735,6 +756,7 @@ func TestSchedules(t *testing.T) {
 		"extended": total.extended, "not extended": total.notExtended, "released": total.released,
 		"released in doubt": total.releasesUnavailable, "released when gone": total.releasesGone,
 		"crashed": total.crashed, "faults": total.faults, "restarts": total.restarts, "sent again": total.resent,
+		"rejoined": 4 * total.rejoined, // locks are not held for long here; see TestSieges
 	} {
 		if count < n/4 {
 			t.Errorf("%s: only %d times in %d schedules", what, count, n)
@@ -749,7 +771,7 @@ func TestSchedules(t *testing.T) {
 func TestSchedulesNoticeBugs(t *testing.T) {
 	for _, b := range []bug{
 		smallQuorum, deleteAny, overwrite, recreate, oneToken, lateValidity, eagerValidity,
-		noCleanup, believeEmpty, errorIsNothing, deleteOvertakes,
+		noCleanup, believeEmpty, errorIsNothing, deleteOvertakes, rejoinReleased,
 	} {
 		t.Run(string(b), func(t *testing.T) {
 			t.Parallel()

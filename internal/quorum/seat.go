@@ -57,6 +57,8 @@ type seat struct {
 	late   time.Time // a set of unknown outcome arrives before, or never
 	gone   time.Time // no key that was sent so far lives longer
 
+	rejoin *rejoin // nil: there was no need for one
+
 	// For the sender, which reads them without the mutex: they are set before the item
 	// is submitted, and not changed until it has come back.
 	current request // while busy
@@ -156,13 +158,17 @@ func (s *seat) prepare(r request, now time.Time) bool {
 		return false // it waited behind another request for too long
 	}
 	s.busy, s.current, s.begun, s.resent, s.again = true, r, now, false, false
+	s.rejoin.begin(s, r, now)
 	s.item.Owner, s.item.Key, s.item.Wait = s, s.attempt.key, r.timeout
 	s.item.Expires = now.Add(r.timeout)
 	switch r.kind {
 	case acquiring:
 		s.item.Class = sender.Acquiring
 		s.token = setting
-	case extending, raising:
+	case extending:
+		s.item.Class = sender.Extending
+		s.rejoin.tell(r.round, s.index)
+	case raising:
 		s.item.Class = sender.Extending
 	case releasing:
 		s.item.Class = sender.Deleting
@@ -251,6 +257,9 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	}
 	if s.current.ttl > 0 && (ok || unknown || s.resent) {
 		s.mayLive(s.current.ttl, unknown || s.resent, now)
+		if s.current.kind == acquiring && (unknown || s.resent) {
+			s.late = latest(s.late, now.Add(s.current.ttl))
+		}
 	}
 
 	again := false
@@ -277,6 +286,10 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		if ok && s.ticketed {
 			s.attempt.line.stands(s.index, s.attempt, false)
 		}
+		if ok && !s.current.rejoin {
+			s.confirmed()
+		}
+		s.rejoin.answered(s, now)
 	case raising:
 		if ok { // else it may be there all the same, with a vote above the value
 			s.token = held
@@ -285,17 +298,25 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	case extending:
 		switch {
 		case ok:
+			s.found()
 			s.token = held
-		case err == nil && s.token == held:
+			s.confirmed()
+		case err == nil && (s.token == held || s.token == doubted && !s.begun.Before(s.late)):
 			s.token = absent
 		}
 	case releasing:
 		again = s.deleted(ok, err, unknown, &vote, now)
+		if vote.Outcome == Granted && s.found() {
+			vote.Outcome = NotHeld // no extension has counted it
+		}
 		if err == nil && s.ticketed {
 			s.attempt.line.stands(s.index, s.attempt, s.current.stay)
 		}
 	}
 	s.current.round.vote(s.index, vote, now)
+	if s.current.kind == extending {
+		s.attempt.rejoin(s.current, now)
+	}
 	if again {
 		s.again = true
 		if s.member.sender.Doubt(&s.item, now) {
@@ -390,7 +411,6 @@ func cutOff(err error) bool {
 func (s *seat) mayLive(ttl time.Duration, unknown bool, now time.Time) {
 	until := now.Add(ttl)
 	if unknown {
-		s.late = latest(s.late, until)
 		until = until.Add(ttl)
 	}
 	s.gone = latest(s.gone, until)

@@ -1,0 +1,100 @@
+package quorum
+
+import "time"
+
+// A rejoin is how a node that has lost the token of a held lock gets it back: the node
+// restarted without its data, or did not answer for longer than the TTL. Without it, a
+// lock would end once a quorum of nodes had been away at one time or another, however
+// often it is extended.
+//
+// It is an acquire of the same token that belongs to no round. A seat sends it after an
+// extension that a quorum confirmed without its node, and never after the release has
+// begun. The node decides as it does for anybody: it grants the lock if the key is free.
+// The grant counts when a later extension finds it. docs/safety.md says why this gives no
+// lock to two holders.
+type rejoin struct {
+	after *round  // the extension after which the node was last asked
+	given bool    // the node may have granted it since the last extension that it confirmed
+	news  bool    // it has granted it, which no round has told yet
+	sure  bool    // the quarantine does not apply to the current operation
+	lasts Instant // with a quarantine: until then the key that the node has confirmed lives, unless it is lost
+}
+
+// rejoin asks the nodes that have lost the token for it, if the extension ext was won.
+// It asks each once.
+func (a *Attempt) rejoin(ext request, now time.Time) {
+	if ext.round.verdict == Gone {
+		a.gone = true
+	}
+	if ext.round.verdict != Won || a.gone {
+		return
+	}
+	for i := range a.seats {
+		s := &a.seats[i]
+		if s.token != absent || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round {
+			continue
+		}
+		s.rejoins().after = ext.round
+		s.ask(request{kind: acquiring, rejoin: true, ttl: ext.ttl, timeout: ext.timeout}, now)
+	}
+}
+
+// rejoins returns the seat's rejoin, which few seats have.
+func (s *seat) rejoins() *rejoin {
+	if s.rejoin == nil {
+		s.rejoin = new(rejoin)
+	}
+	return s.rejoin
+}
+
+// begin notes whether the quarantine applies to what the seat begins now. It does not
+// apply to a node that confirmed the token so lately that the key cannot have expired.
+//
+// A quarantine is for what a node may have granted to others and lost. Such a node
+// granted nothing to others while it had the key. It has lost the key with other data,
+// and has been in quarantine since then, which lasts longer than the key would have.
+func (r *rejoin) begin(s *seat, req request, now time.Time) {
+	if r != nil {
+		cfg := &s.attempt.group.cfg
+		r.sure = req.rejoin && cfg.Quarantine > 0 && !r.lasts.Past(cfg.Clock.at(now))
+	}
+}
+
+// answered takes the outcome of a rejoin that is over now.
+func (r *rejoin) answered(s *seat, now time.Time) {
+	if !s.current.rejoin || s.token == absent {
+		return
+	}
+	r.given, r.news = true, r.news || s.token == held
+	if r.sure && (s.token == doubted || r.lasts.Past(s.attempt.group.cfg.Clock.at(now))) {
+		// The node may grant it, or have granted it, when its quarantine was over and others
+		// had the lock. It is taken back before an extension can find it.
+		s.queue = append([]request{{kind: releasing, rejoin: true, timeout: s.current.timeout}}, s.queue...)
+	}
+}
+
+// confirmed notes that the node has granted the current operation, an acquire or an
+// extension.
+func (s *seat) confirmed() {
+	if cfg := &s.attempt.group.cfg; cfg.Quarantine > 0 {
+		s.rejoins().lasts = cfg.Clock.at(s.begun).Add(s.current.ttl - s.current.ttl/100 - 2*time.Millisecond)
+	}
+}
+
+// found notes that the token was found on the node, and reports whether that is for the
+// first time since a rejoin.
+func (s *seat) found() bool {
+	r := s.rejoin
+	if r == nil || !r.given {
+		return false
+	}
+	r.given, r.news = false, r.news || s.token == doubted
+	return true
+}
+
+// tell has the round of an extension say that the node has the token again.
+func (r *rejoin) tell(ext *round, node int) {
+	if r != nil && r.news && ext.verdict == Undecided {
+		ext.votes[node].Rejoined, r.news = true, false
+	}
+}
