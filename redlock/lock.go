@@ -102,7 +102,14 @@ func (l *Lock) Report() Report {
 // [ErrNotHeld] says that the lock is lost, or was unlocked, and ends its contexts.
 // One that matches [ErrUnavailable] says that too few nodes answered; the lock
 // then stays valid until [Lock.Until], as before, and some nodes may have extended
-// it. A lock past its validity stays lost, even where the servers still have it.
+// it. A lock past its validity stays lost, even where the servers still have it, and even
+// if the answers arrive just after it.
+//
+// A node that has lost the lock, because it restarted without its data or did not answer for
+// longer than the TTL, is asked to grant it again after each extension that succeeded
+// without it. This happens in the background. So a lock that is extended survives restarts
+// of all servers, if at any time a quorum has it, and if there is an extension between
+// one restart and the next. [NodeReport] shows which nodes have granted it again.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 	_, err := l.extend(ctx, ttl)
 	return err
@@ -184,6 +191,13 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 		l.until = until
 	}
 	l.votes, l.failure = res.Votes, nil
+	for i, v := range res.Votes {
+		if v.Rejoined {
+			_, name := l.locker.group.Node(i)
+			l.locker.settings.logger.Debug("redlock: a node that had lost the lock has it again",
+				"key", text.Name(l.call.fullKey), "node", text.Name(name))
+		}
+	}
 	if l.cause == nil {
 		l.attempt.Lasts(l.until)
 		if l.expiry != nil {

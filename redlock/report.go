@@ -23,6 +23,10 @@ type NodeReport struct {
 	// 0 of a node that is Pending or Skipped.
 	Latency time.Duration
 
+	// Rejoined says, in the report of an extension, that the node had lost the lock and has
+	// granted it again since the extension before. See [Lock.Extend].
+	Rejoined bool
+
 	// Err is why the node failed, or for how long it is in quarantine. Its text is one
 	// line that may be shown on a terminal and in a log: it is cut if it is long, what is
 	// not printable is escaped, and neither a token nor what may be a password is in it.
@@ -86,6 +90,9 @@ func (r Report) String() string {
 			b.WriteString("; ")
 		}
 		fmt.Fprintf(&b, "%s: %v", text.Name(n.Node), n.Outcome)
+		if n.Rejoined {
+			b.WriteString(" (rejoined)")
+		}
 		if n.Outcome == TimedOut {
 			fmt.Fprintf(&b, " after %v", n.Latency.Round(100*time.Microsecond))
 		} else if n.Err != nil {
@@ -122,7 +129,7 @@ func newReport(g *quorum.Group, votes []quorum.Vote) Report {
 	r := make(Report, len(votes))
 	for i, v := range votes {
 		_, name := g.Node(i)
-		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Err: newNodeError(v.Err)}
+		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Rejoined: v.Rejoined, Err: newNodeError(v.Err)}
 	}
 	return r
 }

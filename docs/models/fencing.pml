@@ -7,8 +7,11 @@
  * attempt's token. If there is none, the highest is raised on the nodes where the
  * attempt owns the lock; it is the token once a quorum has voted for it, in either way.
  *
- * It stands for backend/lua/vote.lua and raise.lua, the inlines vote and raise, and for
- * what is to send them. Tombstones, the queue and the bounds of counters are left out.
+ * A holder that has its token may get nodes again that have lost its lock: it sends
+ * them a vote that nobody counts (rejoin).
+ *
+ * It stands for backend/lua/vote.lua and raise.lua, the inlines vote, rejoin and raise,
+ * and for what is to send them. Tombstones, the queue and the bounds of counters are left out.
  *
  * There is no time. Env frees any lock at any moment, as the end of a lease, a release
  * or a clock that jumps would. A request may arrive late or never, an answer may be
@@ -38,6 +41,10 @@
 #define LOSS 0          /* how many times a node may lose everything */
 #endif
 
+#ifndef REJOIN
+#define REJOIN 0        /* how often a node that has lost the lock is given it again by its holder, which has its token */
+#endif
+
 /* What is done about loss. */
 #ifndef CLAMP
 #define CLAMP 0         /* hints are held to the node's clock, so above all tokens that were had long enough before */
@@ -53,6 +60,7 @@
 #define LAX        (BAD == 1)   /* a raise is not strict, and not for the owner alone */
 #define INCOMPLETE (BAD == 2)   /* a token is returned from a second round that reached no quorum */
 #define ONEROUND   (BAD == 3)   /* the highest of a quorum of votes is the token, without a second round */
+#define LOWERS     (BAD == 4)   /* a rejoin sets the counter to the holder's token, also if it is higher */
 
 #define BIT(i)   (1 << (i))
 #define ALL      (BIT(N) - 1)
@@ -66,7 +74,8 @@ byte running = BIT(A + 1) - 2;  /* attempts that have begun, or may yet: BIT(me)
 byte begun;
 byte highest;           /* of the tokens that were returned */
 bool returned[32];      /* which ones were */
-byte losses;
+byte had[N];            /* who had the lock when the node lost everything, and may have it again in the quarantine */
+byte losses, rejoins;
 byte copies;            /* requests that took a lock a second time */
 
 #define OWNED (((owner[0] != 0) | (owner[1 % N] != 0) << 1 | (owner[2 % N] != 0) << 2) & ALL)
@@ -117,6 +126,19 @@ inline vote() {
 	asked = asked | BIT(j)
 }
 
+/* Node j has lost the lock of an attempt that has its token, and is asked for it again. Its
+ * counter goes up as in a vote, but nobody counts that. */
+inline rejoin() {
+	if
+	:: owner[j] == 0 && (!SHUT || had[j] == me) ->
+		rejoins++;
+		guess();
+		owner[j] = me; counter[j] = (LOWERS -> token : MAX(counter[j] + 1, hint));
+		hint = 0
+	:: else
+	fi
+}
+
 /* A raise to the token on node j: to what is there already it is a repeated one. */
 inline raise() {
 	if
@@ -138,6 +160,26 @@ inline raise() {
 #define UNASKED  (DUPLICATES -> ALL : ALL & ~asked)
 #define LESS(i)  (VOTED(i) && votes[(i) % N] < token -> BIT(i) : 0)
 #define BELOW    ((LESS(0) | LESS(1) | LESS(2)) & (DUPLICATES -> ALL : ~raised))
+
+/* The attempt is over, as far as tokens go. A quarantine ends with the last of those that were
+ * under way. Until then the clock has gone on. */
+inline conclude() {
+	running = running & ~BIT(me);
+	votes[0] = 0; votes[1 % N] = 0; votes[2 % N] = 0;
+	asked = 0; raised = 0; j = 0;
+	do
+	:: j < N ->
+		if
+		:: quarantined[j] ->
+			quarantined[j] = quarantined[j] & ~BIT(me);
+			base[j] = (CLAMP && !quarantined[j] -> highest : base[j])
+		:: else
+		fi;
+		j++
+	:: else -> break
+	od;
+	j = 0
+}
 
 inline finish() {
 	assert(token > floor);
@@ -172,27 +214,17 @@ proctype Attempt(byte me) {
 	do
 	:: atomic { !ONEROUND && BELOW -> m = BELOW; pick(); raise(); j = 0 }
 	:: atomic { UNASKED -> m = UNASKED; pick(); vote(); j = 0 }
-	:: atomic { QUORUM || ONEROUND -> finish(); goto out }
+	:: atomic { QUORUM || ONEROUND -> finish(); conclude(); token = (LOWERS -> token : 0); break }
 	:: goto out
 	od;
-out:	atomic {
-		running = running & ~BIT(me);
-		votes[0] = 0; votes[1 % N] = 0; votes[2 % N] = 0;
-		asked = 0; raised = 0; token = 0; floor = 0; j = 0;
-		/* A quarantine ends with the last of them. Until then the clock has gone on. */
-		do
-		:: j < N ->
-			if
-			:: quarantined[j] ->
-				quarantined[j] = quarantined[j] & ~BIT(me);
-				base[j] = (CLAMP && !quarantined[j] -> highest : base[j])
-			:: else
-			fi;
-			j++
-		:: else -> break
-		od;
-		j = 0
-	}
+
+	/* It has its token. While it holds the lock, nodes that have lost it get it again. */
+	do
+	:: atomic { rejoins < REJOIN -> m = ALL; pick(); rejoin(); j = 0 }
+	:: atomic { token = 0; floor = 0; goto done }
+	od;
+out:	atomic { conclude(); token = 0; floor = 0 }
+done:	skip
 }
 
 /* What happens to the nodes. */
@@ -202,6 +234,7 @@ active proctype Env() {
 end:	do
 	:: atomic { OWNED -> m = OWNED; pick(); owner[j] = 0; j = 0 }
 	:: atomic { losses < LOSS -> losses++; m = ALL; pick();
+		had[j] = (REJOIN && QUARANTINE -> owner[j] : 0);
 		counter[j] = 0; owner[j] = 0; base[j] = 0;
 		quarantined[j] = (QUARANTINE -> begun & running : 0);
 		base[j] = (CLAMP && QUARANTINE && !quarantined[j] -> highest : 0);

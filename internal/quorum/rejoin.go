@@ -31,7 +31,8 @@ func (a *Attempt) rejoin(ext request, now time.Time) {
 	}
 	for i := range a.seats {
 		s := &a.seats[i]
-		if s.token != absent || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round {
+		lacks := s.token == absent || s.token == doubted && s.missing
+		if !lacks || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round {
 			continue
 		}
 		s.rejoins().after = ext.round

@@ -45,6 +45,7 @@ type seat struct {
 	refusal  refusal // of the last acquire, if it was refused
 
 	token    tokenState
+	missing  bool // … but the last extension has not found it
 	maybeDel bool // a deletion was sent whose outcome is unknown
 	cleaning bool // counted as a cleanup until the token is gone
 	forgot   bool // a deletion was given up, which is to be reported
@@ -272,7 +273,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		switch {
 		case ok:
 			s.token = held
-		case unknown || s.resent:
+		case unknown || s.resent || s.current.rejoin && now.Before(s.late):
 			s.token = doubted // the first of two sets may still arrive
 		default:
 			s.token = absent
@@ -304,6 +305,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		case err == nil && (s.token == held || s.token == doubted && !s.begun.Before(s.late)):
 			s.token = absent
 		}
+		s.missing = err == nil && !ok
 	case releasing:
 		again = s.deleted(ok, err, unknown, &vote, now)
 		if vote.Outcome == Granted && s.found() {
