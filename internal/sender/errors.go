@@ -21,7 +21,8 @@ func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // answered reports whether err, if any, shows that the node is well. A refusal does, and
-// so do a quarantine and a slot that is on the move, which says nothing about other keys. An error that says "not now" does not: it is no use to send more.
+// so do a quarantine and a slot that is on the move, which says nothing about other keys.
+// An error that says "not now" does not: it is no use to send more.
 func answered(err error) bool {
 	return err == nil || errors.Is(err, backend.ErrRefused) || errors.Is(err, backend.ErrQuarantined) || errors.Is(err, backend.ErrMigrating)
 }
