@@ -20,6 +20,11 @@ var (
 	// ErrQuarantined marks, beside ErrNotExecuted, the error of a server that votes
 	// for no lock for some time, as it may have lost what it had granted.
 	ErrQuarantined = errors.New("in quarantine")
+
+	// ErrMigrating marks, in addition to ErrNotExecuted, the error of a Cluster that is
+	// moving the slot of a script's keys and has them on two servers. An operation on one
+	// key works meanwhile.
+	ErrMigrating = errors.New("slot is migrating")
 )
 
 // NotExecuted reports whether err proves that the operation it came from had
@@ -42,8 +47,8 @@ func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
 // MarkReply returns err, an error that a server answered, with the marks that
 // its first word calls for: [ErrRefused] where this user or this server will
 // never do it, [ErrNotExecuted] where it would not do it now, with
-// [ErrQuarantined] if a quarantine is why, none where it is not known to be
-// either. An adapter must pass every error reply through it, and no other error.
+// [ErrQuarantined] if a quarantine is why and with [ErrMigrating] if a slot that is on
+// the move is, none where it is not known to be either. An adapter must pass every error reply through it, and no other error.
 // A nil err stays nil.
 func MarkReply(err error) error {
 	if err == nil {
@@ -54,10 +59,12 @@ func MarkReply(err error) error {
 	switch code {
 	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED", "FENCE", "NORUNID":
 		return mark(err, ErrRefused)
-	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
+	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
 		return mark(err, ErrNotExecuted)
 	case "QUARANTINE":
 		return mark(mark(err, ErrNotExecuted), ErrQuarantined)
+	case "TRYAGAIN":
+		return mark(mark(err, ErrNotExecuted), ErrMigrating)
 	case "ERR":
 		if strings.HasPrefix(rest, "max number of clients") {
 			return mark(err, ErrNotExecuted)

@@ -19,7 +19,8 @@ type Subscriber interface {
 	// at the first sign that messages may have been missed, such as a broken
 	// connection, with an error that says why; it must not reconnect unseen, and
 	// must notice within about ten seconds a connection on which nothing comes
-	// any more. To go on, the caller subscribes again. An error that matches
+	// any more. Where a node is a cluster it must notice as quickly that there
+	// are other masters than those which have acknowledged. To go on, the caller subscribes again. An error that matches
 	// [errors.ErrUnsupported] says that it is of no use to try.
 	//
 	// A subscription holds one connection per master, or a share of one, and

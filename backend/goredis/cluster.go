@@ -2,6 +2,7 @@ package goredis
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,8 @@ const (
 type cluster struct {
 	client *redis.ClusterClient
 	guard  guard
-	mapped atomic.Bool // the driver has a map, asking it is no I/O any more
+	mapped atomic.Bool   // the driver has a map, asking it is no I/O any more
+	moves  atomic.Uint64 // how often a server answered that another one has the slot
 
 	mu      sync.Mutex
 	loading *topology
@@ -122,6 +124,39 @@ func (r *cluster) masters(ctx context.Context) ([]*redis.Client, error) {
 	}
 }
 
+// watch reads the map every so often, and within an eighth of that after a command was
+// sent on to another master. It returns errMoved when the masters are not these any more,
+// or the error of ctx.
+//
+// A server that became a replica keeps the connections that are subscribed to it, and what
+// joined has none.
+func (r *cluster) watch(ctx context.Context, masters []*redis.Client, every time.Duration) error {
+	look := time.NewTicker(every / 8)
+	defer look.Stop()
+	read, moves := time.Now(), r.moves.Load()
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		seen := r.moves.Load()
+		if seen == moves && time.Since(read) < every {
+			continue
+		}
+		// If no server tells the map, the connections will show what is the matter.
+		if now, err := r.masters(ctx); err == nil && !sameMasters(now, masters) {
+			return errMoved
+		}
+		read, moves = time.Now(), seen
+	}
+}
+
+// sameMasters reports whether a and b are the same, in whatever order.
+func sameMasters(a, b []*redis.Client) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(m *redis.Client) bool { return !slices.Contains(b, m) })
+}
+
 func (r *cluster) load(t *topology) {
 	ctx, cancel := context.WithTimeout(context.Background(), topologyTimeout)
 	defer cancel()
@@ -182,6 +217,9 @@ func (r *cluster) clone(m *redis.Client) *redis.Client {
 func (r *cluster) follow(ctx context.Context, c *command, err error) error {
 	switch {
 	case isRedirection(err):
+		if _, ask := redis.IsAskError(err); !ask { // which is about one key alone
+			r.moves.Add(1)
+		}
 		_, err = r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
 	case err != nil && !isReply(err):
 		// The master may have been replaced: have the map read anew. The driver

@@ -36,7 +36,7 @@ type Node struct {
 	loaded backend.Loaded
 
 	// How Subscribe watches its connections; tests make it faster.
-	setup, heartbeat, silence time.Duration
+	setup, heartbeat, silence, remap time.Duration
 }
 
 // New returns a node that locks on the server, Sentinel set or Cluster behind
@@ -53,6 +53,7 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 		setup:     5 * time.Second,
 		heartbeat: 3 * time.Second,
 		silence:   8 * time.Second,
+		remap:     2 * time.Second,
 	}
 	switch client := client.(type) {
 	case *redis.Client:

@@ -15,12 +15,16 @@ import (
 var (
 	errResubscribed = errors.New("goredis: the driver subscribed anew")
 	errNoAck        = errors.New("goredis: a server did not acknowledge a subscription in time")
+	errMoved        = errors.New("goredis: the cluster has other masters now")
 )
 
 // Subscribe implements [backend.Subscriber] with one connection to each master,
 // beside those of the client's pool. It sends a PING on each every three
 // seconds, and ends when nothing has come on one for eight. The functions of
 // events are called on several goroutines, one at a time.
+//
+// Of a Cluster it reads the map (CLUSTER SLOTS) every two seconds, and sooner after a
+// command was redirected, and ends when the masters are others than at first.
 //
 // A ctx that ends while Subscribe is connecting to a server that does not answer
 // may leave that attempt behind, for up to five seconds, or for the client's
@@ -33,7 +37,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	subs, err := n.connect(ctx, channel)
+	masters, subs, err := n.connect(ctx, channel)
 	if err != nil {
 		return err
 	}
@@ -42,7 +46,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	var (
 		mu     sync.Mutex // one event at a time
 		wg     sync.WaitGroup
-		broken = make(chan error, len(subs))
+		broken = make(chan error, len(subs)+1)
 	)
 	for _, s := range subs {
 		wg.Go(func() {
@@ -53,7 +57,13 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 			})
 		})
 	}
+	inner, end := context.WithCancel(ctx)
+	defer end()
+	if c, ok := n.route.(*cluster); ok {
+		wg.Go(func() { broken <- c.watch(inner, masters, n.remap) })
+	}
 	err = n.watch(ctx, subs, broken)
+	end()
 	for _, s := range subs {
 		s.close()
 	}
@@ -64,7 +74,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	return fmt.Errorf("goredis: subscription broken: %w", marked(err))
 }
 
-// watch returns when ctx ends or when the first of subs breaks, with an error.
+// watch returns when ctx ends or when something comes from broken, with an error.
 func (n *Node) watch(ctx context.Context, subs []*subscription, broken <-chan error) error {
 	beat := time.NewTicker(n.heartbeat)
 	defer beat.Stop()
@@ -84,20 +94,26 @@ func (n *Node) watch(ctx context.Context, subs []*subscription, broken <-chan er
 	}
 }
 
-// connect subscribes on every master, and returns when all have acknowledged.
-func (n *Node) connect(ctx context.Context, channel string) ([]*subscription, error) {
+// connect subscribes on every master, and returns them when all have acknowledged.
+func (n *Node) connect(ctx context.Context, channel string) ([]*redis.Client, []*subscription, error) {
 	setup, cancel := context.WithTimeout(ctx, n.setup)
 	defer cancel()
-	subs, err := n.subscribeAll(setup, channel)
+	masters, err := n.route.masters(setup)
+	var subs []*subscription
+	if err == nil {
+		subs, err = subscribeAll(setup, masters, channel)
+	} else {
+		err = marked(err)
+	}
 	switch {
 	case err == nil:
-		return subs, nil
+		return masters, subs, nil
 	case end(ctx) != nil:
-		return nil, end(ctx)
+		return nil, nil, end(ctx)
 	case end(setup) != nil:
-		return nil, fmt.Errorf("%w: %v", errNoAck, marked(err))
+		return nil, nil, fmt.Errorf("%w: %v", errNoAck, marked(err))
 	}
-	return nil, fmt.Errorf("goredis: subscribe: %w", err)
+	return nil, nil, fmt.Errorf("goredis: subscribe: %w", err)
 }
 
 // end returns the error of ctx, also in the moment between its deadline, by which
@@ -109,11 +125,7 @@ func end(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (n *Node) subscribeAll(ctx context.Context, channel string) ([]*subscription, error) {
-	masters, err := n.route.masters(ctx)
-	if err != nil {
-		return nil, marked(err)
-	}
+func subscribeAll(ctx context.Context, masters []*redis.Client, channel string) ([]*subscription, error) {
 	type attempt struct {
 		sub *subscription
 		err error
@@ -125,7 +137,10 @@ func (n *Node) subscribeAll(ctx context.Context, channel string) ([]*subscriptio
 			attempts <- attempt{sub, err}
 		}()
 	}
-	var subs []*subscription
+	var (
+		subs []*subscription
+		err  error
+	)
 	left := len(masters) // attempts under way
 	for left > 0 && err == nil {
 		select {

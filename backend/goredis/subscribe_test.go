@@ -357,3 +357,56 @@ func TestSubscribeCluster(t *testing.T) {
 		eventually(t, "no subscription left", func() bool { return len(s.received("subscribe")) == 1 && !s.subscribed() })
 	}
 }
+
+// A subscription ends when the cluster has other masters, whatever its connections say.
+func TestSubscribeClusterChanges(t *testing.T) {
+	for _, tc := range []struct {
+		what       string
+		remap      time.Duration
+		redirected bool
+		within     time.Duration
+	}{
+		{"by the map", 80 * time.Millisecond, false, time.Second},
+		{"by a redirected command", 4 * time.Second, true, 2 * time.Second},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			a, b, c := newFakeServer(t, radio), newFakeServer(t, radio), newFakeServer(t, radio)
+			n := New(newCluster(t, nil, a, b))
+			n.remap = tc.remap
+			l := listen(t, n, "channel")
+			receive(t, "ready", l.ready)
+			select {
+			case err := <-l.result:
+				t.Fatalf("ended with %v while the masters are the same", err)
+			case <-time.After(400 * time.Millisecond):
+			}
+
+			moved := fmt.Sprintf("-MOVED %d %s\r\n", backend.ClusterSlot(high), c.addr())
+			b.setHandler(func(args []string) string {
+				if args[0] == "set" {
+					return moved
+				}
+				return radio(args)
+			})
+			for _, s := range []*fakeServer{a, b, c} {
+				s.member(t, a, c)
+			}
+			start := time.Now()
+			if tc.redirected {
+				if ok, err := n.SetNX(within(t, 5*time.Second), high, "t", time.Second); !ok || err != nil {
+					t.Errorf("a redirected SetNX: %v, %v", ok, err)
+				}
+			}
+			if err := l.end(t); !errors.Is(err, errMoved) || time.Since(start) > tc.within {
+				t.Errorf("ended after %v with %v, want errMoved within %v", time.Since(start), err, tc.within)
+			}
+			for _, s := range []*fakeServer{a, b} {
+				eventually(t, "no subscription left", func() bool { return !s.subscribed() })
+			}
+			receive(t, "ready on the masters that there are now", listen(t, n, "channel").ready)
+			if !c.subscribed() || b.subscribed() {
+				t.Error("the next subscription is not on the new masters")
+			}
+		})
+	}
+}

@@ -35,7 +35,9 @@
 //
 //   - MaxIdle should be the number of calls at once, or connections are dialled
 //     and thrown away all the time. The default, zero, keeps none.
-//   - MaxActive must leave a connection to a subscription; see [Node.Subscribe].
+//   - MaxActive must leave a connection to subscriptions. All of this process over
+//     one pool share one, and give it up if a command waits for 100 ms or finds the
+//     pool exhausted, so that waiters poll; see [Node.Subscribe].
 //   - TestOnBorrow, TestOnBorrowContext and MaxConnLifetime each cost a call some
 //     twenty microseconds. The pool may then do I/O for a call that finds
 //     an idle connection, so that a goroutine must ask for it. Without them a

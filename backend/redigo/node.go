@@ -38,10 +38,11 @@ type Pool interface {
 // connection and no goroutine between calls. Its methods may be called
 // concurrently.
 type Node struct {
-	name   string
-	conns  *supply
-	loaded backend.Loaded
-	lists  lists
+	name    string
+	conns   *supply
+	loaded  backend.Loaded
+	lists   lists
+	holdOff holdOff
 }
 
 // New returns a Node over pool, which stays the caller's: the Node does not

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
-
-	"github.com/gomodule/redigo/redis"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
@@ -20,12 +19,18 @@ const (
 	silence = 9 * time.Second
 )
 
-// Subscribe listens on channel; see [backend.Subscriber]. It holds one of the
-// pool's connections all that time, and closes it in the end. A pool with room
-// for one only (MaxActive is 1) has none to spare: [errors.ErrUnsupported], as
-// where the server knows no SUBSCRIBE or does not let this user listen on
-// channel. In a pool that is exhausted for now it fails, or waits for some
+// Subscribe listens on channel; see [backend.Subscriber]. All subscriptions of this process
+// over one pool share one of its connections, whatever Nodes they belong to. The last one
+// closes it.
+//
+// A pool with room for one connection only (MaxActive is 1) has none to spare:
+// [errors.ErrUnsupported], as where the server knows no SUBSCRIBE or does not let this user
+// listen on channel. In a pool that is exhausted for now it fails, or waits for up to nine
 // seconds if the pool does.
+//
+// Commands go first. If one waits for a connection for 100 ms, or finds the pool exhausted,
+// while the subscriptions have one, they give it up and end. Then Subscribe fails at once for
+// a second, and for twice as long each time that this happens again, up to a minute.
 func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
 	if err := ended(ctx); err != nil {
 		return backend.MarkNotExecuted(err)
@@ -33,113 +38,101 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	if p := n.conns.own; p != nil && p.MaxActive == 1 {
 		return backend.MarkNotExecuted(fmt.Errorf("%w: the pool's only connection cannot be given to a subscription", errors.ErrUnsupported))
 	}
-	within, cancel := context.WithTimeout(ctx, silence)
-	c, err := n.conns.take(within)
-	cancel()
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return backend.MarkNotExecuted(ctx.Err())
-	case errors.Is(err, context.DeadlineExceeded):
-		// Ours, and not to be taken for the caller's.
-		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription within %v: %v", silence, hideURL(err)))
-	default:
-		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription: %w", failure(ctx, err)))
+	if left := n.holdOff.left(); left > 0 {
+		return backend.MarkNotExecuted(fmt.Errorf("no subscription for another %v: %w", left.Round(time.Millisecond), errStarved))
 	}
+	h, l := join(n.conns.key, n.conns, channel)
+	defer h.leave(l) // a panic of the caller's events may pass through
+	select {
+	case <-l.topic.acked:
+	case <-l.topic.refused:
+		return l.topic.err
+	case <-h.done:
+		return n.ended(ctx, h)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	began := time.Now()
+	events.Ready()
+	for {
+		select {
+		case message := <-l.messages:
+			events.Message(message)
+		case <-h.done:
+			for len(l.messages) > 0 {
+				events.Message(<-l.messages)
+			}
+			if time.Since(began) > longestHoldOff {
+				n.holdOff.end()
+			}
+			return n.ended(ctx, h)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
 
-	defer n.conns.back(c) // a panic of the caller's events may pass through
-	w := watchEnd(ctx, c)
-	defer n.conns.over(w)
-	err = listen(c, channel, events)
+// ended returns what Subscribe returns when its hub has ended.
+func (n *Node) ended(ctx context.Context, h *hub) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return err
+	if errors.Is(h.err, errStarved) {
+		n.holdOff.begin()
+		return fmt.Errorf("the subscription gave its connection back: %w", h.err)
+	}
+	return h.err
 }
 
-// listen subscribes c to channel and receives until something fails. It leaves
-// c broken, or the pool would wait for the server to take it out of the
-// channel, and in use by nobody.
-func listen(c redis.Conn, channel string, events backend.Events) error {
-	if err := c.Send("SUBSCRIBE", channel); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
-		return err
-	}
+const (
+	firstHoldOff   = time.Second
+	longestHoldOff = time.Minute
+)
 
-	// Receiving and sending may go on at the same time. A receive that times
-	// out breaks the connection, so one goroutine cannot do both.
-	over := make(chan struct{})
-	pinging := make(chan struct{})
-	go func() {
-		defer close(pinging)
-		ping(c, over)
-	}()
-	defer func() {
-		close(over)
-		breakConn(c) // it may be writing
-		<-pinging
-	}()
-
-	ready := false
-	for {
-		reply, err := redis.ReceiveWithTimeout(c, silence)
-		if err != nil {
-			var refused redis.Error
-			if errors.As(err, &refused) {
-				return unsupported(backend.MarkReply(err))
-			}
-			return fmt.Errorf("the subscription broke: %w", err)
-		}
-		kind, payload, ok := pushed(reply)
-		switch {
-		case !ok:
-			return fmt.Errorf("redigo: a subscription received a %T that is no message", reply)
-		case kind == "subscribe":
-			if !ready {
-				ready = true
-				events.Ready()
-			}
-		case kind == "message":
-			events.Message(payload)
-		case kind == "pong":
-		default:
-			return fmt.Errorf("the subscription broke: the server sent %q", kind)
-		}
-	}
+// A holdOff is a time without subscriptions, because commands need the pool's connections.
+// Each is twice as long as the one before.
+type holdOff struct {
+	mu    sync.Mutex
+	until time.Time
+	next  time.Duration
 }
 
-// ping pings the server on c, a subscribed connection, until over is closed.
-func ping(c redis.Conn, over <-chan struct{}) {
-	t := time.NewTicker(pingEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-over:
-			return
-		case <-t.C:
-		}
-		if c.Send("PING") != nil || c.Flush() != nil {
-			return // the receiver has it, too
-		}
-	}
+func (h *holdOff) left() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Until(h.until)
+}
+
+func (h *holdOff) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next = min(max(h.next, firstHoldOff), longestHoldOff)
+	h.until = time.Now().Add(h.next)
+	h.next *= 2
+}
+
+// end makes the next one short again.
+func (h *holdOff) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next = 0
 }
 
 // pushed reads what a server sends on a subscribed connection.
-func pushed(reply any) (kind, payload string, ok bool) {
+func pushed(reply any) (kind, channel, payload string, ok bool) {
 	list, _ := reply.([]any)
 	if len(list) < 2 {
-		return "", "", false
+		return "", "", "", false
 	}
 	first, ok := list[0].([]byte)
 	if !ok {
-		return "", "", false
+		return "", "", "", false
 	}
 	kind = string(first)
 	if kind != "message" {
-		return kind, "", true
+		return kind, "", "", true
 	}
-	last, ok := list[len(list)-1].([]byte)
-	return kind, string(last), ok
+	to, ok1 := list[1].([]byte)
+	last, ok2 := list[len(list)-1].([]byte)
+	return kind, string(to), string(last), ok1 && ok2
 }

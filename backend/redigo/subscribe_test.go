@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,10 +27,12 @@ type subscription struct {
 	end    chan error
 }
 
-func subscribe(ctx context.Context, n *Node) subscription {
+func subscribe(ctx context.Context, n *Node) subscription { return listenTo(ctx, n, "c") }
+
+func listenTo(ctx context.Context, n *Node, channel string) subscription {
 	s := subscription{events: make(chan string, 16), end: make(chan error, 1)}
 	go func() {
-		s.end <- n.Subscribe(ctx, "c", backend.Events{
+		s.end <- n.Subscribe(ctx, channel, backend.Events{
 			Ready:   func() { s.events <- "ready" },
 			Message: func(payload string) { s.events <- payload },
 		})
@@ -140,5 +143,111 @@ func TestSubscribeUnsupported(t *testing.T) {
 	defer b.Close()
 	if err := subscribe(t.Context(), New(p)).wait(t); !errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("an exhausted pool: got %v, want %v", err, redis.ErrPoolExhausted)
+	}
+}
+
+// radio answers as a server does on a connection that subscribes.
+func radio(_ int, args []string) string {
+	switch args[0] {
+	case "SUBSCRIBE", "UNSUBSCRIBE":
+		if args[1] == "forbidden" {
+			return "-NOPERM No permissions to access a channel\r\n"
+		}
+		return push(strings.ToLower(args[0]), args[1], ":1\r\n")
+	case "SET":
+		return "+OK\r\n"
+	}
+	return hangUp
+}
+
+// The subscriptions of all Nodes over a pool share one connection, and none gets what is
+// for another.
+func TestSubscriptionsShareAConnection(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s := serve(t, radio)
+	p := s.pool(t)
+	first, second := New(p), New(p)
+	ctx, cancel := context.WithCancel(t.Context())
+	a := listenTo(ctx, first, "a")
+	a.want(t, "ready")
+	b, b2 := listenTo(t.Context(), second, "b"), listenTo(t.Context(), second, "b")
+	b.want(t, "ready")
+	b2.want(t, "ready")
+	if err := listenTo(t.Context(), first, "forbidden").wait(t); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a channel without rights: %v, want unsupported", err)
+	}
+	s.send(push("message", "a", bulk("1")) + push("message", "b", bulk("2")) + push("message", "a", bulk("3")))
+	a.want(t, "1")
+	a.want(t, "3")
+	b.want(t, "2")
+	b2.want(t, "2")
+
+	cancel()
+	if err := a.wait(t); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want cancelled", err)
+	}
+	eventually(t, "an UNSUBSCRIBE", func() bool { return strings.HasSuffix(s.seen(), "UNSUBSCRIBE") })
+	s.send(push("message", "a", bulk("4")) + push("message", "b", bulk("5")))
+	b.want(t, "5")
+	a = listenTo(t.Context(), first, "a")
+	a.want(t, "ready")
+	s.send(push("message", "a", bulk("6")))
+	a.want(t, "6")
+	if n := s.dialled(); n != 1 {
+		t.Errorf("%d connections for all subscriptions, want 1", n)
+	}
+
+	s.mu.Lock()
+	_ = s.conns[0].Close()
+	s.mu.Unlock()
+	for _, sub := range []subscription{a, b, b2} {
+		if err := sub.wait(t); !errors.Is(err, io.EOF) {
+			t.Errorf("got %v, want the break", err)
+		}
+	}
+	eventually(t, "all is given back", func() bool { return p.ActiveCount() == 0 && runtime.NumGoroutine() <= before+1 })
+	if len(hubs.byKey) != 0 {
+		t.Errorf("%d hubs are left", len(hubs.byKey))
+	}
+}
+
+// A command that finds no connection gets that of the subscriptions, which then stay away
+// for a while.
+func TestCommandsGoBeforeSubscriptions(t *testing.T) {
+	for _, wait := range []bool{true, false} {
+		t.Run(fmt.Sprint("wait ", wait), func(t *testing.T) {
+			s := serve(t, radio)
+			p := s.pool(t)
+			p.MaxActive, p.Wait = 2, wait
+			other := p.Get() // as a worker in BLPOP does
+			defer other.Close()
+			if err := other.Err(); err != nil {
+				t.Fatal(err)
+			}
+			n := New(p)
+			sub := listenTo(t.Context(), New(p), "a")
+			sub.want(t, "ready")
+			sub2 := listenTo(t.Context(), n, "b")
+			sub2.want(t, "ready")
+			ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+			defer cancel()
+			if ok, err := n.SetNX(ctx, "k", "t", time.Second); !ok || err != nil {
+				t.Errorf("a command: %v, %v", ok, err)
+			}
+			for _, sub := range []subscription{sub, sub2} {
+				if err := sub.wait(t); !errors.Is(err, errStarved) || errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("the subscription ended with %v, want errStarved", err)
+				}
+			}
+			if err := listenTo(t.Context(), n, "b").wait(t); !errors.Is(err, errStarved) {
+				t.Errorf("soon after that: %v, want errStarved", err)
+			}
+			time.Sleep(n.holdOff.left())
+			sub2 = listenTo(t.Context(), n, "b")
+			sub2.want(t, "ready")
+			if n.holdOff.next != 2*firstHoldOff {
+				t.Errorf("the next pause takes %v, want %v", n.holdOff.next, 2*firstHoldOff)
+			}
+		})
 	}
 }

@@ -20,6 +20,10 @@ const (
 	// patience is how long such calls may block all others. It only matters to
 	// a pool that dials without any time limit and gets stuck.
 	patience = 30 * time.Second
+
+	// starving is for how long a call waits for a connection before the subscriptions give
+	// up theirs.
+	starving = 100 * time.Millisecond
 )
 
 // supply takes connections from a pool and gives them back.
@@ -34,6 +38,7 @@ const (
 type supply struct {
 	pool Pool
 	own  *redis.Pool // pool, if it is one, else nil
+	key  any         // of the pool's hub
 
 	// turn is held from looking for an idle connection to having it, and while
 	// a goroutine is counted that will ask.
@@ -59,13 +64,15 @@ type supply struct {
 }
 
 func newSupply(pool Pool, own *redis.Pool) *supply {
-	return &supply{
+	s := &supply{
 		pool:     pool,
 		own:      own,
 		turn:     make(chan struct{}, 1),
 		epoch:    time.Now(),
 		watchers: sync.Pool{New: newWatcher},
 	}
+	s.key = hubKey(pool, s)
+	return s
 }
 
 // take returns a connection on which nothing is pending, to be given to back.
@@ -77,6 +84,9 @@ func (s *supply) take(ctx context.Context) (redis.Conn, error) {
 	c, err, ok := s.idle(ctx)
 	if !ok {
 		c, err = s.ask(ctx)
+		if errors.Is(err, redis.ErrPoolExhausted) && giveUp(ctx, s.key) {
+			c, err = s.ask(ctx)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -146,10 +156,7 @@ func (s *supply) ask(ctx context.Context) (redis.Conn, error) {
 	}
 	a := &asked{came: make(chan struct{})}
 	go a.get(ctx, s)
-	select {
-	case <-a.came:
-	case <-ctx.Done():
-	}
+	s.await(ctx, a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !a.done {
@@ -161,6 +168,31 @@ func (s *supply) ask(ctx context.Context) (redis.Conn, error) {
 		s.held.Add(1)
 	}
 	return a.conn, a.err
+}
+
+// await waits until a has come or ctx ends. If that takes long because all connections of
+// the pool are in use, the subscriptions give up theirs.
+func (s *supply) await(ctx context.Context, a *asked) {
+	var long <-chan time.Time
+	if s.own != nil && s.own.MaxActive > 0 {
+		t := time.NewTimer(starving)
+		defer t.Stop()
+		long = t.C
+	}
+	select {
+	case <-a.came:
+		return
+	case <-ctx.Done():
+		return
+	case <-long:
+	}
+	if stats := s.own.Stats(); stats.ActiveCount >= s.own.MaxActive && stats.IdleCount == 0 {
+		giveUp(ctx, s.key)
+	}
+	select {
+	case <-a.came:
+	case <-ctx.Done():
+	}
 }
 
 // enter counts one goroutine that will ask the pool, when there may be one

@@ -254,3 +254,37 @@ func TestClusterPingAndName(t *testing.T) {
 		t.Errorf("with a master that does not answer: %v", err)
 	}
 }
+
+// A subscription ends when another server says that it is a master, whatever the known
+// masters say. A server that does not answer changes nothing by itself.
+func TestClusterSubscribeFollowsRoles(t *testing.T) {
+	t.Parallel()
+	n, _, high, replica := newCluster(t)
+	answer := func(role string) func(args []string) string {
+		return func(args []string) string {
+			if args[0] == "ROLE" {
+				return role
+			}
+			return ""
+		}
+	}
+	l := subscribe(soon(t), n)
+	<-l.ready
+	replica.setAnswer(answer("-LOADING not now\r\n"))
+	select {
+	case err := <-l.ended:
+		t.Fatalf("ended with %v while the masters are the same", err)
+	case <-time.After(mastersEvery + time.Second):
+	}
+	replica.setAnswer(answer("*1\r\n" + bulk("master")))
+	start := time.Now()
+	if err := <-l.ended; !errors.Is(err, errMoved) || time.Since(start) > mastersEvery+time.Second {
+		t.Errorf("ended after %v with %v, want errMoved", time.Since(start), err)
+	}
+	high.setAnswer(answer("*1\r\n" + bulk("slave")))
+	l = subscribe(soon(t), n)
+	<-l.ready
+	if replica.count("SUBSCRIBE") == 0 {
+		t.Error("the next subscription is not on the new master")
+	}
+}

@@ -21,10 +21,17 @@ const (
 	checkTime  = 4 * time.Second
 )
 
+// mastersEvery is how often a subscription to a Cluster asks which servers are masters.
+const mastersEvery = 2 * time.Second
+
 // Subscribe implements [backend.Subscriber]. It takes a connection of its own
 // from the client's pool for blocking commands (ClientOption.BlockingPoolSize),
 // of a Cluster one to each master, and closes it on return. On a server that
 // has stopped answering that can take a second.
+//
+// Of a Cluster it asks every server that the driver knows for its role every two seconds,
+// and ends when the masters are others than at first. The driver learns of a new server
+// when a command is redirected, or by ClientOption.ClusterOption.ShardsRefreshInterval.
 //
 // The driver opens such a connection without regard for ctx. If ctx ends
 // meanwhile Subscribe returns, and a goroutine waits for the driver to give up
@@ -35,7 +42,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 		return err
 	}
 	known := n.addresses()
-	masters := []rueidis.Client{n.client}
+	masters := map[string]rueidis.Client{"": n.client}
 	if n.cluster {
 		timed, cancel := context.WithTimeout(ctx, checkTime)
 		found, err := n.masters(timed)
@@ -61,6 +68,9 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	defer end(nil)
 	for _, master := range masters {
 		listeners.Go(func() { end(n.listen(inner, s, master)) })
+	}
+	if n.cluster {
+		listeners.Go(func() { end(n.watch(inner, masters)) })
 	}
 
 	for range masters {
@@ -88,8 +98,36 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	}
 }
 
-// errMoved ends a subscription to a server that is no longer the master.
+// errMoved ends a subscription to a server that is no longer the master, and to fewer
+// masters than there are.
 var errMoved = errors.New("another server is the master now")
+
+// watch returns errMoved when the masters of the Cluster are others than these, or the
+// error of ctx. While a master is replaced both it and its successor can say that they are
+// replicas, so that one may be missing from the start.
+func (n *Node) watch(ctx context.Context, masters map[string]rueidis.Client) error {
+	look := time.NewTicker(mastersEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		timed, cancel := context.WithTimeout(ctx, checkTime)
+		now, err := n.masters(timed)
+		cancel()
+		for address := range now {
+			if masters[address] == nil {
+				return errMoved
+			}
+		}
+		// The connection to a master that does not answer shows whether it still is one.
+		if err == nil && len(now) != len(masters) {
+			return errMoved
+		}
+	}
+}
 
 // A subscription is what the listeners of one Subscribe share.
 type subscription struct {
@@ -197,14 +235,15 @@ func dedicate(ctx context.Context, master rueidis.Client, hooks rueidis.PubSubHo
 	}
 }
 
-// masters returns a client for each master of a Cluster, of all the servers
-// that the driver knows. It fails if one of these does not answer: who does not
-// may be a master.
-func (n *Node) masters(ctx context.Context) ([]rueidis.Client, error) {
+// masters returns a client for each master of a Cluster, by its address, of all the
+// servers that the driver knows. If one of these does not answer it may be a master. Then
+// there is an error in addition to the masters that did.
+func (n *Node) masters(ctx context.Context) (map[string]rueidis.Client, error) {
 	type role struct {
-		client rueidis.Client
-		master bool
-		err    error
+		address string
+		client  rueidis.Client
+		master  bool
+		err     error
 	}
 	nodes := n.client.Nodes()
 	roles := make(chan role, len(nodes))
@@ -214,27 +253,28 @@ func (n *Node) masters(ctx context.Context) ([]rueidis.Client, error) {
 			if err != nil {
 				err = fmt.Errorf("%s: %w", address, err)
 			}
-			roles <- role{client, master, err}
+			roles <- role{address, client, master, err}
 		}()
 	}
-	var masters []rueidis.Client
+	masters := make(map[string]rueidis.Client)
+	var first error
 	for range nodes {
 		select {
 		case r := <-roles:
-			if r.err != nil {
-				return nil, r.err
+			if r.err != nil && first == nil {
+				first = r.err
 			}
 			if r.master {
-				masters = append(masters, r.client)
+				masters[r.address] = r.client
 			}
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return masters, cmp.Or(first, ctx.Err())
 		}
 	}
-	if len(masters) == 0 {
-		return nil, errors.New("the cluster has no master")
+	if len(masters) == 0 && first == nil {
+		first = errors.New("the cluster has no master")
 	}
-	return masters, nil
+	return masters, first
 }
 
 // isMaster asks a server for its role.

@@ -14,9 +14,11 @@ import (
 // slots is how many hash slots a Cluster has.
 const slots = 16384
 
-// A Cluster is a Redis Cluster of masters without replicas.
+// A Cluster is a Redis Cluster of masters without replicas, until a test adds some.
 type Cluster struct {
-	Nodes []*Server
+	Nodes  []*Server // its members; at first the masters, each with an equal range of slots
+	Spares []*Server // in Cluster mode, and members of none
+	buses  map[*Server]int
 }
 
 // StartCluster gives the test a Cluster of three masters, once each of them says
@@ -25,7 +27,14 @@ type Cluster struct {
 // where the rung cannot run one.
 func StartCluster(t testing.TB, kind Kind) *Cluster {
 	t.Helper()
-	const n = 3
+	return StartClusterWithSpares(t, kind, 0)
+}
+
+// StartClusterWithSpares is StartCluster with so many servers more that can join it.
+func StartClusterWithSpares(t testing.TB, kind Kind, spares int) *Cluster {
+	t.Helper()
+	const masters = 3
+	n := masters + spares
 	h := use(t)
 	kind = h.pick(t, kind)
 	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
@@ -58,13 +67,16 @@ func StartCluster(t testing.TB, kind Kind) *Cluster {
 	})
 	orSkip(t, err)
 
-	c := &Cluster{Nodes: list}
-	orSkip(t, c.join(ctx, buses))
+	c := &Cluster{Nodes: list[:masters:masters], Spares: list[masters:], buses: make(map[*Server]int)}
+	for i, node := range list {
+		c.buses[node] = buses[i]
+	}
+	orSkip(t, c.join(ctx))
 	return c
 }
 
 // join makes a Cluster of nodes that do not know each other.
-func (c *Cluster) join(ctx context.Context, buses []int) error {
+func (c *Cluster) join(ctx context.Context) error {
 	n := len(c.Nodes)
 	err := concurrently(n, func(i int) error {
 		_, err := c.Nodes[i].roundTrip(ctx,
@@ -76,13 +88,120 @@ func (c *Cluster) join(ctx context.Context, buses []int) error {
 		return err
 	}
 	var meet [][]string
-	for i, node := range c.Nodes[1:] {
-		meet = append(meet, []string{"CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(node.port), strconv.Itoa(buses[i+1])})
+	for _, node := range c.Nodes[1:] {
+		meet = append(meet, c.meet(node))
 	}
 	if _, err := c.Nodes[0].roundTrip(ctx, meet...); err != nil {
 		return err
 	}
 	return c.whole(ctx)
+}
+
+func (c *Cluster) meet(node *Server) []string {
+	return []string{"CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(node.port), strconv.Itoa(c.buses[node])}
+}
+
+// AddMaster has the first spare join as a master without slots, and returns it once all
+// members know it.
+func (c *Cluster) AddMaster(t testing.TB) *Server {
+	t.Helper()
+	if len(c.Spares) == 0 {
+		t.Fatal("servers: the cluster has no spare server")
+	}
+	node := c.Spares[0]
+	c.Nodes, c.Spares = append(c.Nodes, node), c.Spares[1:]
+	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
+	defer cancel()
+	if _, err := c.Nodes[0].roundTrip(ctx, c.meet(node)); err != nil {
+		t.Fatalf("servers: join the cluster: %v", err)
+	}
+	c.WaitWhole(t)
+	return node
+}
+
+// AddReplica has the first spare join as a replica of master, and returns it once it has
+// the master's data.
+func (c *Cluster) AddReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	node := c.AddMaster(t)
+	node.Do(t, "CLUSTER", "REPLICATE", master.Do(t, "CLUSTER", "MYID"))
+	c.await(t, "the replica to follow", func(ctx context.Context) error {
+		info, err := node.Query(ctx, "INFO", "replication")
+		if err == nil && !strings.Contains(fmt.Sprint(info), "master_link_status:up") {
+			err = fmt.Errorf("%v", info)
+		}
+		return err
+	})
+	return node
+}
+
+// Failover makes replica the master of its slots, as is done to upgrade a master, and
+// returns once all members say so.
+func (c *Cluster) Failover(t testing.TB, replica *Server) {
+	t.Helper()
+	replica.Do(t, "CLUSTER", "FAILOVER")
+	id := fmt.Sprint(replica.Do(t, "CLUSTER", "MYID"))
+	for _, node := range c.Nodes {
+		c.await(t, "the failover", func(ctx context.Context) error {
+			list, err := node.Query(ctx, "CLUSTER", "NODES")
+			for line := range strings.Lines(fmt.Sprint(list)) {
+				if strings.HasPrefix(line, id) && strings.Contains(line, "master") {
+					return err
+				}
+			}
+			return errors.Join(err, fmt.Errorf("%v", list))
+		})
+	}
+}
+
+// await waits until check returns nil.
+func (c *Cluster) await(t testing.TB, what string, check func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
+	defer cancel()
+	if err := until(ctx, func() error { return check(ctx) }); err != nil {
+		t.Fatalf("servers: %s: %v", what, err)
+	}
+}
+
+// A Migration is a slot of a Cluster on its way from one master to another. While it is
+// open each has the keys that it has, and the source sends clients on for the others.
+type Migration struct {
+	c        *Cluster
+	from, to *Server
+	slot     string
+}
+
+// OpenMigration begins to move the slot of key. No key is moved.
+func (c *Cluster) OpenMigration(t testing.TB, key string, from, to *Server) *Migration {
+	t.Helper()
+	m := &Migration{c, from, to, fmt.Sprint(from.Do(t, "CLUSTER", "KEYSLOT", key))}
+	to.Do(t, "CLUSTER", "SETSLOT", m.slot, "IMPORTING", from.Do(t, "CLUSTER", "MYID"))
+	from.Do(t, "CLUSTER", "SETSLOT", m.slot, "MIGRATING", to.Do(t, "CLUSTER", "MYID"))
+	return m
+}
+
+// Move moves keys of the slot, by default all. A key that has gone meanwhile is no error.
+func (m *Migration) Move(t testing.TB, keys ...string) {
+	t.Helper()
+	if len(keys) == 0 {
+		list, _ := m.from.Do(t, "CLUSTER", "GETKEYSINSLOT", m.slot, 1000).([]any)
+		for _, key := range list {
+			keys = append(keys, fmt.Sprint(key))
+		}
+	}
+	for _, key := range keys {
+		m.from.Do(t, "MIGRATE", "127.0.0.1", m.to.port, key, 0, 5000)
+	}
+}
+
+// Close moves what is left, and gives the slot to its new master.
+func (m *Migration) Close(t testing.TB) {
+	t.Helper()
+	m.Move(t)
+	id := m.to.Do(t, "CLUSTER", "MYID")
+	m.to.Do(t, "CLUSTER", "SETSLOT", m.slot, "NODE", id)
+	m.from.Do(t, "CLUSTER", "SETSLOT", m.slot, "NODE", id)
 }
 
 func (c *Cluster) whole(ctx context.Context) error {

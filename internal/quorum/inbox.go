@@ -105,6 +105,7 @@ func (in *inbox) hears(i int) bool {
 func (in *inbox) listen(ctx context.Context, i int, l *member) {
 	subscriber, _ := backend.As[backend.Subscriber](l.node)
 	pause, again := minResubscribe, false
+	counted := false // waiters may count on a subscription that is broken
 	for {
 		var ready time.Time
 		err := subscriber.Subscribe(ctx, in.channel, backend.Events{
@@ -113,7 +114,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 				if again { // something may have been missed
 					in.group.lines.stir(false)
 				}
-				ready, again = time.Now(), true
+				ready, again, counted = time.Now(), true, true
 			},
 			Message: func(payload string) { in.group.hear(i, payload) },
 		})
@@ -130,6 +131,11 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 				in.group.lines.stir(false)
 			}
 			return
+		}
+		if ready.IsZero() && counted && !l.away() {
+			// It is not back at once, though commands may work: those who sleep must poll.
+			counted = false
+			in.group.lines.stir(false)
 		}
 		timer := time.NewTimer(rand.N(pause) + 1)
 		select {

@@ -584,3 +584,38 @@ func TestCallJoinsTheHolder(t *testing.T) {
 		w.empty()
 	})
 }
+
+// A subscription that breaks and is not back at once, though commands work, leaves nobody
+// asleep: whoever counted on it polls until it is back.
+func TestSubscriptionStaysAway(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		held := w.process(full).mustAcquire("k")
+		p := w.process(full)
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		p.set(backendtest.On(subscribing, backendtest.Refuse(backend.MarkNotExecuted(errors.New("no connection to spare")))))
+		p.fault[0].Disconnect()
+		start := time.Now()
+		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) > 2*minResubscribe {
+			t.Errorf("it slept for %v, %v, want until the subscription is not back", time.Since(start), err)
+		}
+		for range 3 {
+			p.lose(waiter)
+			start = time.Now()
+			if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+				t.Errorf("it waited for %v, %v, want for the poll", time.Since(start), err)
+			}
+		}
+		p.set()
+		time.Sleep(maxResubscribe)
+		p.lose(waiter)
+		if n := w.queued("k")[0]; n != 1 {
+			t.Errorf("%d tickets in the queue when the subscription is back, want 1", n)
+		}
+		held.release()
+		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+			t.Error(err)
+		}
+		p.win(waiter).release()
+	})
+}

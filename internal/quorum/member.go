@@ -65,6 +65,15 @@ func (m *member) trip(bare bool) time.Duration {
 	return trip
 }
 
+// away reports whether no part of the node answers.
+func (m *member) away() bool {
+	away := m.sender.Load().Away
+	for _, part := range m.parts[min(1, len(m.parts)):] {
+		away = away && part.sender.Load().Away
+	}
+	return away
+}
+
 // maxBacklog is how many operations may wait for a node for it to be sent more that
 // nobody here waits for.
 const maxBacklog = 64

@@ -19,7 +19,7 @@ import (
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.buried = false, false
-	queue := s.member.queueing.works() && a.name()
+	queue := s.member.queueing.works() && a.name() && !s.apart
 	switch {
 	case a.voting != nil && r.kind == acquiring:
 		// Whoever votes does so with every acquire: a token that was set in

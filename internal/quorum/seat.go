@@ -42,6 +42,7 @@ type seat struct {
 
 	ticketed bool    // the current operation names the ticket of the line
 	buried   bool    // it puts up a tombstone: no vote that comes later is granted
+	apart    bool    // the current request names the lock alone, because its queue is on another server for now
 	refusal  refusal // of the last acquire, if it was refused
 
 	token    tokenState
@@ -55,6 +56,7 @@ type seat struct {
 	begun  time.Time // when current began, or was repeated
 	resent bool      // current was sent a second time
 	again  bool      // current is a deletion that was sent before
+	owed   time.Time // until then the release, which has notified nobody, is repeated to do so
 	late   time.Time // a set of unknown outcome arrives before, or never
 	gone   time.Time // no key that was sent so far lives longer
 
@@ -93,7 +95,14 @@ func (s *seat) track(r request) {
 
 // rest ends the cleanup if nothing is left to be done.
 func (s *seat) rest() {
-	if !s.busy && s.cleaning && s.token == absent {
+	if !s.busy && s.token == absent {
+		s.cleaned()
+	}
+}
+
+// cleaned ends the cleanup that is counted, if one is.
+func (s *seat) cleaned() {
+	if s.cleaning {
 		s.cleaning = false
 		s.attempt.group.cleanup.add(-1)
 	}
@@ -160,6 +169,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	}
 	s.busy, s.current, s.begun, s.resent, s.again = true, r, now, false, false
 	s.rejoin.begin(s, r, now)
+	s.apart, s.owed = false, time.Time{}
 	s.item.Owner, s.item.Key, s.item.Wait = s, s.attempt.key, r.timeout
 	s.item.Expires = now.Add(r.timeout)
 	switch r.kind {
@@ -227,7 +237,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 
 // settle takes an outcome, and goes on to what comes next on this seat.
 func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
-	if sent && (s.withoutQueue(r.Err, now) || s.resend(r.Err, now)) {
+	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now)) {
 		return
 	}
 	ok, err := r.OK, s.explain(r.Err)
@@ -321,11 +331,15 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	}
 	if again {
 		s.again = true
+		if s.token == absent { // what is left to do changes nothing about the lock
+			s.current.round = nil
+			s.cleaned()
+		}
 		if s.member.sender.Doubt(&s.item, now) {
 			return
 		}
+		s.forgot = s.token != absent
 		s.token = absent
-		s.forgot = true
 	}
 	s.next(now)
 }
@@ -349,6 +363,9 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Ti
 		s.token = absent // not so, but there is nothing that we could do
 	default:
 		again = true
+	}
+	if s.token == absent && now.Before(s.owed) {
+		again = s.apart || err != nil
 	}
 	s.maybeDel = s.maybeDel || unknown
 	if again && now.After(s.gone) {
@@ -429,7 +446,7 @@ func latest(a, b time.Time) time.Time {
 func (s *seat) repeat() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
-	s.begun, s.resent = time.Now(), false
+	s.begun, s.resent, s.apart = time.Now(), false, false
 	if len(s.queue) > 0 { // it has given up meanwhile: its ticket is not to come back each time
 		s.current.stay = false
 	}

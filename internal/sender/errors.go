@@ -21,9 +21,10 @@ func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // answered reports whether err, if any, shows that the node is well. A refusal does, and
-// so does a quarantine. An error that says "not now" does not: it is no use to send more.
+// so do a quarantine and a slot that is on the move, which says nothing about other keys.
+// An error that says "not now" does not: it is no use to send more.
 func answered(err error) bool {
-	return err == nil || errors.Is(err, backend.ErrRefused) || errors.Is(err, backend.ErrQuarantined)
+	return err == nil || errors.Is(err, backend.ErrRefused) || errors.Is(err, backend.ErrQuarantined) || errors.Is(err, backend.ErrMigrating)
 }
 
 // worst returns nil if the node answered any of the batch, else the first error.
