@@ -28,6 +28,7 @@ func holds(t testing.TB, s *servers.Server, key, value string) error {
 func TestRollingRestarts(t *testing.T) {
 	const pause = 1500 * time.Millisecond
 	eachAdapter(t, func(t *testing.T, a adapter) {
+		t.Parallel() // mostly it sleeps
 		for _, n := range []int{3, 5} {
 			for _, fencing := range []bool{false, true} {
 				name := fmt.Sprintf("N=%d", n)

@@ -481,3 +481,54 @@ func TestRejoinOncePerExtension(t *testing.T) {
 		a.release()
 	})
 }
+
+// A rejoin of unknown outcome is sent again after the next extension that does not find the
+// token. What it has left is deleted by the release, however late it arrives within a TTL.
+func TestRejoinAgainAfterDoubt(t *testing.T) {
+	for name, fault := range map[string]backendtest.Fault{
+		"lost":  backendtest.First(1, backendtest.LoseRequest(context.DeadlineExceeded)),
+		"later": backendtest.First(2, lateAfterBreak(ttl/2)), // it is sent again at once
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+				a := w.mustAcquire("k")
+				synctest.Wait()
+				w.mem[1].Flush()
+				w.fault[1].Set(backendtest.On(acquires, fault))
+				a.mustExtend(t, "extend")
+				if got := w.holders("k", a.token); got != 2 {
+					t.Errorf("%d nodes have the token, want 2", got)
+				}
+				time.Sleep(longWait)
+				a.mustExtend(t, "the next extension")
+				time.Sleep(longWait)
+				if got := w.holders("k", a.token); got != 3 {
+					t.Errorf("%d nodes have the token after the next extension, want 3", got)
+				}
+				a.release().want(t, "release", Won, 0)
+				time.Sleep(2 * ttl)
+				synctest.Wait()
+				w.empty()
+			})
+		})
+	}
+}
+
+// A rejoin that is refused while an earlier one may still arrive leaves that in doubt: the
+// release deletes what arrives later.
+func TestRejoinRefusedAfterDoubt(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[1].Flush()
+		w.fault[1].Set(backendtest.On(acquires, backendtest.First(2, lateAfterBreak(ttl/2))))
+		a.mustExtend(t, "extend")
+		w.mem[1].Set("k", "another", ttl/4)
+		time.Sleep(longWait)
+		a.mustExtend(t, "the next extension, and its rejoin is refused")
+		a.release().want(t, "release", Won, 0)
+		time.Sleep(ttl/2 + longWait) // the first has arrived
+		synctest.Wait()
+		w.empty(1)
+	})
+}
