@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,9 +37,13 @@ func TestQuickVote(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		node := drivers.All[0].Node(t, servers.Start(t, kind, 1)[0].Addr())
 		rng := rand.New(rand.NewPCG(*firstSeed, 1))
+		odd := oddNumbers
+		if kind == servers.Embedded { // SET takes this for a number there, and nowhere else
+			odd = slices.DeleteFunc(slices.Clone(odd), func(text string) bool { return text == "+5" })
+		}
 		taken, met := 0, map[string]int{}
 		for i := range cases {
-			c := newVoteCase(rng)
+			c := newVoteCase(rng, odd)
 			eval(t, node, arrange, append(voteKeysOf("quick"), voteKeysOf("slow")...), append(c.state(), c.state()...)...)
 			if c.expires() {
 				time.Sleep(2 * time.Millisecond) // until what lives for 1 ms is gone
@@ -48,7 +53,7 @@ func TestQuickVote(t *testing.T) {
 				t.Fatalf("the comparison answers %q", r)
 			}
 			if r[5] == int64(1) && r[0] != r[1] {
-				r[0], r[1] = inMillis(t, r[0]), inMillis(t, r[1])
+				r[0], r[1] = inMillis(r[0]), inMillis(r[1])
 			}
 			if r[0] != r[1] || r[2] != r[3] || r[4] != "" {
 				t.Fatalf("case %d of seed %d: %s\n quick: %q, %q\n  slow: %q, %q\n%s",
@@ -85,11 +90,11 @@ func bothVotes(t *testing.T) (quick, slow string) {
 	return quick + end, slow
 }
 
-// inMillis cuts the microseconds off a time.
-func inMillis(t *testing.T, micros any) string {
+// inMillis cuts the microseconds off a time, and returns what is no time as it is.
+func inMillis(micros any) any {
 	n, err := strconv.ParseInt(fmt.Sprint(micros), 10, 64)
 	if err != nil {
-		t.Fatalf("a quick vote answers %q, want the time", micros)
+		return micros
 	}
 	return strconv.FormatInt(n/1000, 10)
 }
@@ -122,9 +127,12 @@ type voteCase struct {
 	odd    []string
 }
 
+// oddNumbers are texts that are no number, or a short one, or one in an odd way.
+var oddNumbers = []string{"", "0", "1", "060000", "00", "-1", "+5", " 5", "5 ", "5\x00", "1e3", "1e99", "0x10", "60000.0", "999999999999999", "9999999999999999", "１", ":", "x"}
+
 // newVoteCase returns a vote that should be quick, but for up to three things that are
-// odd about it.
-func newVoteCase(rng *rand.Rand) *voteCase {
+// odd about it. Odd are the texts for numbers that are.
+func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
 	c := &voteCase{told: 3 + rng.IntN(2)} // of the queue too, or not
 	const second, hour = 1_000_000, 3600 * 1_000_000
 	const most = 1<<53 - 1
@@ -201,7 +209,6 @@ func newVoteCase(rng *rand.Rand) *voteCase {
 	}
 
 	ttl, keep, ticket, waited := "60000", "3600000", "", ""
-	odd := []string{"", "0", "1", "060000", "00", "-1", "+5", " 5", "5 ", "5\x00", "1e3", "1e99", "0x10", "60000.0", "999999999999999", "9999999999999999", "１", ":", "x"}
 	if strange["ttl"] {
 		ttl = from(odd...)
 	}

@@ -49,10 +49,16 @@ local function vote(text, from)
 	end
 	local front = {error_reply = server.error_reply}
 	function front.pcall(command, key, ...)
+		local set
 		asked[command] = (asked[command] or 0) + 1
 		if command == 'SET' then
-			local set = {...}
+			set = {...}
 			lives[key] = set[#set - 1] == 'PX' and set[#set]
+			-- By an embedded server's clock, which does not stand while a script runs, this
+			-- would be gone before anybody looks.
+			if lives[key] == '1' then
+				set[#set] = '1000'
+			end
 		end
 		local on = command .. ' ' .. (string.match(key or '', ':(%a+)$') or '')
 		if denied == command or denied == on or denied == 'TIME' and command == 'PEXPIRETIME' then
@@ -63,6 +69,9 @@ local function vote(text, from)
 			return seconds * 1000 + math.floor(micros / 1000) + lives[key]
 		elseif command == 'PTTL' then -- what was to live for minutes has lost less than one
 			return math.ceil(server.pcall(command, key) / 60000) * 60000
+		end
+		if set then
+			return server.pcall(command, key, unpack(set, 1, select('#', ...)))
 		end
 		return server.pcall(command, key, ...)
 	end
