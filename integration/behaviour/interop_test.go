@@ -15,8 +15,8 @@ import (
 	redsyncgoredis "github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	goredisdriver "github.com/redis/go-redis/v9"
 
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/integration/internal/stall"
-	"github.com/quorumlock/quorumlock/integration/netfault"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/integration/netfault"
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )

@@ -7,8 +7,8 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/integration/drivers"
-	"github.com/quorumlock/quorumlock/integration/netfault"
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 

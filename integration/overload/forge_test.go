@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/resp"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
 // inboxes returns the channels to which Lockers have subscribed on a server. It

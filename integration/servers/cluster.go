@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
+	"github.com/quorumlock/quorumlock/internal/port"
 )
 
 // slots is how many hash slots a Cluster has.

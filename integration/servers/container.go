@@ -20,7 +20,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/log"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
+	"github.com/quorumlock/quorumlock/internal/port"
 )
 
 // containers is the rung of Docker containers. testcontainers-go makes them; what

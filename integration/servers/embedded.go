@@ -5,8 +5,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
-	"github.com/quorumlock/quorumlock/integration/netfault"
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
+	"github.com/quorumlock/quorumlock/internal/port"
 )
 
 // embedded is the rung of servers within the test's process.

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
+	"github.com/quorumlock/quorumlock/internal/port"
 )
 
 // A rung is one way to come by servers.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
+	"github.com/quorumlock/quorumlock/internal/port"
 )
 
 // groupPatience bounds the start of servers that have to find each other.

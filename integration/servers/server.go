@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
-	"github.com/quorumlock/quorumlock/integration/internal/resp"
+	"github.com/quorumlock/quorumlock/internal/port"
+	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
 // patience bounds each thing that is done to a server: the slowest, a container's

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/resp"
+	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
 var bg = context.Background()

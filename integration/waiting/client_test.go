@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/integration/drivers"
-	"github.com/quorumlock/quorumlock/integration/netfault"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 

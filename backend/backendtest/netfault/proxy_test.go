@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/resp"
-	"github.com/quorumlock/quorumlock/integration/netfault"
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
+	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
 // within bounds every wait of these tests; none takes as long.
@@ -476,4 +476,28 @@ func TestClose(t *testing.T) {
 	if _, err := net.Dial("tcp", p.Addr()); err == nil {
 		t.Error("a closed proxy accepts connections")
 	}
+}
+
+func TestReject(t *testing.T) {
+	s := serve(t)
+	p := netfault.New(t, s.Addr().String())
+	c := dial(t, p)
+	f := p.Reject(1, netfault.Command("set"), "NOPERM no")
+	c.send("PING", "x")
+	c.send("SET", "k", "1")
+	c.send("GET", "k")
+	for _, want := range []any{"x", resp.Error("NOPERM no"), "k"} {
+		if got, err := c.reply(); got != want || err != nil {
+			t.Errorf("the reply is %v, %v, want %v", got, err, want)
+		}
+	}
+	for _, want := range []string{"PING x", "PING", "GET k"} { // something that does nothing keeps the order
+		if got := s.next(t); got != want {
+			t.Errorf("the server got %q, want %q", got, want)
+		}
+	}
+	if n := f.Hits(); n != 1 {
+		t.Errorf("%d commands were rejected, want 1", n)
+	}
+	c.do(t, "SET", "k", "1")
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/port"
+	"github.com/quorumlock/quorumlock/internal/port"
 )
 
 // A Direction is one of the two ways that bytes pass.

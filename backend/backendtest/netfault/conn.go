@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quorumlock/quorumlock/integration/internal/resp"
+	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
 // queued is how many frames may be under way in one direction of a connection,
@@ -35,7 +35,7 @@ type conn struct {
 
 // request is a command under way.
 type request struct {
-	lose   *Fault // its reply is to be lost
+	fault  *Fault // its reply is to be lost, or to be another
 	stream bool   // from its reply on, messages come by themselves (RESP 2)
 }
 
@@ -120,11 +120,25 @@ func (c *conn) readCommands(out chan<- chunk) {
 		}
 		ch := chunk{bytes: raw}
 		if len(args) > 0 { // an empty line has no reply
-			var rq request
+			var f *Fault
 			c.p.change(func() {
 				c.p.counts[strings.ToUpper(args[0])]++
-				rq.lose, ch.stall, ch.cut = c.p.strike(args)
+				f = c.p.strike(args)
 			})
+			var rq request
+			if f != nil {
+				switch f.kind {
+				case loseReply:
+					rq.fault = f
+				case loseRequest:
+					ch.cut = f
+				case stallRequest:
+					ch.stall = f
+				case rejectRequest: // something else keeps the order of replies
+					rq.fault, args = f, []string{"PING"}
+					ch.bytes = resp.AppendCommand(nil, args...)
+				}
+			}
 			c.expect(args, rq)
 		}
 		if !c.send(ToServer, ch, out) {
@@ -169,7 +183,13 @@ func (c *conn) readReplies(out chan<- chunk) {
 		}
 		ch := chunk{bytes: raw}
 		if _, push := value.(resp.Push); !push {
-			ch.cut = c.answered()
+			switch f := c.answered(); {
+			case f == nil:
+			case f.kind == loseReply:
+				ch.cut = f
+			case f.kind == rejectRequest:
+				ch.bytes = []byte("-" + f.reply + "\r\n")
+			}
 		}
 		if !c.send(ToClient, ch, out) {
 			return
@@ -185,9 +205,9 @@ func (c *conn) answered() *Fault {
 	if len(c.pending) == 0 || c.pending[0].stream {
 		return nil
 	}
-	lose := c.pending[0].lose
+	fault := c.pending[0].fault
 	c.pending = c.pending[1:]
-	return lose
+	return fault
 }
 
 // copy passes bytes that are no RESP.

@@ -28,6 +28,7 @@ const (
 	loseReply faultKind = iota
 	loseRequest
 	stallRequest
+	rejectRequest
 )
 
 // A Fault waits for the next commands that match, and befalls them. A command
@@ -36,6 +37,7 @@ type Fault struct {
 	p     *Proxy
 	kind  faultKind
 	match Match
+	reply string // of rejectRequest: the error
 
 	// Under p.mu:
 	left    int // commands that it is yet to befall
@@ -57,14 +59,23 @@ func (p *Proxy) LoseRequest(n int, match Match) *Fault { return p.add(loseReques
 // has given up and closed its connection is delivered all the same.
 func (p *Proxy) StallRequest(n int, match Match) *Fault { return p.add(stallRequest, n, match) }
 
+// Reject answers the next n commands that match with an error reply, such as "NOPERM no",
+// in place of the server, which never runs them.
+func (p *Proxy) Reject(n int, match Match, reply string) *Fault {
+	return p.befall(&Fault{p: p, kind: rejectRequest, match: match, left: n, reply: reply})
+}
+
 func (p *Proxy) add(kind faultKind, n int, match Match) *Fault {
-	f := &Fault{p: p, kind: kind, match: match, left: n}
+	return p.befall(&Fault{p: p, kind: kind, match: match, left: n})
+}
+
+func (p *Proxy) befall(f *Fault) *Fault {
 	p.change(func() { p.faults = append(p.faults, f) })
 	return f
 }
 
 // Hits returns how many commands it has befallen: connections that were cut, or
-// commands that were stalled.
+// commands that were stalled or rejected.
 func (f *Fault) Hits() int {
 	f.p.mu.Lock()
 	defer f.p.mu.Unlock()
@@ -87,23 +98,18 @@ func (f *Fault) Remove() {
 
 func (f *Fault) hit() { f.p.change(func() { f.hits++ }) }
 
-// strike returns the fault that a command is to meet, under the kind that it is
-// of. It is called under the lock.
-func (p *Proxy) strike(args []string) (lose, stall, cut *Fault) {
+// strike returns the fault that a command is to meet, nil if none. It is called under
+// the lock.
+func (p *Proxy) strike(args []string) *Fault {
 	for _, f := range p.faults {
 		if f.left == 0 || !f.match(args) {
 			continue
 		}
 		f.left--
-		switch f.kind {
-		case loseReply:
-			return f, nil, nil
-		case stallRequest:
+		if f.kind == stallRequest || f.kind == rejectRequest {
 			f.hits++
-			return nil, f, nil
-		case loseRequest:
-			return nil, nil, f
 		}
+		return f
 	}
-	return nil, nil, nil
+	return nil
 }

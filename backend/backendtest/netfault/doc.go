@@ -5,8 +5,8 @@
 // what passes in one direction or in both, cuts connections and refuses new
 // ones. It also reads the commands that pass, and so it can lose the reply of one
 // of them after the server has run it ([Proxy.LoseReply]), lose a command before
-// it arrives ([Proxy.LoseRequest]), let one arrive late ([Proxy.StallRequest])
-// and count them ([Proxy.Count]).
+// it arrives ([Proxy.LoseRequest]), let one arrive late ([Proxy.StallRequest]),
+// answer one with an error ([Proxy.Reject]) and count them ([Proxy.Count]).
 //
 // # What it cannot do
 //

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/quorumlock/quorumlock/integration/internal/resp"
+	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
 func TestReadReply(t *testing.T) {
