@@ -27,7 +27,7 @@ func acquireChecks() []check {
 		name: "Eval/acquire",
 		why:  "an acquire that is sent again after its reply was lost must find its own lock, and no other's",
 		run: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
+			has[backend.Scripter](t, "Scripter")
 			key, token := t.name(), t.name()
 			t.answer(t.eval(lua.Acquire, key, token, ttl), "acquire of a free key", 1, ms)
 			t.left(t.eval(lua.Acquire, key, token, "600000"), "acquire of a key that this very token holds", 1, ms)
@@ -39,7 +39,7 @@ func acquireChecks() []check {
 		name: "Eval/acquire shows the owner",
 		why:  "a waiter must know whether the nodes have one owner; the whole token would be the right to unlock",
 		run: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
+			has[backend.Scripter](t, "Scripter")
 			for _, token := range []string{"short", strings.Repeat("a", 32), "b" + strings.Repeat("a", 32), "label:\x00\xff" + strings.Repeat("\x00\xff", 20)} {
 				key := t.name()
 				t.setNX(key, token, long, true, "a free key")
@@ -47,8 +47,9 @@ func acquireChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/acquire without expiry",
-		why:  "a lock that will never expire by itself is held too, and its time to live must not look like one",
+		name:  "Eval/acquire without expiry",
+		needs: []string{"Set", "Subscriber"},
+		why:   "a lock that will never expire by itself is held too, and its time to live must not look like one",
 		run: func(t *trial) {
 			q := t.queue()
 			token := t.name()
@@ -65,20 +66,19 @@ func acquireChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/acquire of another type",
-		why:  "a key that holds no token is held all the same, and may be waited for",
+		name:  "Eval/acquire of another type",
+		needs: []string{"SetOther", "Subscriber"},
+		why:   "a key that holds no token is held all the same, and may be waited for",
 		run: func(t *trial) {
 			q := t.queue()
-			t.need(t.h.SetOther != nil, "SetOther")
-			if err := t.h.SetOther(t.ctx, t.n, q.lock); err != nil {
-				t.failf("the harness cannot SetOther: %w", err)
-			}
+			t.other(q.lock)
 			t.refused(t.eval(lua.Acquire, q.lock, t.name(), ttl), "acquire of a key that holds no string", "")
 			q.waits(q.waiter(ms), 0, 0, "of a key that holds no string")
 		},
 	}, {
-		name: "Eval/acquire of bad numbers",
-		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		name:  "Eval/acquire of bad numbers",
+		needs: []string{"Subscriber"},
+		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
 		run: func(t *trial) {
 			q := t.queue()
 			keys := []string{q.lock, q.name}
@@ -96,8 +96,9 @@ func acquireChecks() []check {
 			q.holds(token, long, "after acquires that failed")
 		},
 	}, {
-		name: "Eval/acquire queues",
-		why:  "who asked first gets the lock first, and keeps his place when he asks again",
+		name:  "Eval/acquire queues",
+		needs: []string{"Subscriber"},
+		why:   "who asked first gets the lock first, and keeps his place when he asks again",
 		run: func(t *trial) {
 			q := t.queue()
 			q.take()
@@ -118,8 +119,9 @@ func acquireChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/acquire of a free lock by a waiter",
-		why:  "who has the lock waits no more: the next release would call him",
+		name:  "Eval/acquire of a free lock by a waiter",
+		needs: []string{"Subscriber"},
+		why:   "who has the lock waits no more: the next release would call him",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -133,8 +135,9 @@ func acquireChecks() []check {
 			q.holds(token, long, "after a waiter took it")
 		},
 	}, {
-		name: "Eval/acquire of a reserved lock",
-		why:  "who was called must get the lock, and everybody else must not",
+		name:  "Eval/acquire of a reserved lock",
+		needs: []string{"Subscriber"},
+		why:   "who was called must get the lock, and everybody else must not",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -157,8 +160,9 @@ func acquireChecks() []check {
 			q.stand("after the first one has the lock", b)
 		},
 	}, {
-		name: "Eval/acquire by the dead",
-		why:  "a ticket whose waiter would not hear the call holds up those behind it; the one who sent it must know that he has to ask again",
+		name:  "Eval/acquire by the dead",
+		needs: []string{"Subscriber"},
+		why:   "a ticket whose waiter would not hear the call holds up those behind it; the one who sent it must know that he has to ask again",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -173,8 +177,9 @@ func acquireChecks() []check {
 			t.refused(t.evalKeys(lua.Acquire, []string{q.lock}, t.name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
 		},
 	}, {
-		name: "Eval/acquire beside no queue",
-		why:  "what is wrong with the queue must not keep anybody from the lock",
+		name:  "Eval/acquire beside no queue",
+		needs: []string{"SetOther", "Subscriber"},
+		why:   "what is wrong with the queue must not keep anybody from the lock",
 		run: func(t *trial) {
 			q := t.queue()
 			w := q.waiter(ms)

@@ -58,7 +58,7 @@ func batcherChecks() []check {
 		name: "Batch/empty",
 		why:  "nothing to send needs no round trip, and no server",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			for _, ops := range [][]backend.Op{nil, {}} {
 				if r := t.batch(b, ops); len(r) != 0 {
 					t.failf("an empty batch has %d results", len(r))
@@ -81,7 +81,7 @@ func batcherChecks() []check {
 		name: "Batch/order",
 		why:  "a release that overtakes the acquire before it leaves a lock that nobody holds",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			for _, keys := range []int{1, 2, 16} {
 				sequence(t, b, keys)
 			}
@@ -90,15 +90,16 @@ func batcherChecks() []check {
 		name: "Batch/large",
 		why:  "a sender that was busy sends hundreds of operations at once",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			sequence(t, b, 64)
 		},
 	}, {
-		name: "Batch/order of replies",
-		why:  "each operation must get its own answer",
+		name:  "Batch/order of replies",
+		needs: []string{"Scripter"},
+		why:   "each operation must get its own answer",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
-			capability[backend.Scripter](t, "Scripter")
+			b := has[backend.Batcher](t, "Batcher")
+			has[backend.Scripter](t, "Scripter")
 			t.eval(lua.Inspect, t.name()) // or it says that it is unsupported
 			var ops []backend.Op
 			for range 20 {
@@ -125,7 +126,7 @@ func batcherChecks() []check {
 		name: "Batch/fails alone",
 		why:  "the operations of a batch belong to different locks: the error of one is no other's",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			before, after, key := t.name(), t.name(), t.name()
 			// The text refuses the time, or the node runs no scripts.
 			bad := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{key}, Args: []string{t.name(), "soon"}}
@@ -156,10 +157,11 @@ func batcherChecks() []check {
 			t.evalDelete(after, after, true, "a key that was taken in a batch in which another operation failed")
 		},
 	}, {
-		name: "Batch/keeps no ops",
-		why:  "a sender uses its slices again for the next batch: what was sent must not change, and nobody may be reading",
+		name:  "Batch/keeps no ops",
+		needs: []string{"Stall"},
+		why:   "a sender uses its slices again for the next batch: what was sent must not change, and nobody may be reading",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			t.need(t.h.Stall != nil, "Stall")
 			sent, next, token := t.name(), t.name(), t.name()
 			ops := []backend.Op{{Kind: backend.OpSetNX, Key: sent, Token: token, TTL: long}}
@@ -172,11 +174,12 @@ func batcherChecks() []check {
 			t.setNX(next, t.name(), long, true, "a key that came into ops after Batch had returned")
 		},
 	}, {
-		name: "Batch/keeps no arguments",
-		why:  "the slices in ops are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
+		name:  "Batch/keeps no arguments",
+		needs: []string{"Scripter", "Stall"},
+		why:   "the slices in ops are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
-			capability[backend.Scripter](t, "Scripter")
+			b := has[backend.Batcher](t, "Batcher")
+			has[backend.Scripter](t, "Scripter")
 			keepsNoArguments(t, func(ctx context.Context, s *backend.Script, keys, args []string) error {
 				return b.Batch(ctx, []backend.Op{{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}})[0].Err
 			})

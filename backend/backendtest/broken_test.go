@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -191,6 +192,14 @@ func (c *client) forgets() func(name string) bool {
 		known[name] = flushes
 		return forgotten
 	}
+}
+
+// plain returns an error without marks, unless it is of a ctx.
+func plain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return errors.New(err.Error())
 }
 
 // The names of broken nodes that have a data race.
@@ -1289,6 +1298,74 @@ var brokenNodes = []brokenNode{
 			}
 		}
 	}, []string{"Subscribe/broken connection"}},
+	{"Eval does not mark errors", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			r, err := n.Eval(ctx, s, keys, args)
+			return r, plain(err)
+		}
+	}, []string{"Eval/error replies", "error reply/Eval"}},
+	{"Eval marks too much", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			r, err := n.Eval(ctx, s, keys, args)
+			if ctx.Err() == nil {
+				err = backend.MarkNotExecuted(err)
+			}
+			return r, err
+		}
+	}, []string{"Eval/error replies", "error reply/Eval"}},
+	{"Batch does not mark errors", func(c *client) {
+		n := c.FaultNode
+		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
+			results := n.Batch(ctx, ops)
+			for i := range results {
+				results[i].Err = plain(results[i].Err)
+			}
+			return results
+		}
+	}, []string{"Batch/error replies", "error reply/Batch"}},
+	{"the other methods do not mark errors", func(c *client) {
+		n := c.FaultNode
+		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+			ok, err := n.SetNX(ctx, key, token, ttl)
+			return ok, plain(err)
+		}
+		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
+			ok, err := n.EvalDelete(ctx, key, token)
+			return ok, plain(err)
+		}
+		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+			ok, err := n.Extend(ctx, key, token, ttl)
+			return ok, plain(err)
+		}
+		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
+			e, err := n.Inspect(ctx, key)
+			return e, plain(err)
+		}
+	}, []string{"error reply/SetNX", "error reply/EvalDelete", "error reply/Extend", "error reply/Inspect"}},
+	{"a call does not notice that its connection broke", func(c *client) {
+		n := c.FaultNode
+		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+			ok, err := n.SetNX(ctx, key, token, ttl)
+			if errors.Is(err, backendtest.ErrDisconnected) {
+				<-ctx.Done()
+				err = ctx.Err()
+			}
+			return ok, err
+		}
+	}, []string{"broken connection/under way"}},
+	{"connections that broke are used for long", func(c *client) {
+		n := c.FaultNode
+		var stale atomic.Int64 // calls that are to fail
+		c.lab.onDisconnect = func() { stale.Store(10_000) }
+		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
+			if stale.Add(-1) >= 0 {
+				return false, io.EOF
+			}
+			return n.EvalDelete(ctx, key, token)
+		}
+	}, []string{"broken connection/recovers"}},
 	{"Subscribe does not notice silence", func(*client) {}, []string{"Subscribe/silent connection"}},
 }
 

@@ -69,7 +69,7 @@ func bytesChecks() []check {
 				key, token := t.keyFor(o.text), o.text
 				t.setNX(key, token, long, true, "a free key")
 				t.setNX(key, t.name(), long, false, "a key that another token holds")
-				if i, ok := backend.As[backend.Inspector](t.n); ok {
+				if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
 					if e := t.inspect(i, key); e.Value != token {
 						t.failf("the key holds %s, want the token %s", quote(e.Value), quote(token))
 					}
@@ -101,10 +101,11 @@ func bytesChecks() []check {
 			t.evalDelete(key, "", false, "a key that the empty token has deleted")
 		},
 	}, check{
-		name: "bytes/Eval",
-		why:  "the keys and arguments of a script, and what it answers, are arbitrary bytes",
+		name:  "bytes/Eval",
+		needs: []string{"Scripter"},
+		why:   "the keys and arguments of a script, and what it answers, are arbitrary bytes",
 		run: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
+			has[backend.Scripter](t, "Scripter")
 			for _, o := range oddities() {
 				key := t.keyFor(o.text)
 				t.answer(t.eval(lua.Acquire, key, o.text, "60000"), "acquire of a free key", 1, 60_000)
@@ -115,10 +116,11 @@ func bytesChecks() []check {
 			}
 		},
 	}, check{
-		name: "bytes/Batch",
-		why:  "keys and tokens are arbitrary bytes, in a batch too",
+		name:  "bytes/Batch",
+		needs: []string{"Batcher"},
+		why:   "keys and tokens are arbitrary bytes, in a batch too",
 		run: func(t *trial) {
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			var ops []backend.Op
 			for _, o := range oddities() {
 				ops = append(ops,

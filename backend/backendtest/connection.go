@@ -2,6 +2,8 @@ package backendtest
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -14,11 +16,11 @@ func lostReplyChecks() []check {
 			continue
 		}
 		all = append(all, check{
-			name: "lost reply/" + o.name,
-			why:  "a write that is sent again can apply twice; the core alone knows what is safe to repeat, and it must learn that the outcome is unknown",
+			name:  "lost reply/" + o.name,
+			needs: o.needs,
+			why:   "a write that is sent again can apply twice; the core alone knows what is safe to repeat, and it must learn that the outcome is unknown",
 			run: func(t *trial) {
 				t.need(t.h.LoseReplies != nil, "LoseReplies")
-				o.available(t)
 				// Once beforehand, so that the scripts are known and a
 				// connection is there.
 				key, token := t.name(), t.name()
@@ -31,17 +33,20 @@ func lostReplyChecks() []check {
 
 				key, token = t.name(), t.name()
 				o.prepare(t, key, token)
+				t.heals()
 				arrived, restore, err := t.h.LoseReplies(t.ctx, t.n)
 				if err != nil {
 					t.failf("the harness cannot LoseReplies: %w", err)
 				}
+				restore = sync.OnceFunc(restore)
+				t.defers(restore)
 				ctx, cancel = context.WithTimeout(t.ctx, time.Second)
 				err = o.do(t, ctx, key, token)
 				cancel()
 				n := arrived()
 				restore()
 				if err == nil {
-					t.failf("%s, whose reply was lost, has no error", o.name)
+					t.failf("%s, whose reply was to be lost, has no error: LoseReplies of the harness loses none, or the node made up an answer", o.name)
 				}
 				if backend.NotExecuted(err) {
 					t.failf("%s was executed, its reply was lost, and its error says that it was not executed: %w", o.name, err)
@@ -67,16 +72,40 @@ func disconnectChecks() []check {
 		name: "broken connection/recovers",
 		why:  "a server that restarts, or a network that drops a connection, must cost no more than the calls that were under way",
 		run: func(t *trial) {
-			t.need(t.h.Disconnect != nil, "Disconnect")
 			key, token := t.name(), t.name()
 			t.setNX(key, token, long, true, "a free key")
-			if err := t.h.Disconnect(t.ctx, t.n); err != nil {
-				t.failf("the harness cannot Disconnect: %w", err)
-			}
+			t.disconnect()
 			t.answers()
 			t.setNX(key, t.name(), long, false, "a key that another token holds, after the connection broke")
 			t.extend(key, token, long, true, "a key by its holder, after the connection broke")
 			t.evalDelete(key, token, true, "a key by its holder, after the connection broke")
+		},
+	}, {
+		name:  "broken connection/under way",
+		needs: []string{"Stall"},
+		why:   "a call whose connection broke has no answer to wait for; the core sends again what is safe to send again, if it is told in time",
+		run: func(t *trial) {
+			resume := t.stall()
+			late, err := t.within(patience, func(ctx context.Context) error {
+				// So that the call is under way.
+				broken := make(chan struct{})
+				timer := time.AfterFunc(50*time.Millisecond, func() {
+					defer close(broken)
+					t.protect(t.disconnect)
+				})
+				defer func() {
+					if !timer.Stop() {
+						<-broken
+					}
+				}()
+				_, err := t.n.SetNX(ctx, t.name(), t.name(), long)
+				return err
+			})
+			resume()
+			if err == nil || errors.Is(err, context.DeadlineExceeded) || late > -patience/2 {
+				t.failf("SetNX, whose connection broke while the server was stopped, ended %v after that with the error %v, want one at once: "+
+					"Disconnect of the harness breaks no connection, or the node does not notice, or sends again", late+patience-50*time.Millisecond, err)
+			}
 		},
 	}}
 }

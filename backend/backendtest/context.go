@@ -12,10 +12,10 @@ func endedChecks() []check {
 	var all []check
 	for _, o := range operations() {
 		all = append(all, check{
-			name: "ended ctx/" + o.name,
-			why:  "who has given up must not take, extend or release a lock any more, and is told that nothing was done",
+			name:  "ended ctx/" + o.name,
+			needs: o.needs,
+			why:   "who has given up must not take, extend or release a lock any more, and is told that nothing was done",
 			run: func(t *trial) {
-				o.available(t)
 				cancelled, cancel := context.WithCancel(t.ctx)
 				cancel()
 				late, cancel := context.WithDeadline(t.ctx, time.Now().Add(-time.Second))
@@ -44,11 +44,11 @@ func stalledChecks() []check {
 	var all []check
 	for _, o := range operations() {
 		all = append(all, check{
-			name: "stalled server/" + o.name,
-			why:  why,
+			name:  "stalled server/" + o.name,
+			needs: o.needs,
+			why:   why,
 			run: func(t *trial) {
 				t.need(t.h.Stall != nil, "Stall")
-				o.available(t)
 				var late time.Duration
 				for range attempts {
 					key, token := t.name(), t.name()
@@ -87,7 +87,7 @@ func stalledChecks() []check {
 					t.parallel(len(keys), func(i int) {
 						_, err := t.n.SetNX(ctx, keys[i], keys[i], long)
 						if err == nil {
-							t.failf("SetNX on a server that does not answer has no error")
+							t.failf("SetNX on a server that does not answer has no error, or Stall of the harness does not stop it")
 						}
 						if !errors.Is(err, context.DeadlineExceeded) && !backend.NotExecuted(err) {
 							t.failf("one of many SetNX on a server that does not answer ended with the error %w, "+
@@ -115,7 +115,7 @@ func stalledChecks() []check {
 				key := t.name()
 				t.within(5*time.Millisecond, func(ctx context.Context) error {
 					if ok, err := t.n.SetNX(ctx, key, token, long); err == nil {
-						t.failf("SetNX on a server that does not answer = %v", ok)
+						t.failf("SetNX on a server that does not answer = %v, or Stall of the harness does not stop it", ok)
 					}
 					return nil
 				})
@@ -133,9 +133,19 @@ func stalledChecks() []check {
 
 func slowDialChecks() []check {
 	const setup = 80 * time.Millisecond
-	slow := func(t *trial) {
+	// slow makes the node, and returns what waits until it answers and fails the check if
+	// that was too soon for a connection that takes so long. A driver may connect ahead
+	// of its first call.
+	slow := func(t *trial) (answers func()) {
 		t.need(t.h.SlowDial != nil, "SlowDial")
+		began := time.Now()
 		t.n = t.node(func(ctx context.Context) (backend.Node, func(), error) { return t.h.SlowDial(ctx, setup) })
+		return func() {
+			t.answers()
+			if took := time.Since(began); took < setup*9/10 {
+				t.failf("the node answers %v after it was made, though its connection takes %v: SlowDial of the harness slows nothing", took, setup)
+			}
+		}
 	}
 	return []check{{
 		name: "slow connection/deadline",
@@ -144,7 +154,7 @@ func slowDialChecks() []check {
 			const budget = setup / 4
 			var late time.Duration
 			for range attempts {
-				slow(t)
+				answers := slow(t)
 				var err error
 				late, err = t.within(budget, func(ctx context.Context) error {
 					_, err := t.n.SetNX(ctx, t.name(), t.name(), long)
@@ -155,6 +165,7 @@ func slowDialChecks() []check {
 				if late >= 0 && err != nil && !errors.Is(err, context.DeadlineExceeded) {
 					t.failf("SetNX, with no time to connect, ended with the error %w, want one that matches %v", err, context.DeadlineExceeded)
 				}
+				answers()
 				if late <= callSlack {
 					return
 				}
@@ -165,8 +176,7 @@ func slowDialChecks() []check {
 		name: "slow connection/time enough",
 		why:  "a call with time enough must connect, or a node behind a slow network is never reached",
 		run: func(t *trial) {
-			slow(t)
-			t.answers()
+			slow(t)()
 			key, token := t.name(), t.name()
 			t.setNX(key, token, long, true, "a free key, over a connection that was set up slowly,")
 			t.evalDelete(key, token, true, "a key by its holder")
@@ -175,13 +185,13 @@ func slowDialChecks() []check {
 		name: "slow connection/after a time-out",
 		why:  "a call that had no time to connect must not keep the next one from it",
 		run: func(t *trial) {
-			slow(t)
+			answers := slow(t)
 			first, key, token := t.name(), t.name(), t.name()
 			t.within(setup/4, func(ctx context.Context) error {
 				_, err := t.n.SetNX(ctx, first, token, long)
 				return err
 			})
-			t.answers()
+			answers()
 			t.setNX(key, token, long, true, "a free key, after a call that had no time to connect,")
 			t.evalDelete(key, token, true, "a key by its holder")
 		},

@@ -2,8 +2,10 @@ package backendtest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // CheckOnly makes the checks whose names begin with prefix.
@@ -18,6 +20,33 @@ func CheckNames() []string {
 		names = append(names, c.name)
 	}
 	return names
+}
+
+// WrongNeeds makes every check, and returns a line for each that uses other capabilities
+// and hooks than it says.
+func WrongNeeds(ctx context.Context, h Harness) (wrong []string) {
+	h.Prefix = defaultPrefix
+	for _, c := range checks() {
+		t := &trial{h: h, ctx: ctx, id: random(), start: time.Now()}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			t.protect(func() {
+				t.n = t.node(h.New)
+				c.run(t)
+			})
+		}()
+		<-done
+		t.cleanUp()
+		says, uses := slices.Sorted(slices.Values(c.needs)), slices.Sorted(slices.Values(t.used))
+		if c.name == "Batch/empty" { // with Stall it sees more
+			uses = slices.DeleteFunc(uses, func(name string) bool { return name == "Stall" })
+		}
+		if !slices.Equal(says, uses) {
+			wrong = append(wrong, fmt.Sprintf("%s says that it needs %q, and uses %q", c.name, says, uses))
+		}
+	}
+	return wrong
 }
 
 // A node in memory buffers nothing, and the suite runs here some hundred times.

@@ -95,23 +95,25 @@ func extendChecks() []check {
 			t.evalDelete(key, token, true, "a key that was extended for less than remained, by its holder")
 		},
 	}, {
-		name: "Extend/no expiry",
-		why:  "a key that does not expire outlives every extension; to give it an end is to shorten its life",
+		name:  "Extend/no expiry",
+		needs: []string{"Set"},
+		why:   "a key that does not expire outlives every extension; to give it an end is to shorten its life",
 		run: func(t *trial) {
 			key, token := t.name(), t.name()
 			t.set(key, token, backend.NoExpiry)
 			t.extend(key, token, short, true, "a key without an expiry, by its holder")
 			t.wait(2 * short)
 			t.setNX(key, t.name(), long, false, "a key without an expiry that was extended")
-			if i, ok := backend.As[backend.Inspector](t.n); ok {
+			if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
 				if e := t.inspect(i, key); e.TTL != backend.NoExpiry {
 					t.failf("a key without an expiry that was extended has a ttl of %v, want none", e.TTL)
 				}
 			}
 		},
 	}, {
-		name: "Extend/rounds up",
-		why:  "the holder believes in all of its time to live, the fraction of a millisecond too",
+		name:  "Extend/rounds up",
+		needs: []string{"Inspector"},
+		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
 				t.setNX(key, token, ttl-time.Second, true, "a free key")

@@ -56,6 +56,9 @@ func (t *trial) other(key string) {
 	if err := t.h.SetOther(t.ctx, t.n, key); err != nil {
 		t.failf("the harness cannot SetOther: %w", err)
 	}
+	if t.trySetNX(key, t.name(), long) {
+		t.failf("SetNX of a key that holds no string = true: it overwrites, or SetOther of the harness has stored nothing")
+	}
 }
 
 func (f fenced) tomb(token string) string { return f.name + ":gone:" + token }

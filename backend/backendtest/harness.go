@@ -8,8 +8,9 @@ import (
 )
 
 // A Harness tells the suite how to get at a node and at the server behind it.
-// Only New is required. A check that needs a hook which is nil is skipped, and
-// says so; the more hooks there are, the more is checked.
+// Only New is required. Checks that need a hook which is nil are skipped, and one line
+// says so; the more hooks there are, the more is checked. [NewHarness] has them all, for
+// a Redis or Valkey server.
 //
 // The hooks get the node that New, or SlowDial, returned, for harnesses in which
 // each has a server of its own. They are never called concurrently, except for
@@ -17,7 +18,7 @@ import (
 type Harness struct {
 	// New returns a node for one check, with its server up and no fault set,
 	// and a function that releases what it holds, or nil. It is called once for
-	// each check and may return the same node each time; see [Reuse]. The suite
+	// each check, and once before, and may return the same node each time; see [Reuse]. The suite
 	// invents the keys that it uses, so the server need not be empty.
 	New func(ctx context.Context) (n backend.Node, release func(), err error)
 
@@ -65,6 +66,11 @@ type Harness struct {
 	// have arrived since: each SET, EVAL and EVALSHA is one. Restore ends it.
 	LoseReplies func(ctx context.Context, n backend.Node) (arrived func() int, restore func(), err error)
 
+	// Reject has the server answer the operations that the node sends from now on with
+	// an error reply, such as "NOPERM no", and execute none of them: each SET, EVAL and
+	// EVALSHA. What sets up a new connection goes through. Restore ends it.
+	Reject func(ctx context.Context, n backend.Node, reply string) (restore func(), err error)
+
 	// Slow has the suite make the checks that take longer than a few seconds
 	// too, some fifteen seconds together.
 	Slow bool
@@ -72,6 +78,8 @@ type Harness struct {
 	// Log, if not nil, gets a line for each check that Check skips. Run reports
 	// them as skipped tests.
 	Log func(format string, args ...any)
+
+	lacking []string // what the node lacks, once it has been asked
 }
 
 // Reuse returns a New for [Harness] that returns n each time.

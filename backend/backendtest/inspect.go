@@ -12,7 +12,7 @@ func inspectorChecks() []check {
 		name: "Inspect/held",
 		why:  "people are told who holds a lock and for how long, and looking must not change it",
 		run: func(t *trial) {
-			i := capability[backend.Inspector](t, "Inspector")
+			i := has[backend.Inspector](t, "Inspector")
 			key, token := t.name(), t.name()
 			t.setNX(key, token, long, true, "a free key")
 			for range 2 {
@@ -30,7 +30,7 @@ func inspectorChecks() []check {
 		name: "Inspect/missing",
 		why:  "a free lock must not look held, and looking must not take it",
 		run: func(t *trial) {
-			i := capability[backend.Inspector](t, "Inspector")
+			i := has[backend.Inspector](t, "Inspector")
 			key := t.name()
 			for range 2 {
 				if e := t.inspect(i, key); e.Found || e.Value != "" {
@@ -40,10 +40,11 @@ func inspectorChecks() []check {
 			t.setNX(key, t.name(), long, true, "a free key that was looked at")
 		},
 	}, {
-		name: "Inspect/no expiry",
-		why:  "a lock that will never expire by itself needs somebody to see it",
+		name:  "Inspect/no expiry",
+		needs: []string{"Set"},
+		why:   "a lock that will never expire by itself needs somebody to see it",
 		run: func(t *trial) {
-			i := capability[backend.Inspector](t, "Inspector")
+			i := has[backend.Inspector](t, "Inspector")
 			key, token := t.name(), t.name()
 			t.set(key, token, backend.NoExpiry)
 			if e := t.inspect(i, key); !e.Found || e.Value != token || e.TTL != backend.NoExpiry {
@@ -58,7 +59,7 @@ func pingerChecks() []check {
 		name: "Ping/answers",
 		why:  "a server that answers must look well",
 		run: func(t *trial) {
-			p := capability[backend.Pinger](t, "Pinger")
+			p := has[backend.Pinger](t, "Pinger")
 			ctx, cancel := context.WithTimeout(t.ctx, call)
 			defer cancel()
 			if err := p.Ping(ctx); err != nil {
@@ -74,7 +75,7 @@ func namerChecks() []check {
 		name: "Name/stable",
 		why:  "reports of one node must be found under one name, and a name that is empty tells nothing",
 		run: func(t *trial) {
-			n := capability[backend.Namer](t, "Namer")
+			n := has[backend.Namer](t, "Namer")
 			name := n.Name()
 			if name == "" {
 				t.failf("the name is empty")
@@ -87,10 +88,11 @@ func namerChecks() []check {
 			})
 		},
 	}, {
-		name: "Name/no I/O",
-		why:  "the name is asked for while the server is down, to say which one it is",
+		name:  "Name/no I/O",
+		needs: []string{"Stall"},
+		why:   "the name is asked for while the server is down, to say which one it is",
 		run: func(t *trial) {
-			n := capability[backend.Namer](t, "Namer")
+			n := has[backend.Namer](t, "Namer")
 			resume := t.stall()
 			late, _ := t.within(2*time.Second, func(context.Context) error {
 				n.Name()
@@ -109,7 +111,7 @@ func partitionerChecks() []check {
 		name: "Partition/stable",
 		why:  "the operations on a key wait for each other, those of another part for nothing",
 		run: func(t *trial) {
-			p := capability[backend.Partitioner](t, "Partitioner")
+			p := has[backend.Partitioner](t, "Partitioner")
 			_, parts := p.Partition("")
 			for range 100 {
 				key := t.name()

@@ -2,6 +2,8 @@ package backendtest_test
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,17 +26,44 @@ type lab struct {
 	// node.
 	flushes atomic.Int64
 
+	mu    sync.Mutex
+	calls map[int]func() // what ends the calls that lie in the server's socket
+	next  int
+
 	// onDisconnect, if not nil, is called when the connections are broken.
 	onDisconnect func()
 }
 
 func (l *lab) node(context.Context) (backend.Node, func(), error) {
 	l.server = memory.New()
-	l.network = backendtest.NewFaultNode(l.server)
+	server := backendtest.NewFaultNode(l.server)
+	server.Set(backendtest.On(func(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script.Name() == "reply" },
+		backendtest.Each(func(_ context.Context, op backend.Op, _ func(context.Context) backend.Result) backend.Result {
+			return backend.Result{Err: backend.MarkReply(errors.New(op.Args[0]))}
+		})))
+	l.network = backendtest.NewFaultNode(server)
 	if l.client == nil {
 		return l.network, nil, nil
 	}
 	return l.client(l), nil, nil
+}
+
+// onBreak has f called when the connections break, until the function that it returns is
+// called.
+func (l *lab) onBreak(f func()) (forget func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls == nil {
+		l.calls = map[int]func(){}
+	}
+	id := l.next
+	l.next++
+	l.calls[id] = f
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.calls, id)
+	}
 }
 
 func (l *lab) harness() backendtest.Harness {
@@ -58,6 +87,11 @@ func (l *lab) harness() backendtest.Harness {
 		},
 		Disconnect: func(context.Context, backend.Node) error {
 			l.network.Disconnect()
+			l.mu.Lock()
+			for _, f := range l.calls {
+				f()
+			}
+			l.mu.Unlock()
 			if l.onDisconnect != nil {
 				l.onDisconnect()
 			}
@@ -65,7 +99,18 @@ func (l *lab) harness() backendtest.Harness {
 		},
 		Stall: func(context.Context, backend.Node) (func(), error) {
 			stall, resume := backendtest.Stall()
-			l.network.Set(stall)
+			l.network.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+				ctx, cancel := context.WithCancelCause(ctx)
+				defer cancel(nil)
+				defer l.onBreak(func() { cancel(backendtest.ErrDisconnected) })()
+				results := stall(ctx, ops, next)
+				if context.Cause(ctx) == backendtest.ErrDisconnected {
+					for i := range results {
+						results[i] = backend.Result{Err: backendtest.ErrDisconnected}
+					}
+				}
+				return results
+			})
 			return func() {
 				resume()
 				l.network.Clear()
@@ -73,13 +118,22 @@ func (l *lab) harness() backendtest.Harness {
 		},
 		SlowDial: func(ctx context.Context, setup time.Duration) (backend.Node, func(), error) {
 			n, release, err := l.node(ctx)
-			l.network.Set(backendtest.First(1, backendtest.Delay(setup)))
+			ready := time.Now().Add(setup)
+			l.network.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+				return backendtest.Delay(time.Until(ready))(ctx, ops, next)
+			})
 			return n, release, err
 		},
 		LoseReplies: func(context.Context, backend.Node) (func() int, func(), error) {
 			l.network.Forget()
 			l.network.Set(backendtest.LoseReply(nil))
 			return func() int { return len(l.network.Arrived()) }, l.network.Clear, nil
+		},
+		Reject: func(_ context.Context, _ backend.Node, reply string) (func(), error) {
+			l.network.Set(backendtest.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
+				return backend.Result{Err: backend.MarkReply(errors.New(reply))}
+			}))
+			return l.network.Clear, nil
 		},
 	}
 }

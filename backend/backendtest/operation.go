@@ -12,8 +12,8 @@ import (
 type operation struct {
 	name string
 
-	// available skips the check if the node does not have the method.
-	available func(t *trial)
+	// needs is what the node must be to have the method.
+	needs []string
 
 	// prepare brings key to where do has an effect.
 	prepare func(t *trial, key, token string)
@@ -33,58 +33,52 @@ type operation struct {
 // operations returns all but Subscribe.
 func operations() []operation {
 	nothing := func(*trial, string, string) {}
-	always := func(*trial) {}
 	taken := func(t *trial, key, _ string) bool { return !t.trySetNX(key, t.name(), long) }
 	held := func(t *trial, key, token string) { t.setNX(key, token, long, true, "a free key") }
 	// The life of a key that Extend is to lengthen, and the one it gets.
 	const before, after = long / 4, long
 	return []operation{{
-		name: "SetNX", available: always, prepare: nothing, commands: 1,
+		name: "SetNX", prepare: nothing, commands: 1,
 		do: func(t *trial, ctx context.Context, key, token string) error {
 			_, err := t.n.SetNX(ctx, key, token, long)
 			return err
 		},
 		effect: taken,
 	}, {
-		name: "EvalDelete", available: always, prepare: held, commands: 1, script: true,
+		name: "EvalDelete", prepare: held, commands: 1, script: true,
 		do: func(t *trial, ctx context.Context, key, token string) error {
 			_, err := t.n.EvalDelete(ctx, key, token)
 			return err
 		},
 		effect: func(t *trial, key, _ string) bool { return t.trySetNX(key, t.name(), long) },
 	}, {
-		name: "Extend", available: always, commands: 1, script: true,
+		name: "Extend", commands: 1, script: true,
 		prepare: func(t *trial, key, token string) { t.setNX(key, token, before, true, "a free key") },
 		do: func(t *trial, ctx context.Context, key, token string) error {
 			_, err := t.n.Extend(ctx, key, token, after)
 			return err
 		},
 		effect: func(t *trial, key, _ string) bool {
-			i, ok := backend.As[backend.Inspector](t.n)
+			i, ok := optional[backend.Inspector](t, "Inspector")
 			return ok && t.inspect(i, key).TTL > before
 		},
 	}, {
 		name: "Eval", commands: 1, script: true, prepare: nothing,
-		available: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
-			t.eval(lua.Acquire, t.name(), t.name(), "60000") // or it says that it is unsupported
-		},
+		needs: []string{"Scripter"},
 		do: func(t *trial, ctx context.Context, key, token string) error {
-			s, _ := backend.As[backend.Scripter](t.n)
+			s := has[backend.Scripter](t, "Scripter")
 			_, err := s.Eval(ctx, lua.Acquire, []string{key}, []string{token, "60000"})
 			return err
 		},
 		effect: taken,
 	}, {
 		name: "Batch", commands: 3, script: true,
-		available: func(t *trial) {
-			t.batch(capability[backend.Batcher](t, "Batcher"), []backend.Op{{Kind: backend.OpEvalDelete, Key: t.name(), Token: "no"}})
-		},
+		needs: []string{"Batcher"},
 		prepare: func(t *trial, key, token string) {
 			t.setNX(key+"2", token, long, true, "a free key")
 		},
 		do: func(t *trial, ctx context.Context, key, token string) error {
-			b, _ := backend.As[backend.Batcher](t.n)
+			b := has[backend.Batcher](t, "Batcher")
 			results := b.Batch(ctx, []backend.Op{
 				{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
 				{Kind: backend.OpEvalDelete, Key: key + "2", Token: token},
@@ -103,22 +97,17 @@ func operations() []operation {
 		effect: taken,
 	}, {
 		name: "Inspect", script: true, prepare: nothing, commands: 1,
-		available: func(t *trial) { t.inspect(capability[backend.Inspector](t, "Inspector"), t.name()) },
+		needs: []string{"Inspector"},
 		do: func(t *trial, ctx context.Context, key, _ string) error {
-			i, _ := backend.As[backend.Inspector](t.n)
+			i := has[backend.Inspector](t, "Inspector")
 			_, err := i.Inspect(ctx, key)
 			return err
 		},
 	}, {
 		name: "Ping", prepare: nothing,
-		available: func(t *trial) {
-			p := capability[backend.Pinger](t, "Pinger")
-			ctx, cancel := context.WithTimeout(t.ctx, call)
-			defer cancel()
-			t.supported(p.Ping(ctx))
-		},
+		needs: []string{"Pinger"},
 		do: func(t *trial, ctx context.Context, _, _ string) error {
-			p, _ := backend.As[backend.Pinger](t.n)
+			p := has[backend.Pinger](t, "Pinger")
 			return p.Ping(ctx)
 		},
 	}}

@@ -4,13 +4,10 @@ import "github.com/quorumlock/quorumlock/backend"
 
 func otherTypeChecks() []check {
 	const why = "a key that holds anything but a token, of any type, is somebody else's: an answer, not an error, and to be left alone"
-	// other makes such a key, and look returns whether it is there.
+	// other makes such a key.
 	other := func(t *trial) string {
-		t.need(t.h.SetOther != nil, "SetOther")
 		key := t.name()
-		if err := t.h.SetOther(t.ctx, t.n, key); err != nil {
-			t.failf("the harness cannot SetOther: %w", err)
-		}
+		t.other(key)
 		return key
 	}
 	return []check{{
@@ -39,10 +36,11 @@ func otherTypeChecks() []check {
 			t.setNX(key, t.name(), long, false, "a key that holds no string, after an extension in vain")
 		},
 	}, {
-		name: "other type/Inspect",
-		why:  "whoever looks must see that the key is taken",
+		name:  "other type/Inspect",
+		needs: []string{"Inspector"},
+		why:   "whoever looks must see that the key is taken",
 		run: func(t *trial) {
-			i := capability[backend.Inspector](t, "Inspector")
+			i := has[backend.Inspector](t, "Inspector")
 			if e := t.inspect(i, other(t)); !e.Found || e.Value != "" {
 				t.failf("Inspect of a key that holds no string finds %+v, want an entry without a value", e)
 			}

@@ -10,8 +10,9 @@ import (
 func prolongChecks() []check {
 	hour := millis(keep)
 	return []check{{
-		name: "Eval/prolong",
-		why:  "the holder goes on believing that the lock is his for as long as he extended it; nobody else's may live for longer",
+		name:  "Eval/prolong",
+		needs: []string{"Set"},
+		why:   "the holder goes on believing that the lock is his for as long as he extended it; nobody else's may live for longer",
 		run: func(t *trial) {
 			f := t.fenced()
 			token, other := t.name(), t.name()
@@ -83,8 +84,9 @@ func prolongChecks() []check {
 			f.holds(token, long, "after extensions that failed")
 		},
 	}, {
-		name: "Eval/prolong beside no counter",
-		why:  "what is wrong with the counter must not end a lock that is held; no vote is cast beside it",
+		name:  "Eval/prolong beside no counter",
+		needs: []string{"SetOther"},
+		why:   "what is wrong with the counter must not end a lock that is held; no vote is cast beside it",
 		run: func(t *trial) {
 			for _, bad := range badCounters() {
 				f := t.fenced()
@@ -114,8 +116,9 @@ func prolongChecks() []check {
 			f.counts(ahead(now, farAhead), keep, "after an extension with a value less than a day ahead")
 		},
 	}, {
-		name: "Eval/prolong of another type",
-		why:  "a key that holds anything but a token is somebody else's",
+		name:  "Eval/prolong of another type",
+		needs: []string{"SetOther"},
+		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			f := t.fenced()
 			t.other(f.lock)

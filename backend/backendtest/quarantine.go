@@ -242,8 +242,9 @@ func quarantineChecks() []check {
 			})
 		},
 	}, {
-		name: "Eval/quarantine beside another type",
-		why:  "a key that holds anything but a marker is somebody else's, and who it is in the way of must hear of it",
+		name:  "Eval/quarantine beside another type",
+		needs: []string{"SetOther"},
+		why:   "a key that holds anything but a marker is somebody else's, and who it is in the way of must hear of it",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				s.keys[len(s.keys)-1] = s.name + ":list"

@@ -24,7 +24,7 @@ func (t *trial) queue() queue { return t.queueOf(t.name()) }
 
 // queueOf names the queue so that it shares the lock's slot in a cluster.
 func (t *trial) queueOf(lock string) queue {
-	capability[backend.Scripter](t, "Scripter")
+	has[backend.Scripter](t, "Scripter")
 	return queue{t, lock, lock + "{" + lock + "}", new(time.Duration)}
 }
 
@@ -198,10 +198,7 @@ func (q queue) leaves(w waiter) {
 
 // spoil puts what is no queue in the place of the queue.
 func (q queue) spoil() {
-	q.t.need(q.t.h.SetOther != nil, "SetOther")
-	if err := q.t.h.SetOther(q.t.ctx, q.t.n, q.name); err != nil {
-		q.t.failf("the harness cannot SetOther: %w", err)
-	}
+	q.t.other(q.name)
 }
 
 // call and next are what a call publishes: to the one that is called, and to

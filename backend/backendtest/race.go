@@ -47,8 +47,8 @@ func raceChecks() []check {
 		name: "race/own answers",
 		why:  "each caller must get the answer to what it asked, however many ask at once",
 		run: func(t *trial) {
-			i, inspects := backend.As[backend.Inspector](t.n)
-			b, batches := backend.As[backend.Batcher](t.n)
+			i, inspects := optional[backend.Inspector](t, "Inspector")
+			b, batches := optional[backend.Batcher](t, "Batcher")
 			keys := make([]string, crowd)
 			for i := range keys {
 				keys[i] = t.name()

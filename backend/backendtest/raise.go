@@ -63,8 +63,9 @@ func raiseChecks() []check {
 			t.missing(f.counter, "after raises that failed, the counter")
 		},
 	}, {
-		name: "Eval/raise beside no counter",
-		why:  "to take what is no counter for 0 would let it go down",
+		name:  "Eval/raise beside no counter",
+		needs: []string{"SetOther"},
+		why:   "to take what is no counter for 0 would let it go down",
 		run: func(t *trial) {
 			for _, bad := range badCounters() {
 				f := t.fenced()
@@ -93,8 +94,9 @@ func raiseChecks() []check {
 			f.counts(ahead(now, farAhead), keep, "after a raise to less than a day ahead")
 		},
 	}, {
-		name: "Eval/raise for another type",
-		why:  "a key that holds anything but a token is somebody else's",
+		name:  "Eval/raise for another type",
+		needs: []string{"SetOther"},
+		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			f := t.fenced()
 			t.other(f.lock)

@@ -40,14 +40,12 @@ func releaseChecks() []check {
 			q.holds("", long, "after a release without a token")
 		},
 	}, {
-		name: "Eval/release of another type",
-		why:  "a key that holds anything but a token is somebody else's",
+		name:  "Eval/release of another type",
+		needs: []string{"SetOther", "Subscriber"},
+		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			q := t.queue()
-			t.need(t.h.SetOther != nil, "SetOther")
-			if err := t.h.SetOther(t.ctx, t.n, q.lock); err != nil {
-				t.failf("the harness cannot SetOther: %w", err)
-			}
+			t.other(q.lock)
 			w := q.waiter(ms)
 			q.waits(w, 0, 0, "of a key that holds no string")
 			for _, token := range []string{"", t.name(), "element"} {
@@ -60,8 +58,9 @@ func releaseChecks() []check {
 			q.hearsOnly(w)
 		},
 	}, {
-		name: "Eval/release calls",
-		why:  called + ", and two look whether the one that was called came",
+		name:  "Eval/release calls",
+		needs: []string{"Subscriber"},
+		why:   called + ", and two look whether the one that was called came",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -79,8 +78,9 @@ func releaseChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/release calls one after the other",
-		why:  called,
+		name:  "Eval/release calls one after the other",
+		needs: []string{"Subscriber"},
+		why:   called,
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -102,8 +102,9 @@ func releaseChecks() []check {
 			q.hearsOnly(c, q.next(a), q.next(b), q.call())
 		},
 	}, {
-		name: "Eval/release reserves for the grace",
-		why:  "one that was called and does not come must not hold the lock for longer than he asked for, nor for less",
+		name:  "Eval/release reserves for the grace",
+		needs: []string{"Subscriber"},
+		why:   "one that was called and does not come must not hold the lock for longer than he asked for, nor for less",
 		run: func(t *trial) {
 			t.expires(short, "a lock that was reserved", func(lock, _ string) (time.Duration, bool) {
 				q := t.queueOf(lock)
@@ -116,8 +117,9 @@ func releaseChecks() []check {
 			})
 		},
 	}, {
-		name: "Eval/release caps the grace",
-		why:  "whoever can write to a queue must not have the lock reserved for longer than clients ask for, a second",
+		name:  "Eval/release caps the grace",
+		needs: []string{"Subscriber"},
+		why:   "whoever can write to a queue must not have the lock reserved for longer than clients ask for, a second",
 		run: func(t *trial) {
 			for _, grace := range []int{999, 1000, 1001, 9999, 10_000, 99_999} {
 				q := t.queue()
@@ -131,8 +133,9 @@ func releaseChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/release by one who gives up",
-		why:  "a waiter that has gone must not be called, and a call that it got must go to the next one",
+		name:  "Eval/release by one who gives up",
+		needs: []string{"Subscriber"},
+		why:   "a waiter that has gone must not be called, and a call that it got must go to the next one",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -166,8 +169,9 @@ func releaseChecks() []check {
 			q.hearsOnly(d, q.next(b), q.next(c), q.call())
 		},
 	}, {
-		name: "Eval/release passes over the dead",
-		why:  "waiters die without a word; the living must not wait for them, nor the server for a thousand of them",
+		name:  "Eval/release passes over the dead",
+		needs: []string{"Subscriber"},
+		why:   "waiters die without a word; the living must not wait for them, nor the server for a thousand of them",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -193,8 +197,9 @@ func releaseChecks() []check {
 			q.hearsOnly(b, q.next(a))
 		},
 	}, {
-		name: "Eval/release tells those behind the dead",
-		why:  "who is told to look whether the one that was called came must be alive",
+		name:  "Eval/release tells those behind the dead",
+		needs: []string{"Subscriber"},
+		why:   "who is told to look whether the one that was called came must be alive",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -209,8 +214,9 @@ func releaseChecks() []check {
 			q.hearsOnly(c, q.next(a))
 		},
 	}, {
-		name: "Eval/release of bytes",
-		why:  "keys, tokens and channels are arbitrary bytes, and so is the call that names them",
+		name:  "Eval/release of bytes",
+		needs: []string{"Subscriber"},
+		why:   "keys, tokens and channels are arbitrary bytes, and so is the call that names them",
 		run: func(t *trial) {
 			for _, o := range oddities() {
 				if len(o.text) >= 1<<16 {
@@ -229,8 +235,9 @@ func releaseChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/release tells others",
-		why:  "waiters of another library wait for a word of their own",
+		name:  "Eval/release tells others",
+		needs: []string{"Subscriber"},
+		why:   "waiters of another library wait for a word of their own",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -252,8 +259,9 @@ func releaseChecks() []check {
 			q.hearsOnly(other, "ok")
 		},
 	}, {
-		name: "Eval/release beside no queue",
-		why:  "what is wrong with the queue must not keep the lock from being released",
+		name:  "Eval/release beside no queue",
+		needs: []string{"SetOther"},
+		why:   "what is wrong with the queue must not keep the lock from being released",
 		run: func(t *trial) {
 			q := t.queue()
 			q.spoil()

@@ -27,22 +27,21 @@ func rollbackChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/rollback of another type",
-		why:  "a key that holds anything but a token is somebody else's",
+		name:  "Eval/rollback of another type",
+		needs: []string{"SetOther"},
+		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			q := t.queue()
-			t.need(t.h.SetOther != nil, "SetOther")
-			if err := t.h.SetOther(t.ctx, t.n, q.lock); err != nil {
-				t.failf("the harness cannot SetOther: %w", err)
-			}
+			t.other(q.lock)
 			for _, token := range []string{"", t.name(), "element"} {
 				t.answer(q.eval(lua.Rollback, token, "", "0", "1"), "rollback of a key that holds no string", 0)
 			}
 			t.setNX(q.lock, t.name(), long, false, "a key that holds no string, after rollbacks in vain")
 		},
 	}, {
-		name: "Eval/rollback of bad numbers",
-		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		name:  "Eval/rollback of bad numbers",
+		needs: []string{"Subscriber"},
+		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
 		run: func(t *trial) {
 			q := t.queue()
 			w := q.waiter(ms)
@@ -56,8 +55,9 @@ func rollbackChecks() []check {
 			q.stand("after rollbacks that failed")
 		},
 	}, {
-		name: "Eval/rollback queues",
-		why:  "who lost a try goes on waiting where he stood, or the lock is freed and he sleeps on",
+		name:  "Eval/rollback queues",
+		needs: []string{"Subscriber"},
+		why:   "who lost a try goes on waiting where he stood, or the lock is freed and he sleeps on",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -81,8 +81,9 @@ func rollbackChecks() []check {
 			q.hearsOnly(a)
 		},
 	}, {
-		name: "Eval/rollback calls",
-		why:  "others may have gone to sleep on this try's lock; and one that calls itself wakes nobody",
+		name:  "Eval/rollback calls",
+		needs: []string{"Subscriber"},
+		why:   "others may have gone to sleep on this try's lock; and one that calls itself wakes nobody",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -105,8 +106,9 @@ func rollbackChecks() []check {
 			q.hearsOnly(c, q.next(b))
 		},
 	}, {
-		name: "Eval/rollback beside no queue",
-		why:  "what is wrong with the queue must not keep the lock from being released",
+		name:  "Eval/rollback beside no queue",
+		needs: []string{"SetOther", "Subscriber"},
+		why:   "what is wrong with the queue must not keep the lock from being released",
 		run: func(t *trial) {
 			q := t.queue()
 			w := q.waiter(ms)

@@ -6,16 +6,23 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 )
 
 // Run checks that the nodes of h keep the contracts of package backend. Each
 // check is a subtest; one that fails says which rule was broken and why it is
-// there.
+// there. For each capability that the node lacks, and each hook that h lacks, one
+// subtest of that name is skipped, and says which checks are not made.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	for _, c := range checks() {
+	lacks := h.lacks(t.Context())
+	for _, l := range lacks {
+		t.Run(l.need, func(t *testing.T) { t.Skip(l) })
+		h.lacking = append(h.lacking, l.need)
+	}
+	for _, c := range possible(checks(), lacks) {
 		t.Run(c.name, func(t *testing.T) {
 			skipped, err := c.try(t.Context(), h)
 			switch {
@@ -34,8 +41,18 @@ func Run(t *testing.T, h Harness) {
 func Check(ctx context.Context, h Harness) error { return tryAll(ctx, h, checks()) }
 
 func tryAll(ctx context.Context, h Harness, all []check) error {
+	log := func(format string, args ...any) {
+		if h.Log != nil {
+			h.Log("backendtest: "+format, args...)
+		}
+	}
+	lacks := h.lacks(ctx)
+	for _, l := range lacks {
+		log("skipped: %s", l)
+		h.lacking = append(h.lacking, l.need)
+	}
 	var failures []error
-	for _, c := range all {
+	for _, c := range possible(all, lacks) {
 		if err := ctx.Err(); err != nil {
 			failures = append(failures, err)
 			break
@@ -44,8 +61,8 @@ func tryAll(ctx context.Context, h Harness, all []check) error {
 		switch {
 		case err != nil:
 			failures = append(failures, &CheckError{Check: c.name, Why: c.why, Err: err})
-		case skipped != "" && h.Log != nil:
-			h.Log("backendtest: %s: skipped: %s", c.name, skipped)
+		case skipped != "":
+			log("%s: skipped: %s", c.name, skipped)
 		}
 	}
 	return errors.Join(failures...)
@@ -69,20 +86,46 @@ func (e *CheckError) Unwrap() error { return e.Err }
 // A check is one thing that every node must do.
 type check struct {
 	name, why string
-	run       func(*trial)
+
+	// needs names the capabilities and hooks without which it cannot be made,
+	// beyond that of its group.
+	needs []string
+
+	run func(*trial)
 }
 
 // checks returns all checks, in the order in which they are made.
 func checks() []check {
 	var all []check
-	for _, group := range [][]check{
-		setNXChecks(), deleteChecks(), extendChecks(), bytesChecks(), otherTypeChecks(), raceChecks(),
-		endedChecks(), stalledChecks(), slowDialChecks(), lostReplyChecks(), disconnectChecks(),
-		scripterChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(),
-		voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks(),
-		flushedChecks(), batcherChecks(), inspectorChecks(), pingerChecks(), namerChecks(), partitionerChecks(), subscriberChecks(),
+	for _, group := range []struct {
+		need   string // of all of them, if not empty
+		checks []check
+	}{
+		{"", slices.Concat(setNXChecks(), deleteChecks(), extendChecks(), bytesChecks())},
+		{"SetOther", otherTypeChecks()},
+		{"", slices.Concat(raceChecks(), endedChecks())},
+		{"Stall", stalledChecks()},
+		{"SlowDial", slowDialChecks()},
+		{"LoseReplies", lostReplyChecks()},
+		{"Disconnect", disconnectChecks()},
+		{"Reject", rejectedChecks()},
+		{"Scripter", slices.Concat(
+			scripterChecks(), repliesChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(),
+			voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks())},
+		{"FlushScripts", flushedChecks()},
+		{"Batcher", slices.Concat(batcherChecks(), batchRepliesChecks())},
+		{"Inspector", inspectorChecks()},
+		{"Pinger", pingerChecks()},
+		{"Namer", namerChecks()},
+		{"Partitioner", partitionerChecks()},
+		{"Subscriber", subscriberChecks()},
 	} {
-		all = append(all, group...)
+		for _, c := range group.checks {
+			if group.need != "" {
+				c.needs = append([]string{group.need}, c.needs...)
+			}
+			all = append(all, c)
+		}
 	}
 	return all
 }
@@ -96,7 +139,7 @@ func (c check) try(ctx context.Context, h Harness) (skipped string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if h.Prefix == "" {
-		h.Prefix = "backendtest:"
+		h.Prefix = defaultPrefix
 	}
 	t := &trial{h: h, ctx: ctx, id: random(), start: time.Now()}
 	done := make(chan struct{})

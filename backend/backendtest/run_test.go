@@ -31,16 +31,26 @@ func TestMemoryBehindAFaultNode(t *testing.T) {
 func TestBareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{client: func(l *lab) backend.Node { return backendtest.Bare(l.network) }}
-		skipped := 0
-		h := l.harness()
-		h.Log = func(format string, args ...any) { skipped++ }
-		if err := backendtest.Check(t.Context(), h); err != nil {
-			t.Error(err)
+		skipped := l.skips(t)
+		if len(skipped) != 7 { // one for each capability
+			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
 		}
-		if skipped == 0 {
-			t.Error("no check was skipped for a node without capabilities")
+		if first := skipped[0]; !strings.HasPrefix(first, "backendtest: skipped: the node is no Scripter: ") || !strings.Contains(first, " of stalled server") {
+			t.Errorf("the first line is %q", first)
 		}
 	})
+}
+
+// skips makes all checks, of which none may fail, and returns what was skipped.
+func (l *lab) skips(t *testing.T) []string {
+	t.Helper()
+	var skipped []string
+	h := l.harness()
+	h.Log = func(format string, args ...any) { skipped = append(skipped, fmt.Sprintf(format, args...)) }
+	if err := backendtest.Check(t.Context(), h); err != nil {
+		t.Error(err)
+	}
+	return skipped
 }
 
 // A fault node answers that a capability is unsupported where the node behind
@@ -51,13 +61,8 @@ func TestUnsupportedCapabilities(t *testing.T) {
 			l.network = backendtest.NewFaultNode(backendtest.Bare(l.server))
 			return l.network
 		}}
-		var skipped []string
-		h := l.harness()
-		h.Log = func(format string, args ...any) { skipped = append(skipped, fmt.Sprintf(format, args...)) }
-		if err := backendtest.Check(t.Context(), h); err != nil {
-			t.Error(err)
-		}
-		if len(skipped) == 0 || !strings.Contains(strings.Join(skipped, "\n"), "not supported") {
+		skipped := l.skips(t)
+		if len(skipped) != 5 || !strings.Contains(skipped[0], "the node is no Scripter here: ") || !strings.Contains(skipped[0], "unsupported") {
 			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
 		}
 	})
@@ -66,16 +71,101 @@ func TestUnsupportedCapabilities(t *testing.T) {
 // With every hook, no check is skipped but the one that must be asked for.
 func TestEveryHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var skipped []string
-		h := new(lab).harness()
-		h.Log = func(format string, args ...any) { skipped = append(skipped, fmt.Sprintf(format, args...)) }
-		if err := backendtest.Check(t.Context(), h); err != nil {
-			t.Error(err)
-		}
+		skipped := new(lab).skips(t)
 		if len(skipped) != 1 || !strings.Contains(skipped[0], "Slow") {
 			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
 		}
 	})
+}
+
+// A harness without hooks is told of each in one line, and makes every other check.
+func TestNoHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var skipped []string
+		err := backendtest.Check(t.Context(), backendtest.Harness{
+			New: new(lab).node,
+			Log: func(format string, args ...any) { skipped = append(skipped, fmt.Sprintf(format, args...)) },
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		want := []string{"Set", "SetOther", "FlushScripts", "Publish", "Disconnect", "Stall", "SlowDial", "LoseReplies", "Reject", "Slow"}
+		for i, line := range skipped {
+			if i >= len(want) || !strings.Contains(line, "the harness has no "+want[i]+": ") && !strings.Contains(line, "does not set Slow") {
+				t.Errorf("line %d is %q", i, line)
+			}
+		}
+		// The one that is slow needs Stall too.
+		if len(skipped) != len(want)-1 {
+			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
+		}
+	})
+}
+
+// What a check says that it needs is what it uses.
+func TestNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := new(lab).harness()
+		h.Slow = true
+		for _, wrong := range backendtest.WrongNeeds(t.Context(), h) {
+			t.Error(wrong)
+		}
+	})
+}
+
+// A harness whose hook does nothing is found out, by a check that names the hook.
+func TestIdleHooks(t *testing.T) {
+	for _, tc := range []struct {
+		hook  string
+		idle  func(l *lab, h *backendtest.Harness)
+		fails []string
+	}{
+		{"Stall", func(_ *lab, h *backendtest.Harness) {
+			h.Stall = func(context.Context, backend.Node) (func(), error) { return func() {}, nil }
+		}, []string{"stalled server/SetNX", "stalled server/recovers", "Batch/keeps no ops", "Eval/keeps no arguments", "Name/no I/O"}},
+		{"SlowDial", func(l *lab, h *backendtest.Harness) {
+			h.SlowDial = func(ctx context.Context, _ time.Duration) (backend.Node, func(), error) { return l.node(ctx) }
+		}, []string{"slow connection/deadline", "slow connection/time enough", "slow connection/after a time-out"}},
+		{"LoseReplies", func(l *lab, h *backendtest.Harness) {
+			h.LoseReplies = func(context.Context, backend.Node) (func() int, func(), error) {
+				l.network.Forget()
+				return func() int { return len(l.network.Arrived()) }, func() {}, nil
+			}
+		}, []string{"lost reply/SetNX", "lost reply/Batch"}},
+		{"Disconnect", func(_ *lab, h *backendtest.Harness) {
+			h.Disconnect = func(context.Context, backend.Node) error { return nil }
+		}, []string{"broken connection/under way", "Subscribe/broken connection"}},
+		{"Reject", func(_ *lab, h *backendtest.Harness) {
+			h.Reject = func(context.Context, backend.Node, string) (func(), error) { return func() {}, nil }
+		}, []string{"error reply/SetNX", "error reply/Batch"}},
+		{"SetOther", func(_ *lab, h *backendtest.Harness) {
+			h.SetOther = func(context.Context, backend.Node, string) error { return nil }
+		}, []string{"other type/SetNX"}},
+		{"Publish", func(_ *lab, h *backendtest.Harness) {
+			h.Publish = func(context.Context, backend.Node, string, string) error { return nil }
+		}, []string{"Subscribe/hears"}},
+	} {
+		t.Run(tc.hook, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := new(lab)
+				h := l.harness()
+				tc.idle(l, &h)
+				err := backendtest.Check(t.Context(), h)
+				failed := failedChecks(t, err)
+				for _, name := range tc.fails {
+					if !slices.Contains(failed, name) {
+						t.Errorf("the check %q does not see it; those that do:\n%s", name, strings.Join(failed, "\n"))
+					}
+				}
+				for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+					if !strings.Contains(e.Error(), tc.hook) {
+						t.Errorf("%v does not name %s", e, tc.hook)
+					}
+				}
+			})
+		})
+	}
 }
 
 // A server whose clock stands still until the harness moves it.

@@ -49,10 +49,11 @@ func scripterChecks() []check {
 	const ms = 60_000
 	ttl := strconv.Itoa(ms)
 	return []check{{
-		name: "Eval/keeps no arguments",
-		why:  "keys and args are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
+		name:  "Eval/keeps no arguments",
+		needs: []string{"Stall"},
+		why:   "keys and args are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
 		run: func(t *trial) {
-			n := capability[backend.Scripter](t, "Scripter")
+			n := has[backend.Scripter](t, "Scripter")
 			keepsNoArguments(t, func(ctx context.Context, s *backend.Script, keys, args []string) error {
 				_, err := n.Eval(ctx, s, keys, args)
 				return err
@@ -62,7 +63,7 @@ func scripterChecks() []check {
 		name: "Eval/delete",
 		why:  why,
 		run: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
+			has[backend.Scripter](t, "Scripter")
 			key, token := t.name(), t.name()
 			t.setNX(key, token, long, true, "a free key")
 			t.answer(t.eval(lua.Delete, key, t.name()), "delete of a key that another token holds", 0)
@@ -73,7 +74,7 @@ func scripterChecks() []check {
 		name: "Eval/extend",
 		why:  why,
 		run: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
+			has[backend.Scripter](t, "Scripter")
 			key, token := t.name(), t.name()
 			t.answer(t.eval(lua.Extend, key, token, ttl), "extend of a key that does not exist", 0)
 			t.setNX(key, token, long/4, true, "a free key")
@@ -85,7 +86,7 @@ func scripterChecks() []check {
 		name: "Eval/inspect",
 		why:  why,
 		run: func(t *trial) {
-			capability[backend.Scripter](t, "Scripter")
+			has[backend.Scripter](t, "Scripter")
 			key, token := t.name(), t.name()
 			if r := t.eval(lua.Inspect, key); !slices.Equal(r, backend.Reply{int64(0), "", int64(0)}) {
 				t.failf("inspect of a key that does not exist answers %v, want {0, \"\", 0}", brief(r))
@@ -101,7 +102,7 @@ func scripterChecks() []check {
 		name: "Eval/error",
 		why:  "what a script does not answer must not look like an answer",
 		run: func(t *trial) {
-			s := capability[backend.Scripter](t, "Scripter")
+			s := has[backend.Scripter](t, "Scripter")
 			t.eval(lua.Inspect, t.name()) // or it says that it is unsupported
 			key := t.name()
 			ctx, cancel := context.WithTimeout(t.ctx, call)
@@ -129,11 +130,11 @@ func flushedChecks() []check {
 			continue
 		}
 		all = append(all, check{
-			name: "flushed scripts/" + o.name,
-			why:  why,
+			name:  "flushed scripts/" + o.name,
+			needs: o.needs,
+			why:   why,
 			run: func(t *trial) {
 				t.need(t.h.FlushScripts != nil, "FlushScripts")
-				o.available(t)
 				for range 3 { // unknown, known, unknown again
 					for _, forget := range []bool{true, false} {
 						key, token := t.name(), t.name()
@@ -156,11 +157,12 @@ func flushedChecks() []check {
 		})
 	}
 	return append(all, check{
-		name: "flushed scripts/order in a batch",
-		why:  "what is sent again because the server did not know the script must not come after what followed it on the same key",
+		name:  "flushed scripts/order in a batch",
+		needs: []string{"Batcher"},
+		why:   "what is sent again because the server did not know the script must not come after what followed it on the same key",
 		run: func(t *trial) {
 			t.need(t.h.FlushScripts != nil, "FlushScripts")
-			b := capability[backend.Batcher](t, "Batcher")
+			b := has[backend.Batcher](t, "Batcher")
 			for range 2 {
 				flush(t)
 				sequence(t, b, 4)

@@ -64,8 +64,9 @@ func setNXChecks() []check {
 			t.awaitFree(key, t.name(), began, 0, "a key for which two were refused")
 		},
 	}, {
-		name: "SetNX/rounds up",
-		why:  "the holder believes in all of its time to live, the fraction of a millisecond too",
+		name:  "SetNX/rounds up",
+		needs: []string{"Inspector"},
+		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
 				t.setNX(key, token, ttl, true, "a free key")
@@ -79,7 +80,7 @@ func setNXChecks() []check {
 // and not each: one that shows more than the whole milliseconds proves that it
 // is kept, one that shows less before a millisecond has passed, that it is not.
 func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
-	i := capability[backend.Inspector](t, "Inspector")
+	i := has[backend.Inspector](t, "Inspector")
 	const whole = 5 * time.Second
 	for try := range 200 {
 		key, token := t.name(), t.name()

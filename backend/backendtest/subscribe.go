@@ -33,7 +33,7 @@ type listener struct {
 
 // listen subscribes to channel, under ctx. Slow is how long each message takes.
 func (t *trial) listen(ctx context.Context, channel string, slow time.Duration) *listener {
-	s := capability[backend.Subscriber](t, "Subscriber")
+	s := has[backend.Subscriber](t, "Subscriber")
 	ctx, cancel := context.WithCancel(ctx)
 	l := &listener{
 		t: t, cancel: cancel,
@@ -150,12 +150,17 @@ func (l *listener) hears(want ...string) {
 			l.t.stopIfFailed()
 			l.t.failf("Subscribe ended with the error %v after %d of %d messages", l.err, next, len(want))
 		case <-timer.C:
-			l.t.failf("the subscriber heard %d of %d messages, and not %s", next, len(want), quote(want[next]))
+			by := ""
+			if l.t.published.Load() {
+				by = ", or Publish of the harness has not sent it"
+			}
+			l.t.failf("the subscriber heard %d of %d messages, and not %s%s", next, len(want), quote(want[next]), by)
 		}
 	}
 }
 
 func (t *trial) publish(channel string, payloads ...string) {
+	t.published.Store(true)
 	ctx, cancel := context.WithTimeout(t.ctx, call)
 	defer cancel()
 	for _, p := range payloads {
@@ -170,8 +175,9 @@ func subscriberChecks() []check {
 	// gives no number.
 	const soon = 2 * time.Second
 	return []check{{
-		name: "Subscribe/hears",
-		why:  "a waiter that does not hear that it is called sleeps on a free lock",
+		name:  "Subscribe/hears",
+		needs: []string{"Publish"},
+		why:   "a waiter that does not hear that it is called sleeps on a free lock",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			channel := t.name()
@@ -183,8 +189,9 @@ func subscriberChecks() []check {
 			l.hears("one", "two")
 		},
 	}, {
-		name: "Subscribe/Ready means heard",
-		why:  "a waiter queues as soon as it is ready; the call may come at that very moment",
+		name:  "Subscribe/Ready means heard",
+		needs: []string{"Publish"},
+		why:   "a waiter queues as soon as it is ready; the call may come at that very moment",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			for range 20 {
@@ -198,8 +205,9 @@ func subscriberChecks() []check {
 			}
 		},
 	}, {
-		name: "Subscribe/order",
-		why:  "the last word counts, so words must not change places, nor get lost",
+		name:  "Subscribe/order",
+		needs: []string{"Publish"},
+		why:   "the last word counts, so words must not change places, nor get lost",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			channel := t.name()
@@ -213,8 +221,9 @@ func subscriberChecks() []check {
 			l.hears(want...)
 		},
 	}, {
-		name: "Subscribe/bytes",
-		why:  "messages carry keys, and keys are arbitrary bytes",
+		name:  "Subscribe/bytes",
+		needs: []string{"Publish"},
+		why:   "messages carry keys, and keys are arbitrary bytes",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			channel := t.keyFor("{a}\x00\r\n ключ \xff")
@@ -230,8 +239,9 @@ func subscriberChecks() []check {
 			l.hears(want...)
 		},
 	}, {
-		name: "Subscribe/own channel",
-		why:  "each process has its own inbox",
+		name:  "Subscribe/own channel",
+		needs: []string{"Publish"},
+		why:   "each process has its own inbox",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			mine, other := t.name()+"*", t.name()
@@ -246,8 +256,9 @@ func subscriberChecks() []check {
 			o.hears("to the other")
 		},
 	}, {
-		name: "Subscribe/several at once",
-		why:  "a message is for everybody who listens, and one who leaves must not take the others with him",
+		name:  "Subscribe/several at once",
+		needs: []string{"Publish"},
+		why:   "a message is for everybody who listens, and one who leaves must not take the others with him",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			channel := t.name()
@@ -270,8 +281,9 @@ func subscriberChecks() []check {
 			}
 		},
 	}, {
-		name: "Subscribe/one call at a time",
-		why:  "who listens need not lock what he keeps",
+		name:  "Subscribe/one call at a time",
+		needs: []string{"Publish"},
+		why:   "who listens need not lock what he keeps",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			channel := t.name()
@@ -331,8 +343,9 @@ func subscriberChecks() []check {
 			}
 		},
 	}, {
-		name: "Subscribe/nothing after the end",
-		why:  "what the events write to may be gone",
+		name:  "Subscribe/nothing after the end",
+		needs: []string{"Publish"},
+		why:   "what the events write to may be gone",
 		run: func(t *trial) {
 			t.need(t.h.Publish != nil, "Publish")
 			for range 5 {
@@ -359,16 +372,14 @@ func subscriberChecks() []check {
 			}
 		},
 	}, {
-		name: "Subscribe/broken connection",
-		why:  "messages may have been missed meanwhile: a waiter that is not told sleeps on a free lock",
+		name:  "Subscribe/broken connection",
+		needs: []string{"Disconnect"},
+		why:   "messages may have been missed meanwhile: a waiter that is not told sleeps on a free lock",
 		run: func(t *trial) {
-			t.need(t.h.Disconnect != nil, "Disconnect")
 			l := t.listen(t.ctx, t.name(), 0)
 			l.awaitReady()
-			if err := t.h.Disconnect(t.ctx, t.n); err != nil {
-				t.failf("the harness cannot Disconnect: %w", err)
-			}
-			err := l.awaitEnd(15*time.Second, "its connection broke")
+			t.disconnect()
+			err := l.awaitEnd(15*time.Second, "its connection broke, or was to be broken by Disconnect of the harness")
 			if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, errors.ErrUnsupported) {
 				t.failf("Subscribe, when its connection broke, ended with the error %v, want one that says so", err)
 			}
@@ -377,8 +388,9 @@ func subscriberChecks() []check {
 			l.awaitReady()
 		},
 	}, {
-		name: "Subscribe/stalled server",
-		why:  "ready means that the server has said so, not that it was asked; and a server that is gone must not hold the caller",
+		name:  "Subscribe/stalled server",
+		needs: []string{"Stall"},
+		why:   "ready means that the server has said so, not that it was asked; and a server that is gone must not hold the caller",
 		run: func(t *trial) {
 			t.need(t.h.Stall != nil, "Stall")
 			first := t.listen(t.ctx, t.name(), 0) // or it says that it is unsupported
@@ -391,24 +403,24 @@ func subscriberChecks() []check {
 			defer cancel()
 			l := t.listen(ctx, t.name(), 0)
 			err := l.awaitEnd(100*time.Millisecond+soon, "it began")
+			resume()
 			select {
 			case <-l.ready:
 				t.failf("Subscribe was ready before the server had acknowledged it")
 			default:
 			}
-			resume()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.failf("Subscribe on a server that does not answer ended with the error %v, want one that matches %v", err, context.DeadlineExceeded)
 			}
 		},
 	}, {
-		name: "Subscribe/silent connection",
-		why:  "a network that swallows everything looks like one on which nothing happens",
+		name:  "Subscribe/silent connection",
+		needs: []string{"Stall"},
+		why:   "a network that swallows everything looks like one on which nothing happens",
 		run: func(t *trial) {
 			if !t.h.Slow {
 				t.skipf("it takes more than ten seconds, and the harness does not set Slow")
 			}
-			t.need(t.h.Stall != nil, "Stall")
 			l := t.listen(t.ctx, t.name(), 0)
 			l.awaitReady()
 			resume := t.stall()

@@ -24,8 +24,9 @@ func enders() []ender {
 func tombstoneChecks() []check {
 	const ms = 60_000
 	return []check{{
-		name: "Eval/release and rollback put up a tombstone",
-		why:  "a vote that is under way, or sent twice, arrives after the release: it must find that its attempt has ended, whether the release found the lock or not",
+		name:  "Eval/release and rollback put up a tombstone",
+		needs: []string{"Subscriber"},
+		why:   "a vote that is under way, or sent twice, arrives after the release: it must find that its attempt has ended, whether the release found the lock or not",
 		run: func(t *trial) {
 			for _, e := range enders() {
 				f := t.fenced()
@@ -83,8 +84,9 @@ func tombstoneChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/release and rollback with a tombstone of bad numbers",
-		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		name:  "Eval/release and rollback with a tombstone of bad numbers",
+		needs: []string{"Subscriber"},
+		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
 		run: func(t *trial) {
 			for _, e := range enders() {
 				f := t.fenced()

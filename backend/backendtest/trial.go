@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,10 +10,14 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
+
+// defaultPrefix is that of a harness without one.
+const defaultPrefix = "backendtest:"
 
 const (
 	long  = time.Minute           // the life of a key that must not expire during a check
@@ -46,6 +51,9 @@ type trial struct {
 	cleanups []func()
 	failure  error
 	skipped  string
+	used     []string // the hooks and capabilities
+
+	published atomic.Bool // by the harness
 }
 
 func random() string {
@@ -85,20 +93,38 @@ func (t *trial) cleanUp() {
 	}
 }
 
-// need skips the check unless the harness has the hook of that name.
+// need notes that the check needs the hook of that name. One that the harness does
+// not have ends it.
 func (t *trial) need(has bool, hook string) {
+	t.uses(hook)
 	if !has {
-		t.skipf("the harness has no %s", hook)
+		t.failf("the harness has no %s, and the check does not say that it needs it", hook)
 	}
 }
 
-// capability returns the node as a T, or skips the check.
-func capability[T any](t *trial, name string) T {
+// has returns the node as a T, which the check needs.
+func has[T any](t *trial, name string) T {
+	t.uses(name)
 	c, ok := backend.As[T](t.n)
 	if !ok {
-		t.skipf("the node is no %s", name)
+		t.failf("the node is no %s, and the check does not say that it needs one", name)
 	}
 	return c
+}
+
+// optional returns the node as a T, if it is one and can be it here, for a check that
+// sees more then.
+func optional[T any](t *trial, name string) (T, bool) {
+	c, ok := backend.As[T](t.n)
+	return c, ok && !slices.Contains(t.h.lacking, name)
+}
+
+func (t *trial) uses(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.used, name) {
+		t.used = append(t.used, name)
+	}
 }
 
 // supported skips the check if err says that the capability cannot work here.
@@ -357,27 +383,81 @@ func (t *trial) eventually(what string, f func(ctx context.Context) error) {
 	}
 }
 
-// answers waits until the node answers, after a call perhaps that met a
-// connection which was lost.
+// answers waits until the node answers, after a fault. No connection that broke may be
+// in use then, or it would fail a later check, which has nothing to do with it.
 func (t *trial) answers() {
-	t.eventually("the server is well, but the node does not answer", func(ctx context.Context) error {
-		_, err := t.n.EvalDelete(ctx, t.name(), "")
-		return err
-	})
+	if err := t.recovered(); err != nil {
+		t.failf("%w", err)
+	}
 }
 
+// recovered waits until many calls at once all succeed.
+func (t *trial) recovered() error {
+	pause := 5 * time.Millisecond
+	for began := time.Now(); ; pause = min(2*pause, 200*time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.ctx, time.Second)
+		err := t.ask(ctx)
+		if err == nil {
+			errs := make([]error, 2*crowd)
+			var wg sync.WaitGroup
+			for i := range errs {
+				wg.Go(func() { t.protect(func() { errs[i] = t.ask(ctx) }) })
+			}
+			wg.Wait()
+			err = cmp.Or(errs...)
+		}
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case time.Since(began) > patience:
+			return fmt.Errorf("the fault is over, and %v later calls still fail, perhaps on connections that broke: %w", patience, err)
+		}
+		if err := sleep(t.ctx, pause); err != nil {
+			return fmt.Errorf("the check has taken too long: %w", err)
+		}
+	}
+}
+
+// ask makes a call that has no effect.
+func (t *trial) ask(ctx context.Context) error {
+	_, err := t.n.EvalDelete(ctx, t.keyFor("nobody"), "")
+	return err
+}
+
+// heals has the node recover when the check ends, whatever came of it.
+func (t *trial) heals() { t.defers(func() { _ = t.recovered() }) }
+
 // stall stops the server, and returns what lets it go on, at the end of the
-// check at the latest.
+// check at the latest, when it has shown that it was stopped, and waits for the node.
 func (t *trial) stall() (resume func()) {
 	t.need(t.h.Stall != nil, "Stall")
 	t.answers() // there is a connection then
+	t.heals()
 	r, err := t.h.Stall(t.ctx, t.n)
 	if err != nil {
 		t.failf("the harness cannot Stall: %w", err)
 	}
-	resume = sync.OnceFunc(r)
-	t.defers(resume)
-	return resume
+	over := sync.OnceFunc(r)
+	t.defers(over)
+	return func() {
+		ctx, cancel := context.WithTimeout(t.ctx, 20*time.Millisecond)
+		defer cancel()
+		if err := t.ask(ctx); err == nil {
+			t.failf("the server has answered a call while it was stopped: Stall of the harness does not stop it")
+		}
+		over()
+		t.answers()
+	}
+}
+
+// disconnect breaks every connection.
+func (t *trial) disconnect() {
+	t.need(t.h.Disconnect != nil, "Disconnect")
+	t.heals()
+	if err := t.h.Disconnect(t.ctx, t.n); err != nil {
+		t.failf("the harness cannot Disconnect: %w", err)
+	}
 }
 
 // quote returns text for a message, cut if it is long.

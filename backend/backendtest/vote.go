@@ -120,8 +120,9 @@ func voteChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/vote of bad numbers",
-		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		name:  "Eval/vote of bad numbers",
+		needs: []string{"Subscriber"},
+		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
 		run: func(t *trial) {
 			f := t.fenced()
 			w := f.waiter(ms)
@@ -152,8 +153,9 @@ func voteChecks() []check {
 			f.counts(v, keep, "after a vote with noughts before its numbers")
 		},
 	}, {
-		name: "Eval/vote beside no counter",
-		why:  "what is no counter cannot be gone up from: the vote is lost, on this node only, and somebody must be told of which key",
+		name:  "Eval/vote beside no counter",
+		needs: []string{"SetOther"},
+		why:   "what is no counter cannot be gone up from: the vote is lost, on this node only, and somebody must be told of which key",
 		run: func(t *trial) {
 			for _, bad := range append(badCounters(), likeCounters(t.now())...) {
 				f := t.fenced()
@@ -192,8 +194,9 @@ func voteChecks() []check {
 			}
 		},
 	}, {
-		name: "Eval/vote of the dead",
-		why:  "a vote that arrives when its attempt has ended, or once more, is a lock that nobody releases",
+		name:  "Eval/vote of the dead",
+		needs: []string{"Subscriber"},
+		why:   "a vote that arrives when its attempt has ended, or once more, is a lock that nobody releases",
 		run: func(t *trial) {
 			f := t.fenced()
 			token, other := t.name(), t.name()
@@ -227,8 +230,9 @@ func voteChecks() []check {
 			f.holds(token, long, "after a vote again")
 		},
 	}, {
-		name: "Eval/vote queues",
-		why:  "who wants a token waits like everybody else: in his place, and the one that was called gets the lock",
+		name:  "Eval/vote queues",
+		needs: []string{"Subscriber"},
+		why:   "who wants a token waits like everybody else: in his place, and the one that was called gets the lock",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := t.name()
@@ -273,8 +277,9 @@ func voteChecks() []check {
 			f.votesAs("any key for a queue, an empty ticket and a time", odd, "", "soon")
 		},
 	}, {
-		name: "Eval/vote with a ticket and without a queue",
-		why:  "who has no queue to stand in is refused like one who does not wait; but what he was called for is his",
+		name:  "Eval/vote with a ticket and without a queue",
+		needs: []string{"Subscriber"},
+		why:   "who has no queue to stand in is refused like one who does not wait; but what he was called for is his",
 		run: func(t *trial) {
 			f := t.fenced()
 			w := f.waiter(ms)
@@ -291,8 +296,9 @@ func voteChecks() []check {
 			f.holds(token, long, "after the one that was called voted")
 		},
 	}, {
-		name: "Eval/vote for another type",
-		why:  "a key that holds anything but a token is somebody else's",
+		name:  "Eval/vote for another type",
+		needs: []string{"SetOther"},
+		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			f := t.fenced()
 			t.other(f.lock)

@@ -10,8 +10,9 @@ import (
 
 func waitersChecks() []check {
 	return []check{{
-		name: "Eval/waiters",
-		why:  "people are told how many wait, and looking must not change it",
+		name:  "Eval/waiters",
+		needs: []string{"Subscriber"},
+		why:   "people are told how many wait, and looking must not change it",
 		run: func(t *trial) {
 			q := t.queue()
 			q.stand("before anybody asked")
@@ -45,8 +46,9 @@ func waitersChecks() []check {
 			q.stand("after one of three died", a, b, c)
 		},
 	}, {
-		name: "Eval/waiters of no queue",
-		why:  "nobody waits in what is no queue; that is an answer, not an error",
+		name:  "Eval/waiters of no queue",
+		needs: []string{"SetOther"},
+		why:   "nobody waits in what is no queue; that is an answer, not an error",
 		run: func(t *trial) {
 			q := t.queue()
 			q.spoil()

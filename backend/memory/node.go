@@ -109,14 +109,14 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 
 // Eval answers what s would answer on a server, if s is a script of package
 // backend/lua. Any other script is an error that matches
-// [backend.ErrNotExecuted].
+// [errors.ErrUnsupported].
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
 	}
 	run := lookup(s.Hash())
 	if run == nil {
-		return nil, backend.MarkNotExecuted(fmt.Errorf("memory: script %q is not known to this node", s.Name()))
+		return nil, fmt.Errorf("memory: script %q is not known to this node: %w", s.Name(), errors.ErrUnsupported)
 	}
 	db := n.begin()
 	defer n.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
-	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
@@ -72,36 +71,18 @@ func TestTopologies(t *testing.T) {
 // harness returns the harness for a node behind a proxy.
 func harness(t *testing.T, d drivers.Driver, kind servers.Kind) backendtest.Harness {
 	server := servers.Start(t, kind, 1)[0]
-	proxy := netfault.New(t, server.Addr())
-	return withServer(backendtest.Harness{
-		New: backendtest.Reuse(d.Node(t, proxy.Addr())),
-		Disconnect: func(context.Context, backend.Node) error {
-			proxy.Cut()
-			return nil
-		},
-		Stall: func(context.Context, backend.Node) (resume func(), err error) {
-			proxy.Hold()
-			return func() {
-				if err := proxy.Resume(); err != nil {
-					t.Error(err)
-				}
-			}, nil
-		},
-		SlowDial: func(_ context.Context, setup time.Duration) (backend.Node, func(), error) {
-			slow := netfault.New(t, server.Addr())
-			slow.DelayConnect(setup)
-			// The helper's clients connect when they are used, also of a driver
-			// whose own connect when they are made.
-			return d.FromURL(t, "redis://"+slow.Addr()), nil, nil
-		},
-		LoseReplies: func(context.Context, backend.Node) (arrived func() int, restore func(), err error) {
-			operations := []string{"SET", "EVAL", "EVALSHA"}
-			before := proxy.Count(operations...)
-			fault := proxy.LoseReply(1<<30, netfault.Command(operations...))
-			return func() int { return proxy.Count(operations...) - before }, fault.Remove, nil
-		},
-		Slow: kind == servers.Kinds(t)[0], // once for each adapter
-	}, server)
+	proxied := false
+	h := backendtest.NewHarness(t, server.Addr(), func(addr string) backend.Node {
+		if !proxied {
+			proxied = true
+			return d.Node(t, addr)
+		}
+		// The helper's clients connect when they are used, also of a driver
+		// whose own connect when they are made.
+		return d.FromURL(t, "redis://"+addr)
+	})
+	h.Slow = kind == servers.Kinds(t)[0] // once for each adapter
+	return h
 }
 
 // withServer adds to h what other clients of a server can do.

@@ -1,0 +1,143 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// reply is a script that answers with the error that it is given.
+var reply = backend.NewScript("reply", "return redis.error_reply(ARGV[1])", "9781bddefff4ec5809fe1616203b99a03196d4f2")
+
+// errorReplies returns what servers answer that will not do something, at least one text
+// for each mark. Of the last ones nobody knows what they mean. MOVED and ASK are not
+// among them: a client of a Cluster follows them.
+func errorReplies() []string {
+	return []string{
+		"NOAUTH no", "WRONGPASS no", "NOPERM no", "CROSSSLOT no", "DENIED no", "FENCE no", "NORUNID no",
+		"LOADING no", "READONLY no", "MASTERDOWN no", "CLUSTERDOWN no", "TRYAGAIN no", "OOM no", "MISCONF no", "NOREPLICAS no", "BUSY no",
+		"QUARANTINE no",
+		"ERR unknown command 'x'", "ERR max number of clients reached", "ERR operation not permitted",
+		"ERR no", "NO no", "FENCES no", "NOPERMISSION no",
+	}
+}
+
+// marked fails the check unless err, what o said to an error reply, has the marks that
+// MarkReply gives that reply, and no other.
+func (t *trial) marked(err error, what, text string) {
+	if err == nil {
+		t.failf("%s has no error, where the server is to answer with %q", what, text)
+	}
+	if _, rest, _ := strings.Cut(text, " "); !strings.Contains(err.Error(), rest) {
+		t.failf("%s has the error %q, where the server answers with %q: it does not say so", what, err, text)
+	}
+	asItIs := backend.MarkReply(errors.New(text))
+	for _, mark := range []struct {
+		err  error
+		name string
+	}{
+		{backend.ErrRefused, "ErrRefused"}, {backend.ErrNotExecuted, "ErrNotExecuted"}, {backend.ErrQuarantined, "ErrQuarantined"},
+		{errors.ErrUnsupported, "errors.ErrUnsupported"}, {context.DeadlineExceeded, "context.DeadlineExceeded"},
+	} {
+		if mark.err == errors.ErrUnsupported && strings.HasPrefix(text, "ERR unknown command") {
+			continue // that a server without the command cannot have the capability is true too
+		}
+		switch want := errors.Is(asItIs, mark.err); {
+		case errors.Is(err, mark.err) == want:
+		case want:
+			t.failf("%s has an error without the mark %s, where the server answers with %q: error replies go through MarkReply", what, mark.name, text)
+		default:
+			t.failf("%s has an error with the mark %s, where the server answers with %q", what, mark.name, text)
+		}
+	}
+}
+
+const whyMarked = "the marks say whether to try again, and whether there is something to clean up: without them a user who lacks a right waits for the whole of his time"
+
+func repliesChecks() []check {
+	return []check{{
+		name: "Eval/error replies",
+		why:  whyMarked,
+		run: func(t *trial) {
+			has[backend.Scripter](t, "Scripter")
+			for _, text := range errorReplies() {
+				r := t.replies(text)
+				t.supported(r.Err)
+				t.marked(r.Err, "Eval", text)
+				t.answers() // some have it look for another server
+			}
+		},
+	}}
+}
+
+// replies runs the script that answers with an error.
+func (t *trial) replies(text string) backend.Result {
+	ctx, cancel := context.WithTimeout(t.ctx, call)
+	defer cancel()
+	return backend.Op{Kind: backend.OpEval, Script: reply, Keys: []string{t.name()}, Args: []string{text}}.Do(ctx, t.n)
+}
+
+func batchRepliesChecks() []check {
+	return []check{{
+		name:  "Batch/error replies",
+		needs: []string{"Scripter"},
+		why:   whyMarked,
+		run: func(t *trial) {
+			b := has[backend.Batcher](t, "Batcher")
+			has[backend.Scripter](t, "Scripter")
+			for _, text := range errorReplies() {
+				key, token := t.name(), t.name()
+				results := t.batch(b, []backend.Op{
+					{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
+					{Kind: backend.OpEval, Script: reply, Keys: []string{key}, Args: []string{text}},
+					{Kind: backend.OpEvalDelete, Key: key, Token: token},
+				})
+				t.marked(results[1].Err, "a script in a batch", text)
+				for _, r := range []backend.Result{results[0], results[2]} {
+					if !r.OK || r.Err != nil {
+						t.failf("what is beside a script in a batch = %v, %v, where the server answers that with %q, want true", r.OK, r.Err, text)
+					}
+				}
+				t.answers()
+			}
+		},
+	}}
+}
+
+func rejectedChecks() []check {
+	var all []check
+	for _, o := range operations() {
+		if o.commands == 0 {
+			continue
+		}
+		all = append(all, check{
+			name:  "error reply/" + o.name,
+			needs: o.needs,
+			why:   whyMarked,
+			run: func(t *trial) {
+				t.need(t.h.Reject != nil, "Reject")
+				t.heals()
+				for _, text := range append(errorReplies(), "NOSCRIPT no") {
+					key, token := t.name(), t.name()
+					o.prepare(t, key, token)
+					restore, err := t.h.Reject(t.ctx, t.n, text)
+					if err != nil {
+						t.failf("the harness cannot Reject: %w", err)
+					}
+					ctx, cancel := context.WithTimeout(t.ctx, call)
+					err = o.do(t, ctx, key, token)
+					cancel()
+					restore()
+					if err == nil {
+						t.failf("%s has no error: Reject of the harness rejects nothing, or the node takes %q for an answer", o.name, text)
+					}
+					t.marked(err, o.name, text)
+					t.answers()
+				}
+			},
+		})
+	}
+	return all
+}
