@@ -33,7 +33,11 @@ func (l lack) String() string {
 	for i, group := range groups {
 		groups[i] = fmt.Sprintf("%d of %s", count[group], group)
 	}
-	return fmt.Sprintf("%s: %d checks are not made (%s)", l.why, len(l.skipped), strings.Join(groups, ", "))
+	checks := "1 check is"
+	if n := len(l.skipped); n > 1 {
+		checks = fmt.Sprintf("%d checks are", n)
+	}
+	return fmt.Sprintf("%s: %s not made (%s)", l.why, checks, strings.Join(groups, ", "))
 }
 
 // lacks returns what is missing of all that checks need, each with the checks that
