@@ -41,6 +41,7 @@ var official = []struct {
 	image string
 }{
 	{Redis70, "redis:7.0"},
+	{Redis60, "redis:6.0"},
 	{Redis80, "redis:8.0"},
 	{Valkey81, "valkey/valkey:8.1"},
 }

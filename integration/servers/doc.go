@@ -24,7 +24,7 @@
 //     killed.
 //   - containers: Docker answers here, and has the images or can pull them.
 //     integration/images/build makes them where no registry can be reached.
-//   - processes: redis-server or valkey-server from PATH, on a Unix system.
+//   - processes: redis-server, valkey-server or keydb-server from PATH, on a Unix system.
 //   - embedded: servers within the test's process, which know most commands, but
 //     neither options nor Sentinel nor Cluster.
 //

@@ -30,7 +30,7 @@ func openGiven(ctx context.Context, env settings) (rung, string, error) {
 		}
 		kind, ok := kindOf(fmt.Sprint(info))
 		if !ok {
-			return nil, "", fmt.Errorf("%s is neither Redis nor Valkey", s.addr)
+			return nil, "", fmt.Errorf("%s is neither Redis nor Valkey nor KeyDB", s.addr)
 		}
 		if g.kind != "" && kind != g.kind {
 			return nil, "", fmt.Errorf("%s is %s, but %s is %s", g.servers[0].addr, g.kind, s.addr, kind)

@@ -12,6 +12,7 @@ type Kind string
 // The kinds that containers give. Another rung has whatever it finds, and names
 // it in the same way.
 const (
+	Redis60  Kind = "redis:6.0"
 	Redis70  Kind = "redis:7.0"
 	Redis80  Kind = "redis:8.0"
 	Valkey81 Kind = "valkey:8.1"
@@ -29,19 +30,32 @@ func (k Kind) program() string {
 	return name
 }
 
-var versions = regexp.MustCompile(`(?i)(redis|valkey)(?: server v=|_version:)(\d+\.\d+)`)
+var versions = regexp.MustCompile(`(?im)(redis|valkey|keydb|^)(?: ?server v=|_version:)(\d+\.\d+)`)
 
 // kindOf finds the kind in what a server says of itself: the output of --version,
-// or INFO. A Valkey says which Redis it is compatible with too.
+// or INFO. Two do not simply say what they are: a Valkey says which Redis it is
+// compatible with too, and 7.2 leaves its name out of --version; a KeyDB tells its
+// version as that of Redis, but also its executable.
 func kindOf(text string) (Kind, bool) {
-	var kind Kind
+	var name, version string
 	for _, m := range versions.FindAllStringSubmatch(text, -1) {
-		if name := strings.ToLower(m[1]); kind == "" || name == "valkey" {
-			kind = Kind(name + ":" + m[2])
+		switch own := strings.ToLower(m[1]); {
+		case own == "":
+			name, version = "valkey", m[2]
+		case name == "" || own == "valkey":
+			name, version = own, m[2]
 		}
 	}
-	return kind, kind != ""
+	if name == "redis" && keydb.MatchString(text) {
+		name = "keydb"
+	}
+	if name == "" {
+		return "", false
+	}
+	return Kind(name + ":" + version), true
 }
+
+var keydb = regexp.MustCompile(`(?m)^executable:.*keydb-server`)
 
 // Kinds returns the kinds of server that the rung has, at least one.
 func Kinds(t testing.TB) []Kind {

@@ -152,7 +152,13 @@ func TestKindOf(t *testing.T) {
 		"# Server\r\nredis_version:8.0.2\r\nserver_name:redis\r\n":                     Redis80,
 		"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n":        Valkey81,
 		"valkey_version:8.1.1\r\nredis_version:7.2.4\r\nrdma_version:1.0\r\nother:1.1": Valkey81,
+		"Server v=7.2.7 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64":                  "valkey:7.2",
+		"Redis server v=5.0.14 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64":           "redis:5.0",
+		"KeyDB server v=6.3.4 sha=7e7e5e57:0 malloc=jemalloc-5.2.1 bits=64":            "keydb:6.3",
+		"redis_version:6.3.4\r\nexecutable:/usr/bin/keydb-server\r\nconfig_file:\r\n":  "keydb:6.3",
+		"redis_version:9.1\r\nserver_name:valkey\r\nvalkey_version:9.1.0\r\nio:1\r\n":  "valkey:9.1",
 		"nothing of the kind": "",
+		"rdma_version:1.0":    "",
 	} {
 		if got, ok := kindOf(text); got != want || ok != (want != "") {
 			t.Errorf("kindOf(%.30q) = %q, %t; want %q", text, got, ok, want)

@@ -27,7 +27,7 @@ type processes struct {
 func openProcesses(ctx context.Context, _ settings) (rung, string, error) {
 	r := &processes{programs: map[Kind]string{}}
 	var made []string
-	for _, name := range []string{"redis-server", "valkey-server"} {
+	for _, name := range []string{"redis-server", "valkey-server", "keydb-server"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			continue
@@ -47,7 +47,7 @@ func openProcesses(ctx context.Context, _ settings) (rung, string, error) {
 		made = append(made, fmt.Sprintf("%s from %s", kind, path))
 	}
 	if len(r.list) == 0 {
-		return nil, "", errors.New("neither redis-server nor valkey-server in PATH")
+		return nil, "", errors.New("no redis-server, valkey-server or keydb-server in PATH")
 	}
 	removeStaleFolders()
 	return r, strings.Join(made, ", "), nil
