@@ -16,7 +16,7 @@ import (
 func TestQueueWithoutPermission(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
-		server.Do(t, "ACL", "SETUSER", "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
+		server.SetUser(t, "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
 		all := drivers.All[0].Node(t, server.Addr())
 		some := drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr())
 		for _, tc := range []struct {
@@ -38,14 +38,17 @@ func TestQueueWithoutPermission(t *testing.T) {
 			{"resetchannels", "allchannels", true, true, "PUBLISH: "},
 		} {
 			t.Run(tc.deny, func(t *testing.T) {
+				if tc.deny == "resetchannels" && kind.Before(6, 2) {
+					t.Skip("before Redis 6.2 there are no rights to channels")
+				}
 				name := strings.TrimLeft(tc.deny, "-")
 				waiter, behind, locker := "60000:"+name+" waiter", "60000:"+name+" behind", "60000:"+name+" locker"
 				for _, ticket := range []string{waiter, behind, locker} {
 					_, channel, _ := strings.Cut(ticket, ":")
 					hears(t, all, channel)
 				}
-				server.Do(t, "ACL", "SETUSER", "locker", tc.deny)
-				defer server.Do(t, "ACL", "SETUSER", "locker", tc.allow)
+				server.SetUser(t, "locker", tc.deny)
+				defer server.SetUser(t, "locker", tc.allow)
 
 				for _, free := range []struct {
 					script *backend.Script

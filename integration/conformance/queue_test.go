@@ -57,7 +57,7 @@ func TestQueueTimes(t *testing.T) {
 				t.Errorf("%v has waited for %v ms, want %d", r[2*i+1], r[2*i+2], want)
 			}
 		}
-		server.Do(t, "ACL", "SETUSER", "locker", "on", ">pw", "allkeys", "allchannels", "+@all", "-time")
+		server.SetUser(t, "locker", "on", ">pw", "allkeys", "allchannels", "+@all", "-time")
 		r = eval(t, drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr()), lua.Waiters, []string{"queue"}, "2", "1")
 		if len(r) != 5 || r[2] != int64(-1) || r[4] != int64(-1) {
 			t.Errorf("without the right to TIME waiters answers %v, want no times", r)

@@ -1,7 +1,9 @@
 package servers
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,6 +30,29 @@ const (
 func (k Kind) program() string {
 	name, _, _ := strings.Cut(string(k), ":")
 	return name
+}
+
+// Before reports whether the server does not have what came with that version of Redis:
+// its own version is an earlier one. The first Valkey was 7.2. An embedded server, which
+// has no version, is before none.
+func (k Kind) Before(major, minor int) bool {
+	_, version, _ := strings.Cut(string(k), ":")
+	var have [2]int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &have[0], &have[1]); n != 2 {
+		return false
+	}
+	return slices.Compare(have[:], []int{major, minor}) < 0
+}
+
+// rules returns those of a user's rules that the server knows: before Redis 6.2 there
+// are none about channels.
+func (k Kind) rules(rules []string) []string {
+	if !k.Before(6, 2) {
+		return rules
+	}
+	return slices.DeleteFunc(slices.Clone(rules), func(rule string) bool {
+		return strings.HasPrefix(rule, "&") || rule == "allchannels" || rule == "resetchannels"
+	})
 }
 
 var versions = regexp.MustCompile(`(?im)(redis|valkey|keydb|^)(?: ?server v=|_version:)(\d+\.\d+)`)

@@ -166,6 +166,19 @@ func TestKindOf(t *testing.T) {
 	}
 }
 
+func TestBefore(t *testing.T) {
+	for kind, want := range map[Kind]bool{
+		"redis:5.0": true, Redis60: true, "redis:6.2": false, Redis70: false, "keydb:6.3": false, Valkey81: false, "redis:10.0": false, Embedded: false,
+	} {
+		if got := kind.Before(6, 2); got != want {
+			t.Errorf("%s is before 6.2: %t, want %t", kind, got, want)
+		}
+		if all := []string{"on", "~k", "&c", "allchannels", "resetchannels"}; len(kind.rules(all)) != map[bool]int{true: 2, false: 5}[want] || all[4] != "resetchannels" {
+			t.Errorf("%s knows of %q the rules %q", kind, all, kind.rules(all))
+		}
+	}
+}
+
 func TestStale(t *testing.T) {
 	o, err := newOwner()
 	if err != nil {

@@ -75,14 +75,15 @@ func WithAOF() Option { return func(s *spec) { s.aof = true } }
 func WithPassword(password string) Option { return func(s *spec) { s.password = password } }
 
 // WithUser adds a user who may do what rules allow and nothing else, written as in
-// an ACL file ("~lock:*", "+set"). [Server.URL] connects as that user, and nobody
+// an ACL file ("~lock:*", "+set"), without those that the server's version does not
+// know. [Server.URL] connects as that user, and nobody
 // can connect as the default user but [Server.Do] and the like.
 func WithUser(name, password string, rules ...string) Option {
 	return func(s *spec) {
 		s.user = &user{name, password}
 		s.password = adminPassword
 		s.args = append(s.args, "--user", name, "on", ">"+password)
-		s.args = append(s.args, rules...)
+		s.args = append(s.args, s.kind.rules(rules)...)
 	}
 }
 

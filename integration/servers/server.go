@@ -180,6 +180,16 @@ func (s *Server) Do(t testing.TB, args ...any) any {
 	return reply
 }
 
+// SetUser changes a user, by rules as in [WithUser].
+func (s *Server) SetUser(t testing.TB, name string, rules ...string) {
+	t.Helper()
+	args := []any{"ACL", "SETUSER", name}
+	for _, rule := range s.kind.rules(rules) {
+		args = append(args, rule)
+	}
+	s.Do(t, args...)
+}
+
 // Keys returns every key of database 0, in no order.
 func (s *Server) Keys(t testing.TB) []string {
 	t.Helper()
