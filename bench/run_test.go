@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,9 +77,17 @@ func TestSmoke(t *testing.T) {
 		"idle+1ms 1 1 quorumlock/go-redis time_us", "distinct+1ms 1 64 rueidislock/rueidis pairs_per_s",
 		"held 1 50 quorumlock/go-redis extensions_per_s", "held 1 50 rueidislock/rueidis goroutines",
 	} {
-		if !seen[want] {
-			t.Errorf("the CSV lacks %q", want)
+		if seen[want] {
+			continue
 		}
+		// Other libraries may hang on a busy machine: they are left out, and a note says so.
+		f := strings.Fields(want)
+		left := fmt.Sprintf("%s, %s nodes, %s clients: %s failed and was left out: ", f[0], f[1], f[2], f[3])
+		if !strings.HasPrefix(f[3], "quorumlock/") && strings.Contains(out.String(), "note: "+left) {
+			t.Logf("the CSV lacks %q, since %s…", want, left)
+			continue
+		}
+		t.Errorf("the CSV lacks %q", want)
 	}
 	if chart, err := os.ReadFile(filepath.Join(dir, "out.svg")); err != nil || !strings.Contains(string(chart), "Throughput") {
 		t.Errorf("the chart: %v, %d bytes", err, len(chart))

@@ -31,7 +31,8 @@
 // What a rung cannot do is skipped, by the name of the test and with the reason.
 // QUORUMLOCK_REQUIRE_CONTAINERS=1 makes anything below containers a failure, a
 // missing image too, and QUORUMLOCK_RUNG=containers, processes or embedded takes
-// that rung or fails.
+// that rung or fails. QUORUMLOCK_KIND, as in "redis:6.0", leaves a rung that kind of
+// server alone.
 //
 // Servers that are started [WithClock] have wall clocks that the test sets, on
 // containers and processes, by a library in C that is compiled for it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -11,6 +12,7 @@ import (
 type settings struct {
 	addrs   string // QUORUMLOCK_ADDRS
 	only    string // QUORUMLOCK_RUNG
+	kind    Kind   // QUORUMLOCK_KIND
 	require bool   // QUORUMLOCK_REQUIRE_CONTAINERS
 }
 
@@ -19,6 +21,7 @@ func fromEnv() settings {
 	return settings{
 		addrs:   os.Getenv("QUORUMLOCK_ADDRS"),
 		only:    os.Getenv("QUORUMLOCK_RUNG"),
+		kind:    Kind(os.Getenv("QUORUMLOCK_KIND")),
 		require: require != "" && require != "0",
 	}
 }
@@ -46,7 +49,7 @@ func climb(ctx context.Context, env settings, ladder []step) (rung, string, erro
 		if err != nil { // what was asked for is not replaced
 			return nil, "", fmt.Errorf("QUORUMLOCK_ADDRS: %w", err)
 		}
-		return r, "on addresses: " + made, nil
+		return narrow(r, env, "on addresses: "+made)
 	}
 	var why []string
 	for _, step := range ladder {
@@ -66,7 +69,7 @@ func climb(ctx context.Context, env settings, ladder []step) (rung, string, erro
 			case len(why) > 0:
 				reason = "; " + strings.Join(why, "; ")
 			}
-			return r, "on " + step.name + ": " + made + reason, nil
+			return narrow(r, env, "on "+step.name+": "+made+reason)
 		}
 		why = append(why, fmt.Sprintf("no %s: %s", step.name, strings.ReplaceAll(err.Error(), "\n", ", ")))
 	}
@@ -75,6 +78,29 @@ func climb(ctx context.Context, env settings, ladder []step) (rung, string, erro
 	}
 	return nil, "", fmt.Errorf("no servers: %s", strings.Join(why, "; "))
 }
+
+// narrow leaves a rung the one kind that the environment asks for, if it does.
+func narrow(r rung, env settings, why string) (rung, string, error) {
+	if env.kind == Any {
+		return r, why, nil
+	}
+	if !slices.Contains(r.kinds(), env.kind) {
+		r.close()
+		return nil, "", fmt.Errorf("no servers: QUORUMLOCK_KIND=%s, and it is not there: %s", env.kind, why)
+	}
+	if len(r.kinds()) == 1 {
+		return r, why, nil
+	}
+	return &narrowed{r, env.kind}, why + "; only " + string(env.kind) + ", as QUORUMLOCK_KIND says", nil
+}
+
+// narrowed is a rung with one of its kinds.
+type narrowed struct {
+	rung
+	kind Kind
+}
+
+func (n *narrowed) kinds() []Kind { return []Kind{n.kind} }
 
 // Rung returns the sentence that [Main] prints: which rung the environment and the
 // machine give, and why. It starts no server and leaves nothing behind.

@@ -14,9 +14,18 @@ import (
 	"github.com/moby/moby/client"
 )
 
+// twoKinds is a rung with two kinds.
+type twoKinds struct{ embedded }
+
+func (twoKinds) kinds() []Kind { return []Kind{Redis70, Redis80} }
+
 func TestClimb(t *testing.T) {
 	there := func(name string) step {
-		return step{name, func(context.Context, settings) (rung, string, error) { return embedded{}, name + " made", nil }}
+		r := rung(embedded{})
+		if name != "embedded" {
+			r = twoKinds{}
+		}
+		return step{name, func(context.Context, settings) (rung, string, error) { return r, name + " made", nil }}
 	}
 	absent := func(name string) step {
 		return step{name, func(context.Context, settings) (rung, string, error) { return nil, "", errors.New(name + " absent") }}
@@ -42,6 +51,10 @@ func TestClimb(t *testing.T) {
 			"error: no servers: QUORUMLOCK_REQUIRE_CONTAINERS allows nothing below containers"},
 		{"chosen, unknown", settings{only: "stilts"}, all,
 			"error: no servers: QUORUMLOCK_RUNG=stilts is none of containers, processes, embedded"},
+		{"a kind", settings{kind: Redis80}, all, "on containers: containers made; only redis:8.0, as QUORUMLOCK_KIND says"},
+		{"a kind, the only one", settings{kind: Embedded, only: "embedded"}, all, "on embedded: embedded made (as QUORUMLOCK_RUNG says)"},
+		{"a kind, absent", settings{kind: Valkey81}, all,
+			"error: no servers: QUORUMLOCK_KIND=valkey:8.1, and it is not there: on containers: containers made"},
 		{"addresses that do not answer", settings{addrs: "127.0.0.1:1"}, all,
 			"error: QUORUMLOCK_ADDRS: servers: the server at 127.0.0.1:1: INFO: dial tcp 127.0.0.1:1: connect: connection refused"},
 	}
@@ -227,7 +240,11 @@ func TestDirtyEnd(t *testing.T) {
 		addr, label, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 		left := &Server{addr: addr}
 
-		r, isContainers := h.rung.(*containers)
+		under := h.rung
+		if n, ok := under.(*narrowed); ok {
+			under = n.rung
+		}
+		r, isContainers := under.(*containers)
 		if isContainers {
 			if err := left.ready(within(t)); err != nil {
 				t.Fatalf("the process has cleaned up, so this tests nothing: %v", err)
