@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 )
@@ -49,7 +50,8 @@ func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
 // never do it, [ErrNotExecuted] where it would not do it now, with
 // [ErrQuarantined] if a quarantine is why and with [ErrMigrating] if a slot that is on
 // the move is, none where it is not known to be either. An adapter must pass every error reply through it, and no other error.
-// A nil err stays nil.
+// The text of err stays, with a hint at its end where a server is too old. A nil err
+// stays nil.
 func MarkReply(err error) error {
 	if err == nil {
 		return nil
@@ -66,6 +68,10 @@ func MarkReply(err error) error {
 	case "TRYAGAIN":
 		return mark(mark(err, ErrNotExecuted), ErrMigrating)
 	case "ERR":
+		// Redis 4 and older let no script write that has asked for the time or for INFO.
+		if strings.Contains(rest, "Write commands not allowed after non deterministic commands") {
+			return mark(fmt.Errorf("%w (the server is older than Redis 5, which this operation needs)", err), ErrRefused)
+		}
 		if strings.HasPrefix(rest, "max number of clients") {
 			return mark(err, ErrNotExecuted)
 		}

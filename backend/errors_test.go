@@ -97,6 +97,18 @@ func TestMarkReply(t *testing.T) {
 	}
 }
 
+// What Redis 4 and older do not do is refused for good, and the error says which server it takes.
+func TestMarkReplyOfAnOldServer(t *testing.T) {
+	const text = "ERR Error running script (call to f_0123456789abcdef0123456789abcdef01234567): @user_script:12: @user_script: 12: " +
+		"Write commands not allowed after non deterministic commands. Call redis.replicate_commands() at the start of your script in order " +
+		"to switch to single commands replication mode. "
+	driver := replyError(text)
+	err := backend.MarkReply(driver)
+	if !errors.Is(err, backend.ErrRefused) || !errors.Is(err, driver) || !strings.HasPrefix(err.Error(), text) || !strings.Contains(err.Error(), "older than Redis 5") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMarkNotExecuted(t *testing.T) {
 	exhausted := errors.New("pool exhausted")
 	err := backend.MarkNotExecuted(exhausted)

@@ -37,6 +37,9 @@ func StartClusterWithSpares(t testing.TB, kind Kind, spares int) *Cluster {
 	n := masters + spares
 	h := use(t)
 	kind = h.pick(t, kind)
+	if kind.Before(7, 0) {
+		t.Skipf("servers: %s: the bus of %s is always 10000 above its port, which may be taken", t.Name(), kind)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
 	defer cancel()
 
