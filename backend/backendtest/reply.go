@@ -38,7 +38,7 @@ func (t *trial) marked(err error, what, text string) {
 		err  error
 		name string
 	}{
-		{backend.ErrRefused, "ErrRefused"}, {backend.ErrNotExecuted, "ErrNotExecuted"}, {backend.ErrQuarantined, "ErrQuarantined"},
+		{backend.ErrRefused, "ErrRefused"}, {backend.ErrNotExecuted, "ErrNotExecuted"}, {backend.ErrQuarantined, "ErrQuarantined"}, {backend.ErrMigrating, "ErrMigrating"},
 		{errors.ErrUnsupported, "errors.ErrUnsupported"}, {context.DeadlineExceeded, "context.DeadlineExceeded"},
 	} {
 		if mark.err == errors.ErrUnsupported && strings.HasPrefix(text, "ERR unknown command") {
