@@ -16,7 +16,8 @@ import (
 //
 // If the lock cannot be had, fn does not run, and the error is that of Lock.
 // Otherwise the error is what fn returned, joined with one that matches
-// [ErrNotHeld] if the lock was lost before fn had ended. That the unlocking was
+// [ErrNotHeld] if the lock was lost before fn had ended, unless fn returned that one
+// itself: it is the [context.Cause] of its ctx. That the unlocking was
 // not answered, or was refused as by an ACL, is only logged ([WithLogger]): fn ran
 // under a valid lock, and must not be run again for that.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
@@ -53,8 +54,9 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) er
 		}
 	}()
 	err = fn(lock.Context(ctx))
-	if lost := unlock(); lost != nil {
-		return errors.Join(err, lost)
+	lost := unlock()
+	if lost == nil || errors.Is(err, lost) { // fn may have returned the cause of its ctx
+		return err
 	}
-	return err
+	return errors.Join(err, lost)
 }

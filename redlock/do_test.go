@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -90,6 +91,34 @@ func TestDoLost(t *testing.T) {
 			matches(t, err, ErrNotHeld)
 			if own != nil {
 				matches(t, err, own)
+			}
+		}
+	})
+}
+
+// A function that returns the cause of its ctx has told of the loss. Do does not say it
+// again.
+func TestDoSaysOnceThatTheLockWasLost(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		for _, tt := range []struct{ name, before string }{
+			{"as it is", ""},
+			{"wrapped", "step 2: "},
+		} {
+			var cause error
+			err := r.locker().Do(t.Context(), "k", func(ctx context.Context) error {
+				for _, m := range r.mem {
+					m.Flush()
+				}
+				<-ctx.Done()
+				cause = context.Cause(ctx)
+				if tt.before == "" {
+					return cause
+				}
+				return fmt.Errorf("%s%w", tt.before, cause)
+			})
+			matches(t, err, ErrNotHeld)
+			if want := tt.before + cause.Error(); err.Error() != want {
+				t.Errorf("%s: %q, want %q", tt.name, err, want)
 			}
 		}
 	})
