@@ -31,7 +31,7 @@ func TestErrorTexts(t *testing.T) {
 			r.fault[2].Set(ms(3))
 			_, err := l.TryLock(t.Context(), "k")
 			return err
-		}, `redlock: lock "app:k": taken: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
+		}, `redlock: lock "app:k": taken: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
 		{"taken until the deadline", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
 			synctest.Wait() // every node has it
@@ -42,7 +42,7 @@ func TestErrorTexts(t *testing.T) {
 			defer cancel()
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(498*time.Millisecond)))
 			return err
-		}, `redlock: lock "app:k": taken: context deadline exceeded after 3 tries in 1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
+		}, `redlock: lock "app:k": taken: context deadline exceeded after 3 tries in 1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
 		{"cancelled with a cause", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
 			synctest.Wait() // every node has it
@@ -53,7 +53,7 @@ func TestErrorTexts(t *testing.T) {
 			time.AfterFunc(time.Second, func() { cancel(errors.New("SIGTERM")) })
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Minute)))
 			return err
-		}, `redlock: lock "app:k": taken: context canceled: SIGTERM: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
+		}, `redlock: lock "app:k": taken: context canceled: SIGTERM: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
 		{"taken until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
 			synctest.Wait() // every node has it
@@ -67,7 +67,7 @@ func TestErrorTexts(t *testing.T) {
 			})
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
-		}, `redlock: lock "app:k": taken: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: pending)`},
+		}, `redlock: lock "app:k": taken: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
 		{"unavailable until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
 			r.fault[1].Set(ms(2), backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
@@ -79,7 +79,25 @@ func TestErrorTexts(t *testing.T) {
 			})
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
-		}, `redlock: lock "app:k": unavailable: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: WRONGPASS invalid username-password pair; c: pending)`},
+		}, `redlock: lock "app:k": unavailable: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: WRONGPASS invalid username-password pair; c: not waited for)`},
+		{"unavailable until ctx ends between two tries", func(t *testing.T, r *rig, l *Locker) error {
+			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
+			r.fault[1].Set(ms(2), backendtest.Refuse(nil))
+			r.fault[2].Set(ms(3))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Minute)))
+			return err
+		}, `redlock: lock "app:k": unavailable: context deadline exceeded after 2 tries in 1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: dial tcp: connection refused; c: not waited for)`},
+		{"cut off by ctx", func(t *testing.T, r *rig, l *Locker) error {
+			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
+			r.fault[1].Set(backendtest.Hang())
+			r.fault[2].Set(ms(3))
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := l.TryLock(ctx, "k")
+			return err
+		}, `redlock: lock "app:k": unavailable: context deadline exceeded: 1 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: no answer yet after 100ms; c: granted)`},
 		{"unavailable", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(backendtest.Hang())
 			r.fault[1].Set(ms(300))
@@ -92,14 +110,14 @@ func TestErrorTexts(t *testing.T) {
 			r.fault[2].Set(ms(3))
 			_, err := l.Lock(t.Context(), "k", WithTTL(time.Second), WithRetry(Fixed(time.Second).Limit(3)))
 			return err
-		}, `redlock: lock "app:k": unavailable after 3 tries in 2.006s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: not sent: the node has just failed: EOF; c: pending)`},
+		}, `redlock: lock "app:k": unavailable after 3 tries in 2.006s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: not sent: the node has just failed: EOF; c: not waited for)`},
 		{"refused", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(ms(1), backendtest.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))))
 			r.fault[1].Set(ms(2), backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
 			r.fault[2].Set(ms(3))
 			_, err := l.Lock(t.Context(), "k")
 			return err
-		}, `redlock: lock "app:k": unavailable: 0 of 3 nodes, need 2 (a: failed: NOAUTH Authentication required.; b: failed: WRONGPASS invalid username-password pair; c: pending)`},
+		}, `redlock: lock "app:k": unavailable: 0 of 3 nodes, need 2 (a: failed: NOAUTH Authentication required.; b: failed: WRONGPASS invalid username-password pair; c: not waited for)`},
 		{"extend", func(t *testing.T, r *rig, l *Locker) error {
 			lock := r.lock(l, "k")
 			synctest.Wait()
@@ -109,7 +127,7 @@ func TestErrorTexts(t *testing.T) {
 			r.mem[0].Flush()
 			r.mem[1].Set("app:k", "other", time.Minute)
 			return lock.Extend(t.Context(), time.Minute)
-		}, `redlock: extend "app:k": not held: 0 of 3 nodes, need 2 (a: not held; b: not held; c: pending)`},
+		}, `redlock: extend "app:k": not held: 0 of 3 nodes, need 2 (a: not held; b: not held; c: not waited for)`},
 		{"extend released", func(t *testing.T, r *rig, l *Locker) error {
 			lock := r.lock(l, "k")
 			_ = lock.Unlock(t.Context())
@@ -122,7 +140,7 @@ func TestErrorTexts(t *testing.T) {
 			r.fault[1].Set(ms(2))
 			r.fault[2].Set(ms(3))
 			return lock.Unlock(t.Context())
-		}, `redlock: unlock "app:k": not held: 0 of 3 nodes, need 2 (a: not held; b: not held; c: pending)`},
+		}, `redlock: unlock "app:k": not held: 0 of 3 nodes, need 2 (a: not held; b: not held; c: not waited for)`},
 		{"past validity", func(t *testing.T, r *rig, l *Locker) error {
 			lock := r.lock(l, "k")
 			time.Sleep(time.Minute)

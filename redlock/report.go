@@ -19,8 +19,10 @@ type NodeReport struct {
 	Node    string // its name, usually the address
 	Outcome Outcome
 
-	// Latency is how long the node took to answer, or how long it was waited for;
-	// 0 of a node that is Pending or Skipped.
+	// Latency is how long the node took to answer, or how long it was waited for.
+	// It is 0 for a node that is Skipped, and for one that is Pending because the
+	// round was decided without it: such a node has not failed. It is above 0 for a
+	// node that was Pending when the caller's ctx ended the round.
 	Latency time.Duration
 
 	// Rejoined says, in the report of an extension, that the node had lost the lock and has
@@ -38,7 +40,7 @@ type NodeReport struct {
 type Outcome uint8
 
 const (
-	Pending     = Outcome(quorum.Pending)     // it had not answered when the round was decided
+	Pending     = Outcome(quorum.Pending)     // it had not answered when the round was decided, or cut off: see NodeReport.Latency
 	Granted     = Outcome(quorum.Granted)     // it did what was asked
 	Taken       = Outcome(quorum.Taken)       // another token holds the key there
 	NotHeld     = Outcome(quorum.NotHeld)     // it does not hold the token
@@ -89,14 +91,22 @@ func (r Report) String() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s: %v", text.Name(n.Node), n.Outcome)
+		fmt.Fprintf(&b, "%s: ", text.Name(n.Node))
+		waited := n.Latency.Round(100 * time.Microsecond)
+		switch {
+		case n.Outcome == Pending && n.Latency == 0:
+			b.WriteString("not waited for")
+		case n.Outcome == Pending:
+			fmt.Fprintf(&b, "no answer yet after %v", waited)
+		case n.Outcome == TimedOut:
+			fmt.Fprintf(&b, "%v after %v", n.Outcome, waited)
+		case n.Err != nil:
+			fmt.Fprintf(&b, "%v: %s", n.Outcome, words(n.Err))
+		default:
+			b.WriteString(n.Outcome.String())
+		}
 		if n.Rejoined {
 			b.WriteString(" (rejoined)")
-		}
-		if n.Outcome == TimedOut {
-			fmt.Fprintf(&b, " after %v", n.Latency.Round(100*time.Microsecond))
-		} else if n.Err != nil {
-			fmt.Fprintf(&b, ": %s", words(n.Err))
 		}
 	}
 	return b.String()

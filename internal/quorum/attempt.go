@@ -230,7 +230,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	case r.verdict == Won || r.verdict == Lost || r.verdict == Gone:
 		ctxErr = nil // the nodes decided
 	case r.verdict == Undecided && ctxErr != nil:
-		r.decide(r.judge(true), time.Now())
+		r.cut()
 	case r.verdict == Undecided:
 		r.expire()
 	}

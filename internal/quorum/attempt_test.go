@@ -151,6 +151,11 @@ func TestCallersDeadline(t *testing.T) {
 			if got := outcomes(res.Votes); got != "GPP" {
 				t.Errorf("%s: the votes are %s: it is not the nodes that timed out", call.what, got)
 			}
+			for i, v := range res.Votes[1:] {
+				if v.Latency != patience {
+					t.Errorf("%s: node %d was waited for for %v, want %v", call.what, i+1, v.Latency, patience)
+				}
+			}
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -98,7 +98,7 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 		}
 		c.a.mu.Lock()
 		if err := ended(ctx); err != nil && c.r.verdict != Won {
-			c.r.decide(c.r.judge(true), time.Now())
+			c.r.cut()
 			return c.r.result(err), false
 		}
 		c.askCallers()

@@ -24,10 +24,15 @@ const (
 
 // A Vote is one node's part in a round.
 type Vote struct {
-	Outcome  Outcome
-	Latency  time.Duration // from entering the sender to the answer
-	Err      error         // of Failed, TimedOut and Quarantined
-	Rejoined bool          // of an extension: the node had lost the token, and has been given it again since the one before
+	Outcome Outcome
+
+	// Latency is the time from entering the sender to the answer. It is above 0 for a
+	// Pending node only if the round waited for it until the caller's context ended.
+	// A node without which the round was decided has 0: nothing is known about it.
+	Latency time.Duration
+
+	Err      error // of Failed, TimedOut and Quarantined
+	Rejoined bool  // of an extension: the node had lost the token, and has been given it again since the one before
 }
 
 // Verdict is what a round came to.
@@ -158,6 +163,21 @@ func (r *round) expire() {
 	for i := range r.votes {
 		if v := &r.votes[i]; v.Outcome == Pending {
 			v.Outcome, v.Latency, v.Err = TimedOut, now.Sub(r.start), context.DeadlineExceeded
+		}
+	}
+	r.decide(r.judge(true), now)
+}
+
+// cut ends a round that is undecided when the caller's context has ended. A node that has
+// not answered stays Pending, with the time for which it was waited for.
+func (r *round) cut() {
+	if r.verdict != Undecided {
+		return
+	}
+	now := time.Now()
+	for i := range r.votes {
+		if v := &r.votes[i]; v.Outcome == Pending {
+			v.Latency = max(now.Sub(r.start), 1)
 		}
 	}
 	r.decide(r.judge(true), now)
