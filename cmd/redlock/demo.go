@@ -54,7 +54,7 @@ It needs nothing, and listens on 127.0.0.1 only.`,
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&cfg.Duration, "duration", 12*time.Second, "how long it takes")
+	durationVar(cmd.Flags(), &cfg.Duration, "duration", 12*time.Second, "how long it takes")
 	cmd.Flags().IntVar(&cfg.Workers, "workers", 5, "how many fight over the counter")
 	return cmd
 }

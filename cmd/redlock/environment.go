@@ -2,49 +2,80 @@ package main
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Variables that describe the lock of one run to its command. The command of a run
-// inside another one must not see those of the outer lock, so [commandEnvironment]
-// removes all of them from what the tool has inherited.
+// Variables that the tool sets for its command. The command of a run inside another one
+// must not see those of the outer run, so [commandEnvironment] removes all of them from
+// what the tool has inherited.
 const (
-	nameVariable  = "REDLOCK_NAME"
-	fenceVariable = "REDLOCK_FENCE"
+	nameVariable     = "REDLOCK_NAME"
+	fenceVariable    = "REDLOCK_FENCE"
+	heldVariable     = "REDLOCK_HELD"
+	withheldVariable = "REDLOCK_NODES_WITHHELD"
 )
 
-var commandVariables = []string{nameVariable, fenceVariable}
+var commandVariables = []string{nameVariable, fenceVariable, heldVariable, withheldVariable}
 
 const commandEnvironmentHelp = `
-  The command inherits the environment. These two always describe its own lock:
+  The command inherits the environment, but for REDLOCK_NODES if that may contain a
+  password (--pass-nodes). These always describe its own lock:
   ` + nameVariable + `    NAME
-  ` + fenceVariable + `   the fencing token with --fencing, and not set without`
+  ` + fenceVariable + `   the fencing token with --fencing, and not set without
+  ` + heldVariable + `    for a redlock run inside the command: which locks are held around it
+  ` + withheldVariable + `
+                  1 if REDLOCK_NODES is not passed on`
 
-// commandEnvironment returns the environment of the command that runs under the lock
-// called name: the inherited one, and the variables that describe the lock. A fence of 0
-// is no fencing token.
-func commandEnvironment(inherited []string, name string, fence uint64) []string {
+// A surrounding is what the command of a run is told.
+type surrounding struct {
+	name      string
+	fence     uint64 // 0: no fencing token
+	held      held
+	passNodes bool // even if they may contain a password
+}
+
+// commandEnvironment returns the environment of the command: the inherited one, and the
+// variables that describe the lock.
+func commandEnvironment(inherited []string, s surrounding) []string {
 	env := make([]string, 0, len(inherited)+len(commandVariables))
+	nodes, withheld := false, false
 	for _, entry := range inherited {
-		if !describesLock(entry) {
+		name, value, _ := strings.Cut(entry, "=")
+		switch {
+		case isVariable(name, string(nodesVariable)) && value != "":
+			if !s.passNodes && holdPassword(value) {
+				withheld = true
+				continue
+			}
+			nodes = true
+		case isVariable(name, withheldVariable):
+			withheld = true
+		}
+		if !slices.ContainsFunc(commandVariables, func(v string) bool { return isVariable(name, v) }) {
 			env = append(env, entry)
 		}
 	}
-	env = append(env, nameVariable+"="+name)
-	if fence != 0 {
-		env = append(env, fenceVariable+"="+strconv.FormatUint(fence, 10))
+	env = append(env, nameVariable+"="+s.name)
+	if s.fence != 0 {
+		env = append(env, fenceVariable+"="+strconv.FormatUint(s.fence, 10))
+	}
+	if len(s.held) > 0 {
+		env = append(env, heldVariable+"="+s.held.String())
+	}
+	if withheld && !nodes {
+		env = append(env, withheldVariable+"=1")
 	}
 	return env
 }
 
-// describesLock reports whether entry, of the form NAME=VALUE, is one of commandVariables.
-func describesLock(entry string) bool {
-	name, _, _ := strings.Cut(entry, "=")
-	for _, v := range commandVariables {
-		if name == v || runtime.GOOS == "windows" && strings.EqualFold(name, v) {
-			return true
-		}
-	}
-	return false
+// isVariable reports whether name is the environment variable v.
+func isVariable(name, v string) bool {
+	return name == v || runtime.GOOS == "windows" && strings.EqualFold(name, v)
+}
+
+// holdPassword reports whether the value of REDLOCK_NODES may contain a password.
+func holdPassword(nodes string) bool {
+	return strings.Contains(nodes, "@") || strings.Contains(strings.ToLower(nodes), "passw")
 }

@@ -34,14 +34,15 @@ func complain(err error, waited time.Duration) complaint {
 		return complaint{"unknown host", "check the host name in --node or REDLOCK_NODES"}
 	case errors.As(err, &unknown), errors.As(err, &name):
 		return complaint{err.Error(), "the server's certificate must be one that this system trusts (SSL_CERT_FILE names more), for the host in the URL"}
-	case err == nil, errors.Is(err, context.DeadlineExceeded):
+	case err == nil, errors.Is(err, context.DeadlineExceeded), strings.HasPrefix(err.Error(), "not sent: the node does not answer"):
 		what := "no answer"
 		if waited > 0 {
 			what += " within " + round(waited)
 		}
 		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
 	}
-	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:") // among which is the token
+	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:")   // among which is the token
+	text = strings.TrimPrefix(text, "not sent: the node has just failed: ") // it said that before
 	code, _, _ := strings.Cut(text, " ")
 	switch {
 	case code == "NOAUTH":
@@ -77,7 +78,7 @@ func complain(err error, waited time.Duration) complaint {
 
 // trouble is the list of what is wrong with servers.
 type trouble struct {
-	size, need int
+	size, need int // need is 0 if each server is asked for itself
 	servers    []string
 	complaints []complaint
 }
@@ -86,7 +87,14 @@ type trouble struct {
 func (t trouble) String() string {
 	var b strings.Builder
 	if t.size > 1 {
-		fmt.Fprintf(&b, "%d of %d servers failed, and %d must work: ", len(t.servers), t.size, t.need)
+		fmt.Fprintf(&b, "%d of %d servers failed", len(t.servers), t.size)
+		switch {
+		case t.need > 0:
+			fmt.Fprintf(&b, ", and %d must work", t.need)
+		case len(t.servers) < t.size:
+			b.WriteString(", and the others did not")
+		}
+		b.WriteString(": ")
 	}
 	remedy := ""
 	for i, s := range t.servers {
@@ -118,16 +126,18 @@ func failures(err error) trouble {
 		return t
 	}
 	last := quorum.Rounds[len(quorum.Rounds)-1]
-	cut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	against := last.Count(redlock.Failed) + last.Count(redlock.Quarantined)
-	short := last.Count(redlock.Pending) > 0 && against+last.Count(redlock.Taken) <= len(last)-quorum.Need
-	if n := len(quorum.Rounds); cut && n > 1 && (against == 0 || short) {
+	cut := false // some were waited for until the end of the caller's ctx
+	for _, n := range last {
+		cut = cut || n.Outcome == redlock.Pending && n.Latency > 0
+	}
+	against := last.Count(redlock.Failed) + last.Count(redlock.Quarantined) + last.Count(redlock.Taken)
+	if n := len(quorum.Rounds); cut && n > 1 && against <= len(last)-quorum.Need {
 		last = quorum.Rounds[n-2] // the last one had no time to tell why
 	}
 	t.size, t.need = len(last), quorum.Need
 	for _, n := range last {
 		switch {
-		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Quarantined, cut && n.Outcome == redlock.Pending:
+		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Quarantined, n.Outcome == redlock.Pending && n.Latency > 0:
 			t.add(n.Node, complain(n.Err, n.Latency))
 		}
 	}

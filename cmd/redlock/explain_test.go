@@ -38,6 +38,8 @@ func TestComplain(t *testing.T) {
 		{errors.New("ERR unknown command 'set', with args beginning with: 'job' 'secret'"), "ERR unknown command 'set'", "Sentinel"},
 		{errors.New("WRONGTYPE Operation against a key"), "the key is in use", "--prefix"},
 		{errors.New("tls: first record does not look like a TLS handshake"), "it does not speak TLS", "redis://"},
+		{fmt.Errorf("not sent: the node has just failed: %w", errors.New("READONLY You can't write")), "it is a replica", "name the master"},
+		{errors.New("not sent: the node does not answer"), "no answer within 1.2s", "--node-timeout"},
 		{errors.New("EOF"), "it closed the connection", "rediss://"},
 		{fmt.Errorf("read: %w", syscall.ECONNRESET), "it closed the connection", "rediss://"},
 		{errors.New("QUARANTINE for another 12345 ms: this server has restarted"), "it is in quarantine for another 12s, as", "redlock init"},
@@ -85,7 +87,7 @@ func TestComplainOfTheLastTry(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = silent.Close() })
 	code, _, stderr := inProcess("run", "--wait", "200ms", "--node", silent.Addr().String(), "job", "--", "true")
-	if want := silent.Addr().String() + ": no answer (is the address right"; code != runServers || !strings.Contains(stderr, want) {
+	if want := silent.Addr().String() + ": no answer within "; code != runServers || !strings.Contains(stderr, want) {
 		t.Errorf("code %d, stderr %q, want %q", code, stderr, want)
 	}
 
@@ -110,9 +112,23 @@ func TestComplainOfSeveral(t *testing.T) {
 	down, wrong := syscall.ECONNREFUSED, errors.New("WRONGPASS invalid username-password pair")
 	err := fmt.Errorf("%w: %w", &redlock.QuorumError{Need: 2, Rounds: []redlock.Report{
 		{node("a", redlock.Granted, nil), node("b", redlock.Failed, down), node("c", redlock.Failed, wrong)},
-		{node("a", redlock.Granted, nil), node("b", redlock.Failed, down), node("c", redlock.Pending, nil)},
+		{node("a", redlock.Granted, nil), node("b", redlock.Failed, down), {Node: "c", Outcome: redlock.Pending, Latency: time.Millisecond}},
 	}}, context.DeadlineExceeded)
 	if got, want := reason(err), "c: wrong user or password"; !strings.Contains(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A server without which a round was decided has not failed, also if the caller's ctx ends
+// after that round.
+func TestComplainOfThoseThatFailedOnly(t *testing.T) {
+	err := fmt.Errorf("%w: %w", &redlock.QuorumError{Need: 2, Rounds: []redlock.Report{{
+		{Node: "a", Outcome: redlock.Pending},
+		{Node: "b", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
+		{Node: "c", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
+	}}}, context.DeadlineExceeded)
+	got, want := failures(err).String(), "2 of 3 servers failed, and 2 must work: b: connection refused; c: connection refused (is Redis"
+	if !strings.HasPrefix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -5,6 +5,13 @@
 //	redlock run deploy -- ./deploy.sh production       see redlock run --help
 package main
 
-import "os"
+import (
+	"os"
 
-func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
+	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
+)
+
+func main() {
+	child.BecomeGuard()
+	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -26,8 +26,8 @@ import (
 // open its connections first.
 const defaultNodeTimeout = time.Second
 
-const nodesEnvironment = `  REDLOCK_NODES   the servers, as URLs with commas or spaces between, where no --node is given:
-                  the better place for a password, as others can see a command line.
+const nodesEnvironment = `  REDLOCK_NODES   the servers if no --node is given: URLs with commas or spaces between. Passwords
+                  belong here, because other users can see a command line.
                   In a password, write @ as %40, / as %2F, ? as %3F, # as %23, % as %25,
                   a comma as %2C and a space as %20
   REDIS_HOST, REDIS_PORT, REDIS_DB
@@ -43,9 +43,9 @@ type nodeFlags struct {
 
 func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.urls, "node", "n", nil,
-		"server that keeps the lock, as a `URL` such as redis://:password@host:6379/0, rediss://host (TLS), unix:///path/to.sock or just host:6379; "+
-			"once for each of several independent servers, 3 or 5 of them (default from the environment, else redis://localhost:6379/0)")
-	flags.DurationVar(&f.timeout, "node-timeout", defaultNodeTimeout,
+		"server that keeps the lock, as a `URL` such as redis://:password@host:6379/0, rediss://host (TLS), unix:///path/to.sock or just host:6379; valkey:// and valkeys:// (TLS) mean the same; "+
+			"once for each of several independent servers, 3 or 5 of them, or once for all with commas between (default from the environment, else redis://localhost:6379/0)")
+	durationVar(flags, &f.timeout, "node-timeout", defaultNodeTimeout,
 		"how long to wait for a server before it counts as down; never more than an eighth of the TTL")
 	flags.StringVar(&f.prefix, "prefix", "", "put this in front of the name to make the key on the servers")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no messages on stderr, only the exit code (wrong usage is still explained)")
@@ -60,17 +60,25 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 // A source is where the URLs of the servers were found, for messages.
 type source string
 
-const nodesVariable source = "REDLOCK_NODES"
+const (
+	nodeFlag      source = "--node"
+	nodesVariable source = "REDLOCK_NODES"
+)
 
 // find returns the URLs of the servers.
 func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	if len(f.urls) > 0 {
-		return f.urls, "--node", nil
+		return strings.Split(strings.Join(f.urls, ","), ","), nodeFlag, nil
 	}
 	if list := strings.FieldsFunc(getenv(string(nodesVariable)), func(r rune) bool {
 		return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r'
 	}); len(list) > 0 {
 		return list, nodesVariable, nil
+	}
+	if getenv(withheldVariable) != "" {
+		// Not some other server: what is locked there would not exclude anybody.
+		return nil, "", errors.New("no server is given, because the redlock run around this one has not passed REDLOCK_NODES on, which may contain a password: " +
+			"give that one --pass-nodes, or this one --node")
 	}
 	host, port, db := getenv("REDIS_HOST"), getenv("REDIS_PORT"), getenv("REDIS_DB")
 	if u, err := url.Parse(port); err == nil && u.Scheme == "tcp" {
@@ -97,7 +105,14 @@ func entryURL(entry string) (string, error) {
 	case entry == "":
 		return "", errors.New("an empty URL")
 	case strings.Contains(entry, "://"):
-		return entry, nil
+		scheme, rest, _ := strings.Cut(entry, "://")
+		switch strings.ToLower(scheme) {
+		case "valkey":
+			scheme = "redis"
+		case "valkeys":
+			scheme = "rediss"
+		}
+		return scheme + "://" + rest, nil
 	case strings.Contains(entry, "@"):
 		// It may be the end of a URL whose password contains a comma.
 		return "", errors.New("the URL has an @ and no scheme: write redis://USER:PASSWORD@HOST:PORT")
@@ -112,8 +127,11 @@ func (s source) entryError(i, of int, err error) error {
 	if of == 1 {
 		return fmt.Errorf("%s: %s", s, said)
 	}
-	if s == nodesVariable {
+	switch s {
+	case nodesVariable:
 		said += " (a comma or a space begins another entry: in a password, write , as %2C and a space as %20)"
+	case nodeFlag:
+		said += " (a comma begins another entry: in a password, write , as %2C)"
 	}
 	return fmt.Errorf("%s: entry %d of %d: %s", s, i+1, of, said)
 }
@@ -156,17 +174,26 @@ func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) 
 	return c, nil
 }
 
-// leave is how long close waits for what is still to be deleted on servers that
-// are slow. Where it is not, it expires.
-const leave = 500 * time.Millisecond
-
-func (c *connection) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), leave)
+// close waits for so long for what is still to be deleted on servers that are slow, and
+// reports whether it is. Where it is not, it expires.
+func (c *connection) close(patience time.Duration) (clean bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_ = c.locker.Close(ctx)
+	err := c.locker.Close(ctx)
 	for _, client := range c.clients {
 		_ = client.Close()
 	}
+	return err == nil
+}
+
+// servers returns what tells the servers from others.
+func (c *connection) servers() []string {
+	var servers []string
+	for _, client := range c.clients {
+		o := client.Options()
+		servers = append(servers, fmt.Sprintf("%s %s %d", o.Network, o.Addr, o.DB))
+	}
+	return servers
 }
 
 // owner is the label by which others see who holds a lock, unless one is given.

@@ -31,11 +31,14 @@ func TestURLHidesPassword(t *testing.T) {
 	for _, secret := range secrets() {
 		for _, url := range secretURLs(secret) {
 			t.Setenv("REDLOCK_NODES", "")
+			if strings.Contains(secret, ",") && !strings.Contains(url, "@") {
+				continue // the rest of the password is a valid host name
+			}
 			code, stdout, stderr := inProcess("init", "--node", url)
 			check(t, secret, url, code, stdout, stderr)
 			code, stdout, stderr = inProcess("init", "--node", "127.0.0.1:2", "--node", url)
 			check(t, secret, url, code, stdout, stderr)
-			if code == exitUsage && !strings.Contains(stderr, "--node: entry 2 of 2: ") {
+			if code == exitUsage && !strings.Contains(secret+url, ",") && !strings.Contains(stderr, "--node: entry 2 of 2: ") {
 				t.Errorf("%q: %q does not say which entry is wrong", url, stderr)
 			}
 			if strings.Contains(url, "\x00") || strings.ContainsAny(secret, ", \n") && !strings.Contains(url, "@") {

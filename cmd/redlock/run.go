@@ -50,6 +50,11 @@ const (
 	// quietWait is how long a lock is waited for without a word.
 	quietWait = 700 * time.Millisecond
 
+	// least and leave are how long the tool waits, at least and at most, for servers
+	// that have not answered yet when it could end.
+	least = 50 * time.Millisecond
+	leave = 500 * time.Millisecond
+
 	// lingerCheck is how often what a stopped command left behind is looked for.
 	lingerCheck = 20 * time.Millisecond
 )
@@ -59,19 +64,31 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] NAME -- COMMAND [ARGUMENT...]",
 		Short: "Hold a lock while a command runs",
-		Long: `Takes the lock called NAME, waiting for it if it is taken, runs the command, and
-unlocks when that has ended. Meanwhile it extends the lock, so the command may take
-as long as it likes. If this machine dies the lock ends by itself, after the TTL.
+		Long: `Takes the lock called NAME, waiting if it is taken, runs the command, and unlocks
+when the command has ended. Meanwhile it extends the lock, so the command may take
+as long as it likes. If this machine dies, the lock ends by itself after the TTL.
 
-If the lock is lost all the same, the command must stop, as another may start: it
-and all that it has started get a SIGTERM, and after the grace period a SIGKILL. If
-the servers merely do not answer, that is over before anybody else can have the lock;
-if somebody deleted it, or a server lost its data, it begins when that is noticed.
+If the lock is lost, the command must stop, because another may start. The command
+and all that it has started get a SIGTERM, and a SIGKILL after the grace period. If
+the servers only stopped answering, the command has ended before anyone else can get
+the lock. If the lock was deleted or a server lost its data, stopping starts when that
+is noticed, which may be too late.
+
+If redlock itself is killed (SIGKILL), a second process of it kills the command and
+all that it has started. In both cases this means the processes of the command's
+process group. A process that has left the group (setsid, a daemon) goes on without
+the lock. On Windows only the command itself is stopped, and it lives on if redlock is
+killed.
 
 Input, output and signals (interrupt, terminate, hangup, quit, usr1, usr2) are the
-command's. If a signal has ended it, the lock is held for what it has started as
-well, for the grace period at most. Ctrl-Z stops the command and the extending:
-others may have the lock after the TTL, and the command ends when it is continued.`,
+command's. If a signal has ended it, the lock is also held for what it has started,
+for the grace period at most. Ctrl-Z stops the command and the extending: others may
+have the lock after the TTL, and the command then ends when it is continued. Without
+a terminal SIGTSTP and SIGCONT are passed on, and the lock is extended all the time.
+
+A run inside the command of another one that holds the same lock on the same servers
+would wait for itself. It fails at once (Linux; elsewhere only if it is the command
+itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the background.`,
 		Example: `  redlock run deploy -- ./deploy.sh production       wait for the lock, then deploy
   redlock run --wait 0 nightly -- make report        do nothing where another is at it
   redlock run --wait 30s db -- sh -c 'dump | gzip'   pipes need a shell
@@ -87,7 +104,7 @@ others may have the lock after the TTL, and the command ends when it is continue
                   as --quarantine, where that is not given` + commandEnvironmentHelp,
 			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
   121  the lock is taken, and was so for as long as --wait says
-  122  wrong usage
+  122  wrong usage, or it would wait for itself
   123  too few servers work, or they refuse; the command did not run
   124  the lock was lost, and the command stopped (or it had just ended by itself)
   126  the command cannot be run
@@ -106,14 +123,15 @@ others may have the lock after the TTL, and the command ends when it is continue
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	r.nodes.register(flags)
-	flags.VarP(&r.wait, "wait", "w", `how long to wait while the lock is taken: "forever", 0 to try once, or a time such as 90s`)
-	flags.DurationVar(&r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
-	flags.DurationVar(&r.grace, "grace", defaultGrace,
+	flags.VarP(&r.wait, "wait", "w", `how long to wait while the lock is taken: "forever", 0 to try once, or a time such as 90s (a number without a unit is seconds, here and in all flags that are times)`)
+	durationVar(flags, &r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
+	durationVar(flags, &r.grace, "grace", defaultGrace,
 		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
-	flags.DurationVar(&r.quarantine, "quarantine", 0,
+	durationVar(flags, &r.quarantine, "quarantine", 0,
 		"have a server that may have lost its data, or is new, lock nothing for so long, at least a second more than the longest TTL of all who use it; "+
 			"--wait waits for the end of that (default none)")
+	flags.BoolVar(&r.passNodes, "pass-nodes", false, "pass REDLOCK_NODES on to the command even if it may contain a password")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		text := flagError(err)
@@ -140,6 +158,13 @@ type run struct {
 	stderr  io.Writer
 	conn    *connection
 	signals chan os.Signal
+	around  held   // the locks that are held around this run
+	lock    string // what tells its lock from others
+
+	passNodes bool
+
+	last   redlock.Report // of the last release or attempt, of which all is known when the tool ends
+	silent bool           // servers may be left of which nothing was said
 
 	extending struct { // how the extensions go
 		sync.Mutex
@@ -183,16 +208,19 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	}
 	quarantined := cmd.Flags().Changed("quarantine")
 	if value := os.Getenv("REDLOCK_QUARANTINE"); !quarantined && value != "" {
-		d, err := time.ParseDuration(value)
+		d, err := parseDuration(value)
 		if err != nil {
-			return usage(cmd, fmt.Sprintf("REDLOCK_QUARANTINE is %s, which is no time such as 60s", argument(value)))
+			return usage(cmd, fmt.Sprintf("REDLOCK_QUARANTINE is %s, and %v", argument(value), err))
 		}
 		r.quarantine, quarantined = d, true
 	}
 	var err error
 	opts := []redlock.Option{
 		redlock.WithTTL(r.ttl), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
-		redlock.WithHooks(redlock.Hooks{Extended: r.extended}),
+		redlock.WithHooks(redlock.Hooks{
+			Extended: r.extended,
+			Unlocked: func(e redlock.Event) { r.last = e.Report },
+		}),
 	}
 	if r.fencing {
 		opts = append(opts, redlock.WithFencing())
@@ -204,6 +232,8 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usage(cmd, err.Error())
 	}
+	r.around = parseHeld(os.Getenv(heldVariable))
+	r.lock = lockHash(r.nodes.prefix+r.name, r.conn.servers())
 	return nil
 }
 
@@ -221,7 +251,15 @@ func (r *run) end(code int, format string, args ...any) error {
 }
 
 func (r *run) execute() error {
-	defer r.conn.close()
+	defer r.close()
+	if n := len(r.conn.names); n%2 == 0 {
+		r.say("of %d servers %d must work, so that no more of them may fail than of %d: an odd number of servers is better", n, n/2+1, n-1)
+	}
+	if err := r.nested(); err != nil {
+		return err
+	}
+	reaper := child.NewReaper()
+	defer reaper.Close()
 	// Rather than take a lock for a command that is not there.
 	path, err := exec.LookPath(r.command[0])
 	if err != nil {
@@ -241,17 +279,25 @@ func (r *run) execute() error {
 	}
 	cmd := exec.Command(r.path)
 	cmd.Args = r.command
-	cmd.Env = commandEnvironment(os.Environ(), r.name, lock.Fence())
+	held := r.around.with(r.lock)
+	cmd.Env = commandEnvironment(os.Environ(), surrounding{
+		name: r.name, fence: lock.Fence(), held: held, passNodes: r.passNodes,
+	})
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	process, err := child.Start(cmd, r.signals)
+	process, err := child.Start(cmd, heldVariable+"="+held.String(), r.signals, reaper)
 	if err != nil {
 		_ = lock.Unlock(context.Background())
 		return r.cannotRun(err)
 	}
+	if err := process.Unguarded(); err != nil {
+		r.say("if this process is killed, what the command has started may go on without the lock: %v", err)
+	}
 	lost := r.follow(process, lock)
+	process.Leave()
 	status := process.Status()
 
 	err = lock.Unlock(context.Background())
+	r.silent = true
 	switch {
 	case lost:
 		return r.end(runLost, "the command has ended: %v", status)
@@ -259,12 +305,50 @@ func (r *run) execute() error {
 		return r.end(runLost, "the command has ended by itself (%v), but the lock %s was lost before, so that another may have run at the same time: %s",
 			status, text.Quote(r.name), lossReason(err))
 	case err != nil:
+		r.silent = false
 		r.say("could not unlock %s, which then ends by itself, at the latest after %v: %s", text.Quote(r.name), r.ttl, reason(err))
 	}
 	if status.Code == 0 {
 		return nil
 	}
 	return &exitError{code: status.Code}
+}
+
+// nested fails if this run would wait for itself: the lock is held by a run whose command
+// waits for this one.
+func (r *run) nested() error {
+	if r.wait.once() {
+		return nil // it does not wait
+	}
+	pid, certain := r.around.around(r.lock)
+	switch {
+	case pid == 0:
+		return nil
+	case certain:
+		return r.end(runUsage, `this run would wait for itself: the lock %s is held by the redlock run with process id %d, whose command this is or belongs to; `+
+			`take another name, or the lock once only`, text.Quote(r.name), pid)
+	}
+	r.say("the lock %s is held by the redlock run with process id %d, which has started this one; if it waits for this one, neither ends", text.Quote(r.name), pid)
+	return nil
+}
+
+// close ends the connections, and says what is left to expire. A quorum of the servers has
+// answered long ago. The others may be a little slower, or hang.
+func (r *run) close() {
+	slowest := time.Duration(0)
+	var names []string
+	for _, n := range r.last {
+		switch n.Outcome {
+		case redlock.Granted, redlock.Taken, redlock.NotHeld:
+			slowest = max(slowest, n.Latency)
+		case redlock.Pending, redlock.TimedOut:
+			names = append(names, n.Node)
+		}
+	}
+	if r.conn.close(min(max(3*slowest, least), leave)) || !r.silent || len(names) == 0 {
+		return
+	}
+	r.say("no answer yet from %s, where what is left of the lock %s ends by itself, at the latest after %v", strings.Join(names, ", "), text.Quote(r.name), r.ttl)
 }
 
 // cannotRun says why there is no command to run.
@@ -325,7 +409,19 @@ func (r *run) acquire() (*redlock.Lock, error) {
 	for {
 		select {
 		case <-notice.C:
-			noticed = !r.wait.once() && r.tellWait(ctx)
+			if r.wait.once() {
+				continue
+			}
+			var lock *redlock.Lock
+			if noticed, lock = r.tellWait(ctx); lock == nil {
+				continue
+			}
+			cancel()
+			if o := <-done; o.err == nil { // it was quicker, and lock has ended
+				_ = lock.Unlock(context.Background())
+				lock = o.lock
+			}
+			return lock, nil
 		case sig := <-r.signals:
 			if _, ends := child.Ends(sig); ends && by == nil {
 				by = sig
@@ -350,12 +446,15 @@ func (r *run) acquire() (*redlock.Lock, error) {
 	}
 }
 
-// tellWait tells what is waited for, if that can be told.
-func (r *run) tellWait(ctx context.Context) bool {
+// tellWait tells what is waited for, if that can be told. To find out why nobody holds the
+// lock and it is not to be had, it makes an attempt of its own. If that succeeds, it
+// returns the lock.
+func (r *run) tellWait(ctx context.Context) (told bool, lock *redlock.Lock) {
 	status, err := r.conn.locker.Inspect(ctx, r.name)
 	if err != nil {
-		return false
+		return false, nil
 	}
+	name := text.Quote(r.name)
 	switch status.State {
 	case redlock.StateUnknown:
 		t := trouble{size: len(status.Nodes), need: len(status.Nodes)/2 + 1}
@@ -364,13 +463,32 @@ func (r *run) tellWait(ctx context.Context) bool {
 				t.add(n.Node, complain(n.Err, 0))
 			}
 		}
-		r.say("trying for up to %s: %s", round(r.patience(r.ttl)), t)
+		r.say("cannot get the lock %s, trying for up to %s: %s", name, round(r.patience(r.ttl)), t)
 	case redlock.StateHeld:
-		r.say("waiting for the lock %s, held by %s%s", text.Quote(r.name), holder(status), r.until())
+		r.say("waiting for the lock %s, held by %s%s", name, holder(status), r.until())
 	default:
-		r.say("waiting for the lock %s%s", text.Quote(r.name), r.until())
+		lock, err := r.conn.locker.TryLock(ctx, r.name)
+		switch {
+		case err == nil:
+			return false, lock
+		case errors.Is(err, redlock.ErrTaken):
+			r.say("waiting for the lock %s, which others take or wait for%s", name, r.until())
+		case ctx.Err() != nil:
+			return false, nil
+		case quarantined(err):
+			r.say("cannot get the lock %s yet, waiting%s: %s", name, strings.TrimPrefix(r.until(), ","), reason(err))
+		default:
+			r.say("cannot get the lock %s, trying for up to %s: %s", name, round(r.patience(r.ttl)), reason(err))
+		}
 	}
-	return true
+	return true, nil
+}
+
+// quarantined reports whether err is of an attempt that a quarantine foiled. It is waited
+// for.
+func quarantined(err error) bool {
+	var quorum *redlock.QuorumError
+	return errors.As(err, &quorum) && len(quorum.Rounds) > 0 && quorum.Rounds[len(quorum.Rounds)-1].Count(redlock.Quarantined) > 0
 }
 
 // patience is how long a wait goes on that could take as long as d.
@@ -398,8 +516,13 @@ func holder(s redlock.Status) string {
 
 // notLocked tells why there is no lock.
 func (r *run) notLocked(err error) error {
+	var quorum *redlock.QuorumError
+	if errors.As(err, &quorum) && len(quorum.Rounds) > 0 {
+		r.last = quorum.Rounds[len(quorum.Rounds)-1]
+	}
 	switch {
 	case errors.Is(err, redlock.ErrTaken):
+		r.silent = true
 		said := fmt.Sprintf("the lock %s is taken", text.Quote(r.name))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -508,40 +631,3 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 		}
 	}
 }
-
-// patience is how long to wait: a flag.
-type patience struct {
-	forever bool
-	d       time.Duration
-}
-
-// once reports whether there is no waiting at all.
-func (p *patience) once() bool { return !p.forever && p.d == 0 }
-
-// String implements pflag.Value.
-func (p *patience) String() string {
-	if p.forever {
-		return "forever"
-	}
-	return p.d.String()
-}
-
-// Set implements pflag.Value.
-func (p *patience) Set(s string) error {
-	if s == "forever" {
-		*p = patience{forever: true}
-		return nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return errors.New(`must be "forever", 0, or a number with a unit, such as 90s`)
-	}
-	if d < 0 {
-		return errors.New(`must not be negative; "forever" waits without an end`)
-	}
-	*p = patience{d: d}
-	return nil
-}
-
-// Type implements pflag.Value: what the help calls the value.
-func (p *patience) Type() string { return "duration" }

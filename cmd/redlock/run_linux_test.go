@@ -17,15 +17,54 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// The command must not go on when nobody extends its lock any more.
-func TestRunTakesItsCommandAlong(t *testing.T) {
+// asSubreaper makes the test binary the tool that gets the orphans among its descendants,
+// as process 1 of a container does.
+const asSubreaper = "REDLOCK_TEST_AS_SUBREAPER"
+
+func init() { asSomethingElse[asSubreaper] = subreaper }
+
+func subreaper() {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		panic(err)
+	}
+	panic(syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), asTool+"=1")))
+}
+
+// Where the tool is process 1, nobody else waits for orphans.
+func TestRunReapsOrphans(t *testing.T) {
+	const script = `pid=$( (sh -c 'echo $$; exec sleep 0.1 >&-' &) )
+		i=0; while kill -0 $pid; do i=$((i+1)); [ $i -gt 200 ] && exit 9; sleep 0.02; done 2>/dev/null; exit 5`
 	s := server(t)
-	p := start(t, s.Addr(), "run", "job", "--", "sh", "-c", `echo ready; read x`)
-	p.stdout.await(t, "ready")
-	p.signal(syscall.SIGKILL)
-	p.wait()
-	if !s.Redis().Exists("job") {
-		t.Error("the lock is gone before its time")
+	for _, tt := range []struct {
+		name string
+		as   string
+		flag uintptr
+	}{
+		{"as a subreaper", asSubreaper, 0},
+		{"as process 1", asTool, syscall.CLONE_NEWPID},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			namespace := &syscall.SysProcAttr{Cloneflags: tt.flag}
+			if tt.flag != 0 && os.Getuid() != 0 {
+				namespace.Cloneflags |= syscall.CLONE_NEWUSER
+			}
+			probe := exec.Command("true")
+			probe.SysProcAttr = namespace
+			if err := probe.Run(); err != nil {
+				t.Skipf("no process namespaces here: %v", err)
+			}
+			run := func(args ...string) *tool {
+				cmd := exec.Command(os.Args[0], args...)
+				cmd.Env = append(environment("REDLOCK_NODES=" + s.Addr())[1:], tt.as+"=1")
+				cmd.SysProcAttr = namespace
+				return startAs(t, cmd)
+			}
+			run(sh(script)...).want(5)
+			for range 10 { // a status is not lost, however soon the command ends
+				run("run", "job", "--", "false").want(1)
+			}
+			run("run", "job", "--", "/").want(126)
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -239,6 +240,96 @@ func TestRunHoldsTheLockForWhatTheCommandHasStarted(t *testing.T) {
 	})
 }
 
+// All of the command ends with the tool, also when that is killed and can do nothing about
+// it any more.
+func TestRunKilledTakesItsCommandAlong(t *testing.T) {
+	s := server(t)
+	for _, script := range []string{
+		`sleep 60 | (echo ready; cat)`,
+		`(trap "" HUP TERM INT; echo ready; sleep 60) & wait`,
+		`trap "exit 0" HUP TERM; sh -c "sh -c 'sleep 60 & echo ready; wait'; :"; :`,
+	} {
+		t.Run(script, func(t *testing.T) {
+			s.Redis().Del("job")
+			p := start(t, s.Addr(), sh(script)...)
+			p.stdout.await(t, "ready")
+			p.signal(syscall.SIGKILL)
+			p.wait() // until nothing has the output open
+			if !s.Redis().Exists("job") {
+				t.Error("the lock is gone before its time")
+			}
+		})
+	}
+}
+
+// What a command leaves behind when it ends by itself lives on.
+func TestRunLeavesTheBackgroundAlone(t *testing.T) {
+	s := server(t)
+	lives := filepath.Join(t.TempDir(), "lives")
+	if err := os.WriteFile(lives, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startIn(t, environment("REDLOCK_NODES="+s.Addr(), "LIVES="+lives),
+		sh(`(while [ -e "$LIVES" ]; do sleep 0.02; done; echo "the end") & exit 3`)...)
+	if err := p.exited(patient); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // for whatever might end it
+	if err := os.Remove(lives); err != nil {
+		t.Fatal(err)
+	}
+	p.want(3)
+	p.stdout.await(t, "the end")
+}
+
+// Without a terminal the tool goes on while its command is stopped, and passes on what
+// continues it.
+func TestRunStopsAndContinues(t *testing.T) {
+	s := server(t)
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+		want   int
+	}{
+		{"continued", syscall.SIGCONT, 6},
+		{"terminated", syscall.SIGTERM, 7},
+		{"interrupted", syscall.SIGINT, 8},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if signal.Ignored(tt.signal) {
+				t.Skip("the signal is ignored here, as by nohup, and so by all that is started from here")
+			}
+			cmd := exec.Command(os.Args[0], sh(`trap "exit 7" TERM; trap "exit 8" INT; echo "ready $$"; read x; exit 6`)...)
+			cmd.Env = environment("REDLOCK_NODES=" + s.Addr())
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // without a terminal
+			p := startAs(t, cmd)
+			p.stdout.await(t, "\n")
+			pid := strings.TrimSpace(strings.TrimPrefix(p.stdout.String(), "ready "))
+			p.signal(syscall.SIGTSTP)
+			await(t, "the command is stopped", func() bool { return state(t, pid) == "T" })
+			p.signal(tt.signal)
+			if tt.signal == syscall.SIGCONT {
+				await(t, "the command goes on", func() bool { return state(t, pid) != "T" })
+				p.tell("go on")
+			}
+			p.want(tt.want)
+		})
+	}
+}
+
+// state returns the state of a process, as ps names it.
+func state(t *testing.T, pid string) string {
+	t.Helper()
+	out, err := exec.Command("ps", "-o", "state=", "-p", pid).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			t.Skipf("no ps here: %v", err)
+		}
+	}
+	return strings.TrimSpace(string(out))[:1]
+}
+
 func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
 	const ttl = "1500ms"
 	tests := []struct {
@@ -366,6 +457,122 @@ func TestRunOnThreeServersOneDead(t *testing.T) {
 	}
 	if a.Redis().Exists("job") || b.Redis().Exists("job") {
 		t.Error("the lock was not released")
+	}
+}
+
+// A server that hangs does not keep the tool from ending, and is named.
+func TestRunOnThreeServersOneHung(t *testing.T) {
+	a, b, hung := server(t), server(t), server(t)
+	nodes := []string{"--node", a.Addr() + ",valkey://" + b.Addr(), "--node", hung.Addr()}
+	for _, tt := range []struct {
+		name   string
+		before bool // it hangs before the lock is taken
+	}{
+		{"while it is held", false},
+		{"all the time", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.before {
+				hung.Hang()
+			}
+			p := startIn(t, environment(), sh(`echo ready; read x; exit 4`, nodes...)...)
+			p.stdout.await(t, "ready")
+			if !tt.before {
+				hung.Hang()
+			}
+			begin := time.Now()
+			p.tell("go on")
+			p.want(4)
+			if took := time.Since(begin); took > 400*time.Millisecond {
+				t.Errorf("it ended after %v", took)
+			}
+			want := "redlock: no answer yet from " + hung.Addr() + `, where what is left of the lock "job" ends by itself, at the latest after 30s` + "\n"
+			if got := p.stderr.String(); got != want {
+				t.Errorf("stderr %q, want %q", got, want)
+			}
+			if a.Redis().Exists("job") || b.Redis().Exists("job") {
+				t.Error("the lock was not released")
+			}
+			hung.Resume()
+			hung.Redis().FlushAll()
+		})
+	}
+}
+
+// A server that works is not named among those that do not.
+func TestRunNamesOnlyServersThatFailed(t *testing.T) {
+	works, dead1, dead2 := server(t).Addr(), nobody(t), nobody(t)
+	for range 5 { // what ends the wait may come at any point of an attempt
+		code, _, stderr := inProcess("run", "--wait", "300ms", "--node", dead1, "--node", works, "--node", dead2, "job", "--", "true")
+		if code != runServers || !strings.Contains(stderr, "2 of 3 servers failed, and 2 must work: ") || strings.Contains(stderr, works) {
+			t.Errorf("code %d, stderr %q", code, stderr)
+		}
+	}
+}
+
+// What is waited for is told as it is: not always somebody who has the lock.
+func TestRunTellsWhyItWaits(t *testing.T) {
+	for _, tt := range []struct {
+		name, node string
+		flags      []string
+		says       []string
+	}{
+		{"a replica", realServer(t, "--replicaof", "127.0.0.1", "1"), nil,
+			[]string{`cannot get the lock "job", trying for up to 1.5s: `, "it is a replica"}},
+		{"a quarantine", realServer(t), []string{"--quarantine", "31"},
+			[]string{`cannot get the lock "job" yet, waiting for up to 1.5s: `, "in quarantine"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, tt.node, sh("echo ran", append(tt.flags, "--wait", "1.5")...)...)
+			p.want(runServers)
+			first, _, _ := strings.Cut(p.stderr.String(), "\n")
+			for _, want := range tt.says {
+				if !strings.Contains(first, want) {
+					t.Errorf("it says first %q, want %q", first, want)
+				}
+			}
+			if strings.Contains(p.stderr.String(), "waiting for the lock") {
+				t.Errorf("stderr %q: nobody has the lock", p.stderr)
+			}
+		})
+	}
+}
+
+// A lock that is free when the tool looks for what it waits for is taken.
+func TestTellWaitTakesWhatIsFree(t *testing.T) {
+	s := server(t)
+	r := &run{name: "job", ttl: time.Minute, stderr: io.Discard, nodes: nodeFlags{urls: []string{s.Addr()}, timeout: time.Second}}
+	var err error
+	if r.conn, err = r.nodes.connect(os.Getenv, redlock.WithTTL(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.conn.close(leave) })
+	told, lock := r.tellWait(t.Context())
+	if told || lock == nil || lock.Err() != nil || !s.Redis().Exists("job") {
+		t.Fatalf("told %v, lock %v", told, lock)
+	}
+	if told, other := r.tellWait(t.Context()); !told || other != nil {
+		t.Errorf("of a lock that is held: told %v, lock %v", told, other)
+	}
+	if err := lock.Unlock(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunWarnsOfAnEvenNumber(t *testing.T) {
+	for n, want := range map[int]string{
+		1: "", 3: "",
+		2: "redlock: of 2 servers 2 must work, so that no more of them may fail than of 1: an odd number of servers is better\n",
+		4: "redlock: of 4 servers 3 must work, so that no more of them may fail than of 3: an odd number of servers is better\n",
+	} {
+		var nodes []string
+		for range n {
+			nodes = append(nodes, server(t).Addr())
+		}
+		code, _, stderr := inProcess("run", "--node", strings.Join(nodes, ","), "job", "--", "true")
+		if code != 0 || stderr != want {
+			t.Errorf("%d servers: code %d, stderr %q, want %q", n, code, stderr, want)
+		}
 	}
 }
 
@@ -535,6 +742,77 @@ func TestRunInsideRun(t *testing.T) {
 				t.Errorf("the inner command has %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// A run inside the command of another one with the same lock would wait for itself.
+func TestRunWaitsForItself(t *testing.T) {
+	s, other := server(t), server(t)
+	tool := asTool + `=1 "` + os.Args[0] + `" run `
+	const fails = "this run would wait for itself"
+	for _, tt := range []struct {
+		name   string
+		script string // of the command of a run with the lock job
+		code   int
+		says   string
+	}{
+		{"the command itself", `exec env ` + tool + `job -- echo ran`, runUsage, fails},
+		{"within a script", tool + `job -- echo ran; exit $?`, runUsage, fails},
+		{"for a time", tool + `--wait 60 job -- echo ran; exit $?`, runUsage, fails},
+		{"inside another lock", tool + `b -- sh -c '` + tool + `job -- echo ran; exit $?'; exit $?`, runUsage, fails},
+		{"written otherwise", tool + `--node redis://` + s.Addr() + `/0 --prefix j ob -- echo ran; exit $?`, runUsage, fails},
+		{"without waiting", tool + `--wait 0 job -- echo ran; exit $?`, runTaken, "is taken, by"},
+		{"another lock", tool + `b -- echo ran`, 0, ""},
+		{"another server", tool + `--node ` + other.Addr() + ` job -- echo ran`, 0, ""},
+		{"another database", tool + `--node redis://` + s.Addr() + `/1 job -- echo ran`, 0, ""},
+		{"in the background", tool + `job -- echo ran 2>"$LIVES.says" & while ! [ -s "$LIVES.says" ]; do sleep 0.02; done; cat "$LIVES.says"; exit 0`, 0, "if it waits for this one, neither ends"},
+		{"of a run that has ended", `(sh -c 'while [ -e $0 ]; do sleep 0.02; done; ` + tool + `job -- echo ran' "$LIVES" &); exit 0`, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lives := filepath.Join(t.TempDir(), "lives")
+			if err := os.WriteFile(lives, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p := startIn(t, environment("REDLOCK_NODES="+s.Addr(), "LIVES="+lives), sh(tt.script)...)
+			if err := p.exited(patient); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(lives); err != nil {
+				t.Fatal(err)
+			}
+			p.want(tt.code)
+			said := p.stderr.String() + p.stdout.String()
+			if !strings.Contains(said, tt.says) {
+				t.Errorf("it said %q, want %q", said, tt.says)
+			}
+			if ran := strings.Contains("\n"+said, "\nran\n"); ran != (tt.code == 0) {
+				t.Errorf("the inner command ran: %v; it said %q", ran, said)
+			}
+		})
+	}
+}
+
+// The command does not get a password unless that was asked for, and a run inside it does
+// not take other servers instead.
+func TestRunWithholdsPasswords(t *testing.T) {
+	locked := miniredis.NewMiniRedis()
+	locked.RequireAuth("sekrit")
+	if err := locked.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(locked.Close)
+	nodes := "REDLOCK_NODES=redis://:sekrit@" + locked.Addr()
+	show := `env; exec env ` + asTool + `=1 "` + os.Args[0] + `" run inner -- echo ran`
+
+	p := startIn(t, environment(nodes), sh(show)...)
+	p.want(runUsage)
+	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, "sekrit") || !strings.Contains(out, "has not passed REDLOCK_NODES on") {
+		t.Errorf("it said %q", out)
+	}
+	p = startIn(t, environment(nodes), sh(show, "--pass-nodes")...)
+	p.want(0)
+	if out := p.stdout.String(); !strings.Contains(out, nodes+"\n") || !strings.HasSuffix(out, "ran\n") {
+		t.Errorf("the command said %q", out)
 	}
 }
 

@@ -46,7 +46,7 @@ func mayHoldPassword(value string) bool {
 // isServer reports whether value is the URL of a server, well-formed or not.
 func isServer(value string) bool {
 	value = strings.ToLower(value)
-	for _, scheme := range []string{"redis://", "rediss://", "unix://"} {
+	for _, scheme := range []string{"redis://", "rediss://", "valkey://", "valkeys://", "unix://"} {
 		if strings.HasPrefix(value, scheme) {
 			return true
 		}

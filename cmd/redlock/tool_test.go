@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/goredis"
+	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/embedded"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -29,6 +30,7 @@ var asSomethingElse = map[string]func(){asTool: main}
 const patient = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	child.BecomeGuard()
 	for name, be := range asSomethingElse {
 		if os.Getenv(name) != "" {
 			_ = os.Unsetenv(name)
@@ -98,9 +100,15 @@ func start(t *testing.T, nodes string, args ...string) *tool {
 
 func startIn(t *testing.T, env []string, args ...string) *tool {
 	t.Helper()
-	p := &tool{t: t, ended: make(chan struct{}), stdout: newOutput(), stderr: newOutput()}
-	p.cmd = exec.Command(os.Args[0], args...)
-	p.cmd.Env = env
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = env
+	return startAs(t, cmd)
+}
+
+// startAs runs cmd, which is the tool.
+func startAs(t *testing.T, cmd *exec.Cmd) *tool {
+	t.Helper()
+	p := &tool{t: t, cmd: cmd, ended: make(chan struct{}), stdout: newOutput(), stderr: newOutput()}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,8 +130,8 @@ func startIn(t *testing.T, env []string, args ...string) *tool {
 		_ = stdin.Close()
 		<-p.ended
 		if t.Failed() {
-			t.Logf("stdout of redlock %q:\n%s", args, p.stdout)
-			t.Logf("stderr of redlock %q:\n%s", args, p.stderr)
+			t.Logf("stdout of redlock %q:\n%s", cmd.Args[1:], p.stdout)
+			t.Logf("stderr of redlock %q:\n%s", cmd.Args[1:], p.stderr)
 		}
 	})
 	return p

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestUsage(t *testing.T) {
@@ -29,22 +30,30 @@ func TestUsage(t *testing.T) {
 		{"run deploy ls", 122, "redlock run deploy -- ls"},
 		{"run deploy ls -l", 122, `come after "--"`},
 		{"run --bogus a -- true", 122, "unknown flag: --bogus"},
-		{"run --ttl 30 a -- true", 122, "missing unit"},
+		{"run --ttl 30x a -- true", 122, "must be a number of seconds, or a number with a unit"},
+		{"run --ttl 1.2.3 a -- true", 122, "must be a number of seconds"},
 		{"run --ttl 0 a -- true", 122, "must be positive"},
 		{"run --ttl 2ms a -- true", 122, "leaves no validity"},
 		{"run --ttl 3s --grace 2s a -- true", 122, "take a --ttl of 6s or more"},
 		{"run --grace -1s a -- true", 122, "cannot be negative"},
 		{"run --wait -1s a -- true", 122, `"forever" waits without an end`},
-		{"run --wait 3 a -- true", 122, "a number with a unit, such as 90s"},
+		{"run --wait -1 a -- true", 122, `"forever" waits without an end`},
+		{"run --wait 3x a -- true", 122, "a number with a unit, such as 90s"},
+		{"run --ttl 3 --grace 2 a -- true", 122, "take a --ttl of 6s or more"},
+		{"demo --duration 1", 2, "--duration is 1s: it takes 3s at least"},
 		{"run --node-timeout 0 a -- true", 122, "must be positive"},
 		{"run --owner ~x a -- true", 122, "must not begin with ~"},
 		{"run --quarantine 0 a -- true", 122, "a quarantine of 0s"},
 		{"run --quarantine 30999ms a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
-		{"run --quarantine 60 a -- true", 122, "missing unit"},
+		{"run --quarantine 30 a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
 		{"init now", 2, "init takes no argument"},
 		{"init --ttl 3s", 2, "unknown flag: --ttl"},
 		{"init --node http://:sekrit@h", 2, "unknown scheme"},
 		{"run --node '' a -- true", 122, "--node: an empty URL"},
+		{"run --node h, a -- true", 122, "--node: entry 2 of 2: an empty URL"},
+		{"run --node valkey://:sekrit@h:port a -- true", 122, "--node: "},
+		{"run --node h,h a -- true", 122, "a node must not vote twice"},
+		{"run --node valkey://h --node redis://h a -- true", 122, "a node must not vote twice"},
 		{"run --node http://h a -- true", 122, "want redis://, rediss:// or unix://"},
 		{"run --node redis://h/x a -- true", 122, "not a database number"},
 		{"run --node h --node h a -- true", 122, "a node must not vote twice"},
@@ -126,6 +135,7 @@ func TestFindNodes(t *testing.T) {
 	}{
 		{"nothing", nil, nil, "redis://localhost:6379/0", ""},
 		{"flags first", []string{"a", "b"}, map[string]string{"REDLOCK_NODES": "c"}, "a b", ""},
+		{"flags with commas", []string{"a,b", "c"}, nil, "a b c", ""},
 		{"commas", nil, map[string]string{"REDLOCK_NODES": "a,b,c"}, "a b c", ""},
 		{"blanks and lines", nil, map[string]string{"REDLOCK_NODES": " a, b\n\tc,\r\n"}, "a b c", ""},
 		{"blanks only", nil, map[string]string{"REDLOCK_NODES": " , "}, "redis://localhost:6379/0", ""},
@@ -136,6 +146,8 @@ func TestFindNodes(t *testing.T) {
 		{"Kubernetes and a host", nil, map[string]string{"REDIS_HOST": "h", "REDIS_PORT": "tcp://10.0.0.1:6380"}, "redis://h:6380/0", ""},
 		{"a host and a port", nil, map[string]string{"REDIS_HOST": "h:1"}, "", "REDIS_PORT"},
 		{"a URL as the host", nil, map[string]string{"REDIS_HOST": "redis://h"}, "", "REDLOCK_NODES"},
+		{"withheld by an outer run", nil, map[string]string{"REDLOCK_NODES_WITHHELD": "1", "REDIS_HOST": "h"}, "", "has not passed REDLOCK_NODES on"},
+		{"given in spite of an outer run", []string{"a"}, map[string]string{"REDLOCK_NODES_WITHHELD": "1"}, "a", ""},
 		{"bad port", nil, map[string]string{"REDIS_PORT": "x"}, "", "REDIS_PORT is no port number"},
 		{"port out of range", nil, map[string]string{"REDIS_PORT": "65536"}, "", "REDIS_PORT"},
 		{"bad database", nil, map[string]string{"REDIS_DB": "-1"}, "", "REDIS_DB is no database number"},
@@ -151,5 +163,32 @@ func TestFindNodes(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.err)
 			}
 		})
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for s, want := range map[string]time.Duration{
+		"0": 0, "5": 5 * time.Second, "0.25": 250 * time.Millisecond, ".5": 500 * time.Millisecond, "+3": 3 * time.Second, "-1": -time.Second,
+		"5s": 5 * time.Second, "1m30s": 90 * time.Second, "250ms": 250 * time.Millisecond,
+	} {
+		if got, err := parseDuration(s); err != nil || got != want {
+			t.Errorf("%q is %v, %v, want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "s", "-", ".", "5 s", "1e3", "inf", "0x10", "99999999999", "forever"} {
+		if got, err := parseDuration(s); err == nil {
+			t.Errorf("%q is %v, want an error", s, got)
+		}
+	}
+}
+
+func TestEntryURL(t *testing.T) {
+	for entry, want := range map[string]string{
+		"h": "redis://h", " h:1 ": "redis://h:1", "redis://h": "redis://h", "rediss://h": "rediss://h", "unix:///s": "unix:///s",
+		"valkey://u:p@h/1": "redis://u:p@h/1", "VALKEY://h": "redis://h", "valkeys://h": "rediss://h", "http://h": "http://h",
+	} {
+		if got, err := entryURL(entry); err != nil || got != want {
+			t.Errorf("%q is %q, %v, want %q", entry, got, err, want)
+		}
 	}
 }

@@ -1,10 +1,10 @@
 package child
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
+	"strings"
 )
 
 // lives reports whether a process of the group runs. Those that have ended and that
@@ -16,18 +16,25 @@ func lives(group int) bool {
 		return true // without /proc nobody can tell
 	}
 	for _, file := range stats {
-		stat, err := os.ReadFile(file)
-		if err != nil {
-			continue // it is gone
-		}
-		// "pid (name) state ppid pgrp …": the name may hold anything.
-		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(fields) < 3 || string(fields[2]) != strconv.Itoa(group) {
-			continue
-		}
-		if state := fields[0][0]; state != 'Z' && state != 'X' {
+		if s, ok := readStat(file); ok && s.group == group && !s.dead() {
 			return true
 		}
 	}
 	return false
+}
+
+// groupsWith returns the process groups of processes with the entry in their environment.
+func groupsWith(entry string) []int {
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+	var groups []int
+	for _, file := range environments {
+		env, err := os.ReadFile(file) // it fails for processes of others
+		if err != nil || !slices.Contains(strings.Split(string(env), "\x00"), entry) {
+			continue
+		}
+		if s, ok := readStat(filepath.Join(filepath.Dir(file), "stat")); ok && !slices.Contains(groups, s.group) {
+			groups = append(groups, s.group)
+		}
+	}
+	return groups
 }

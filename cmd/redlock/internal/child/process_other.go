@@ -9,7 +9,8 @@ import (
 )
 
 // Process is a command that runs, or has. Its methods may be called
-// concurrently. What the command starts is not followed on this system.
+// concurrently. What the command starts is not followed on this system, and the command
+// lives on if this process is killed.
 type Process struct {
 	cmd    *exec.Cmd
 	done   chan struct{}
@@ -18,7 +19,7 @@ type Process struct {
 
 // Start starts cmd and does not wait for it; cmd's own methods must not be used
 // any more.
-func Start(cmd *exec.Cmd, _ chan<- os.Signal) (*Process, error) {
+func Start(cmd *exec.Cmd, _ string, _ chan<- os.Signal, _ *Reaper) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -30,6 +31,27 @@ func Start(cmd *exec.Cmd, _ chan<- os.Signal) (*Process, error) {
 	}()
 	return p, nil
 }
+
+// Unguarded returns nil: that the command may outlive this process is documented.
+func (p *Process) Unguarded() error { return nil }
+
+// Leave does nothing on this system.
+func (p *Process) Leave() {}
+
+// A Reaper is not needed on this system.
+type Reaper struct{}
+
+// NewReaper returns nil on this system.
+func NewReaper() *Reaper { return nil }
+
+// Close does nothing on this system.
+func (*Reaper) Close() {}
+
+// BecomeGuard returns at once: there are no guards on this system.
+func BecomeGuard() {}
+
+// InBackground returns false: it cannot be told on this system.
+func InBackground() bool { return false }
 
 // Resumed never delivers anything on this system.
 func (p *Process) Resumed() <-chan struct{} { return nil }

@@ -21,6 +21,8 @@ type Process struct {
 	done    chan struct{}
 	status  Status
 	resumed chan struct{}
+	guard   *guard
+	alone   error // why there is no guard
 
 	mu       sync.Mutex
 	ended    bool
@@ -31,10 +33,13 @@ type Process struct {
 
 // Start starts cmd, whose standard streams must be files, and does not wait for
 // it; cmd's own methods must not be used any more. From then on signals gets,
-// beside those of [Notify], what stops a job (Ctrl-Z), to be passed on like them.
+// beside those of [Notify], what stops a job (Ctrl-Z) and what continues it, to be passed
+// on like them. The mark is an entry of the environment of cmd that no other command has.
+// The Reaper is nil if there is none.
 //
-// On Linux the command is killed when this process dies before it.
-func Start(cmd *exec.Cmd, signals chan<- os.Signal) (*Process, error) {
+// If this process dies before [Process.Leave] is called, the command is killed, and all
+// that it has started in its process group: see [BecomeGuard].
+func Start(cmd *exec.Cmd, mark string, signals chan<- os.Signal, r *Reaper) (*Process, error) {
 	attributes := syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(&attributes)
 	cmd.SysProcAttr = &attributes
@@ -43,39 +48,54 @@ func Start(cmd *exec.Cmd, signals chan<- os.Signal) (*Process, error) {
 		done:    make(chan struct{}),
 		resumed: make(chan struct{}, 1),
 	}
+	if os.Getpid() != 1 { // whose end is that of all others
+		p.guard, p.alone = startGuard(r, mark)
+	}
 	relay(signals, syscall.SIGTSTP)
+	relay(signals, syscall.SIGCONT)
 	started := make(chan error)
 	go func() {
 		// What kills the command with us goes by the thread that started it,
 		// which therefore must not end before it.
 		runtime.LockOSThread()
-		err := cmd.Start()
+		wait, err := r.start(cmd)
 		if err == nil {
 			p.pid = cmd.Process.Pid
+			if p.guard != nil {
+				p.alone = p.guard.watch(p.pid)
+			}
 		}
 		started <- err
 		if err == nil {
-			p.wait()
+			p.wait(wait)
 			_ = cmd.Process.Release()
 		}
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
 		p.tty.close()
+		p.Leave()
 		return nil, err
 	}
 	return p, nil
 }
 
+// Unguarded returns why the command may outlive this process if this one is killed, or nil.
+func (p *Process) Unguarded() error { return p.alone }
+
+// Leave says that what is left of the command may live on when this process ends. It is
+// called once.
+func (p *Process) Leave() {
+	if p.guard != nil {
+		p.guard.leave()
+	}
+}
+
 // wait follows the command until it has ended.
-func (p *Process) wait() {
+func (p *Process) wait(next func() (syscall.WaitStatus, error)) {
 	for {
-		var ws syscall.WaitStatus
-		_, err := syscall.Wait4(p.pid, &ws, syscall.WUNTRACED, nil)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == nil && ws.Stopped():
+		ws, err := next()
+		if err == nil && ws.Stopped() {
 			p.stopped(ws.StopSignal())
 			continue
 		}
@@ -159,11 +179,28 @@ func (p *Process) Continue() {
 }
 
 // Signal sends sig to the command and all that it has started in its process
-// group.
+// group. What is to end the command also continues it, because a stopped process does not
+// notice. While the command is suspended together with this process, only Continue
+// continues it.
 func (p *Process) Signal(sig os.Signal) {
-	if s, ok := sig.(syscall.Signal); ok {
+	s, ok := sig.(syscall.Signal)
+	switch {
+	case !ok || s == syscall.SIGCONT && p.suspended():
+		return
+	case s == syscall.SIGINT || s == syscall.SIGTERM || s == syscall.SIGHUP || s == syscall.SIGQUIT:
+		p.signal(s)
+		p.signal(syscall.SIGCONT)
+	default:
 		p.signal(s)
 	}
+}
+
+// suspended reports whether the command was suspended together with this process, and
+// Continue was not called since.
+func (p *Process) suspended() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sleeping
 }
 
 func (p *Process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.pid, sig) }

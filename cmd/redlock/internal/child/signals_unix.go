@@ -35,8 +35,12 @@ func relay(c chan<- os.Signal, s os.Signal) {
 // process that it has ended.
 func Ends(sig os.Signal) (code int, ends bool) {
 	switch sig {
-	case syscall.SIGWINCH:
+	case syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT:
 		return 0, false
 	}
 	return 128 + int(sig.(syscall.Signal)), true
 }
+
+// InBackground reports whether this process ignores interrupts, which a shell without job
+// control has all commands do that it does not wait for (&).
+func InBackground() bool { return signal.Ignored(syscall.SIGINT) }
