@@ -110,7 +110,7 @@ func acquireChecks() []check {
 			q.waits(a, 0, 1, "the first one, again")
 			q.waits(b, 2_000_000, 2, "the second one, again, with another time")
 			q.stand("after three have asked", c, a, b)
-			q.turnsAway("", "without one")
+			q.turnsAway("", "without one", "")
 			q.stand("after one has asked who does not wait", c, a, b)
 			r := t.eval(lua.Inspect, q.name)
 			const life = 10 * time.Minute
@@ -168,11 +168,11 @@ func acquireChecks() []check {
 			token := q.take()
 			w := q.waiter(ms)
 			for _, ticket := range badTickets(w.channel) {
-				q.turnsAway(ticket, "which is nobody's")
+				q.turnsAway(ticket, "which is nobody's", "")
 			}
 			q.waits(w, 0, 0, "whose inbox is heard")
 			q.leaves(w)
-			q.turnsAway("20:"+w.channel, "whose inbox is not heard any more")
+			q.turnsAway("20:"+w.channel, "whose inbox is not heard any more", "")
 			q.stand("after tickets of the dead", w) // it stood before
 			t.refused(t.evalKeys(lua.Acquire, []string{q.lock}, t.name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
 		},
@@ -186,7 +186,7 @@ func acquireChecks() []check {
 			q.spoil()
 			token := t.name()
 			t.answer(q.eval(lua.Acquire, token, ttl, w.ticket, "0"), "acquire of a free key, by a waiter, with a list for a queue", 1, ms)
-			q.turnsAway(w.ticket, "with a list for a queue")
+			q.turnsAway(w.ticket, "with a list for a queue", "ZADD")
 			q.holds(token, long, "with a list for a queue")
 		},
 	}}

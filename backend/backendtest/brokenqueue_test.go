@@ -134,11 +134,15 @@ var brokenQueues = []brokenNode{
 	}, lua.Acquire), []string{"Eval/acquire queues"}},
 	{"acquire says that the dead stand in the queue", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
-		if len(reply) == 4 && r.arg(2) != "" && len(r.keys) > 1 {
+		if len(reply) >= 4 && r.arg(2) != "" && len(r.keys) > 1 {
 			reply[2] = max(reply[2].(int64), 0)
 		}
 		return reply, err
 	}, lua.Acquire), []string{"Eval/acquire by the dead", "Eval/acquire beside no queue"}},
+	{"acquire does not say why it queues nobody", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		return reply[:min(4, len(reply))], err
+	}, lua.Acquire), []string{"Eval/acquire beside no queue"}},
 	{"acquire takes a bad ticket for a good one", scripts(func(r run) (backend.Reply, error) {
 		if ticket, ok := strings.CutPrefix(r.arg(2), "0"); ok {
 			return r.with(2, ticket)
@@ -376,6 +380,10 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Release), []string{"Eval/release passes over the dead"}},
+	{"release does not say that there are more of the dead", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		return reply[:min(1, len(reply))], err
+	}, lua.Release), []string{"Eval/release passes over the dead"}},
 	{"release does not tell others", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Release), []string{"Eval/release tells others"}},
 	{"release tells others though it released nothing", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
@@ -424,6 +432,14 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Rollback), []string{"Eval/rollback of bad numbers"}},
+
+	// Echo.
+	{"echo does not publish", scripts(func(r run) (backend.Reply, error) { return backend.Reply{int64(1)}, nil }, lua.Echo), []string{"Eval/echo"}},
+	{"echo publishes in its own words", scripts(func(r run) (backend.Reply, error) { return r.with(1, "echo") }, lua.Echo), []string{"Eval/echo"}},
+	{"echo takes everybody for a subscriber", scripts(func(r run) (backend.Reply, error) {
+		_, err := r.do()
+		return backend.Reply{int64(1)}, err
+	}, lua.Echo), []string{"Eval/echo"}},
 
 	// Waiters.
 	{"waiters counts one too many", scripts(func(r run) (backend.Reply, error) {

@@ -96,10 +96,12 @@ func TestCompareTellsNodesApart(t *testing.T) {
 
 // Each node whose queue is broken answers otherwise, or says something else.
 func TestCompareTellsQueuesApart(t *testing.T) {
-	// What these break, no operation of Compare meets: a list, seventeen of the dead.
+	// What these break, no operation of Compare meets: a list, hundreds of the dead, a
+	// channel without a subscriber.
 	unseen := []string{
 		"acquire fails beside no queue", "release and rollback take a list for free",
 		"release and rollback keep the lock beside no queue", "release looks at any number of the dead",
+		"release does not say that there are more of the dead", "echo takes everybody for a subscriber",
 	}
 	tellsApart(t, brokenQueues, unseen)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -78,12 +79,21 @@ func (q queue) waits(w waiter, waited int, rank int64, situation string) {
 	}
 }
 
-// turnsAway fails the check unless the ticket's waiter is refused, and does not
-// stand in the queue.
-func (q queue) turnsAway(ticket, situation string) {
+// turnsAway fails the check unless the ticket's waiter is refused, and is not queued.
+// Failed is the command because of which, "" if none failed.
+func (q queue) turnsAway(ticket, situation, failed string) {
 	r := q.eval(lua.Acquire, q.t.name(), "60000", ticket, "0")
-	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != int64(-1) {
-		q.t.failf("acquire with the ticket %s, %s, answers %v, want {0, a time to live, -1, the owner}", quote(ticket), situation, brief(r))
+	n, err := r.Int(0)
+	ok := err == nil && n == 0 && len(r) >= 4 && r[2] == int64(-1)
+	if failed == "" {
+		ok = ok && len(r) == 4
+	} else {
+		why, err := r.Text(4)
+		ok = ok && err == nil && len(r) == 5 && strings.HasPrefix(why, failed+": ") && len(why) > len(failed)+2
+		failed = ", " + failed + ": its error"
+	}
+	if !ok {
+		q.t.failf("acquire with the ticket %s, %s, answers %v, want {0, a time to live, -1, the owner%s}", quote(ticket), situation, brief(r), failed)
 	}
 }
 

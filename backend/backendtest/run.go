@@ -110,7 +110,7 @@ func checks() []check {
 		{"Disconnect", disconnectChecks()},
 		{"Reject", rejectedChecks()},
 		{"Scripter", slices.Concat(
-			scripterChecks(), repliesChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(),
+			scripterChecks(), repliesChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(), echoChecks(),
 			voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks())},
 		{"FlushScripts", flushedChecks()},
 		{"Batcher", slices.Concat(batcherChecks(), batchRepliesChecks())},

@@ -15,7 +15,8 @@
 -- rank, owner}. The time is in milliseconds, -1 if the key does not expire. Rank
 -- is how many stand before this waiter, -1 if it does not stand in the queue: no
 -- ticket, an inbox that is not heard here, a queue that cannot be used. Owner is
--- the last 32 bytes of what the lock holds, empty if that is no string.
+-- the last 32 bytes of what the lock holds, empty if that is no string. If the ticket
+-- was not queued because a command failed, that command and its error follow.
 -- Fails with QUARANTINE if the server must not vote yet. Nothing was done then, but
 -- for the marker.
 

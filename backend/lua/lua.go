@@ -77,6 +77,8 @@ var (
 	acquire string
 	//go:embed delete.lua
 	deleteIfHeld string
+	//go:embed echo.lua
+	echo string
 	//go:embed extend.lua
 	extend string
 	//go:embed inspect.lua
@@ -135,10 +137,14 @@ var (
 	// ms, ticket, ms waited, ms of quarantine. The keys after the lock, and what
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "3ac363d3b5f80ebefeda8a42655e47ac5b92f71a").Shares(2)
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "3f1af21f99bb47756848783ed32767d7b1becf94").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
+
+	// Echo publishes to the sender's own inbox, to show whether notifications arrive. Keys: a
+	// lock. Args: channel, payload. Answers 1 or 0: whether the channel has a subscriber.
+	Echo = backend.NewScript("echo", echo, "c770e769d07ae2cb6a50981abfd6fa89f24facf5")
 
 	// Extend is Node.Extend. Keys: lock. Args: token, ttl in ms. Answers 1 or 0.
 	Extend = backend.NewScript("extend", lengthen+extend, "116584fd390e1c2f499e398300cad8c07028b962")
@@ -165,13 +171,13 @@ var (
 	// the tombstone stands; each of the first three may be empty, and the last
 	// ones left out, which a server thanks for. Answers 1 or 0, or {1 or 0, the error
 	// that kept it from calling}.
-	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "920dde9ba6024551ee414e964c1ce68058941a03")
+	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "9d47a22279fedd53e2fb01b835b4423996217712")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, ms waited, "1"
 	// to call the next waiter or "0", ms that the tombstone stands. The tombstone
 	// and its time may be left out. Answers as Release does.
-	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "3f3a50f89c149029e3e7d19d9dd47568cef5df32")
+	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "ae32e792aa33b148d37485d292889498931a3315")
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, counter, tombstone,
 	// queue, marker. Args: token, ttl in ms, hint in µs, ms to keep the counter or 0,
@@ -181,7 +187,7 @@ var (
 	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left
 	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
 	// -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "6dffb36813b14a3df8eb54507ae3ba47632cf919").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "68e2bd220556256846e916aff0056aef0f275b08").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number
@@ -191,4 +197,4 @@ var (
 )
 
 // All is every script of this package.
-var All = []*backend.Script{Acquire, Delete, Extend, Inspect, Mark, Prolong, Raise, Release, Rollback, Vote, Waiters}
+var All = []*backend.Script{Acquire, Delete, Echo, Extend, Inspect, Mark, Prolong, Raise, Release, Rollback, Vote, Waiters}

@@ -9,9 +9,8 @@
 -- ARGV[3]  for how long it has waited, in milliseconds; with a ticket only
 -- ARGV[4]  '1' to call the next waiter, anything else to delete the lock only
 -- ARGV[5]  for how long the tombstone stands, in milliseconds; with one only
--- Answers 1 if the lock held the token, 0 if it is missing or holds anything else. Where a
--- waiter should have been called and could not be, the answer is followed by the command that
--- failed and its error: the user may lack the right to ZPOPMIN, SET or PUBLISH.
+-- Answers 1 if the lock held the token, 0 if it is missing or holds anything else, and
+-- what release answers if the next waiter could not be notified, or was not reached.
 
 local held = redis.pcall('GET', KEYS[1])
 -- A key of another type is somebody else's; any other error is the caller's to see.
@@ -26,7 +25,7 @@ end
 if KEYS[3] and (not stands or stands == 0) then
 	return redis.error_reply('ERR the life of the tombstone is not an integer or out of range')
 end
-local mine, why = 0, nil
+local mine, why, rest = 0, nil, nil
 if held == ARGV[1] and held ~= '' then
 	mine = 1
 	if ARGV[4] == '1' then
@@ -35,7 +34,7 @@ if held == ARGV[1] and held ~= '' then
 		if ticket ~= '' then
 			redis.pcall('ZREM', KEYS[2], ticket)
 		end
-		why = call(KEYS[1], KEYS[2])
+		why, rest = call(KEYS[1], KEYS[2])
 	else
 		redis.call('DEL', KEYS[1])
 	end
@@ -47,6 +46,6 @@ if KEYS[3] then
 	bury(KEYS[3], stands)
 end
 if why then
-	return {mine, why}
+	return {mine, why, rest}
 end
 return mine

@@ -18,8 +18,8 @@
 -- ARGV[7]  for how long the server does not vote when it may have lost anything, in
 --          milliseconds; with a marker only
 -- Answers {1, vote, time} if the token has the lock, and the time alone if the vote is
--- for the hint; else {0, counter, time, time to live, rank, owner}: the last three are
--- those of acquire, or, if there is a tombstone, -2, -1 and empty, for this token will get
+-- for the hint; else {0, counter, time} and what acquire answers after its 0; or, if
+-- there is a tombstone, {0, counter, time, -2, -1, ''}, because this token will get
 -- nothing, whoever holds the lock. The vote, or the counter, is where that stands now. The
 -- time is the server's, in microseconds since 1970; the time alone may be the
 -- middle of its millisecond.
@@ -79,5 +79,5 @@ if not held or ticket ~= '' and held == '~' .. ticket then
 	end
 	return granted(vote)
 end
-local left, rank, owner = refuse(KEYS[1], held, KEYS[4], ticket, waited)
-return {0, c, now, left, rank, owner}
+local left, rank, owner, why = refuse(KEYS[1], held, KEYS[4], ticket, waited)
+return {0, c, now, left, rank, owner, why}

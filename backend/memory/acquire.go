@@ -40,6 +40,5 @@ func acquire(db *db, keys, args []string) (backend.Reply, error) {
 	if len(keys) < 2 {
 		ticket = ""
 	}
-	left, rank, owner := db.refuse(e, queue, ticket, ms)
-	return backend.Reply{int64(0), left, rank, owner}, nil
+	return db.refuse(backend.Reply{int64(0)}, e, queue, ticket, ms), nil
 }

@@ -1,20 +1,26 @@
 package memory
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
 
 // How many tickets a call looks at: in search of a waiter to call, and of two
 // behind it to tell.
 const (
-	mostDead   = 16
+	mostDead   = 3 + 4*128
 	mostBehind = 8
 )
 
 // call is call.lua: it frees the lock for the next waiter in queue, or for all if
-// there is none.
-func (db *db) call(lock, queue string) {
+// there is none. It reports whether it stopped before the end of the queue.
+func (db *db) call(lock, queue string) (rest bool) {
+	rest = true
 	for range mostDead {
 		ticket, ok := db.zpop(queue)
 		if !ok {
+			rest = false
 			break
 		}
 		grace, channel, heard := db.inbox(ticket)
@@ -26,9 +32,18 @@ func (db *db) call(lock, queue string) {
 		}
 		db.tellBehind(queue, "n"+strconv.FormatInt(grace, 10)+":"+lock)
 		db.publish(channel, "g"+lock)
-		return
+		return false
 	}
 	delete(db.entries, lock)
+	return rest
+}
+
+// answer is what release and rollback answer, with what call has returned.
+func answer(mine, rest bool) backend.Reply {
+	if rest {
+		return backend.Reply{flag(mine), "", int64(1)}
+	}
+	return backend.Reply{flag(mine)}
 }
 
 // tellBehind publishes payload to the first two waiters of queue.

@@ -162,14 +162,14 @@ func TestDeadTickets(t *testing.T) {
 		}
 		q.wants(backend.Reply{int64(0)}, lua.Waiters, "9")
 
-		for i := range 20 {
+		for i := range mostDead + 4 {
 			q.n.db.zadd("k:q", fmt.Sprintf("20:dead %d", i), float64(i))
 		}
 		alive := q.waits(20, "alive")
-		q.wants(backend.Reply{int64(1)}, lua.Release, "held", "", "")
+		q.wants(backend.Reply{int64(1), "", int64(1)}, lua.Release, "held", "", "")
 		q.holds("", 0)
 		q.hears("alive")
-		q.wants(backend.Reply{int64(5), "20:dead 16"}, lua.Waiters, "1")
+		q.wants(backend.Reply{int64(5), "20:dead 515"}, lua.Waiters, "1")
 		q.wants(backend.Reply{int64(0)}, lua.Release, "", "", "")
 		q.holds("~"+alive, 20*time.Millisecond)
 		q.hears("alive", "gk")
@@ -190,7 +190,7 @@ func TestQueueOfAnotherType(t *testing.T) {
 			{lua.Rollback, []string{"held", "20:a", "0", "1"}},
 		} {
 			q.n.Set("k", "held", time.Minute)
-			q.wants(backend.Reply{int64(0), int64(60_000), int64(-1), "held"}, lua.Acquire, "t", "1000", "20:a", "0")
+			q.wants(backend.Reply{int64(0), int64(60_000), int64(-1), "held", "ZADD: " + errWrongType.Error()}, lua.Acquire, "t", "1000", "20:a", "0")
 			q.wants(backend.Reply{int64(1)}, give.script, give.args...)
 			q.holds("", 0)
 		}

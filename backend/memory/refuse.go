@@ -1,13 +1,20 @@
 package memory
 
+import "github.com/quorumlock/quorumlock/backend"
+
 // ownerBytes is how much of a lock's value a refusal shows.
 const ownerBytes = 32
 
-// refuse is refuse.lua: it returns what a refusal says of the lock e.
-func (db *db) refuse(e *entry, queue, ticket string, waited int64) (left, rank int64, owner string) {
-	left, rank = db.left(e), -1
+// refuse is refuse.lua: it adds to reply what a refusal says of the lock e.
+func (db *db) refuse(reply backend.Reply, e *entry, queue, ticket string, waited int64) backend.Reply {
+	left, rank := db.left(e), int64(-1)
+	var why error
 	if ticket != "" {
-		rank = db.enqueue(queue, ticket, waited)
+		rank, why = db.enqueue(queue, ticket, waited)
 	}
-	return left, rank, e.text[max(0, len(e.text)-ownerBytes):]
+	reply = append(reply, left, rank, e.text[max(0, len(e.text)-ownerBytes):])
+	if why != nil {
+		reply = append(reply, why.Error())
+	}
+	return reply
 }

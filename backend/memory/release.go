@@ -17,16 +17,17 @@ func release(db *db, keys, args []string) (backend.Reply, error) {
 	if ticket != "" {
 		db.zrem(queue, ticket)
 	}
+	rest := false
 	mine := token != "" && e.holds(token)
 	switch {
 	case mine:
-		db.call(lock, queue)
+		rest = db.call(lock, queue)
 		if channel != "" {
 			db.publish(channel, "ok")
 		}
 	case e == nil || ticket != "" && e.holds("~"+ticket):
-		db.call(lock, queue)
+		rest = db.call(lock, queue)
 	}
 	db.bury(tomb, stands)
-	return backend.Reply{flag(mine)}, nil
+	return answer(mine, rest), nil
 }

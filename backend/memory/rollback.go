@@ -20,13 +20,14 @@ func rollback(db *db, keys, args []string) (backend.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	rest := false
 	mine := token != "" && db.find(lock).holds(token)
 	switch {
 	case mine && optional(args, 3) == "1":
 		if ticket != "" {
 			db.zrem(queue, ticket)
 		}
-		db.call(lock, queue)
+		rest = db.call(lock, queue)
 	case mine:
 		delete(db.entries, lock)
 	}
@@ -34,5 +35,5 @@ func rollback(db *db, keys, args []string) (backend.Reply, error) {
 		db.enqueue(queue, ticket, ms)
 	}
 	db.bury(tomb, stands)
-	return backend.Reply{flag(mine)}, nil
+	return answer(mine, rest), nil
 }

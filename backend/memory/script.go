@@ -21,6 +21,8 @@ func lookup(hash string) script {
 		return acquire
 	case lua.Delete.Hash():
 		return deleteIfHeld
+	case lua.Echo.Hash():
+		return echo
 	case lua.Extend.Hash():
 		return extend
 	case lua.Inspect.Hash():

@@ -67,6 +67,5 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 	if !queues {
 		ticket = ""
 	}
-	left, rank, owner := db.refuse(e, queue, ticket, waited)
-	return backend.Reply{int64(0), c, now, left, rank, owner}, nil
+	return db.refuse(backend.Reply{int64(0), c, now}, e, queue, ticket, waited), nil
 }

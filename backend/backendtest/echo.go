@@ -1,0 +1,21 @@
+package backendtest
+
+import "github.com/quorumlock/quorumlock/backend/lua"
+
+func echoChecks() []check {
+	return []check{{
+		name:  "Eval/echo",
+		needs: []string{"Subscriber"},
+		why:   "a waiter must know whether notifications reach it, or it sleeps on a free lock",
+		run: func(t *trial) {
+			q := t.queue()
+			a, b := q.waiter(20), q.waiter(20)
+			t.answer(q.eval(lua.Echo, a.channel, "e"), "echo to a channel that somebody listens to", 1)
+			t.answer(q.eval(lua.Echo, t.name(), "e"), "echo to a channel that nobody listens to", 0)
+			q.take()
+			t.answer(t.evalKeys(lua.Echo, []string{q.lock}, a.channel, "another"), "echo beside a lock that is held", 1)
+			q.hearsOnly(a, "e", "another")
+			q.hearsOnly(b)
+		},
+	}}
+}
