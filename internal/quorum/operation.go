@@ -45,6 +45,9 @@ func (s *seat) operation() backend.Op {
 		return s.acquireScript()
 	case r.kind == acquiring:
 		return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
+	case r.onward:
+		a.name()
+		return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.names[:], Args: []string{""}}
 	case !queue || r.rejoin:
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 	}
@@ -74,6 +77,22 @@ func (s *seat) operation() backend.Op {
 		op.Args = []string{a.token, ticket, a.plain[2]}
 	}
 	return s.bury(op)
+}
+
+// notifiedNobody takes what a release or a rollback has answered besides whether it found the
+// token: that it could not notify the next waiter, or that it has removed as many tickets of
+// the dead as one script may and there may be more. Then it has left the lock free, and another
+// release goes on from there. Each removes hundreds, so that few round trips are needed.
+func (s *seat) notifiedNobody(r backend.Reply) {
+	if why, err := r.Text(1); err == nil && why != "" {
+		s.member.queueing.mute(why)
+	}
+	if more, err := r.Int(2); err == nil && more == 1 {
+		a := s.attempt.group.attempt(s.attempt.key, "")
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.seats[s.index].clean(request{kind: releasing, onward: true}, time.Now())
+	}
 }
 
 // acquireScript returns an acquire that may be sent again, and that queues the

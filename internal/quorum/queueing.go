@@ -64,11 +64,9 @@ func (q *queueing) answered(queued bool) {
 	}
 }
 
-// mute notes what kept a release from calling the next waiter.
-func (q *queueing) mute(r backend.Reply) {
-	if why, err := r.Text(1); err == nil {
-		q.tell(errors.New("it releases locks, but does not call who waits: " + why))
-	}
+// mute notes what kept a release from notifying the next waiter, in the server's words.
+func (q *queueing) mute(why string) {
+	q.tell(errors.New("it releases locks, but does not notify waiters: " + why))
 }
 
 // tell tells, once, that waiters have to poll, and why.

@@ -207,7 +207,7 @@ func TestReleaseThatCallsNobody(t *testing.T) {
 			p.wantSaid(t, "in all", 0, "set t1", "release t1", "set t2", "release t2", "set t3", "release t3")
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			want := []string{"n0: it releases locks, but does not call who waits: PUBLISH: ERR no right"}
+			want := []string{"n0: it releases locks, but does not notify waiters: PUBLISH: ERR no right"}
 			if _, ok := answer[1].(string); !ok {
 				want = nil
 			}

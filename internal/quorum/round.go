@@ -119,6 +119,7 @@ type request struct {
 	stay    bool          // releasing: to wait on, so the ticket stays in the queue
 	call    bool          // with stay: to call the next, as others may count on us
 	rejoin  bool          // acquiring: for an attempt that has won, on a node that has lost its token; releasing: to take that back
+	onward  bool          // releasing: to notify whoever the release before it has not reached, and nothing else
 	round   *round        // nil: nobody waits
 }
 

@@ -87,7 +87,7 @@ func (s *seat) clean(r request, now time.Time) {
 // track makes the seat's deletion a cleanup that Group.Wait waits for.
 func (s *seat) track(r request) {
 	s.released.Store(true)
-	if !s.cleaning && (s.token != absent || !r.stay && s.queued()) {
+	if !s.cleaning && (s.token != absent || r.onward || !r.stay && s.queued()) {
 		s.cleaning = true
 		s.attempt.group.cleanup.add(1)
 	}
@@ -154,7 +154,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	case r.kind == releasing && s.token == absent:
 		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
 		r.round = nil
-		if r.stay || !s.queued() {
+		if !r.onward && (r.stay || !s.queued()) {
 			return false
 		}
 	}
@@ -219,7 +219,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	case sent && s.cannotQueue(r.Err):
 		s.member.queueing.fail(r.Err)
 	case s.current.kind == releasing && len(r.Reply) > 1:
-		s.member.queueing.mute(r.Reply)
+		s.notifiedNobody(r.Reply)
 	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
 			report(s.member.name, s.attempt.key, r.Err)

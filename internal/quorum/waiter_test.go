@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -315,5 +316,104 @@ func TestTripToANodeOfParts(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
+	})
+}
+
+// bereave queues tickets of waiters that have died for key on every node, before all others.
+func (w *world) bereave(key string, tickets int) {
+	w.t.Helper()
+	name, _ := QueueOf(key)
+	for i, mem := range w.mem {
+		ctx, die := context.WithCancel(context.Background())
+		alive := make(chan struct{})
+		go func() {
+			_ = mem.Subscribe(ctx, "dead", backend.Events{Ready: func() { close(alive) }, Message: func(string) {}})
+		}()
+		<-alive
+		for n := range tickets {
+			ticket := fmt.Sprintf("%d:dead", n+1)
+			r, err := mem.Eval(ctx, lua.Acquire, []string{key, name}, []string{"nobody", "1000", ticket, "3600000"})
+			if rank, _ := r.Int(2); err != nil || rank < 0 {
+				w.t.Fatalf("node %d does not queue the ticket %s: %v, %v", i, ticket, r, err)
+			}
+		}
+		die()
+		synctest.Wait()
+	}
+}
+
+// However many waiters have died in front of one that lives, it has the lock some round trips
+// after the release.
+func TestDeadWaitersInFront(t *testing.T) {
+	const trip = time.Millisecond
+	for _, n := range []int{1, 3, 5} {
+		for _, dead := range []int{0, 15, 16, 17, 514, 515, 516, 2000} {
+			inWorldOf(t, n, full, func(t *testing.T, w *world) {
+				holder := w.process(full).distant(trip)
+				live := w.process(full).distant(trip)
+				held := holder.mustAcquire("k")
+				synctest.Wait()
+				w.bereave("k", dead)
+				got := make(chan time.Time, 1)
+				go func() {
+					a, err := live.lock(context.Background(), "k")
+					got <- time.Now()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					a.release()
+				}()
+				time.Sleep(time.Second)
+				if want := slices.Repeat([]int{dead + 1}, n); !slices.Equal(w.queued("k"), want) {
+					t.Errorf("tickets are queued %v, want %v", w.queued("k"), want)
+				}
+				start := time.Now()
+				held.release().want(t, "the release", Won, trip)
+				took := (<-got).Sub(start)
+				// To release, to go on after each 515, to be notified, and to acquire.
+				if most := time.Duration(4+dead/515) * trip; took > most {
+					t.Errorf("%d nodes, %d dead: it had the lock %v after the release, want at most %v", n, dead, took, most)
+				}
+				time.Sleep(time.Second)
+				w.empty()
+			})
+		}
+	}
+}
+
+// So it is where a waiter that gives up, or rolls back, notifies the next one.
+func TestDeadWaitersBehindOneThatGivesUp(t *testing.T) {
+	const dead, trip = 1200, time.Millisecond
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		first, live := w.process(full).distant(trip), w.process(full).distant(trip)
+		w.mem[0].Set("k", "foreign", time.Minute)
+		waiter := first.mustJoin("k")
+		first.lose(waiter)
+		w.bereave("k", dead)
+		got := make(chan time.Time, 1)
+		go func() {
+			a, err := live.lock(context.Background(), "k")
+			got <- time.Now()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			a.release()
+		}()
+		time.Sleep(time.Second)
+		if ok, err := w.mem[0].EvalDelete(context.Background(), "k", "foreign"); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		start := time.Now()
+		waiter.Leave()
+		if took := (<-got).Sub(start); took > 6*trip {
+			t.Errorf("it had the lock %v after the one before it gave up, want some round trips", took)
+		}
+		if err := first.Wait(context.Background()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		w.empty()
 	})
 }

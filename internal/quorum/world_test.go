@@ -326,7 +326,7 @@ func lockWaiting(ctx context.Context, g *Group, key string, token func() string,
 func (w *world) queue(i int, key string) []string {
 	w.t.Helper()
 	name, _ := QueueOf(key)
-	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"1000"})
+	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"10000"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
