@@ -21,10 +21,15 @@ func (r *rig) distant(trip time.Duration) {
 	r.setAll(backendtest.Delay(trip/2), backendtest.DelayReply(trip/2))
 }
 
-// operations counts what arrived at the nodes, but for subscriptions.
+// operations counts what arrived at the nodes about locks.
 func (r *rig) operations() int {
-	return r.arrived(func(op backend.Op) bool { return op.Kind != backendtest.OpSubscribe })
+	return r.arrived(func(op backend.Op) bool { return op.Kind != backendtest.OpSubscribe && !isEcho(op) })
 }
+
+// echoes counts how often inboxes have asked whether messages arrive.
+func (r *rig) echoes() int { return r.arrived(isEcho) }
+
+func isEcho(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script == lua.Echo }
 
 // queued counts the tickets that stand in the queues for key on all nodes. It is
 // for keys without a hash tag.
@@ -128,6 +133,10 @@ func TestQueuedWaitersDoNotPoll(t *testing.T) {
 			}
 			if n := r.operations() - before; n > most {
 				t.Errorf("%d nodes: %d operations in five minutes, want %d at most", size, n, most)
+			}
+			// An inbox that hears nothing asks after 2, 4, … 32 s, and then every 32 s.
+			if n, most := r.echoes(), waiters*size*(1+5+8); n > most || n < waiters*size {
+				t.Errorf("%d nodes: %d echoes in five minutes, want one for each inbox and %d at most", size, n, most)
 			}
 			held.Unlock(t.Context())
 			all.Wait()

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -36,25 +37,26 @@ type inbox struct {
 	group   *Group
 	channel string
 	ticket  string
+	key     string // of a lock that somebody waited for when it was opened
 	opened  time.Time
 	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	ears    []ear         // by node
-	pending int           // subscriptions that were neither acknowledged nor refused so far
+	pending int           // subscriptions for which attempts wait
 	settled chan struct{} // closed when none is pending
 }
 
 // An ear is the inbox's subscription on one node.
 type ear struct {
-	open    bool // messages arrive
-	settled bool
+	open    bool // messages arrive, as an echo has shown
+	settled bool // attempts do not wait for it
 }
 
 // newInbox opens an inbox, in the background.
-func newInbox(g *Group) *inbox {
+func newInbox(g *Group, key string) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
-	in := &inbox{group: g, channel: g.cfg.Inbox(), opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
+	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
 	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
 	in.ticket = strconv.FormatInt(backend.Milliseconds(grace), 10) + ":" + in.channel
 	for _, l := range g.members {
@@ -75,7 +77,7 @@ func newInbox(g *Group) *inbox {
 
 func (in *inbox) close() { in.cancel() }
 
-// await waits until every subscription has been acknowledged, or refused, or ctx
+// await waits until every subscription has been shown to work or not to, or ctx
 // ends, or the inbox has been open for d: a node that hangs holds up no more than
 // the first try.
 func (in *inbox) await(ctx context.Context, d time.Duration) {
@@ -103,20 +105,16 @@ func (in *inbox) hears(i int) bool {
 // listen keeps a subscription on node i until ctx ends, or the node says that it
 // will have none.
 func (in *inbox) listen(ctx context.Context, i int, l *member) {
-	subscriber, _ := backend.As[backend.Subscriber](l.node)
 	pause, again := minResubscribe, false
 	counted := false // waiters may count on a subscription that is broken
 	for {
 		var ready time.Time
-		err := subscriber.Subscribe(ctx, in.channel, backend.Events{
-			Ready: func() {
-				in.set(i, true)
-				if again { // something may have been missed
-					in.group.lines.stir(false)
-				}
-				ready, again, counted = time.Now(), true, true
-			},
-			Message: func(payload string) { in.group.hear(i, payload) },
+		mute, err := in.subscribe(ctx, i, l, func() {
+			in.set(i, true)
+			if again { // something may have been missed
+				in.group.lines.stir(false)
+			}
+			ready, again, counted = time.Now(), true, true
 		})
 		in.set(i, false)
 		if !ready.IsZero() && time.Since(ready) >= maxResubscribe { // else it is of little use, and each costs a try
@@ -125,19 +123,26 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused) {
-			l.queueing.tell(err)
+		refused := errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused)
+		if refused || mute != nil {
+			l.queueing.tell(cmp.Or(mute, err))
 			if again { // waiters that count on it must not sleep on
 				in.group.lines.stir(false)
 			}
+		}
+		if refused {
 			return
 		}
-		if ready.IsZero() && counted && !l.away() {
+		if mute == nil && ready.IsZero() && counted && !l.away() {
 			// It is not back at once, though commands may work: those who sleep must poll.
 			counted = false
 			in.group.lines.stir(false)
 		}
-		timer := time.NewTimer(rand.N(pause) + 1)
+		wait := rand.N(pause) + 1
+		if mute != nil { // the tickets that it has are dead until then
+			wait = queueingAgain
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -148,13 +153,45 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 	}
 }
 
+// subscribe listens on node i until the subscription breaks, with err, or ctx ends. It ends the
+// subscription if it does not hear the node, and returns in mute why. It calls opened when
+// messages arrive.
+func (in *inbox) subscribe(ctx context.Context, i int, l *member, opened func()) (mute, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	h := &hearing{inbox: in, index: i, member: l, opened: opened, heard: make(chan struct{}, 1)}
+	var watching sync.WaitGroup
+	subscriber, _ := backend.As[backend.Subscriber](l.node)
+	err = subscriber.Subscribe(ctx, in.channel, backend.Events{
+		Ready: func() {
+			watching.Go(func() {
+				if mute = h.watch(ctx); mute != nil {
+					stop()
+				}
+			})
+		},
+		Message: func(payload string) {
+			h.hear()
+			in.group.hear(i, payload)
+		},
+	})
+	stop()
+	watching.Wait()
+	return mute, err
+}
+
 // set notes whether messages arrive from node i.
 func (in *inbox) set(i int, open bool) {
 	in.mu.Lock()
+	in.ears[i].open = open
+	in.mu.Unlock()
+	in.settle(i)
+}
+
+// settle notes that attempts need not wait any longer for node i, although it may be heard later.
+func (in *inbox) settle(i int) {
+	in.mu.Lock()
 	defer in.mu.Unlock()
-	e := &in.ears[i]
-	e.open = open
-	if !e.settled {
+	if e := &in.ears[i]; !e.settled {
 		e.settled = true
 		if in.pending--; in.pending == 0 {
 			close(in.settled)

@@ -127,7 +127,7 @@ func (g *Group) Join(ctx context.Context, key string, asked time.Time) (*Waiter,
 	}
 	ls := &g.lines
 	ls.mu.Lock()
-	ticket := ls.openInbox(g)
+	ticket := ls.openInbox(g, key)
 	ln := ls.byKey[key]
 	if ln == nil {
 		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
@@ -344,7 +344,7 @@ func (ln *line) stands(i int, a *Attempt, queued bool) {
 
 // openInbox makes sure that there is an inbox, and returns the ticket that names
 // it, or "" if there is to be none.
-func (ls *lines) openInbox(g *Group) string {
+func (ls *lines) openInbox(g *Group, key string) string {
 	if g.cfg.Inbox == nil || ls.closed {
 		return ""
 	}
@@ -353,9 +353,16 @@ func (ls *lines) openInbox(g *Group) string {
 	}
 	ls.idle.Stop()
 	if ls.inbox == nil {
-		ls.inbox = newInbox(g)
+		ls.inbox = newInbox(g, key)
 	}
 	return ls.inbox.ticket
+}
+
+// awaited reports whether anybody waits.
+func (ls *lines) awaited() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.waiting > 0
 }
 
 // closeInbox closes the inbox if nobody waits, or for good even if there are

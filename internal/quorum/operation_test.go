@@ -43,7 +43,7 @@ func say(op backend.Op) string {
 func (p *process) said(i int) []string {
 	var said []string
 	for _, op := range p.fault[i].Arrived() {
-		if op.Kind != backendtest.OpSubscribe {
+		if op.Kind != backendtest.OpSubscribe && !isEcho(op) {
 			said = append(said, say(op))
 		}
 	}

@@ -172,11 +172,17 @@ type process struct {
 
 func (w *world) process(m nodeMake) *process {
 	w.t.Helper()
+	return w.processOver(m, func(mem *memory.Node) backend.Node { return mem })
+}
+
+// processOver is process with nodes that are behind something else besides.
+func (w *world) processOver(m nodeMake, behind func(*memory.Node) backend.Node) *process {
+	w.t.Helper()
 	p := &process{w: w}
 	id, inboxes := len(w.processes), 0
 	var nodes []backend.Node
 	for _, mem := range w.mem {
-		fault := backendtest.NewFaultNode(mem)
+		fault := backendtest.NewFaultNode(behind(mem))
 		p.fault = append(p.fault, fault)
 		nodes = append(nodes, dress(fault, m))
 	}
@@ -230,7 +236,7 @@ func (p *process) forget() {
 func (p *process) arrived(i int) []string {
 	var words []string
 	for _, op := range p.fault[i].Arrived() {
-		if op.Kind != backendtest.OpSubscribe {
+		if op.Kind != backendtest.OpSubscribe && !isEcho(op) {
 			words = append(words, word(op))
 		}
 	}
@@ -434,6 +440,9 @@ func (w *world) arrived(i int) []string {
 	}
 	return kinds
 }
+
+// isEcho reports whether op is about the inbox, and not about a lock.
+func isEcho(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script == lua.Echo }
 
 func word(op backend.Op) string {
 	switch op.Kind {
