@@ -79,7 +79,7 @@ func (l *Locker) abandoned(node, key string, err error) {
 
 // polls logs a node on which waiters have to poll.
 func (l *Locker) polls(node string, err error) {
-	l.settings.logger.Warn("redlock: a node does not call waiters, so that they have to ask it again and again",
+	l.settings.logger.Warn("redlock: a node does not notify waiters, so they poll it",
 		"node", node, "error", words(err))
 }
 

@@ -433,7 +433,7 @@ func TestNoQueueIsLogged(t *testing.T) {
 		}
 		took(t, start, time.Second, time.Second+250*time.Millisecond)
 		lock.Unlock(t.Context())
-		if n := strings.Count(log.String(), "a node does not call waiters"); n != 1 || strings.Contains(log.String(), "inbox:") {
+		if n := strings.Count(log.String(), "a node does not notify waiters"); n != 1 || strings.Contains(log.String(), "inbox:") {
 			t.Errorf("it logged %q", log.String())
 		}
 		r.gone()

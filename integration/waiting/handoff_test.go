@@ -59,7 +59,7 @@ func (p *peer) polling() []string {
 	defer p.mu.Unlock()
 	var list []string
 	for _, line := range p.lines {
-		if strings.Contains(line, "does not call waiters") {
+		if strings.Contains(line, "does not notify waiters") {
 			list = append(list, line)
 		}
 	}

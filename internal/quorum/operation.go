@@ -145,6 +145,9 @@ func (s *seat) refused(r backend.Reply) refusal {
 	if owner, err := r.Text(at + 2); err == nil {
 		out.owner = owner
 	}
+	if why, err := r.Text(at + 3); err == nil {
+		out.why = why
+	}
 	return out
 }
 

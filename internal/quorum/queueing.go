@@ -13,11 +13,10 @@ import (
 const queueingAgain = time.Minute
 
 // manyRebuffs is how many tickets in a row a node does not queue before that is told: one
-// or two may come while a subscription breaks.
+// or two may come while a subscription breaks, or a replica takes its master's place.
 const manyRebuffs = 3
 
-var errNotQueued = errors.New("it runs the scripts, but queues no waiter: either it does not hear the waiter's subscription, " +
-	"or this user has no right to PUBSUB, TIME, ZADD, PEXPIRE or ZRANK")
+var errNotHeard = errors.New("it queues no waiter: it does not know of the waiter's subscription")
 
 // queueing is whether waiters can stand in queues on a node and be called.
 type queueing struct {
@@ -55,12 +54,17 @@ func (q *queueing) fail(err error) {
 	q.tell(err)
 }
 
-// answered notes whether the node has queued a ticket.
-func (q *queueing) answered(queued bool) {
-	if queued {
+// answered notes whether the node has queued a ticket. If not, it tells that in the server's
+// words, because a right may be missing, but the server may as well be full or read-only.
+func (q *queueing) answered(r refusal) {
+	switch {
+	case r.rank >= 0:
 		q.rebuffs.Store(0)
-	} else if q.rebuffs.Add(1) == manyRebuffs {
-		q.tell(errNotQueued)
+	case q.rebuffs.Add(1) != manyRebuffs:
+	case r.why != "":
+		q.tell(errors.New("it queues no waiter: " + r.why))
+	default:
+		q.tell(errNotHeard)
 	}
 }
 

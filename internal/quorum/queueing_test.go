@@ -187,6 +187,9 @@ func TestNotQueued(t *testing.T) {
 				t.Errorf("after %d tries it was told %q", i+1, p.polls)
 			}
 		}
+		if want := "n0: it queues no waiter: ZADD: WRONGTYPE Operation against a key holding the wrong kind of value"; p.polls[0] != want {
+			t.Errorf("it was told %q, want %q", p.polls, want)
+		}
 		waiter.Leave()
 	})
 }

@@ -75,6 +75,7 @@ type refusal struct {
 	left  time.Duration // how long the key lives there, unless it is extended
 	owner string        // part of the token that has it; empty if that is not known
 	rank  int           // our ticket's place in the queue, 0 for the first; -1 if it has none
+	why   string        // the command that failed, and its error, if our ticket has none because of that
 }
 
 // clean asks the seat to delete the token.

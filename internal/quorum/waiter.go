@@ -203,7 +203,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		case Taken:
 			left = append(left, s.refusal.left)
 			if s.ticketed {
-				s.member.queueing.answered(s.refusal.rank >= 0)
+				s.member.queueing.answered(s.refusal)
 			}
 			if s.refusal.rank >= 0 {
 				queued++

@@ -19,7 +19,9 @@ import (
 // polls.
 func TestPlan(t *testing.T) {
 	const ms, s, never = time.Millisecond, time.Second, time.Duration(1) << 62
-	in := func(left time.Duration, rank int, owner string) refusal { return refusal{left, owner, rank} }
+	in := func(left time.Duration, rank int, owner string) refusal {
+		return refusal{left: left, owner: owner, rank: rank}
+	}
 	for _, tc := range []struct {
 		name        string
 		votes       string // as outcomes writes them
