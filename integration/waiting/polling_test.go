@@ -109,8 +109,9 @@ func TestForbidden(t *testing.T) {
 		{"SUBSCRIBE", with("-subscribe"), polls},
 		{"PUBSUB", with("-pubsub"), polls},
 		{"ZADD", with("-zadd"), polls},
-		{"PUBLISH", with("-publish"), looks},
+		{"PUBLISH", with("-publish"), polls},
 		{"ZPOPMIN", with("-zpopmin"), looks},
+		{"ZRANGE", with("-zrange"), looks},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +134,7 @@ func handOffs(t *testing.T, s *servers.Server, w way, opts ...redlock.Option) {
 			took, tries := handOff(t, first, second, d.Name, 600*time.Millisecond)
 			w.check(t, second, took, tries)
 		}
-		if told := first.polling(); w == looks && (len(told) != 1 || !strings.Contains(told[0], "does not call who waits: ")) {
+		if told := first.polling(); w == looks && (len(told) != 1 || !strings.Contains(told[0], "does not notify waiters: ")) {
 			t.Errorf("who releases says %d times that it calls nobody, want once: %q", len(told), told)
 		}
 		for _, k := range s.Keys(t) {
@@ -166,7 +167,7 @@ func TestScriptsForbidden(t *testing.T) {
 // services do.
 func TestUnknownCommands(t *testing.T) {
 	realServers(t, "commands that are renamed")
-	for command, w := range map[string]way{"SUBSCRIBE": polls, "PUBSUB": polls, "ZADD": polls, "PUBLISH": looks} {
+	for command, w := range map[string]way{"SUBSCRIBE": polls, "PUBSUB": polls, "ZADD": polls, "PUBLISH": polls} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			s := servers.Start(t, servers.Any, 1, servers.WithArgs("--rename-command", command, ""))[0]
