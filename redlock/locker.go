@@ -55,7 +55,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	}
 	l := &Locker{settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
-		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Announce: s.announce,
+		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Foreign: foreign, Announce: s.announce,
 		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock,
 	})
 	if err == nil && s.call.fencing {

@@ -20,10 +20,23 @@ func newToken(owner string) string {
 	return owner + ":" + rand.Text()
 }
 
+// foreign reports whether the end of what a lock holds, of randomLen + 1 bytes or more, is
+// neither of a token of ours nor of a reservation: another library has the lock. A token of
+// another library may look like one of ours by chance.
+func foreign(end string) bool {
+	i := len(end) - randomLen
+	return i < 0 || i > 0 && end[i-1] != ':' || !isRandom(end[i:])
+}
+
+// isRandom reports whether text is of letters and digits that rand.Text uses.
+func isRandom(text string) bool {
+	return strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
+
 // ownerOf returns the label in a token of ours, or "".
 func ownerOf(token string) string {
 	i := len(token) - randomLen - 1
-	if i <= 0 || token[i] != ':' || strings.Trim(token[i+1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
+	if i <= 0 || token[i] != ':' || !isRandom(token[i+1:]) {
 		return ""
 	}
 	return token[:i]

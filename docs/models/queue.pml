@@ -44,6 +44,9 @@
 #ifndef CRASH
 #define CRASH 0         /* one that sleeps, and is not called, may die */
 #endif
+#ifndef DEADS
+#define DEADS 0         /* with CRASH: a script removes one dead ticket at most, and the release goes on */
+#endif
 #ifndef AGAIN
 #define AGAIN 0         /* one that has finished may come back, for ever */
 #endif
@@ -87,6 +90,7 @@
 #define MUTE      (BAD == 6)    /* a release calls nobody */
 #define DEAFSLEEP (BAD == 7)    /* who split the vote sleeps */
 #define TWOINSIDE (BAD == 8)    /* one node less than a quorum wins */
+#define STOPS     (BAD == 10)   /* with DEADS: a release does not go on behind the dead */
 #define DROPS     (BAD == 9)    /* a call that comes while a release is under way is dropped */
 
 #define BIT(i)   (1 << (i))
@@ -113,6 +117,8 @@ byte idle;      /* processes that sleep or have finished, with nothing under way
 byte inside;    /* how many hold the lock */
 byte losses;    /* messages that were lost, late or repeated so far */
 byte freeing;   /* nodes on which the first holder has yet to release */
+byte gone;      /* processes that have died, and whose tickets stand in queues yet */
+byte onward;    /* nodes on which a release has yet to go on behind the dead */
 
 #define LOWEST(m)  ((m) & 2 -> 1 : ((m) & 4 -> 2 : 3))
 #define HIGHEST(m) ((m) & 8 -> 3 : ((m) & 4 -> 2 : 1))
@@ -123,11 +129,16 @@ byte freeing;   /* nodes on which the first holder has yet to release */
 inline enqueue() { queue[j] = queue[j] | BIT(w) }
 inline dequeue() { queue[j] = queue[j] & ~BIT(w) }
 
-/* call.lua. The dead are out of the queue from the moment that they die, since they
- * are passed over. What it tells the two behind is for timers. */
+/* call.lua. Without DEADS the dead are out of the queue from the moment that they die,
+ * since they are passed over. With it a script removes one of the dead at most, and leaves
+ * the lock free then: whoever sent it goes on, in the process Onward. What it tells the
+ * two behind is for timers. */
 inline call() {
 	if
-	:: queue[j] ->
+	:: queue[j] && (BIT(FIRST) & gone) ->
+		queue[j] = queue[j] & ~BIT(FIRST); lock[j] = FREE;
+		onward = (STOPS -> onward : onward | BIT(j))
+	:: queue[j] && !(BIT(FIRST) & gone) ->
 		lock[j] = RESERVED(FIRST);
 		queue[j] = queue[j] & ~BIT(OWNER(lock[j]));
 		calls[OWNER(lock[j])] = calls[OWNER(lock[j])] | BIT(j)
@@ -412,7 +423,8 @@ end:	do
 
 	:: atomic { CRASH && phase == ASLEEP && (idle & BIT(w)) &&
 		lock[0] != RESERVED(w) && lock[N/2] != RESERVED(w) && lock[N-1] != RESERVED(w) ->
-		k = 0; do :: k < N -> queue[k] = queue[k] & ~BIT(w); k++ :: else -> break od; k = 0;
+		k = 0; do :: k < N -> queue[k] = (DEADS -> queue[k] : queue[k] & ~BIT(w)); k++ :: else -> break od; k = 0;
+		gone = (DEADS -> gone | BIT(w) : gone);
 		phase = DEAD; gen = 1; calls[w] = 0; done() }
 	:: atomic { AGAIN && phase == DONE && (idle & BIT(w)) && !late ->
 		phase = START; overtaken = 0; done() }
@@ -422,8 +434,21 @@ end:	do
 /* Everybody sleeps uncalled or has finished, and somebody sleeps. */
 #define STILL(v) (W < v || ((idle & BIT(v)) && (!calls[v] || (NOPASS && !(asleep & BIT(v))))))
 active proctype Monitor() {
-end:	atomic { asleep && !freeing && STILL(1) && STILL(2) && STILL(3) -> assert(false) }
+end:	atomic { asleep && !freeing && !onward && STILL(1) && STILL(2) && STILL(3) -> assert(false) }
 }
+
+/* A release that has met more of the dead than a script passes over goes on with another
+ * one, without a token and a ticket (seat.notifiedNobody). */
+#if DEADS
+active proctype Onward() {
+	byte j, w;
+end:	do
+	:: atomic { onward ->
+		j = (onward & 1 -> 0 : (onward & 2 -> 1 : (onward & 4 -> 2 : 3)));
+		onward = onward & ~BIT(j); releasePlain(TOKEN(7)); j = 0 }
+	od
+}
+#endif
 
 /* The first holder releases on one node after the other. Where nodes are alike, one
  * order stands for all. */

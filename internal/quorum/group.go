@@ -33,6 +33,10 @@ type Config struct {
 	// why. It must not block, and is called concurrently.
 	Polls func(node string, err error)
 
+	// Foreign, if set, reports whether what a lock holds is of another library, which notifies
+	// nobody. It is given the last 32 bytes.
+	Foreign func(owner string) bool
+
 	// Announce, if set, returns for a key the channel on which its release is
 	// announced besides, for waiters of another library, with the message "ok".
 	Announce func(key string) string

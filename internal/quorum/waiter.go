@@ -14,6 +14,10 @@ const (
 	lookAgain  = 2 * time.Second
 	lookRarely = 15
 
+	// lookForeign is in place of lookAgain while a holder of another library has the lock,
+	// whose release notifies nobody. It is as long as the longest pause of a caller that polls.
+	lookForeign = 250 * time.Millisecond
+
 	// Looks come minGrace later for each place in the queue, and maxStagger later at most.
 	// Anyone who can write to the queue can put any number of tickets before ours.
 	maxStagger = lookRarely * lookAgain
@@ -189,12 +193,13 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var (
-		n      = len(a.seats)
-		spare  = n - g.need
-		open   = 0  // nodes that granted, or may have
-		queued = 0  // nodes that will call us
-		rank   = -1 // the lowest
-		left   = make([]time.Duration, 0, n)
+		n       = len(a.seats)
+		spare   = n - g.need
+		open    = 0  // nodes that granted, or may have
+		queued  = 0  // nodes that will call us
+		rank    = -1 // the lowest
+		foreign = 0  // nodes on which another library has the lock
+		left    = make([]time.Duration, 0, n)
 	)
 	const never = time.Duration(1) << 62
 	for i, v := range votes {
@@ -203,6 +208,9 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		case Taken:
 			left = append(left, s.refusal.left)
 			if s.ticketed {
+				if s.refusal.owner != "" && g.cfg.Foreign != nil && g.cfg.Foreign(s.refusal.owner) {
+					foreign++
+				}
 				s.member.queueing.answered(s.refusal)
 			}
 			if s.refusal.rank >= 0 {
@@ -248,7 +256,11 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	w.splits = 0
 	rank = max(rank, 0)
 	w.expect(rank == 0)
-	pause := time.Duration(min(1+rank, lookRarely)) * lookAgain
+	look := lookAgain
+	if foreign > spare {
+		look = lookForeign
+	}
+	pause := time.Duration(min(1+rank, lookRarely)) * look
 	pause += rand.N(pause/2) - pause/4
 	pause = min(pause, expiry)
 	w.due = time.Now().Add(pause + stagger(rank))

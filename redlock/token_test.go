@@ -1,0 +1,34 @@
+package redlock
+
+import "testing"
+
+// A waiter tells by the end of what a lock holds whether its holder notifies waiters.
+func TestForeign(t *testing.T) {
+	end := func(value string) string { return value[max(0, len(value)-32):] }
+	for range 100 {
+		for _, ours := range []string{
+			newToken(""), newToken("label"), newToken("a label that is longer than what is shown"), newToken("ключ"),
+			"~20:" + inboxName + newToken(""), "~1000:prefix:" + inboxName + newToken("label"),
+		} {
+			if foreign(end(ours)) {
+				t.Fatalf("%q is taken for a token of another library", ours)
+			}
+		}
+	}
+	for library, token := range map[string]string{
+		"an empty one": "", "another type of key": "",
+		"redsync":       "mPNsR8cFYYn5Jq8jYxZ8/g==",
+		"redis-py":      "6f1ed002ab5595859014ebf0951522d9",
+		"redlock-py":    "Zx82nQdLpTq0aMb6YvCk1w",
+		"node-redlock":  "2f5ff0b51ee1b9d9b6b14a8ad0c0ac1c",
+		"Redisson":      "9c1d8a5e-0e2c-4f2b-8b34-9d7b4a1a0d1c:1",
+		"redis-cli":     "1",
+		"a long number": "12345678901234567890123456",
+		"27 letters":    newToken("") + "A",
+		"lower case":    "label:abcdefghijklmnopqrstuvwxyz",
+	} {
+		if !foreign(end(token)) {
+			t.Errorf("%s: %q is taken for a token of ours", library, token)
+		}
+	}
+}
