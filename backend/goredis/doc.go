@@ -46,11 +46,20 @@
 //
 // # What the server must allow
 //
-// docs/safety.md, "ACL lines", has a complete and tested line for each use: plain
-// locks, waiting, fencing tokens and quarantine. For locks without waiting, with
-// redlock.WithKeyPrefix("lock:"), it is
+// These lines are complete, each for its use with redlock.WithKeyPrefix("lock:"). They are
+// those of docs/safety.md, "ACL lines", which explains them, and are tested with this adapter.
+// Locks without waiting, waiting, fencing tokens, and quarantine with all of that:
 //
-//	ACL SETUSER locker reset on >password resetchannels ~lock:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard
+//	ACL SETUSER plain reset on >password resetchannels ~lock:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard
+//
+//	ACL SETUSER waiting reset on >password resetchannels ~lock:* &lock:redlock:inbox:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard +subscribe +publish +pubsub|numsub +time +zadd +zrank +zrem +zpopmin +zrange
+//
+//	ACL SETUSER fencing reset on >password resetchannels ~lock:* &lock:redlock:inbox:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard +subscribe +publish +pubsub|numsub +time +zadd +zrank +zrem +zpopmin +zrange +mget +persist +pexpiretime
+//
+//	ACL SETUSER quarantine reset on >password resetchannels ~lock:* &lock:redlock:inbox:* +ping +set +get +del +exists +pttl +pexpire +eval +evalsha +zcard +subscribe +publish +pubsub|numsub +time +zadd +zrank +zrem +zpopmin +zrange +persist +info
+//
+// Without a prefix the keys and the inboxes have no common beginning: write ~* and
+// &redlock:inbox:* then.
 //
 // With a database other than 0 also +select, with a Cluster +cluster|slots and
 // +asking (and +readonly if the client has ReadOnly or a Route option), and what
