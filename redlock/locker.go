@@ -99,15 +99,16 @@ func (l *Locker) polls(node string, err error) {
 // callers of one Locker, of which the first competes for all. A lock that is released
 // is reserved for the next one, for 20 ms or four round trips to the farthest node if
 // that is longer, a second at most. Nobody overtakes but a call that finds the lock free
-// and not reserved, as after an expiry. Holders that call nobody (those of other
-// libraries, processes that died) are noticed when their lease ends, or when the first
-// in the queue looks for itself, about every two seconds.
+// and not reserved, as after an expiry. A holder that notifies nobody is noticed when its
+// lease ends, or when the first in the queue looks for itself: about every two seconds, and every
+// 250 ms while another library has the lock, as the form of its token shows.
 //
 // A caller polls instead, in no order and at random times that are at most 250 ms
 // apart (more if thousands of callers of this Locker poll), unless so many nodes can call it that every release reaches one: 1 of 1, 2 of
 // 3, 3 of 5. A node cannot if its adapter lacks backend.Scripter or backend.Subscriber,
-// or if the server forbids what a queue needs, which is logged where the server says so
-// ([WithLogger]). No node can for a key with braces but no hash tag, such as "a}b".
+// if the server forbids what a queue needs, or if its messages do not arrive. This is logged
+// once for each node, in the server's words if it has any ([WithLogger]). No node can for
+// a key with braces but no hash tag, such as "a}b".
 //
 // The error matches [ErrTaken] or [ErrUnavailable], and ctx's error if that
 // ended the wait; it is a [*QuorumError]. Nothing is then left locked: keys

@@ -15,8 +15,9 @@
 // members are tickets, "<grace>:<channel>": the channel on which the waiter
 // listens, and for how many milliseconds (1 to 99999) the lock is to be reserved
 // for it when it is called. More than [MaxGrace] counts as that. Their scores are the times at which they first asked.
-// A ticket whose channel has no subscriber on the server is dead, and passed
-// over.
+// A ticket whose channel has no subscriber on the server is dead, and is removed by the
+// release that meets it. A waiter sends [Echo] before it relies on a queue, because a
+// server or a proxy may not let notifications through.
 //
 // A lock that is reserved holds "~<ticket>" and expires after the grace. The
 // waiter hears "g<lock>" on its channel, and the two behind it hear
@@ -136,7 +137,8 @@ var (
 	// waiter that is refused queues. Keys: lock, queue, marker. Args: token, ttl in
 	// ms, ticket, ms waited, ms of quarantine. The keys after the lock, and what
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
-	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}.
+	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}, and, if a
+	// command failed because of which the ticket is not queued, its error.
 	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "3f1af21f99bb47756848783ed32767d7b1becf94").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
@@ -169,8 +171,9 @@ var (
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
 	// the tombstone stands; each of the first three may be empty, and the last
-	// ones left out, which a server thanks for. Answers 1 or 0, or {1 or 0, the error
-	// that kept it from calling}.
+	// ones left out, which a server thanks for. Answers 1 or 0; {1 or 0, the error
+	// that kept it from notifying}; or {1 or 0, "", 1} if it has removed many tickets of
+	// the dead and there may be more: then send it again, without a token.
 	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "9d47a22279fedd53e2fb01b835b4423996217712")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
