@@ -1,0 +1,124 @@
+package quarantine
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A name is an address whose new connections lead to another server once it has moved, as a DNS
+// name does. Connections that are there stay where they are.
+type name struct {
+	listener net.Listener
+
+	mu     sync.Mutex
+	leads  string
+	joined []net.Conn
+}
+
+// newName returns a name that leads to s until it is moved. It ends with the test.
+func newName(t testing.TB, s *servers.Server) *name {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &name{listener: l, leads: s.Addr()}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { n.join(client, &all) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		n.mu.Lock()
+		for _, c := range n.joined {
+			c.Close()
+		}
+		n.mu.Unlock()
+		all.Wait()
+	})
+	return n
+}
+
+// join copies what passes between client and the server to which the name leads now.
+func (n *name) join(client net.Conn, all *sync.WaitGroup) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	server, err := net.Dial("tcp", n.leads)
+	if err != nil {
+		client.Close()
+		return
+	}
+	n.joined = append(n.joined, client, server)
+	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+		all.Go(func() {
+			_, _ = io.Copy(way[0], way[1]) // until one of them is closed
+			way[0].Close()
+			way[1].Close()
+		})
+	}
+}
+
+func (n *name) move(s *servers.Server) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leads = s.Addr()
+}
+
+// A name moves to another, empty server while A holds the lock. A keeps the connections that it
+// has, and extends on the old server. B has new ones: without a quarantine it has the lock too. With
+// one it has it when A's has ended, at the earliest.
+func TestNameThatMoves(t *testing.T) {
+	realServers(t)
+	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) {
+			fenced(t, func(t *testing.T, opts ...redlock.Option) {
+				t.Parallel() // it waits more than it works
+				for _, quarantined := range []bool{false, true} {
+					list := servers.Start(t, servers.Any, 2, servers.WithoutReuse())
+					opts := opts
+					if quarantined {
+						opts = append(opts[:len(opts):len(opts)], redlock.WithQuarantine(length))
+					}
+					n := newName(t, list[0])
+					locker := func() *redlock.Locker {
+						return onNodes(t, []backend.Node{d.Node(t, n.listener.Addr().String())}, opts...)
+					}
+					first := locker()
+					if quarantined {
+						mustInit(t, first)
+					}
+					a := mustLock(t, first)
+					n.move(list[1])
+					if err := a.Extend(t.Context(), ttl); err != nil {
+						t.Errorf("over the connection that it has, the first extends: %v", err)
+					}
+					second := locker()
+					if quarantined {
+						wantQuarantined(t, second, 1)
+					}
+					b := mustLock(t, second)
+					if both := time.Now().Before(a.Until()); both == quarantined {
+						t.Errorf("quarantine %v: both hold the lock: %v", quarantined, both)
+					}
+					if quarantined && a.Fence() > 0 && b.Fence() <= a.Fence() {
+						t.Errorf("the second has the token %d, the first %d", b.Fence(), a.Fence())
+					}
+				}
+			})
+		})
+	}
+}
