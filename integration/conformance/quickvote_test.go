@@ -84,7 +84,7 @@ func bothVotes(t *testing.T) (quick, slow string) {
 	const end = "\nend\n"
 	quick, slow, ok := strings.Cut(lua.Vote.Source(), end)
 	if !ok || !strings.Contains(quick, "'MGET'") || strings.Contains(slow, "'MGET'") ||
-		strings.Contains(quick, "local function") || !strings.Contains(slow, "local function inbox(") {
+		strings.Contains(quick, "local function") || !strings.Contains(slow, "local function inboxes(") {
 		t.Fatalf("the vote does not begin with its quick part: %q", quick)
 	}
 	return quick + end, slow

@@ -17,7 +17,8 @@ const (
 	// go on without the inbox.
 	echoSoon = 50 * time.Millisecond
 
-	// An echo that has not been heard for so long is lost.
+	// An echo that has not been heard for so long is lost. A server that answers with errors for so
+	// long gives none.
 	echoLate = time.Second
 
 	// An inbox that has heard nothing for so long asks for an echo while somebody waits. It
@@ -25,14 +26,14 @@ const (
 	minSilence = 2 * time.Second
 	maxSilence = 32 * time.Second
 
-	// manyEchoErrors is how many errors in a row, of a kind that may pass, make a node one
-	// that gives no echo.
-	manyEchoErrors = 3
+	// manyUnknown is how many subscriptions in a row a server does not know of before that is
+	// told. While a replica takes its master's place there may be one or two.
+	manyUnknown = 3
 )
 
 var (
-	errUnheard      = errors.New("it publishes notifications, but they do not arrive on the waiter's subscription")
-	errUnsubscribed = errors.New("it does not know of the waiter's subscription (PUBSUB NUMSUB)")
+	errUnheard = errors.New("it publishes notifications, but they do not arrive on the waiter's subscription")
+	errUnknown = errors.New("it does not know of the waiter's subscription (PUBSUB NUMSUB)")
 )
 
 // echo is the payload by which an inbox recognizes its own message. It looks like no
@@ -83,9 +84,10 @@ func (h *hearing) within(ctx context.Context, d time.Duration) bool {
 }
 
 // watch asks for echoes until ctx ends, and then returns nil. It returns why if the node gives
-// no echo, or none that is heard.
+// no echo, or none that is heard, and errUnknown if the subscription is to be made again.
 func (h *hearing) watch(ctx context.Context) error {
-	pause, silence, failures, opened := minResubscribe, minSilence, 0, false
+	pause, silence, opened := minResubscribe, minSilence, false
+	answered := time.Now() // or failed in a way that may pass
 	for ctx.Err() == nil {
 		h.forget()
 		err := h.ask(ctx)
@@ -108,19 +110,23 @@ func (h *hearing) watch(ctx context.Context) error {
 				opened = true
 				h.opened()
 			}
-			pause, failures = minResubscribe, 0
+			pause = minResubscribe
 			if h.awaitSilence(ctx, silence) {
 				silence = minSilence
 			} else {
 				silence = min(2*silence, maxSilence)
 			}
+			answered = time.Now()
 			continue
 		case errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported):
 			return fmt.Errorf("it does not let scripts notify waiters: %w", err)
-		case !passes(err):
-			if failures++; failures == manyEchoErrors {
-				return fmt.Errorf("it does not let scripts notify waiters: %w", err)
-			}
+		case passes(err):
+			answered = time.Now()
+		case time.Since(answered) < echoLate:
+		case errors.Is(err, errUnknown):
+			return errUnknown
+		default:
+			return fmt.Errorf("it does not let scripts notify waiters: %w", err)
 		}
 		// The node may be away for now. Whether it is, the subscription will tell.
 		h.inbox.settle(h.index)
@@ -160,7 +166,7 @@ func (h *hearing) ask(ctx context.Context) error {
 		return r.Err
 	}
 	if heard, err := r.Reply.Int(0); err != nil || heard == 0 {
-		return errors.Join(errUnsubscribed, err)
+		return errUnknown
 	}
 	return nil
 }

@@ -232,6 +232,40 @@ func (n slowMessages) Subscribe(ctx context.Context, channel string, events back
 	return n.Node.Subscribe(ctx, channel, events)
 }
 
+// A server that does not know of the subscription, as a new master for a while, is subscribed to
+// again. That is told if it goes on, and waiters are notified soon after it has ended.
+func TestSubscriptionUnknown(t *testing.T) {
+	for _, tc := range []struct {
+		lasts time.Duration
+		told  int
+	}{{2 * time.Second, 0}, {30 * time.Second, 1}} {
+		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+			w.mem[0].Set("k", "foreign", time.Hour)
+			p := w.process(full)
+			p.set(backendtest.On(isEcho, backendtest.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
+				return backend.Result{Reply: backend.Reply{int64(0)}}
+			})))
+			waiter := p.mustJoin("k")
+			p.lose(waiter)
+			if !waiter.polls {
+				t.Error("it does not poll")
+			}
+			time.Sleep(tc.lasts)
+			p.set()
+			time.Sleep(2 * maxResubscribe)
+			p.lose(waiter)
+			if waiter.polls {
+				t.Errorf("%v after that is over, it still polls", 2*maxResubscribe)
+			}
+			list := p.toldPolls()
+			if len(list) != tc.told || tc.told > 0 && !strings.Contains(list[0], "it does not know of") {
+				t.Errorf("after %v it was told %q, want it %d times", tc.lasts, list, tc.told)
+			}
+			waiter.Leave()
+		})
+	}
+}
+
 // A server that gives no echo for now, as while it loads its data, is asked again and not told
 // of. One that answers with an error of its own again and again is.
 func TestEchoFails(t *testing.T) {

@@ -107,6 +107,7 @@ func (in *inbox) hears(i int) bool {
 func (in *inbox) listen(ctx context.Context, i int, l *member) {
 	pause, again := minResubscribe, false
 	counted := false // waiters may count on a subscription that is broken
+	unknown := 0     // subscriptions in a row that the node did not know of
 	for {
 		var ready time.Time
 		mute, err := in.subscribe(ctx, i, l, func() {
@@ -114,9 +115,15 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 			if again { // something may have been missed
 				in.group.lines.stir(false)
 			}
-			ready, again, counted = time.Now(), true, true
+			ready, again, counted, unknown = time.Now(), true, true, 0
 		})
 		in.set(i, false)
+		if mute == errUnknown {
+			if unknown++; unknown == manyUnknown {
+				l.queueing.tell(mute)
+			}
+			mute = nil
+		}
 		if !ready.IsZero() && time.Since(ready) >= maxResubscribe { // else it is of little use, and each costs a try
 			pause = minResubscribe
 		}
