@@ -44,10 +44,29 @@ func endOf(ctx context.Context, err error) error {
 		case <-late.C: // a context that does not keep its own deadline
 		}
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && cause != err {
+	cause := context.Cause(ctx)
+	if over, ok := cause.(waitOver); ok && err != nil {
+		return over
+	}
+	if err != nil && cause != nil && cause != err {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
+}
+
+// waitOver ends the wait of a call that has waited for as long as [WithWait] allows. It is
+// not the error of a ctx: that of the caller has not ended.
+type waitOver struct{ limit time.Duration }
+
+func (e waitOver) Error() string { return fmt.Sprintf("waited for %v", e.limit) }
+
+// limit returns ctx, which ends when the call has waited for as long as [WithWait] allows. It
+// must be cancelled.
+func (c *call) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc) {
+	if d := c.settings.wait; d > 0 {
+		return context.WithDeadlineCause(ctx, c.start.Time().Add(d), waitOver{d})
+	}
+	return ctx, func() {}
 }
 
 // wait tries until it holds the lock or may not go on.
@@ -76,10 +95,19 @@ func (c *call) pace() (retry RetryPolicy, standard bool) {
 	return retry, standard
 }
 
-// acquire tries once, plainly, and then waits as the settings say: in line with
-// other callers of this process and in the queues on the nodes, or at the pace of
-// the caller's own policy.
+// acquire waits for the lock, for as long as [WithWait] allows. That does not bound the
+// first attempt.
 func (c *call) acquire(ctx context.Context) (*Lock, error) {
+	limited, cancel := c.limit(ctx)
+	defer cancel()
+	return c.compete(limited, ctx)
+}
+
+// compete tries once, plainly, and then waits as the settings say: in line with
+// other callers of this process and in the queues on the nodes, or at the pace of
+// the caller's own policy. An attempt that it makes without having waited is made
+// with the ctx first.
+func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 	retry, standard := c.pace()
 	var waiter *quorum.Waiter
 	join := func() (err error) {
@@ -118,8 +146,12 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 		}
 		return c.settings.ttl - c.outage(unavailable, failures)
 	}
+	if waiter != nil {
+		first = ctx
+	}
 	for {
-		lock, res, err := c.try(ctx, waiter, start)
+		lock, res, err := c.try(first, waiter, start)
+		first = ctx
 		turn.End(res)
 		turn = quorum.Turn{}
 		if err == nil {

@@ -8,11 +8,15 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// Do holds the lock on key while fn runs. It waits for it as [Locker.Lock]
+// Do holds the lock on key while fn runs. It waits for the lock as [Locker.Lock]
 // does, extends it for as long as fn takes ([WithAutoExtend]), and unlocks it
 // afterwards, also when fn panics. The ctx that fn gets derives from ctx, and
 // ends when the lock is lost: fn must then stop. Do always waits for fn. With
 // [WithFencing], [FenceFromContext] says the lock's token.
+//
+// ctx bounds both the wait and fn: a ctx with a deadline of 5 s ends the ctx of fn 5 s
+// after the call, however long the wait was. To bound the wait alone, use [WithWait]. To
+// bound fn alone, derive a ctx in fn. [WithMaxHold] ends a lock that is held for too long.
 //
 // If the lock cannot be had, fn does not run, and the error is that of Lock.
 // Otherwise the error is what fn returned, joined with one that matches
@@ -21,13 +25,26 @@ import (
 // not answered, or was refused as by an ACL, is only logged ([WithLogger]): fn ran
 // under a valid lock, and must not be run again for that.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
+	return l.do(ctx, key, fn, append(opts[:len(opts):len(opts)], WithAutoExtend()))
+}
+
+// TryDo runs fn under the lock unless somebody else holds it. It is [Locker.Do] with a
+// single attempt, as [Locker.TryLock] makes it: if the lock is taken, fn does not run, and
+// the error matches [ErrTaken].
+//
+// A lock is free again as soon as fn has ended. For work that is to run once in a period
+// on any of several machines, whose clocks differ, see [WithMinHold].
+func (l *Locker) TryDo(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
+	return l.do(ctx, key, fn, append(opts[:len(opts):len(opts)], WithAutoExtend(), WithWait(0)))
+}
+
+func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) error, opts []LockOption) error {
 	if err := l.check("do", key); err != nil {
 		return err
 	}
 	if fn == nil {
 		return fmt.Errorf("redlock: do %s: a function that is nil", text.Quote(l.settings.prefix+key))
 	}
-	opts = append(opts[:len(opts):len(opts)], WithAutoExtend())
 	lock, err := l.Lock(ctx, key, opts...)
 	if err != nil {
 		return err

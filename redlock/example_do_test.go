@@ -10,6 +10,40 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
+// The wait is bounded, and the work is not: a job of any length runs under the lock if that
+// is free within the wait.
+func ExampleWithWait() {
+	locker, err := redlock.New(newNodes(), redlock.WithTTL(100*time.Millisecond))
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background() // it would bound the work too
+	job := func(ctx context.Context) error {
+		time.Sleep(300 * time.Millisecond)
+		return ctx.Err()
+	}
+	fmt.Println(locker.Do(ctx, "orders/42", job, redlock.WithWait(200*time.Millisecond)))
+	// Output: <nil>
+}
+
+// A job runs unless it is running already.
+func ExampleLocker_TryDo() {
+	locker, err := redlock.New(newNodes())
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	job := func(context.Context) error {
+		err := locker.TryDo(context.Background(), "report", func(context.Context) error { return nil })
+		fmt.Println("in between:", errors.Is(err, redlock.ErrTaken))
+		return nil
+	}
+	fmt.Println(locker.TryDo(ctx, "report", job))
+	// Output:
+	// in between: true
+	// <nil>
+}
+
 // A function runs under the lock, however long it takes.
 func ExampleLocker_Do() {
 	locker, err := redlock.New(newNodes(), redlock.WithTTL(time.Second))

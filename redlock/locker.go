@@ -90,7 +90,7 @@ func (l *Locker) polls(node string, err error) {
 // of this Locker that asked meanwhile, and at once if nodes refuse for good, for instance
 // a wrong password ([WithRetry] changes this). It waits for the end of a quarantine
 // ([WithQuarantine]). If ctx has a deadline, the last attempt is made shortly before
-// it. ctx bounds the wait, not the hold. A cancellation is noticed at once, or, with a
+// it. ctx bounds the wait, not the hold; [WithWait] bounds the wait without a ctx of its own. A cancellation is noticed at once, or, with a
 // single node, by the node timeout at the latest, if the driver does not notice it
 // before.
 //
@@ -128,7 +128,7 @@ func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Loc
 	return c.lock(ctx)
 }
 
-// TryLock is Lock with one try, whatever the policy: it returns within the node
+// TryLock is Lock with one try, whatever the policy and [WithWait]: it returns within the node
 // timeout, or when ctx ends, with an error that matches [ErrTaken] if somebody
 // else holds the lock, and leaves behind as little. It does not queue. A lock that is
 // reserved for one who waits counts as taken.
@@ -137,7 +137,7 @@ func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*
 	if err != nil {
 		return nil, err
 	}
-	c.settings.retry = RetryPolicy{tries: 1}
+	c.settings.wait = once
 	return c.lock(ctx)
 }
 

@@ -35,15 +35,24 @@ func (l *Locker) Mutex(key string, opts ...LockOption) *Mutex {
 
 // Lock waits until the Mutex is unlocked, and then locks as [Locker.Lock] does. If
 // ctx ends while another caller has the Mutex, the error matches [ErrTaken] and
-// ctx's error.
+// ctx's error. [WithWait] bounds both waits together.
 func (m *Mutex) Lock(ctx context.Context) error {
 	c, err := m.prepare(ctx)
 	if err != nil {
 		return err
 	}
+	if c.settings.wait == once {
+		return m.TryLock(ctx)
+	}
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
 	select {
 	case m.turn <- struct{}{}:
 	case <-ctx.Done():
+		return c.busy(endOf(ctx, ctx.Err()))
+	}
+	if ctx.Err() != nil { // both were ready
+		<-m.turn
 		return c.busy(endOf(ctx, ctx.Err()))
 	}
 	return m.keep(m.locker.Lock(ctx, m.key, m.opts...))

@@ -54,6 +54,7 @@ type callSettings struct {
 	ttl        time.Duration
 	owner      string
 	retry      RetryPolicy
+	wait       time.Duration // 0: no limit; once: a single attempt
 	autoExtend bool
 	maxHold    time.Duration // 0: no limit
 	fencing    bool
@@ -115,6 +116,30 @@ func WithRetry(p RetryPolicy) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.retry = p
 		return p.err
+	})
+}
+
+// once is a wait of 0: a single attempt.
+const once time.Duration = -1
+
+// WithWait bounds how long [Locker.Lock], [Locker.Do] and [Mutex.Lock] wait for the
+// lock. It does not bound how long the lock is held, nor what [Locker.Do] runs. If ctx
+// ends first, it bounds the wait too. Default: ctx alone does.
+//
+// When d is over, the error matches [ErrTaken] or [ErrUnavailable], and no error of a
+// ctx. A last attempt is made shortly before. The first attempt of a call does not count
+// as waiting: it may take up to the node timeout, however short d is. A d of 0 allows
+// that one attempt only, as [Locker.TryLock] and [Locker.TryDo] do.
+func WithWait(d time.Duration) SharedOption {
+	return sharedOption(func(s *callSettings) error {
+		s.wait = d
+		if d == 0 {
+			s.wait = once
+		}
+		if d < 0 {
+			return fmt.Errorf("a wait of %v: must not be negative", d)
+		}
+		return nil
 	})
 }
 

@@ -72,6 +72,9 @@ func (c *call) held(ctx context.Context) *Lock {
 // lock returns a handle on the lock that ctx holds, if it may nest, and else one on
 // a lock that it waits for.
 func (c *call) lock(ctx context.Context) (*Lock, error) {
+	if c.settings.wait == once {
+		c.settings.retry = RetryPolicy{tries: 1}
+	}
 	if c.settings.reentrant {
 		if outer := c.held(ctx); outer != nil {
 			return c.nest(ctx, outer)
@@ -124,6 +127,8 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 // unavailable as a call that is not nested, but no longer than the lock is valid, which is
 // less than one TTL.
 func (c *call) lengthen(ctx context.Context, lock *Lock) error {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
 	retry, _ := c.pace()
 	for {
 		res, err := lock.extend(ctx, c.settings.ttl)
