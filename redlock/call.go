@@ -19,6 +19,7 @@ type call struct {
 	fencing  *quorum.Fencing // nil without
 	start    quorum.Instant
 	tries    int
+	waited   bool // the hook was told
 	last     quorum.Result
 	rounds   []Report // of the last rounds that failed
 }
@@ -72,12 +73,38 @@ func (c *call) limit(ctx context.Context) (limited context.Context, cancel conte
 // wait tries until it holds the lock or may not go on.
 func (c *call) wait(ctx context.Context) (*Lock, error) {
 	lock, err := c.acquire(ctx)
-	c.tell(c.locker.settings.hooks.Locked, err)
+	if c.locker.settings.hooks.Locked != nil {
+		c.locked(ctx, lock, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	lock.startExtending()
 	return lock, nil
+}
+
+// locked tells the hook how the call ended. If that panics, the caller does not get the
+// lock, which must not stay.
+func (c *call) locked(ctx context.Context, lock *Lock, err error) {
+	told := false
+	defer func() {
+		if !told && lock != nil {
+			lock.end(ErrReleased)
+			lock.attempt.Abandon()
+		}
+	}()
+	c.tell(ctx, c.locker.settings.hooks.Locked, err)
+	told = true
+}
+
+// waits tells the hook that the call begins to wait, because of err, unless it has waited
+// before.
+func (c *call) waits(ctx context.Context, err error) {
+	if c.waited {
+		return
+	}
+	c.waited = true
+	c.tell(ctx, c.locker.settings.hooks.Waiting, err)
 }
 
 // defaultRetry is the pace of a waiting caller that set no policy.
@@ -108,6 +135,7 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 // the caller's own policy. An attempt that it makes without having waited is made
 // with the ctx first.
 func (c *call) compete(ctx, first context.Context) (*Lock, error) {
+	caller := first
 	retry, standard := c.pace()
 	var waiter *quorum.Waiter
 	join := func() (err error) {
@@ -122,6 +150,9 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		}
 	}()
 	if standard && c.locker.group.Contended(c.fullKey) {
+		if c.locker.settings.hooks.Waiting != nil {
+			c.waits(caller, c.behind(ctx, nil))
+		}
 		if err := join(); err != nil {
 			return nil, c.behind(ctx, err)
 		}
@@ -182,6 +213,7 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		if !again {
 			return nil, err
 		}
+		c.waits(caller, err)
 		var ctxErr error
 		switch {
 		case waiter != nil:
@@ -259,7 +291,7 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instan
 		return nil, res, c.late()
 	}
 	c.rounds = nil // the lock keeps c for as long as it lives
-	return newLock(c, attempt, token, now, until), res, nil
+	return newLock(ctx, c, attempt, token, now, until), res, nil
 }
 
 // release deletes the token of attempt.
@@ -332,13 +364,18 @@ func (c *call) quorumError(class error) *QuorumError {
 
 func (c *call) elapsed() time.Duration { return time.Since(c.start.Time()) }
 
-// tell tells hook, if it is set, how the call ended.
-func (c *call) tell(hook func(Event), err error) {
+// tell tells hook, if it is set, how the call goes.
+func (c *call) tell(ctx context.Context, hook func(context.Context, Event), err error) {
+	c.tellHeld(ctx, hook, 0, err)
+}
+
+// tellHeld is tell of the call that ended a lock which was held for so long.
+func (c *call) tellHeld(ctx context.Context, hook func(context.Context, Event), held time.Duration, err error) {
 	if hook == nil {
 		return
 	}
-	hook(Event{
-		Key: c.fullKey, Tries: c.tries, Elapsed: c.elapsed(),
+	hook(ctx, Event{
+		Key: c.fullKey, Tries: c.tries, Elapsed: c.elapsed(), Waited: c.waited, Held: held,
 		Report: newReport(c.locker.group, c.last.Votes), Err: err,
 	})
 }

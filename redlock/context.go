@@ -93,7 +93,7 @@ func (c *lockContext) Err() error {
 // Value has the lock too, for [WithReentrancy], and its fencing token.
 func (c *lockContext) Value(key any) any {
 	switch key {
-	case holds{c.lock.locker, c.lock.call.fullKey}:
+	case holds{c.lock.locker.base, c.lock.call.fullKey}:
 		return c.lock
 	case fenced{}:
 		if fence := c.lock.Fence(); fence != 0 {

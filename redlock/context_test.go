@@ -70,7 +70,7 @@ func TestContextReleased(t *testing.T) {
 func TestContextExpires(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var lost []Event
-		lock := r.lock(r.locker(WithHooks(Hooks{Lost: func(e Event) { lost = append(lost, e) }})), "k")
+		lock := r.lock(r.locker(WithHooks(Hooks{Lost: func(_ context.Context, e Event) { lost = append(lost, e) }})), "k")
 		start := time.Now()
 		ctx := lock.Context(t.Context())
 		time.Sleep(5 * time.Second)
@@ -228,7 +228,7 @@ func TestSuspendedAutoExtendInTime(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var suspended atomic.Int64
 		forward := func(time.Duration) {}
-		l := r.locker(WithTTL(10*time.Second), WithHooks(Hooks{Extended: func(Event) {
+		l := r.locker(WithTTL(10*time.Second), WithHooks(Hooks{Extended: func(context.Context, Event) {
 			time.AfterFunc(100*time.Millisecond, func() {
 				suspended.Add(1)
 				forward(8 * time.Second)

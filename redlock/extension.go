@@ -89,7 +89,11 @@ func (e *extension) begin() (n quorum.Renewal, ok bool) {
 
 // end takes what came of it.
 func (e *extension) end(r quorum.Result) {
-	err := e.renewal.end(context.Background(), r)
+	ctx := e.lock.ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	err := e.renewal.end(ctx, r)
 	e.renewal = renewal{}
 	e.next(err)
 }

@@ -19,7 +19,7 @@ import (
 func TestAutoExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var extended atomic.Int64
-		l := r.locker(WithTTL(6*time.Second), WithHooks(Hooks{Extended: func(Event) { extended.Add(1) }}))
+		l := r.locker(WithTTL(6*time.Second), WithHooks(Hooks{Extended: func(context.Context, Event) { extended.Add(1) }}))
 		lock := r.lock(l, "k", WithAutoExtend())
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
@@ -106,7 +106,7 @@ func TestAutoExtendOutage(t *testing.T) {
 func TestAutoExtendOutageUnwatched(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lost := make(chan time.Time, 1)
-		l := r.locker(WithHooks(Hooks{Lost: func(Event) { lost <- time.Now() }}))
+		l := r.locker(WithHooks(Hooks{Lost: func(context.Context, Event) { lost <- time.Now() }}))
 		lock := r.lock(l, "k", WithAutoExtend())
 		synctest.Wait()
 		r.setAll(backendtest.Hang())

@@ -22,8 +22,8 @@ type told struct {
 }
 
 func (h *told) hooks() Hooks {
-	note := func(kind string) func(Event) {
-		return func(e Event) {
+	note := func(kind string) func(context.Context, Event) {
+		return func(_ context.Context, e Event) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.kinds, h.events = append(h.kinds, kind), append(h.events, e)

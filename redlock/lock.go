@@ -29,6 +29,8 @@ type lease struct {
 	attempt *quorum.Attempt
 	token   string
 	since   time.Time
+	ctx     context.Context // for hooks: what that of the acquiring call carries; nil without them
+	held    time.Duration   // for how long; guarded by mu, and final once it has ended
 
 	core  Lock // what timers and extensions use; it is never unlocked
 	first Lock // the handle of the caller that acquired it
@@ -48,11 +50,14 @@ type lease struct {
 
 // newLock returns the core of a lock that is held since now; who acquired it gets the first
 // handle.
-func newLock(c *call, attempt *quorum.Attempt, token string, now, until quorum.Instant) *Lock {
+func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string, now, until quorum.Instant) *Lock {
 	l := &lease{
 		locker: c.locker, attempt: attempt, token: token, since: now.Time(),
 		handles: 1, extends: c.settings.autoExtend, limited: c.settings.maxHold > 0,
 		until: until, votes: c.last.Votes,
+	}
+	if hooks := &c.locker.settings.hooks; hooks.Extended != nil || hooks.Lost != nil {
+		l.ctx = context.WithoutCancel(ctx)
 	}
 	l.core = Lock{lease: l, call: c}
 	l.first = Lock{lease: l, call: c}
@@ -172,7 +177,7 @@ func (n renewal) end(ctx context.Context, res quorum.Result) error {
 	if res.Verdict == quorum.Gone {
 		l.end(err)
 	}
-	c.tell(l.locker.settings.hooks.Extended, err)
+	c.tell(ctx, l.locker.settings.hooks.Extended, err)
 	return err
 }
 
@@ -261,14 +266,30 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	l.mu.Unlock()
 
 	c := l.locker.newCall("unlock", l.call.key, l.call.settings)
-	if last, err := l.leave(c.start); !last {
-		l.answer(err)
+	err := errInterrupted
+	defer func() { l.answer(err) }() // even if a hook panics: others may wait for it
+	last, lost := l.leave(c.start)
+	if !last {
+		err = lost
 		return err
 	}
-	err := c.release(ctx, l.attempt)
-	c.tell(l.locker.settings.hooks.Unlocked, err)
-	l.answer(err)
+	err = c.release(ctx, l.attempt)
+	c.tellHeld(ctx, l.locker.settings.hooks.Unlocked, l.heldFor(), err)
 	return err
+}
+
+// errInterrupted is what a second Unlock returns if a hook has panicked in the first.
+var errInterrupted = fmt.Errorf("redlock: unlock: %w: a hook panicked in another Unlock", ErrUnavailable)
+
+// heldFor returns for how long a lock was held that was unlocked, and 0 of one that was
+// lost, of which the hook Lost was told.
+func (l *lease) heldFor() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != ErrReleased {
+		return 0
+	}
+	return l.held
 }
 
 // answer ends the one time that the handle is unlocked.
@@ -341,7 +362,7 @@ func (l *Lock) end(cause error) error {
 		defer l.mu.Unlock()
 		return l.cause
 	}
-	l.cause = cause
+	l.cause, l.held = cause, time.Since(l.since)
 	contexts := l.endAllContexts()
 	if l.expiry != nil {
 		l.expiry.Stop()
@@ -364,9 +385,9 @@ func (l *Lock) end(cause error) error {
 // lost tells those who watch the Locker that the lock ended by itself.
 func (l *Lock) lost(cause error) {
 	s := &l.locker.settings
-	held := time.Since(l.since)
+	held := l.held // it does not change any more
 	s.logger.Error("redlock: lock lost", "key", text.Name(l.call.fullKey), "held", held, "error", cause)
 	if hook := s.hooks.Lost; hook != nil {
-		hook(Event{Key: l.call.fullKey, Elapsed: held, Report: l.Report(), Err: cause})
+		hook(l.ctx, Event{Key: l.call.fullKey, Elapsed: held, Held: held, Report: l.Report(), Err: cause})
 	}
 }

@@ -106,7 +106,7 @@ func TestExtendContextEnds(t *testing.T) {
 func TestExtendNotHeld(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var lost []Event
-		l := r.locker(WithHooks(Hooks{Lost: func(e Event) { lost = append(lost, e) }}))
+		l := r.locker(WithHooks(Hooks{Lost: func(_ context.Context, e Event) { lost = append(lost, e) }}))
 		for _, value := range []string{"", "other"} {
 			lock := r.lock(l, "k")
 			synctest.Wait()

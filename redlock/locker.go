@@ -21,8 +21,13 @@ import (
 // of one, as the driver has it) for each server until 5 s after the last wait. Then no
 // timer is left either: one that is never closed leaks nothing.
 type Locker struct {
-	group    *quorum.Group
+	*base
 	settings settings
+}
+
+// A base is what a Locker shares with those derived from it.
+type base struct {
+	group    *quorum.Group
 	clock    quorum.Clock
 	closed   atomic.Bool
 	watch    watch
@@ -53,7 +58,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	if err := s.check(s.call); err != nil {
 		return nil, fmt.Errorf("redlock: %w", err)
 	}
-	l := &Locker{settings: s}
+	l := &Locker{base: new(base), settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
 		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Foreign: foreign, Announce: s.announce,
 		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock,
@@ -69,6 +74,36 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	}
 	l.group = group
 	return l, nil
+}
+
+// With returns a Locker with further defaults for its calls, further hooks and perhaps
+// another logger. It is for code that is given a Locker and wants to observe its own locks,
+// or to lock in its own way, without changing what others do with it. It does no I/O.
+//
+// Everything else is shared: the nodes, the queues and the connections. So the two exclude
+// each other as two callers of one Locker do, a ctx that holds a key of one holds it for
+// the other ([WithReentrancy]), and [Locker.Close] closes both.
+func (l *Locker) With(opts ...DerivedOption) (*Locker, error) {
+	if l == nil || l.base == nil {
+		return nil, errZero
+	}
+	s := l.settings
+	for _, o := range opts {
+		if o == nil {
+			return nil, fmt.Errorf("redlock: with: %w", errNilOption)
+		}
+		if err := o.applyLocker(&s); err != nil {
+			return nil, fmt.Errorf("redlock: with: %w", err)
+		}
+	}
+	err := s.check(s.call)
+	if err == nil && s.call.fencing {
+		err = l.group.CanFence()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redlock: with: %w", err)
+	}
+	return &Locker{base: l.base, settings: s}, nil
 }
 
 // abandoned logs a node that refuses to delete a key of ours.
@@ -177,9 +212,9 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	case until.Past(now):
 		err = c.late()
 	default:
-		lock = newLock(c, attempt, token, now, until)
+		lock = newLock(ctx, c, attempt, token, now, until)
 	}
-	c.tell(l.settings.hooks.Locked, err)
+	c.tell(ctx, l.settings.hooks.Locked, err)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +236,7 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 	c := l.newCall("release", key, l.settings.call)
 	attempt := l.group.Adopt(c.fullKey, token, c.settings.ttl)
 	err := c.release(ctx, attempt)
-	c.tell(l.settings.hooks.Unlocked, err)
+	c.tell(ctx, l.settings.hooks.Unlocked, err)
 	return err
 }
 
@@ -213,7 +248,7 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 // are held stay held, extend themselves if they did, and their methods go on to work.
 // It does not close the clients of the nodes. It may be called again.
 func (l *Locker) Close(ctx context.Context) error {
-	if l == nil || l.group == nil {
+	if l == nil || l.base == nil {
 		return errZero
 	}
 	l.closed.Store(true)
@@ -270,7 +305,7 @@ func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, op
 
 func (l *Locker) check(op, key string) error {
 	switch {
-	case l == nil || l.group == nil:
+	case l == nil || l.base == nil:
 		return errZero
 	case l.closed.Load():
 		return ErrClosed

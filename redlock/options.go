@@ -10,8 +10,15 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// An Option sets up a [Locker]. Where two set the same, the later one counts.
+// An Option sets up a [Locker]. Where two set the same, the later one counts, except that
+// the hooks of all [WithHooks] are called.
 type Option interface{ applyLocker(*settings) error }
+
+// A DerivedOption sets up a [Locker] that [Locker.With] returns, or one that [New] returns.
+type DerivedOption interface {
+	Option
+	derives()
+}
 
 // A LockOption changes one call's way of locking.
 type LockOption interface{ applyLock(*callSettings) error }
@@ -19,10 +26,10 @@ type LockOption interface{ applyLock(*callSettings) error }
 // A ResumeOption changes one [Locker.Resume].
 type ResumeOption interface{ applyResume(*callSettings) error }
 
-// A SharedOption is a default when it is given to [New], and holds for one call
+// A SharedOption is a default when it is given to [New] or [Locker.With], and holds for one call
 // when it is given to that.
 type SharedOption interface {
-	Option
+	DerivedOption
 	LockOption
 	ResumeOption
 }
@@ -66,9 +73,15 @@ type lockerOption func(*settings) error
 
 func (o lockerOption) applyLocker(s *settings) error { return o(s) }
 
+type derivedOption func(*settings) error
+
+func (o derivedOption) applyLocker(s *settings) error { return o(s) }
+func (derivedOption) derives()                        {}
+
 type sharedOption func(*callSettings) error
 
 func (o sharedOption) applyLocker(s *settings) error     { return o(&s.call) }
+func (sharedOption) derives()                            {}
 func (o sharedOption) applyLock(s *callSettings) error   { return o(s) }
 func (o sharedOption) applyResume(s *callSettings) error { return o(s) }
 
@@ -352,8 +365,8 @@ func WithAnnounce(prefix string) Option {
 // WithLogger sets where the Locker logs what nobody is told by an error: locks
 // that were lost, automatic extensions and cleanups that failed, nodes that do not let
 // waiters queue. Default nowhere. Tokens are never logged.
-func WithLogger(logger *slog.Logger) Option {
-	return lockerOption(func(s *settings) error {
+func WithLogger(logger *slog.Logger) DerivedOption {
+	return derivedOption(func(s *settings) error {
 		s.logger = logger
 		if logger == nil {
 			return errors.New("a logger that is nil")
@@ -362,10 +375,11 @@ func WithLogger(logger *slog.Logger) Option {
 	})
 }
 
-// WithHooks sets functions that are told what the Locker does. Default none.
-func WithHooks(h Hooks) Option {
-	return lockerOption(func(s *settings) error {
-		s.hooks = h
+// WithHooks adds functions that are told what the Locker does. Given several times, also to
+// [New] and then to [Locker.With], all of them are called, in that order. Default none.
+func WithHooks(h Hooks) DerivedOption {
+	return derivedOption(func(s *settings) error {
+		s.hooks = s.hooks.and(h)
 		return nil
 	})
 }

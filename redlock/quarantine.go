@@ -40,7 +40,7 @@ func (l *Locker) marker() string { return l.settings.prefix + markerName }
 // that was not told, and joins their errors; the others are out of quarantine.
 func (l *Locker) Init(ctx context.Context) error {
 	switch {
-	case l == nil || l.group == nil:
+	case l == nil || l.base == nil:
 		return errZero
 	case l.closed.Load():
 		return ErrClosed

@@ -14,7 +14,7 @@ import (
 // [Locker.TryLock] and [Locker.Do] with a ctx that holds the key do not wait for
 // their own caller, but return a nested handle on the lock that ctx holds. A ctx
 // holds a key if it is, or derives from, one that [Lock.Context] or Do made, for a
-// lock of the same Locker on the same key; so it can hold several. Default: a ctx
+// lock of the same Locker, or one derived from it ([Locker.With]), on the same key; so it can hold several. Default: a ctx
 // that holds the key changes nothing, a Lock with it waits until ctx ends. Given to a
 // call, it lets that one nest; the lock that is entered need not have been made with it.
 //
@@ -59,13 +59,13 @@ func WithReentrancy() SharedOption {
 
 // holds is the key under which a context has the [Lock] that it belongs to.
 type holds struct {
-	locker *Locker
-	key    string // as it is on the servers
+	base *base
+	key  string // as it is on the servers
 }
 
 // held returns the handle on the lock whose context ctx is, or nil.
 func (c *call) held(ctx context.Context) *Lock {
-	l, _ := ctx.Value(holds{c.locker, c.fullKey}).(*Lock)
+	l, _ := ctx.Value(holds{c.locker.base, c.fullKey}).(*Lock)
 	return l
 }
 

@@ -22,7 +22,7 @@ func TestAutoExtendOutlivesRestarts(t *testing.T) {
 				onRig(t, size, bare, func(t *testing.T, r *rig) {
 					var log logText
 					rejoined := make([]int, size)
-					l := r.locker(WithTTL(1500*time.Millisecond), WithLogger(log.logger()), WithHooks(Hooks{Extended: func(e Event) {
+					l := r.locker(WithTTL(1500*time.Millisecond), WithLogger(log.logger()), WithHooks(Hooks{Extended: func(_ context.Context, e Event) {
 						for i, n := range e.Report {
 							if n.Rejoined {
 								rejoined[i]++

@@ -553,7 +553,7 @@ func (s *situation) party(t *testing.T) *party {
 		}
 	}
 	s.links(p, false)
-	opts := []Option{WithHooks(Hooks{Locked: func(e Event) { p.tries = e.Tries }})}
+	opts := []Option{WithHooks(Hooks{Locked: func(_ context.Context, e Event) { p.tries = e.Tries }})}
 	if s.fencing {
 		opts = append(opts, WithFencing())
 	}

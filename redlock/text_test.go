@@ -142,7 +142,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 func TestServersTextIsEscapedInHooks(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		events := 0
-		l := r.locker(WithHooks(Hooks{Locked: func(e Event) {
+		l := r.locker(WithHooks(Hooks{Locked: func(_ context.Context, e Event) {
 			events++
 			for _, n := range e.Report {
 				if n.Err != nil {

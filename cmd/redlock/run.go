@@ -219,7 +219,7 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 		redlock.WithTTL(r.ttl), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
 		redlock.WithHooks(redlock.Hooks{
 			Extended: r.extended,
-			Unlocked: func(e redlock.Event) { r.last = e.Report },
+			Unlocked: func(_ context.Context, e redlock.Event) { r.last = e.Report },
 		}),
 	}
 	if r.fencing {
@@ -540,7 +540,7 @@ func (r *run) notLocked(err error) error {
 }
 
 // extended is told of each extension of the lock.
-func (r *run) extended(e redlock.Event) {
+func (r *run) extended(_ context.Context, e redlock.Event) {
 	r.extending.Lock()
 	defer r.extending.Unlock()
 	switch {

@@ -301,7 +301,7 @@ func TestOutageWhileHeld(t *testing.T) {
 		t.Run("extends itself through a minority's outage", func(t *testing.T) {
 			extended := make(chan error, 100)
 			locker := a.locker(t, addrs(list), redlock.WithTTL(2*time.Second), redlock.WithAutoExtend(),
-				redlock.WithHooks(redlock.Hooks{Extended: func(e redlock.Event) { extended <- e.Err }}))
+				redlock.WithHooks(redlock.Hooks{Extended: func(_ context.Context, e redlock.Event) { extended <- e.Err }}))
 			lock, err := locker.Lock(ctx, "k")
 			if err != nil {
 				t.Fatal(err)

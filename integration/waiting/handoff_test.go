@@ -27,7 +27,7 @@ func newPeer(t testing.TB, nodes []backend.Node, opts ...redlock.Option) *peer {
 	p := &peer{}
 	p.Locker = newLocker(t, nodes, append(opts,
 		redlock.WithLogger(slog.New(p)),
-		redlock.WithHooks(redlock.Hooks{Locked: func(e redlock.Event) {
+		redlock.WithHooks(redlock.Hooks{Locked: func(_ context.Context, e redlock.Event) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.tries = e.Tries

@@ -78,7 +78,7 @@ func newWorker(number int, servers []server, ttl time.Duration, onResult func([]
 			nodes = append(nodes, redigo.New(pool, redigo.WithName(s.label)))
 		}
 	}
-	note := func(e redlock.Event) {
+	note := func(_ context.Context, e redlock.Event) {
 		outcomes := make([]redlock.Outcome, len(e.Report))
 		for i, n := range e.Report {
 			outcomes[i] = n.Outcome
