@@ -185,6 +185,9 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		first = ctx
 		turn.End(res)
 		turn = quorum.Turn{}
+		if err == nil && lock == nil {
+			return nil, ErrClosed
+		}
 		if err == nil {
 			return lock, nil
 		}
@@ -260,7 +263,8 @@ func (c *call) outage(since time.Time, failures int) time.Duration {
 	return time.Since(since)
 }
 
-// try makes one attempt, now, with a token of its own, as waiter if that is not nil.
+// try makes one attempt, now, with a token of its own, as waiter if that is not nil. It
+// returns neither a lock nor an error if a Shutdown came in between.
 func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instant) (*Lock, quorum.Result, *QuorumError) {
 	l := c.locker
 	ttl := c.settings.ttl
@@ -291,7 +295,11 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instan
 		return nil, res, c.late()
 	}
 	c.rounds = nil // the lock keeps c for as long as it lives
-	return newLock(ctx, c, attempt, token, now, until), res, nil
+	lock := newLock(ctx, c, attempt, token, now, until)
+	if lock == nil {
+		attempt.Abandon()
+	}
+	return lock, res, nil
 }
 
 // release deletes the token of attempt.

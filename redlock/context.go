@@ -10,7 +10,8 @@ import (
 // Context returns a copy of parent that ends when the lock does: when it is
 // unlocked, found lost, or at the end of its validity, before the servers let
 // it expire; and when parent ends. [context.Cause] tells which: [ErrReleased],
-// an error that matches [ErrNotHeld], or parent's own.
+// an error that matches [ErrNotHeld], or parent's own; [ErrClosed] after a
+// [Locker.Shutdown].
 //
 // Work under the lock uses this context. It ends in time even where the machine
 // was suspended meanwhile: within a second of the resumption, and its own Err
@@ -27,6 +28,9 @@ func (l *Lock) Context(parent context.Context) context.Context {
 	cause := l.left
 	if cause == nil {
 		cause = l.cause
+	}
+	if cause == nil && l.interrupted {
+		cause = ErrClosed
 	}
 	if cause == nil {
 		if l.contexts == nil {

@@ -49,6 +49,11 @@ func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) er
 	if err != nil {
 		return err
 	}
+	if !l.register.begin(lock.lease) {
+		_ = lock.Unlock(ctx)
+		return ErrClosed
+	}
+	defer l.register.finish(lock.lease)
 	unlocked := false
 	unlock := func() error {
 		unlocked = true

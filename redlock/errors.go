@@ -25,7 +25,8 @@ var (
 	// unlocked.
 	ErrReleased = errors.New("redlock: the lock was released")
 
-	// ErrClosed says that the Locker was closed.
+	// ErrClosed says that the Locker was closed. It is also the cause of the end of a
+	// [Lock]'s contexts by [Locker.Shutdown].
 	ErrClosed = errors.New("redlock: the Locker is closed")
 
 	errZero = errors.New("redlock: the Locker was not made by New")

@@ -27,6 +27,7 @@ type Lock struct {
 type lease struct {
 	locker  *Locker
 	attempt *quorum.Attempt
+	entry   entry
 	token   string
 	since   time.Time
 	ctx     context.Context // for hooks: what that of the acquiring call carries; nil without them
@@ -35,21 +36,22 @@ type lease struct {
 	core  Lock // what timers and extensions use; it is never unlocked
 	first Lock // the handle of the caller that acquired it
 
-	mu        sync.Mutex
-	handles   int  // that are not unlocked
-	extends   bool // it extends itself, or is about to
-	limited   bool // … for WithMaxHold at most
-	until     quorum.Instant
-	votes     []quorum.Vote      // of the last round that was won
-	failure   error              // of the last extension; nil if it succeeded
-	cause     error              // why it ended; nil while it is held
-	nested    map[*Lock]struct{} // the handles beside first that have contexts
-	expiry    *time.Timer        // ends it at until; nil while nobody would notice
-	extension *extension         // nil unless it extends itself
+	mu          sync.Mutex
+	handles     int  // that are not unlocked
+	extends     bool // it extends itself, or is about to
+	limited     bool // … for WithMaxHold at most
+	interrupted bool // it gets no contexts any more
+	until       quorum.Instant
+	votes       []quorum.Vote      // of the last round that was won
+	failure     error              // of the last extension; nil if it succeeded
+	cause       error              // why it ended; nil while it is held
+	nested      map[*Lock]struct{} // the handles beside first that have contexts
+	expiry      *time.Timer        // ends it at until; nil while nobody would notice
+	extension   *extension         // nil unless it extends itself
 }
 
 // newLock returns the core of a lock that is held since now; who acquired it gets the first
-// handle.
+// handle. It returns nil after a Shutdown.
 func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string, now, until quorum.Instant) *Lock {
 	l := &lease{
 		locker: c.locker, attempt: attempt, token: token, since: now.Time(),
@@ -61,6 +63,9 @@ func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string
 	}
 	l.core = Lock{lease: l, call: c}
 	l.first = Lock{lease: l, call: c}
+	if !l.locker.register.add(l) {
+		return nil
+	}
 	attempt.Lasts(until)
 	return &l.core
 }
@@ -218,7 +223,7 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 func (l *Lock) unextended(err error) error {
 	l.mu.Lock()
 	l.failure = err
-	released := l.cause == ErrReleased
+	released := wasReleased(l.cause)
 	l.mu.Unlock()
 	if released {
 		return l.lostOrReleased()
@@ -230,8 +235,11 @@ func (l *Lock) unextended(err error) error {
 // matches ErrNotHeld.
 func (l *Lock) lostOrReleased() error {
 	err := l.Err()
-	if err == ErrReleased {
+	switch err {
+	case ErrReleased:
 		return fmt.Errorf("redlock: extend %s: %w: it was unlocked", text.Quote(l.call.fullKey), ErrNotHeld)
+	case ErrClosed:
+		return fmt.Errorf("redlock: extend %s: %w: Shutdown has released it", text.Quote(l.call.fullKey), ErrNotHeld)
 	}
 	return err
 }
@@ -269,8 +277,11 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	err := errInterrupted
 	defer func() { l.answer(err) }() // even if a hook panics: others may wait for it
 	last, lost := l.leave(c.start)
-	if !last {
+	if !last || lost == ErrClosed {
 		err = lost
+		if lost == ErrClosed { // it was released already
+			err = nil
+		}
 		return err
 	}
 	err = c.release(ctx, l.attempt)
@@ -286,7 +297,7 @@ var errInterrupted = fmt.Errorf("redlock: unlock: %w: a hook panicked in another
 func (l *lease) heldFor() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cause != ErrReleased {
+	if !wasReleased(l.cause) {
 		return 0
 	}
 	return l.held
@@ -329,8 +340,8 @@ func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) erro
 }
 
 // Err returns nil while the lock is held, as far as this process knows without
-// asking the servers: after that [ErrReleased], or an error that matches
-// [ErrNotHeld] and says how it was lost. It is what [context.Cause] says of
+// asking the servers: after that [ErrReleased], [ErrClosed] if [Locker.Shutdown] released it,
+// or an error that matches [ErrNotHeld] and says how it was lost. It is what [context.Cause] says of
 // the lock's contexts.
 func (l *Lock) Err() error { return l.err(l.locker.clock.Now()) }
 
@@ -357,10 +368,20 @@ func (l *Lock) err(now quorum.Instant) error {
 // end ends the lock for this process, once: contexts, timers and extensions. It
 // returns the cause of the first call.
 func (l *Lock) end(cause error) error {
+	if l.endFirst(cause) {
+		return cause
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// endFirst is end, and reports whether it was the first.
+func (l *lease) endFirst(cause error) bool {
 	l.mu.Lock()
 	if l.cause != nil {
-		defer l.mu.Unlock()
-		return l.cause
+		l.mu.Unlock()
+		return false
 	}
 	l.cause, l.held = cause, time.Since(l.since)
 	contexts := l.endAllContexts()
@@ -375,19 +396,20 @@ func (l *Lock) end(cause error) error {
 	for _, ctx := range contexts {
 		ctx.cancel(cause)
 	}
-	if cause != ErrReleased {
+	l.locker.register.remove(l)
+	if !wasReleased(cause) {
 		l.attempt.Lose()
 		l.lost(cause)
 	}
-	return cause
+	return true
 }
 
 // lost tells those who watch the Locker that the lock ended by itself.
-func (l *Lock) lost(cause error) {
+func (l *lease) lost(cause error) {
 	s := &l.locker.settings
 	held := l.held // it does not change any more
-	s.logger.Error("redlock: lock lost", "key", text.Name(l.call.fullKey), "held", held, "error", cause)
+	s.logger.Error("redlock: lock lost", "key", text.Name(l.core.call.fullKey), "held", held, "error", cause)
 	if hook := s.hooks.Lost; hook != nil {
-		hook(l.ctx, Event{Key: l.call.fullKey, Elapsed: held, Held: held, Report: l.Report(), Err: cause})
+		hook(l.ctx, Event{Key: l.core.call.fullKey, Elapsed: held, Held: held, Report: l.core.Report(), Err: cause})
 	}
 }

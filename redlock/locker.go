@@ -32,6 +32,7 @@ type base struct {
 	closed   atomic.Bool
 	watch    watch
 	extender extender
+	register register
 }
 
 // New returns a Locker on nodes, which are independent servers: N masters that
@@ -214,6 +215,9 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	default:
 		lock = newLock(ctx, c, attempt, token, now, until)
 	}
+	if lock == nil && err == nil { // a Shutdown was quicker
+		return nil, ErrClosed
+	}
 	c.tell(ctx, l.settings.hooks.Locked, err)
 	if err != nil {
 		return nil, err
@@ -245,7 +249,8 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 // ctx ends before, it returns its error, and the cleanup goes on. From the call
 // on, the Locker's other methods return [ErrClosed], those that wait too: at once if
 // they stand in a queue, else when they would try again. Its inbox closes. Locks that
-// are held stay held, extend themselves if they did, and their methods go on to work.
+// are held stay held, extend themselves if they did, and their methods go on to work:
+// [Locker.Shutdown] releases them.
 // It does not close the clients of the nodes. It may be called again.
 func (l *Locker) Close(ctx context.Context) error {
 	if l == nil || l.base == nil {
@@ -253,8 +258,13 @@ func (l *Locker) Close(ctx context.Context) error {
 	}
 	l.closed.Store(true)
 	l.group.Close()
+	return l.cleaned(ctx, "close")
+}
+
+// cleaned waits until nothing is being deleted.
+func (l *Locker) cleaned(ctx context.Context, op string) error {
 	if err := l.group.Wait(ctx); err != nil {
-		return fmt.Errorf("redlock: close: keys are still being deleted on nodes, %d in all, and expire by themselves: %w", l.group.Cleanups(), err)
+		return fmt.Errorf("redlock: %s: keys are still being deleted on nodes, %d in all, and expire by themselves: %w", op, l.group.Cleanups(), err)
 	}
 	return nil
 }

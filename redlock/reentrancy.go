@@ -164,14 +164,17 @@ func (l *Lock) enter() (*Lock, error) {
 }
 
 // leave ends this handle, now, and the lock with the last one. If it was not the last
-// it returns how the lock was lost, if it was.
+// it returns how the lock was lost, if it was. The error is ErrClosed if a Shutdown has
+// released the lock.
 func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
 	_ = l.err(now) // a lock past its validity was lost before
 	l.mu.Lock()
 	l.handles--
 	if l.handles == 0 { // for good: it takes a handle to make another
 		l.mu.Unlock()
-		l.end(ErrReleased)
+		if l.end(ErrReleased) == ErrClosed {
+			return true, ErrClosed
+		}
 		return true, nil
 	}
 	err, l.left = l.cause, l.cause
