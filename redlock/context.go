@@ -94,11 +94,14 @@ func (c *lockContext) Err() error {
 	return c.Context.Err()
 }
 
-// Value has the lock too, for [WithReentrancy], and its fencing token.
+// Value has the context itself too, for [WithReentrancy] and to see that a call would wait for
+// itself, and the fencing token of the lock.
 func (c *lockContext) Value(key any) any {
 	switch key {
 	case holds{c.lock.locker.base, c.lock.call.fullKey}:
-		return c.lock
+		return c
+	case locked{}:
+		return true
 	case fenced{}:
 		if fence := c.lock.Fence(); fence != 0 {
 			return fence
@@ -106,6 +109,10 @@ func (c *lockContext) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// locked is the key under which a context has true if it belongs to any lock. Unlike holds
+// it costs no allocation.
+type locked struct{}
 
 // fenced is the key under which a context has the fencing token of its lock.
 type fenced struct{}

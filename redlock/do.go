@@ -18,6 +18,9 @@ import (
 // after the call, however long the wait was. To bound the wait alone, use [WithWait]. To
 // bound fn alone, derive a ctx in fn. [WithMaxHold] ends a lock that is held for too long.
 //
+// Do with the ctx of fn, on the same key, fails at once: it would wait for itself. See
+// [WithReentrancy].
+//
 // If the lock cannot be had, fn does not run, and the error is that of Lock.
 // Otherwise the error is what fn returned, joined with one that matches
 // [ErrNotHeld] if the lock was lost before fn had ended, unless fn returned that one

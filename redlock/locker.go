@@ -152,7 +152,8 @@ func (l *Locker) polls(node string, err error) {
 // arguments, and a ctx that has ended already, are plain errors before any I/O; so is
 // [ErrClosed], which ends a wait too.
 //
-// A ctx that holds key itself waits like any other, unless [WithReentrancy] is set.
+// A call with a ctx that holds key itself would wait for itself, and fails at once with an
+// error that matches [ErrTaken], unless [WithReentrancy] is set, which has the details.
 //
 // Every method rejects a key that the library keeps beside another lock, before any I/O: see
 // "Names on the servers" in the documentation of the package.

@@ -14,9 +14,14 @@ import (
 // [Locker.TryLock] and [Locker.Do] with a ctx that holds the key do not wait for
 // their own caller, but return a nested handle on the lock that ctx holds. A ctx
 // holds a key if it is, or derives from, one that [Lock.Context] or Do made, for a
-// lock of the same Locker, or one derived from it ([Locker.With]), on the same key; so it can hold several. Default: a ctx
-// that holds the key changes nothing, a Lock with it waits until ctx ends. Given to a
+// lock of the same Locker, or one derived from it ([Locker.With]), on the same key; so it can hold several. Given to a
 // call, it lets that one nest; the lock that is entered need not have been made with it.
+//
+// Default: a Lock or Do with a ctx that holds the key would wait for its own caller. It
+// fails at once, before any I/O, with an error that matches [ErrTaken] and says so, if ctx
+// ends with the lock, as one does that derives from the lock's by way of package context. If
+// that is not certain, as after [context.WithoutCancel], it waits, and this is logged. TryLock,
+// TryDo and a policy of one try ask the nodes, which say that the lock is taken.
 //
 // It is ctx that holds, not the goroutine: all who use the ctx, or one that
 // derives from it, are one holder, and do not exclude each other. Goroutines that
@@ -57,16 +62,27 @@ func WithReentrancy() SharedOption {
 	})
 }
 
-// holds is the key under which a context has the [Lock] that it belongs to.
+// holds is the key under which a context of a lock has itself.
 type holds struct {
 	base *base
 	key  string // as it is on the servers
 }
 
+// heldContext returns the context of a lock on the key that ctx is, or derives from, or nil.
+func (c *call) heldContext(ctx context.Context) *lockContext {
+	if ctx.Value(locked{}) == nil {
+		return nil
+	}
+	held, _ := ctx.Value(holds{c.locker.base, c.fullKey}).(*lockContext)
+	return held
+}
+
 // held returns the handle on the lock whose context ctx is, or nil.
 func (c *call) held(ctx context.Context) *Lock {
-	l, _ := ctx.Value(holds{c.locker.base, c.fullKey}).(*Lock)
-	return l
+	if held := c.heldContext(ctx); held != nil {
+		return held.lock
+	}
+	return nil
 }
 
 // lock returns a handle on the lock that ctx holds, if it may nest, and else one on
@@ -80,12 +96,37 @@ func (c *call) lock(ctx context.Context) (*Lock, error) {
 			return c.nest(ctx, outer)
 		}
 	}
+	if c.settings.retry.tries != 1 {
+		if err := c.itself(ctx); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := c.wait(ctx)
 	if err != nil {
 		return nil, c.hint(ctx, err)
 	}
 	return &lock.first, nil
 }
+
+// itself returns an error if the call would wait for the lock that ctx holds, whose end is
+// the end of ctx too.
+func (c *call) itself(ctx context.Context) error {
+	held := c.heldContext(ctx)
+	if held == nil || held.lock.Err() != nil {
+		return nil
+	}
+	if !endsWith(ctx, held) { // somebody may have detached it in order to wait
+		c.locker.settings.logger.Warn("redlock: a call waits for a lock that its own ctx holds, perhaps for itself (see WithReentrancy)",
+			"key", text.Name(c.fullKey))
+		return nil
+	}
+	e := c.quorumError(ErrTaken)
+	e.detail = holdsItself + ": the call would wait for itself"
+	return e
+}
+
+// holdsItself is what an error says if it is ctx that has the lock.
+const holdsItself = "ctx itself holds it (see WithReentrancy)"
 
 // hint returns err with a word about who has the lock, if that is ctx itself. Hooks
 // were told err, so that is not changed.
@@ -98,7 +139,7 @@ func (c *call) hint(ctx context.Context, err error) error {
 		return err
 	}
 	told := *e
-	told.detail = "ctx itself holds it (see WithReentrancy)"
+	told.detail = holdsItself
 	return &told
 }
 

@@ -369,8 +369,9 @@ func TestReentrancyOfWhom(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		_, err = plain.Lock(bounded, "k")
-		matches(t, err, ErrTaken, context.DeadlineExceeded)
-		took(t, start, time.Second, time.Second)
+		matches(t, err, ErrTaken)
+		differs(t, err, context.DeadlineExceeded)
+		took(t, start, 0, 0)
 		_, err = plain.TryLock(t.Context(), "k")
 		if matches(t, err, ErrTaken); strings.Contains(err.Error(), "WithReentrancy") {
 			t.Errorf("a hint without reason: %v", err)
@@ -399,7 +400,7 @@ func TestReentrancyHint(t *testing.T) {
 		hinted("when nodes cannot be reached", err, false, ErrUnavailable)
 		r.clear()
 		time.AfterFunc(time.Second, func() { l.Close(t.Context()) })
-		_, err = l.Lock(ctx, "k")
+		_, err = l.Lock(context.WithoutCancel(ctx), "k")
 		hinted("when the Locker is closed", err, false, ErrClosed)
 
 		l = r.locker()
