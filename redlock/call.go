@@ -137,10 +137,18 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 	caller := first
 	retry, standard := c.pace()
-	var waiter *quorum.Waiter
+	var (
+		waiter      *quorum.Waiter
+		unavailable time.Time   // since when this call has found them so
+		failures    int         // tries since then
+		taken       bool        // what the last try that ran to its end found
+		turn        quorum.Turn // of one that was not called
+	)
+	// left returns for how long too many nodes may still be unavailable.
+	left := func() time.Duration { return c.left(unavailable, failures) }
 	join := func() (err error) {
 		if waiter == nil && standard {
-			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start.Time())
+			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start.Time(), left)
 		}
 		return err
 	}
@@ -153,7 +161,9 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		if c.locker.settings.hooks.Waiting != nil {
 			c.waits(caller, c.behind(ctx, nil))
 		}
-		if err := join(); err != nil {
+		if err := join(); err == quorum.ErrAway {
+			return nil, c.away()
+		} else if err != nil {
 			return nil, c.behind(ctx, err)
 		}
 		if c.locker.closed.Load() { // while it stood behind others
@@ -163,19 +173,6 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 	start := c.start
 	if waiter != nil { // it may have stood behind others for long
 		start = c.locker.clock.Now()
-	}
-	var (
-		unavailable time.Time   // since when
-		failures    int         // tries since then
-		taken       bool        // what the last try that ran to its end found
-		turn        quorum.Turn // of one that was not called
-	)
-	// left returns for how long too many nodes may still be unavailable.
-	left := func() time.Duration {
-		if unavailable.IsZero() {
-			return c.settings.ttl
-		}
-		return c.settings.ttl - c.outage(unavailable, failures)
 	}
 	if waiter != nil {
 		first = ctx
@@ -208,9 +205,9 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 			unavailable = time.Now()
 		default:
 			failures++
-			if standard && left() <= 0 {
-				return nil, err
-			}
+		}
+		if standard && !unavailable.IsZero() && left() <= 0 {
+			return nil, err
 		}
 		pause, again := retry.pause(c.tries)
 		if !again {
@@ -220,7 +217,6 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		var ctxErr error
 		switch {
 		case waiter != nil:
-			waiter.Left = left
 			ctxErr = waiter.Wait(ctx, pause, 2*res.Elapsed)
 		case standard && taken:
 			// And try at once: the first in line may be called.
@@ -232,6 +228,9 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 			if ctxErr == nil && standard {
 				turn, ctxErr = c.locker.group.Turn(ctx, left)
 			}
+		}
+		if ctxErr == quorum.ErrAway && taken { // others have found it out
+			return nil, c.away()
 		}
 		if ctxErr == quorum.ErrAway {
 			err.Elapsed = c.elapsed()
@@ -253,14 +252,27 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 // does not matter any more that the nodes answer others.
 const manyFailures = 16
 
-// outage returns for how long too many nodes have been unavailable to a call that has found
-// them so since then, in so many tries. What ended between two tries does not count: the
-// nodes have answered others meanwhile.
-func (c *call) outage(since time.Time, failures int) time.Duration {
-	if answered := c.locker.group.Answered(c.fullKey); failures < manyFailures && answered.After(since) {
-		since = answered
+// left returns for how long too many nodes may still be unavailable before the call gives
+// up, and a positive time while they are available. An outage counts from when any call of
+// this process has found it, or this call began, whichever is later, so that callers which
+// wait behind each other do not give up one after another. The call itself has found them
+// unavailable since then, in so many tries.
+func (c *call) left(own time.Time, failures int) time.Duration {
+	patience := c.settings.patience
+	if patience == 0 {
+		patience = c.settings.ttl
 	}
-	return time.Since(since)
+	since := c.locker.group.Outage(c.fullKey)
+	if failures >= manyFailures && (since.IsZero() || own.Before(since)) {
+		since = own
+	}
+	if since.IsZero() {
+		return max(patience, time.Second)
+	}
+	if begun := c.start.Time(); since.Before(begun) {
+		since = begun
+	}
+	return patience - time.Since(since)
 }
 
 // try makes one attempt, now, with a token of its own, as waiter if that is not nil. It
@@ -284,6 +296,9 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instan
 		attempt, res = l.group.Acquire(ctx, c.fullKey, token, ttl, timeout)
 	}
 	c.note(res)
+	if res.Verdict == quorum.Unavailable && res.CtxErr == nil && !res.Quarantined(l.group.Need()) {
+		l.group.Failed(c.fullKey, now.Time())
+	}
 	if res.Verdict != quorum.Won {
 		return nil, res, c.failed(ctx, res)
 	}
@@ -352,6 +367,13 @@ func (c *call) behind(ctx context.Context, ctxErr error) *QuorumError {
 	e := c.quorumError(ErrTaken)
 	e.ctxErr = endOf(ctx, ctxErr)
 	e.detail = "other callers of the same Locker wait for it"
+	return e
+}
+
+// away returns the error of a call that gives up because of what others of this Locker found.
+func (c *call) away() *QuorumError {
+	e := c.quorumError(ErrUnavailable)
+	e.detail = "other callers of the same Locker find too many nodes unavailable"
 	return e
 }
 

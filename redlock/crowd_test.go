@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 )
 
@@ -34,5 +36,134 @@ func TestManyCallersGiveUpInTime(t *testing.T) {
 		synctest.Wait()
 		lock := r.lock(l, "after")
 		lock.Unlock(t.Context())
+	})
+}
+
+// Callers of one key wait behind each other, and give up together when the nodes go away:
+// each when that has lasted for one TTL, and not one TTL after the one before it.
+func TestCallersOfOneKeyGiveUpTogether(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault  backendtest.Fault
+		broken bool          // connections too, so that it is noticed at once
+		notice time.Duration // else
+	}{
+		"killed":  {backendtest.Refuse(nil), true, 250 * time.Millisecond},
+		"loading": {backendtest.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory"))), true, 250 * time.Millisecond},
+		"paused":  {backendtest.Hang(), false, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRig(t, func(t *testing.T, r *rig) {
+				const ttl = 2 * time.Second
+				l := r.locker(WithTTL(ttl))
+				r.lock(r.locker(), "k", WithTTL(time.Minute))
+				var all sync.WaitGroup
+				var start time.Time
+				var mu sync.Mutex
+				var gaveUp []time.Duration
+				for range 6 {
+					all.Go(func() {
+						_, err := l.Lock(context.Background(), "k")
+						matches(t, err, ErrUnavailable)
+						mu.Lock()
+						defer mu.Unlock()
+						gaveUp = append(gaveUp, time.Since(start))
+					})
+				}
+				time.Sleep(5 * time.Second)
+				start = time.Now()
+				r.setAll(tt.fault)
+				if tt.broken {
+					for _, f := range r.fault {
+						f.Disconnect()
+					}
+				}
+				all.Wait()
+				slices.Sort(gaveUp)
+				first, last := gaveUp[0], gaveUp[5]
+				if first < ttl || last > ttl+tt.notice+DefaultNodeTimeout {
+					t.Errorf("callers gave up after %v, want from %v to %v", gaveUp, ttl, ttl+tt.notice+DefaultNodeTimeout)
+				}
+				if last-first > DefaultNodeTimeout {
+					t.Errorf("callers gave up after %v, and not together", gaveUp)
+				}
+			})
+		})
+	}
+}
+
+// A caller that waits when the nodes go away keeps its place for as long as its patience
+// lasts, also behind one that has less.
+func TestPatience(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		l, other := r.locker(WithTTL(2*time.Second)), r.locker(WithTTL(time.Minute))
+		held := r.lock(other, "k")
+		type result struct {
+			who   int
+			err   error
+			after time.Duration
+		}
+		results := make(chan result, 4)
+		start := time.Now()
+		for i, opts := range [][]LockOption{nil, {WithPatience(6 * time.Second)}, {WithPatience(Forever)}, {WithPatience(Forever), WithWait(50 * time.Second)}} {
+			go func() {
+				lock, err := l.Lock(context.Background(), "k", opts...)
+				if err == nil {
+					defer lock.Unlock(context.Background())
+				}
+				results <- result{i, err, time.Since(start)}
+			}()
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		r.setAll(backendtest.Refuse(nil))
+		for _, f := range r.fault {
+			f.Disconnect()
+		}
+		expect := func(who int, class error, least, most time.Duration) {
+			t.Helper()
+			got := <-results
+			if got.who != who || !errors.Is(got.err, class) || got.after < least || got.after > most {
+				t.Errorf("caller %d after %v: %v; want caller %d with %v from %v to %v", got.who, got.after, got.err, who, class, least, most)
+			}
+		}
+		expect(0, ErrUnavailable, 3*time.Second, 3600*time.Millisecond)
+		expect(1, ErrUnavailable, 7*time.Second, 7600*time.Millisecond)
+		time.Sleep(30 * time.Second)
+		r.clear()
+		_ = held.Unlock(t.Context())
+		expect(2, nil, 37*time.Second, 39*time.Second)
+		expect(3, nil, 37*time.Second, 39*time.Second)
+		if _, err := l.TryLock(t.Context(), "k", WithPatience(0)); err == nil {
+			t.Error("no patience at all was taken")
+		}
+
+		// An outage that nobody outlasts, and one of less than the patience now and then.
+		r.setAll(backendtest.Refuse(nil))
+		start = time.Now()
+		_, err := l.Lock(t.Context(), "k", WithPatience(Forever), WithWait(20*time.Second))
+		took(t, start, 19*time.Second, 20*time.Second)
+		matches(t, err, ErrUnavailable)
+		r.clear()
+		time.Sleep(time.Second)
+		held = r.lock(other, "k")
+		done := make(chan error)
+		go func() {
+			lock, err := l.Lock(context.Background(), "k")
+			if err == nil {
+				_ = lock.Unlock(context.Background())
+			}
+			done <- err
+		}()
+		for range 10 {
+			time.Sleep(1500 * time.Millisecond)
+			r.setAll(backendtest.Refuse(nil))
+			for _, f := range r.fault {
+				f.Disconnect()
+			}
+			time.Sleep(1500 * time.Millisecond)
+			r.clear()
+		}
+		_ = held.Unlock(t.Context())
+		matches(t, <-done, nil)
 	})
 }

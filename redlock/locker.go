@@ -122,9 +122,10 @@ func (l *Locker) polls(node string, err error) {
 // Lock waits until it holds the lock on key or ctx ends.
 //
 // While somebody else holds the lock it waits for as long as ctx lets it. It gives up
-// when too many nodes have been unavailable for one TTL, to this call and to all others
-// of this Locker that asked meanwhile, and at once if nodes refuse for good, for instance
-// a wrong password ([WithRetry] changes this). It waits for the end of a quarantine
+// when too many nodes have been unavailable for one TTL ([WithPatience]), to this call and to
+// all others of this Locker that asked meanwhile, and at once if nodes refuse for good, for instance
+// a wrong password ([WithRetry] changes this). Callers that wait when the nodes go away give
+// up together, also those that stand behind others. It waits for the end of a quarantine
 // ([WithQuarantine]). If ctx has a deadline, the last attempt is made shortly before
 // it. ctx bounds the wait, not the hold; [WithWait] bounds the wait without a ctx of its own. A cancellation is noticed at once, or, with a
 // single node, by the node timeout at the latest, if the driver does not notice it

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -61,6 +62,7 @@ type callSettings struct {
 	ttl        time.Duration
 	owner      string
 	retry      RetryPolicy
+	patience   time.Duration // with nodes that are unavailable; 0: one TTL
 	wait       time.Duration // 0: no limit; once: a single attempt
 	autoExtend bool
 	maxHold    time.Duration // 0: no limit
@@ -122,7 +124,7 @@ func WithOwner(label string) SharedOption {
 // By default they wait to be called while the lock is taken, until ctx ends (see
 // [Locker.Lock]). Where nodes cannot call, or are not available, they poll too, with
 // a random pause that grows up to a quarter of a second, for one TTL at most while too
-// many nodes are unavailable. With a policy they go on until it or ctx ends, whatever
+// many nodes are unavailable ([WithPatience]). With a policy they go on until it or ctx ends, whatever
 // the reason. Servers that refuse for good, because of a wrong password for instance,
 // end either at once. The pause before ctx's deadline is cut short, for a last try.
 func WithRetry(p RetryPolicy) SharedOption {
@@ -151,6 +153,29 @@ func WithWait(d time.Duration) SharedOption {
 		}
 		if d < 0 {
 			return fmt.Errorf("a wait of %v: must not be negative", d)
+		}
+		return nil
+	})
+}
+
+// Forever is a time that does not end: see [WithPatience].
+const Forever time.Duration = math.MaxInt64
+
+// WithPatience sets for how long [Locker.Lock] and [Locker.Do] wait while too many nodes are
+// unavailable, before they return [ErrUnavailable]. With [Forever] they wait for as long as
+// ctx and [WithWait] let them. They keep their places in the queues meanwhile, and ask again
+// when nodes answer. Default one TTL.
+//
+// The time counts from when any call of this Locker has found the nodes unavailable, or from
+// the beginning of the call if that is later. Nodes that are unavailable for less do not
+// matter, however often. Nodes that refuse for good, for instance because of a wrong password,
+// end the call at once all the same. It has no effect with [WithRetry], which has a limit of
+// its own, nor on a call that does not wait.
+func WithPatience(d time.Duration) SharedOption {
+	return sharedOption(func(s *callSettings) error {
+		s.patience = d
+		if d <= 0 {
+			return fmt.Errorf("a patience of %v: must be positive", d)
 		}
 		return nil
 	})

@@ -381,7 +381,7 @@ func (p *elector) lock(rng *rand.Rand) {
 	)
 	if rng.IntN(2) == 0 {
 		a, res = f.Acquire(ctx, newToken(), ttl, timeout)
-	} else if w, err := p.Join(ctx, key, time.Now()); err == nil {
+	} else if w, err := p.Join(ctx, key, time.Now(), nil); err == nil {
 		s.count(&s.stats.waited)
 		for {
 			a, res = w.AcquireFenced(ctx, f, newToken(), ttl, timeout)
@@ -733,7 +733,7 @@ func (p *elector) lockFenced(key string) (*Attempt, error) {
 	ctx := context.Background()
 	a, res := f.Acquire(ctx, next(), s.ttl, timeout)
 	if res.Verdict != Won {
-		w, err := p.Join(ctx, key, time.Now())
+		w, err := p.Join(ctx, key, time.Now(), nil)
 		if err != nil {
 			return nil, err
 		}

@@ -120,10 +120,11 @@ func (g *Group) Contended(key string) bool {
 
 // Join takes a place in the line for key, and returns when it is the first, or
 // with ctx's error. Asked is when the caller began to want the key, which counts
-// on the servers: who asked first is called first. The Waiter must be left.
-func (g *Group) Join(ctx context.Context, key string, asked time.Time) (*Waiter, error) {
+// on the servers: who asked first is called first. Left, which may be nil, is that of the
+// Waiter; if it says that no time is left, Join returns [ErrAway]. The Waiter must be left.
+func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func() time.Duration) (*Waiter, error) {
 	w := &Waiter{
-		asked: asked, turn: make(chan struct{}), wake: make(chan struct{}, 1), calls: make([]bool, len(g.members)),
+		asked: asked, left: left, turn: make(chan struct{}), wake: make(chan struct{}, 1), calls: make([]bool, len(g.members)),
 	}
 	ls := &g.lines
 	ls.mu.Lock()
@@ -141,11 +142,34 @@ func (g *Group) Join(ctx context.Context, key string, asked time.Time) (*Waiter,
 	}
 	ls.mu.Unlock()
 	select {
-	case <-w.turn:
+	case <-w.turn: // which needs no timer
 		return w, nil
-	case <-ctx.Done():
+	default:
+	}
+	if err := w.stand(ctx); err != nil {
 		w.Leave()
-		return nil, ctx.Err()
+		return nil, err
+	}
+	return w, nil
+}
+
+// stand waits until w is the first in its line.
+func (w *Waiter) stand(ctx context.Context) error {
+	timer := time.NewTimer(max(w.patience(), 0))
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.turn:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			d := w.patience()
+			if d <= 0 {
+				return ErrAway
+			}
+			timer.Reset(d)
+		}
 	}
 }
 

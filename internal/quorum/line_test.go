@@ -186,7 +186,7 @@ func TestLeaveBehind(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		start := time.Now()
-		if _, err := p.Join(ctx, "k", start); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, err := p.Join(ctx, "k", start, nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("behind another: %v after %v, want the end of ctx", err, time.Since(start))
 		}
 		p.wantSaid(t, "leaving", 0)
@@ -210,7 +210,7 @@ func TestSuccessor(t *testing.T) {
 		behind := later.mustJoin("k")
 		later.lose(behind)
 		var second *Waiter
-		go func() { second, _ = p.Join(context.Background(), "k", time.Now()) }()
+		go func() { second, _ = p.Join(context.Background(), "k", time.Now(), nil) }()
 		synctest.Wait()
 		if second != nil {
 			t.Fatal("two are first in a line")
@@ -667,7 +667,7 @@ func TestWarningOfALongGrace(t *testing.T) {
 // Where there is no inbox nobody can be called: a holder needs no line.
 func TestLineWithoutAnInbox(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-		waiter, err := w.group.Join(context.Background(), "k", time.Now())
+		waiter, err := w.group.Join(context.Background(), "k", time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -739,7 +739,7 @@ func TestManyLeaveALine(t *testing.T) {
 	g := newWorld(t, 1, full).group
 	ls := &g.lines
 	took := func(n int) time.Duration {
-		first, err := g.Join(t.Context(), "k", time.Now())
+		first, err := g.Join(t.Context(), "k", time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -810,7 +810,7 @@ func TestLeaveFromAnywhere(t *testing.T) {
 				c := &caller{cancel: cancel}
 				line = append(line, c)
 				go func() {
-					if w, err := g.Join(ctx, "k", time.Now()); err == nil {
+					if w, err := g.Join(ctx, "k", time.Now(), nil); err == nil {
 						c.first.Store(w)
 					}
 				}()

@@ -21,7 +21,8 @@ type member struct {
 	skew     *skew
 	rumours  *rumours
 	acquires atomic.Int64 // when it last answered one, since the group was made; 0: never
-	parts    []*member    // of a node that has several, m first
+	outage   outage
+	parts    []*member // of a node that has several, m first
 }
 
 // newMember returns the member for a node, or for the first of its parts with members for

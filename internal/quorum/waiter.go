@@ -56,9 +56,17 @@ type Waiter struct {
 
 	rumoured time.Time // when it last verified a notification in vain
 
-	// Left, if set, returns for how long the nodes may still be unavailable before the
-	// caller gives up.
-	Left func() time.Duration
+	// left, if set, returns for how long the nodes may still be unavailable before the
+	// caller gives up; while they are available, how long that would be.
+	left func() time.Duration
+}
+
+// patience returns what left says, and a long time without it.
+func (w *Waiter) patience() time.Duration {
+	if w.left == nil {
+		return time.Hour
+	}
+	return w.left()
 }
 
 // signal changes what w is to notice, and wakes it. The lines are locked.
@@ -303,7 +311,7 @@ func (w *Waiter) expect(next bool) {
 // too many nodes, it waits for poll at most. If ctx has a deadline before, it waits until
 // shortly before that, so that there is time for a last try; it returns ctx's error if
 // that ended, or if the deadline is nearer than shortly, and [ErrAway] if no time is left to
-// the caller while it waits for a turn.
+// the caller: others of this process may have found that the nodes are away.
 func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 	end := w.due
 	if w.polls {
@@ -336,39 +344,29 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 			turn = w.line.group.budget.join()
 			ready = turn.ready
 		}
-		if timer == nil && left > 0 {
-			timer = time.NewTimer(left)
-			defer timer.Stop()
-		} else if left > 0 {
-			timer.Reset(left)
-		}
 		select {
 		case <-ready:
 			w.permit = turn
 			return ctx.Err()
 		default:
 		}
-		var fires <-chan time.Time
-		switch {
-		case left > 0:
-			fires = timer.C
-		case w.Left != nil:
-			d := w.Left()
-			if d <= 0 {
-				turn.leave()
-				return ErrAway
-			}
-			if timer == nil {
-				timer = time.NewTimer(d)
-				defer timer.Stop()
-			} else {
-				timer.Reset(d)
-			}
-			fires = timer.C
+		d := w.patience()
+		if d <= 0 {
+			turn.leave()
+			return ErrAway
+		}
+		if left > 0 {
+			d = min(d, left)
+		}
+		if timer == nil {
+			timer = time.NewTimer(d)
+			defer timer.Stop()
+		} else {
+			timer.Reset(d)
 		}
 		select {
 		case <-w.wake:
-		case <-fires:
+		case <-timer.C:
 		case <-ready:
 			w.permit = turn
 			return ctx.Err()

@@ -256,7 +256,7 @@ func (p *process) mustAcquire(key string) *Attempt {
 // mustJoin takes the first place in the line for key.
 func (p *process) mustJoin(key string) *Waiter {
 	p.w.t.Helper()
-	w, err := p.Join(context.Background(), key, time.Now())
+	w, err := p.Join(context.Background(), key, time.Now(), nil)
 	if err != nil {
 		p.w.t.Fatalf("join: %v", err)
 	}
@@ -309,7 +309,7 @@ func lockWaiting(ctx context.Context, g *Group, key string, token func() string,
 			return nil, res.CtxErr
 		}
 	}
-	w, err := g.Join(ctx, key, asked)
+	w, err := g.Join(ctx, key, asked, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func (r *tally) lock(ctx context.Context, t *testing.T, g *quorum.Group) bool {
 		t.Error(err)
 		return false
 	}
-	w, err := g.Join(ctx, key, time.Now())
+	w, err := g.Join(ctx, key, time.Now(), nil)
 	if err != nil {
 		return false
 	}

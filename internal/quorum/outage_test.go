@@ -1,0 +1,50 @@
+package quorum
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// An outage lasts from the first attempt that found it, until nodes answer, or nobody has
+// asked for so long that it says nothing.
+func TestOutage(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		g := w.group
+		want := func(what string, since time.Time) {
+			t.Helper()
+			if got := g.Outage("k"); !got.Equal(since) {
+				t.Errorf("%s: an outage since %v, want %v", what, got, since)
+			}
+		}
+		fail := func() time.Time {
+			begun := time.Now()
+			time.Sleep(100 * time.Millisecond)
+			g.Failed("k", begun)
+			return time.Now()
+		}
+		want("at first", time.Time{})
+		since := fail()
+		for i := range 20 {
+			time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+			fail()
+			want(fmt.Sprint("asked again after ", i), since)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		want("while an attempt may be under way", since)
+		since = fail()
+		want("nobody asked for more than a second", since)
+		time.Sleep(2 * time.Second)
+		want("nobody has asked for two", time.Time{})
+		since = fail()
+		want("again", since)
+
+		time.Sleep(time.Millisecond)
+		w.mustAcquire("other").release() // it is answered
+		synctest.Wait()
+		want("answered", time.Time{})
+		since = fail()
+		want("away again", since)
+	})
+}
