@@ -279,7 +279,7 @@ func (c *call) left(own time.Time, failures int) time.Duration {
 // returns neither a lock nor an error if a Shutdown came in between.
 func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instant) (*Lock, quorum.Result, *QuorumError) {
 	l := c.locker
-	ttl := c.settings.ttl
+	ttl := l.settings.lease(c.settings)
 	token := newToken(c.settings.owner)
 	var (
 		attempt *quorum.Attempt
@@ -302,6 +302,7 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instan
 	if res.Verdict != quorum.Won {
 		return nil, res, c.failed(ctx, res)
 	}
+	begun := now
 	until := now.Add(ttl - l.settings.driftOf(ttl))
 	// Looked at after the answers have come, and as late as can be: the process
 	// may have been paused in between.
@@ -310,7 +311,7 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instan
 		return nil, res, c.late()
 	}
 	c.rounds = nil // the lock keeps c for as long as it lives
-	lock := newLock(ctx, c, attempt, token, now, until)
+	lock := newLock(ctx, c, attempt, token, begun, now, until)
 	if lock == nil {
 		attempt.Abandon()
 	}
@@ -381,7 +382,7 @@ func (c *call) away() *QuorumError {
 func (c *call) late() *QuorumError {
 	c.keep(c.last)
 	e := c.quorumError(ErrUnavailable)
-	e.detail = fmt.Sprintf("granted too late, after the validity of a TTL of %v", c.settings.ttl)
+	e.detail = fmt.Sprintf("granted too late, after the validity of a TTL of %v", c.locker.settings.lease(c.settings))
 	return e
 }
 

@@ -68,7 +68,7 @@ func (e *extension) begin() (n quorum.Renewal, ok bool) {
 		return n, false
 	}
 	s := &l.locker.settings
-	ttl := l.call.settings.ttl
+	ttl := l.keep(l.call.settings.ttl)
 	e.final = false
 	if l.call.settings.maxHold > 0 {
 		left := e.last.Until(l.locker.clock.Now()).Truncate(time.Millisecond)

@@ -42,6 +42,7 @@ type lease struct {
 	limited     bool // … for WithMaxHold at most
 	interrupted bool // it gets no contexts any more
 	until       quorum.Instant
+	least       time.Time          // until when the nodes keep it at least
 	votes       []quorum.Vote      // of the last round that was won
 	failure     error              // of the last extension; nil if it succeeded
 	cause       error              // why it ended; nil while it is held
@@ -50,9 +51,9 @@ type lease struct {
 	extension   *extension         // nil unless it extends itself
 }
 
-// newLock returns the core of a lock that is held since now; who acquired it gets the first
+// newLock returns the core of a lock that is held since now, and was asked for at begun; who acquired it gets the first
 // handle. It returns nil after a Shutdown.
-func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string, now, until quorum.Instant) *Lock {
+func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string, begun, now, until quorum.Instant) *Lock {
 	l := &lease{
 		locker: c.locker, attempt: attempt, token: token, since: now.Time(),
 		handles: 1, extends: c.settings.autoExtend, limited: c.settings.maxHold > 0,
@@ -60,6 +61,9 @@ func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string
 	}
 	if hooks := &c.locker.settings.hooks; hooks.Extended != nil || hooks.Lost != nil {
 		l.ctx = context.WithoutCancel(ctx)
+	}
+	if d := c.settings.minHold; d > 0 {
+		l.least = begun.Time().Add(d)
 	}
 	l.core = Lock{lease: l, call: c}
 	l.first = Lock{lease: l, call: c}
@@ -144,6 +148,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration) (quorum.Result, er
 	if err := l.locker.checkContext(ctx, "extend", l.call.key); err != nil {
 		return quorum.Result{}, err
 	}
+	ttl = l.keep(ttl)
 	n, err := l.renew(ttl)
 	if err != nil {
 		return quorum.Result{}, err
@@ -245,7 +250,8 @@ func (l *Lock) lostOrReleased() error {
 }
 
 // Unlock releases the lock. Its contexts end first, with [ErrReleased]. While there
-// are other handles on the lock ([WithReentrancy]) it only ends this one.
+// are other handles on the lock ([WithReentrancy]) it only ends this one. Before the end of a
+// minimum hold ([WithMinHold]) it asks no node, and leaves the lock there.
 //
 // It blocks until the servers' answers decide, for the node timeout at most, or
 // until ctx ends. If hundreds of goroutines unlock at the same time, they take turns,
@@ -282,6 +288,10 @@ func (l *Lock) Unlock(ctx context.Context) error {
 		if lost == ErrClosed { // it was released already
 			err = nil
 		}
+		return err
+	}
+	if l.park() {
+		err = l.parked(ctx, c)
 		return err
 	}
 	err = c.release(ctx, l.attempt)

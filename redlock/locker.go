@@ -33,6 +33,7 @@ type base struct {
 	watch    watch
 	extender extender
 	register register
+	parking  parking
 }
 
 // New returns a Locker on nodes, which are independent servers: N masters that
@@ -199,7 +200,7 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	if err := l.checkToken("resume", key, token); err != nil {
 		return nil, err
 	}
-	ttl := c.settings.ttl
+	ttl := l.settings.lease(c.settings)
 	attempt := l.group.Adopt(c.fullKey, token, ttl)
 	if c.fencing != nil {
 		attempt = c.fencing.Adopt(token, c.settings.fence, ttl)
@@ -215,7 +216,7 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	case until.Past(now):
 		err = c.late()
 	default:
-		lock = newLock(ctx, c, attempt, token, now, until)
+		lock = newLock(ctx, c, attempt, token, c.start, now, until)
 	}
 	if lock == nil && err == nil { // a Shutdown was quicker
 		return nil, ErrClosed
@@ -252,13 +253,15 @@ func (l *Locker) Release(ctx context.Context, key, token string) error {
 // on, the Locker's other methods return [ErrClosed], those that wait too: at once if
 // they stand in a queue, else when they would try again. Its inbox closes. Locks that
 // are held stay held, extend themselves if they did, and their methods go on to work:
-// [Locker.Shutdown] releases them.
+// [Locker.Shutdown] releases them. Locks that were unlocked before the end of their minimum
+// hold are left to expire ([WithMinHold]).
 // It does not close the clients of the nodes. It may be called again.
 func (l *Locker) Close(ctx context.Context) error {
 	if l == nil || l.base == nil {
 		return errZero
 	}
 	l.closed.Store(true)
+	l.parking.close()
 	l.group.Close()
 	return l.cleaned(ctx, "close")
 }

@@ -66,6 +66,7 @@ type callSettings struct {
 	wait       time.Duration // 0: no limit; once: a single attempt
 	autoExtend bool
 	maxHold    time.Duration // 0: no limit
+	minHold    time.Duration // 0: none
 	fencing    bool
 	fence      uint64 // of a lock that is resumed; 0: not known, or none
 	reentrant  bool
@@ -202,6 +203,36 @@ func WithMaxHold(d time.Duration) SharedOption {
 		s.maxHold = d
 		if d <= 0 {
 			return fmt.Errorf("a maximal hold of %v: must be positive", d)
+		}
+		return nil
+	})
+}
+
+// WithMinHold keeps a lock on the nodes for at least d, counted from just before the attempt
+// that acquired it. It is for work that must run once in a period on any of several machines:
+// without it the lock is free as soon as the work has ended, and a machine whose clock is
+// behind does the work again. A lock is no schedule, however: docs/schedules.md has a recipe.
+//
+//   - A lock that is unlocked earlier stays taken for the rest of d, for everybody, this
+//     process included. Unlock ends it for its owner, asks no node, and returns nil, or how the
+//     lock was lost. When d is over it is deleted in the background, and the next waiter is
+//     notified.
+//   - If the process has ended or called [Locker.Close] or [Locker.Shutdown] before d is over,
+//     the lock expires: not before d, and not later than one TTL after its last extension.
+//   - A lock with a TTL that is shorter than d is acquired with one of d and the drift
+//     allowance. Extensions, automatic ones too, have the TTL of [WithTTL].
+//   - A call that fails leaves nothing behind, and [Locker.Release] deletes at once.
+//
+// It makes no other promises than a lock does: nodes that lose their data forget it. A
+// nested call ([WithReentrancy]) extends what it enters so that it stays for d from then on.
+// With [Locker.Resume] d counts from that call. d counts in whole milliseconds, rounded up. It
+// must not be longer than [WithMaxHold]; what limits a TTL, such as [WithQuarantine], limits d.
+// Default none.
+func WithMinHold(d time.Duration) SharedOption {
+	return sharedOption(func(s *callSettings) error {
+		s.minHold = (d + time.Millisecond - 1).Truncate(time.Millisecond)
+		if d <= 0 {
+			return fmt.Errorf("a minimum hold of %v: must be positive", d)
 		}
 		return nil
 	})
@@ -444,16 +475,25 @@ func (s *settings) check(c callSettings) error {
 	if err := s.checkTTL(c.ttl); err != nil {
 		return err
 	}
+	if c.minHold > 0 && c.minHold > longestHold {
+		return fmt.Errorf("a minimum hold of %v: must be at most %v", c.minHold, longestHold)
+	}
+	if c.maxHold > 0 && c.maxHold < c.minHold {
+		return fmt.Errorf("a maximal hold of %v: must not be shorter than the minimum hold, %v", c.maxHold, c.minHold)
+	}
 	if c.maxHold > 0 && c.maxHold < c.ttl {
 		return fmt.Errorf("a maximal hold of %v: must not be shorter than the TTL, %v", c.maxHold, c.ttl)
 	}
 	if c.fencing {
-		if err := s.checkCounterLife(c.ttl); err != nil {
+		if err := s.checkCounterLife(s.lease(c)); err != nil {
 			return err
 		}
 	}
-	return s.checkQuarantine(c.ttl)
+	return s.checkQuarantine(s.lease(c))
 }
+
+// longestHold is as long as a minimum hold can be: a server has to count it.
+const longestHold = 10 * 365 * 24 * time.Hour
 
 // checkCounterLife refuses a TTL during which counters may end.
 func (s *settings) checkCounterLife(ttl time.Duration) error {

@@ -51,7 +51,7 @@ import (
 // extension (Do does), and the lock does not extend itself yet, it does so from then
 // on until it is released, with the TTL and the WithMaxHold of that call. A call that
 // asks for a fencing token is refused, before any I/O, if the lock has none. The
-// call's other options do not matter.
+// call's other options do not matter, but for [WithMinHold].
 //
 // The hooks Locked and Unlocked are told of the lock, so once each, and not of what is
 // nested. A [Mutex] is not re-entrant: the second Lock of one waits for its Unlock.
@@ -154,11 +154,19 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 		e.detail = fmt.Sprintf("the lock that ctx held has ended: %v", err)
 		return nil, e
 	}
-	if !lock.lasts(c.settings.ttl) {
+	begun := time.Now()
+	if !lock.lasts(c.settings) {
 		if err := c.lengthen(ctx, lock); err != nil {
 			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
 			return nil, err
 		}
+	}
+	if d := c.settings.minHold; d > 0 {
+		lock.mu.Lock()
+		if least := begun.Add(d); least.After(lock.least) {
+			lock.least = least
+		}
+		lock.mu.Unlock()
 	}
 	lock.keepExtending(c.settings)
 	return lock, nil
@@ -172,7 +180,7 @@ func (c *call) lengthen(ctx context.Context, lock *Lock) error {
 	defer cancel()
 	retry, _ := c.pace()
 	for {
-		res, err := lock.extend(ctx, c.settings.ttl)
+		res, err := lock.extend(ctx, c.locker.settings.lease(c.settings))
 		c.tries++
 		if !errors.Is(err, ErrUnavailable) || res.CtxErr != nil || res.Permanent(c.locker.group.Need()) {
 			return err
@@ -230,13 +238,14 @@ func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
 	return false, err
 }
 
-// lasts reports whether the lock is valid for as long as one with that TTL would be,
-// or sees to that itself.
-func (l *Lock) lasts(ttl time.Duration) bool {
+// lasts reports whether the lock is valid for as long as one with these settings would be, or
+// sees to that itself. It does not if its process dies, which matters to a minimum hold.
+func (l *Lock) lasts(s callSettings) bool {
+	ttl := l.locker.settings.lease(s)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left := l.until.Until(l.locker.clock.Now())
-	return left >= ttl-l.locker.settings.driftOf(ttl) || l.extends && !l.limited
+	return left >= ttl-l.locker.settings.driftOf(ttl) || s.minHold == 0 && l.extends && !l.limited
 }
 
 // keepExtending begins what [WithAutoExtend] asks for in s, unless the lock extends

@@ -17,7 +17,9 @@ import (
 //   - Any other lock is released at once, because nothing tells when its work ends: stop that
 //     work before. Extend then returns an error that matches [ErrNotHeld], and Unlock nil.
 //
-// It returns nil when everything has been deleted on the nodes or has expired. If ctx ends
+// A lock whose minimum hold is not over ([WithMinHold]) ends, and is left to expire.
+//
+// Shutdown returns nil when everything else has been deleted on the nodes or has expired. If ctx ends
 // before, it returns an error that matches ctx's: functions go on to hold their locks, and
 // deletions go on in the background. It may be called again. A function that Do runs must
 // not call it: it would wait for itself. It does not close the clients of the nodes.
@@ -26,6 +28,7 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 		return errZero
 	}
 	l.closed.Store(true)
+	l.parking.close()
 	free, busy := l.register.shutDown()
 	l.group.Close()
 	for _, lease := range busy {
@@ -68,7 +71,9 @@ func (l *lease) giveUp(ctx context.Context) {
 	if !l.endFirst(ErrClosed) {
 		return
 	}
-	l.attempt.Abandon()
+	if !l.park() {
+		l.attempt.Abandon()
+	}
 	c := l.locker.newCall("unlock", l.first.call.key, l.first.call.settings)
 	c.tellHeld(ctx, l.locker.settings.hooks.Unlocked, l.heldFor(), nil)
 }

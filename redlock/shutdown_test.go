@@ -127,6 +127,9 @@ func TestShutdownOfAnEnteredLock(t *testing.T) {
 		go func() {
 			done <- l.Do(outer.Context(t.Context()), "k", func(ctx context.Context) error {
 				<-ctx.Done()
+				if cause := context.Cause(outer.Context(context.Background())); cause != ErrClosed {
+					t.Errorf("a context that is asked for afterwards: cause %v", cause)
+				}
 				if r.holders("k", outer.Token()) < r.need() {
 					t.Error("the lock was released while a function ran under it")
 				}
