@@ -95,6 +95,16 @@
 // too, an eighth of the TTL at most. Work of unknown length uses [Locker.Do] or
 // [WithAutoExtend] rather than a long TTL.
 //
+// # What bounds what
+//
+//   - The ctx of [Locker.Lock] bounds the wait. The ctx of [Locker.Do] bounds the wait and the
+//     function.
+//   - [WithWait] bounds the wait alone. [Locker.TryLock] and [Locker.TryDo] do not wait.
+//   - [WithPatience] bounds the wait while too many nodes are unavailable.
+//   - [WithMaxHold] bounds how long a lock extends itself, and [WithMinHold] how soon others
+//     can have it.
+//   - [WithNodeTimeout] bounds how long one attempt waits for a node.
+//
 // # Errors
 //
 // [ErrTaken], [ErrUnavailable] and [ErrNotHeld] tell what happened, with

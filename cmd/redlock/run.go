@@ -91,6 +91,8 @@ would wait for itself. It fails at once (Linux; elsewhere only if it is the comm
 itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the background.`,
 		Example: `  redlock run deploy -- ./deploy.sh production       wait for the lock, then deploy
   redlock run --wait 0 nightly -- make report        do nothing where another is at it
+  redlock run --wait 0 --min-hold 50s report -- make report
+                                                     in the crontab of several machines, each minute
   redlock run --wait 30s db -- sh -c 'dump | gzip'   pipes need a shell
 
   export REDLOCK_NODES=redis://:secret@r1:6379,redis://:secret@r2:6379,redis://:secret@r3:6379
@@ -127,6 +129,8 @@ itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the backgroun
 	durationVar(flags, &r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
 	durationVar(flags, &r.grace, "grace", defaultGrace,
 		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
+	flags.DurationVar(&r.minHold, "min-hold", 0,
+		"keep the lock for at least so long, counted from when it was taken, even if the command ends sooner or this machine dies: for a job that several machines start at about the same time (default none)")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
 	durationVar(flags, &r.quarantine, "quarantine", 0,
 		"have a server that may have lost its data, or is new, lock nothing for so long, at least a second more than the longest TTL of all who use it; "+
@@ -151,6 +155,7 @@ type run struct {
 	owner      string
 	fencing    bool
 	quarantine time.Duration
+	minHold    time.Duration
 
 	name    string
 	command []string
@@ -203,6 +208,9 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	case r.grace > longest:
 		return usage(cmd, fmt.Sprintf("--grace is %v: it can be a third of --ttl at most, so take a --ttl of %v or more", r.grace, graceShare*r.grace))
 	}
+	if cmd.Flags().Changed("min-hold") && r.minHold <= 0 {
+		return usage(cmd, fmt.Sprintf("--min-hold is %v: it must be positive", r.minHold))
+	}
 	if r.owner == "" {
 		r.owner = owner()
 	}
@@ -221,6 +229,9 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 			Extended: r.extended,
 			Unlocked: func(_ context.Context, e redlock.Event) { r.last = e.Report },
 		}),
+	}
+	if r.minHold > 0 {
+		opts = append(opts, redlock.WithMinHold(r.minHold))
 	}
 	if r.fencing {
 		opts = append(opts, redlock.WithFencing())
@@ -286,6 +297,9 @@ func (r *run) execute() error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	process, err := child.Start(cmd, heldVariable+"="+held.String(), r.signals, reaper)
 	if err != nil {
+		if r.minHold > 0 { // the command did not run, so that another machine may try
+			_ = r.conn.locker.Release(context.Background(), r.name, lock.Token())
+		}
 		_ = lock.Unlock(context.Background())
 		return r.cannotRun(err)
 	}
