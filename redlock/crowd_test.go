@@ -57,20 +57,19 @@ func TestCallersOfOneKeyGiveUpTogether(t *testing.T) {
 				l := r.locker(WithTTL(ttl))
 				r.lock(r.locker(), "k", WithTTL(time.Minute))
 				var all sync.WaitGroup
-				var start time.Time
 				var mu sync.Mutex
-				var gaveUp []time.Duration
+				var ends []time.Time
 				for range 6 {
 					all.Go(func() {
 						_, err := l.Lock(context.Background(), "k")
 						matches(t, err, ErrUnavailable)
 						mu.Lock()
 						defer mu.Unlock()
-						gaveUp = append(gaveUp, time.Since(start))
+						ends = append(ends, time.Now())
 					})
 				}
 				time.Sleep(5 * time.Second)
-				start = time.Now()
+				start := time.Now()
 				r.setAll(tt.fault)
 				if tt.broken {
 					for _, f := range r.fault {
@@ -78,6 +77,10 @@ func TestCallersOfOneKeyGiveUpTogether(t *testing.T) {
 					}
 				}
 				all.Wait()
+				var gaveUp []time.Duration
+				for _, end := range ends {
+					gaveUp = append(gaveUp, end.Sub(start))
+				}
 				slices.Sort(gaveUp)
 				first, last := gaveUp[0], gaveUp[5]
 				if first < ttl || last > ttl+tt.notice+DefaultNodeTimeout {

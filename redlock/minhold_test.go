@@ -184,7 +184,6 @@ func TestMinHoldOfHandles(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(2*time.Second), WithReentrancy())
 		outer := r.lock(l, "k", WithMinHold(3*time.Second))
-		start := time.Now()
 		inner, err := l.TryLock(outer.Context(t.Context()), "k")
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +197,7 @@ func TestMinHoldOfHandles(t *testing.T) {
 		r.isFree("k", "after 3 s")
 
 		for _, opts := range [][]LockOption{nil, {WithAutoExtend()}} {
-			start = time.Now()
+			start := time.Now()
 			outer = r.lock(l, "k", opts...)
 			ctx := outer.Context(t.Context())
 			time.Sleep(time.Second)
