@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -168,5 +169,53 @@ func TestPatience(t *testing.T) {
 		}
 		_ = held.Unlock(t.Context())
 		matches(t, <-done, nil)
+	})
+}
+
+// halves is a node of two parts, as of a cluster: keys that begin with "h", and the others.
+type halves struct{ backend.Node }
+
+func (n halves) Unwrap() backend.Node { return n.Node }
+
+func (halves) Partition(key string) (part, parts int) {
+	if strings.HasPrefix(key, "h") {
+		return 1, 2
+	}
+	return 0, 2
+}
+
+// A part of a cluster is down: those who wait for its keys give up together, and the others
+// wait on.
+func TestCallersOfAPartGiveUpTogether(t *testing.T) {
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		r.nodes[0] = halves{r.fault[0]}
+		const ttl = 2 * time.Second
+		l := r.locker(WithTTL(ttl))
+		other := r.locker(WithTTL(time.Minute))
+		r.lock(other, "h")
+		held := r.lock(other, "k")
+		var down, up sync.WaitGroup
+		for range 6 {
+			down.Go(func() {
+				_, err := l.Lock(context.Background(), "h")
+				matches(t, err, ErrUnavailable)
+			})
+			up.Go(func() {
+				lock, err := l.Lock(context.Background(), "k")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = lock.Unlock(context.Background())
+			})
+		}
+		time.Sleep(5 * time.Second)
+		start := time.Now()
+		r.setAll(backendtest.On(func(op backend.Op) bool { return op.Key == "h" || len(op.Keys) > 0 && op.Keys[0] == "h" }, backendtest.Refuse(nil)))
+		down.Wait()
+		took(t, start, ttl, ttl+3*time.Second+DefaultNodeTimeout) // until the first one looks
+		time.Sleep(10 * time.Second)
+		_ = held.Unlock(t.Context())
+		up.Wait()
 	})
 }

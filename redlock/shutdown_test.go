@@ -22,6 +22,7 @@ func TestShutdownReleasesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 		elsewhere := r.lock(r.locker(), "resumed")
+		synctest.Wait() // Resume knows nothing of grants that are under way
 		resumed, err := l.Resume(t.Context(), "resumed", elsewhere.Token())
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // An outage lasts from the first attempt that found it, until nodes answer, or nobody has
@@ -46,5 +50,30 @@ func TestOutage(t *testing.T) {
 		want("answered", time.Time{})
 		since = fail()
 		want("away again", since)
+	})
+}
+
+// An outage of a part of a cluster is none of the others.
+func TestOutageOfAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := NewGroup([]backend.Node{halves{backendtest.NewFaultNode(memory.New())}}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		time.Sleep(time.Millisecond)
+		g.Failed("h1", begun)
+		if since := g.Outage("k"); !since.IsZero() {
+			t.Errorf("an outage of a part is one of another, since %v", since)
+		}
+		time.Sleep(time.Millisecond)
+		a, res := g.Acquire(t.Context(), "k", "token", ttl, timeout)
+		if res.Verdict != Won {
+			t.Fatal(res)
+		}
+		if since := g.Outage("h2"); since.IsZero() {
+			t.Error("an answer of another part ended the outage")
+		}
+		a.Release(t.Context(), timeout)
 	})
 }
