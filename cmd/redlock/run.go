@@ -91,7 +91,7 @@ would wait for itself. It fails at once (Linux; elsewhere only if it is the comm
 itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the background.`,
 		Example: `  redlock run deploy -- ./deploy.sh production       wait for the lock, then deploy
   redlock run --wait 0 nightly -- make report        do nothing where another is at it
-  redlock run --wait 0 --min-hold 50s report -- make report
+  redlock run --wait 0 --min-hold 30s report -- make report
                                                      in the crontab of several machines, each minute
   redlock run --wait 30s db -- sh -c 'dump | gzip'   pipes need a shell
 
@@ -129,7 +129,7 @@ itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the backgroun
 	durationVar(flags, &r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
 	durationVar(flags, &r.grace, "grace", defaultGrace,
 		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
-	flags.DurationVar(&r.minHold, "min-hold", 0,
+	durationVar(flags, &r.minHold, "min-hold", 0,
 		"keep the lock for at least so long, counted from when it was taken, even if the command ends sooner or this machine dies: for a job that several machines start at about the same time (default none)")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
 	durationVar(flags, &r.quarantine, "quarantine", 0,
