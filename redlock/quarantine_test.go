@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -205,6 +206,7 @@ func TestQuarantineExcludes(t *testing.T) {
 					if err := first.Extend(t.Context(), DefaultTTL); err != nil {
 						t.Fatal(err)
 					}
+					synctest.Wait() // the third is asked for the lock again, and refuses
 					r.clear()
 					r.wipe(1)
 					r.set(0, 1, backendtest.Refuse(nil))
