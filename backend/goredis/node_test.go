@@ -391,6 +391,11 @@ func TestReplies(t *testing.T) {
 		{"loading", "-LOADING Redis is loading the dataset in memory\r\n", notExecuted},
 		{"another cluster node", "-MOVED 1 127.0.0.1:1\r\n", notExecuted},
 		{"anything else", "-ERR strange\r\n", unknown},
+		{"no memory, in a script of Redis 6", "-ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  \r\n", notExecuted},
+		{"no right, in a script of Redis 6", "-ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand \r\n", refused},
+		{"no right, in a script of Redis 7.0", "-ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.\r\n", refused},
+		{"no right, in a script of Redis 8", "-ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.\r\n", refused},
+		{"replica, returned by a script of Redis 6", "-@user_script: 1: -READONLY You can't write against a read only replica.\r\n", notExecuted},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

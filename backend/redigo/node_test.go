@@ -546,6 +546,37 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+func TestErrorReplies(t *testing.T) {
+	const refused, notExecuted, unknown = "refused", "not executed", "unknown"
+	for _, test := range []struct{ reply, want string }{
+		{"NOPERM this user has no permissions to run the 'set' command", refused},
+		{"READONLY You can't write against a read only replica.", notExecuted},
+		{"ERR something else", unknown},
+		// Of a command inside a script: Redis 6, 7.0 and 8.
+		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notExecuted},
+		{"ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand ", refused},
+		{"ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"@user_script: 1: -READONLY You can't write against a read only replica.", notExecuted},
+	} {
+		s := serve(t, func(int, []string) string { return "-" + test.reply + "\r\n" })
+		n := New(s.pool(t))
+		for _, c := range calls {
+			err := c.do(n, t.Context())
+			got := unknown
+			if errors.Is(err, backend.ErrRefused) {
+				got = refused
+			} else if backend.NotExecuted(err) {
+				got = notExecuted
+			}
+			var reply redis.Error
+			if got != test.want || !errors.As(err, &reply) {
+				t.Errorf("%s: %v is %s, want %s and a redis.Error", c.name, err, got, test.want)
+			}
+		}
+	}
+}
+
 func TestNewAndName(t *testing.T) {
 	var none *redis.Pool
 	var nobody *others
