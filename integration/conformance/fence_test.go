@@ -73,7 +73,7 @@ func TestFenceCommands(t *testing.T) {
 func TestVoteWithoutPermission(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
-		server.Do(t, "ACL", "SETUSER", "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
+		server.Do(t, "ACL", "SETUSER", "locker", "on", ">pw", "allkeys", "+@all")
 		node := drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr())
 		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
 		for _, command := range []string{"exists", "time", "get", "set"} {
