@@ -43,3 +43,14 @@ type Namer interface {
 	// same name are taken for the same server, and refused.
 	Name() string
 }
+
+// Addresser is an optional capability of a [Namer] whose name may be none that tells
+// people which server it is, such as an address in memory. Without it the node is called
+// by its name.
+type Addresser interface {
+	// Address returns the address of the server as a connection has told it, empty
+	// while none has, without I/O. Instead reports, the same at each call, whether
+	// errors and reports are to call the node by its position and this address, as in
+	// "node 2 (10.0.0.3:6379)", instead of by its name.
+	Address() (address string, instead bool)
+}

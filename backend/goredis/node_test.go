@@ -689,9 +689,15 @@ func TestName(t *testing.T) {
 		if got := test.node.Name(); got != test.want {
 			t.Errorf("Name() = %q, want %q", got, test.want)
 		}
+		if _, instead := test.node.Address(); instead {
+			t.Errorf("%q: called by its position all the same", test.want)
+		}
 	}
 	if a, b := New(one).Name(), New(other).Name(); a == b || a == "" {
 		t.Errorf("two Sentinel clients are called %q and %q", a, b)
+	}
+	if _, instead := New(one).Address(); !instead {
+		t.Error("a Sentinel client is called by where it is in memory")
 	}
 	if a, b := New(one).Name(), New(one).Name(); a != b {
 		t.Errorf("one Sentinel client is called %q and %q", a, b)

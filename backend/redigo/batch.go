@@ -143,7 +143,7 @@ func size(args []any) (n int) {
 func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	c, err := n.conns.take(ctx)
 	if err != nil {
-		return fail(make([]answer, len(cmds)), 0, notSent(ctx, err))
+		return fail(make([]answer, len(cmds)), 0, n.notSent(ctx, err))
 	}
 	var total int
 	for i := range cmds {
@@ -188,13 +188,13 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 	answers := make([]answer, len(cmds))
 	for i := range cmds {
 		if err := c.Send(cmds[i].name, cmds[i].args...); err != nil {
-			err = failure(ctx, err)
+			err = n.failure(ctx, err)
 			fail(answers, 0, err)
 			return fail(answers, i+1, backend.MarkNotExecuted(err)) // not even begun
 		}
 	}
 	if err := c.Flush(); err != nil {
-		return fail(answers, 0, failure(ctx, err))
+		return fail(answers, 0, n.failure(ctx, err))
 	}
 	deadline, ok := ctx.Deadline()
 	for i := range cmds {
@@ -214,7 +214,7 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 			answers[i].reply = reply
 			continue
 		}
-		err = failure(ctx, err)
+		err = n.failure(ctx, err)
 		var refused redis.Error
 		if !errors.As(err, &refused) {
 			return fail(answers, i, err)

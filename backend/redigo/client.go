@@ -47,7 +47,8 @@ const (
 // others do without a deadline end after 5 seconds. TLS checks the server's
 // certificate against the system's roots.
 //
-// A pool does not know its address, so name the node: New(pool, WithName(…)).
+// A pool does not tell its address before it has dialled. To have it in all errors, name
+// the node: New(pool, WithName(…)).
 func NewPool(rawURL string) (*redis.Pool, error) {
 	t, err := parseURL(rawURL)
 	if err != nil {

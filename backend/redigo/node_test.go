@@ -577,6 +577,55 @@ func TestErrorReplies(t *testing.T) {
 	}
 }
 
+// Errors name a node without a name by the address of its server: as soon as it has dialled
+// if the dial has the context of the call, else as soon as a connection has failed.
+func TestAddress(t *testing.T) {
+	answer := "+OK\r\n"
+	s := serve(t, func(int, []string) string { return answer })
+	withContext := s.pool(t)
+	withContext.DialContext = func(ctx context.Context) (redis.Conn, error) { return redis.DialContext(ctx, "tcp", s.addr) }
+	own, err := NewPool("redis://" + s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { own.Close() })
+	for _, test := range []struct {
+		name     string
+		pool     *redis.Pool
+		at       string // after the first call
+		commands string
+	}{
+		{"DialContext", withContext, s.addr, "SET SET"},
+		{"NewPool", own, s.addr, "SET SET"},
+		{"Dial", s.pool(t), "", "SET SET"},
+	} {
+		s.mu.Lock()
+		s.commands, answer = nil, "+OK\r\n"
+		s.mu.Unlock()
+		n := New(test.pool)
+		if at, instead := n.Address(); at != "" || !instead {
+			t.Errorf("%s: before a connection: %q, %v, want nothing, true", test.name, at, instead)
+		}
+		n.SetNX(t.Context(), "k", "t", time.Second)
+		if at, _ := n.Address(); at != test.at {
+			t.Errorf("%s: after a call: %q, want %q", test.name, at, test.at)
+		}
+		s.mu.Lock()
+		answer = silent
+		s.mu.Unlock()
+		n.SetNX(short(t), "k", "t", time.Second)
+		if at, instead := n.Address(); at != s.addr || !instead {
+			t.Errorf("%s: after a connection failed: %q, %v, want %q, true", test.name, at, instead, s.addr)
+		}
+		if got := s.seen(); got != test.commands {
+			t.Errorf("%s: the server received %q, want %q", test.name, got, test.commands)
+		}
+	}
+	if _, instead := New(s.pool(t), WithName("a")).Address(); instead {
+		t.Error("a node with a name is called by its address")
+	}
+}
+
 func TestNewAndName(t *testing.T) {
 	var none *redis.Pool
 	var nobody *others

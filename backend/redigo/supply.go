@@ -49,6 +49,7 @@ type supply struct {
 	epoch    time.Time
 
 	checked atomic.Bool // the pool's connections have all it takes
+	address address
 
 	// watchers at rest. A watcher belongs to one call, from watch to over, which
 	// keeps it out of the pool if its timer has gone off: cut may still use it.
@@ -240,7 +241,7 @@ type asked struct {
 }
 
 func (a *asked) get(ctx context.Context, s *supply) {
-	conn, err := s.pool.GetContext(ctx)
+	conn, err := s.pool.GetContext(s.address.watch(ctx))
 	s.mu.Lock()
 	a.conn, a.err, a.done = conn, err, true
 	if a.late && err == nil {

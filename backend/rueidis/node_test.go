@@ -473,6 +473,9 @@ func TestName(t *testing.T) {
 	if n.Name() != f.address {
 		t.Errorf("got %q, want the address %q", n.Name(), f.address)
 	}
+	if _, instead := n.Address(); instead {
+		t.Error("it is called by its position all the same")
+	}
 	if got := New(n.client, WithName("eins")).Name(); got != "eins" {
 		t.Errorf("got %q, want %q", got, "eins")
 	}

@@ -222,7 +222,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 		s.member.queueing.mute(r.Reply)
 	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
-			report(s.member.name, s.attempt.key, r.Err)
+			report(s.member.name.String(), s.attempt.key, r.Err)
 		}
 	}
 	s.attempt.mu.Lock()
@@ -231,7 +231,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	s.forgot = false
 	s.attempt.mu.Unlock()
 	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil {
-		report(s.member.name, s.attempt.key, errForgot)
+		report(s.member.name.String(), s.attempt.key, errForgot)
 	}
 }
 
