@@ -35,6 +35,17 @@ type Pinger interface {
 	Ping(ctx context.Context) error
 }
 
+// Explainer is an optional capability: say why operations wait before they are sent.
+// Without it a node whose client has no connection left looks like one that does not
+// answer.
+type Explainer interface {
+	// Hindered returns an error that says what keeps every operation of the node from
+	// being sent at present, such as "no free connection in the pool (size 1)". It returns
+	// nil if nothing does, or if that is not known. It is called when operations have timed
+	// out, does no I/O and does not block.
+	Hindered() error
+}
+
 // Namer is an optional capability: a label for reports, errors and metrics.
 // Without it a node is called by its position, "node 0".
 type Namer interface {

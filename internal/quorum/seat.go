@@ -256,7 +256,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	vote := Vote{Outcome: Granted}
 	switch {
 	case err != nil && errors.Is(err, context.DeadlineExceeded):
-		vote = Vote{Outcome: TimedOut, Err: err}
+		vote = Vote{Outcome: TimedOut, Err: s.member.late(err, s.current.timeout)}
 	case err != nil && errors.Is(err, backend.ErrQuarantined):
 		vote = Vote{Outcome: Quarantined, Err: err}
 	case err != nil:
