@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -118,6 +119,9 @@ type answer struct {
 	err   error
 }
 
+// fromReplica reports whether a is the answer of a server that is a replica.
+func fromReplica(a answer) bool { return a.err != nil && errors.Is(a.err, backend.ErrNotMaster) }
+
 // fail sets err for the answers from first on, and returns them all.
 func fail(answers []answer, first int, err error) []answer {
 	for i := first; i < len(answers); i++ {
@@ -141,6 +145,7 @@ func size(args []any) (n int) {
 // it has returned, and no answer is a reply of the server then. So the caller
 // must not use them again, except to send once more what the server has answered.
 func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
+	faults := n.conns.faults.Load()
 	c, err := n.conns.take(ctx)
 	if err != nil {
 		return fail(make([]answer, len(cmds)), 0, n.notSent(ctx, err))
@@ -151,6 +156,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	}
 	if total <= large {
 		answers := n.exchange(ctx, c, cmds)
+		n.conns.heard(ctx, c, faults, slices.ContainsFunc(answers, fromReplica))
 		n.conns.back(c)
 		return answers
 	}
@@ -161,6 +167,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	done := make(chan []answer, 1)
 	go func() {
 		answers := n.exchange(ctx, c, cmds)
+		n.conns.heard(ctx, c, faults, slices.ContainsFunc(answers, fromReplica))
 		n.conns.back(c)
 		done <- answers
 	}()

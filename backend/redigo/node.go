@@ -22,6 +22,7 @@ var (
 	_ backend.Pinger     = (*Node)(nil)
 	_ backend.Namer      = (*Node)(nil)
 	_ backend.Addresser  = (*Node)(nil)
+	_ backend.Explainer  = (*Node)(nil)
 	_ backend.Subscriber = (*Node)(nil)
 )
 
@@ -183,11 +184,13 @@ func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 		a := n.pipeline(ctx, []command{{cmd, slices.Clone(args)}})[0]
 		return a.reply, a.err
 	}
+	faults := n.conns.faults.Load()
 	c, err := n.conns.take(ctx)
 	if err != nil {
 		return nil, n.notSent(ctx, err)
 	}
 	reply, err := n.send(ctx, c, cmd, args)
+	n.conns.heard(ctx, c, faults, errors.Is(err, backend.ErrNotMaster))
 	n.conns.back(c)
 	return reply, err
 }
