@@ -22,6 +22,7 @@ var (
 	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
 	_ backend.Addresser   = (*Node)(nil)
+	_ backend.Explainer   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
 	_ backend.Subscriber  = (*Node)(nil)
 )
@@ -59,7 +60,7 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 	}
 	switch client := client.(type) {
 	case *redis.Client:
-		n.route = single{withDeadlines(client)}
+		n.route = &single{client: withDeadlines(client)}
 	case *redis.ClusterClient:
 		n.route = &cluster{client: client}
 	case interface{ Options() *redis.RingOptions }: // a Ring, or what embeds one
