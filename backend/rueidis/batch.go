@@ -144,6 +144,11 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 			n.gates[g].failed(ctx, before[g])
 		}
 	}
+	for _, i := range b.sent {
+		if results[i].Err != nil {
+			n.replace(ctx, results[i].Err)
+		}
+	}
 }
 
 // fail sets the results of the operations in b.

@@ -23,6 +23,8 @@ type Node struct {
 	vague   bool   // the name is of the client, and says nothing about the server
 	gates   []gate // one, in a Cluster one for each range of slots
 	loaded  backend.Loaded
+
+	replacement replacement
 }
 
 var (
@@ -179,6 +181,7 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 		g.failed(ctx, before)
 	}
 	if err := failure(ctx, r); err != nil {
+		n.replace(ctx, err)
 		return rueidis.RedisMessage{}, err
 	}
 	message, _ := r.ToMessage()
