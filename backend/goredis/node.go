@@ -195,12 +195,17 @@ func (n *Node) Ping(ctx context.Context) error {
 	return n.route.ping(ctx)
 }
 
+// rejectsHash reports whether the server does not let scripts be sent as their hash.
+func (n *Node) rejectsHash(err error) bool {
+	return err != nil && isReply(err) && n.loaded.Rejects(backend.MarkReply(err))
+}
+
 func (n *Node) eval(ctx context.Context, s *backend.Script, keys, args []string) (*command, error) {
 	known := n.loaded.Has(s)
 	c := new(command)
 	c.eval(ctx, s, !known, keys, args)
 	err := n.route.process(ctx, c)
-	if isNoScript(err) {
+	if isNoScript(err) || known && n.rejectsHash(err) {
 		c = new(command)
 		c.eval(ctx, s, true, keys, args)
 		err = n.route.process(ctx, c)

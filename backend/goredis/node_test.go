@@ -729,3 +729,29 @@ func TestDriverErrorInChain(t *testing.T) {
 		t.Errorf("got %v, want io.EOF", err)
 	}
 }
+
+// A server without EVALSHA gets the text of every script.
+func TestWithoutEvalsha(t *testing.T) {
+	for _, reply := range []string{
+		"-ERR unknown command 'evalsha', with args beginning with: 'x' \r\n",
+		"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+	} {
+		for _, call := range calls {
+			s := newFakeServer(t, onLocks(func(args []string) string {
+				if args[0] == "evalsha" {
+					return reply
+				}
+				return well(args)
+			}))
+			n := New(newClient(t, &redis.Options{Addr: s.addr()}))
+			for range 3 {
+				if err := call.call(within(t, 5*time.Second), n); err != nil && isReply(err) {
+					t.Errorf("%q: %s: %v", reply, call.name, err)
+				}
+			}
+			if got := len(s.received("evalsha")); got > 3 { // as many as one batch has
+				t.Errorf("%q: %s: EVALSHA was tried %d times", reply, call.name, got)
+			}
+		}
+	}
+}

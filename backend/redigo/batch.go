@@ -42,7 +42,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 			continue
 		case script == nil:
 			cmds = append(cmds, command{"SET", args})
-		case repeated == nil || !repeated[i]:
+		case (repeated == nil || !repeated[i]) && !n.loaded.TextOnly():
 			args[0] = script.Hash()
 			cmds = append(cmds, command{"EVALSHA", args})
 		default:
@@ -59,7 +59,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	var againAt []int
 	for i, a := range n.pipeline(ctx, cmds) {
 		op := &ops[at[i]]
-		if a.err != nil && cmds[i].name == "EVALSHA" && unknownScript(a.err) {
+		if a.err != nil && cmds[i].name == "EVALSHA" && (unknownScript(a.err) || n.loaded.Rejects(a.err)) {
 			script, _ := parts(op)
 			cmds[i].args[0] = script.Source()
 			again = append(again, command{"EVAL", cmds[i].args})

@@ -147,7 +147,7 @@ func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, er
 	if n.loaded.Has(s) {
 		args[0] = s.Hash()
 		reply, err := n.do(ctx, "EVALSHA", args...)
-		if err == nil || !unknownScript(err) {
+		if err == nil || !unknownScript(err) && !n.loaded.Rejects(err) {
 			return reply, err
 		}
 	}

@@ -79,7 +79,7 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	known := n.loaded.Has(s)
 	key := first(keys)
 	r, err := n.do(ctx, key, n.script(s, !known, keys, args))
-	if known && noScript(err) {
+	if known && (noScript(err) || n.loaded.Rejects(err)) {
 		r, err = n.do(ctx, key, n.script(s, true, keys, args))
 	}
 	if err != nil {
@@ -244,7 +244,7 @@ func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
 func (n *Node) run1(ctx context.Context, s *backend.Script, key string, args ...string) (rueidis.RedisMessage, error) {
 	if n.loaded.Has(s) {
 		r, err := n.do(ctx, key, n.script(s, false, []string{key}, args))
-		if !noScript(err) {
+		if !noScript(err) && !n.loaded.Rejects(err) {
 			return r, err
 		}
 	}

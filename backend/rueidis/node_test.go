@@ -480,3 +480,32 @@ func TestName(t *testing.T) {
 		t.Errorf("got %q, want %q", got, "eins")
 	}
 }
+
+// A server without EVALSHA gets the text of every script.
+func TestWithoutEvalsha(t *testing.T) {
+	for _, reply := range []string{
+		"-ERR unknown command 'EVALSHA', with args beginning with: 'x' \r\n",
+		"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+	} {
+		for _, c := range calls {
+			f := newFake(t, func(args []string) string {
+				switch {
+				case args[0] == "EVALSHA":
+					return reply
+				case args[0] == "EVAL" && c.name == "Inspect":
+					return "*3\r\n:0\r\n" + bulk("") + ":0\r\n"
+				}
+				return ""
+			})
+			n := newNode(t, f, rueidis.ClientOption{})
+			for range 3 {
+				if err := c.call(soon(t), n); err != nil {
+					t.Errorf("%q: %s: %v", reply, c.name, err)
+				}
+			}
+			if got := f.count("EVALSHA"); got > 2 { // as many as one batch has
+				t.Errorf("%q: %s: EVALSHA was tried %d times", reply, c.name, got)
+			}
+		}
+	}
+}
