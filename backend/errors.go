@@ -26,6 +26,11 @@ var (
 	// moving the slot of a script's keys and has them on two servers. An operation on one
 	// key works meanwhile.
 	ErrMigrating = errors.New("slot is migrating")
+
+	// ErrNotMaster marks, beside ErrNotExecuted, the error of a server that is a
+	// replica. An adapter that meets it must open a new connection within about a
+	// second, because after a failover a name may lead to another server.
+	ErrNotMaster = errors.New("not a master")
 )
 
 // NotExecuted reports whether err proves that the operation it came from had
@@ -48,43 +53,90 @@ func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
 // MarkReply returns err, an error that a server answered, with the marks that
 // its first word calls for: [ErrRefused] where this user or this server will
 // never do it, [ErrNotExecuted] where it would not do it now, with
-// [ErrQuarantined] if a quarantine is why and with [ErrMigrating] if a slot that is on
-// the move is, none where it is not known to be either. An adapter must pass every error reply through it, and no other error.
+// [ErrQuarantined] if a quarantine is why, [ErrMigrating] if a slot that is on the move
+// is, and [ErrNotMaster] if the server is a replica, none where it is not known to be
+// either. It finds that word also where the server quotes what a command inside a
+// script was answered. An adapter must pass every error reply through it, and no other error.
 // The text of err stays, with a hint at its end where a server is too old. A nil err
 // stays nil.
 func MarkReply(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := strings.TrimPrefix(err.Error(), "-")
+	text, quoted := quotedReply(err.Error())
 	code, rest, _ := strings.Cut(text, " ")
 	switch code {
 	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED", "FENCE", "NORUNID":
 		return mark(err, ErrRefused)
-	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
+	case "LOADING", "CLUSTERDOWN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK", "NOSCRIPT":
 		return mark(err, ErrNotExecuted)
+	case "READONLY", "MASTERDOWN":
+		return mark(mark(err, ErrNotExecuted), ErrNotMaster)
 	case "QUARANTINE":
 		return mark(mark(err, ErrNotExecuted), ErrQuarantined)
 	case "TRYAGAIN":
 		return mark(mark(err, ErrNotExecuted), ErrMigrating)
 	case "ERR":
-		// Redis 4 and older let no script write that has asked for the time or for INFO.
-		if strings.Contains(rest, "Write commands not allowed after non deterministic commands") {
-			return mark(fmt.Errorf("%w (the server is older than Redis 5, which this operation needs)", err), ErrRefused)
+	default:
+		if !quoted {
+			return err
 		}
-		if strings.HasPrefix(rest, "max number of clients") {
-			return mark(err, ErrNotExecuted)
-		}
-		for _, refusal := range []string{
-			"unknown command", "invalid password", "Client sent AUTH", "AUTH ",
-			"operation not permitted", "invalid DB index", "DB index is out of range", "SELECT is not allowed",
-		} {
-			if strings.HasPrefix(rest, refusal) {
-				return mark(err, ErrRefused)
-			}
+		rest = text // an error that a script got has no code where others have ERR
+	}
+	if strings.HasPrefix(rest, "max number of clients") {
+		return mark(err, ErrNotExecuted)
+	}
+	// Redis 4 and older let no script write that has asked for the time or for INFO.
+	if strings.Contains(rest, "Write commands not allowed after non deterministic commands") {
+		return mark(fmt.Errorf("%w (the server is older than Redis 5, which this operation needs)", err), ErrRefused)
+	}
+	for _, refusal := range refusals {
+		if strings.HasPrefix(rest, refusal) {
+			return mark(err, ErrRefused)
 		}
 	}
 	return err
+}
+
+// refusals are how the errors begin, after ERR, that trying again will not cure.
+var refusals = []string{
+	"unknown command", "invalid password", "Client sent AUTH", "AUTH ",
+	"operation not permitted", "invalid DB index", "DB index is out of range", "SELECT is not allowed",
+
+	// Of a command inside a script.
+	"The user executing the script can't ",   // Redis up to 7.0
+	"ACL failure in script",                  // Redis from 7.2, and Valkey
+	"Unknown Redis command called from ",     // Redis
+	"Unknown command called from ",           // Valkey
+	"This Redis command is not allowed from", // Redis and Valkey
+}
+
+// quotedReply returns the error reply that text is or quotes, without a leading "-", and
+// whether it is quoted. Redis before 7.0 and KeyDB put the place in the script before what
+// a command of a script was answered, and if the script does not handle that, a sentence
+// of their own before the place:
+//
+//	ERR Error running script (call to f_4e…): @user_script:7: @user_script: 7: -OOM command not allowed …
+//
+// Newer servers put the place behind it.
+func quotedReply(text string) (reply string, quoted bool) {
+	text = strings.TrimPrefix(text, "-")
+	if rest, ok := strings.CutPrefix(text, "ERR Error running script (call to "); ok {
+		if _, inner, ok := strings.Cut(rest, "): "); ok {
+			text, quoted = inner, true
+		}
+	}
+	for {
+		rest, ok := strings.CutPrefix(text, "@user_script:")
+		if !ok {
+			return strings.TrimPrefix(text, "-"), quoted
+		}
+		rest = strings.TrimLeft(strings.TrimPrefix(rest, " "), "0123456789")
+		if rest, ok = strings.CutPrefix(rest, ": "); !ok {
+			return text, quoted
+		}
+		text, quoted = rest, true
+	}
 }
 
 // MarkTimeout returns err so that it matches [context.DeadlineExceeded] if it

@@ -65,7 +65,44 @@ func TestMarkReply(t *testing.T) {
 		{"NOSCRIPT No matching script. Please use EVAL.", notNow},
 		{"ERR max number of clients reached", notNow},
 
+		// What real servers answered when a command of a script failed, each time once for
+		// redis.call and once for redis.pcall.
+
+		// Redis 6.0.16; up to 6.2 and KeyDB have the same form.
+		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notNow},
+		{"@user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notNow},
+		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. ", notNow},
+		{"ERR Error running script (call to f_c1137d6156be33ee6400501f15fbe6b58823785c): @user_script:1: WRONGTYPE Operation against a key holding the wrong kind of value ", refused},
+		{"ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand ", refused},
+		{"@user_script: 1: The user executing the script can't run this command or subcommand", refused},
+		{"ERR Error running script (call to f_6f36444f800cf1d6c3e02f3417f56faf6f038e4a): @user_script:1: @user_script: 1: The user executing the script can't access at least one of the keys mentioned in the command arguments ", refused},
+		{"ERR Error running script (call to f_79b76801837b5b74511e1d7b14165b3be2766369): @user_script:1: @user_script: 1: Unknown Redis command called from Lua script ", refused},
+		{"@user_script: 1: Unknown Redis command called from Lua script", refused},
+		{"ERR Error running script (call to f_0ed5a039001c51d472a43bd74e7bf5f4e3a614d0): @user_script:1: @user_script: 1: This Redis command is not allowed from scripts ", refused},
+		{"ERR Error running script (call to f_b6de017ad219f1a815722491f21b083101c0e32d): @enable_strict_lua:15: user_script:1: Script attempted to access unexisting global variable 'argv' ", unknown},
+		{"ERR Error running script (call to f_b6de017ad219f1a815722491f21b083101c0e32d): @user_script:1: user_script:1: it mentions READONLY ", unknown},
+
+		// Redis 7.0.15.
+		{"OOM command not allowed when used memory > 'maxmemory'. script: 131b5f2ed4a6e4f431cc21897ae043d687859f08, on @user_script:1.", notNow},
+		{"READONLY You can't write against a read only replica. script: 131b5f2ed4a6e4f431cc21897ae043d687859f08, on @user_script:1.", notNow},
+		{"ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"ERR The user executing the script can't run this command or subcommand", refused},
+		{"ERR The user executing the script can't access at least one of the keys mentioned in the command arguments script: 6f36444f800cf1d6c3e02f3417f56faf6f038e4a, on @user_script:1.", refused},
+		{"ERR The user executing the script can't publish to the channel mentioned in the command script: 06e4f7893cb1a3bcd1dabdffc916918657e6103d, on @user_script:1.", refused},
+		{"ERR Unknown Redis command called from script script: 79b76801837b5b74511e1d7b14165b3be2766369, on @user_script:1.", refused},
+		{"ERR This Redis command is not allowed from script script: 0ed5a039001c51d472a43bd74e7bf5f4e3a614d0, on @user_script:1.", refused},
+
+		// Redis 8.0.2 and Valkey 8.1.1; Redis 7.2 has the same form.
+		{"ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"ERR ACL failure in script: User u has no permissions to run the 'get' command", refused},
+		{"ERR ACL failure in script: No permissions to access a key script: 6f36444f800cf1d6c3e02f3417f56faf6f038e4a, on @user_script:1.", refused},
+		{"ERR ACL failure in script: No permissions to access a channel script: 06e4f7893cb1a3bcd1dabdffc916918657e6103d, on @user_script:1.", refused},
+		{"ERR Unknown command called from script script: 79b76801837b5b74511e1d7b14165b3be2766369, on @user_script:1.", refused},
+
 		{"ERR value is not an integer or out of range", unknown},
+		{"ERR Error running script (call to f_1", unknown},
+		{"@user_script: OOM", unknown},
+		{"The user executing the script can't, which no server says like this", unknown},
 		{"ERR Error running script", unknown},
 		{"ERR user_script:12: an unknown command", unknown},
 		{"NOAUTHORITY this only begins like one", unknown},
@@ -83,6 +120,9 @@ func TestMarkReply(t *testing.T) {
 		}
 		if got := errors.Is(err, backend.ErrQuarantined); got != strings.HasPrefix(tc.text, "QUARANTINE ") {
 			t.Errorf("%q: in quarantine: %v", tc.text, got)
+		}
+		if got := errors.Is(err, backend.ErrNotMaster); got != (tc.want == notNow && (strings.Contains(tc.text, "READONLY") || strings.Contains(tc.text, "MASTERDOWN"))) {
+			t.Errorf("%q: no master: %v", tc.text, got)
 		}
 		if err.Error() != tc.text {
 			t.Errorf("%q: the text became %q", tc.text, err)

@@ -103,7 +103,7 @@ func TestErrorTexts(t *testing.T) {
 			r.fault[1].Set(ms(300))
 			_, err := l.TryLock(t.Context(), "k")
 			return err
-		}, `redlock: lock "app:k": unavailable: 1 of 3 nodes, need 2 (a: timed out after 250ms; b: timed out after 250ms; c: granted)`},
+		}, `redlock: lock "app:k": unavailable: 1 of 3 nodes, need 2 (a: timed out after 250ms: no answer so far; the first one takes longer, because a connection has to be made: if the network is slow, raise the node timeout of 250ms with redlock.WithNodeTimeout; b: timed out after 250ms: no answer so far; the first one takes longer, because a connection has to be made: if the network is slow, raise the node timeout of 250ms with redlock.WithNodeTimeout; c: granted)`},
 		{"unavailable for long", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
 			r.fault[1].Set(ms(2), backendtest.LoseRequest(io.EOF))

@@ -1,6 +1,7 @@
 package redlock
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ type NodeReport struct {
 	// granted it again since the extension before. See [Lock.Extend].
 	Rejoined bool
 
-	// Err is why the node failed, or for how long it is in quarantine. Its text is one
+	// Err is why the node failed or timed out, or for how long it is in quarantine. Its text is one
 	// line that may be shown on a terminal and in a log: it is cut if it is long, what is
 	// not printable is escaped, and neither a token nor what may be a password is in it.
 	// The driver's own error, with the text as it came, is in its chain.
@@ -100,6 +101,9 @@ func (r Report) String() string {
 			fmt.Fprintf(&b, "no answer yet after %v", waited)
 		case n.Outcome == TimedOut:
 			fmt.Fprintf(&b, "%v after %v", n.Outcome, waited)
+			if late := (*quorum.LateError)(nil); errors.As(n.Err, &late) {
+				fmt.Fprintf(&b, ": %s", words(n.Err))
+			}
 		case n.Err != nil:
 			fmt.Fprintf(&b, "%v: %s", n.Outcome, words(n.Err))
 		default:

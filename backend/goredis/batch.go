@@ -32,7 +32,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	sent := make([]*command, 0, len(ops))
 	repeated := backend.Repeated(ops)
 	for i, op := range ops {
-		if all[i] = room[i].order(ctx, op, repeated != nil && repeated[i]); all[i] != nil {
+		if all[i] = room[i].order(ctx, op, repeated != nil && repeated[i] || n.loaded.TextOnly()); all[i] != nil {
 			sent = append(sent, all[i])
 		}
 	}
@@ -42,7 +42,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 
 	var again []*command // not in the room of sent, which a call that was left behind may read
 	for i, c := range all {
-		if c != nil && isNoScript(c.err) {
+		if c != nil && (isNoScript(c.err) || ops[i].Kind != backend.OpSetNX && n.rejectsHash(c.err)) {
 			all[i] = new(command).order(ctx, ops[i], true)
 			again = append(again, all[i])
 		}

@@ -93,7 +93,7 @@ func (r *cluster) ping(ctx context.Context) error {
 	}
 	errs := make(chan error, len(masters))
 	for _, m := range masters {
-		go func() { errs <- single{r.clone(m)}.ping(ctx) }()
+		go func() { errs <- (&single{client: r.clone(m)}).ping(ctx) }()
 	}
 	var first error
 	for range masters {

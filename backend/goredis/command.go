@@ -24,7 +24,8 @@ type command struct {
 	// is not, whatever went wrong proves that the command was not executed.
 	written atomic.Bool
 
-	// err is what came of the command in a pipeline, as the driver has it.
+	// err is what came of the command in a pipeline or on the route to one server, as the
+	// driver has it.
 	err error
 
 	// Room for the arguments of most commands. Those that are no names are passed

@@ -21,6 +21,8 @@ var (
 	_ backend.Inspector   = (*Node)(nil)
 	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
+	_ backend.Addresser   = (*Node)(nil)
+	_ backend.Explainer   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
 	_ backend.Subscriber  = (*Node)(nil)
 )
@@ -33,6 +35,7 @@ var (
 type Node struct {
 	route  route
 	name   string
+	vague  bool // the name is of the client, and says nothing about the server
 	loaded backend.Loaded
 
 	// How Subscribe watches its connections; tests make it faster.
@@ -57,7 +60,7 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 	}
 	switch client := client.(type) {
 	case *redis.Client:
-		n.route = single{withDeadlines(client)}
+		n.route = &single{client: withDeadlines(client)}
 	case *redis.ClusterClient:
 		n.route = &cluster{client: client}
 	case interface{ Options() *redis.RingOptions }: // a Ring, or what embeds one
@@ -69,30 +72,30 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 		o(n)
 	}
 	if n.name == "" {
-		n.name = n.label(client)
+		n.name, n.vague = n.label(client)
 	}
 	return n
 }
 
-// label returns the default name of n.
-func (n *Node) label(client redis.UniversalClient) string {
+// label returns the default name of n, and whether it says nothing about the server.
+func (n *Node) label(client redis.UniversalClient) (name string, vague bool) {
 	switch c := client.(type) {
 	case interface{ Options() *redis.Options }:
 		// What a Sentinel client gives for its address is the same for all.
 		o := c.Options()
 		if o.Addr != "FailoverClient" && (o.Network == "unix" || backend.PlainAddress(o.Addr)) {
-			return o.Addr
+			return o.Addr, false
 		}
 	case interface{ Options() *redis.ClusterOptions }:
 		addrs := slices.Sorted(slices.Values(c.Options().Addrs))
 		if len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a string) bool { return !backend.PlainAddress(a) }) {
-			return strings.Join(addrs, ",")
+			return strings.Join(addrs, ","), false
 		}
 	}
 	if v := reflect.ValueOf(client); v.Kind() == reflect.Pointer {
-		return fmt.Sprintf("%T@%#x", client, v.Pointer())
+		return fmt.Sprintf("%T@%#x", client, v.Pointer()), true
 	}
-	return fmt.Sprintf("%T@%p", client, n)
+	return fmt.Sprintf("%T@%p", client, n), true
 }
 
 // Name returns the label set with [WithName]. By default it is the address that
@@ -103,6 +106,11 @@ func (n *Node) label(client redis.UniversalClient) string {
 // form host:port, because what was written there instead may contain a password. A client with a dialer of its own may tell an
 // address that it does not use, then set a name.
 func (n *Node) Name() string { return n.name }
+
+// Address implements [backend.Addresser]: errors and reports call a node whose name
+// would be where its client is in memory by its position, such as
+// "node 2". It never tells an address.
+func (n *Node) Address() (address string, instead bool) { return "", n.vague }
 
 // SetNX implements [backend.Node] with one SET … NX PX.
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -187,12 +195,17 @@ func (n *Node) Ping(ctx context.Context) error {
 	return n.route.ping(ctx)
 }
 
+// rejectsHash reports whether the server does not let scripts be sent as their hash.
+func (n *Node) rejectsHash(err error) bool {
+	return err != nil && isReply(err) && n.loaded.Rejects(backend.MarkReply(err))
+}
+
 func (n *Node) eval(ctx context.Context, s *backend.Script, keys, args []string) (*command, error) {
 	known := n.loaded.Has(s)
 	c := new(command)
 	c.eval(ctx, s, !known, keys, args)
 	err := n.route.process(ctx, c)
-	if isNoScript(err) {
+	if isNoScript(err) || known && n.rejectsHash(err) {
 		c = new(command)
 		c.eval(ctx, s, true, keys, args)
 		err = n.route.process(ctx, c)

@@ -391,6 +391,11 @@ func TestReplies(t *testing.T) {
 		{"loading", "-LOADING Redis is loading the dataset in memory\r\n", notExecuted},
 		{"another cluster node", "-MOVED 1 127.0.0.1:1\r\n", notExecuted},
 		{"anything else", "-ERR strange\r\n", unknown},
+		{"no memory, in a script of Redis 6", "-ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  \r\n", notExecuted},
+		{"no right, in a script of Redis 6", "-ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand \r\n", refused},
+		{"no right, in a script of Redis 7.0", "-ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.\r\n", refused},
+		{"no right, in a script of Redis 8", "-ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.\r\n", refused},
+		{"replica, returned by a script of Redis 6", "-@user_script: 1: -READONLY You can't write against a read only replica.\r\n", notExecuted},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -684,9 +689,15 @@ func TestName(t *testing.T) {
 		if got := test.node.Name(); got != test.want {
 			t.Errorf("Name() = %q, want %q", got, test.want)
 		}
+		if _, instead := test.node.Address(); instead {
+			t.Errorf("%q: called by its position all the same", test.want)
+		}
 	}
 	if a, b := New(one).Name(), New(other).Name(); a == b || a == "" {
 		t.Errorf("two Sentinel clients are called %q and %q", a, b)
+	}
+	if _, instead := New(one).Address(); !instead {
+		t.Error("a Sentinel client is called by where it is in memory")
 	}
 	if a, b := New(one).Name(), New(one).Name(); a != b {
 		t.Errorf("one Sentinel client is called %q and %q", a, b)
@@ -716,5 +727,31 @@ func TestDriverErrorInChain(t *testing.T) {
 	_, err = New(newClient(t, &redis.Options{Addr: s.addr()})).SetNX(within(t, 5*time.Second), "k", "t", time.Second)
 	if !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want io.EOF", err)
+	}
+}
+
+// A server without EVALSHA gets the text of every script.
+func TestWithoutEvalsha(t *testing.T) {
+	for _, reply := range []string{
+		"-ERR unknown command 'evalsha', with args beginning with: 'x' \r\n",
+		"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+	} {
+		for _, call := range calls {
+			s := newFakeServer(t, onLocks(func(args []string) string {
+				if args[0] == "evalsha" {
+					return reply
+				}
+				return well(args)
+			}))
+			n := New(newClient(t, &redis.Options{Addr: s.addr()}))
+			for range 3 {
+				if err := call.call(within(t, 5*time.Second), n); err != nil && isReply(err) {
+					t.Errorf("%q: %s: %v", reply, call.name, err)
+				}
+			}
+			if got := len(s.received("evalsha")); got > 3 { // as many as one batch has
+				t.Errorf("%q: %s: EVALSHA was tried %d times", reply, call.name, got)
+			}
+		}
 	}
 }

@@ -2,28 +2,50 @@ package goredis
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // single is the route to one server, or to the master of a Sentinel set.
-type single struct{ client *redis.Client } // honours deadlines
-
-func (r single) process(ctx context.Context, c *command) error {
-	return r.client.Process(ctx, c)
+type single struct {
+	client *redis.Client // honours deadlines
+	calls  atomic.Int32  // under way
+	distrust
 }
 
-func (r single) pipeline(ctx context.Context, cs []*command) {
+func (r *single) process(ctx context.Context, c *command) error {
+	r.closeStale(ctx, r.client)
+	faults := r.faults.Load()
+	r.calls.Add(1)
+	c.err = r.client.Process(ctx, c)
+	r.calls.Add(-1)
+	if c.err != nil {
+		r.heard(ctx, faults, c)
+		r.explain(c)
+	}
+	return c.err
+}
+
+func (r *single) pipeline(ctx context.Context, cs []*command) {
+	r.closeStale(ctx, r.client)
+	faults := r.faults.Load()
+	r.calls.Add(1)
 	settle(cs, execute(ctx, r.client.Pipeline(), cs))
+	r.calls.Add(-1)
+	r.heard(ctx, faults, cs...)
+	for _, c := range cs {
+		r.explain(c)
+	}
 }
 
-func (r single) ping(ctx context.Context) error {
+func (r *single) ping(ctx context.Context) error {
 	var c command
 	c.ping(ctx)
-	return c.failure(r.client.Process(ctx, &c))
+	return c.failure(r.process(ctx, &c))
 }
 
-func (r single) masters(context.Context) ([]*redis.Client, error) {
+func (r *single) masters(context.Context) ([]*redis.Client, error) {
 	return []*redis.Client{r.client}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -41,7 +42,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 			continue
 		case script == nil:
 			cmds = append(cmds, command{"SET", args})
-		case repeated == nil || !repeated[i]:
+		case (repeated == nil || !repeated[i]) && !n.loaded.TextOnly():
 			args[0] = script.Hash()
 			cmds = append(cmds, command{"EVALSHA", args})
 		default:
@@ -58,7 +59,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	var againAt []int
 	for i, a := range n.pipeline(ctx, cmds) {
 		op := &ops[at[i]]
-		if a.err != nil && cmds[i].name == "EVALSHA" && unknownScript(a.err) {
+		if a.err != nil && cmds[i].name == "EVALSHA" && (unknownScript(a.err) || n.loaded.Rejects(a.err)) {
 			script, _ := parts(op)
 			cmds[i].args[0] = script.Source()
 			again = append(again, command{"EVAL", cmds[i].args})
@@ -118,6 +119,9 @@ type answer struct {
 	err   error
 }
 
+// fromReplica reports whether a is the answer of a server that is a replica.
+func fromReplica(a answer) bool { return a.err != nil && errors.Is(a.err, backend.ErrNotMaster) }
+
 // fail sets err for the answers from first on, and returns them all.
 func fail(answers []answer, first int, err error) []answer {
 	for i := first; i < len(answers); i++ {
@@ -141,9 +145,10 @@ func size(args []any) (n int) {
 // it has returned, and no answer is a reply of the server then. So the caller
 // must not use them again, except to send once more what the server has answered.
 func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
+	faults := n.conns.faults.Load()
 	c, err := n.conns.take(ctx)
 	if err != nil {
-		return fail(make([]answer, len(cmds)), 0, notSent(ctx, err))
+		return fail(make([]answer, len(cmds)), 0, n.notSent(ctx, err))
 	}
 	var total int
 	for i := range cmds {
@@ -151,6 +156,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	}
 	if total <= large {
 		answers := n.exchange(ctx, c, cmds)
+		n.conns.heard(ctx, c, faults, slices.ContainsFunc(answers, fromReplica))
 		n.conns.back(c)
 		return answers
 	}
@@ -161,6 +167,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	done := make(chan []answer, 1)
 	go func() {
 		answers := n.exchange(ctx, c, cmds)
+		n.conns.heard(ctx, c, faults, slices.ContainsFunc(answers, fromReplica))
 		n.conns.back(c)
 		done <- answers
 	}()
@@ -188,13 +195,13 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 	answers := make([]answer, len(cmds))
 	for i := range cmds {
 		if err := c.Send(cmds[i].name, cmds[i].args...); err != nil {
-			err = failure(ctx, err)
+			err = n.failure(ctx, err)
 			fail(answers, 0, err)
 			return fail(answers, i+1, backend.MarkNotExecuted(err)) // not even begun
 		}
 	}
 	if err := c.Flush(); err != nil {
-		return fail(answers, 0, failure(ctx, err))
+		return fail(answers, 0, n.failure(ctx, err))
 	}
 	deadline, ok := ctx.Deadline()
 	for i := range cmds {
@@ -214,7 +221,7 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 			answers[i].reply = reply
 			continue
 		}
-		err = failure(ctx, err)
+		err = n.failure(ctx, err)
 		var refused redis.Error
 		if !errors.As(err, &refused) {
 			return fail(answers, i, err)

@@ -177,3 +177,35 @@ func TestBatchNoConnection(t *testing.T) {
 		}
 	}
 }
+
+// A server without EVALSHA gets the text of every script.
+func TestWithoutEvalsha(t *testing.T) {
+	for _, reply := range []string{
+		"-ERR unknown command 'EVALSHA', with args beginning with: 'x' \r\n",
+		"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+	} {
+		s := serve(t, func(_ int, args []string) string {
+			switch args[0] {
+			case "EVALSHA":
+				return reply
+			case "SET":
+				return "+OK\r\n"
+			}
+			return ":1\r\n"
+		})
+		for _, batch := range []bool{false, true} {
+			n := New(s.pool(t))
+			for range 3 {
+				if r := n.Batch(t.Context(), one); batch && (!r[0].OK || !r[1].OK) {
+					t.Errorf("%q: Batch: %+v", reply, r)
+				}
+				if ok, err := n.EvalDelete(t.Context(), "k", "t"); !ok || err != nil {
+					t.Errorf("%q: EvalDelete: %v, %v", reply, ok, err)
+				}
+			}
+		}
+		if got := strings.Count(s.seen(), "EVALSHA"); got != 2 {
+			t.Errorf("%q: EVALSHA was tried %d times by two nodes, want 2", reply, got)
+		}
+	}
+}

@@ -43,11 +43,12 @@ const (
 // with the context of the call that needs a connection, within 5 seconds for
 // each step. It keeps up to 64 idle connections for 4 minutes each, and sets no
 // limit to those in use. An idle connection is not tested before it is used: a
-// Node reports a stale one, and the core sends again. Reads and writes that
+// Node reports a stale one and closes the others, and the core sends again. Reads and writes that
 // others do without a deadline end after 5 seconds. TLS checks the server's
 // certificate against the system's roots.
 //
-// A pool does not know its address, so name the node: New(pool, WithName(…)).
+// A pool does not tell its address before it has dialled. To have it in all errors, name
+// the node: New(pool, WithName(…)).
 func NewPool(rawURL string) (*redis.Pool, error) {
 	t, err := parseURL(rawURL)
 	if err != nil {

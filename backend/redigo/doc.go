@@ -51,7 +51,8 @@
 //     twenty microseconds. The pool may then do I/O for a call that finds
 //     an idle connection, so that a goroutine must ask for it. Without them a
 //     stale connection fails on its first use, and the core sends again, as a
-//     Node never does.
+//     Node never does. The Node then has the pool close the connections that were
+//     idle at the time, so that the second sending meets none of them.
 //   - A Dial without any time limit, to a server that accepts and then stays
 //     silent (AUTH and SELECT wait for it), never ends. The calls return all the
 //     same. Once one was left waiting, at most two goroutines ask the pool at a
@@ -83,5 +84,7 @@
 //     which is the master, and behind a cluster every key must be on the one
 //     server: a MOVED is an error. Nothing here checks that the server is a
 //     master; on a replica every lock fails, and Inspect shows the replica's
-//     state.
+//     state. When a replica rejects an operation, the pool's idle connections
+//     are closed, once a second at most, because a name may lead to another
+//     server by now.
 package redigo

@@ -51,9 +51,15 @@ func (*badURL) Error() string {
 
 func (e *badURL) Unwrap() error { return e.err }
 
+// failure is the function of that name, and learns the server's address.
+func (n *Node) failure(ctx context.Context, err error) error {
+	n.conns.address.learn(err)
+	return failure(ctx, err)
+}
+
 // notSent is failure for a call that got no connection to send on.
-func notSent(ctx context.Context, err error) error {
-	return backend.MarkNotExecuted(failure(ctx, err))
+func (n *Node) notSent(ctx context.Context, err error) error {
+	return backend.MarkNotExecuted(n.failure(ctx, err))
 }
 
 // unsupported returns err so that it matches [errors.ErrUnsupported] if it

@@ -166,6 +166,19 @@ func giveUp(ctx context.Context, key any) bool {
 	}
 }
 
+// errDemoted ends a subscription to a server that has turned out to be a replica.
+var errDemoted = errors.New("the server is a replica")
+
+// demoted ends the hub for key, if there is one, because its server is a replica: another one
+// may be behind the name by now.
+func demoted(key any) {
+	hubs.mu.Lock()
+	defer hubs.mu.Unlock()
+	if h := hubs.byKey[key]; h != nil {
+		h.end(errDemoted)
+	}
+}
+
 // order has r written. The hub is locked.
 func (h *hub) order(r request) {
 	h.todo = append(h.todo, r)

@@ -21,6 +21,8 @@ var (
 	_ backend.Inspector  = (*Node)(nil)
 	_ backend.Pinger     = (*Node)(nil)
 	_ backend.Namer      = (*Node)(nil)
+	_ backend.Addresser  = (*Node)(nil)
+	_ backend.Explainer  = (*Node)(nil)
 	_ backend.Subscriber = (*Node)(nil)
 )
 
@@ -39,6 +41,7 @@ type Pool interface {
 // concurrently.
 type Node struct {
 	name    string
+	named   bool // by WithName
 	conns   *supply
 	loaded  backend.Loaded
 	lists   lists
@@ -57,7 +60,7 @@ func New(pool Pool, opts ...Option) *Node {
 	for _, o := range opts {
 		o(n)
 	}
-	if n.name == "" {
+	if n.named = n.name != ""; !n.named {
 		// The pool's address in memory: two nodes over one pool are one server,
 		// and two pools do not tell whether they are.
 		n.name = fmt.Sprintf("redigo(%p)", n)
@@ -69,8 +72,18 @@ func New(pool Pool, opts ...Option) *Node {
 }
 
 // Name returns the label of [WithName], else one made of the pool's address in
-// memory: a pool does not tell which server it dials.
+// memory: a pool does not tell which server it dials. See [Node.Address] for what
+// errors and reports show then.
 func (n *Node) Name() string { return n.name }
+
+// Address implements [backend.Addresser]. Without [WithName], errors and reports call the
+// node by its position and, as soon as that is known, by the server's address, as in
+// "node 2 (10.0.0.3:6379)". It is known once the pool has dialled with a DialContext that
+// passes its context on to package net, as that of [NewPool] does, or once a
+// connection has failed. It is that of the latest connection.
+func (n *Node) Address() (address string, instead bool) {
+	return n.conns.address.get(), !n.named
+}
 
 // SetNX stores token at key for ttl if key is free; see [backend.Node].
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -134,7 +147,7 @@ func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, er
 	if n.loaded.Has(s) {
 		args[0] = s.Hash()
 		reply, err := n.do(ctx, "EVALSHA", args...)
-		if err == nil || !unknownScript(err) {
+		if err == nil || !unknownScript(err) && !n.loaded.Rejects(err) {
 			return reply, err
 		}
 	}
@@ -171,11 +184,13 @@ func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 		a := n.pipeline(ctx, []command{{cmd, slices.Clone(args)}})[0]
 		return a.reply, a.err
 	}
+	faults := n.conns.faults.Load()
 	c, err := n.conns.take(ctx)
 	if err != nil {
-		return nil, notSent(ctx, err)
+		return nil, n.notSent(ctx, err)
 	}
 	reply, err := n.send(ctx, c, cmd, args)
+	n.conns.heard(ctx, c, faults, errors.Is(err, backend.ErrNotMaster))
 	n.conns.back(c)
 	return reply, err
 }
@@ -195,7 +210,7 @@ func (n *Node) send(ctx context.Context, c redis.Conn, cmd string, args []any) (
 		reply, err = c.Do(cmd, args...)
 	}
 	if err != nil {
-		return nil, failure(ctx, err)
+		return nil, n.failure(ctx, err)
 	}
 	return reply, nil
 }

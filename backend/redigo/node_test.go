@@ -546,6 +546,86 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+func TestErrorReplies(t *testing.T) {
+	const refused, notExecuted, unknown = "refused", "not executed", "unknown"
+	for _, test := range []struct{ reply, want string }{
+		{"NOPERM this user has no permissions to run the 'set' command", refused},
+		{"READONLY You can't write against a read only replica.", notExecuted},
+		{"ERR something else", unknown},
+		// Of a command inside a script: Redis 6, 7.0 and 8.
+		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notExecuted},
+		{"ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand ", refused},
+		{"ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"@user_script: 1: -READONLY You can't write against a read only replica.", notExecuted},
+	} {
+		s := serve(t, func(int, []string) string { return "-" + test.reply + "\r\n" })
+		n := New(s.pool(t))
+		for _, c := range calls {
+			err := c.do(n, t.Context())
+			got := unknown
+			if errors.Is(err, backend.ErrRefused) {
+				got = refused
+			} else if backend.NotExecuted(err) {
+				got = notExecuted
+			}
+			var reply redis.Error
+			if got != test.want || !errors.As(err, &reply) {
+				t.Errorf("%s: %v is %s, want %s and a redis.Error", c.name, err, got, test.want)
+			}
+		}
+	}
+}
+
+// Errors name a node without a name by the address of its server: as soon as it has dialled
+// if the dial has the context of the call, else as soon as a connection has failed.
+func TestAddress(t *testing.T) {
+	answer := "+OK\r\n"
+	s := serve(t, func(int, []string) string { return answer })
+	withContext := s.pool(t)
+	withContext.DialContext = func(ctx context.Context) (redis.Conn, error) { return redis.DialContext(ctx, "tcp", s.addr) }
+	own, err := NewPool("redis://" + s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { own.Close() })
+	for _, test := range []struct {
+		name     string
+		pool     *redis.Pool
+		at       string // after the first call
+		commands string
+	}{
+		{"DialContext", withContext, s.addr, "SET SET"},
+		{"NewPool", own, s.addr, "SET SET"},
+		{"Dial", s.pool(t), "", "SET SET"},
+	} {
+		s.mu.Lock()
+		s.commands, answer = nil, "+OK\r\n"
+		s.mu.Unlock()
+		n := New(test.pool)
+		if at, instead := n.Address(); at != "" || !instead {
+			t.Errorf("%s: before a connection: %q, %v, want nothing, true", test.name, at, instead)
+		}
+		n.SetNX(t.Context(), "k", "t", time.Second)
+		if at, _ := n.Address(); at != test.at {
+			t.Errorf("%s: after a call: %q, want %q", test.name, at, test.at)
+		}
+		s.mu.Lock()
+		answer = silent
+		s.mu.Unlock()
+		n.SetNX(short(t), "k", "t", time.Second)
+		if at, instead := n.Address(); at != s.addr || !instead {
+			t.Errorf("%s: after a connection failed: %q, %v, want %q, true", test.name, at, instead, s.addr)
+		}
+		if got := s.seen(); got != test.commands {
+			t.Errorf("%s: the server received %q, want %q", test.name, got, test.commands)
+		}
+	}
+	if _, instead := New(s.pool(t), WithName("a")).Address(); instead {
+		t.Error("a node with a name is called by its address")
+	}
+}
+
 func TestNewAndName(t *testing.T) {
 	var none *redis.Pool
 	var nobody *others

@@ -49,6 +49,8 @@ type supply struct {
 	epoch    time.Time
 
 	checked atomic.Bool // the pool's connections have all it takes
+	address address
+	distrust
 
 	// watchers at rest. A watcher belongs to one call, from watch to over, which
 	// keeps it out of the pool if its timer has gone off: cut may still use it.
@@ -89,7 +91,7 @@ func (s *supply) take(ctx context.Context) (redis.Conn, error) {
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, s.explain(err)
 	}
 	if !s.checked.Load() {
 		if err := check(c); err != nil {
@@ -120,7 +122,7 @@ func (s *supply) back(c redis.Conn) {
 // same, the pool dials here, which a DialContext ends at the deadline.
 func (s *supply) idle(ctx context.Context) (c redis.Conn, err error, ok bool) {
 	p := s.own
-	if p == nil || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {
+	if p == nil || s.stale.Load() || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {
 		return nil, nil, false
 	}
 	if p.IdleTimeout > 0 {
@@ -240,7 +242,8 @@ type asked struct {
 }
 
 func (a *asked) get(ctx context.Context, s *supply) {
-	conn, err := s.pool.GetContext(ctx)
+	s.closeStale(ctx)
+	conn, err := s.pool.GetContext(s.address.watch(ctx))
 	s.mu.Lock()
 	a.conn, a.err, a.done = conn, err, true
 	if a.late && err == nil {

@@ -47,14 +47,14 @@ func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Re
 			results[i] = op.Do(ctx, n) // fails
 			continue
 		}
-		b.add(i, n.command(op, script, repeated != nil && repeated[i]))
+		b.add(i, n.command(op, script, repeated != nil && repeated[i] || n.loaded.TextOnly()))
 	}
 	n.run(ctx, b, ops, results)
 
 	// What the server did not know goes again as its text; nothing of it ran.
 	again := batch{}
 	for _, i := range b.sent {
-		if noScript(results[i].Err) {
+		if noScript(results[i].Err) || ops[i].Kind != backend.OpSetNX && n.loaded.Rejects(results[i].Err) {
 			again.add(i, n.command(ops[i], scriptOf(ops[i]), true))
 		}
 	}
@@ -142,6 +142,11 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 			n.gates[g].answered()
 		} else {
 			n.gates[g].failed(ctx, before[g])
+		}
+	}
+	for _, i := range b.sent {
+		if results[i].Err != nil {
+			n.replace(ctx, results[i].Err)
 		}
 	}
 }

@@ -20,8 +20,11 @@ type Node struct {
 	client  rueidis.Client
 	cluster bool
 	name    string
+	vague   bool   // the name is of the client, and says nothing about the server
 	gates   []gate // one, in a Cluster one for each range of slots
 	loaded  backend.Loaded
+
+	replacement replacement
 }
 
 var (
@@ -31,6 +34,7 @@ var (
 	_ backend.Inspector   = (*Node)(nil)
 	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
+	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
 	_ backend.Subscriber  = (*Node)(nil)
 )
@@ -49,7 +53,7 @@ func New(client rueidis.Client, opts ...Option) *Node {
 		o(n)
 	}
 	if n.name == "" {
-		n.name = n.address()
+		n.name, n.vague = n.label()
 	}
 	return n
 }
@@ -75,7 +79,7 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	known := n.loaded.Has(s)
 	key := first(keys)
 	r, err := n.do(ctx, key, n.script(s, !known, keys, args))
-	if known && noScript(err) {
+	if known && (noScript(err) || n.loaded.Rejects(err)) {
 		r, err = n.do(ctx, key, n.script(s, true, keys, args))
 	}
 	if err != nil {
@@ -130,8 +134,13 @@ func (n *Node) Ping(ctx context.Context) error {
 // shown: it may contain a password.
 func (n *Node) Name() string { return n.name }
 
-// address makes the default name.
-func (n *Node) address() string {
+// Address implements [backend.Addresser]: errors and reports call a node whose name
+// would be where its client is in memory by its position, such as
+// "node 2". It never tells an address.
+func (n *Node) Address() (address string, instead bool) { return "", n.vague }
+
+// label makes the default name, and reports whether it says nothing about the server.
+func (n *Node) label() (name string, vague bool) {
 	nodes := n.client.Nodes()
 	addresses := make([]string, 0, len(nodes))
 	for address := range nodes {
@@ -143,13 +152,13 @@ func (n *Node) address() string {
 		addresses = append(addresses, address)
 	}
 	if len(addresses) == 0 {
-		return fmt.Sprintf("rueidis client %p", n)
+		return fmt.Sprintf("rueidis client %p", n), true
 	}
 	sort.Strings(addresses)
 	if len(addresses) == 1 {
-		return addresses[0]
+		return addresses[0], false
 	}
-	return fmt.Sprintf("%s and %d more", addresses[0], len(addresses)-1)
+	return fmt.Sprintf("%s and %d more", addresses[0], len(addresses)-1), false
 }
 
 // do sends cmd, which is about key, and returns the answer; a nil reply is one.
@@ -172,6 +181,7 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 		g.failed(ctx, before)
 	}
 	if err := failure(ctx, r); err != nil {
+		n.replace(ctx, err)
 		return rueidis.RedisMessage{}, err
 	}
 	message, _ := r.ToMessage()
@@ -234,7 +244,7 @@ func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
 func (n *Node) run1(ctx context.Context, s *backend.Script, key string, args ...string) (rueidis.RedisMessage, error) {
 	if n.loaded.Has(s) {
 		r, err := n.do(ctx, key, n.script(s, false, []string{key}, args))
-		if !noScript(err) {
+		if !noScript(err) && !n.loaded.Rejects(err) {
 			return r, err
 		}
 	}

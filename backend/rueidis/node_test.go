@@ -367,28 +367,40 @@ func TestErrorReplies(t *testing.T) {
 		{"LOADING Redis is loading the dataset in memory", unexecuted},
 		{"OOM command not allowed when used memory > 'maxmemory'.", unexecuted},
 		{"ERR something else", unknown},
+		// Of a command inside a script: Redis 6, 7.0 and 8.
+		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", unexecuted},
+		{"ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand ", refused},
+		{"ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
+		{"@user_script: 1: -READONLY You can't write against a read only replica.", unexecuted},
 	} {
 		t.Run(test.reply, func(t *testing.T) {
 			f := newFake(t, func(args []string) string {
-				if args[0] == "SET" {
+				switch args[0] {
+				case "SET", "EVAL", "EVALSHA":
 					return "-" + test.reply + "\r\n"
 				}
 				return ""
 			})
 			n := newNode(t, f, rueidis.ClientOption{})
-			_, err := n.SetNX(soon(t), "key", "token", time.Second)
-			got := unknown
-			if errors.Is(err, backend.ErrRefused) {
-				got = refused
-			} else if backend.NotExecuted(err) {
-				got = unexecuted
-			}
-			if got != test.want {
-				t.Errorf("%v: %s, want %s", err, got, test.want)
-			}
-			var reply *rueidis.RedisError
-			if !errors.As(err, &reply) {
-				t.Errorf("%v does not have the driver's error in its chain", err)
+			for _, c := range calls {
+				if c.command == "PING" {
+					continue
+				}
+				err := c.call(soon(t), n)
+				got := unknown
+				if errors.Is(err, backend.ErrRefused) {
+					got = refused
+				} else if backend.NotExecuted(err) {
+					got = unexecuted
+				}
+				if got != test.want {
+					t.Errorf("%s: %v: %s, want %s", c.name, err, got, test.want)
+				}
+				var reply *rueidis.RedisError
+				if !errors.As(err, &reply) {
+					t.Errorf("%s: %v does not have the driver's error in its chain", c.name, err)
+				}
 			}
 		})
 	}
@@ -461,7 +473,39 @@ func TestName(t *testing.T) {
 	if n.Name() != f.address {
 		t.Errorf("got %q, want the address %q", n.Name(), f.address)
 	}
+	if _, instead := n.Address(); instead {
+		t.Error("it is called by its position all the same")
+	}
 	if got := New(n.client, WithName("eins")).Name(); got != "eins" {
 		t.Errorf("got %q, want %q", got, "eins")
+	}
+}
+
+// A server without EVALSHA gets the text of every script.
+func TestWithoutEvalsha(t *testing.T) {
+	for _, reply := range []string{
+		"-ERR unknown command 'EVALSHA', with args beginning with: 'x' \r\n",
+		"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+	} {
+		for _, c := range calls {
+			f := newFake(t, func(args []string) string {
+				switch {
+				case args[0] == "EVALSHA":
+					return reply
+				case args[0] == "EVAL" && c.name == "Inspect":
+					return "*3\r\n:0\r\n" + bulk("") + ":0\r\n"
+				}
+				return ""
+			})
+			n := newNode(t, f, rueidis.ClientOption{})
+			for range 3 {
+				if err := c.call(soon(t), n); err != nil {
+					t.Errorf("%q: %s: %v", reply, c.name, err)
+				}
+			}
+			if got := f.count("EVALSHA"); got > 2 { // as many as one batch has
+				t.Errorf("%q: %s: EVALSHA was tried %d times", reply, c.name, got)
+			}
+		}
 	}
 }

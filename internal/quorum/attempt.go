@@ -232,7 +232,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	case r.verdict == Undecided && ctxErr != nil:
 		r.cut()
 	case r.verdict == Undecided:
-		r.expire()
+		r.expire(a.late(req.timeout))
 	}
 	return r.result(ctxErr)
 }

@@ -106,7 +106,7 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 	if rumours != nil {
 		return c.vain()
 	}
-	c.r.expire()
+	c.r.expire(c.a.late(c.req.timeout))
 	return c.r.result(nil), false
 }
 

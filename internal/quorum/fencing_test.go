@@ -993,7 +993,7 @@ func TestFencingSeen(t *testing.T) {
 func TestFencingRefusesBeforehand(t *testing.T) {
 	inWorldOf(t, 3, bare, func(t *testing.T, w *world) {
 		p := w.process(bare)
-		if _, err := p.Fencing("k"); err == nil || !strings.Contains(err.Error(), p.members[0].name) || !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := p.Fencing("k"); err == nil || !strings.Contains(err.Error(), p.members[0].name.String()) || !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("bare nodes: %v", err)
 		}
 		p = w.process(scripted)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 
 	"time"
 
@@ -93,10 +92,9 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 		if isNil(n) {
 			return nil, fmt.Errorf("node %d is nil", i)
 		}
-		name := "node " + strconv.Itoa(i)
+		label := newLabel(n, i)
 		var identities []any
-		if namer, ok := backend.As[backend.Namer](n); ok && namer.Name() != "" {
-			name = namer.Name()
+		if name, ok := nameOf(n); ok {
 			identities = append(identities, name)
 		}
 		if reflect.ValueOf(n).Comparable() { // the value: a field may hold what is not
@@ -104,11 +102,11 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 		}
 		for _, id := range identities {
 			if j, dup := position[id]; dup {
-				return nil, fmt.Errorf("nodes %d and %d are the same, %s: a node must not vote twice", j, i, name)
+				return nil, fmt.Errorf("nodes %d and %d are the same, %s: a node must not vote twice", j, i, label)
 			}
 			position[id] = i
 		}
-		g.members = append(g.members, newMember(g, n, name))
+		g.members = append(g.members, newMember(g, n, label))
 	}
 	return g, nil
 }
@@ -128,8 +126,10 @@ func (g *Group) Size() int { return len(g.members) }
 // Need returns how many nodes make a quorum.
 func (g *Group) Need() int { return g.need }
 
-// Node returns node i and its name.
-func (g *Group) Node(i int) (backend.Node, string) { return g.members[i].node, g.members[i].name }
+// Node returns node i and what to call it, which may become more exact later.
+func (g *Group) Node(i int) (backend.Node, string) {
+	return g.members[i].node, g.members[i].name.String()
+}
 
 // Wait waits until no cleanup is under way: until every token that was released
 // is known to be gone from every node, or can no longer be alive there. If ctx

@@ -3,8 +3,10 @@ package quorum
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,4 +158,43 @@ func TestReleasedTwice(t *testing.T) {
 		w.empty()
 		a.release().want(t, "a release when all is gone", Gone, 0)
 	})
+}
+
+// A vague node has a name that says nothing to people.
+type vague struct {
+	backend.Node
+	address atomic.Pointer[string]
+}
+
+func (v *vague) Name() string { return fmt.Sprintf("%p", v) }
+
+func (v *vague) Address() (string, bool) {
+	if address := v.address.Load(); address != nil {
+		return *address, true
+	}
+	return "", true
+}
+
+// Texts call a node by its position and address if its name says nothing.
+func TestNodeByPosition(t *testing.T) {
+	one, other := &vague{Node: memory.New()}, &vague{Node: memory.New()}
+	g, err := NewGroup([]backend.Node{one, memory.New(memory.WithName("a")), other}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "10.0.0.3:6379"
+	other.address.Store(&address)
+	for i, want := range []string{"node 0", "a", "node 2 (10.0.0.3:6379)"} {
+		if _, name := g.Node(i); name != want {
+			t.Errorf("node %d is called %q, want %q", i, name, want)
+		}
+	}
+	address2 := "10.0.0.4:6379"
+	other.address.Store(&address2)
+	if _, name := g.Node(2); name != "node 2 (10.0.0.4:6379)" {
+		t.Errorf("at another address node 2 is called %q", name)
+	}
+	if _, err := NewGroup([]backend.Node{one, one}, Config{}); err == nil || !strings.Contains(err.Error(), "node 1") {
+		t.Errorf("the same node twice: %v, want an error that calls it by its position", err)
+	}
 }

@@ -15,7 +15,7 @@ const CallTimeout = sender.CallTimeout
 // to it, and what is known of it.
 type member struct {
 	node     backend.Node
-	name     string
+	name     *label
 	sender   *sender.Sender
 	queueing *queueing
 	skew     *skew
@@ -27,7 +27,7 @@ type member struct {
 
 // newMember returns the member for a node, or for the first of its parts with members for
 // all of them.
-func newMember(g *Group, n backend.Node, name string) *member {
+func newMember(g *Group, n backend.Node, name *label) *member {
 	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew), rumours: new(rumours)}
 	p, ok := backend.As[backend.Partitioner](n)
 	if !ok {

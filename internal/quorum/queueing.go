@@ -22,14 +22,14 @@ var errNotHeard = errors.New("it queues no waiter: it does not know of the waite
 type queueing struct {
 	scripts, subscriptions bool // the node can
 
-	name    string
+	name    *label
 	polls   func(node string, err error) // nil, or told when waiters have to poll, once
 	told    atomic.Bool
 	refused atomic.Int64 // until then the node is not asked, in Unix nanoseconds
 	rebuffs atomic.Int32 // tickets in a row that the node did not queue
 }
 
-func newQueueing(g *Group, n backend.Node, name string) *queueing {
+func newQueueing(g *Group, n backend.Node, name *label) *queueing {
 	q := &queueing{name: name, polls: g.cfg.Polls}
 	_, q.scripts = backend.As[backend.Scripter](n)
 	_, q.subscriptions = backend.As[backend.Subscriber](n)
@@ -76,6 +76,6 @@ func (q *queueing) mute(why string) {
 // tell tells, once, that waiters have to poll, and why.
 func (q *queueing) tell(err error) {
 	if q.polls != nil && q.told.CompareAndSwap(false, true) {
-		q.polls(q.name, err)
+		q.polls(q.name.String(), err)
 	}
 }

@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -155,15 +154,16 @@ func (r *round) decide(v Verdict, now time.Time) {
 	}
 }
 
-// expire takes the nodes that have not answered for timed out, and decides.
-func (r *round) expire() {
+// expire takes the nodes that have not answered for timed out, and decides. Late returns
+// the error of node i.
+func (r *round) expire(late func(i int) error) {
 	if r.verdict != Undecided {
 		return
 	}
 	now := time.Now()
 	for i := range r.votes {
 		if v := &r.votes[i]; v.Outcome == Pending {
-			v.Outcome, v.Latency, v.Err = TimedOut, now.Sub(r.start), context.DeadlineExceeded
+			v.Outcome, v.Latency, v.Err = TimedOut, now.Sub(r.start), late(i)
 		}
 	}
 	r.decide(r.judge(true), now)

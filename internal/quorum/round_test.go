@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"context"
 	"errors"
 	"iter"
 	"testing"
@@ -286,7 +287,7 @@ func TestVotesAfterTheVerdict(t *testing.T) {
 						<-r.decided
 					}
 				}
-				r.expire()
+				r.expire(func(int) error { return context.DeadlineExceeded })
 				if r.verdict != verdict || outcomes(r.votes) != votes || verdict == Undecided {
 					t.Errorf("kind %d, %s in order %v: %v (%s) first, %v (%s) in the end", k, w, order, verdict, votes, r.verdict, outcomes(r.votes))
 				}

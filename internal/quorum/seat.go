@@ -223,7 +223,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 		s.notifiedNobody(r.Reply)
 	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
-			report(s.member.name, s.attempt.key, r.Err)
+			report(s.member.name.String(), s.attempt.key, r.Err)
 		}
 	}
 	s.attempt.mu.Lock()
@@ -232,7 +232,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	s.forgot = false
 	s.attempt.mu.Unlock()
 	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil {
-		report(s.member.name, s.attempt.key, errForgot)
+		report(s.member.name.String(), s.attempt.key, errForgot)
 	}
 }
 
@@ -257,7 +257,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	vote := Vote{Outcome: Granted}
 	switch {
 	case err != nil && errors.Is(err, context.DeadlineExceeded):
-		vote = Vote{Outcome: TimedOut, Err: err}
+		vote = Vote{Outcome: TimedOut, Err: s.member.late(err, s.current.timeout)}
 	case err != nil && errors.Is(err, backend.ErrQuarantined):
 		vote = Vote{Outcome: Quarantined, Err: err}
 	case err != nil:

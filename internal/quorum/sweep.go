@@ -42,7 +42,7 @@ func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
 				if left := renewals[i].Timeout - time.Since(r.start); left > 0 {
 					wait = min(wait, left)
 				} else {
-					renewals[i].Attempt.expire(r)
+					renewals[i].Attempt.expire(r, renewals[i].Timeout)
 				}
 			}
 			timer.Reset(wait)
@@ -59,11 +59,11 @@ func (a *Attempt) renew(req request) {
 	}
 }
 
-// expire decides r, whose time is over.
-func (a *Attempt) expire(r *round) {
+// expire decides r, whose time is over: its nodes were waited for for timeout.
+func (a *Attempt) expire(r *round, timeout time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r.expire()
+	r.expire(a.late(timeout))
 }
 
 // result returns what r, which is decided, came to.

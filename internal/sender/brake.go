@@ -64,7 +64,11 @@ func (b *brake) fail(err error, began, now time.Time) {
 	b.on, b.window = true, minWindow
 	pause := min(firstPause<<min(max(b.failures-brakeAfter, 0), 16), longestPause)
 	b.probe = now.Add(pause/2 + rand.N(pause/2))
-	if hung {
+	switch {
+	case hung && backend.NotExecuted(err): // a connection is what it did not get in time
+		b.why = backend.MarkNotExecuted(errors.New("not sent: " + err.Error()))
+		return
+	case hung:
 		b.why = errHung
 		return
 	}

@@ -3,6 +3,8 @@ package sender
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 )
@@ -19,6 +21,50 @@ type timeoutError string
 
 func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// Late returns why an operation was not answered though its caller has waited for so long,
+// as far as that is known; else the empty string.
+func (s *Sender) Late(waited time.Duration) string {
+	if why := s.hindered(); why != nil {
+		return why.Error()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.trip.answers == 0:
+		return fmt.Sprintf("no answer so far; the first one takes longer, because a connection has to be made: "+
+			"if the network is slow, raise the node timeout of %v with redlock.WithNodeTimeout", waited)
+	case s.trip.last > waited:
+		return fmt.Sprintf("answers take longer than the node timeout of %v: the last one took %v; raise it with redlock.WithNodeTimeout",
+			waited, s.trip.last.Round(time.Millisecond))
+	}
+	return ""
+}
+
+// hindered returns what keeps the node's client from sending anything, nil if nothing is
+// known to.
+func (s *Sender) hindered() error {
+	if e, ok := backend.As[backend.Explainer](s.node); ok {
+		return e.Hindered()
+	}
+	return nil
+}
+
+// unsent returns the error of what is not sent because the node does not answer a call
+// within the time for which callers wait.
+func (s *Sender) unsent(waited time.Duration) error {
+	why := s.hindered()
+	switch {
+	case why != nil:
+	case s.brake.on:
+		return s.brake.why
+	case s.trip.answers > 0 && s.trip.last > waited:
+		why = fmt.Errorf("answers take longer than the node timeout of %v", waited)
+	default:
+		return errHung
+	}
+	return backend.MarkNotExecuted(fmt.Errorf("not sent: %w", why))
+}
 
 // answered reports whether err, if any, shows that the node is well. A refusal does, and
 // so do a quarantine and a slot that is on the move, which says nothing about other keys.

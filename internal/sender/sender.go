@@ -97,7 +97,7 @@ func (s *Sender) Submit(it *Item, now time.Time) error {
 			// Of an extension this would cost a lock if it is this process that has no time
 			// to take the answers. A group's only node is waited for until a call has timed
 			// out: the one that is late may be making a connection, and the next has one.
-			return errHung
+			return s.unsent(it.Wait)
 		case s.brake.on && !s.brake.hung && !s.shared.alone && (s.calls > 0 || now.Before(s.brake.probe)):
 			// The others can decide without this node, and must not wait for it. A
 			// group's only node is waited for.

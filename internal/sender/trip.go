@@ -13,6 +13,7 @@ const tripWindow = 30 * time.Second
 // A trip is how long a call takes, of late.
 type trip struct {
 	answers int
+	last    time.Duration // the last call
 	round   time.Duration // 0: not known
 
 	// The shortest call of this window and of the one before. What is longer has waited
@@ -27,6 +28,7 @@ func (t *trip) shortest() time.Duration { return min(t.least, t.before) }
 // answer notes that a call was answered now, after it took so long.
 func (t *trip) answer(took time.Duration, now time.Time) {
 	t.answers++
+	t.last = took
 	switch {
 	case t.answers == 1:
 		t.least, t.before, t.began = took, took, now

@@ -1,0 +1,171 @@
+package redigo
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// fill has the pool hold n idle connections.
+func fill(t *testing.T, p *redis.Pool, n int) {
+	t.Helper()
+	conns := make([]redis.Conn, n)
+	for i := range conns {
+		conns[i] = p.Get()
+		if err := conns[i].Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	if got := p.IdleCount(); got != n {
+		t.Fatalf("%d idle connections, want %d", got, n)
+	}
+}
+
+var one = []backend.Op{{Kind: backend.OpSetNX, Key: "a", Token: "t", TTL: time.Second}, {Kind: backend.OpEvalDelete, Key: "b", Token: "t"}}
+
+// What breaks one connection has broken those that were idle: one call fails, and the next
+// one meets none of them.
+func TestStaleConnections(t *testing.T) {
+	const idle = 8
+	for name, on := range map[string]string{"closed": hangUp, "swallowed": silent, "a replica's": "-READONLY You can't write against a read only replica.\r\n"} {
+		for _, call := range calls {
+			t.Run(name+"/"+call.name, func(t *testing.T) {
+				s := serve(t, func(conn int, args []string) string {
+					switch {
+					case conn < idle:
+						return on
+					case args[0] == "SET":
+						return "+OK\r\n"
+					case args[0] == "PING":
+						return "+PONG\r\n"
+					case call.name == "Inspect":
+						return "*3\r\n:0\r\n$0\r\n\r\n:0\r\n"
+					}
+					return ":1\r\n"
+				})
+				p := s.pool(t)
+				n := New(p)
+				fill(t, p, idle)
+				if err := call.do(n, short(t)); err == nil {
+					t.Fatal("the first call did not fail")
+				}
+				var err error
+				soon(t, call.name, func() { err = call.do(n, t.Context()) })
+				if err != nil && !strings.Contains(err.Error(), "only one of the batch failed") {
+					t.Errorf("the second call: %v", err)
+				}
+				if got := p.ActiveCount(); got != 1 {
+					t.Errorf("the pool has %d connections, want the new one alone", got)
+				}
+			})
+		}
+	}
+}
+
+// A caller that leaves says nothing about the connections of others, nor does an answer.
+func TestSoundConnectionsStay(t *testing.T) {
+	const idle = 8
+	reply := "-ERR strange\r\n"
+	s := serve(t, func(int, []string) string { return reply })
+	p := s.pool(t)
+	n := New(p)
+	fill(t, p, idle)
+	for _, call := range calls {
+		if err := call.do(n, t.Context()); err == nil {
+			t.Errorf("%s did not fail", call.name)
+		}
+	}
+	if s.dialled() != idle {
+		t.Errorf("%d connections after error replies, want %d", s.dialled(), idle)
+	}
+	s.mu.Lock()
+	reply = silent
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err := n.SetNX(ctx, "k", "t", time.Second); !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that is cancelled: %v", err)
+	}
+	s.mu.Lock()
+	reply = "+OK\r\n"
+	s.mu.Unlock()
+	if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+		t.Errorf("got %v, %v, want true, nil", ok, err)
+	}
+	if p.ActiveCount() != idle-1 || s.dialled() != idle {
+		t.Errorf("%d connections are left of %d dialled, want %d of %d", p.ActiveCount(), s.dialled(), idle-1, idle)
+	}
+}
+
+// A server that stays a replica does not have its connections replaced all the time.
+func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "-READONLY You can't write against a read only replica.\r\n" })
+	n := New(s.pool(t))
+	start := time.Now()
+	for range 1000 {
+		if _, err := n.SetNX(t.Context(), "k", "t", time.Second); !errors.Is(err, backend.ErrNotMaster) {
+			t.Fatalf("got %v, want an error of a replica", err)
+		}
+		n.Batch(t.Context(), one)
+	}
+	if got, most := s.dialled(), 2+int(time.Since(start)/replacePause); got < 2 || got > most {
+		t.Errorf("%d connections in %v, want from 2 to %d", got, time.Since(start), most)
+	}
+}
+
+// A call that gets no connection says how large the pool is.
+func TestExhaustedPoolIsNamed(t *testing.T) {
+	s := serve(t, func(int, []string) string { return "+OK\r\n" })
+	for _, wait := range []bool{false, true} {
+		p := s.pool(t)
+		p.MaxActive, p.Wait = 1, wait
+		n := New(p)
+		if err := n.Hindered(); err != nil {
+			t.Errorf("Wait %v: a pool that nobody uses: %v", wait, err)
+		}
+		c := p.Get()
+		const want = "no free connection in the pool (size 1)"
+		if err := n.Hindered(); err == nil || err.Error() != want {
+			t.Errorf("Wait %v: Hindered returns %v, want %q", wait, err, want)
+		}
+		for _, call := range calls {
+			err := call.do(n, short(t))
+			if err == nil || !strings.HasPrefix(err.Error(), want) || !backend.NotExecuted(err) {
+				t.Errorf("Wait %v, %s: got %v, want %q, not executed", wait, call.name, err, want)
+			}
+		}
+		_ = c.Close()
+		if err := n.Hindered(); err != nil {
+			t.Errorf("Wait %v: with the connection back: %v", wait, err)
+		}
+	}
+}
+
+// A call of the node's own that waits for the server is not the pool's fault.
+func TestHungServerIsNotThePool(t *testing.T) {
+	s := serve(t, func(int, []string) string { return silent })
+	p := s.pool(t)
+	p.MaxActive, p.Wait = 1, true
+	n := New(p)
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.SetNX(short(t), "k", "t", time.Second)
+		done <- err
+	}()
+	eventually(t, "a call is under way", func() bool { return s.seen() == "SET" })
+	if err := n.Hindered(); err != nil {
+		t.Errorf("while a call of its own is under way: %v", err)
+	}
+	if err := <-done; strings.Contains(err.Error(), "pool") {
+		t.Errorf("a call to a server that hangs: %v", err)
+	}
+}

@@ -1,0 +1,73 @@
+package rueidis
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// After a failover behind a name the driver's connection leads to a replica. One call tells,
+// and the next one is sent on a new connection.
+func TestReplicaIsLeft(t *testing.T) {
+	for name, reply := range map[string]string{
+		"READONLY":   "-READONLY You can't write against a read only replica.\r\n",
+		"MASTERDOWN": "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+		"in a script of Redis 6": "-ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): " +
+			"@user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. \r\n",
+	} {
+		for how, option := range options {
+			for _, c := range calls {
+				t.Run(name+"/"+how+"/"+c.name, func(t *testing.T) {
+					f := newFake(t, nil)
+					n := newNode(t, f, option)
+					if err := n.Ping(soon(t)); err != nil {
+						t.Fatal(err)
+					}
+					old := f.connections()
+					f.setAnswer(func(args []string) string {
+						switch {
+						case args[0] == "QUIT":
+							return drop
+						case args[0] == c.command && f.connections() <= old:
+							return reply
+						case c.name == "Inspect" && args[0] == c.command:
+							return "*3\r\n:0\r\n" + bulk("") + ":0\r\n"
+						}
+						return ""
+					})
+					if err := c.call(soon(t), n); !errors.Is(err, backend.ErrNotMaster) {
+						t.Fatalf("got %v, want an error of a replica", err)
+					}
+					if err := c.call(soon(t), n); err != nil {
+						t.Errorf("the second call: %v", err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A server that stays a replica does not have the connection replaced all the time.
+func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
+	f := newFake(t, func(args []string) string {
+		switch args[0] {
+		case "QUIT":
+			return drop
+		case "SET":
+			return "-READONLY You can't write against a read only replica.\r\n"
+		}
+		return ""
+	})
+	n := newNode(t, f, options["RESP2"])
+	before, start := f.connections(), time.Now()
+	for range 500 {
+		if _, err := n.SetNX(soon(t), "key", "token", time.Second); !errors.Is(err, backend.ErrNotMaster) {
+			t.Fatalf("got %v, want an error of a replica", err)
+		}
+	}
+	if got, most := f.connections()-before, 1+int(time.Since(start)/replacePause); got < 1 || got > most {
+		t.Errorf("%d more connections in %v, want from 1 to %d", got, time.Since(start), most)
+	}
+}

@@ -1,0 +1,158 @@
+package behaviour
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A name leads to one server, and later to another one, as names in DNS and balancers do:
+// connections that are open stay where they are.
+type name struct {
+	addr   string
+	target atomic.Pointer[string]
+}
+
+func newName(t testing.TB, target string) *name {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &name{addr: l.Addr().String()}
+	n.target.Store(&target)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			server, err := net.Dial("tcp", *n.target.Load())
+			if err != nil {
+				client.Close()
+				continue
+			}
+			mu.Lock()
+			open = append(open, client, server)
+			mu.Unlock()
+			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+				wg.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					way[0].Close()
+					way[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return n
+}
+
+// atOnce locks so many keys at the same time, so that the client has many connections, if
+// it makes many, and returns the locks.
+func atOnce(t testing.TB, locker *redlock.Locker, n int) []*redlock.Lock {
+	t.Helper()
+	locks, errs := make([]*redlock.Lock, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { locks[i], errs[i] = locker.Lock(t.Context(), fmt.Sprint("held", i)) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	return locks
+}
+
+// Behind a name another server takes a master's place, and the master becomes a replica and
+// keeps its connections. Locks go on within seconds, and those that are held can be extended.
+func TestFailoverBehindName(t *testing.T) {
+	if embedded(t) {
+		t.Skip("embedded servers have no replicas")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		t.Parallel()
+		list := servers.Start(t, kind, 2, servers.WithoutReuse())
+		name := newName(t, list[0].Addr())
+		nodes := []backend.Node{a.FromURL(t, "redis://"+name.addr)}
+		locker := newLocker(t, nodes, redlock.WithTTL(20*time.Second))
+		locks := atOnce(t, locker, 10)
+		// The other server has the same keys, as a replica would. These two need not reach each
+		// other.
+		for _, key := range list[0].Keys(t) {
+			list[1].Do(t, "SET", key, list[0].Do(t, "GET", key), "PX", 20_000)
+		}
+		addr := list[1].Addr()
+		name.target.Store(&addr)
+		list[0].Do(t, "REPLICAOF", "127.0.0.1", 1)
+
+		start := time.Now()
+		eventually(t, 5*time.Second, func() error {
+			_, err := locker.TryLock(t.Context(), "after")
+			return err
+		})
+		t.Logf("a lock is granted again after %v", time.Since(start))
+		for _, lock := range locks {
+			if err := lock.Extend(t.Context(), 20*time.Second); err != nil {
+				t.Errorf("Extend: %v", err)
+			}
+			if err := lock.Unlock(t.Context()); err != nil {
+				t.Errorf("Unlock: %v", err)
+			}
+		}
+	})
+}
+
+// The server closes all connections, most of them idle, and goes on. Nobody notices: an
+// operation is sent once more, and meets none of the others that were closed.
+func TestIdleConnectionsAreCut(t *testing.T) {
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		if _, err := s.Query(t.Context(), "CLIENT", "KILL", "TYPE", "normal"); err != nil {
+			t.Skipf("%s does not close the connections of its clients: %v", kind, err)
+		}
+		for _, what := range []string{"TryLock", "Extend", "Unlock"} {
+			t.Run(what, func(t *testing.T) {
+				locker := newLocker(t, []backend.Node{a.FromURL(t, "redis://"+s.Addr())}, redlock.WithKeyPrefix(what))
+				locks := atOnce(t, locker, 20)
+				time.Sleep(50 * time.Millisecond) // the connections are idle
+				s.Do(t, "CLIENT", "KILL", "TYPE", "normal")
+				var err error
+				switch what {
+				case "TryLock":
+					_, err = locker.TryLock(t.Context(), "after")
+				case "Extend":
+					err = locks[0].Extend(t.Context(), 20*time.Second)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				for _, lock := range locks {
+					if err := lock.Unlock(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,26 @@
+package behaviour
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/servers"
+)
+
+// A server without EVALSHA is sent the text of each script: one that has no such command,
+// because it was renamed, and one that does not allow it to this user. (The tests of the
+// adapters have the first.)
+func TestWithoutEvalsha(t *testing.T) {
+	if embedded(t) {
+		t.Skip("embedded servers have no access control lists")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		s.Do(t, "ACL", "SETUSER", "locker", "on", ">secret", "~*", "+@all", "-evalsha")
+		locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://locker:secret@%s", s.Addr()))})
+		for i := range 4 {
+			cycle(t, locker, fmt.Sprint("k", i))
+		}
+	})
+}

@@ -1,0 +1,46 @@
+package behaviour
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A user lacks the right to one command of the script that votes for a fencing token.
+// Waiting does not help, so the call fails at once and quotes the server.
+func TestMissingRight(t *testing.T) {
+	if embedded(t) {
+		t.Skip("embedded servers have no access control lists")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		t.Parallel()
+		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		s.Do(t, "ACL", "SETUSER", "control", "on", ">secret", "~*", "+@all")
+		for _, command := range []string{"SET", "GET", "EXISTS", "TIME"} {
+			t.Run(command, func(t *testing.T) {
+				user := "without" + command
+				s.Do(t, "ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-"+command)
+				if command == "TIME" { // which a server from Redis 7 on need not be asked for
+					s.Query(t.Context(), "ACL", "SETUSER", user, "-PEXPIRETIME")
+				}
+				locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://%s:secret@%s", user, s.Addr()))}, redlock.WithFencing())
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				var err error
+				took := timed(func() { _, err = locker.Lock(ctx, "key"+command) })
+				if !errors.Is(err, redlock.ErrUnavailable) || took > time.Second {
+					t.Errorf("Lock took %v, and returned %v: want ErrUnavailable at once", took, err)
+				}
+				t.Logf("after %v: %v", took, err)
+			})
+		}
+		control := newLocker(t, []backend.Node{a.FromURL(t, "redis://control:secret@"+s.Addr())}, redlock.WithFencing())
+		cycle(t, control, "control")
+	})
+}

@@ -1,0 +1,92 @@
+package redlock
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
+)
+
+// A crowded node never has a connection.
+type crowded struct {
+	backend.Node
+	busy bool
+}
+
+func (c *crowded) Hindered() error {
+	if c.busy {
+		return errors.New("no free connection in the pool (size 1)")
+	}
+	return nil
+}
+
+// The error of a time-out says what is known about its reason.
+func TestLateNodes(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			var nodes []backend.Node
+			var faults []*backendtest.FaultNode
+			var clients []*crowded
+			for range n {
+				f := backendtest.NewFaultNode(memory.New())
+				c := &crowded{Node: f}
+				faults, clients, nodes = append(faults, f), append(clients, c), append(nodes, c)
+			}
+			l, err := New(nodes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := func(f backendtest.Fault) {
+				for _, node := range faults {
+					node.Set(f)
+				}
+			}
+			fails := func(want string) {
+				t.Helper()
+				_, err := l.TryLock(t.Context(), "k")
+				if err == nil || !errors.Is(err, ErrUnavailable) || strings.Count(err.Error(), want) != n {
+					t.Errorf("%d nodes: got %v, want %q for each", n, err, want)
+				}
+			}
+			all(backendtest.Delay(300 * time.Millisecond))
+			fails("raise the node timeout of 250ms with redlock.WithNodeTimeout")
+			time.Sleep(10 * time.Second)
+			fails("answers take longer than the node timeout of 250ms")
+			time.Sleep(10 * time.Second)
+
+			all(backendtest.Hang())
+			for _, c := range clients {
+				c.busy = true
+			}
+			fails("timed out after 250ms: no free connection in the pool (size 1)")
+			time.Sleep(time.Second)
+			all(backendtest.Delay(0))
+			for _, c := range clients {
+				c.busy = false
+			}
+			time.Sleep(10 * time.Second)
+			lock, err := l.TryLock(t.Context(), "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lock.Unlock(t.Context()); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(10 * time.Second)
+			all(backendtest.Hang())
+			_, err = l.TryLock(t.Context(), "k")
+			if err == nil || strings.Contains(err.Error(), "node timeout of") || strings.Contains(err.Error(), "pool") {
+				t.Errorf("%d nodes that hang: %v, want no reason that is made up", n, err)
+			}
+			all(backendtest.Delay(0))
+			if err := l.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
