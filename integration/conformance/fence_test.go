@@ -111,10 +111,6 @@ func TestVoteWithoutPermission(t *testing.T) {
 	})
 }
 
-// wrapped is how a server before Redis 7.0 answers a script that needs memory.
-const wrapped = "ERR Error running script (call to f_6dffb36813b14a3df8eb54507ae3ba47632cf919): @user_script:167: " +
-	"@user_script: 167: -OOM command not allowed when used memory > 'maxmemory'. "
-
 // A server without memory casts no vote; it releases, and the tombstone of a lock
 // that was there stands.
 func TestVoteWithoutMemory(t *testing.T) {
@@ -132,9 +128,6 @@ func TestVoteWithoutMemory(t *testing.T) {
 		}
 		server.Do(t, "DEL", "tombstone")
 		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
-		if kind.Before(7, 0) && !backend.NotExecuted(backend.MarkReply(errors.New(wrapped))) {
-			t.Skip("the errors of scripts come wrapped before Redis 7.0, and MarkReply does not look inside")
-		}
 		if r := vote.Do(t.Context(), node); !backend.NotExecuted(r.Err) || len(server.Keys(t)) != 0 {
 			t.Errorf("vote ends with %v, %v, and the keys are %q, want an error and nothing", r.Reply, r.Err, server.Keys(t))
 		}

@@ -509,7 +509,7 @@ func TestExtensionsDoNotPileUp(t *testing.T) {
 	})
 }
 
-// A node that refuses to delete is not asked for ever, and is told of.
+// A node that refuses to delete is told of, and is not asked for ever.
 func TestAbandoned(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		a := w.mustAcquire("k")
@@ -517,6 +517,8 @@ func TestAbandoned(t *testing.T) {
 		w.fault[1].Set(denied)
 		w.fault[2].Set(denied)
 		a.release().want(t, "release", Unavailable, 0)
+		w.cleaned(time.Second) // nobody waits for what is repeated
+		time.Sleep(2 * ttl)
 		w.rest(time.Second)
 		_, one := w.group.Node(1)
 		_, two := w.group.Node(2)
@@ -527,8 +529,9 @@ func TestAbandoned(t *testing.T) {
 		if w.group.members[1].queueing.scripts {
 			want++ // which was first tried as a release
 		}
-		if got := len(w.fault[1].Calls()); got != want {
-			t.Errorf("%d calls on a node that refuses to delete, want %d", got, want)
+		repeats := int((ttl + CallTimeout) / (5 * time.Second))
+		if got := len(w.fault[1].Calls()); got < want+1 || got > want+repeats {
+			t.Errorf("%d calls on a node that refuses to delete, want %d, and up to %d repetitions", got, want, repeats)
 		}
 	})
 }
@@ -555,8 +558,10 @@ func TestAbandonedUsesAttempt(t *testing.T) {
 			} else {
 				a.release().want(t, "release", Unavailable, 0)
 			}
-			w.rest(time.Second)
+			w.cleaned(time.Second)
 			w.fault[0].Clear()
+			time.Sleep(6 * time.Second) // the deletion is repeated
+			w.rest(time.Second)
 		}
 		if n := len(w.abandoned); n != 2 {
 			t.Errorf("told %d times, want 2", n)
@@ -594,6 +599,40 @@ func TestRefusedSetIsNotDeleted(t *testing.T) {
 					t.Errorf("%d sets decided", sent)
 				}
 			})
+		})
+	}
+}
+
+// A node that refuses to delete for some time is asked again, at a low rate, until the key
+// must have expired, and is told of once.
+func TestRefusedDeletionIsRepeated(t *testing.T) {
+	for _, lasts := range []time.Duration{3 * time.Second, time.Hour} {
+		inWorld(t, 1, func(t *testing.T, w *world) {
+			a := w.mustAcquire("k")
+			synctest.Wait()
+			w.fault[0].Set(denied)
+			a.release().want(t, "release", Unavailable, 0)
+			w.cleaned(time.Second) // nobody waits for it
+			before := len(w.fault[0].Calls())
+			if lasts < ttl {
+				time.Sleep(lasts)
+				w.fault[0].Clear()
+				time.Sleep(3 * time.Second)
+				w.empty(0) // the key would still live
+			} else {
+				time.Sleep(4 * ttl)
+				if n := len(w.fault[0].Calls()) - before; n < 1 || n > 3 {
+					t.Errorf("%d calls, want one every 5 seconds while the key may live", n)
+				}
+				before = len(w.fault[0].Calls())
+				time.Sleep(4 * ttl)
+				if n := len(w.fault[0].Calls()) - before; n > 0 {
+					t.Errorf("%d calls about a key that has expired", n)
+				}
+			}
+			if n := len(w.abandoned); n != 1 {
+				t.Errorf("told %d times, want once", n)
+			}
 		})
 	}
 }

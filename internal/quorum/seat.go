@@ -221,7 +221,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 		s.member.queueing.fail(r.Err)
 	case s.current.kind == releasing && len(r.Reply) > 1:
 		s.notifiedNobody(r.Reply)
-	case s.current.kind == releasing && errors.Is(r.Err, backend.ErrRefused):
+	case s.current.kind == releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
 			report(s.member.name.String(), s.attempt.key, r.Err)
 		}
@@ -331,7 +331,11 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		s.attempt.rejoin(s.current, now)
 	}
 	if again {
-		s.again = true
+		s.again, s.item.Refused = true, errors.Is(err, backend.ErrRefused)
+		if s.item.Refused { // nobody waits for somebody to change the rules of access
+			s.current.round = nil
+			s.cleaned()
+		}
 		if s.token == absent { // what is left to do changes nothing about the lock
 			s.current.round = nil
 			s.cleaned()
@@ -360,9 +364,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Ti
 			vote.Outcome = Granted
 		}
 		s.token = absent
-	case errors.Is(err, backend.ErrRefused):
-		s.token = absent // not so, but there is nothing that we could do
-	default:
+	default: // also if the node refuses, since a password or a right may be set right
 		again = true
 	}
 	if s.token == absent && now.Before(s.owed) {

@@ -113,8 +113,22 @@ func inWorldOf(t *testing.T, n int, m nodeMake, f func(t *testing.T, w *world)) 
 	})
 }
 
-// rest waits until the group is at rest, at most for d.
+// rest waits until the group is at rest, at most for d until its cleanups are over.
 func (w *world) rest(d time.Duration) {
+	w.t.Helper()
+	groups := w.cleaned(d)
+	time.Sleep(2*CallTimeout + linger) // calls for which nobody waits, inboxes
+	synctest.Wait()
+	for _, g := range groups {
+		if problem := atRest(g); problem != "" {
+			w.t.Error(problem)
+		}
+	}
+}
+
+// cleaned waits until the cleanups of all groups are over, at most for d, and returns the
+// groups.
+func (w *world) cleaned(d time.Duration) []*Group {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -127,13 +141,7 @@ func (w *world) rest(d time.Duration) {
 			w.t.Fatalf("%d cleanups are under way after %v", g.Cleanups(), d)
 		}
 	}
-	time.Sleep(2*CallTimeout + linger) // calls for which nobody waits, inboxes
-	synctest.Wait()
-	for _, g := range groups {
-		if problem := atRest(g); problem != "" {
-			w.t.Error(problem)
-		}
-	}
+	return groups
 }
 
 // atRest returns what is still going on in g, the empty string if nothing is.

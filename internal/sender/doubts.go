@@ -7,8 +7,12 @@ const (
 	firstRepeat   = 10 * time.Millisecond
 	longestRepeat = 250 * time.Millisecond
 
-	// repeatSteps is how many different intervals there are.
+	// repeatSteps is how many of these intervals there are.
 	repeatSteps = 6
+
+	// refusedRepeat is the interval for what the node refuses: a password or a right may be
+	// set right, but not within a moment.
+	refusedRepeat = 5 * time.Second
 
 	// maxDoubts is how many doubts a sender keeps. A node that is away gathers one for
 	// each lock that was held when it left and is released meanwhile.
@@ -26,14 +30,19 @@ const (
 // There is a list for each interval. What waits in one is in the order of its time, so
 // that the first of each list says all about it.
 type doubts struct {
-	steps   [repeatSteps]list
+	steps   [repeatSteps + 1]list // the last one is for what the node refuses
 	n       int
 	revived time.Time // what came before is due
 	search  time.Time // when to search for what has expired
 }
 
-// interval returns how long a doubt waits that was repeated so often.
-func interval(repeats int) time.Duration { return min(firstRepeat<<repeats, longestRepeat) }
+// interval returns how long a doubt waits in a list.
+func interval(step int) time.Duration {
+	if step == repeatSteps {
+		return refusedRepeat
+	}
+	return min(firstRepeat<<step, longestRepeat)
+}
 
 // add takes a doubt, or returns false if there are too many.
 func (d *doubts) add(it *Item, now time.Time) bool {
@@ -41,7 +50,11 @@ func (d *doubts) add(it *Item, now time.Time) bool {
 		return false
 	}
 	it.since, it.doubted = now, true
-	d.steps[min(int(it.repeats), repeatSteps-1)].push(it)
+	step := min(int(it.repeats), repeatSteps-1)
+	if it.Refused {
+		step = repeatSteps
+	}
+	d.steps[step].push(it)
 	if it.repeats < repeatSteps {
 		it.repeats++
 	}

@@ -25,6 +25,9 @@ type Item struct {
 	Wait    time.Duration // how long its caller waits for the node
 	Owner   Owner
 
+	// Refused says that the node refuses the item, so that it is repeated rarely.
+	Refused bool
+
 	// Of the sender that has it.
 	next, prev *Item
 	in         *list
