@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // A Locker makes locks on a quorum of nodes. It is made by [New]; its methods
@@ -110,8 +111,8 @@ func (l *Locker) With(opts ...DerivedOption) (*Locker, error) {
 
 // abandoned logs a node that refuses to delete a key of ours.
 func (l *Locker) abandoned(node, key string, err error) {
-	l.settings.logger.Error("redlock: a node refuses to unlock; its key stays until it expires",
-		"node", node, "key", key, "error", words(err))
+	l.settings.logger.Error("redlock: a node refuses to unlock; its key stays until it accepts that, or the key expires",
+		"node", text.Name(node), "key", text.Name(key), "error", words(err))
 }
 
 // polls logs a node on which waiters have to poll.
@@ -303,13 +304,13 @@ func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, op
 		optErr = l.settings.check(s)
 	}
 	if optErr != nil {
-		return nil, fmt.Errorf("redlock: %s %q: %w", op, l.settings.prefix+key, optErr)
+		return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(l.settings.prefix+key), optErr)
 	}
 	c := l.newCall(op, key, s)
 	if s.fencing {
 		var err error
 		if c.fencing, err = l.group.Fencing(c.fullKey); err != nil {
-			return nil, fmt.Errorf("redlock: %s %q: %w", op, c.fullKey, err)
+			return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(c.fullKey), err)
 		}
 	}
 	if err := l.checkContext(ctx, op, key); err != nil {
@@ -334,21 +335,21 @@ func (l *Locker) check(op, key string) error {
 // that on the servers: what it may be does not depend on the prefix of this Locker.
 func checkKey(op, fullKey string) error {
 	if strings.HasSuffix(fullKey, markerName) { // other Lockers have other prefixes
-		return fmt.Errorf("redlock: %s %q: a key must not end in %q, the name of the nodes' markers (WithQuarantine): choose another key",
-			op, fullKey, markerName)
+		return fmt.Errorf("redlock: %s %s: a key must not end in %q, the name of the nodes' markers (WithQuarantine): choose another key",
+			op, text.Quote(fullKey), markerName)
 	}
 	if why := quorum.Belongs(fullKey); why != "" {
-		return fmt.Errorf("redlock: %s %q: the key is not free for a lock: %s: choose another key", op, fullKey, why)
+		return fmt.Errorf("redlock: %s %s: the key is not free for a lock: %s: choose another key", op, text.Quote(fullKey), why)
 	}
 	return nil
 }
 
 func (l *Locker) checkToken(op, key, token string) error {
 	if token == "" {
-		return fmt.Errorf("redlock: %s %q: an empty token", op, l.settings.prefix+key)
+		return fmt.Errorf("redlock: %s %s: an empty token", op, text.Quote(l.settings.prefix+key))
 	}
 	if strings.HasPrefix(token, reservation) {
-		return fmt.Errorf("redlock: %s %q: a token must not begin with ~, which marks reservations", op, l.settings.prefix+key)
+		return fmt.Errorf("redlock: %s %s: a token must not begin with ~, which marks reservations", op, text.Quote(l.settings.prefix+key))
 	}
 	return nil
 }
@@ -356,7 +357,7 @@ func (l *Locker) checkToken(op, key, token string) error {
 // checkContext refuses a ctx that has ended.
 func (l *Locker) checkContext(ctx context.Context, op, key string) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("redlock: %s %q: the context has ended already: %w", op, l.settings.prefix+key, endOf(ctx, err))
+		return fmt.Errorf("redlock: %s %s: the context has ended already: %w", op, text.Quote(l.settings.prefix+key), endOf(ctx, err))
 	}
 	return nil
 }

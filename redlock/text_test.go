@@ -209,7 +209,19 @@ func TestLongNamesAreShortened(t *testing.T) {
 			f.Clear()
 		}
 		_ = lock.Unlock(t.Context())
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		refused := func(ctx context.Context, key string, opts ...LockOption) error {
+			_, err := l.TryLock(ctx, key, opts...)
+			return err
+		}
 		for what, err := range map[string]error{
+			"ended ctx":      refused(ended, long),
+			"option":         refused(t.Context(), long, WithTTL(-1)),
+			"marker":         refused(t.Context(), long+markerName),
+			"key of another": refused(t.Context(), long+"{"+long+"}:queue"),
+			"empty token":    l.Release(t.Context(), long, ""),
+			"reservation":    l.Release(t.Context(), long, "~"+long),
 			"Extend": lock.Extend(t.Context(), time.Minute),
 			"Do":     l.Do(t.Context(), long, nil),
 			"label":  func() error { _, err := New(nodes, WithOwner("~"+long)); return err }(),
