@@ -222,10 +222,10 @@ func TestLongNamesAreShortened(t *testing.T) {
 			"key of another": refused(t.Context(), long+"{"+long+"}:queue"),
 			"empty token":    l.Release(t.Context(), long, ""),
 			"reservation":    l.Release(t.Context(), long, "~"+long),
-			"Extend": lock.Extend(t.Context(), time.Minute),
-			"Do":     l.Do(t.Context(), long, nil),
-			"label":  func() error { _, err := New(nodes, WithOwner("~"+long)); return err }(),
-			"Mutex":  l.Mutex(long).Unlock(t.Context()),
+			"Extend":         lock.Extend(t.Context(), time.Minute),
+			"Do":             l.Do(t.Context(), long, nil),
+			"label":          func() error { _, err := New(nodes, WithOwner("~"+long)); return err }(),
+			"Mutex":          l.Mutex(long).Unlock(t.Context()),
 		} {
 			if err == nil {
 				t.Errorf("%s: no error", what)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // maxHint is by how much a hint may be ahead of a node's clock for the node to
@@ -297,9 +298,10 @@ func (s *seat) explain(err error) error {
 	v := s.attempt.voting
 	tombstone, _ := besideOf(v.names[0], ":gone:*") // its own would show the token
 	if s.ticketed {
-		return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides, and to wait for it %q)", err, v.names[1], tombstone, v.names[3])
+		return fmt.Errorf("%w (a fencing token also takes the keys %s and %s, and to wait for it %s)", err,
+			text.Quote(v.names[1]), text.Quote(tombstone), text.Quote(v.names[3]))
 	}
-	return fmt.Errorf("%w (a fencing token takes the keys %q and %q besides)", err, v.names[1], tombstone)
+	return fmt.Errorf("%w (a fencing token also takes the keys %s and %s)", err, text.Quote(v.names[1]), text.Quote(tombstone))
 }
 
 func (v *voting) lockAndCounter() []string { return v.names[:2] }

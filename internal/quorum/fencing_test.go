@@ -376,7 +376,7 @@ func TestFencingWithoutRights(t *testing.T) {
 		if res.Verdict != Unavailable || !res.Permanent(1) {
 			t.Errorf("acquire: %v, want a permanent refusal", res)
 		}
-		want := refusal.Error() + ` (a fencing token takes the keys "k{k}:fence" and "k{k}:gone:*" besides)`
+		want := refusal.Error() + ` (a fencing token also takes the keys "k{k}:fence" and "k{k}:gone:*")`
 		if err := res.Votes[0].Err; !errors.Is(err, refusal) || err.Error() != want || strings.Contains(err.Error(), a.token) {
 			t.Errorf("got %v, want %s", err, want)
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // linger is how long the inbox stays open when nobody waits any more.
@@ -84,7 +86,7 @@ func Belongs(key string) string {
 	}
 	end := open + 1 + size + 1 // of the hash tag
 	if owner, doubled := undouble(key); doubled {
-		return fmt.Sprintf("it has the same queue and fencing counter as the lock %q", owner)
+		return fmt.Sprintf("it has the same queue and fencing counter as the lock %s", text.Quote(owner))
 	}
 	owner, what := "", ""
 	if i := strings.Index(key[end:], ":gone:"); i >= 0 {
@@ -97,7 +99,7 @@ func Belongs(key string) string {
 		return ""
 	}
 	owner, _ = undouble(owner)
-	return fmt.Sprintf("the lock %q keeps its %s there", owner, what)
+	return fmt.Sprintf("the lock %s keeps its %s there", text.Quote(owner), what)
 }
 
 // undouble returns x for x{x}, and any other key as it is.
