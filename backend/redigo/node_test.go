@@ -497,7 +497,8 @@ func TestTextFirst(t *testing.T) {
 func TestReplies(t *testing.T) {
 	replies := map[string]string{}
 	s := serve(t, func(_ int, args []string) string { return replies[args[0]] })
-	n := New(s.pool(t))
+	p := s.pool(t)
+	n := New(p)
 	for _, script := range lua.All { // by its hash, as from the second use on
 		n.loaded.Add(script)
 	}
@@ -526,12 +527,18 @@ func TestReplies(t *testing.T) {
 		"ERR unknown command 'EVALSHA', with args beginning with: ",
 	} {
 		replies["EVALSHA"] = "-" + text + "\r\n"
+		replies["EVAL"] = "-" + strings.NewReplacer("evalsha", "eval", "EVALSHA", "EVAL").Replace(text) + "\r\n"
 		if _, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"}); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
 			t.Errorf("Eval answered %q: got %v, want unsupported and refused", text, err)
 		}
 		if _, err := n.EvalDelete(ctx, "k", "t"); errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
 			t.Errorf("EvalDelete answered %q: got %v, want refused", text, err)
 		}
+	}
+	// That node sends texts alone from now on.
+	n = New(p)
+	for _, script := range lua.All {
+		n.loaded.Add(script)
 	}
 	replies["EVALSHA"] = "-NOPERM No permissions to access a key\r\n"
 	if _, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"}); errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
