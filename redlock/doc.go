@@ -28,6 +28,8 @@
 //     Redis documentation, "Distributed Locks with Redis".)
 //   - A minority of nodes that are down or hang costs nothing, neither latency
 //     nor an error.
+//   - A lock that is extended, by itself or by [Lock.Extend], survives restarts of all
+//     nodes, one after the other: a node that has lost it is asked to grant it again.
 //   - A call that fails leaves nothing locked on any node that can be reached,
 //     however it failed; what cannot be deleted at once is deleted in the
 //     background, or expires with its TTL.
