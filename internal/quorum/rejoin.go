@@ -100,7 +100,7 @@ func (r *rejoin) answered(s *seat, now time.Time) {
 // extension.
 func (s *seat) confirmed() {
 	if cfg := &s.attempt.group.cfg; cfg.Quarantine > 0 {
-		s.rejoins().lasts = cfg.Clock.at(s.begun).Add(s.current.ttl - s.current.ttl/100 - 2*time.Millisecond)
+		s.rejoins().lasts = cfg.Clock.at(s.begun).Add(s.current.ttl - cfg.Drift(s.current.ttl))
 	}
 }
 

@@ -2,13 +2,16 @@ package quorum
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // rival makes one attempt for key as another process, with a quarantine as p has it.
@@ -208,5 +211,194 @@ func TestRejoinsDoNotPileUp(t *testing.T) {
 		released := time.Now()
 		w.rest(time.Hour)
 		t.Logf("at rest after %v; node 2 got %d requests", time.Since(released), len(w.arrived(2)))
+	})
+}
+
+// With an allowance of 10 % for clocks (WithDrift), and a server's clock that is 8 % fast, the
+// key that was confirmed 9.5 s before has expired: the quarantine must apply.
+func TestRejoinWithAFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		fast := func() time.Time { return start.Add(time.Since(start) * 108 / 100) }
+		var mem []*memory.Node
+		var fault []*backendtest.FaultNode
+		var nodes []backend.Node
+		for i := range 3 {
+			mem = append(mem, memory.New(memory.WithName(fmt.Sprint("n", i)), memory.WithClock(fast)))
+			fault = append(fault, backendtest.NewFaultNode(mem[i]))
+			nodes = append(nodes, fault[i])
+		}
+		group := func() *Group {
+			g, err := NewGroup(nodes, Config{Quarantine: quarantine, Marker: "marker",
+				Drift: func(ttl time.Duration) time.Duration { return ttl / 10 }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return g
+		}
+		g, rival := group(), group()
+		g.Mark(t.Context())
+		a, res := g.Acquire(t.Context(), "k", "a", ttl, timeout)
+		res.want(t, "acquire", Won, 0)
+		fault[2].Set(dead)
+		for range 2 {
+			time.Sleep(4650 * time.Millisecond)
+			a.mustExtend(t, "while node 2 is not reached")
+		}
+		// The key has expired on node 2, and another gets it there. Then it is lost.
+		fault[2].Clear()
+		fault[0].Set(backendtest.On(acquires, dead))
+		fault[1].Set(backendtest.On(acquires, backendtest.Delay(200*time.Millisecond)))
+		b := make(chan *Attempt)
+		go func() {
+			at, _ := rival.Acquire(t.Context(), "k", "b", ttl, timeout)
+			b <- at
+		}()
+		time.Sleep(100 * time.Millisecond)
+		if e, _ := mem[2].Inspect(t.Context(), "k"); e.Value != "b" {
+			t.Fatalf("node 2 has %q, want the vote for b", e.Value)
+		}
+		mem[2].Flush()
+		mem[2].Restart()
+		rival.Acquire(t.Context(), "other", "c", ttl, timeout)
+		a.mustExtend(t, "when node 2 is back")
+		if e, _ := mem[2].Inspect(t.Context(), "k"); e.Value != "" {
+			t.Errorf("node 2 has granted the lock to %q in its quarantine, and its vote for b may count yet", e.Value)
+		}
+		a.release()
+		(<-b).Abandon()
+		time.Sleep(time.Hour)
+	})
+}
+
+// The time for which the quarantine does not apply counts from before the request, and is as
+// short as the validity.
+func TestRejoinIsSureForTheValidity(t *testing.T) {
+	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		a, res := p.plain("k")
+		res.want(t, "acquire", Won, 0)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		start := time.Now()
+		p.fault[2].Set(backendtest.DelayReply(200 * time.Millisecond))
+		a.mustExtend(t, "extend")
+		time.Sleep(timeout)
+		a.mu.Lock()
+		got := a.seats[2].rejoin.lasts.Time()
+		a.mu.Unlock()
+		if want := validity(start, ttl); !got.Equal(want) {
+			t.Errorf("it does not apply until %v after the request, want %v", got.Sub(start), want.Sub(start))
+		}
+		a.release()
+	})
+}
+
+// An extension that waits for a rejoin that is answered too late does not find what that
+// has left: it is taken back first.
+func TestTakeBackComesBeforeAnExtension(t *testing.T) {
+	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		a, res := p.plain("k")
+		res.want(t, "acquire", Won, 0)
+		start := time.Now()
+		synctest.Wait()
+		for range 2 {
+			time.Sleep(ttl / 3)
+			p.fault[2].Set(backendtest.On(extends, dead))
+			a.mustExtend(t, "while node 2 is not reached")
+		}
+		p.fault[2].Clear()
+		w.mem[2].Flush()
+		w.mem[2].Restart()
+		time.Sleep(time.Until(start.Add(9500 * time.Millisecond)))
+		p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.DelayReply(700*time.Millisecond))))
+		p.forget()
+		a.mustExtend(t, "when node 2 is back")
+		time.Sleep(600 * time.Millisecond)
+		a.mustExtend(t, "an extension that waits for node 2")
+		time.Sleep(timeout)
+		synctest.Wait()
+		if got, want := p.arrived(2), []string{"extend", "acquire", "delete"}; !slices.Equal(got, want) {
+			t.Errorf("node 2 got %q, want %q", got, want)
+		}
+		a.release()
+	})
+}
+
+// A rejoin whose answer was lost is not counted by a release either, and is told when an
+// extension has found it.
+func TestRejoinWithoutAnAnswer(t *testing.T) {
+	lost := func(w *world) *Attempt {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[2].Flush()
+		w.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))))
+		a.mustExtend(t, "extend")
+		time.Sleep(longWait)
+		return a
+	}
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := lost(w)
+		w.mem[1].Flush()
+		if res := a.release(); res.Verdict != Gone {
+			t.Errorf("release: %v, want gone", res)
+		}
+	})
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := lost(w)
+		for i, want := range [][]int{nil, {2}, nil} {
+			if got := a.mustExtend(t, "extend"); !slices.Equal(got, want) {
+				t.Errorf("extension %d: %v were found to have the token again, want %v", i, got, want)
+			}
+		}
+		a.release()
+	})
+}
+
+// What an extension has returned does not change when the node begins it later, and the next
+// one tells of the rejoin.
+func TestRejoinIsNotToldTooLate(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[2].Flush()
+		w.fault[2].Set(backendtest.On(acquires, backendtest.DelayReply(timeout/2)))
+		a.mustExtend(t, "extend")
+		w.fault[1].Set(backendtest.DelayReply(timeout / 4))
+		res := a.extend() // decided while the rejoin is under way
+		res.want(t, "extend", Won, timeout/4)
+		w.fault[1].Clear()
+		time.Sleep(timeout)
+		synctest.Wait()
+		if res.Votes[2].Rejoined {
+			t.Error("the votes have changed after the verdict")
+		}
+		if got := a.mustExtend(t, "extend"); !slices.Equal(got, []int{2}) {
+			t.Errorf("%v were found to have the token again, want 2", got)
+		}
+		a.release()
+	})
+}
+
+// A rejoin that waits at the seat when an extension finds the lock gone is not sent.
+func TestRejoinThatWaitsWhenTheLockIsGone(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[2].Flush()
+		w.fault[2].Set(backendtest.On(acquires, backendtest.LoseRequest(context.DeadlineExceeded)))
+		a.mustExtend(t, "extend")
+		time.Sleep(longWait)
+		w.fault[2].Set(backendtest.On(extends, backendtest.DelayReply(timeout/2)))
+		w.fault[2].Forget()
+		a.mustExtend(t, "an extension that node 2 answers late")
+		w.mem[0].Flush()
+		w.mem[1].Flush()
+		a.extend().want(t, "the next extension", Gone, 0)
+		time.Sleep(timeout)
+		synctest.Wait()
+		if got := w.arrived(2); slices.Contains(got, "acquire") {
+			t.Errorf("node 2 got %q, want no acquire", got)
+		}
+		a.release()
 	})
 }
