@@ -402,3 +402,50 @@ func TestRejoinThatWaitsWhenTheLockIsGone(t *testing.T) {
 		a.release()
 	})
 }
+
+// A holder's ticket does not get into a queue with a vote either.
+func TestFencedRejoinNamesNoTicket(t *testing.T) {
+	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
+		for _, mem := range w.mem {
+			mem.Set("k", "before", 20*time.Millisecond)
+		}
+		f, waiter := p.fencing("k"), p.mustJoin("k")
+		waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		time.Sleep(30 * time.Millisecond)
+		a, res := waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout)
+		res.want(t, "acquire", Won, 0)
+		waiter.Leave()
+		synctest.Wait()
+		w.mem[0].Flush()
+		w.mem[0].Set("k", "another", time.Hour)
+		a.mustExtend(t, "extend")
+		a.mustExtend(t, "extend")
+		if got := w.queue(0, "k"); len(got) != 0 {
+			t.Errorf("the queue of node 0 is %q, want it empty", got)
+		}
+		a.release()
+		time.Sleep(time.Second)
+	})
+}
+
+// A node that may have granted a rejoin is asked again if an extension has not found the
+// token, and not if it could not tell.
+func TestRejoinOfUnknownOutcomeIsNotRepeatedBlindly(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[2].Flush()
+		w.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))))
+		a.mustExtend(t, "extend")
+		time.Sleep(longWait)
+		w.fault[2].Set(backendtest.On(extends, denied))
+		w.fault[2].Forget()
+		a.mustExtend(t, "an extension that node 2 refuses")
+		a.mustExtend(t, "another one")
+		if got := w.arrived(2); slices.Contains(got, "acquire") {
+			t.Errorf("node 2 got %q, want no acquire", got)
+		}
+		w.fault[2].Clear()
+		a.release()
+	})
+}
