@@ -64,7 +64,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	l := &Locker{base: new(base), settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
 		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Foreign: foreign, Announce: s.announce,
-		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock,
+		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock, Drift: l.settings.driftOf,
 	})
 	if err == nil && s.call.fencing {
 		err = group.CanFence()

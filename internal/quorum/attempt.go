@@ -155,7 +155,7 @@ func (a *Attempt) join(i int) bool {
 	if s.released.Load() || a.until.Past(a.group.cfg.Clock.Now()) {
 		return false
 	}
-	if s.token == absent {
+	if s.token == absent && !s.rejoin.bars(time.Now()) {
 		s.ask(request{kind: acquiring, ttl: a.ttl, timeout: a.timeout}, time.Now())
 	}
 	return true

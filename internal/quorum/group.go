@@ -50,6 +50,10 @@ type Config struct {
 	Quarantine time.Duration
 	Marker     string
 
+	// Drift returns what the clocks of a node and of the client may gain on each other
+	// during a TTL, and how exactly nodes count; nil means 1 % and 2 ms.
+	Drift func(ttl time.Duration) time.Duration
+
 	// Clock is what the clocks of nodes are compared with; nil means the system's.
 	Clock *Clock
 }
@@ -77,6 +81,9 @@ type Group struct {
 func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if len(nodes) == 0 {
 		return nil, errors.New("no nodes: at least one is needed")
+	}
+	if cfg.Drift == nil {
+		cfg.Drift = func(ttl time.Duration) time.Duration { return ttl/100 + 2*time.Millisecond }
 	}
 	majority := len(nodes)/2 + 1
 	if cfg.Need == 0 {

@@ -1,6 +1,9 @@
 package quorum
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A rejoin is how a node that has lost the token of a held lock gets it back: the node
 // restarted without its data, or did not answer for longer than the TTL. Without it, a
@@ -18,6 +21,10 @@ type rejoin struct {
 	news  bool    // it has granted it, which no round has told yet
 	sure  bool    // the quarantine does not apply to the current operation
 	lasts Instant // with a quarantine: until then the key that the node has confirmed lives, unless it is lost
+
+	// Until then the node is not asked again: a deletion that took a rejoin back may still
+	// arrive, and would end the lease there, because it names the same token.
+	barred time.Time
 }
 
 // rejoin asks the nodes that have lost the token for it, if the extension ext was won.
@@ -31,12 +38,27 @@ func (a *Attempt) rejoin(ext request, now time.Time) {
 	}
 	for i := range a.seats {
 		s := &a.seats[i]
-		lacks := s.token == absent || s.token == doubted && s.missing
-		if !lacks || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round {
+		if !s.lacks() || s.rejoin.bars(now) || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round || slices.ContainsFunc(s.queue, isRejoin) {
 			continue
 		}
 		s.rejoins().after = ext.round
 		s.ask(request{kind: acquiring, rejoin: true, ttl: ext.ttl, timeout: ext.timeout}, now)
+	}
+}
+
+// isRejoin reports whether r asks a node again for a token that it has lost.
+func isRejoin(r request) bool { return r.kind == acquiring && r.rejoin }
+
+// lacks reports whether the token is not on the node, as far as is known.
+func (s *seat) lacks() bool { return s.token == absent || s.token == doubted && s.missing }
+
+// bars reports whether the node must not be given the token now.
+func (r *rejoin) bars(now time.Time) bool { return r != nil && now.Before(r.barred) }
+
+// tookBack takes the outcome of a deletion that takes a rejoin back, which may be unknown.
+func (r *rejoin) tookBack(s *seat, unknown bool, now time.Time) {
+	if s.current.rejoin && unknown {
+		r.barred = now.Add(s.attempt.group.cfg.Quarantine) // which is longer than any request is on its way
 	}
 }
 
@@ -78,7 +100,7 @@ func (r *rejoin) answered(s *seat, now time.Time) {
 // extension.
 func (s *seat) confirmed() {
 	if cfg := &s.attempt.group.cfg; cfg.Quarantine > 0 {
-		s.rejoins().lasts = cfg.Clock.at(s.begun).Add(s.current.ttl - s.current.ttl/100 - 2*time.Millisecond)
+		s.rejoins().lasts = cfg.Clock.at(s.begun).Add(s.current.ttl - cfg.Drift(s.current.ttl))
 	}
 }
 

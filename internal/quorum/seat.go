@@ -149,6 +149,8 @@ func (s *seat) begin(r request, now time.Time) {
 // it.
 func (s *seat) prepare(r request, now time.Time) bool {
 	switch {
+	case isRejoin(r) && (s.attempt.gone || !s.lacks()):
+		return false // it waited, and an extension has found the token meanwhile, or that the lock is gone
 	case r.kind == extending && (s.released.Load() || s.token == absent):
 		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
 		return false
@@ -177,6 +179,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	case acquiring:
 		s.item.Class = sender.Acquiring
 		s.token = setting
+		s.maybeDel = false // that was about another key: a rejoin that was taken back
 	case extending:
 		s.item.Class = sender.Extending
 		s.rejoin.tell(r.round, s.index)
@@ -319,6 +322,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		s.missing = err == nil && !ok
 	case releasing:
 		again = s.deleted(ok, err, unknown, &vote, now)
+		s.rejoin.tookBack(s, unknown || s.resent, now)
 		if vote.Outcome == Granted && s.found() {
 			vote.Outcome = NotHeld // no extension has counted it
 		}
