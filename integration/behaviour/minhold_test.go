@@ -20,6 +20,7 @@ func TestMinHold(t *testing.T) {
 		for _, n := range []int{1, 3} {
 			for _, closed := range []bool{false, true} {
 				t.Run(fmt.Sprintf("N=%d closed %v", n, closed), func(t *testing.T) {
+					t.Parallel() // mostly it sleeps
 					const hold = 2 * time.Second
 					list := servers.Start(t, kind, n)
 					ttl := 20 * time.Second // it is the library that ends the lock

@@ -16,15 +16,16 @@ import (
 // Callers of one key wait behind each other when the servers go away. They give up together,
 // and one with more patience gets the lock when the servers are back.
 func TestOutageWhileWaiting(t *testing.T) {
-	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3} {
-			for how, stop := range map[string]func(*servers.Server){
-				"killed": func(s *servers.Server) { s.Kill(t) },
-				"paused": func(s *servers.Server) { s.Pause(t) },
+			for how, stop := range map[string]func(*servers.Server, testing.TB){
+				"killed": (*servers.Server).Kill,
+				"paused": (*servers.Server).Pause,
 			} {
 				t.Run(fmt.Sprintf("N=%d %s", n, how), func(t *testing.T) {
+					t.Parallel() // mostly it sleeps
 					const ttl = 2 * time.Second
-					list := servers.Start(t, kind, n, servers.WithOutages(), servers.WithoutReuse())
+					list := servers.Start(t, servers.Any, n, servers.WithOutages(), servers.WithoutReuse())
 					holder := a.locker(t, addrs(list), redlock.WithTTL(time.Minute))
 					held, err := holder.Lock(t.Context(), "k")
 					if err != nil {
@@ -57,7 +58,7 @@ func TestOutageWhileWaiting(t *testing.T) {
 					time.Sleep(time.Second)
 					start := time.Now()
 					for _, s := range list {
-						stop(s)
+						stop(s, t)
 					}
 					stopped := time.Since(start)
 					all.Wait()

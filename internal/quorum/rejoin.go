@@ -20,6 +20,7 @@ type rejoin struct {
 	given bool    // the node may have granted it since the last extension that it confirmed
 	news  bool    // it has granted it, which no round has told yet
 	sure  bool    // the quarantine does not apply to the current operation
+	twice bool    // it was sent while an earlier one of unknown outcome might still arrive
 	lasts Instant // with a quarantine: until then the key that the node has confirmed lives, unless it is lost
 
 	// Until then the node is not asked again: a deletion that took a rejoin back may still

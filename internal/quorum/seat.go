@@ -178,6 +178,9 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	switch r.kind {
 	case acquiring:
 		s.item.Class = sender.Acquiring
+		if r.rejoin && s.token == doubted {
+			s.rejoins().twice = true
+		}
 		s.token = setting
 		s.maybeDel = false // that was about another key: a rejoin that was taken back
 	case extending:
@@ -344,6 +347,9 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 			s.current.round = nil
 			s.cleaned()
 		}
+		if ok { // it counts as deleted
+			s.current.round = nil
+		}
 		if s.member.sender.Doubt(&s.item, now) {
 			return
 		}
@@ -357,6 +363,9 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 // whether the deletion is to be repeated.
 func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
 	switch {
+	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late):
+		// The key was found, but one more may still arrive.
+		s.token, again = doubted, true
 	case ok || s.token == absent: // it was not about the token, but about the ticket
 		s.token = absent
 	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.buried:
