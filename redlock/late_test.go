@@ -3,6 +3,7 @@ package redlock
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +16,11 @@ import (
 // A crowded node never has a connection.
 type crowded struct {
 	backend.Node
-	busy bool
+	busy atomic.Bool
 }
 
 func (c *crowded) Hindered() error {
-	if c.busy {
+	if c.busy.Load() {
 		return errors.New("no free connection in the pool (size 1)")
 	}
 	return nil
@@ -61,13 +62,13 @@ func TestLateNodes(t *testing.T) {
 
 			all(backendtest.Hang())
 			for _, c := range clients {
-				c.busy = true
+				c.busy.Store(true)
 			}
 			fails("timed out after 250ms: no free connection in the pool (size 1)")
 			time.Sleep(time.Second)
 			all(backendtest.Delay(0))
 			for _, c := range clients {
-				c.busy = false
+				c.busy.Store(false)
 			}
 			time.Sleep(10 * time.Second)
 			lock, err := l.TryLock(t.Context(), "k")
