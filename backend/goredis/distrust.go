@@ -16,8 +16,8 @@ import (
 // replaced at most. It may stay one, and others may read from it.
 const replacePause = time.Second
 
-// distrust decides when the idle connections of a client are not to be used any more. What
-// broke one connection has broken the others as a rule: the server was restarted, or a
+// distrust decides when the idle connections of a client are not to be used any more. A
+// fault of one connection has usually broken the others too: the server was restarted, or a
 // firewall has forgotten them. The driver notices that of some, but not of those with TLS, or
 // of those that are swallowed. Each of them would fail a call, or let it time out.
 type distrust struct {

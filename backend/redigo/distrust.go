@@ -13,8 +13,8 @@ import (
 // replaced at most. It may stay one, and others may read from it.
 const replacePause = time.Second
 
-// distrust decides when the idle connections of a pool are not to be used any more. What
-// broke one connection has broken the others as a rule: the server was restarted, or a
+// distrust decides when the idle connections of a pool are not to be used any more. A
+// fault of one connection has usually broken the others too: the server was restarted, or a
 // firewall has forgotten them. Each of them would fail a call, or let it time out.
 type distrust struct {
 	faults   atomic.Uint64 // how many there were
