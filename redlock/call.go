@@ -22,6 +22,12 @@ type call struct {
 	waited   bool // the hook was told
 	last     quorum.Result
 	rounds   []Report // of the last rounds that failed
+
+	// Since when this call has found too many nodes unavailable, and in how many
+	// attempts after the first. Fields, because a closure over variables would cost
+	// each call three allocations, and most calls never wait.
+	unavailable time.Time
+	failures    int
 }
 
 func (l *Locker) newCall(op, key string, s callSettings) *call {
@@ -138,17 +144,13 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 	caller := first
 	retry, standard := c.pace()
 	var (
-		waiter      *quorum.Waiter
-		unavailable time.Time   // since when this call has found them so
-		failures    int         // tries since then
-		taken       bool        // what the last try that ran to its end found
-		turn        quorum.Turn // of one that was not called
+		waiter *quorum.Waiter
+		taken  bool        // what the last attempt that ran to its end found
+		turn   quorum.Turn // of a call that was not notified
 	)
-	// left returns for how long too many nodes may still be unavailable.
-	left := func() time.Duration { return c.left(unavailable, failures) }
 	join := func() (err error) {
 		if waiter == nil && standard {
-			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start.Time(), left)
+			waiter, err = c.locker.group.Join(ctx, c.fullKey, c.start.Time(), c.left)
 		}
 		return err
 	}
@@ -200,13 +202,13 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		taken = err.class == ErrTaken
 		switch {
 		case taken || res.Quarantined(c.locker.group.Need()):
-			unavailable, failures = time.Time{}, 0
-		case unavailable.IsZero():
-			unavailable = time.Now()
+			c.unavailable, c.failures = time.Time{}, 0
+		case c.unavailable.IsZero():
+			c.unavailable = time.Now()
 		default:
-			failures++
+			c.failures++
 		}
-		if standard && !unavailable.IsZero() && left() <= 0 {
+		if standard && !c.unavailable.IsZero() && c.left() <= 0 {
 			return nil, err
 		}
 		pause, again := retry.pause(c.tries)
@@ -221,12 +223,12 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		case standard && taken:
 			// And try at once: the first in line may be called.
 			if ctxErr = join(); ctxErr == nil {
-				turn, ctxErr = c.locker.group.Turn(ctx, left)
+				turn, ctxErr = c.locker.group.Turn(ctx, c.left)
 			}
 		default:
 			ctxErr = sleep(ctx, pause, 2*res.Elapsed)
 			if ctxErr == nil && standard {
-				turn, ctxErr = c.locker.group.Turn(ctx, left)
+				turn, ctxErr = c.locker.group.Turn(ctx, c.left)
 			}
 		}
 		if ctxErr == quorum.ErrAway && taken { // others have found it out
@@ -255,16 +257,15 @@ const manyFailures = 16
 // left returns for how long too many nodes may still be unavailable before the call gives
 // up, and a positive time while they are available. An outage counts from when any call of
 // this process has found it, or this call began, whichever is later, so that callers which
-// wait behind each other do not give up one after another. The call itself has found them
-// unavailable since then, in so many tries.
-func (c *call) left(own time.Time, failures int) time.Duration {
+// wait behind each other do not give up one after another.
+func (c *call) left() time.Duration {
 	patience := c.settings.patience
 	if patience == 0 {
 		patience = c.settings.ttl
 	}
 	since := c.locker.group.Outage(c.fullKey)
-	if failures >= manyFailures && (since.IsZero() || own.Before(since)) {
-		since = own
+	if c.failures >= manyFailures && (since.IsZero() || c.unavailable.Before(since)) {
+		since = c.unavailable
 	}
 	if since.IsZero() {
 		return max(patience, time.Second)
