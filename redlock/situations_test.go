@@ -17,6 +17,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
@@ -520,7 +521,7 @@ func (s *situation) hold(t *testing.T) {
 	for i, p := range s.places {
 		m := s.mem[i]
 		if s.quarantine > 0 && p.conduct != suspect {
-			if _, err := m.Eval(t.Context(), lua.Mark, []string{markerName}, nil); err != nil {
+			if _, err := m.Eval(t.Context(), lua.Mark, []string{proto.Marker("")}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -534,7 +535,7 @@ func (s *situation) hold(t *testing.T) {
 		case otherType:
 			m.Push("k", "x")
 		case reserved:
-			m.Set("k", "~1000:"+inboxName+"dead", reservedFor)
+			m.Set("k", proto.Reservation("1000:"+proto.Inbox("", "dead")), reservedFor)
 		}
 	}
 }
@@ -808,7 +809,7 @@ func (s *situation) left(i int, when string) {
 	for _, key := range s.mem[i].Keys() {
 		e, _ := s.mem[i].Inspect(context.Background(), key)
 		if key == "k" && slices.Contains([]string{ownerA.token(), ownerB.token(), forEver.token(), ""}, e.Value) ||
-			key == markerName || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
+			key == proto.Marker("") || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
 			continue
 		}
 		s.problem("%s %v has %q, which holds %q", when, s.places[i], key, e.Value)

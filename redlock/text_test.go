@@ -16,6 +16,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // hostile is text that would clear the screen, set the title of a window, begin a new
@@ -218,7 +219,7 @@ func TestLongNamesAreShortened(t *testing.T) {
 		for what, err := range map[string]error{
 			"ended ctx":      refused(ended, long),
 			"option":         refused(t.Context(), long, WithTTL(-1)),
-			"marker":         refused(t.Context(), long+markerName),
+			"marker":         refused(t.Context(), proto.Marker(long)),
 			"key of another": refused(t.Context(), long+"{"+long+"}:queue"),
 			"empty token":    l.Release(t.Context(), long, ""),
 			"reservation":    l.Release(t.Context(), long, "~"+long),

@@ -1,6 +1,9 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // acquire is acquire.lua.
 func acquire(db *db, keys, args []string) (backend.Reply, error) {
@@ -17,7 +20,7 @@ func acquire(db *db, keys, args []string) (backend.Reply, error) {
 	if e.holds(token) {
 		return backend.Reply{int64(1), db.left(e)}, nil
 	}
-	if e == nil || ticket != "" && e.holds("~"+ticket) {
+	if e == nil || ticket != "" && e.holds(proto.Reservation(ticket)) {
 		ms, err := integer(args[1])
 		if err != nil {
 			return nil, err

@@ -1,6 +1,9 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // release is release.lua.
 func release(db *db, keys, args []string) (backend.Reply, error) {
@@ -25,7 +28,7 @@ func release(db *db, keys, args []string) (backend.Reply, error) {
 		if channel != "" {
 			db.publish(channel, "ok")
 		}
-	case e == nil || ticket != "" && e.holds("~"+ticket):
+	case e == nil || ticket != "" && e.holds(proto.Reservation(ticket)):
 		rest = db.call(lock, queue)
 	}
 	db.bury(tomb, stands)

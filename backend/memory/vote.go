@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 var errVote = errors.New("ERR a number of the vote is not an integer or out of range")
@@ -54,7 +55,7 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 	case mine:
 		db.move(counter, v, keep)
 		return granted(v), nil
-	case e == nil || ticket != "" && e.holds("~"+ticket):
+	case e == nil || ticket != "" && e.holds(proto.Reservation(ticket)):
 		db.move(counter, v, keep)
 		if err := db.set(lock, token, ttl); err != nil {
 			return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // A ballot is a few processes that lock a few keys with fencing tokens, in virtual
@@ -149,7 +150,7 @@ func (s *ballot) newVoter() {
 // one before: there the votes of different locks are close to each other.
 func (s *ballot) countsByOnes() {
 	for _, key := range s.keys {
-		name, _ := FenceOf(key)
+		name, _ := proto.Counter(key)
 		for _, v := range s.nodes {
 			v.setCounter(name, time.Now().Add(12*time.Hour).UnixMicro())
 		}
@@ -491,7 +492,7 @@ func (s *ballot) trouble(rng *rand.Rand, stop <-chan struct{}) {
 // this one does not hear of, and frees the lock there: that is where two second rounds
 // meet that aim at one value.
 func (s *ballot) part(rng *rand.Rand) {
-	name, _ := FenceOf(s.keys[0])
+	name, _ := proto.Counter(s.keys[0])
 	behind := rng.IntN(len(s.nodes))
 	for _, v := range s.nodes {
 		v.mu.Lock()

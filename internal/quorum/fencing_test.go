@@ -16,6 +16,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 var (
@@ -55,7 +56,7 @@ func (p *process) mustFence(key string) *Attempt {
 // counters returns where the counters of key stand.
 func (w *world) counters(key string) []int64 {
 	var counters []int64
-	name, _ := FenceOf(key)
+	name, _ := proto.Counter(key)
 	for i := range w.mem {
 		c, _ := strconv.ParseInt(w.value(i, name), 10, 64)
 		counters = append(counters, c)
@@ -65,7 +66,7 @@ func (w *world) counters(key string) []int64 {
 
 // count sets the counters of key on the nodes.
 func (w *world) count(key string, counters ...int64) {
-	name, _ := FenceOf(key)
+	name, _ := proto.Counter(key)
 	for i, c := range counters {
 		w.mem[i].Set(name, strconv.FormatInt(c, 10), time.Hour)
 	}
@@ -74,7 +75,7 @@ func (w *world) count(key string, counters ...int64) {
 // tombstones returns how many tombstones there are for key on node i.
 func (w *world) tombstones(i int, key string) int {
 	n := 0
-	prefix, _ := besideOf(key, ":gone:")
+	prefix, _ := proto.Tombstone(key, "")
 	for _, k := range w.mem[i].Keys() {
 		if strings.HasPrefix(k, prefix) {
 			n++
@@ -538,7 +539,7 @@ func TestFencingSecondRoundEnds(t *testing.T) {
 // to be queued for.
 func TestFencingRefused(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-		name, _ := FenceOf("k")
+		name, _ := proto.Counter("k")
 		for i := range w.mem {
 			w.mem[i].Push(name, "a list")
 		}
@@ -1003,12 +1004,4 @@ func TestFencingRefusesBeforehand(t *testing.T) {
 			}
 		}
 	})
-	for key, want := range map[string]string{"orders/42": "orders/42{orders/42}:fence", "{orders}/42": "{orders}/42:fence"} {
-		if got, _ := FenceOf(key); got != want || backend.ClusterSlot(got) != backend.ClusterSlot(key) {
-			t.Errorf("the counter of %q is %q, want %q", key, got, want)
-		}
-		if got, _ := besideOf(key, ":gone:{to}ken"); backend.ClusterSlot(got) != backend.ClusterSlot(key) {
-			t.Errorf("the tombstone %q is in another slot than %q", got, key)
-		}
-	}
 }

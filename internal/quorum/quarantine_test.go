@@ -15,6 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 const quarantine = ttl + time.Second
@@ -207,7 +208,7 @@ func TestQuarantineRefused(t *testing.T) {
 	names := func(key string) backendtest.Fault {
 		return backendtest.On(func(op backend.Op) bool { return slices.Contains(op.Keys, key) }, denied)
 	}
-	queue, _ := QueueOf("k")
+	queue, _ := proto.Queue("k")
 	for what, tc := range map[string]struct {
 		fault backendtest.Fault
 		locks bool

@@ -13,6 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // What a waiter does after a try that it lost: how long it sleeps, and whether it
@@ -324,7 +325,7 @@ func TestTripToANodeOfParts(t *testing.T) {
 // bereave queues tickets of waiters that have died for key on every node, before all others.
 func (w *world) bereave(key string, tickets int) {
 	w.t.Helper()
-	name, _ := QueueOf(key)
+	name, _ := proto.Queue(key)
 	for i, mem := range w.mem {
 		ctx, die := context.WithCancel(context.Background())
 		alive := make(chan struct{})

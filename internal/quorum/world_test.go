@@ -16,6 +16,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
@@ -339,7 +340,7 @@ func lockWaiting(ctx context.Context, g *Group, key string, token func() string,
 // queue returns the tickets that wait for key on node i.
 func (w *world) queue(i int, key string) []string {
 	w.t.Helper()
-	name, _ := QueueOf(key)
+	name, _ := proto.Queue(key)
 	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"10000"})
 	if err != nil {
 		w.t.Fatal(err)
