@@ -37,7 +37,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		return Status{}, err
 	}
 	fullKey := l.settings.prefix + key
-	queue, queues := proto.Queue(fullKey)
+	queue, queues := proto.QueueKey(fullKey)
 	findings := make([]finding, l.group.Size())
 	answers := make(chan func(), 2*len(findings)) // each notes what was answered
 	pending := 0

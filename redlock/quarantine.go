@@ -23,7 +23,7 @@ func (s *settings) checkQuarantine(ttl time.Duration) error {
 	return nil
 }
 
-func (l *Locker) marker() string { return proto.Marker(l.settings.prefix) }
+func (l *Locker) marker() string { return proto.MarkerKey(l.settings.prefix) }
 
 // Init says of every node that it has lost nothing since it was started, so that none is
 // in quarantine, for all who use [WithQuarantine] with the prefix of this Locker, whether

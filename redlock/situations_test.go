@@ -521,7 +521,7 @@ func (s *situation) hold(t *testing.T) {
 	for i, p := range s.places {
 		m := s.mem[i]
 		if s.quarantine > 0 && p.conduct != suspect {
-			if _, err := m.Eval(t.Context(), lua.Mark, []string{proto.Marker("")}, nil); err != nil {
+			if _, err := m.Eval(t.Context(), lua.Mark, []string{proto.MarkerKey("")}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -809,7 +809,7 @@ func (s *situation) left(i int, when string) {
 	for _, key := range s.mem[i].Keys() {
 		e, _ := s.mem[i].Inspect(context.Background(), key)
 		if key == "k" && slices.Contains([]string{ownerA.token(), ownerB.token(), forEver.token(), ""}, e.Value) ||
-			key == proto.Marker("") || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
+			key == proto.MarkerKey("") || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
 			continue
 		}
 		s.problem("%s %v has %q, which holds %q", when, s.places[i], key, e.Value)

@@ -219,7 +219,7 @@ func TestLongNamesAreShortened(t *testing.T) {
 		for what, err := range map[string]error{
 			"ended ctx":      refused(ended, long),
 			"option":         refused(t.Context(), long, WithTTL(-1)),
-			"marker":         refused(t.Context(), proto.Marker(long)),
+			"marker":         refused(t.Context(), proto.MarkerKey(long)),
 			"key of another": refused(t.Context(), long+"{"+long+"}:queue"),
 			"empty token":    l.Release(t.Context(), long, ""),
 			"reservation":    l.Release(t.Context(), long, "~"+long),

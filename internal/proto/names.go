@@ -13,18 +13,18 @@ const (
 	tombstones    = ":gone:"
 )
 
-// Queue returns the key of the queue of the lock with that key. It is in the same slot of a
+// QueueKey returns the key of the queue of the lock with that key. It is in the same slot of a
 // Cluster, and begins with the same characters, for access rules that use prefixes. It
 // reports false for the few keys that have no such name. Callers of these locks poll.
-func Queue(key string) (string, bool) { return beside(key, queueSuffix) }
+func QueueKey(key string) (string, bool) { return beside(key, queueSuffix) }
 
-// Counter returns the key of the lock's counter for fencing tokens. It reports false where
-// [Queue] does.
-func Counter(key string) (string, bool) { return beside(key, counterSuffix) }
+// CounterKey returns the key of the lock's counter for fencing tokens. It reports false where
+// [QueueKey] does.
+func CounterKey(key string) (string, bool) { return beside(key, counterSuffix) }
 
-// Tombstone returns the key that says that a token of the lock will not be granted. It
-// reports false where [Queue] does.
-func Tombstone(key, token string) (string, bool) { return beside(key, tombstones+token) }
+// TombstoneKey returns the key that says that a token of the lock will not be granted. It
+// reports false where [QueueKey] does.
+func TombstoneKey(key, token string) (string, bool) { return beside(key, tombstones+token) }
 
 // beside returns the name with that suffix beside the key of a lock.
 func beside(key, suffix string) (string, bool) {
@@ -44,8 +44,8 @@ func beside(key, suffix string) (string, bool) {
 // markerName is the name of a server's marker, after the prefix of a Locker.
 const markerName = "redlock:marker"
 
-// Marker returns the key of the marker that Lockers with that prefix use.
-func Marker(prefix string) string { return prefix + markerName }
+// MarkerKey returns the key of the marker that Lockers with that prefix use.
+func MarkerKey(prefix string) string { return prefix + markerName }
 
 // inboxName begins the name of each inbox, after the prefix of its Locker.
 const inboxName = "redlock:inbox:"

@@ -22,9 +22,9 @@ func TestQueue(t *testing.T) {
 		{"}", ""},
 		{"{}", ""},
 	} {
-		got, ok := Queue(tc.key)
+		got, ok := QueueKey(tc.key)
 		if got != tc.want || ok != (tc.want != "") {
-			t.Errorf("Queue(%q) = %q, %v, want %q", tc.key, got, ok, tc.want)
+			t.Errorf("QueueKey(%q) = %q, %v, want %q", tc.key, got, ok, tc.want)
 		}
 		if ok && tc.key != "" && tagOf(got) != tagOf(tc.key) {
 			t.Errorf("the slot of %q goes by %q, that of its queue %q by %q", tc.key, tagOf(tc.key), got, tagOf(got))
@@ -87,7 +87,7 @@ func TestLocksShareNoName(t *testing.T) {
 				}
 			}
 			for _, token := range tokens {
-				if name, ok := Tombstone(key, token); ok {
+				if name, ok := TombstoneKey(key, token); ok {
 					own(key, name)
 				}
 			}
@@ -126,15 +126,15 @@ func tagOf(key string) string {
 // The counter and the tombstones are named like the queue.
 func TestNamesBesideALock(t *testing.T) {
 	for key, want := range map[string]string{"orders/42": "orders/42{orders/42}", "{orders}/42": "{orders}/42"} {
-		if got, ok := Counter(key); got != want+":fence" || !ok {
-			t.Errorf("Counter(%q) = %q, %v", key, got, ok)
+		if got, ok := CounterKey(key); got != want+":fence" || !ok {
+			t.Errorf("CounterKey(%q) = %q, %v", key, got, ok)
 		}
-		got, ok := Tombstone(key, "{to}ken")
+		got, ok := TombstoneKey(key, "{to}ken")
 		if got != want+":gone:{to}ken" || !ok || tagOf(got) != tagOf(key) {
-			t.Errorf("Tombstone(%q) = %q, %v", key, got, ok)
+			t.Errorf("TombstoneKey(%q) = %q, %v", key, got, ok)
 		}
 	}
-	for _, name := range []func(string) (string, bool){Queue, Counter} {
+	for _, name := range []func(string) (string, bool){QueueKey, CounterKey} {
 		if got, ok := name("a}b"); ok {
 			t.Errorf("a key without a usable hash tag has the name %q", got)
 		}

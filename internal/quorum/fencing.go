@@ -39,7 +39,7 @@ func (g *Group) Fencing(key string) (*Fencing, error) {
 	if err := g.CanFence(); err != nil {
 		return nil, err
 	}
-	counter, ok := proto.Counter(key)
+	counter, ok := proto.CounterKey(key)
 	if !ok {
 		return nil, errors.New("no fencing token: a key with braces but no hash tag has no counter, " +
 			"since no name that begins with the key shares its slot")
@@ -91,7 +91,7 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 		v.votes = make([]nodeVote, len(a.seats))
 	}
 	a.name()
-	gone, _ := proto.Tombstone(f.key, a.token)
+	gone, _ := proto.TombstoneKey(f.key, a.token)
 	v.names = [4]string{a.names[0], f.counter, gone, a.names[1]}
 	a.voting = v
 }
@@ -294,7 +294,7 @@ func (s *seat) explain(err error) error {
 		return err
 	}
 	v := s.attempt.voting
-	tombstone, _ := proto.Tombstone(v.names[0], "*") // its own would show the token
+	tombstone, _ := proto.TombstoneKey(v.names[0], "*") // its own would show the token
 	if s.ticketed {
 		return fmt.Errorf("%w (a fencing token also takes the keys %s and %s, and to wait for it %s)", err,
 			text.Quote(v.names[1]), text.Quote(tombstone), text.Quote(v.names[3]))

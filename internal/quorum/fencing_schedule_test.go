@@ -150,7 +150,7 @@ func (s *ballot) newVoter() {
 // one before: there the votes of different locks are close to each other.
 func (s *ballot) countsByOnes() {
 	for _, key := range s.keys {
-		name, _ := proto.Counter(key)
+		name, _ := proto.CounterKey(key)
 		for _, v := range s.nodes {
 			v.setCounter(name, time.Now().Add(12*time.Hour).UnixMicro())
 		}
@@ -492,7 +492,7 @@ func (s *ballot) trouble(rng *rand.Rand, stop <-chan struct{}) {
 // this one does not hear of, and frees the lock there: that is where two second rounds
 // meet that aim at one value.
 func (s *ballot) part(rng *rand.Rand) {
-	name, _ := proto.Counter(s.keys[0])
+	name, _ := proto.CounterKey(s.keys[0])
 	behind := rng.IntN(len(s.nodes))
 	for _, v := range s.nodes {
 		v.mu.Lock()

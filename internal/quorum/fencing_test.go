@@ -56,7 +56,7 @@ func (p *process) mustFence(key string) *Attempt {
 // counters returns where the counters of key stand.
 func (w *world) counters(key string) []int64 {
 	var counters []int64
-	name, _ := proto.Counter(key)
+	name, _ := proto.CounterKey(key)
 	for i := range w.mem {
 		c, _ := strconv.ParseInt(w.value(i, name), 10, 64)
 		counters = append(counters, c)
@@ -66,7 +66,7 @@ func (w *world) counters(key string) []int64 {
 
 // count sets the counters of key on the nodes.
 func (w *world) count(key string, counters ...int64) {
-	name, _ := proto.Counter(key)
+	name, _ := proto.CounterKey(key)
 	for i, c := range counters {
 		w.mem[i].Set(name, strconv.FormatInt(c, 10), time.Hour)
 	}
@@ -75,7 +75,7 @@ func (w *world) count(key string, counters ...int64) {
 // tombstones returns how many tombstones there are for key on node i.
 func (w *world) tombstones(i int, key string) int {
 	n := 0
-	prefix, _ := proto.Tombstone(key, "")
+	prefix, _ := proto.TombstoneKey(key, "")
 	for _, k := range w.mem[i].Keys() {
 		if strings.HasPrefix(k, prefix) {
 			n++
@@ -539,7 +539,7 @@ func TestFencingSecondRoundEnds(t *testing.T) {
 // to be queued for.
 func TestFencingRefused(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-		name, _ := proto.Counter("k")
+		name, _ := proto.CounterKey("k")
 		for i := range w.mem {
 			w.mem[i].Push(name, "a list")
 		}

@@ -120,7 +120,7 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 func (a *Attempt) name() bool {
 	if a.names[0] == "" {
 		a.names[0] = a.key
-		a.names[1], _ = proto.Queue(a.key)
+		a.names[1], _ = proto.QueueKey(a.key)
 		a.plain[0] = a.token
 		if announce := a.group.cfg.Announce; announce != nil {
 			a.plain[2] = announce(a.key)

@@ -208,7 +208,7 @@ func TestQuarantineRefused(t *testing.T) {
 	names := func(key string) backendtest.Fault {
 		return backendtest.On(func(op backend.Op) bool { return slices.Contains(op.Keys, key) }, denied)
 	}
-	queue, _ := proto.Queue("k")
+	queue, _ := proto.QueueKey("k")
 	for what, tc := range map[string]struct {
 		fault backendtest.Fault
 		locks bool

@@ -325,7 +325,7 @@ func TestTripToANodeOfParts(t *testing.T) {
 // bereave queues tickets of waiters that have died for key on every node, before all others.
 func (w *world) bereave(key string, tickets int) {
 	w.t.Helper()
-	name, _ := proto.Queue(key)
+	name, _ := proto.QueueKey(key)
 	for i, mem := range w.mem {
 		ctx, die := context.WithCancel(context.Background())
 		alive := make(chan struct{})

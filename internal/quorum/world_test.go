@@ -340,7 +340,7 @@ func lockWaiting(ctx context.Context, g *Group, key string, token func() string,
 // queue returns the tickets that wait for key on node i.
 func (w *world) queue(i int, key string) []string {
 	w.t.Helper()
-	name, _ := proto.Queue(key)
+	name, _ := proto.QueueKey(key)
 	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"10000"})
 	if err != nil {
 		w.t.Fatal(err)
