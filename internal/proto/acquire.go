@@ -88,17 +88,23 @@ const Forever = time.Duration(1) << 62
 // An AcquireReply is the answer to an [Acquire].
 type AcquireReply struct {
 	Granted bool
-
-	// Of a refusal.
-	Left  time.Duration // how long the lock is taken; [Forever] if that is not known
-	Rank  int           // the waiter's place in the queue, from 0; -1: it is not queued
-	Owner string        // the end of the lock's value
-	Why   string        // the command that failed, and its error, if the waiter is not queued because of that
+	Refusal Refusal // if it is not granted
 
 	// With a vote.
 	Counter int64 // the vote, or of a refusal where the counter stands
 	Clock   int64 // the server's time in microseconds since 1970
 }
+
+// A Refusal says why a node did not grant a lock.
+type Refusal struct {
+	Left  time.Duration // how long the lock is taken; [Forever] if that is not known
+	Rank  int           // the waiter's place in the queue, from 0; -1: it is not queued
+	Owner string        // the end of the lock's value
+	Why   string        // the command that failed, and its error, if the waiter is not queued because of that
+}
+
+// Taken is the refusal of a node that says nothing more.
+var Taken = Refusal{Left: Forever, Rank: -1}
 
 // ReadAcquire reads the answer of a node to an [Acquire] without a vote.
 func ReadAcquire(r backend.Reply) (AcquireReply, error) {
@@ -108,7 +114,7 @@ func ReadAcquire(r backend.Reply) (AcquireReply, error) {
 	}
 	a := AcquireReply{Granted: granted == 1}
 	if !a.Granted {
-		a.refused(r, 1)
+		a.Refusal = readRefusal(r, 1)
 	}
 	return a, nil
 }
@@ -131,27 +137,28 @@ func ReadVote(r backend.Reply, hint int64) (AcquireReply, error) {
 	}
 	switch {
 	case !a.Granted:
-		a.refused(r, 3)
+		a.Refusal = readRefusal(r, 3)
 	case a.Counter < 1:
 		return AcquireReply{}, errors.New("the node granted with a vote for " + strconv.FormatInt(a.Counter, 10))
 	}
 	return a, nil
 }
 
-// refused reads the part of a refusal that begins with element i. What is missing is not
+// readRefusal reads the part of a reply that begins with element i. What is missing is not
 // known.
-func (a *AcquireReply) refused(r backend.Reply, i int) {
-	a.Left, a.Rank = Forever, -1
+func readRefusal(r backend.Reply, i int) Refusal {
+	refusal := Taken
 	if left, err := r.Int(i); err == nil && left >= 0 {
-		a.Left = time.Duration(left) * time.Millisecond
+		refusal.Left = time.Duration(left) * time.Millisecond
 	}
 	if rank, err := r.Int(i + 1); err == nil {
-		a.Rank = int(rank)
+		refusal.Rank = int(rank)
 	}
 	if owner, err := r.Text(i + 2); err == nil {
-		a.Owner = owner
+		refusal.Owner = owner
 	}
 	if why, err := r.Text(i + 3); err == nil {
-		a.Why = why
+		refusal.Why = why
 	}
+	return refusal
 }

@@ -90,10 +90,10 @@ func TestReadAcquire(t *testing.T) {
 		want  AcquireReply
 	}{
 		{backend.Reply{int64(1), int64(500)}, AcquireReply{Granted: true}},
-		{backend.Reply{int64(0), int64(500), int64(2), "end"}, AcquireReply{Left: 500 * time.Millisecond, Rank: 2, Owner: "end"}},
-		{backend.Reply{int64(0), int64(-1), int64(-1), ""}, AcquireReply{Left: Forever, Rank: -1}},
-		{backend.Reply{int64(0), int64(5), int64(-1), "", "ZADD: OOM"}, AcquireReply{Left: 5 * time.Millisecond, Rank: -1, Why: "ZADD: OOM"}},
-		{backend.Reply{int64(0)}, AcquireReply{Left: Forever, Rank: -1}},
+		{backend.Reply{int64(0), int64(500), int64(2), "end"}, AcquireReply{Refusal: Refusal{Left: 500 * time.Millisecond, Rank: 2, Owner: "end"}}},
+		{backend.Reply{int64(0), int64(-1), int64(-1), ""}, AcquireReply{Refusal: Taken}},
+		{backend.Reply{int64(0), int64(5), int64(-1), "", "ZADD: OOM"}, AcquireReply{Refusal: Refusal{Left: 5 * time.Millisecond, Rank: -1, Why: "ZADD: OOM"}}},
+		{backend.Reply{int64(0)}, AcquireReply{Refusal: Taken}},
 	} {
 		got, err := ReadAcquire(tc.reply)
 		if err != nil || got != tc.want {
@@ -115,8 +115,8 @@ func TestReadVote(t *testing.T) {
 		{backend.Reply{int64(900)}, AcquireReply{Granted: true, Counter: 7, Clock: 900}},
 		{backend.Reply{int64(1), int64(8), int64(900)}, AcquireReply{Granted: true, Counter: 8, Clock: 900}},
 		{backend.Reply{int64(0), int64(9), int64(900), int64(500), int64(2), "end"},
-			AcquireReply{Counter: 9, Clock: 900, Left: 500 * time.Millisecond, Rank: 2, Owner: "end"}},
-		{backend.Reply{int64(0), int64(9), int64(900), int64(-2), int64(-1), ""}, AcquireReply{Counter: 9, Clock: 900, Left: Forever, Rank: -1}},
+			AcquireReply{Counter: 9, Clock: 900, Refusal: Refusal{Left: 500 * time.Millisecond, Rank: 2, Owner: "end"}}},
+		{backend.Reply{int64(0), int64(9), int64(900), int64(-2), int64(-1), ""}, AcquireReply{Counter: 9, Clock: 900, Refusal: Taken}},
 	} {
 		got, err := ReadVote(tc.reply, 7)
 		if err != nil || got != tc.want {

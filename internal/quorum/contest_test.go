@@ -98,7 +98,7 @@ func TestMajorityOwner(t *testing.T) {
 		a := &Attempt{seats: make([]seat, len(tc.owners))}
 		var votes []Vote
 		for i, o := range tc.outcomes {
-			a.seats[i].refusal.owner = tc.owners[i]
+			a.seats[i].refusal.Owner = tc.owners[i]
 			votes = append(votes, Vote{Outcome: o})
 		}
 		if got := a.majority(votes); got != tc.want {

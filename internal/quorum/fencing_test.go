@@ -208,7 +208,7 @@ func TestFencingSends(t *testing.T) {
 // Counters live for as long as the group says, from the last extension on.
 func TestFencingCounterLife(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-		p.keep = milliseconds(time.Minute)
+		p.cfg.CounterLife = time.Minute
 		a := p.mustFence("k")
 		synctest.Wait()
 		time.Sleep(9 * time.Second)
@@ -595,7 +595,7 @@ func TestFencingTombstone(t *testing.T) {
 					}
 					want = 0
 				}
-				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.names[2]); tc.buried && e.TTL < ttl-time.Second {
+				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.tombstone); tc.buried && e.TTL < ttl-time.Second {
 					// It was put up a second and a call ago, for a TTL and a call.
 					t.Errorf("the tombstone stands for %v more", e.TTL)
 				}
