@@ -18,11 +18,13 @@ const (
 
 // A Ticket is an entry in the queue of a lock. On a server it is "<grace in ms>:<channel>".
 type Ticket struct {
-	Grace   time.Duration // for how long the lock is reserved when this waiter is notified; whole milliseconds
+	Grace   time.Duration // how long the lock is reserved when this waiter is notified; rounded up to milliseconds
 	Channel string        // the inbox of the waiter
 }
 
-func (t Ticket) String() string { return milliseconds(t.Grace) + ":" + t.Channel }
+func (t Ticket) String() string {
+	return milliseconds(t.Grace+time.Millisecond-1) + ":" + t.Channel
+}
 
 // ParseTicket returns the ticket with that text, and whether it is one: a grace of one to
 // five digits without a leading zero, a colon and a channel.
