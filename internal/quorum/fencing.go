@@ -160,11 +160,11 @@ type nodeVote struct {
 	// Read by the sender, before the seat is submitted.
 	unsure bool
 
-	// Room for the first vote, which is most often the only one. It is used once: a call that
+	// Room for the first vote of a caller that does not wait, most often the only one. It is used once: a call that
 	// hangs may still read it.
 	used bool
-	keys [5]string
-	args [7]string
+	keys [3]string
+	args [4]string
 }
 
 // room returns the room for a vote, nil if it has been used.
