@@ -195,7 +195,7 @@ func (g *generator) waited() string {
 	if g.rng.IntN(10) == 0 {
 		return pick(g, "", "soon", "-1", "1.5", "9999999999999999", "0x10", "inf")
 	}
-	return strconv.Itoa(g.rng.IntN(1e8) * 600_000)
+	return strconv.Itoa(g.rng.IntN(7e6) * 600_000) // a time.Duration can hold that
 }
 
 // locks returns the locks. One is at times a lock, at times its own queue, at times
