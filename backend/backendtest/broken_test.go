@@ -17,6 +17,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -24,9 +25,9 @@ import (
 // A client is the node that a test checks: what is behind it, but for the
 // methods that the test breaks.
 type client struct {
-	*backendtest.FaultNode              // the network, with the server at its end
-	server                 *memory.Node // for what only the server knows
-	lab                    *lab
+	*faulty.FaultNode              // the network, with the server at its end
+	server            *memory.Node // for what only the server knows
+	lab               *lab
 
 	setNX      func(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
 	evalDelete func(ctx context.Context, key, token string) (bool, error)
@@ -112,8 +113,8 @@ func (c *client) Subscribe(ctx context.Context, channel string, events backend.E
 
 // faulty puts faults in front of every method that the client has from the
 // network.
-func (c *client) faulty(faults ...backendtest.Fault) {
-	f := backendtest.NewFaultNode(c.FaultNode)
+func (c *client) faulty(faults ...faulty.Fault) {
+	f := faulty.NewFaultNode(c.FaultNode)
 	f.Set(faults...)
 	c.FaultNode = f
 }
@@ -625,7 +626,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, ttl)
 		}
 	}, []string{"ended ctx/SetNX"}},
-	{"ignores that ctx has ended", func(c *client) { c.faulty(backendtest.IgnoreContext()) }, []string{
+	{"ignores that ctx has ended", func(c *client) { c.faulty(faulty.IgnoreContext()) }, []string{
 		// The fault node itself refuses an ended ctx, so that only a stalled
 		// server shows it.
 		"stalled server/SetNX", "stalled server/EvalDelete", "stalled server/Extend", "stalled server/Eval",
@@ -721,10 +722,10 @@ var brokenNodes = []brokenNode{
 	}, []string{"stalled server/recovers", "slow connection/after a time-out"}},
 	{"never connects where that is slow", func(c *client) {
 		var never atomic.Bool
-		c.faulty(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		c.faulty(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			own, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
-			if ops[0].Kind >= backendtest.OpInspect {
+			if ops[0].Kind >= faulty.OpInspect {
 				return next(ctx, ops)
 			}
 			if !never.Load() {
@@ -733,7 +734,7 @@ var brokenNodes = []brokenNode{
 				}
 				never.Store(true)
 			}
-			return backendtest.LoseRequest(nil)(ctx, ops, next)
+			return faulty.LoseRequest(nil)(ctx, ops, next)
 		})
 	}, []string{"slow connection/time enough"}},
 
@@ -1291,7 +1292,7 @@ var brokenNodes = []brokenNode{
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			for {
 				err := n.Subscribe(ctx, channel, events)
-				if !errors.Is(err, backendtest.ErrDisconnected) {
+				if !errors.Is(err, faulty.ErrDisconnected) {
 					return err
 				}
 				events.Ready = func() {}
@@ -1348,7 +1349,7 @@ var brokenNodes = []brokenNode{
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
-			if errors.Is(err, backendtest.ErrDisconnected) {
+			if errors.Is(err, faulty.ErrDisconnected) {
 				<-ctx.Done()
 				err = ctx.Err()
 			}

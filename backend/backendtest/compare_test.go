@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -22,13 +23,13 @@ func TestCompare(t *testing.T) {
 	}
 	// Slow nodes are no different ones.
 	synctest.Test(t, func(t *testing.T) {
-		slow := backendtest.NewFaultNode(memory.New())
-		slow.Set(backendtest.Delay(20 * time.Millisecond))
+		slow := faulty.NewFaultNode(memory.New())
+		slow.Set(faulty.Delay(20 * time.Millisecond))
 		if err := backendtest.Compare(t.Context(), memory.New(), slow, "compare:", 1, 300); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := backendtest.Compare(t.Context(), backendtest.Bare(memory.New()), memory.New(), "compare:", 1, 300); err != nil {
+	if err := backendtest.Compare(t.Context(), faulty.Bare(memory.New()), memory.New(), "compare:", 1, 300); err != nil {
 		t.Error(err)
 	}
 }
@@ -36,21 +37,21 @@ func TestCompare(t *testing.T) {
 func TestCompareTellsNodesApart(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 	}{
-		{"another answer", backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another answer", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			r.OK = r.OK || op.Kind == backend.OpExtend
 			return r
 		})},
-		{"an error", backendtest.On(backendtest.Kind(backend.OpEvalDelete), backendtest.LoseReply(nil))},
-		{"no error", backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"an error", faulty.On(faulty.Kind(backend.OpEvalDelete), faulty.LoseReply(nil))},
+		{"no error", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			if r := next(ctx); r.Err == nil {
 				return r
 			}
 			return backend.Result{Reply: backend.Reply{int64(0), int64(0)}}
 		})},
-		{"another text", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another text", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			for i, e := range r.Reply {
 				if s, ok := e.(string); ok {
@@ -59,7 +60,7 @@ func TestCompareTellsNodesApart(t *testing.T) {
 			}
 			return r
 		})},
-		{"another number", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another number", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			for i, e := range r.Reply {
 				if n, ok := e.(int64); ok && n > 10 {
@@ -68,14 +69,14 @@ func TestCompareTellsNodesApart(t *testing.T) {
 			}
 			return r
 		})},
-		{"another flag", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another flag", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			if len(r.Reply) >= 2 {
 				r.Reply[0] = int64(1)
 			}
 			return r
 		})},
-		{"no effect", backendtest.On(backendtest.Kind(backend.OpSetNX), func(_ context.Context, ops []backend.Op, _ backendtest.Send) []backend.Result {
+		{"no effect", faulty.On(faulty.Kind(backend.OpSetNX), func(_ context.Context, ops []backend.Op, _ faulty.Send) []backend.Result {
 			results := make([]backend.Result, len(ops))
 			for i := range results {
 				results[i].OK = true
@@ -84,7 +85,7 @@ func TestCompareTellsNodesApart(t *testing.T) {
 		})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := backendtest.NewFaultNode(memory.New())
+			f := faulty.NewFaultNode(memory.New())
 			f.Set(tc.fault)
 			err := backendtest.Compare(t.Context(), memory.New(), f, "compare:", 7, 1000)
 			if err == nil || !strings.Contains(err.Error(), "seed 7") {

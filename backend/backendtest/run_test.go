@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -30,7 +31,7 @@ func TestMemoryBehindAFaultNode(t *testing.T) {
 
 func TestBareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{client: func(l *lab) backend.Node { return backendtest.Bare(l.network) }}
+		l := &lab{client: func(l *lab) backend.Node { return faulty.Bare(l.network) }}
 		skipped := l.skips(t)
 		if len(skipped) != 7 { // one for each capability
 			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
@@ -58,7 +59,7 @@ func (l *lab) skips(t *testing.T) []string {
 func TestUnsupportedCapabilities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{client: func(l *lab) backend.Node {
-			l.network = backendtest.NewFaultNode(backendtest.Bare(l.server))
+			l.network = faulty.NewFaultNode(faulty.Bare(l.server))
 			return l.network
 		}}
 		skipped := l.skips(t)

@@ -467,3 +467,15 @@ func quote(text string) string {
 	}
 	return fmt.Sprintf("%q", text)
 }
+
+// sleep waits for d. If ctx ends first, it returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
