@@ -541,7 +541,7 @@ func TestSeedsSilentByDefault(t *testing.T) {
 
 // S18: what a user of the core links is the standard library and this module.
 func TestSeedsStandardLibraryOnly(t *testing.T) {
-	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../backend/faulty", "../internal/quorum"} {
+	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../backend/faulty", "../internal/check", "../internal/quorum"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", dir, len(files), err)

@@ -19,8 +19,9 @@
 // The package tests itself: for every check there is a node that is broken on
 // purpose, and that the check rejects.
 //
-// [Compare] asks two nodes the same random questions, to show that a stand-in
-// answers as a real server does.
+// What the scripts of package backend/lua mean is not among the checks, because it is the
+// server's matter: here is what an adapter does with any script, to pass keys, arguments,
+// replies and errors through, and to send again one that the server has forgotten.
 //
 // Package backend/faulty makes nodes fail in a test.
 package backendtest

@@ -33,10 +33,3 @@ func ExampleCheck() {
 	// SetNX/free
 	// EvalDelete of the key just taken, with another token = true, want false
 }
-
-// Two nodes that answer alike.
-func ExampleCompare() {
-	err := backendtest.Compare(context.Background(), memory.New(), memory.New(), "compare:", 1, 1000)
-	fmt.Println(err)
-	// Output: <nil>
-}

@@ -3,6 +3,8 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,16 +40,39 @@ type lab struct {
 func (l *lab) node(context.Context) (backend.Node, func(), error) {
 	l.server = memory.New()
 	server := faulty.NewFaultNode(l.server)
-	server.Set(faulty.On(func(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script.Name() == "reply" },
-		faulty.Each(func(_ context.Context, op backend.Op, _ func(context.Context) backend.Result) backend.Result {
-			return backend.Result{Err: backend.MarkReply(errors.New(op.Args[0]))}
-		})))
+	server.Set(tiny)
 	l.network = faulty.NewFaultNode(server)
 	if l.client == nil {
 		return l.network, nil, nil
 	}
 	return l.client(l), nil, nil
 }
+
+// tiny executes the scripts that are not of package backend/lua, of which a memory node knows
+// nothing.
+var tiny = faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+	if op.Kind != backend.OpEval {
+		return next(ctx)
+	}
+	var r backend.Reply
+	switch op.Script.Name() {
+	case "reply":
+		return backend.Result{Err: backend.MarkReply(errors.New(op.Args[0]))}
+	case "pass":
+		r = backend.Reply{int64(len(op.Keys)), int64(len(op.Args))}
+		for _, text := range slices.Concat(op.Keys, op.Args) {
+			r = append(r, text)
+		}
+	case "numbers":
+		for _, text := range op.Args {
+			n, _ := strconv.ParseInt(text, 10, 64)
+			r = append(r, n)
+		}
+	default:
+		return next(ctx)
+	}
+	return backend.Result{Reply: r}
+})
 
 // onBreak has f called when the connections break, until the function that it returns is
 // called.

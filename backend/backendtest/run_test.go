@@ -2,6 +2,8 @@ package backendtest_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -237,9 +239,19 @@ func TestCheckNames(t *testing.T) {
 	if unique := slices.Compact(slices.Clone(sorted)); len(unique) != len(names) {
 		t.Errorf("two checks have the same name:\n%s", strings.Join(sorted, "\n"))
 	}
-	for _, s := range lua.All {
+	for _, s := range []*backend.Script{lua.Delete, lua.Extend, lua.Inspect} { // package internal/scripttest has the others
 		if !slices.Contains(names, "Eval/"+s.Name()) {
 			t.Errorf("no check is named Eval/%s: what that script answers is not checked", s.Name())
+		}
+	}
+}
+
+// A server knows a script by the hash of its text.
+func TestScriptHashes(t *testing.T) {
+	for _, s := range backendtest.Scripts {
+		sum := sha1.Sum([]byte(s.Source()))
+		if want := hex.EncodeToString(sum[:]); s.Hash() != want {
+			t.Errorf("the hash of the script %s is %s, want %s", s.Name(), s.Hash(), want)
 		}
 	}
 }
