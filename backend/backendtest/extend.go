@@ -18,7 +18,7 @@ func extendChecks() []rule {
 				key, token, ttl = t.Name(), t.Name(), d
 				t.SetNX(key, token, ttl, true, "a free key")
 				if !t.TryExtend(key, token, long) {
-					return errors.New("Extend of a key by its holder = false, want true")
+					return errors.New("a key by its holder: Extend = false, want true")
 				}
 				return nil
 			})
@@ -58,7 +58,7 @@ func extendChecks() []rule {
 				began = t.Clock()
 				t.SetNX(key, t.Name(), ttl, true, "a free key")
 				if t.TryExtend(key, t.Name(), long) {
-					return errors.New("Extend of a key that another token holds = true, want false")
+					return errors.New("a key that another token holds: Extend = true, want false")
 				}
 				return nil
 			})

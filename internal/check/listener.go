@@ -77,7 +77,7 @@ func (t *T) Listen(ctx context.Context, channel string, slow time.Duration) *Lis
 	t.Defer(func() {
 		cancel()
 		if !within(Patience, l.done) {
-			t.Report(fmt.Errorf("Subscribe has not returned %v after its ctx ended", Patience))
+			t.Report(fmt.Errorf("the call of Subscribe has not returned %v after its ctx ended", Patience))
 		}
 	})
 	return l

@@ -28,10 +28,12 @@ func (t *T) Result(op backend.Op) backend.Result {
 	return r
 }
 
+// TrySetNX returns what SetNX answers.
 func (t *T) TrySetNX(key, token string, ttl time.Duration) bool {
 	return t.Result(backend.Op{Kind: backend.OpSetNX, Key: key, Token: token, TTL: ttl}).OK
 }
 
+// TryExtend returns what Extend answers.
 func (t *T) TryExtend(key, token string, ttl time.Duration) bool {
 	return t.Result(backend.Op{Kind: backend.OpExtend, Key: key, Token: token, TTL: ttl}).OK
 }
@@ -43,12 +45,14 @@ func (t *T) SetNX(key, token string, ttl time.Duration, want bool, situation str
 	}
 }
 
+// EvalDelete fails the check unless EvalDelete answers want.
 func (t *T) EvalDelete(key, token string, want bool, situation string) {
 	if got := t.Result(backend.Op{Kind: backend.OpEvalDelete, Key: key, Token: token}).OK; got != want {
 		t.Failf("EvalDelete of %s = %v, want %v", situation, got, want)
 	}
 }
 
+// Extend fails the check unless Extend answers want.
 func (t *T) Extend(key, token string, ttl time.Duration, want bool, situation string) {
 	if got := t.TryExtend(key, token, ttl); got != want {
 		t.Failf("Extend of %s = %v, want %v", situation, got, want)

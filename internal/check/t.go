@@ -36,8 +36,7 @@ const (
 )
 
 // A Server is what checks are made on: a way to get nodes, and what another client of their
-// server can do. Only New is required. The hooks are never called
-// concurrently.
+// server can do. Only New is required. The hooks are never called concurrently.
 type Server struct {
 	// New returns a node for one check, with its server up, and a function that releases
 	// what it holds, or nil. It is called once for each check, and once before, and may
