@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"slices"
@@ -6,10 +6,11 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-func waitersChecks() []check {
-	return []check{{
+func waitersChecks() []rule {
+	return []rule{{
 		name:  "Eval/waiters",
 		needs: []string{"Subscriber"},
 		why:   "people are told how many wait, and looking must not change it",
@@ -28,16 +29,16 @@ func waitersChecks() []check {
 				"3":               {int64(3), a.ticket, b.ticket, c.ticket},
 				"999999999999999": {int64(3), a.ticket, b.ticket, c.ticket},
 			} {
-				if r := t.eval(lua.Waiters, q.name, most); !slices.Equal(r, want) {
-					t.failf("waiters, at most %s of 3, answers %v, want %v", most, brief(r), brief(want))
+				if r := t.Eval(lua.Waiters, q.name, most); !slices.Equal(r, want) {
+					t.Failf("waiters, at most %s of 3, answers %v, want %v", most, check.Brief(r), check.Brief(want))
 				}
 			}
-			r := t.eval(lua.Waiters, q.name, "2", "1")
+			r := t.Eval(lua.Waiters, q.name, "2", "1")
 			first, err1 := r.Int(2)
 			second, err2 := r.Int(4)
 			if len(r) != 5 || r[0] != int64(3) || r[1] != a.ticket || r[3] != b.ticket || err1 != nil || err2 != nil ||
 				first < 3000 || second < 2000 || first-second < 999 || first > (3*time.Second+call).Milliseconds() {
-				t.failf("waiters, two of 3 with the times, answers %v, want {3, the first, 3000 ms and a little, the second, 2000}", brief(r))
+				t.Failf("waiters, two of 3 with the times, answers %v, want {3, the first, 3000 ms and a little, the second, 2000}", check.Brief(r))
 			}
 			for _, bad := range badNumbers() {
 				q.fails(lua.Waiters, []string{q.name}, bad)
@@ -52,10 +53,10 @@ func waitersChecks() []check {
 		run: func(t *trial) {
 			q := t.queue()
 			q.spoil()
-			t.answer(t.eval(lua.Waiters, q.name, "10"), "waiters of a list", 0)
-			t.answer(t.eval(lua.Waiters, q.lock, "10"), "waiters of a key that does not exist", 0)
+			t.Answer(t.Eval(lua.Waiters, q.name, "10"), "waiters of a list", 0)
+			t.Answer(t.Eval(lua.Waiters, q.lock, "10"), "waiters of a key that does not exist", 0)
 			q.take()
-			t.answer(t.eval(lua.Waiters, q.lock, "10"), "waiters of a string", 0)
+			t.Answer(t.Eval(lua.Waiters, q.lock, "10"), "waiters of a string", 0)
 		},
 	}}
 }
