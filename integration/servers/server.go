@@ -177,8 +177,9 @@ func (s *Server) roundTrip(ctx context.Context, commands ...[]string) ([]any, er
 	return replies[skip:], nil
 }
 
-// Own returns how many connections this package has made to the server, and how many
-// commands it has run there. A test that counts a client's takes them off.
+// Own returns how many connections this package has made to the server since it was
+// started, and how many commands it has run there. A test that counts those of clients
+// takes these off.
 func (s *Server) Own() (connections, commands int64) {
 	return s.ownConnections.Load(), s.ownCommands.Load()
 }
@@ -361,6 +362,8 @@ func (s *Server) start(ctx context.Context) error {
 	if !s.down {
 		return nil
 	}
+	s.ownConnections.Store(0)
+	s.ownCommands.Store(0)
 	if err := s.machine.start(ctx); err != nil {
 		return err
 	}
