@@ -46,6 +46,20 @@ type Explainer interface {
 	Hindered() error
 }
 
+// Reconnecter is an optional capability: leave connections that may be dead. A firewall or
+// a balancer can forget a connection without a word, and then nothing comes on it any more.
+// Without it the node goes on with such connections until calls on them have timed out.
+type Reconnecter interface {
+	// Reconnect says that a call for key was not answered within the time for which callers
+	// wait. Calls for keys on the same server that begin from now on are to use connections
+	// that are opened from now on, as far as the client allows. Calls under way are left
+	// alone, because the server may only be slow.
+	//
+	// It does no I/O, does not block, and may be called concurrently with every other
+	// method. It is called once for each call that hangs.
+	Reconnect(key string)
+}
+
 // Namer is an optional capability: a label for reports, errors and metrics.
 // Without it a node is called by its position, "node 0".
 type Namer interface {
