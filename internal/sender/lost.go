@@ -21,22 +21,23 @@ func (s *Sender) patience() time.Duration {
 }
 
 // maxLost returns how many calls may be lost and not yet back, so also how many more
-// goroutines a node that hangs can hold. An extension may be the last one before its lock
-// expires, and is sent also if others have tried a few times before.
+// goroutines a node that hangs can hold. The probe after the first loss shows whether a new
+// connection helps. It is lost only for an extension, which may be the last one before its
+// lock expires.
 func (s *Sender) maxLost() int {
 	switch {
+	case s.brake.hung && s.extends.n == 0:
+		return 0
 	case !s.batches:
 		return bareDepth
-	case s.extends.n > 0:
-		return 2 * depth
 	}
-	return depth
+	return 2 * depth
 }
 
 // overdue returns when the oldest call under way is lost, and whether it may be.
 func (s *Sender) overdue() (at time.Time, any bool) {
 	// The first answer takes longer, because a connection has to be made.
-	if !s.policy.lost || len(s.under) == 0 || s.trip.answers == 0 || s.lost >= s.maxLost() {
+	if s.reconnecter == nil || len(s.under) == 0 || s.trip.answers == 0 || s.lost >= s.maxLost() {
 		return at, false
 	}
 	return s.under[0].began.Add(s.patience()), true
@@ -44,7 +45,8 @@ func (s *Sender) overdue() (at time.Time, any bool) {
 
 // lose stops counting on the calls that have been under way for too long. A firewall may
 // have forgotten their connections, and then nothing comes until the driver gives up,
-// which takes seconds. So others may begin beside them, on new connections.
+// which takes seconds. So others may begin beside them, on new connections. A node that
+// cannot be told to make new ones loses no calls.
 //
 // What a lost call carries and may run twice, extensions and deletions, is completed at
 // once, so that its owner can have it sent again. An acquire may not: it completes when
@@ -55,12 +57,12 @@ func (s *Sender) lose(now time.Time) {
 		return
 	}
 	oldest := s.under[0].began
-	limit := now.Add(-s.patience())
+	limit, most := now.Add(-s.patience()), s.maxLost()
 	var unanswered []*Item
 	kept := s.under[:0]
 	key := ""
 	for _, r := range s.under {
-		if s.lost >= s.maxLost() || r.began.After(limit) || !r.written.Load() {
+		if s.lost >= most || r.began.After(limit) || !r.written.Load() {
 			kept = append(kept, r)
 			continue
 		}
@@ -78,9 +80,7 @@ func (s *Sender) lose(now time.Time) {
 		s.brake.hang(now)
 	}
 	s.progress = now
-	if s.reconnecter != nil {
-		s.reconnecter.Reconnect(key)
-	}
+	s.reconnecter.Reconnect(key)
 	if len(unanswered) > 0 {
 		go s.giveUp(unanswered)
 	}

@@ -95,18 +95,17 @@ func (n *network) Extend(ctx context.Context, key, token string, ttl time.Durati
 	return r.OK, r.Err
 }
 
-// patient waits for calls as they were waited for before they could be lost: the negative
-// control.
-var patient = policy{classes: true, brake: true, window: true}
-
 // over runs f with the sender of a group of so many nodes, on a network whose connections
-// have carried calls of all kinds and are idle.
-func over(t *testing.T, nodes int, p policy, f func(s *Sender, n *network)) {
+// are idle and dead. If the node cannot be told to make new ones, that is the negative
+// control.
+func over(t *testing.T, nodes int, told bool, f func(s *Sender, n *network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
 		s := New(NewShared(nodes), n)
-		s.policy = p
+		if !told {
+			s.reconnecter = nil
+		}
 		for i := range 10 {
 			key := fmt.Sprint("held", i)
 			if ok, err := do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: key, Token: key, TTL: time.Hour}); !ok || err != nil {
@@ -145,8 +144,8 @@ func until(f func() error) time.Duration {
 // beside those that hang, as soon as they have taken longer than callers wait.
 func TestProbeBesideHangingCalls(t *testing.T) {
 	for _, nodes := range []int{1, 3} {
-		for name, p := range map[string]policy{"standard": standard, "patient": patient} {
-			over(t, nodes, p, func(s *Sender, n *network) {
+		for _, told := range []bool{true, false} {
+			over(t, nodes, told, func(s *Sender, n *network) {
 				dials := n.dials
 				tries := 0
 				took := until(func() error {
@@ -154,11 +153,11 @@ func TestProbeBesideHangingCalls(t *testing.T) {
 					_, err := do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: fmt.Sprint("new", tries), Token: "t", TTL: time.Hour})
 					return err
 				})
-				t.Logf("%d nodes, %s: after %v, %d connections", nodes, name, took, n.dials-dials)
-				if soon := took <= 2*patience; soon != p.lost {
-					t.Errorf("%d nodes, %s: an acquire succeeds after %v", nodes, name, took)
+				t.Logf("%d nodes, told %v: after %v, %d connections", nodes, told, took, n.dials-dials)
+				if soon := took <= 2*patience; soon != told {
+					t.Errorf("%d nodes, told %v: an acquire succeeds after %v", nodes, told, took)
 				}
-				if p.lost && n.dials-dials != 1 {
+				if told && n.dials-dials != 1 {
 					t.Errorf("%d connections were made, want 1", n.dials-dials)
 				}
 			})
@@ -169,15 +168,15 @@ func TestProbeBesideHangingCalls(t *testing.T) {
 // A lock that is extended with every call until one succeeds, with nothing else to send.
 func TestExtensionOverDeadConnection(t *testing.T) {
 	for _, nodes := range []int{1, 3} {
-		for name, p := range map[string]policy{"standard": standard, "patient": patient} {
-			over(t, nodes, p, func(s *Sender, n *network) {
+		for _, told := range []bool{true, false} {
+			over(t, nodes, told, func(s *Sender, n *network) {
 				var ticket *ticket
 				took := until(func() error { // as a seat: one at a time
 					ticket = submit(s, Extending, backend.Op{Kind: backend.OpExtend, Key: "held1", Token: "held1", TTL: time.Hour}, nil)
 					return (<-ticket.done).Err
 				})
-				if soon := took <= 2*patience; soon != p.lost {
-					t.Errorf("%d nodes, %s: an extension succeeds after %v", nodes, name, took)
+				if soon := took <= 2*patience; soon != told {
+					t.Errorf("%d nodes, told %v: an extension succeeds after %v", nodes, told, took)
 				}
 			})
 		}
@@ -187,8 +186,8 @@ func TestExtensionOverDeadConnection(t *testing.T) {
 // A release meets a dead connection. It is repeated on another one, and the key is free for
 // the next attempt.
 func TestDeletionOverDeadConnection(t *testing.T) {
-	for name, p := range map[string]policy{"standard": standard, "patient": patient} {
-		over(t, 3, p, func(s *Sender, n *network) {
+	for _, told := range []bool{true, false} {
+		over(t, 3, told, func(s *Sender, n *network) {
 			start := time.Now()
 			gone := make(chan time.Duration, 1)
 			submit(s, Deleting, backend.Op{Kind: backend.OpEvalDelete, Key: "held1", Token: "held1"}, func() { gone <- time.Since(start) })
@@ -199,11 +198,11 @@ func TestDeletionOverDeadConnection(t *testing.T) {
 				}
 				return err
 			})
-			if soon := took <= 2*patience; soon != p.lost {
-				t.Errorf("%s: the key is free after %v", name, took)
+			if soon := took <= 2*patience; soon != told {
+				t.Errorf("told %v: the key is free after %v", told, took)
 			}
 			if d := <-gone; d > took {
-				t.Errorf("%s: the deletion is done after %v, the acquire after %v", name, d, took)
+				t.Errorf("told %v: the deletion is done after %v, the acquire after %v", told, d, took)
 			}
 		})
 	}
@@ -225,7 +224,7 @@ func TestExtensionIsNotRefused(t *testing.T) {
 	for state, name := range map[serverState]string{hung: "hung", refuses: "refuses", cuts: "cuts", loading: "loading"} {
 		for _, nodes := range []int{1, 3} {
 			synctest.Test(t, func(t *testing.T) {
-				server := &server{cost: time.Millisecond, keys: map[string]string{}}
+				server := newNetwork()
 				s := New(NewShared(nodes), server)
 				do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: "k", Token: "k", TTL: time.Hour})
 				server.set(state)

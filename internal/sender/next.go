@@ -29,10 +29,9 @@ type policy struct {
 	classes bool // extensions first, and deletions only a share
 	brake   bool // for what fails otherwise than by a time-out
 	window  bool // on the operations under way, after an outage and when calls take too long
-	lost    bool // calls that hang are not waited for
 }
 
-var standard = policy{classes: true, brake: true, window: true, lost: true}
+var standard = policy{classes: true, brake: true, window: true}
 
 // A room is where a sender puts together what a call sends. It is used again and again,
 // by one goroutine at a time: nobody has it after the call.

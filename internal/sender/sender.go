@@ -467,7 +467,7 @@ func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDe
 		s.answer(began, now, false)
 	case !errors.Is(err, context.DeadlineExceeded):
 		s.failed(err, began, now)
-	case s.policy.lost && s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience():
+	case s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience():
 		s.reconnecter.Reconnect(it.Key)
 	}
 	s.start(now)
