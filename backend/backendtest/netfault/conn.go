@@ -26,6 +26,7 @@ type conn struct {
 	done           chan struct{} // closed by end
 	once           sync.Once     // for end
 	lossy          bool          // has lost bytes; under p.mu
+	forgotten      bool          // nothing passes; under p.mu
 
 	mu      sync.Mutex
 	opaque  bool      // no RESP: TLS
@@ -275,6 +276,9 @@ func (c *conn) await(dir Direction, ch chunk) (flow, bool) {
 		c.p.mu.Lock()
 		f, changed := c.p.flow[dir], c.p.changed
 		stalled := ch.stall != nil && !ch.stall.removed
+		if c.forgotten {
+			f = discard
+		}
 		if f == discard {
 			c.lossy = true
 		}

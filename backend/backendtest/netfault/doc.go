@@ -2,8 +2,8 @@
 // test's process, in front of one Redis or Valkey server.
 //
 // A [Proxy] delays bytes, delays the set-up of connections, holds or discards
-// what passes in one direction or in both, cuts connections and refuses new
-// ones. It also reads the commands that pass, and so it can lose the reply of one
+// what passes in one direction or in both, forgets or cuts connections and refuses
+// new ones. It also reads the commands that pass, and so it can lose the reply of one
 // of them after the server has run it ([Proxy.LoseReply]), lose a command before
 // it arrives ([Proxy.LoseRequest]), let one arrive late ([Proxy.StallRequest]),
 // answer one with an error ([Proxy.Reject]) and count them ([Proxy.Count]).

@@ -147,6 +147,16 @@ func (p *Proxy) Hold(dirs ...Direction) { p.setFlow(hold, dirs) }
 // with the client left waiting.
 func (p *Proxy) Discard(dirs ...Direction) { p.setFlow(discard, dirs) }
 
+// Forget loses from now on all bytes of the connections that are open, both ways, as a
+// firewall does that has forgotten them. They stay open, and new connections work.
+func (p *Proxy) Forget() {
+	p.change(func() {
+		for c := range p.conns {
+			c.forgotten = true
+		}
+	})
+}
+
 func (p *Proxy) setFlow(f flow, dirs []Direction) {
 	if len(dirs) == 0 {
 		dirs = []Direction{ToServer, ToClient}

@@ -501,3 +501,19 @@ func TestReject(t *testing.T) {
 	}
 	c.do(t, "SET", "k", "1")
 }
+
+func TestForget(t *testing.T) {
+	s := serve(t)
+	p := netfault.New(t, s.Addr().String())
+	old := dial(t, p)
+	old.do(t, "PING", "x")
+	s.next(t)
+	p.Forget()
+	old.send("SET", "k", "1")
+	old.silent(t)
+	s.none(t)
+	dial(t, p).do(t, "PING", "x")
+	if got := s.next(t); got != "PING x" {
+		t.Errorf("the server ran %q, want what came on the new connection", got)
+	}
+}
