@@ -28,7 +28,8 @@ type Entry struct {
 const NoExpiry time.Duration = -1
 
 // Pinger is an optional capability: ask whether a server answers at all.
-// Without it its health is judged by its last operation.
+// Without it its health is judged by its last operation. A ping also opens a connection if
+// there is none, for which the caller's deadline may leave more time than a lock does.
 type Pinger interface {
 	// Ping returns nil if every master behind the node answers. The rules of
 	// [Node] on deadlines hold.
