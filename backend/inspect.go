@@ -52,12 +52,12 @@ type Explainer interface {
 // Without it the node goes on with such connections until calls on them have timed out.
 type Reconnecter interface {
 	// Reconnect says that a call for key was not answered within the time for which callers
-	// wait. Calls for keys on the same server that begin from now on are to use connections
+	// wait, or that connections may lead to another server than they should. Calls for keys on the same server that begin from now on are to use connections
 	// that are opened from now on, as far as the client allows. Calls under way are left
 	// alone, because the server may only be slow.
 	//
 	// It does no I/O, does not block, and may be called concurrently with every other
-	// method. It is called once for each call that hangs.
+	// method. It is called seldom: once for each call that hangs.
 	Reconnect(key string)
 }
 

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"errors"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -84,6 +85,20 @@ func (s *Sender) lose(now time.Time) {
 	if len(unanswered) > 0 {
 		go s.giveUp(unanswered)
 	}
+}
+
+// quarantinePause is how often a quarantine has connections replaced at most.
+const quarantinePause = time.Second
+
+// moved has the node use new connections if the server answered that it is in quarantine.
+// It may be another one than before, to which the node's name leads now, and then others of
+// the node's connections still lead to the old one, which grants locks all the same.
+func (s *Sender) moved(key string, err error, now time.Time) {
+	if s.reconnecter == nil || !errors.Is(err, backend.ErrQuarantined) || now.Sub(s.replaced) < quarantinePause {
+		return
+	}
+	s.replaced = now
+	s.reconnecter.Reconnect(key)
 }
 
 // leaveBehind takes a call off all counts, and returns the items with those that are no

@@ -228,7 +228,7 @@ func TestExtensionIsNotRefused(t *testing.T) {
 				s := New(NewShared(nodes), server)
 				do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: "k", Token: "k", TTL: time.Hour})
 				server.set(state)
-				stop := time.Now().Add(20 * time.Second)
+				stop := time.Now().Add(5 * time.Second)
 				var others sync.WaitGroup
 				for i := range 20 { // the probes are mostly theirs
 					others.Go(func() {
@@ -273,4 +273,33 @@ func TestSlowNodeKeepsConnections(t *testing.T) {
 			t.Errorf("it was told to reconnect %d times, want once at most", n.told)
 		}
 	})
+}
+
+// A server that says that it is in quarantine may be another one than before. The node is
+// told to leave the connections that it has, once a second at most.
+func TestQuarantineReplacesConnections(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &quarantined{newNetwork()}
+			s := New(NewShared(nodes), n)
+			start := time.Now()
+			for time.Since(start) < 5500*time.Millisecond {
+				_, err := do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: "k", Token: "t", TTL: time.Hour})
+				if !errors.Is(err, backend.ErrQuarantined) {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if n.told != 6 {
+				t.Errorf("%d nodes: it was told to reconnect %d times in 5.5s, want 6", nodes, n.told)
+			}
+		})
+	}
+}
+
+// quarantined is a server in quarantine.
+type quarantined struct{ *network }
+
+func (*quarantined) SetNX(context.Context, string, string, time.Duration) (bool, error) {
+	return false, backend.MarkReply(errors.New("QUARANTINE for another 5 ms: this server has restarted"))
 }

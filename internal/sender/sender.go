@@ -72,6 +72,7 @@ type Sender struct {
 	flying        int // operations under way, without those of lost calls
 	flyingDeletes int
 	under         []*room       // of the goroutines whose calls are under way and not lost, the oldest first
+	replaced      time.Time     // when connections were, because of a quarantine
 	wait          time.Duration // for which callers wait, of the last item
 	answered      bool          // the last call was
 	newest        time.Time     // when the last call began
@@ -366,6 +367,9 @@ func (s *Sender) note(r *room, began, now time.Time) (lost bool) {
 			r.failed = append(r.failed, k)
 		}
 	}
+	for i, it := range r.batch {
+		s.moved(it.Key, r.results[i].Err, now)
+	}
 	var dropped list
 	s.answered = answered(err)
 	if s.answered {
@@ -461,6 +465,7 @@ func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDe
 	defer s.mu.Unlock()
 	s.calls--
 	failed = s.land(it, err)
+	s.moved(it.Key, err, now)
 	s.answered = answered(err)
 	switch {
 	case s.answered:
