@@ -90,8 +90,8 @@ func TestSlowNetwork(t *testing.T) {
 	})
 }
 
-// With a round trip of 140 ms the first lock fails on cold connections, and does not if the
-// nodes have been pinged before.
+// With a round trip of 140 ms, and 210 ms to make a connection, as with TLS, the first lock
+// fails on cold connections. It does not if the nodes have been pinged before.
 func TestPingOpensConnections(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for client, node := range map[string]func(addr string) backend.Node{
@@ -105,9 +105,11 @@ func TestPingOpensConnections(t *testing.T) {
 					return unlessStalled(t, func(int) error {
 						var nodes []backend.Node
 						for _, p := range proxies {
+							p.DelayConnect(0)
 							p.Delay(netfault.ToServer, 0)
 							p.Delay(netfault.ToClient, 0)
 							nodes = append(nodes, node(p.Addr())) // rueidis connects at once
+							p.DelayConnect(210 * time.Millisecond)
 							p.Delay(netfault.ToServer, 70*time.Millisecond)
 							p.Delay(netfault.ToClient, 70*time.Millisecond)
 						}
