@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -35,9 +36,9 @@ func ExampleAs() {
 	if named, ok := backend.As[backend.Namer](n); ok {
 		fmt.Println(named.Name())
 	}
-	if i, ok := backend.As[backend.Inspector](n); ok {
-		e, err := i.Inspect(ctx, "orders/42")
-		fmt.Println(e.Value, err)
+	if s, ok := backend.As[backend.Scripter](n); ok {
+		r, err := s.Eval(ctx, lua.Inspect, []string{"orders/42"}, nil)
+		fmt.Println(r[1], err)
 	}
 	// Output:
 	// in memory

@@ -81,3 +81,6 @@ func Milliseconds(d time.Duration) int64 {
 	}
 	return ms
 }
+
+// NoExpiry is the TTL of a key that does not expire.
+const NoExpiry time.Duration = -1

@@ -69,8 +69,8 @@ func bytesChecks() []check {
 				key, token := t.keyFor(o.text), o.text
 				t.setNX(key, token, long, true, "a free key")
 				t.setNX(key, t.name(), long, false, "a key that another token holds")
-				if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
-					if e := t.inspect(i, key); e.Value != token {
+				if _, ok := optional[backend.Scripter](t, "Scripter"); ok {
+					if e := t.inspect(key); e.Value != token {
 						t.failf("the key holds %s, want the token %s", quote(e.Value), quote(token))
 					}
 				}

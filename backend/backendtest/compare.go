@@ -318,9 +318,8 @@ func (g *generator) next() backend.Op {
 		script(lua.Rollback, both, op.Token, ticket, g.waited(), pick(g, "0", "1")),
 		script(lua.Rollback, both, op.Token, ticket, g.waited(), pick(g, "0", "1")),
 		script(lua.Echo, both[:1], pick(g, g.channels()...), pick(g, "e", "")),
-		script(lua.Waiters, []string{queue}, pick(g, "100", "100", "2", "0", bad)),
-		script(lua.Waiters, []string{queue}, pick(g, "100", "2"), pick(g, "1", "1", "0", "")),
-		script(lua.Waiters, both[:1], "100"))
+		script(lua.Inspect, both, pick(g, "100", "100", "2", "0", bad)),
+		script(lua.Inspect, []string{op.Key, op.Key}, "100"))
 }
 
 // queueOf returns the lock's queue, mostly.

@@ -47,7 +47,7 @@ func raceChecks() []check {
 		name: "race/own answers",
 		why:  "each caller must get the answer to what it asked, however many ask at once",
 		run: func(t *trial) {
-			i, inspects := optional[backend.Inspector](t, "Inspector")
+			_, inspects := optional[backend.Scripter](t, "Scripter")
 			b, batches := optional[backend.Batcher](t, "Batcher")
 			keys := make([]string, crowd)
 			for i := range keys {
@@ -60,7 +60,7 @@ func raceChecks() []check {
 					t.setNX(key, token, long, true, "a key of one's own")
 					t.setNX(key, token, long, false, "a key of one's own that is held")
 					if inspects {
-						if e := t.inspect(i, key); e.Value != token {
+						if e := t.inspect(key); e.Value != token {
 							t.failf("Inspect of a key that holds %q finds %q", token, e.Value)
 						}
 					}

@@ -110,12 +110,10 @@ func checks() []check {
 		{"Disconnect", disconnectChecks()},
 		{"Reject", rejectedChecks()},
 		{"Scripter", slices.Concat(
-			scripterChecks(), repliesChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(), echoChecks(),
+			scripterChecks(), repliesChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), inspectChecks(), echoChecks(),
 			voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks())},
 		{"FlushScripts", flushedChecks()},
 		{"Batcher", slices.Concat(batcherChecks(), batchRepliesChecks())},
-		{"Inspector", inspectorChecks()},
-		{"Pinger", pingerChecks()},
 		{"Namer", namerChecks()},
 		{"Partitioner", partitionerChecks()},
 		{"Subscriber", subscriberChecks()},

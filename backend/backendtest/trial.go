@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // defaultPrefix is that of a harness without one.
@@ -216,14 +217,25 @@ func (t *trial) evalKeys(s *backend.Script, keys []string, args ...string) backe
 	return t.result(backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}).Reply
 }
 
-// inspect looks at key, which must not fail.
-func (t *trial) inspect(i backend.Inspector, key string) backend.Entry {
-	ctx, cancel := context.WithTimeout(t.ctx, call)
-	defer cancel()
-	e, err := i.Inspect(ctx, key)
-	if err != nil {
-		t.supported(err)
-		t.failf("Inspect failed: %w", err)
+// An entry is what a key holds. The TTL is [backend.NoExpiry] if it does not expire.
+type entry struct {
+	Found bool
+	Value string
+	TTL   time.Duration
+}
+
+// inspect looks at key by a script, which must not fail.
+func (t *trial) inspect(key string) entry {
+	r := t.eval(lua.Inspect, key)
+	found, err1 := r.Int(0)
+	value, err2 := r.Text(1)
+	ms, err3 := r.Int(2)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.failf("inspect answers %v: %w", brief(r), err)
+	}
+	e := entry{found == 1, value, time.Duration(ms) * time.Millisecond}
+	if ms == -1 {
+		e.TTL = backend.NoExpiry
 	}
 	return e
 }

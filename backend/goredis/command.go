@@ -86,10 +86,6 @@ func (c *command) init(ctx context.Context, key string, args []any) {
 	c.SetStepCount(1)
 }
 
-func (c *command) ping(ctx context.Context) {
-	c.init(ctx, "", append(c.args[:0], "ping"))
-}
-
 func (c *command) setNX(ctx context.Context, key, token string, ttl time.Duration) {
 	c.token, c.ttl = token, backend.Milliseconds(ttl)
 	c.init(ctx, key, append(c.args[:0], "set", key, &c.token, "nx", "px", &c.ttl))

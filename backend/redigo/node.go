@@ -18,8 +18,6 @@ var (
 	_ backend.Node       = (*Node)(nil)
 	_ backend.Batcher    = (*Node)(nil)
 	_ backend.Scripter   = (*Node)(nil)
-	_ backend.Inspector  = (*Node)(nil)
-	_ backend.Pinger     = (*Node)(nil)
 	_ backend.Namer      = (*Node)(nil)
 	_ backend.Addresser  = (*Node)(nil)
 	_ backend.Explainer  = (*Node)(nil)
@@ -112,33 +110,6 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	defer n.lists.back(list)
 	*list = appendScriptArgs(*list, keys, args)
 	return answered(n.eval(ctx, s, *list))
-}
-
-// Inspect looks at key without changing it; see [backend.Inspector]. It asks
-// the server that the pool dials, which must be a master for the answer to be
-// a master's. Like [Node.Eval] it may be unsupported.
-func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	r, err := answered(n.eval(ctx, lua.Inspect, []any{nil, 1, key}))
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	found, err1 := r.Int(0)
-	value, err2 := r.Text(1)
-	ttl, err3 := r.Int(2)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return backend.Entry{}, err
-	}
-	e := backend.Entry{Found: found == 1, Value: value, TTL: time.Duration(ttl) * time.Millisecond}
-	if ttl < 0 {
-		e.TTL = backend.NoExpiry
-	}
-	return e, nil
-}
-
-// Ping returns nil if the server answers; see [backend.Pinger].
-func (n *Node) Ping(ctx context.Context) error {
-	_, err := n.do(ctx, "PING")
-	return unsupported(err)
 }
 
 // eval runs a script by its hash, or by its text the first time and if the

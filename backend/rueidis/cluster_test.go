@@ -235,10 +235,10 @@ func TestClusterSubscribe(t *testing.T) {
 	}
 }
 
-func TestClusterPingAndName(t *testing.T) {
+func TestClusterMastersAndName(t *testing.T) {
 	n, low, high, replica := newCluster(t)
-	if err := n.Ping(soon(t)); err != nil {
-		t.Error(err)
+	if masters, err := n.masters(soon(t)); len(masters) != 2 || err != nil {
+		t.Errorf("masters %v, %v", masters, err)
 	}
 	first := min(low.address, high.address, replica.address)
 	if got, want := n.Name(), first+" and 2 more"; got != want {
@@ -250,7 +250,7 @@ func TestClusterPingAndName(t *testing.T) {
 		}
 		return ""
 	})
-	if err := n.Ping(soon(t)); err == nil || !strings.Contains(err.Error(), high.address) {
+	if _, err := n.masters(soon(t)); err == nil || !strings.Contains(err.Error(), high.address) {
 		t.Errorf("with a master that does not answer: %v", err)
 	}
 }

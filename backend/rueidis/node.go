@@ -31,8 +31,6 @@ var (
 	_ backend.Node        = (*Node)(nil)
 	_ backend.Batcher     = (*Node)(nil)
 	_ backend.Scripter    = (*Node)(nil)
-	_ backend.Inspector   = (*Node)(nil)
-	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
 	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
@@ -89,42 +87,6 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 		n.loaded.Add(s)
 	}
 	return reply(r)
-}
-
-// Inspect implements [backend.Inspector].
-func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	r, err := n.Eval(ctx, lua.Inspect, []string{key}, nil)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	found, err := r.Int(0)
-	if err != nil || found == 0 {
-		return backend.Entry{}, err
-	}
-	value, err := r.Text(1)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	left, err := r.Int(2)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	entry := backend.Entry{Found: true, Value: value, TTL: time.Duration(left) * time.Millisecond}
-	if left < 0 {
-		entry.TTL = backend.NoExpiry
-	}
-	return entry, nil
-}
-
-// Ping implements [backend.Pinger]. Of a Cluster it asks every server that the
-// driver knows, replicas too, as only an answer tells which is a master.
-func (n *Node) Ping(ctx context.Context) error {
-	if n.cluster {
-		_, err := n.masters(ctx)
-		return err
-	}
-	_, err := n.do(ctx, "", n.ping(""))
-	return err
 }
 
 // Name implements [backend.Namer]. Unless [WithName] was given it is the

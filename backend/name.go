@@ -1,40 +1,5 @@
 package backend
 
-import (
-	"context"
-	"time"
-)
-
-// Inspector is an optional capability: look at a key without changing it.
-// Without it nobody can be told who holds a lock.
-type Inspector interface {
-	// Inspect returns what key holds now, as its master sees it, never a
-	// replica. The rules of [Node] on deadlines and errors hold.
-	Inspect(ctx context.Context, key string) (Entry, error)
-}
-
-// An Entry is what an [Inspector] found at a key.
-type Entry struct {
-	Found bool // the key exists
-
-	// Value is what the key holds, empty if that is no string.
-	Value string
-
-	// TTL is how long the key will live, [NoExpiry] if for ever.
-	TTL time.Duration
-}
-
-// NoExpiry is the TTL of a key that does not expire.
-const NoExpiry time.Duration = -1
-
-// Pinger is an optional capability: ask whether a server answers at all.
-// Without it its health is judged by its last operation.
-type Pinger interface {
-	// Ping returns nil if every master behind the node answers. The rules of
-	// [Node] on deadlines hold.
-	Ping(ctx context.Context) error
-}
-
 // Explainer is an optional capability: say why operations wait before they are sent.
 // Without it a node whose client has no connection left looks like one that does not
 // answer.
