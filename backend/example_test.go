@@ -45,11 +45,6 @@ func ExampleAs() {
 	// anna <nil>
 }
 
-func ExampleMilliseconds() {
-	fmt.Println(backend.Milliseconds(1500 * time.Microsecond))
-	// Output: 2
-}
-
 func ExampleMarkReply() {
 	err := backend.MarkReply(errors.New("NOPERM this user has no permissions to run the 'set' command"))
 	fmt.Println(errors.Is(err, backend.ErrRefused), backend.NotExecuted(err))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -294,7 +295,7 @@ func (g *generator) next() backend.Op {
 	if g.rng.IntN(2) == 0 {
 		return g.fencing(op)
 	}
-	ttl := strconv.FormatInt(backend.Milliseconds(op.TTL), 10)
+	ttl := strconv.FormatInt(adapterkit.Milliseconds(op.TTL), 10)
 	bad := pick(g, "soon", "", "0", "-1", "1.5", "99999999999999999999")
 	queue := g.queueOf(op.Key)
 	both := []string{op.Key, queue}
@@ -330,7 +331,7 @@ func (g *generator) queueOf(lock string) string {
 
 // fencing returns a script about a lock with a fencing token, by the token of op.
 func (g *generator) fencing(op backend.Op) backend.Op {
-	ttl := strconv.FormatInt(backend.Milliseconds(op.TTL), 10)
+	ttl := strconv.FormatInt(adapterkit.Milliseconds(op.TTL), 10)
 	keep := pick(g, "0", "120000", "240000", "0120000")
 	ticket := g.ticket()
 	if g.rng.IntN(3) > 0 { // a lock for which nobody waits, that it may change hands

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -34,7 +35,7 @@ type Node struct {
 	route  route
 	name   string
 	vague  bool // the name is of the client, and says nothing about the server
-	loaded backend.Loaded
+	loaded adapterkit.Loaded
 
 	// How Subscribe watches its connections; tests make it faster.
 	setup, heartbeat, silence, remap time.Duration
@@ -154,7 +155,7 @@ func (n *Node) Partition(key string) (part, parts int) {
 	if _, ok := n.route.(*cluster); !ok {
 		return 0, 1
 	}
-	return backend.ClusterPartition(key)
+	return adapterkit.ClusterPartition(key)
 }
 
 // rejectsHash reports whether the server does not let scripts be sent as their hash.

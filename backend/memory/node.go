@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 // Node is a lock server in memory. Make one with [New]; its methods may be
@@ -68,7 +69,7 @@ func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) 
 	if db.find(key) != nil {
 		return false, nil
 	}
-	if err := db.set(key, token, backend.Milliseconds(ttl)); err != nil {
+	if err := db.set(key, token, adapterkit.Milliseconds(ttl)); err != nil {
 		return false, backend.MarkNotExecuted(err)
 	}
 	return true, nil
@@ -93,7 +94,7 @@ func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration)
 	}
 	db := n.begin()
 	defer n.mu.Unlock()
-	return db.extendHeld(key, token, backend.Milliseconds(ttl)), nil
+	return db.extendHeld(key, token, adapterkit.Milliseconds(ttl)), nil
 }
 
 // Batch performs ops in order; see [backend.Batcher].
@@ -161,7 +162,7 @@ func (n *Node) Set(key, value string, ttl time.Duration) {
 		db.put(key, &entry{text: value})
 		return
 	}
-	if err := db.set(key, value, backend.Milliseconds(ttl)); err != nil {
+	if err := db.set(key, value, adapterkit.Milliseconds(ttl)); err != nil {
 		panic(errors.New("memory: Set: the ttl must be positive, or backend.NoExpiry"))
 	}
 }

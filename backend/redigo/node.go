@@ -11,6 +11,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -41,7 +42,7 @@ type Node struct {
 	name    string
 	named   bool // by WithName
 	conns   *supply
-	loaded  backend.Loaded
+	loaded  adapterkit.Loaded
 	lists   lists
 	holdOff holdOff
 }
@@ -87,7 +88,7 @@ func (n *Node) Address() (address string, instead bool) {
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 	args := n.lists.take()
 	defer n.lists.back(args)
-	*args = append(*args, key, token, "NX", "PX", backend.Milliseconds(ttl))
+	*args = append(*args, key, token, "NX", "PX", adapterkit.Milliseconds(ttl))
 	return stored(n.do(ctx, "SET", *args...))
 }
 
@@ -99,7 +100,7 @@ func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) 
 // Extend lets key live for at least ttl from now if it holds token; see
 // [backend.Node].
 func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return matched(n.eval(ctx, lua.Extend, []any{nil, 1, key, token, backend.Milliseconds(ttl)}))
+	return matched(n.eval(ctx, lua.Extend, []any{nil, 1, key, token, adapterkit.Milliseconds(ttl)}))
 }
 
 // Eval runs s atomically; see [backend.Scripter]. Its error matches

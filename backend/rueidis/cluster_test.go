@@ -12,13 +12,14 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // Keys of the lower and of the upper half of the slots, several of each.
 var lower, upper = func() (lower, upper []string) {
 	for i := range 50 {
-		if key := fmt.Sprint("key", i); backend.ClusterSlot(key) < 16384/2 {
+		if key := fmt.Sprint("key", i); adapterkit.ClusterSlot(key) < 16384/2 {
 			lower = append(lower, key)
 		} else {
 			upper = append(upper, key)
@@ -92,7 +93,7 @@ func TestClusterFollowsRedirection(t *testing.T) {
 	key := lower[0]
 	low.setAnswer(func(args []string) string {
 		if args[0] == "SET" {
-			return fmt.Sprintf("-MOVED %d %s\r\n", backend.ClusterSlot(key), high.address)
+			return fmt.Sprintf("-MOVED %d %s\r\n", adapterkit.ClusterSlot(key), high.address)
 		}
 		return ""
 	})

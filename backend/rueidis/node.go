@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -22,7 +23,7 @@ type Node struct {
 	name    string
 	vague   bool   // the name is of the client, and says nothing about the server
 	gates   []gate // one, in a Cluster one for each range of slots
-	loaded  backend.Loaded
+	loaded  adapterkit.Loaded
 
 	replacement replacement
 }
@@ -162,7 +163,7 @@ func (n *Node) Partition(key string) (part, parts int) {
 	if !n.cluster {
 		return 0, 1
 	}
-	return backend.ClusterPartition(key)
+	return adapterkit.ClusterPartition(key)
 }
 
 // try asks the server that has key for a sign of life. Any answer is one, a
@@ -300,4 +301,4 @@ func reply(r rueidis.RedisMessage) (backend.Reply, error) {
 	return backend.NewReply(v)
 }
 
-func milliseconds(d time.Duration) string { return strconv.FormatInt(backend.Milliseconds(d), 10) }
+func milliseconds(d time.Duration) string { return strconv.FormatInt(adapterkit.Milliseconds(d), 10) }

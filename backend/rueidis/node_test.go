@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -275,7 +276,7 @@ func TestDeadline(t *testing.T) {
 func TestTextFirst(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{})
-	n.loaded = backend.Loaded{}
+	n.loaded = adapterkit.Loaded{}
 	for range 3 {
 		if _, err := n.EvalDelete(soon(t), "key", "token"); err != nil {
 			t.Error(err)

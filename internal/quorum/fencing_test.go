@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
@@ -1004,10 +1005,10 @@ func TestFencingRefusesBeforehand(t *testing.T) {
 		}
 	})
 	for key, want := range map[string]string{"orders/42": "orders/42{orders/42}:fence", "{orders}/42": "{orders}/42:fence"} {
-		if got, _ := FenceOf(key); got != want || backend.ClusterSlot(got) != backend.ClusterSlot(key) {
+		if got, _ := FenceOf(key); got != want || adapterkit.ClusterSlot(got) != adapterkit.ClusterSlot(key) {
 			t.Errorf("the counter of %q is %q, want %q", key, got, want)
 		}
-		if got, _ := besideOf(key, ":gone:{to}ken"); backend.ClusterSlot(got) != backend.ClusterSlot(key) {
+		if got, _ := besideOf(key, ":gone:{to}ken"); adapterkit.ClusterSlot(got) != adapterkit.ClusterSlot(key) {
 			t.Errorf("the tombstone %q is in another slot than %q", got, key)
 		}
 	}

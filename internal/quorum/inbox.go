@@ -58,7 +58,7 @@ func newInbox(g *Group, key string) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
 	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
-	in.ticket = strconv.FormatInt(backend.Milliseconds(grace), 10) + ":" + in.channel
+	in.ticket = milliseconds(grace+time.Millisecond-1) + ":" + in.channel
 	for _, l := range g.members {
 		if l.queueing.calls() {
 			in.pending++
