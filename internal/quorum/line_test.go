@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -522,7 +522,7 @@ func TestLateDeletionOfALine(t *testing.T) {
 		p := w.process(full)
 		first := p.mustJoin("k")
 		synctest.Wait()
-		p.fault[0].Set(backendtest.First(1, backendtest.DelayReply(100*time.Millisecond)))
+		p.fault[0].Set(faulty.First(1, faulty.DelayReply(100*time.Millisecond)))
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
 		if _, res := first.Acquire(ctx, w.token(), ttl, timeout); res.CtxErr == nil {
@@ -628,7 +628,7 @@ func TestSubscriptionRefusedLater(t *testing.T) {
 		p := w.process(full)
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		p.set(backendtest.On(subscribing, denied))
+		p.set(faulty.On(subscribing, denied))
 		p.fault[0].Disconnect()
 		for _, most := range []time.Duration{minResubscribe, pollPace} {
 			start := time.Now()

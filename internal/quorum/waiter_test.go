@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -229,7 +229,7 @@ func TestCallBeforeTheTryIsForgotten(t *testing.T) {
 				t.Errorf("it waited for %v, %v, want until the lease has ended", time.Since(start), err)
 			}
 			// A call that comes while the node is asked does count.
-			p.set(backendtest.DelayReply(20 * time.Millisecond))
+			p.set(faulty.DelayReply(20 * time.Millisecond))
 			for i := range n {
 				w.mem[i].Set("k", "foreign", 300*time.Millisecond)
 			}
@@ -298,7 +298,7 @@ func TestExpiryOfADeadHolder(t *testing.T) {
 // farthest.
 func TestTripToANodeOfParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := halves{backendtest.NewFaultNode(memory.New())}
+		node := halves{faulty.NewFaultNode(memory.New())}
 		g, err := NewGroup([]backend.Node{node}, Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func TestTripToANodeOfParts(t *testing.T) {
 			key        string
 			trip, want time.Duration
 		}{{"h", 10 * time.Millisecond, 10 * time.Millisecond}, {"k", 2 * time.Millisecond, 10 * time.Millisecond}} {
-			node.Set(backendtest.Delay(tc.trip))
+			node.Set(faulty.Delay(tc.trip))
 			if a, res := g.Acquire(t.Context(), tc.key, "t"+tc.key, ttl, timeout); res.Verdict != Won {
 				t.Error(res)
 			} else {

@@ -1,4 +1,4 @@
-package backendtest
+package faulty
 
 import "github.com/quorumlock/quorumlock/backend"
 
@@ -11,7 +11,7 @@ import "github.com/quorumlock/quorumlock/backend"
 //	struct {
 //		backend.Node
 //		backend.Batcher
-//	}{backendtest.Bare(n), n}
+//	}{faulty.Bare(n), n}
 func Bare(n backend.Node) backend.Node { return bare{n} }
 
 // bare has no Unwrap, so that [backend.As] does not look behind it.

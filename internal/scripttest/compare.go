@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // Compare performs the same n operations, in order, on two nodes, and returns an
@@ -31,12 +32,12 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 	_, aRuns := backend.As[backend.Scripter](a)
 	_, bRuns := backend.As[backend.Scripter](b)
 	began := time.Now()
-	g := generator{rng: rng, prefix: prefix + random() + ":", scripts: aRuns && bRuns, began: began}
+	g := generator{rng: rng, prefix: prefix + check.Random() + ":", scripts: aRuns && bRuns, began: began}
 	var inboxes []inboxPair
 	if g.scripts {
 		var err error
 		if inboxes, err = openInboxes(ctx, a, b, g.channels()); err != nil {
-			return fmt.Errorf("backendtest: seed %d: %w", seed, err)
+			return fmt.Errorf("scripttest: seed %d: %w", seed, err)
 		}
 	}
 	defer func() {
@@ -59,7 +60,7 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 			x.Reply, y.Reply = inFull(op, x.Reply), inFull(op, y.Reply)
 		}
 		if err := differ(x, y, time.Since(began)); err != nil {
-			return fmt.Errorf("backendtest: seed %d: after %d operations: %w\n%s", seed, len(history), err, trace(history))
+			return fmt.Errorf("scripttest: seed %d: after %d operations: %w\n%s", seed, len(history), err, trace(history))
 		}
 		return nil
 	}
@@ -82,7 +83,7 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 			}
 		}
 		if err := pair.differ(last); err != nil {
-			return fmt.Errorf("backendtest: seed %d: after %d operations: %w", seed, len(history), err)
+			return fmt.Errorf("scripttest: seed %d: after %d operations: %w", seed, len(history), err)
 		}
 	}
 	return nil
@@ -156,11 +157,11 @@ func (p inboxPair) differ(last string) error {
 	}
 	for i := range min(len(x), len(y)) {
 		if x[i] != y[i] {
-			return fmt.Errorf("message %d on %s is %s of one, %s of the other", i+1, quote(p.channel), quote(x[i]), quote(y[i]))
+			return fmt.Errorf("message %d on %s is %s of one, %s of the other", i+1, check.Quote(p.channel), check.Quote(x[i]), check.Quote(y[i]))
 		}
 	}
 	if len(x) != len(y) {
-		return fmt.Errorf("on %s one says %d messages, the other %d", quote(p.channel), len(x), len(y))
+		return fmt.Errorf("on %s one says %d messages, the other %d", check.Quote(p.channel), len(x), len(y))
 	}
 	return nil
 }
@@ -517,7 +518,7 @@ func outcome(r backend.Result) string {
 	case r.Err != nil:
 		return fmt.Sprintf("with the error %q", r.Err)
 	case r.Reply != nil:
-		return brief(r.Reply)
+		return check.Brief(r.Reply)
 	}
 	return fmt.Sprint(r.OK)
 }

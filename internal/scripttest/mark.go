@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"time"
@@ -6,8 +6,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-func markChecks() []check {
-	return []check{{
+func markChecks() []rule {
+	return []rule{{
 		name: "Eval/mark",
 		why:  "whoever knows that nothing was lost need not wait for the end of a quarantine",
 		run: func(t *trial) {
@@ -18,9 +18,9 @@ func markChecks() []check {
 					}
 					run := t.well(s.marker)
 					if again := t.well(s.marker); again != run {
-						t.failf("a mark is of the run %q, and the next one of %q", run, again)
+						t.Failf("a mark is of the run %q, and the next one of %q", run, again)
 					}
-					t.answer(t.eval(lua.Mark, s.marker, "what nobody asks for"), "mark with an argument", 1)
+					t.Answer(t.Eval(lua.Mark, s.marker, "what nobody asks for"), "mark with an argument", 1)
 				}
 				t.lose(s.marker)
 				s.isQuarantined(time.Hour, time.Hour, "without a marker")

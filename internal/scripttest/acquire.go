@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"slices"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // owner returns what a refusal shows of a lock's value.
@@ -16,24 +17,24 @@ func owner(value string) string { return value[max(0, len(value)-32):] }
 // refused fails the check unless r is {0, a time to live, -1, owner}.
 func (t *trial) refused(r backend.Reply, what, owner string) {
 	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != int64(-1) || r[3] != owner {
-		t.failf("%s answers %v, want {0, its time to live, -1, %q}", what, brief(r), owner)
+		t.Failf("%s answers %v, want {0, its time to live, -1, %q}", what, check.Brief(r), owner)
 	}
 }
 
-func acquireChecks() []check {
+func acquireChecks() []rule {
 	const ms = 60_000
 	ttl := strconv.Itoa(ms)
-	return []check{{
+	return []rule{{
 		name: "Eval/acquire",
 		why:  "an acquire that is sent again after its reply was lost must find its own lock, and no other's",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
-			key, token := t.name(), t.name()
-			t.answer(t.eval(lua.Acquire, key, token, ttl), "acquire of a free key", 1, ms)
-			t.left(t.eval(lua.Acquire, key, token, "600000"), "acquire of a key that this very token holds", 1, ms)
-			r := t.eval(lua.Acquire, key, t.name(), "600000")
-			t.left(r[:min(2, len(r))], "acquire of a key that another token holds", 0, ms)
-			t.evalDelete(key, token, true, "a key by its holder, after an acquire by another")
+			key, token := t.Name(), t.Name()
+			t.Answer(t.Eval(lua.Acquire, key, token, ttl), "acquire of a free key", 1, ms)
+			t.Left(t.Eval(lua.Acquire, key, token, "600000"), "acquire of a key that this very token holds", 1, ms)
+			r := t.Eval(lua.Acquire, key, t.Name(), "600000")
+			t.Left(r[:min(2, len(r))], "acquire of a key that another token holds", 0, ms)
+			t.EvalDelete(key, token, true, "a key by its holder, after an acquire by another")
 		},
 	}, {
 		name: "Eval/acquire shows the owner",
@@ -41,9 +42,9 @@ func acquireChecks() []check {
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			for _, token := range []string{"short", strings.Repeat("a", 32), "b" + strings.Repeat("a", 32), "label:\x00\xff" + strings.Repeat("\x00\xff", 20)} {
-				key := t.name()
-				t.setNX(key, token, long, true, "a free key")
-				t.refused(t.eval(lua.Acquire, key, t.name(), ttl), "acquire of a key that "+quote(token)+" holds", owner(token))
+				key := t.Name()
+				t.SetNX(key, token, long, true, "a free key")
+				t.refused(t.Eval(lua.Acquire, key, t.Name(), ttl), "acquire of a key that "+check.Quote(token)+" holds", owner(token))
 			}
 		},
 	}, {
@@ -52,17 +53,17 @@ func acquireChecks() []check {
 		why:   "a lock that will never expire by itself is held too, and its time to live must not look like one",
 		run: func(t *trial) {
 			q := t.queue()
-			token := t.name()
-			t.set(q.lock, token, backend.NoExpiry)
-			t.answer(t.eval(lua.Acquire, q.lock, token, ttl), "acquire of a key without an expiry, by its holder", 1, -1)
-			r := t.eval(lua.Acquire, q.lock, t.name(), ttl)
+			token := t.Name()
+			t.Set(q.lock, token, backend.NoExpiry)
+			t.Answer(t.Eval(lua.Acquire, q.lock, token, ttl), "acquire of a key without an expiry, by its holder", 1, -1)
+			r := t.Eval(lua.Acquire, q.lock, t.Name(), ttl)
 			if want := (backend.Reply{int64(0), int64(-1), int64(-1), owner(token)}); !slices.Equal(r, want) {
-				t.failf("acquire of a key without an expiry that another token holds answers %v, want %v", brief(r), brief(want))
+				t.Failf("acquire of a key without an expiry that another token holds answers %v, want %v", check.Brief(r), check.Brief(want))
 			}
 			w := q.waiter(ms)
-			r = q.eval(lua.Acquire, t.name(), ttl, w.ticket, "0")
+			r = q.eval(lua.Acquire, t.Name(), ttl, w.ticket, "0")
 			if want := (backend.Reply{int64(0), int64(-1), int64(0), owner(token)}); !slices.Equal(r, want) {
-				t.failf("acquire of a key without an expiry, by a waiter, answers %v, want %v", brief(r), brief(want))
+				t.Failf("acquire of a key without an expiry, by a waiter, answers %v, want %v", check.Brief(r), check.Brief(want))
 			}
 		},
 	}, {
@@ -71,8 +72,8 @@ func acquireChecks() []check {
 		why:   "a key that holds no token is held all the same, and may be waited for",
 		run: func(t *trial) {
 			q := t.queue()
-			t.other(q.lock)
-			t.refused(t.eval(lua.Acquire, q.lock, t.name(), ttl), "acquire of a key that holds no string", "")
+			t.SetOther(q.lock)
+			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a key that holds no string", "")
 			q.waits(q.waiter(ms), 0, 0, "of a key that holds no string")
 		},
 	}, {
@@ -84,13 +85,13 @@ func acquireChecks() []check {
 			keys := []string{q.lock, q.name}
 			w := q.waiter(ms)
 			for _, bad := range []string{"", "0", "-1", "1.5", "soon", "99999999999999999999"} {
-				q.fails(lua.Acquire, keys[:1], t.name(), bad)
-				q.fails(lua.Acquire, keys, t.name(), bad, w.ticket, "0")
+				q.fails(lua.Acquire, keys[:1], t.Name(), bad)
+				q.fails(lua.Acquire, keys, t.Name(), bad, w.ticket, "0")
 				q.free("after an acquire for the time " + bad)
 			}
 			token := q.take()
 			for _, bad := range badNumbers() {
-				q.fails(lua.Acquire, keys, t.name(), ttl, w.ticket, bad)
+				q.fails(lua.Acquire, keys, t.Name(), ttl, w.ticket, bad)
 			}
 			q.stand("after acquires that failed")
 			q.holds(token, long, "after acquires that failed")
@@ -104,7 +105,7 @@ func acquireChecks() []check {
 			q.take()
 			a, b, c := q.waiter(ms), q.waiter(ms), q.waiter(ms)
 			q.waits(a, 0, 0, "the first one")
-			t.wait(2 * time.Millisecond)
+			t.Wait(2 * time.Millisecond)
 			q.waits(b, 0, 1, "the second one")
 			q.waits(c, 1_000_000, 0, "the third one, who has waited for the longest")
 			q.waits(a, 0, 1, "the first one, again")
@@ -112,10 +113,10 @@ func acquireChecks() []check {
 			q.stand("after three have asked", c, a, b)
 			q.turnsAway("", "without one", "")
 			q.stand("after one has asked who does not wait", c, a, b)
-			r := t.eval(lua.Inspect, q.name)
+			r := t.Eval(lua.Inspect, q.name)
 			const life = 10 * time.Minute
 			if left, err := r.Int(2); err != nil || left > life.Milliseconds() || left < (life-call).Milliseconds() {
-				t.failf("inspect of the queue answers %v, want {1, \"\", about %d}: who is gone must not stand in it for ever", brief(r), life.Milliseconds())
+				t.Failf("inspect of the queue answers %v, want {1, \"\", about %d}: who is gone must not stand in it for ever", check.Brief(r), life.Milliseconds())
 			}
 		},
 	}, {
@@ -128,9 +129,9 @@ func acquireChecks() []check {
 			a, b := q.waiter(ms), q.waiter(ms)
 			q.waits(a, 2000, 0, "the first one")
 			q.waits(b, 1000, 1, "the second one")
-			t.evalDelete(q.lock, token, true, "a key by its holder")
-			token = t.name()
-			t.answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a free key by a waiter", 1, ms)
+			t.EvalDelete(q.lock, token, true, "a key by its holder")
+			token = t.Name()
+			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a free key by a waiter", 1, ms)
 			q.stand("after the first one has the lock", b)
 			q.holds(token, long, "after a waiter took it")
 		},
@@ -144,18 +145,18 @@ func acquireChecks() []check {
 			a, b := q.waiter(ms), q.waiter(ms)
 			q.waits(a, 2000, 0, "the first one")
 			q.waits(b, 1000, 1, "the second one")
-			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(a, "after the release")
 			for _, ticket := range []string{"", b.ticket, "1" + a.ticket, a.ticket + "\x00"} {
-				r := q.eval(lua.Acquire, t.name(), ttl, ticket, "0")
+				r := q.eval(lua.Acquire, t.Name(), ttl, ticket, "0")
 				if len(r) != 4 || r[0] != int64(0) || r[3] != owner("~"+a.ticket) {
-					t.failf("acquire of a lock that is reserved for another waiter answers %v, want {0, its time to live, a rank, %q}", brief(r), owner("~"+a.ticket))
+					t.Failf("acquire of a lock that is reserved for another waiter answers %v, want {0, its time to live, a rank, %q}", check.Brief(r), owner("~"+a.ticket))
 				}
 			}
-			t.refused(t.eval(lua.Acquire, q.lock, t.name(), ttl), "acquire of a lock that is reserved", owner("~"+a.ticket))
+			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a lock that is reserved", owner("~"+a.ticket))
 			q.staysReserved(a, "after others were refused")
-			token = t.name()
-			t.answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a lock by the waiter that was called", 1, ms)
+			token = t.Name()
+			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a lock by the waiter that was called", 1, ms)
 			q.holds(token, long, "after the one that was called took it")
 			q.stand("after the first one has the lock", b)
 		},
@@ -174,7 +175,7 @@ func acquireChecks() []check {
 			q.leaves(w)
 			q.turnsAway("20:"+w.channel, "whose inbox is not heard any more", "")
 			q.stand("after tickets of the dead", w) // it stood before
-			t.refused(t.evalKeys(lua.Acquire, []string{q.lock}, t.name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
+			t.refused(t.EvalKeys(lua.Acquire, []string{q.lock}, t.Name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
 		},
 	}, {
 		name:  "Eval/acquire beside no queue",
@@ -184,8 +185,8 @@ func acquireChecks() []check {
 			q := t.queue()
 			w := q.waiter(ms)
 			q.spoil()
-			token := t.name()
-			t.answer(q.eval(lua.Acquire, token, ttl, w.ticket, "0"), "acquire of a free key, by a waiter, with a list for a queue", 1, ms)
+			token := t.Name()
+			t.Answer(q.eval(lua.Acquire, token, ttl, w.ticket, "0"), "acquire of a free key, by a waiter, with a list for a queue", 1, ms)
 			q.turnsAway(w.ticket, "with a list for a queue", "ZADD")
 			q.holds(token, long, "with a list for a queue")
 		},

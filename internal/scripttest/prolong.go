@@ -1,45 +1,46 @@
-package backendtest
+package scripttest
 
 import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-func prolongChecks() []check {
+func prolongChecks() []rule {
 	hour := millis(keep)
-	return []check{{
+	return []rule{{
 		name:  "Eval/prolong",
 		needs: []string{"Set"},
 		why:   "the holder goes on believing that the lock is his for as long as he extended it; nobody else's may live for longer",
 		run: func(t *trial) {
 			f := t.fenced()
-			token, other := t.name(), t.name()
+			token, other := t.Name(), t.Name()
 			prolong := func(token, ttl string) backend.Reply {
-				return t.evalKeys(lua.Prolong, f.two(), token, ttl, "41", hour)
+				return t.EvalKeys(lua.Prolong, f.two(), token, ttl, "41", hour)
 			}
-			t.answer(prolong(token, "60000"), "extension of a lock that is free", 0)
+			t.Answer(prolong(token, "60000"), "extension of a lock that is free", 0)
 			f.free("after an extension in vain")
 			t.missing(f.counter, "after an extension in vain, the counter")
 			v, _ := f.votes(token, 0, 0, "whose counter is missing")
-			t.answer(prolong(other, "600000"), "extension of a lock that another token holds", 0)
-			t.answer(prolong("", "600000"), "extension without a token", 0)
+			t.Answer(prolong(other, "600000"), "extension of a lock that another token holds", 0)
+			t.Answer(prolong("", "600000"), "extension without a token", 0)
 			f.holds(token, long, "after extensions by others")
-			t.answer(prolong(token, "0600000"), "extension by the holder", 1)
+			t.Answer(prolong(token, "0600000"), "extension by the holder", 1)
 			f.holds(token, 10*long, "after an extension")
-			t.answer(prolong(token, "60000"), "extension by the holder for less than remains", 1)
+			t.Answer(prolong(token, "60000"), "extension by the holder for less than remains", 1)
 			f.holds(token, 10*long, "after an extension for less than remains")
 			f.counts(v, keep, "after extensions")
-			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
-			t.answer(prolong(token, "60000"), "extension by one who has released", 0)
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(prolong(token, "60000"), "extension by one who has released", 0)
 			f.free("after an extension by one who has released")
 
 			endless := t.fenced()
-			t.set(endless.lock, token, backend.NoExpiry)
-			t.answer(t.evalKeys(lua.Prolong, endless.two(), token, "60000", "41", hour), "extension of a lock without an expiry", 1)
-			if r := t.eval(lua.Inspect, endless.lock); len(r) != 3 || r[2] != int64(-1) {
-				t.failf("after an extension, the lock without an expiry is %v", brief(r))
+			t.Set(endless.lock, token, backend.NoExpiry)
+			t.Answer(t.EvalKeys(lua.Prolong, endless.two(), token, "60000", "41", hour), "extension of a lock without an expiry", 1)
+			if r := t.Eval(lua.Inspect, endless.lock); len(r) != 3 || r[2] != int64(-1) {
+				t.Failf("after an extension, the lock without an expiry is %v", check.Brief(r))
 			}
 		},
 	}, {
@@ -50,7 +51,7 @@ func prolongChecks() []check {
 			token := f.take()
 			now := t.now()
 			prolong := func(value int64, keep string) {
-				t.answer(t.evalKeys(lua.Prolong, f.two(), token, "60000", decimal(value), keep), "extension by the holder", 1)
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", decimal(value), keep), "extension by the holder", 1)
 			}
 			prolong(now, hour)
 			f.counts(now, keep, "after an extension that found it missing")
@@ -92,27 +93,27 @@ func prolongChecks() []check {
 				f := t.fenced()
 				f.standsAt(bad)
 				token := f.take()
-				t.answer(t.evalKeys(lua.Prolong, f.two(), token, "600000", "41", hour), "extension beside no counter", 1)
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "600000", "41", hour), "extension beside no counter", 1)
 				f.holds(token, 10*long, "after an extension beside no counter")
 				f.unchanged(bad, "after an extension")
 			}
 			f := t.fenced()
-			t.other(f.counter)
-			t.answer(t.evalKeys(lua.Prolong, f.two(), f.take(), "600000", "41", hour), "extension beside a list", 1)
+			t.SetOther(f.counter)
+			t.Answer(t.EvalKeys(lua.Prolong, f.two(), f.take(), "600000", "41", hour), "extension beside a list", 1)
 		},
 	}, {
 		name: "Eval/prolong too far ahead",
 		why:  "what a raise must not do, an extension must not either",
 		run: func(t *trial) {
 			f := t.fenced()
-			token := t.name()
+			token := t.Name()
 			v, now := f.votes(token, 0, 0, "whose counter is missing")
 			for _, value := range tooHigh(now) {
 				t.failsWith("FENCE", f.counter, lua.Prolong, f.two(), token, "600000", decimal(value), hour)
 			}
 			f.counts(v, keep, "after extensions that failed")
 			f.holds(token, long, "after extensions that failed")
-			t.answer(t.evalKeys(lua.Prolong, f.two(), token, "600000", decimal(ahead(now, farAhead)), hour), "extension with a value less than a day ahead", 1)
+			t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "600000", decimal(ahead(now, farAhead)), hour), "extension with a value less than a day ahead", 1)
 			f.counts(ahead(now, farAhead), keep, "after an extension with a value less than a day ahead")
 		},
 	}, {
@@ -121,9 +122,9 @@ func prolongChecks() []check {
 		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			f := t.fenced()
-			t.other(f.lock)
-			for _, token := range []string{"", t.name(), "element"} {
-				t.answer(t.evalKeys(lua.Prolong, f.two(), token, "60000", "41", hour), "extension of a key that holds no string", 0)
+			t.SetOther(f.lock)
+			for _, token := range []string{"", t.Name(), "element"} {
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", "41", hour), "extension of a key that holds no string", 0)
 			}
 			t.missing(f.counter, "after extensions in vain, the counter")
 		},

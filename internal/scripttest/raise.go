@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"time"
@@ -7,33 +7,33 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-func raiseChecks() []check {
+func raiseChecks() []rule {
 	hour := millis(keep)
-	return []check{{
+	return []rule{{
 		name: "Eval/raise",
 		why:  "a vote is raised by whoever has the lock, strictly, or two locks get the same fencing token",
 		run: func(t *trial) {
 			f := t.fenced()
-			token, other := t.name(), t.name()
+			token, other := t.Name(), t.Name()
 			raise := func(token string, value int64) backend.Reply {
-				return t.evalKeys(lua.Raise, f.two(), token, decimal(value), hour)
+				return t.EvalKeys(lua.Raise, f.two(), token, decimal(value), hour)
 			}
-			t.answer(raise(token, 7), "raise for a lock that is free", 0)
+			t.Answer(raise(token, 7), "raise for a lock that is free", 0)
 			t.missing(f.counter, "after a raise in vain, the counter")
 			v, _ := f.votes(token, 0, 0, "whose counter is missing")
-			t.answer(raise(other, v+5), "raise by another", 0)
-			t.answer(raise("", v+5), "raise without a token", 0)
+			t.Answer(raise(other, v+5), "raise by another", 0)
+			t.Answer(raise("", v+5), "raise without a token", 0)
 			f.counts(v, keep, "after raises in vain")
-			t.answer(raise(token, v), "raise to where the counter is", 1)
-			t.answer(raise(token, v+5), "raise by the holder", 1)
+			t.Answer(raise(token, v), "raise to where the counter is", 1)
+			t.Answer(raise(token, v+5), "raise by the holder", 1)
 			f.counts(v+5, keep, "after a raise")
-			t.answer(raise(token, v+5), "raise by the holder, again", 1)
-			t.answer(raise(other, v+5), "raise by another to where the counter is", 0)
-			t.answer(raise(token, v+4), "raise to below the counter", 0)
+			t.Answer(raise(token, v+5), "raise by the holder, again", 1)
+			t.Answer(raise(other, v+5), "raise by another to where the counter is", 0)
+			t.Answer(raise(token, v+4), "raise to below the counter", 0)
 			f.counts(v+5, keep, "after a raise to below it")
 			f.holds(token, long, "after raises")
-			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
-			t.answer(raise(token, v+9), "raise by one who has released", 0)
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(raise(token, v+9), "raise by one who has released", 0)
 			f.counts(v+5, keep, "after a raise by one who has released")
 		},
 	}, {
@@ -43,7 +43,7 @@ func raiseChecks() []check {
 			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "07200000": 2 * time.Hour, hour: keep} {
 				f := t.fenced()
 				token := f.take()
-				t.answer(t.evalKeys(lua.Raise, f.two(), token, "41", arg), "raise of a counter that is missing", 1)
+				t.Answer(t.EvalKeys(lua.Raise, f.two(), token, "41", arg), "raise of a counter that is missing", 1)
 				f.counts(41, want, "after a raise that keeps it for "+arg)
 			}
 		},
@@ -73,10 +73,10 @@ func raiseChecks() []check {
 				token := f.take()
 				t.failsWith("FENCE", f.counter, lua.Raise, f.two(), token, "41", hour)
 				f.unchanged(bad, "after a raise that failed")
-				t.answer(t.evalKeys(lua.Raise, f.two(), t.name(), "41", hour), "raise by another", 0)
+				t.Answer(t.EvalKeys(lua.Raise, f.two(), t.Name(), "41", hour), "raise by another", 0)
 			}
 			f := t.fenced()
-			t.other(f.counter)
+			t.SetOther(f.counter)
 			t.failsWith("FENCE", f.counter, lua.Raise, f.two(), f.take(), "41", hour)
 		},
 	}, {
@@ -84,13 +84,13 @@ func raiseChecks() []check {
 		why:  "one rogue raise would move a counter to its end, where it is stuck for ever",
 		run: func(t *trial) {
 			f := t.fenced()
-			token := t.name()
+			token := t.Name()
 			v, now := f.votes(token, 0, 0, "whose counter is missing")
 			for _, value := range tooHigh(now) {
 				t.failsWith("FENCE", f.counter, lua.Raise, f.two(), token, decimal(value), hour)
 			}
 			f.counts(v, keep, "after raises that failed")
-			t.answer(t.evalKeys(lua.Raise, f.two(), token, decimal(ahead(now, farAhead)), hour), "raise to less than a day ahead", 1)
+			t.Answer(t.EvalKeys(lua.Raise, f.two(), token, decimal(ahead(now, farAhead)), hour), "raise to less than a day ahead", 1)
 			f.counts(ahead(now, farAhead), keep, "after a raise to less than a day ahead")
 		},
 	}, {
@@ -99,9 +99,9 @@ func raiseChecks() []check {
 		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			f := t.fenced()
-			t.other(f.lock)
-			for _, token := range []string{"", t.name(), "element"} {
-				t.answer(t.evalKeys(lua.Raise, f.two(), token, "41", hour), "raise for a key that holds no string", 0)
+			t.SetOther(f.lock)
+			for _, token := range []string{"", t.Name(), "element"} {
+				t.Answer(t.EvalKeys(lua.Raise, f.two(), token, "41", hour), "raise for a key that holds no string", 0)
 			}
 			t.missing(f.counter, "after raises in vain, the counter")
 		},

@@ -1,10 +1,11 @@
-package backendtest
+package scripttest
 
 import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // ender is a script that ends an attempt.
@@ -21,9 +22,9 @@ func enders() []ender {
 	}
 }
 
-func tombstoneChecks() []check {
+func tombstoneChecks() []rule {
 	const ms = 60_000
-	return []check{{
+	return []rule{{
 		name:  "Eval/release and rollback put up a tombstone",
 		needs: []string{"Subscriber"},
 		why:   "a vote that is under way, or sent twice, arrives after the release: it must find that its attempt has ended, whether the release found the lock or not",
@@ -32,35 +33,35 @@ func tombstoneChecks() []check {
 				f := t.fenced()
 				end := func(token, ticket string) backend.Reply {
 					f.sends()
-					return t.evalKeys(e.script, []string{f.lock, f.name, f.tomb(token)}, e.args(token, ticket, "060000")...)
+					return t.EvalKeys(e.script, []string{f.lock, f.name, f.tomb(token)}, e.args(token, ticket, "060000")...)
 				}
-				early, token, other := t.name(), t.name(), t.name()
+				early, token, other := t.Name(), t.Name(), t.Name()
 				what := e.script.Name() + " with a tombstone, "
-				t.answer(end(early, ""), what+"of a lock that is free,", 0)
+				t.Answer(end(early, ""), what+"of a lock that is free,", 0)
 				f.buried(f.ask(early, 0), "vote that comes after its "+e.script.Name())
 				c, _ := f.votes(token, 0, 0, "beside another's tombstone")
-				t.answer(end(other, ""), what+"of a lock that another token holds,", 0)
+				t.Answer(end(other, ""), what+"of a lock that another token holds,", 0)
 				f.holds(token, long, "after that")
-				t.answer(end(token, ""), what+"by the holder,", 1)
+				t.Answer(end(token, ""), what+"by the holder,", 1)
 				f.free("after that")
 				for _, dead := range []string{early, token, other} {
 					f.buried(f.ask(dead, 0), "vote that comes after its "+e.script.Name())
-					if r := t.eval(lua.Inspect, f.tomb(dead)); len(r) != 3 {
-						t.failf("the tombstone is %v", brief(r))
+					if r := t.Eval(lua.Inspect, f.tomb(dead)); len(r) != 3 {
+						t.Failf("the tombstone is %v", check.Brief(r))
 					} else {
-						t.left(backend.Reply{r[0], r[2]}, "the tombstone, without what it holds,", 1, ms)
+						t.Left(backend.Reply{r[0], r[2]}, "the tombstone, without what it holds,", 1, ms)
 					}
 				}
 				f.free("after votes of the dead")
 				f.counts(c, keep, "after votes of the dead")
 
 				// The waiters are called, or queued, all the same.
-				token = t.name()
+				token = t.Name()
 				f.votes(token, c, 0, "after votes of the dead")
 				w := f.waiter(ms)
 				f.waits(w, 1000, 0, "the only one")
 				calls := e.script == lua.Release || e.args("", "", "")[3] == "1"
-				t.answer(end(token, ""), what+"by the holder,", 1)
+				t.Answer(end(token, ""), what+"by the holder,", 1)
 				if calls {
 					f.reserved(w, "after that")
 					f.hearsOnly(w, f.call())
@@ -76,9 +77,9 @@ func tombstoneChecks() []check {
 		run: func(t *trial) {
 			for _, e := range enders() {
 				f := t.fenced()
-				token := t.name()
+				token := t.Name()
 				c, _ := f.votes(token, 0, 0, "whose counter is missing")
-				t.answer(t.evalKeys(e.script, []string{f.lock, f.name}, e.args(token, "", "60000")...), e.script.Name()+" by the holder", 1)
+				t.Answer(t.EvalKeys(e.script, []string{f.lock, f.name}, e.args(token, "", "60000")...), e.script.Name()+" by the holder", 1)
 				t.missing(f.tomb(token), "after a "+e.script.Name()+" without a tombstone, the tombstone")
 				f.votes(token, c, 0, "again, without a tombstone")
 			}
@@ -108,11 +109,11 @@ func tombstoneChecks() []check {
 		why:  "a tombstone that goes too early lets a late vote through, and one that stays is rubbish",
 		run: func(t *trial) {
 			for _, e := range enders() {
-				t.expires(3*short, "a tombstone", func(tomb, token string) (time.Duration, bool) {
+				t.Expires(3*short, "a tombstone", func(tomb, token string) (time.Duration, bool) {
 					f := t.queueOf(tomb)
 					f.lock, f.name = f.name, f.name+":queue" // in the tombstone's slot
-					began := t.clock()
-					t.evalKeys(e.script, []string{f.lock, f.name, tomb}, e.args(token, "", millis(3*short))...)
+					began := t.Clock()
+					t.EvalKeys(e.script, []string{f.lock, f.name, tomb}, e.args(token, "", millis(3*short))...)
 					return began, true
 				})
 			}

@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // mostDead is how many tickets of the dead a script removes at a time.
@@ -17,39 +18,39 @@ const mostDead = 515
 // there may be more tickets of the dead than the script has removed.
 func (t *trial) stopsShort(r backend.Reply, mine int64) {
 	if want := (backend.Reply{mine, "", int64(1)}); !slices.Equal(r, want) {
-		t.failf("a script that has removed %d tickets of the dead, and nothing else, answers %v, want %v", mostDead, brief(r), brief(want))
+		t.Failf("a script that has removed %d tickets of the dead, and nothing else, answers %v, want %v", mostDead, check.Brief(r), check.Brief(want))
 	}
 }
 
-func releaseChecks() []check {
+func releaseChecks() []rule {
 	const ms = 60_000
 	const called = "a waiter that is not called sleeps on a free lock"
-	return []check{{
+	return []rule{{
 		name: "Eval/release",
 		why:  "who releases must learn whether the lock was still his, and nobody else's may go",
 		run: func(t *trial) {
 			q := t.queue()
-			token := t.name()
-			t.answer(q.eval(lua.Release, token), "release of a key that does not exist", 0)
+			token := t.Name()
+			t.Answer(q.eval(lua.Release, token), "release of a key that does not exist", 0)
 			q.free("after a release by another")
-			t.setNX(q.lock, token, long, true, "a free key")
-			for _, other := range []string{t.name(), "", token + "\x00", "~" + token} {
-				t.answer(q.eval(lua.Release, other), "release of a key that another token holds", 0)
-				t.answer(q.eval(lua.Release, other, "20:"+token, ""), "release of a key that another token holds, by a waiter", 0)
+			t.SetNX(q.lock, token, long, true, "a free key")
+			for _, other := range []string{t.Name(), "", token + "\x00", "~" + token} {
+				t.Answer(q.eval(lua.Release, other), "release of a key that another token holds", 0)
+				t.Answer(q.eval(lua.Release, other, "20:"+token, ""), "release of a key that another token holds, by a waiter", 0)
 			}
 			q.holds(token, long, "after releases by others")
-			t.answer(q.eval(lua.Release, token, "", ""), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token, "", ""), "release of a key by its holder", 1)
 			q.free("after its release")
-			t.answer(q.eval(lua.Release, token), "release of a key that was released", 0)
+			t.Answer(q.eval(lua.Release, token), "release of a key that was released", 0)
 		},
 	}, {
 		name: "Eval/release without a token",
 		why:  "no token is nobody's: it must not be taken for an empty one",
 		run: func(t *trial) {
 			q := t.queue()
-			t.setNX(q.lock, "", long, true, "a free key, with the empty token")
-			t.answer(q.eval(lua.Release, ""), "release without a token of a key that is empty", 0)
-			t.answer(q.eval(lua.Release, "", "20:a", ""), "release without a token of a key that is empty, by a waiter", 0)
+			t.SetNX(q.lock, "", long, true, "a free key, with the empty token")
+			t.Answer(q.eval(lua.Release, ""), "release without a token of a key that is empty", 0)
+			t.Answer(q.eval(lua.Release, "", "20:a", ""), "release without a token of a key that is empty, by a waiter", 0)
 			q.holds("", long, "after a release without a token")
 		},
 	}, {
@@ -58,16 +59,16 @@ func releaseChecks() []check {
 		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			q := t.queue()
-			t.other(q.lock)
+			t.SetOther(q.lock)
 			w := q.waiter(ms)
 			q.waits(w, 0, 0, "of a key that holds no string")
-			for _, token := range []string{"", t.name(), "element"} {
-				t.answer(q.eval(lua.Release, token, "", ""), "release of a key that holds no string", 0)
+			for _, token := range []string{"", t.Name(), "element"} {
+				t.Answer(q.eval(lua.Release, token, "", ""), "release of a key that holds no string", 0)
 			}
 			q.stand("after releases of a key that holds no string", w)
-			t.answer(q.eval(lua.Release, "", w.ticket, ""), "release of a key that holds no string, by a waiter", 0)
+			t.Answer(q.eval(lua.Release, "", w.ticket, ""), "release of a key that holds no string, by a waiter", 0)
 			q.stand("after one gave up waiting for a key that holds no string")
-			t.setNX(q.lock, t.name(), long, false, "a key that holds no string, after releases in vain")
+			t.SetNX(q.lock, t.Name(), long, false, "a key that holds no string, after releases in vain")
 			q.hearsOnly(w)
 		},
 	}, {
@@ -83,7 +84,7 @@ func releaseChecks() []check {
 				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
 				all = append(all, w)
 			}
-			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(all[0], "after the release")
 			q.stand("after the first one was called", all[1:]...)
 			for i, want := range [][]string{{q.call()}, {q.next(all[0])}, {q.next(all[0])}, {}, {}} {
@@ -102,12 +103,12 @@ func releaseChecks() []check {
 			q.waits(b, 2000, 1, "the second one")
 			q.waits(c, 1000, 2, "the third one")
 			for i, w := range []waiter{a, b, c} {
-				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+				t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				q.reserved(w, fmt.Sprint("after release ", i))
-				token = t.name()
-				t.answer(q.eval(lua.Acquire, token, "60000", w.ticket, "0"), "acquire by the one that was called", 1, ms)
+				token = t.Name()
+				t.Answer(q.eval(lua.Acquire, token, "60000", w.ticket, "0"), "acquire by the one that was called", 1, ms)
 			}
-			t.answer(q.eval(lua.Release, token, c.ticket, ""), "release by the last one", 1)
+			t.Answer(q.eval(lua.Release, token, c.ticket, ""), "release by the last one", 1)
 			q.free("after the last one's release")
 			q.stand("after the last one's release")
 			q.hearsOnly(a, q.call())
@@ -119,13 +120,13 @@ func releaseChecks() []check {
 		needs: []string{"Subscriber"},
 		why:   "one that was called and does not come must not hold the lock for longer than he asked for, nor for less",
 		run: func(t *trial) {
-			t.expires(short, "a lock that was reserved", func(lock, _ string) (time.Duration, bool) {
+			t.Expires(short, "a lock that was reserved", func(lock, _ string) (time.Duration, bool) {
 				q := t.queueOf(lock)
 				token := q.take()
 				w := q.waiter(int(short.Milliseconds()))
 				q.waits(w, 0, 0, "the only one")
-				began := t.clock()
-				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+				began := t.Clock()
+				t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				return began, true
 			})
 		},
@@ -140,7 +141,7 @@ func releaseChecks() []check {
 				a, b := q.waiter(grace), q.waiter(ms)
 				q.waits(a, 2000, 0, "the first one")
 				q.waits(b, 1000, 1, "the second one")
-				t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+				t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				q.reserved(a, fmt.Sprintf("with a grace of %d ms, after the release", grace))
 				q.hearsOnly(b, q.next(a))
 			}
@@ -156,24 +157,24 @@ func releaseChecks() []check {
 			for i, w := range []waiter{a, b, c, d} {
 				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
 			}
-			t.answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who gives up, while another holds the lock", 0)
+			t.Answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who gives up, while another holds the lock", 0)
 			q.holds(token, long, "after one gave up")
 			q.stand("after the first one gave up", b, c, d)
 
-			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(b, "after the release")
-			t.answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who was not called", 0)
+			t.Answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who was not called", 0)
 			q.staysReserved(b, "after one gave up who was not called")
-			t.answer(q.eval(lua.Release, t.name(), b.ticket, ""), "release by the one that was called", 0)
+			t.Answer(q.eval(lua.Release, t.Name(), b.ticket, ""), "release by the one that was called", 0)
 			q.reserved(c, "after the one that was called gave up")
 
 			// A lock that is free, but has waiters.
-			token = t.name()
-			t.answer(q.eval(lua.Acquire, token, "60000", c.ticket, "0"), "acquire by the one that was called", 1, ms)
-			t.evalDelete(q.lock, token, true, "a key by its holder")
-			t.answer(q.eval(lua.Release, ""), "release of a free lock", 0)
+			token = t.Name()
+			t.Answer(q.eval(lua.Acquire, token, "60000", c.ticket, "0"), "acquire by the one that was called", 1, ms)
+			t.EvalDelete(q.lock, token, true, "a key by its holder")
+			t.Answer(q.eval(lua.Release, ""), "release of a free lock", 0)
 			q.reserved(d, "after the release of a free lock")
-			t.answer(q.eval(lua.Release, "", d.ticket, ""), "release by the one that was called", 0)
+			t.Answer(q.eval(lua.Release, "", d.ticket, ""), "release by the one that was called", 0)
 			q.free("after the last one gave up")
 
 			q.hearsOnly(a)
@@ -203,7 +204,7 @@ func releaseChecks() []check {
 			t.stopsShort(q.eval(lua.Release, token), 1)
 			q.free("after as many dead ones as a release removes")
 			q.stand("after as many dead ones as a release removes", append(tickets[mostDead:], a, b)...)
-			t.answer(q.eval(lua.Release, "", "", ""), "release of a free lock", 0)
+			t.Answer(q.eval(lua.Release, "", "", ""), "release of a free lock", 0)
 			q.reserved(a, "after four dead ones more")
 			q.stand("after the first one alive was called", b)
 			q.hearsOnly(a, q.call())
@@ -221,7 +222,7 @@ func releaseChecks() []check {
 				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
 			}
 			q.leaves(dead)
-			t.answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(a, "after the release")
 			q.hearsOnly(b, q.next(a))
 			q.hearsOnly(c, q.next(a))
@@ -231,17 +232,17 @@ func releaseChecks() []check {
 		needs: []string{"Subscriber"},
 		why:   "keys, tokens and channels are arbitrary bytes, and so is the call that names them",
 		run: func(t *trial) {
-			for _, o := range oddities() {
-				if len(o.text) >= 1<<16 {
+			for _, o := range check.Oddities() {
+				if len(o.Text) >= 1<<16 {
 					continue
 				}
-				q := t.queueOf(t.keyFor(o.text))
-				token := o.text
-				t.setNX(q.lock, token, long, true, "a free key")
-				a, b := q.waiterOn(ms, t.name()+":"+o.text), q.waiterOn(ms, t.name()+":"+o.text)
-				q.waits(a, 2000, 0, "whose channel ends in "+quote(o.text))
-				q.waits(b, 1000, 1, "whose channel ends in "+quote(o.text))
-				t.answer(q.eval(lua.Release, token), "release of the key "+quote(q.lock)+" by its holder", 1)
+				q := t.queueOf(t.KeyFor(o.Text))
+				token := o.Text
+				t.SetNX(q.lock, token, long, true, "a free key")
+				a, b := q.waiterOn(ms, t.Name()+":"+o.Text), q.waiterOn(ms, t.Name()+":"+o.Text)
+				q.waits(a, 2000, 0, "whose channel ends in "+check.Quote(o.Text))
+				q.waits(b, 1000, 1, "whose channel ends in "+check.Quote(o.Text))
+				t.Answer(q.eval(lua.Release, token), "release of the key "+check.Quote(q.lock)+" by its holder", 1)
 				q.reserved(a, "after the release")
 				q.hearsOnly(a, q.call())
 				q.hearsOnly(b, q.next(a))
@@ -256,19 +257,19 @@ func releaseChecks() []check {
 			token := q.take()
 			a, other, late := q.waiter(ms), q.waiter(ms), q.waiter(ms)
 			q.waits(a, 0, 0, "the only one")
-			t.answer(q.eval(lua.Release, t.name(), "", other.channel), "release of a key that another token holds", 0)
-			t.answer(q.eval(lua.Release, "", "20:x", other.channel), "release without a token", 0)
+			t.Answer(q.eval(lua.Release, t.Name(), "", other.channel), "release of a key that another token holds", 0)
+			t.Answer(q.eval(lua.Release, "", "20:x", other.channel), "release without a token", 0)
 			mark := q.mark(other)
-			t.answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
-			t.answer(q.eval(lua.Release, token, "", late.channel), "release of a key that is reserved", 0)
-			t.answer(q.eval(lua.Release, "", a.ticket, late.channel), "release by the one that was called", 0)
-			other.hears(mark, "ok")
+			t.Answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token, "", late.channel), "release of a key that is reserved", 0)
+			t.Answer(q.eval(lua.Release, "", a.ticket, late.channel), "release by the one that was called", 0)
+			other.Hears(mark, "ok")
 			q.hearsOnly(a, q.call())
 			q.hearsOnly(late)
 			// Without a waiter of ours.
 			token = q.take()
 			other = q.waiter(ms)
-			t.answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
+			t.Answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
 			q.hearsOnly(other, "ok")
 		},
 	}, {
@@ -279,9 +280,9 @@ func releaseChecks() []check {
 			q := t.queue()
 			q.spoil()
 			token := q.take()
-			t.answer(q.eval(lua.Release, token, "20:a", ""), "release by its holder, with a list for a queue", 1)
+			t.Answer(q.eval(lua.Release, token, "20:a", ""), "release by its holder, with a list for a queue", 1)
 			q.free("after its release, with a list for a queue")
-			t.answer(q.eval(lua.Release, "", "20:a", ""), "release of a free lock, with a list for a queue", 0)
+			t.Answer(q.eval(lua.Release, "", "20:a", ""), "release of a free lock, with a list for a queue", 0)
 		},
 	}}
 }

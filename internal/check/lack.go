@@ -1,7 +1,6 @@
-package backendtest
+package check
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A lack is a capability of the node, or a hook of the harness, that is not there.
+// A lack is a capability of the node, or a hook of the test, that is not there.
 type lack struct {
 	need, why string
 	skipped   []string // the checks that need it
@@ -42,29 +41,22 @@ func (l lack) String() string {
 
 // lacks returns what is missing of all that checks need, each with the checks that
 // nothing before it in the list rules out.
-func (h Harness) lacks(ctx context.Context) []lack {
+func (s Suite) lacks(ctx context.Context) []lack {
 	var list []lack
 	add := func(need, why string) { list = append(list, lack{need: need, why: why}) }
-	for _, hook := range []struct {
-		name string
-		has  bool
-	}{
-		{"Set", h.Set != nil}, {"SetOther", h.SetOther != nil}, {"FlushScripts", h.FlushScripts != nil}, {"Publish", h.Publish != nil},
-		{"Disconnect", h.Disconnect != nil}, {"Stall", h.Stall != nil}, {"SlowDial", h.SlowDial != nil},
-		{"LoseReplies", h.LoseReplies != nil}, {"Reject", h.Reject != nil},
-	} {
-		if !hook.has {
-			add(hook.name, "the harness has no "+hook.name)
+	for _, hook := range append([]Hook{{"Set", s.Server.Set != nil}, {"SetOther", s.Server.SetOther != nil}}, s.Hooks...) {
+		if !hook.Set {
+			add(hook.Name, "the harness has no "+hook.Name)
 		}
 	}
 	// What the node lacks says more than what the harness does.
 	hooks := list
 	list = nil
-	if n, release, err := h.New(ctx); err == nil && n != nil { // else each check says so
-		prefix := cmp.Or(h.Prefix, defaultPrefix)
+	if n, release, err := s.Server.New(ctx); err == nil && n != nil { // else each check says so
+		prefix := s.prefix()
 		for _, c := range capabilities() {
-			ctx, cancel := context.WithTimeout(ctx, call)
-			has, err := c.ask(ctx, n, prefix+random())
+			ctx, cancel := context.WithTimeout(ctx, Call)
+			has, err := c.ask(ctx, n, prefix+Random())
 			cancel()
 			switch {
 			case !has:
@@ -78,10 +70,10 @@ func (h Harness) lacks(ctx context.Context) []lack {
 		}
 	}
 	list = append(list, hooks...)
-	for _, c := range checks() {
+	for _, c := range s.Checks {
 		for i := range list {
-			if slices.Contains(c.needs, list[i].need) {
-				list[i].skipped = append(list[i].skipped, c.name)
+			if slices.Contains(c.Needs, list[i].need) {
+				list[i].skipped = append(list[i].skipped, c.Name)
 				break
 			}
 		}
@@ -90,9 +82,9 @@ func (h Harness) lacks(ctx context.Context) []lack {
 }
 
 // possible returns those of all that need nothing which is missing.
-func possible(all []check, lacks []lack) []check {
-	return slices.DeleteFunc(all, func(c check) bool {
-		return slices.ContainsFunc(lacks, func(l lack) bool { return slices.Contains(c.needs, l.need) })
+func possible(all []C, lacks []lack) []C {
+	return slices.DeleteFunc(slices.Clone(all), func(c C) bool {
+		return slices.ContainsFunc(lacks, func(l lack) bool { return slices.Contains(c.Needs, l.need) })
 	})
 }
 
@@ -143,7 +135,7 @@ func subscribeOnce(ctx context.Context, s backend.Subscriber, channel string) er
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(call + patience):
+	case <-time.After(Call + Patience):
 		return nil
 	}
 }

@@ -1,4 +1,4 @@
-package backendtest_test
+package scripttest_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"sync"
@@ -8,30 +8,30 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-func voteChecks() []check {
+func voteChecks() []rule {
 	const ms = 60_000
 	const strict = "two locks must never have the same fencing token, nor a later one a lower"
-	return []check{{
+	return []rule{{
 		name: "Eval/vote",
 		why:  strict + "; and a vote that is sent again after its reply was lost must be the same one",
 		run: func(t *trial) {
 			f := t.fenced()
-			token, other := t.name(), t.name()
+			token, other := t.Name(), t.Name()
 			v, now := f.votes(token, 0, 0, "whose counter is missing")
 			if now < 1e14 || now > 1<<53 {
-				t.failf("the time is %d, want microseconds since 1970", now)
+				t.Failf("the time is %d, want microseconds since 1970", now)
 			}
 			f.holds(token, long, "after a vote")
-			r := t.evalKeys(lua.Vote, f.three(token), token, "600000", "9999999999999999", "7200000")
+			r := t.EvalKeys(lua.Vote, f.three(token), token, "600000", "9999999999999999", "7200000")
 			if again, _ := f.granted(r, 9999999999999999, "vote that was cast already"); again != v {
-				t.failf("vote that was cast already is for %d, want %d", again, v)
+				t.Failf("vote that was cast already is for %d, want %d", again, v)
 			}
 			if c, _ := f.refused(f.ask(other, 0), "vote for a lock that another token holds", -1, owner(token)); c != v {
-				t.failf("vote for a lock that another token holds shows the counter at %d, want %d", c, v)
+				t.Failf("vote for a lock that another token holds shows the counter at %d, want %d", c, v)
 			}
 			f.counts(v, keep, "after votes in vain")
 			f.holds(token, long, "after votes in vain")
-			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			f.counts(v, keep, "after a release")
 			f.votes(other, v, 0, "after the first one released it")
 		},
@@ -41,12 +41,12 @@ func voteChecks() []check {
 		run: func(t *trial) {
 			const d = 30 * time.Millisecond
 			f := t.fenced()
-			_, first := f.votes(t.name(), 0, 0, "whose counter is missing")
-			began := t.clock()
-			t.wait(d)
-			_, second := f.ints(f.ask(t.name(), 0), "vote in vain")
-			if passed, most := second-first, (t.clock() - began + call).Microseconds(); passed < (d-time.Millisecond).Microseconds() || passed > most {
-				t.failf("%v later the time is %d after %d, want as many microseconds more", d, second, first)
+			_, first := f.votes(t.Name(), 0, 0, "whose counter is missing")
+			began := t.Clock()
+			t.Wait(d)
+			_, second := f.ints(f.ask(t.Name(), 0), "vote in vain")
+			if passed, most := second-first, (t.Clock() - began + call).Microseconds(); passed < (d-time.Millisecond).Microseconds() || passed > most {
+				t.Failf("%v later the time is %d after %d, want as many microseconds more", d, second, first)
 			}
 		},
 	}, {
@@ -56,22 +56,22 @@ func voteChecks() []check {
 			f := t.fenced()
 			c, now := int64(0), t.now()
 			for _, hint := range []int64{0, now + 100_000, now - 100_000, now + 200_000, 0, 1, 9999999999999999, 0, ahead(now, 10*time.Second), ahead(now, -10*time.Second)} {
-				token := t.name()
+				token := t.Name()
 				c, _ = f.votes(token, c, hint, "after others")
-				t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+				t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			}
 			// A counter that is ahead counts up.
 			far := t.fenced()
 			c = ahead(now, farAhead)
 			far.standsAt(decimal(c))
 			for range 3 {
-				token := t.name()
+				token := t.Name()
 				c, _ = far.votes(token, c, now, "whose counter is far ahead")
-				t.answer(far.eval(lua.Release, token), "release of a key by its holder", 1)
+				t.Answer(far.eval(lua.Release, token), "release of a key by its holder", 1)
 			}
 			old := t.fenced()
 			old.standsAt("41")
-			old.votes(t.name(), 41, 0, "whose counter is far behind")
+			old.votes(t.Name(), 41, 0, "whose counter is far behind")
 		},
 	}, {
 		name: "Eval/vote keeps the counter",
@@ -79,8 +79,8 @@ func voteChecks() []check {
 		run: func(t *trial) {
 			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "7200000": 2 * time.Hour, millis(keep): keep} {
 				f := t.fenced()
-				token := t.name()
-				v, _ := f.granted(t.evalKeys(lua.Vote, f.three(token), token, "60000", "0", arg), 0, "vote for a free lock")
+				token := t.Name()
+				v, _ := f.granted(t.EvalKeys(lua.Vote, f.three(token), token, "60000", "0", arg), 0, "vote for a free lock")
 				f.counts(v, want, "after a vote that keeps it for "+arg)
 			}
 		},
@@ -89,16 +89,16 @@ func voteChecks() []check {
 		why:  strict,
 		run: func(t *trial) {
 			f := t.fenced()
-			token := t.name()
+			token := t.Name()
 			f.votes(token, 0, 0, "whose counter is missing")
-			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			var mu sync.Mutex
 			seen := map[int64]bool{}
 			tokens := make([]string, crowd)
 			for i := range tokens {
-				tokens[i] = t.name()
+				tokens[i] = t.Name()
 			}
-			t.parallel(crowd, func(i int) {
+			t.Parallel(crowd, func(i int) {
 				for range 8 {
 					r := f.ask(tokens[i], 9999999999999999)
 					if len(r) == 0 || r[0] != int64(1) {
@@ -110,13 +110,13 @@ func voteChecks() []check {
 					seen[v] = true
 					mu.Unlock()
 					if twice {
-						t.failf("two votes are for %d", v)
+						t.Failf("two votes are for %d", v)
 					}
 					f.eval(lua.Release, tokens[i])
 				}
 			})
 			if len(seen) == 0 {
-				t.failf("none of %d votes for a lock that is free again and again was granted", 8*crowd)
+				t.Failf("none of %d votes for a lock that is free again and again was granted", 8*crowd)
 			}
 		},
 	}, {
@@ -126,7 +126,7 @@ func voteChecks() []check {
 		run: func(t *trial) {
 			f := t.fenced()
 			w := f.waiter(ms)
-			token := t.name()
+			token := t.Name()
 			for _, bad := range append(badNumbers(), "99999999999999999999", "12345678901234567") {
 				f.fails(lua.Vote, f.three(token), token, bad, "0", "60000")
 				f.fails(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, bad)
@@ -148,7 +148,7 @@ func voteChecks() []check {
 			near.free("after votes with hints that are as long as the time")
 			near.unchanged("0000000000000041", "after votes with hints that are as long as the time")
 			// What is a number, but not as a server writes it, does not fail half way.
-			r := t.evalKeys(lua.Vote, f.three(token), token, "060000", "00", "03600000")
+			r := t.EvalKeys(lua.Vote, f.three(token), token, "060000", "00", "03600000")
 			v, _ := f.granted(r, 0, "vote with noughts before its numbers")
 			f.counts(v, keep, "after a vote with noughts before its numbers")
 		},
@@ -159,20 +159,20 @@ func voteChecks() []check {
 		run: func(t *trial) {
 			for _, bad := range append(badCounters(), likeCounters(t.now())...) {
 				f := t.fenced()
-				token := t.name()
+				token := t.Name()
 				f.standsAt(bad)
 				args := []string{token, "60000", "0", "60000"}
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), args...)
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", decimal(t.now()), "60000")
 				f.free("after a vote that failed")
 				f.unchanged(bad, "after a vote that failed")
-				t.setNX(f.lock, token, long, true, "a free key")
+				t.SetNX(f.lock, token, long, true, "a free key")
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), args...)
-				t.answer(f.eval(lua.Release, token), "release of a lock whose counter is none", 1)
+				t.Answer(f.eval(lua.Release, token), "release of a lock whose counter is none", 1)
 			}
 			f := t.fenced()
-			t.other(f.counter)
-			token := t.name()
+			t.SetOther(f.counter)
+			token := t.Name()
 			t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 			f.free("after a vote beside a list")
 		},
@@ -184,7 +184,7 @@ func voteChecks() []check {
 			for _, c := range tooHigh(now) {
 				f := t.fenced()
 				f.standsAt(decimal(c))
-				token := t.name()
+				token := t.Name()
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 				f.free("after a vote that failed")
 				f.unchanged(decimal(c), "after a vote that failed")
@@ -199,18 +199,18 @@ func voteChecks() []check {
 		why:   "a vote that arrives when its attempt has ended, or once more, is a lock that nobody releases",
 		run: func(t *trial) {
 			f := t.fenced()
-			token, other := t.name(), t.name()
-			t.setNX(f.tomb(token), "1", long, true, "a free key")
+			token, other := t.Name(), t.Name()
+			t.SetNX(f.tomb(token), "1", long, true, "a free key")
 			f.buried(f.ask(token, 0), "vote of the dead")
 			f.free("after a vote of the dead")
 			t.missing(f.counter, "after a vote of the dead, the counter")
 			v, _ := f.votes(other, 0, 0, "beside another's tombstone")
 			w := f.waiter(ms)
-			f.buried(t.evalKeys(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, "0"), "vote of the dead, by a waiter,")
+			f.buried(t.EvalKeys(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, "0"), "vote of the dead, by a waiter,")
 			f.stand("after a vote of the dead, by a waiter")
 			f.counts(v, keep, "after votes of the dead")
 			f.holds(other, long, "after votes of the dead")
-			t.answer(f.eval(lua.Release, other), "release of a key by its holder", 1)
+			t.Answer(f.eval(lua.Release, other), "release of a key by its holder", 1)
 			f.buried(f.ask(token, v+1000), "vote of the dead for a free lock with a counter")
 			f.free("after a vote of the dead for it")
 			f.counts(v, keep, "after a vote of the dead for a free lock")
@@ -220,10 +220,10 @@ func voteChecks() []check {
 		why:  "a vote that was lost with its counter is none; the one that takes its place must be above all others, and the lock must not live for longer by it",
 		run: func(t *trial) {
 			f := t.fenced()
-			token := t.name()
+			token := t.Name()
 			f.votes(token, 0, 0, "whose counter is missing")
 			f.lost()
-			r := t.evalKeys(lua.Vote, f.three(token), token, "600000", "0", millis(keep))
+			r := t.EvalKeys(lua.Vote, f.three(token), token, "600000", "0", millis(keep))
 			v, now := f.granted(r, 0, "vote again")
 			f.rises(v, 0, 0, now, "vote again")
 			f.counts(v, keep, "after a vote again")
@@ -235,28 +235,28 @@ func voteChecks() []check {
 		why:   "who wants a token waits like everybody else: in his place, and the one that was called gets the lock",
 		run: func(t *trial) {
 			f := t.fenced()
-			token := t.name()
+			token := t.Name()
 			ask := func(w waiter, token, waited string) backend.Reply {
-				return t.evalKeys(lua.Vote, f.four(token), token, "60000", "0", millis(keep), w.ticket, waited)
+				return t.EvalKeys(lua.Vote, f.four(token), token, "60000", "0", millis(keep), w.ticket, waited)
 			}
 			c, _ := f.votes(token, 0, 0, "whose counter is missing")
 			b, a := f.waiter(ms), f.waiter(ms)
-			f.refused(ask(b, t.name(), "1000"), "vote by a waiter, the first one,", 0, owner(token))
-			f.refused(ask(a, t.name(), "2000"), "vote by a waiter who has waited for longer", 0, owner(token))
+			f.refused(ask(b, t.Name(), "1000"), "vote by a waiter, the first one,", 0, owner(token))
+			f.refused(ask(a, t.Name(), "2000"), "vote by a waiter who has waited for longer", 0, owner(token))
 			f.stand("after two have asked", a, b)
 			f.counts(c, keep, "after votes in vain")
-			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			f.reserved(a, "after the release")
-			f.refused(f.ask(t.name(), 0), "vote for a lock that is reserved", -1, owner("~"+a.ticket))
-			f.refused(ask(b, t.name(), "0"), "vote for a lock that is reserved for another waiter", 0, owner("~"+a.ticket))
+			f.refused(f.ask(t.Name(), 0), "vote for a lock that is reserved", -1, owner("~"+a.ticket))
+			f.refused(ask(b, t.Name(), "0"), "vote for a lock that is reserved for another waiter", 0, owner("~"+a.ticket))
 			f.staysReserved(a, "after others were refused")
-			token = t.name()
+			token = t.Name()
 			v, now := f.granted(ask(a, token, "0"), 0, "vote by the one that was called")
 			f.rises(v, c, 0, now, "vote by the one that was called")
 			f.holds(token, long, "after the one that was called voted")
-			t.answer(f.eval(lua.Rollback, token, a.ticket, "3000", "0"), "rollback of a key by its holder", 1)
+			t.Answer(f.eval(lua.Rollback, token, a.ticket, "3000", "0"), "rollback of a key by its holder", 1)
 			f.stand("after a rollback", a, b)
-			f.granted(ask(a, t.name(), "0"), 0, "vote by a waiter for a free lock")
+			f.granted(ask(a, t.Name(), "0"), 0, "vote by a waiter for a free lock")
 			f.stand("after the first one has the lock", b)
 			f.hearsOnly(a, f.call())
 			f.hearsOnly(b, f.next(a))
@@ -287,11 +287,11 @@ func voteChecks() []check {
 			f.votesAs("a ticket, but neither queue nor time", f.three, w.ticket)
 			token := f.take()
 			f.waits(w, 0, 0, "the only one")
-			t.answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			f.reserved(w, "after the release")
-			f.refused(f.ask(t.name(), 0), "vote for a lock that is reserved", -1, owner("~"+w.ticket))
-			token = t.name()
-			r := t.evalKeys(lua.Vote, f.three(token), token, "60000", "0", millis(keep), w.ticket, "0")
+			f.refused(f.ask(t.Name(), 0), "vote for a lock that is reserved", -1, owner("~"+w.ticket))
+			token = t.Name()
+			r := t.EvalKeys(lua.Vote, f.three(token), token, "60000", "0", millis(keep), w.ticket, "0")
 			f.granted(r, 0, "vote without a queue by the one that was called")
 			f.holds(token, long, "after the one that was called voted")
 		},
@@ -301,12 +301,12 @@ func voteChecks() []check {
 		why:   "a key that holds anything but a token is somebody else's",
 		run: func(t *trial) {
 			f := t.fenced()
-			t.other(f.lock)
-			f.refused(f.ask(t.name(), 0), "vote for a key that holds no string", -1, "")
+			t.SetOther(f.lock)
+			f.refused(f.ask(t.Name(), 0), "vote for a key that holds no string", -1, "")
 			t.missing(f.counter, "after a vote in vain, the counter")
 			now := t.now()
 			f.standsAt(decimal(now))
-			f.refused(f.ask(t.name(), now+1000), "vote for a key that holds no string, with a counter,", -1, "")
+			f.refused(f.ask(t.Name(), now+1000), "vote for a key that holds no string, with a counter,", -1, "")
 			f.unchanged(decimal(now), "after a vote in vain")
 		},
 	}}

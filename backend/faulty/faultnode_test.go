@@ -1,4 +1,4 @@
-package backendtest_test
+package faulty_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -40,7 +40,7 @@ func TestFaults(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tc := range []struct {
 		name   string
-		fault  backendtest.Fault
+		fault  faulty.Fault
 		budget time.Duration
 
 		err         error // nil if the call is granted
@@ -49,39 +49,39 @@ func TestFaults(t *testing.T) {
 		then        int  // how often the request had arrived by then
 		later       int  // and a minute later
 	}{
-		{name: "Delay", fault: backendtest.Delay(30 * ms), budget: 50 * ms, took: 30 * ms, then: 1, later: 1},
-		{name: "Delay past the deadline", fault: backendtest.Delay(80 * ms), budget: 50 * ms,
+		{name: "Delay", fault: faulty.Delay(30 * ms), budget: 50 * ms, took: 30 * ms, then: 1, later: 1},
+		{name: "Delay past the deadline", fault: faulty.Delay(80 * ms), budget: 50 * ms,
 			err: context.DeadlineExceeded, took: 50 * ms},
-		{name: "DelayReply", fault: backendtest.DelayReply(30 * ms), budget: 50 * ms, took: 30 * ms, then: 1, later: 1},
-		{name: "DelayReply past the deadline", fault: backendtest.DelayReply(80 * ms), budget: 50 * ms,
+		{name: "DelayReply", fault: faulty.DelayReply(30 * ms), budget: 50 * ms, took: 30 * ms, then: 1, later: 1},
+		{name: "DelayReply past the deadline", fault: faulty.DelayReply(80 * ms), budget: 50 * ms,
 			err: context.DeadlineExceeded, took: 50 * ms, then: 1, later: 1},
-		{name: "Late", fault: backendtest.Late(30 * ms), budget: 50 * ms, took: 30 * ms, then: 1, later: 1},
-		{name: "Late past the deadline", fault: backendtest.Late(80 * ms), budget: 50 * ms,
+		{name: "Late", fault: faulty.Late(30 * ms), budget: 50 * ms, took: 30 * ms, then: 1, later: 1},
+		{name: "Late past the deadline", fault: faulty.Late(80 * ms), budget: 50 * ms,
 			err: context.DeadlineExceeded, took: 50 * ms, then: 0, later: 1},
-		{name: "Hang", fault: backendtest.Hang(), budget: 50 * ms, err: context.DeadlineExceeded, took: 50 * ms},
-		{name: "Refuse", fault: backendtest.Refuse(errPlanned), budget: 50 * ms, err: errPlanned, notExecuted: true},
-		{name: "Refuse a connection", fault: backendtest.Refuse(nil), budget: 50 * ms, err: syscall.ECONNREFUSED, notExecuted: true},
-		{name: "Refuse as a server", fault: backendtest.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))),
+		{name: "Hang", fault: faulty.Hang(), budget: 50 * ms, err: context.DeadlineExceeded, took: 50 * ms},
+		{name: "Refuse", fault: faulty.Refuse(errPlanned), budget: 50 * ms, err: errPlanned, notExecuted: true},
+		{name: "Refuse a connection", fault: faulty.Refuse(nil), budget: 50 * ms, err: syscall.ECONNREFUSED, notExecuted: true},
+		{name: "Refuse as a server", fault: faulty.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))),
 			budget: 50 * ms, err: backend.ErrRefused, notExecuted: true},
-		{name: "LoseRequest", fault: backendtest.LoseRequest(errPlanned), budget: 50 * ms, err: errPlanned},
-		{name: "LoseReply", fault: backendtest.LoseReply(nil), budget: 50 * ms, err: io.EOF, then: 1, later: 1},
-		{name: "Duplicate at once", fault: backendtest.Duplicate(0), budget: 50 * ms, then: 2, later: 2},
-		{name: "Duplicate later", fault: backendtest.Duplicate(time.Second), budget: 50 * ms, then: 1, later: 2},
-		{name: "IgnoreContext", fault: backendtest.Chain(backendtest.IgnoreContext(), backendtest.Delay(time.Second)),
+		{name: "LoseRequest", fault: faulty.LoseRequest(errPlanned), budget: 50 * ms, err: errPlanned},
+		{name: "LoseReply", fault: faulty.LoseReply(nil), budget: 50 * ms, err: io.EOF, then: 1, later: 1},
+		{name: "Duplicate at once", fault: faulty.Duplicate(0), budget: 50 * ms, then: 2, later: 2},
+		{name: "Duplicate later", fault: faulty.Duplicate(time.Second), budget: 50 * ms, then: 1, later: 2},
+		{name: "IgnoreContext", fault: faulty.Chain(faulty.IgnoreContext(), faulty.Delay(time.Second)),
 			budget: 50 * ms, took: time.Second, then: 1, later: 1},
-		{name: "a chain", fault: backendtest.Chain(backendtest.Delay(10*ms), backendtest.Delay(20*ms), backendtest.LoseReply(nil)),
+		{name: "a chain", fault: faulty.Chain(faulty.Delay(10*ms), faulty.Delay(20*ms), faulty.LoseReply(nil)),
 			budget: 50 * ms, err: io.EOF, took: 30 * ms, then: 1, later: 1},
-		{name: "an empty chain", fault: backendtest.Chain(), budget: 50 * ms, then: 1, later: 1},
-		{name: "First, still", fault: backendtest.First(1, backendtest.LoseRequest(nil)), budget: 50 * ms, err: io.EOF},
-		{name: "First, no more", fault: backendtest.First(0, backendtest.LoseRequest(nil)), budget: 50 * ms, then: 1, later: 1},
-		{name: "On, hit", fault: backendtest.On(backendtest.Kind(backend.OpEval, backend.OpSetNX), backendtest.LoseRequest(nil)),
+		{name: "an empty chain", fault: faulty.Chain(), budget: 50 * ms, then: 1, later: 1},
+		{name: "First, still", fault: faulty.First(1, faulty.LoseRequest(nil)), budget: 50 * ms, err: io.EOF},
+		{name: "First, no more", fault: faulty.First(0, faulty.LoseRequest(nil)), budget: 50 * ms, then: 1, later: 1},
+		{name: "On, hit", fault: faulty.On(faulty.Kind(backend.OpEval, backend.OpSetNX), faulty.LoseRequest(nil)),
 			budget: 50 * ms, err: io.EOF},
-		{name: "On, missed", fault: backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.LoseRequest(nil)),
+		{name: "On, missed", fault: faulty.On(faulty.Kind(backend.OpExtend), faulty.LoseRequest(nil)),
 			budget: 50 * ms, then: 1, later: 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := backendtest.NewFaultNode(memory.New())
+				f := faulty.NewFaultNode(memory.New())
 				f.Set(tc.fault)
 				got := setNX(t, f, "k", tc.budget)
 				if !errors.Is(got.err, tc.err) || got.ok != (tc.err == nil) || got.took != tc.took {
@@ -110,8 +110,8 @@ func TestFaults(t *testing.T) {
 // A client that looks at the deadline alone is not ended by a cancellation.
 func TestIgnoreCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := backendtest.NewFaultNode(memory.New())
-		f.Set(backendtest.IgnoreCancel(), backendtest.Hang())
+		f := faulty.NewFaultNode(memory.New())
+		f.Set(faulty.IgnoreCancel(), faulty.Hang())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		time.AfterFunc(100*time.Millisecond, cancel)
 		began := time.Now()
@@ -126,8 +126,8 @@ func TestIgnoreCancel(t *testing.T) {
 func TestLateSetOutlivesItsRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
-		f := backendtest.NewFaultNode(server)
-		f.Set(backendtest.Late(time.Second))
+		f := faulty.NewFaultNode(server)
+		f.Set(faulty.Late(time.Second))
 		if got := setNX(t, f, "k", 100*time.Millisecond); got.err == nil {
 			t.Fatalf("SetNX = %+v", got)
 		}
@@ -145,8 +145,8 @@ func TestLateSetOutlivesItsRelease(t *testing.T) {
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
-		f := backendtest.NewFaultNode(server)
-		stall, resume := backendtest.Stall()
+		f := faulty.NewFaultNode(server)
+		stall, resume := faulty.Stall()
 		f.Set(stall)
 
 		// One gives up, one waits; both requests lie in the server's socket.
@@ -177,11 +177,11 @@ func TestStall(t *testing.T) {
 func TestStallKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
-		behind := backendtest.NewFaultNode(server)
-		f := backendtest.NewFaultNode(behind)
-		stall, resume := backendtest.Stall()
+		behind := faulty.NewFaultNode(server)
+		f := faulty.NewFaultNode(behind)
+		stall, resume := faulty.Stall()
 		f.Set(stall)
-		behind.Set(backendtest.Delay(time.Second)) // each takes a while
+		behind.Set(faulty.Delay(time.Second)) // each takes a while
 		var wg sync.WaitGroup
 		for i := range 5 {
 			wg.Go(func() { setNX(t, f, fmt.Sprint("k", i), time.Hour) })
@@ -213,36 +213,36 @@ func ops() []backend.Op {
 }
 
 func TestBatchFaults(t *testing.T) {
-	extend := backendtest.Kind(backend.OpExtend)
+	extend := faulty.Kind(backend.OpExtend)
 	for _, tc := range []struct {
 		name    string
-		fault   backendtest.Fault
+		fault   faulty.Fault
 		err     []error // of each operation, nil if it succeeds
 		took    time.Duration
 		arrived int
 	}{
-		{"the connection fails", backendtest.LoseReply(nil), []error{io.EOF, io.EOF, io.EOF, io.EOF, io.EOF}, 0, 5},
-		{"the connection is refused", backendtest.Refuse(errPlanned), []error{errPlanned, errPlanned, errPlanned, errPlanned, errPlanned}, 0, 0},
-		{"the batch is slow", backendtest.Delay(time.Second), make([]error, 5), time.Second, 5},
-		{"one operation fails alone", backendtest.On(extend, backendtest.Refuse(errPlanned)),
+		{"the connection fails", faulty.LoseReply(nil), []error{io.EOF, io.EOF, io.EOF, io.EOF, io.EOF}, 0, 5},
+		{"the connection is refused", faulty.Refuse(errPlanned), []error{errPlanned, errPlanned, errPlanned, errPlanned, errPlanned}, 0, 0},
+		{"the batch is slow", faulty.Delay(time.Second), make([]error, 5), time.Second, 5},
+		{"one operation fails alone", faulty.On(extend, faulty.Refuse(errPlanned)),
 			[]error{nil, nil, errPlanned, nil, nil}, 0, 4},
-		{"one operation is slow, and those behind it", backendtest.On(extend, backendtest.Delay(time.Second)), make([]error, 5), time.Second, 5},
-		{"one operation hangs, and those behind it", backendtest.On(extend, backendtest.Hang()),
+		{"one operation is slow, and those behind it", faulty.On(extend, faulty.Delay(time.Second)), make([]error, 5), time.Second, 5},
+		{"one operation hangs, and those behind it", faulty.On(extend, faulty.Hang()),
 			[]error{nil, nil, context.DeadlineExceeded, context.DeadlineExceeded, context.DeadlineExceeded}, time.Minute, 4},
-		{"each by itself", backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"each by itself", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			if op.Key == "b" {
 				return backend.Result{Err: errPlanned}
 			}
 			return next(ctx)
 		}), []error{nil, errPlanned, nil, nil, errPlanned}, 0, 3},
-		{"each slow", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"each slow", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			time.Sleep(time.Second)
 			return next(ctx)
 		}), make([]error, 5), 5 * time.Second, 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := backendtest.NewFaultNode(memory.New())
+				f := faulty.NewFaultNode(memory.New())
 				f.Set(tc.fault)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
@@ -272,8 +272,8 @@ func TestBatchFaults(t *testing.T) {
 func TestLateBatchIsACopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
-		f := backendtest.NewFaultNode(server)
-		f.Set(backendtest.Late(time.Second))
+		f := faulty.NewFaultNode(server)
+		f.Set(faulty.Late(time.Second))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		mine := ops()
@@ -289,13 +289,13 @@ func TestLateBatchIsACopy(t *testing.T) {
 
 func TestRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := backendtest.NewFaultNode(memory.New(memory.WithName("behind")))
+		f := faulty.NewFaultNode(memory.New(memory.WithName("behind")))
 		if f.Name() != "behind" {
 			t.Errorf("the name is %q, want that of the node behind", f.Name())
 		}
 		start := time.Now()
 		setNX(t, f, "k", time.Second)
-		f.Set(backendtest.Delay(time.Second))
+		f.Set(faulty.Delay(time.Second))
 		r, err := f.Eval(t.Context(), lua.Inspect, []string{"k"}, nil)
 		if want := (backend.Reply{int64(1), "token", (time.Hour - time.Second).Milliseconds()}); !slices.Equal(r, want) || err != nil {
 			t.Errorf("Inspect = %+v, %v, want %+v", r, err, want)
@@ -338,8 +338,8 @@ func TestRecord(t *testing.T) {
 // A call that is under way is in the record, without an end.
 func TestRecordOfACallUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := backendtest.NewFaultNode(memory.New())
-		f.Set(backendtest.Hang())
+		f := faulty.NewFaultNode(memory.New())
+		f.Set(faulty.Hang())
 		var wg sync.WaitGroup
 		wg.Go(func() { setNX(t, f, "k", time.Second) })
 		synctest.Wait()
@@ -357,30 +357,30 @@ func TestSubscriptionFaults(t *testing.T) {
 	const second = time.Second
 	for _, tc := range []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 		ready time.Duration // -1 if never
 		err   error
 	}{
 		{"none", nil, 0, context.DeadlineExceeded},
-		{"Delay", backendtest.Delay(second), second, context.DeadlineExceeded},
-		{"DelayReply", backendtest.DelayReply(second), second, context.DeadlineExceeded},
-		{"Late", backendtest.Late(second), second, context.DeadlineExceeded},
-		{"Late, after the end", backendtest.Late(time.Hour), -1, context.DeadlineExceeded},
-		{"Duplicate", backendtest.Duplicate(second), 0, context.DeadlineExceeded},
-		{"IgnoreCancel", backendtest.IgnoreCancel(), 0, context.DeadlineExceeded},
-		{"IgnoreContext", backendtest.IgnoreContext(), 0, context.DeadlineExceeded},
-		{"a ctx of the fault's own", func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		{"Delay", faulty.Delay(second), second, context.DeadlineExceeded},
+		{"DelayReply", faulty.DelayReply(second), second, context.DeadlineExceeded},
+		{"Late", faulty.Late(second), second, context.DeadlineExceeded},
+		{"Late, after the end", faulty.Late(time.Hour), -1, context.DeadlineExceeded},
+		{"Duplicate", faulty.Duplicate(second), 0, context.DeadlineExceeded},
+		{"IgnoreCancel", faulty.IgnoreCancel(), 0, context.DeadlineExceeded},
+		{"IgnoreContext", faulty.IgnoreContext(), 0, context.DeadlineExceeded},
+		{"a ctx of the fault's own", func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			return next(context.WithoutCancel(ctx), ops)
 		}, 0, context.Canceled},
-		{"Hang", backendtest.Hang(), -1, context.DeadlineExceeded},
-		{"Refuse", backendtest.Refuse(errPlanned), -1, errPlanned},
-		{"LoseRequest", backendtest.LoseRequest(nil), -1, io.EOF},
-		{"LoseReply", backendtest.LoseReply(nil), -1, io.EOF},
+		{"Hang", faulty.Hang(), -1, context.DeadlineExceeded},
+		{"Refuse", faulty.Refuse(errPlanned), -1, errPlanned},
+		{"LoseRequest", faulty.LoseRequest(nil), -1, io.EOF},
+		{"LoseReply", faulty.LoseReply(nil), -1, io.EOF},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server := memory.New()
-				f := backendtest.NewFaultNode(server)
+				f := faulty.NewFaultNode(server)
 				if tc.fault != nil {
 					f.Set(tc.fault)
 				}
@@ -405,7 +405,7 @@ func TestSubscriptionFaults(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
-		f := backendtest.NewFaultNode(server)
+		f := faulty.NewFaultNode(server)
 		f.Disconnect() // nothing to break
 		var errs [2]error
 		var heard [2][]string
@@ -424,7 +424,7 @@ func TestDisconnect(t *testing.T) {
 		f.Disconnect()
 		wg.Wait()
 		for i := range errs {
-			if !errors.Is(errs[i], backendtest.ErrDisconnected) || !slices.Equal(heard[i], []string{"one"}) {
+			if !errors.Is(errs[i], faulty.ErrDisconnected) || !slices.Equal(heard[i], []string{"one"}) {
 				t.Errorf("subscription %d heard %q and ended with %v", i, heard[i], errs[i])
 			}
 		}
@@ -440,9 +440,9 @@ func TestDisconnect(t *testing.T) {
 
 // What the node behind lacks is unsupported, and passes no fault.
 func TestFaultNodeWithoutCapabilities(t *testing.T) {
-	f := backendtest.NewFaultNode(backendtest.Bare(memory.New()))
-	g := backendtest.NewFaultNode(backendtest.Bare(memory.New()))
-	f.Set(backendtest.Hang())
+	f := faulty.NewFaultNode(faulty.Bare(memory.New()))
+	g := faulty.NewFaultNode(faulty.Bare(memory.New()))
+	f.Set(faulty.Hang())
 	ctx := t.Context()
 	_, eval := f.Eval(ctx, lua.Delete, []string{"k"}, []string{"token"})
 	results := f.Batch(ctx, ops())
@@ -466,7 +466,7 @@ func TestFaultNodeWithoutCapabilities(t *testing.T) {
 }
 
 func TestBare(t *testing.T) {
-	n := backendtest.Bare(memory.New())
+	n := faulty.Bare(memory.New())
 	if got := setNX(t, n, "k", time.Second); !got.ok {
 		t.Errorf("SetNX = %+v", got)
 	}
@@ -487,8 +487,8 @@ func TestBare(t *testing.T) {
 
 // A fault that loses count of its operations is a mistake in the test.
 func TestWrongNumberOfResults(t *testing.T) {
-	f := backendtest.NewFaultNode(memory.New())
-	f.Set(func(context.Context, []backend.Op, backendtest.Send) []backend.Result { return nil })
+	f := faulty.NewFaultNode(memory.New())
+	f.Set(func(context.Context, []backend.Op, faulty.Send) []backend.Result { return nil })
 	defer func() {
 		if recover() == nil {
 			t.Error("no panic")
@@ -499,14 +499,14 @@ func TestWrongNumberOfResults(t *testing.T) {
 
 // Faults are switched while calls are under way.
 func TestSwitchingIsSafe(t *testing.T) {
-	f := backendtest.NewFaultNode(memory.New())
+	f := faulty.NewFaultNode(memory.New())
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 200 {
 				switch (i + j) % 4 {
 				case 0:
-					f.Set(backendtest.LoseReply(nil), backendtest.Duplicate(0))
+					f.Set(faulty.LoseReply(nil), faulty.Duplicate(0))
 				case 1:
 					f.Clear()
 				case 2:

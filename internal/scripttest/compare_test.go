@@ -1,8 +1,9 @@
-package backendtest_test
+package scripttest_test
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,25 +11,26 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
 func TestCompare(t *testing.T) {
 	for seed := range uint64(20) {
-		if err := backendtest.Compare(t.Context(), memory.New(), memory.New(), "compare:", seed, 300); err != nil {
+		if err := scripttest.Compare(t.Context(), memory.New(), memory.New(), "compare:", seed, 300); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Slow nodes are no different ones.
 	synctest.Test(t, func(t *testing.T) {
-		slow := backendtest.NewFaultNode(memory.New())
-		slow.Set(backendtest.Delay(20 * time.Millisecond))
-		if err := backendtest.Compare(t.Context(), memory.New(), slow, "compare:", 1, 300); err != nil {
+		slow := faulty.NewFaultNode(memory.New())
+		slow.Set(faulty.Delay(20 * time.Millisecond))
+		if err := scripttest.Compare(t.Context(), memory.New(), slow, "compare:", 1, 300); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := backendtest.Compare(t.Context(), backendtest.Bare(memory.New()), memory.New(), "compare:", 1, 300); err != nil {
+	if err := scripttest.Compare(t.Context(), faulty.Bare(memory.New()), memory.New(), "compare:", 1, 300); err != nil {
 		t.Error(err)
 	}
 }
@@ -36,21 +38,21 @@ func TestCompare(t *testing.T) {
 func TestCompareTellsNodesApart(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 	}{
-		{"another answer", backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another answer", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			r.OK = r.OK || op.Kind == backend.OpExtend
 			return r
 		})},
-		{"an error", backendtest.On(backendtest.Kind(backend.OpEvalDelete), backendtest.LoseReply(nil))},
-		{"no error", backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"an error", faulty.On(faulty.Kind(backend.OpEvalDelete), faulty.LoseReply(nil))},
+		{"no error", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			if r := next(ctx); r.Err == nil {
 				return r
 			}
 			return backend.Result{Reply: backend.Reply{int64(0), int64(0)}}
 		})},
-		{"another text", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another text", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			for i, e := range r.Reply {
 				if s, ok := e.(string); ok {
@@ -59,7 +61,7 @@ func TestCompareTellsNodesApart(t *testing.T) {
 			}
 			return r
 		})},
-		{"another number", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another number", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			for i, e := range r.Reply {
 				if n, ok := e.(int64); ok && n > 10 {
@@ -68,14 +70,14 @@ func TestCompareTellsNodesApart(t *testing.T) {
 			}
 			return r
 		})},
-		{"another flag", backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"another flag", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			r := next(ctx)
 			if len(r.Reply) >= 2 {
 				r.Reply[0] = int64(1)
 			}
 			return r
 		})},
-		{"no effect", backendtest.On(backendtest.Kind(backend.OpSetNX), func(_ context.Context, ops []backend.Op, _ backendtest.Send) []backend.Result {
+		{"no effect", faulty.On(faulty.Kind(backend.OpSetNX), func(_ context.Context, ops []backend.Op, _ faulty.Send) []backend.Result {
 			results := make([]backend.Result, len(ops))
 			for i := range results {
 				results[i].OK = true
@@ -84,9 +86,9 @@ func TestCompareTellsNodesApart(t *testing.T) {
 		})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := backendtest.NewFaultNode(memory.New())
+			f := faulty.NewFaultNode(memory.New())
 			f.Set(tc.fault)
-			err := backendtest.Compare(t.Context(), memory.New(), f, "compare:", 7, 1000)
+			err := scripttest.Compare(t.Context(), memory.New(), f, "compare:", 7, 1000)
 			if err == nil || !strings.Contains(err.Error(), "seed 7") {
 				t.Errorf("got %v, want an error that names the seed", err)
 			}
@@ -129,22 +131,15 @@ func tellsApart(t *testing.T, broken []brokenNode, unseen []string) {
 	for _, tc := range broken {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := &lab{client: func(l *lab) backend.Node {
-					c := &client{FaultNode: l.network, server: l.server, lab: l}
-					tc.wreck(c)
-					return c
-				}}
-				n, _, err := l.node(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
+				n := newClient(tc.wreck)
+				var err error
 				blind := slices.Contains(unseen, tc.name)
 				seeds := uint64(24) // what one run does not meet another one does
 				if blind {
 					seeds = 1
 				}
 				for seed := uint64(0); seed < seeds && err == nil; seed++ {
-					err = backendtest.Compare(t.Context(), memory.New(), n, "compare:", seed, 8000)
+					err = scripttest.Compare(t.Context(), memory.New(), n, "compare:", seed, 8000)
 				}
 				if seen := err != nil; seen == blind {
 					t.Errorf("Compare returns %v", err)
@@ -157,7 +152,14 @@ func tellsApart(t *testing.T, broken []brokenNode, unseen []string) {
 func TestCompareEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := backendtest.Compare(ctx, memory.New(), memory.New(), "", 1, 10); !errors.Is(err, context.Canceled) {
+	if err := scripttest.Compare(ctx, memory.New(), memory.New(), "", 1, 10); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
+}
+
+// Two nodes that answer alike.
+func ExampleCompare() {
+	err := scripttest.Compare(context.Background(), memory.New(), memory.New(), "compare:", 1, 1000)
+	fmt.Println(err)
+	// Output: <nil>
 }

@@ -1,4 +1,4 @@
-package backendtest
+package faulty
 
 import (
 	"context"
@@ -86,7 +86,7 @@ func (f *FaultNode) Disconnect() {
 
 // ErrDisconnected is the error of a subscription that [FaultNode.Disconnect]
 // broke.
-var ErrDisconnected = errors.New("backendtest: the subscription was disconnected")
+var ErrDisconnected = errors.New("faulty: the subscription was disconnected")
 
 // A Call is one call of a method of a [FaultNode].
 type Call struct {
@@ -146,7 +146,7 @@ func (f *FaultNode) call(ctx context.Context, batch bool, ops []backend.Op, send
 		results = f.note(send)(ctx, ops)
 	}
 	if len(results) != len(ops) {
-		panic(fmt.Sprintf("backendtest: a fault answered %d operations with %d results", len(ops), len(results)))
+		panic(fmt.Sprintf("faulty: a fault answered %d operations with %d results", len(ops), len(results)))
 	}
 
 	f.mu.Lock()
@@ -278,5 +278,5 @@ func clone(op backend.Op) backend.Op {
 }
 
 func unsupported(capability string) error {
-	return backend.MarkNotExecuted(fmt.Errorf("backendtest: the node behind the fault node is no %s: %w", capability, errors.ErrUnsupported))
+	return backend.MarkNotExecuted(fmt.Errorf("faulty: the node behind the fault node is no %s: %w", capability, errors.ErrUnsupported))
 }

@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // A suspect is a lock on a server that may have lost it, a script that would vote for
@@ -27,7 +28,7 @@ type suspect struct {
 func (t *trial) eachSuspect(f func(s suspect)) {
 	for _, script := range []*backend.Script{lua.Acquire, lua.Vote, lua.Raise} {
 		fenced := t.fenced()
-		token := t.name()
+		token := t.Name()
 		s := suspect{fenced: fenced, marker: fenced.name + ":marker", script: script}
 		t.removes(s.marker)
 		switch script {
@@ -50,32 +51,32 @@ func (t *trial) eachSuspect(f func(s suspect)) {
 func (t *trial) well(marker string) (run string) {
 	ctx, cancel := t.callContext()
 	defer cancel()
-	r := script(lua.Mark, []string{marker}).Do(ctx, t.n)
+	r := script(lua.Mark, []string{marker}).Do(ctx, t.Node)
 	if r.Err != nil && strings.HasPrefix(strings.TrimPrefix(r.Err.Error(), "-"), "NORUNID ") {
-		t.skipf("the server tells no run_id: %v", r.Err)
+		t.Skipf("the server tells no run_id: %v", r.Err)
 	}
-	t.answer(t.eval(lua.Mark, marker), "mark", 1)
+	t.Answer(t.Eval(lua.Mark, marker), "mark", 1)
 	held, _ := t.markerAt(marker)
 	run, since, ok := strings.Cut(held, " ")
 	if !ok || run == "" || since != "0" {
-		t.failf("after a mark, the marker is %s, want the run_id and 0", quote(held))
+		t.Failf("after a mark, the marker is %s, want the run_id and 0", check.Quote(held))
 	}
 	return run
 }
 
 // markerAt returns what a marker holds, and fails the check if it expires.
 func (t *trial) markerAt(marker string) (held string, found bool) {
-	r := t.eval(lua.Inspect, marker)
+	r := t.Eval(lua.Inspect, marker)
 	held, _ = r.Text(1)
 	if found = r[0] == int64(1); found && r[2] != int64(-1) {
-		t.failf("the marker is %v, want it never to expire", brief(r))
+		t.Failf("the marker is %v, want it never to expire", check.Brief(r))
 	}
 	return held, found
 }
 
 // callContext returns the ctx of a call that is to succeed.
 func (t *trial) callContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.ctx, call)
+	return context.WithTimeout(t.Ctx, call)
 }
 
 // lose deletes a text.
@@ -88,14 +89,14 @@ func (t *trial) lose(key string) {
 // plants puts text in the place of the marker, which may expire.
 func (s suspect) plants(text string) {
 	s.t.lose(s.marker)
-	s.t.setNX(s.marker, text, long, true, "a marker that is missing")
+	s.t.SetNX(s.marker, text, long, true, "a marker that is missing")
 }
 
 // ask runs the script with a length of the quarantine.
 func (s suspect) ask(length time.Duration) backend.Result {
 	ctx, cancel := s.t.callContext()
 	defer cancel()
-	return script(s.script, s.keys, s.with(millis(length))...).Do(ctx, s.t.n)
+	return script(s.script, s.keys, s.with(millis(length))...).Do(ctx, s.t.Node)
 }
 
 func (s suspect) with(length ...string) []string {
@@ -106,10 +107,10 @@ func (s suspect) with(length ...string) []string {
 func (s suspect) votes(length time.Duration, situation string) {
 	r := s.ask(length)
 	if r.Err != nil {
-		s.t.failf("%s with a quarantine of %v, %s, fails: %w", s.script.Name(), length, situation, r.Err)
+		s.t.Failf("%s with a quarantine of %v, %s, fails: %w", s.script.Name(), length, situation, r.Err)
 	}
 	if done, err := r.Reply.Int(0); err != nil || done != 1 {
-		s.t.failf("%s with a quarantine of %v, %s, answers %v, want 1 first", s.script.Name(), length, situation, brief(r.Reply))
+		s.t.Failf("%s with a quarantine of %v, %s, answers %v, want 1 first", s.script.Name(), length, situation, check.Brief(r.Reply))
 	}
 }
 
@@ -120,16 +121,16 @@ var another = regexp.MustCompile(`^-?QUARANTINE for another (\d+) ms: `)
 func (s suspect) isQuarantined(length, left time.Duration, situation string) {
 	r := s.ask(length)
 	if r.Err == nil {
-		s.t.failf("%s with a quarantine of %v, %s, answers %v, want an error", s.script.Name(), length, situation, brief(r.Reply))
+		s.t.Failf("%s with a quarantine of %v, %s, answers %v, want an error", s.script.Name(), length, situation, check.Brief(r.Reply))
 	}
 	text := r.Err.Error()
 	match := another.FindStringSubmatch(text)
 	if match == nil || !strings.Contains(text, strings.Trim(strconv.Quote(s.marker), `"`)) {
-		s.t.failf("%s with a quarantine of %v, %s, fails with %q, want QUARANTINE, for how long yet, and the marker %q",
+		s.t.Failf("%s with a quarantine of %v, %s, fails with %q, want QUARANTINE, for how long yet, and the marker %q",
 			s.script.Name(), length, situation, text, s.marker)
 	}
 	if ms, err := strconv.ParseInt(match[1], 10, 64); err != nil || ms > left.Milliseconds() || ms < (left-call).Milliseconds() {
-		s.t.failf("%s with a quarantine of %v, %s, says that it lasts for another %s ms, want %v and not much less",
+		s.t.Failf("%s with a quarantine of %v, %s, says that it lasts for another %s ms, want %v and not much less",
 			s.script.Name(), length, situation, match[1], left)
 	}
 	s.nothing(situation)
@@ -154,14 +155,14 @@ func (s suspect) since(run, situation string) int64 {
 	since, err := strconv.ParseInt(text, 10, 64)
 	now := s.t.now()
 	if of != run || err != nil || since > now || since < ahead(now, -call) {
-		s.t.failf("%s, the marker holds %s, want %q and about the time, %d", situation, quote(held), run, now)
+		s.t.Failf("%s, the marker holds %s, want %q and about the time, %d", situation, check.Quote(held), run, now)
 	}
 	return since
 }
 
-func quarantineChecks() []check {
+func quarantineChecks() []rule {
 	const lasting = "a server that may have lost its locks must not grant them again before they have expired"
-	return []check{{
+	return []rule{{
 		name: "Eval/quarantine",
 		why:  lasting + "; it sees that for itself, since no client may be there to see it",
 		run: func(t *trial) {
@@ -175,11 +176,11 @@ func quarantineChecks() []check {
 				t.lose(s.marker)
 				s.isQuarantined(time.Hour, time.Hour, "without a marker")
 				since := s.since(run, "at first")
-				t.wait(2 * time.Millisecond)
+				t.Wait(2 * time.Millisecond)
 				s.isQuarantined(time.Hour, time.Hour, "again")
 				s.isQuarantined(2*time.Hour, 2*time.Hour, "by another, with another length")
 				if again := s.since(run, "later"); again != since {
-					t.failf("the quarantine counts since %d, and then since %d", since, again)
+					t.Failf("the quarantine counts since %d, and then since %d", since, again)
 				}
 				t.well(s.marker)
 				s.votes(time.Hour, "when it was said to be well")
@@ -195,13 +196,13 @@ func quarantineChecks() []check {
 				s.plants(held)
 				s.isQuarantined(time.Hour, 59*time.Minute, "a minute after it began")
 				s.votes(50*time.Second, "when that is over")
-				if r := t.eval(lua.Inspect, s.marker); len(r) != 3 || r[1] != held {
-					t.failf("when the quarantine is over, the marker is %v, want it to hold %q", brief(r), held)
+				if r := t.Eval(lua.Inspect, s.marker); len(r) != 3 || r[1] != held {
+					t.Failf("when the quarantine is over, the marker is %v, want it to hold %q", check.Brief(r), held)
 				}
 			})
 			t.eachSuspect(func(s suspect) {
 				s.isQuarantined(time.Minute, time.Minute, "without a marker")
-				t.wait(30 * time.Millisecond)
+				t.Wait(30 * time.Millisecond)
 				s.votes(20*time.Millisecond, "when that is over")
 			})
 		},
@@ -217,8 +218,8 @@ func quarantineChecks() []check {
 					run + " " + decimal(ahead(t.now(), time.Hour)),
 				} {
 					s.plants(held)
-					s.isQuarantined(time.Hour, time.Hour, "with the marker "+quote(held))
-					s.since(run, "with the marker "+quote(held)+" before")
+					s.isQuarantined(time.Hour, time.Hour, "with the marker "+check.Quote(held))
+					s.since(run, "with the marker "+check.Quote(held)+" before")
 				}
 			})
 		},
@@ -248,7 +249,7 @@ func quarantineChecks() []check {
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				s.keys[len(s.keys)-1] = s.name + ":list"
-				t.other(s.name + ":list")
+				t.SetOther(s.name + ":list")
 				t.failsWith("WRONGTYPE", s.name+":list", s.script, s.keys, s.with("60000")...)
 				s.nothing("beside a list")
 				t.failsWith("WRONGTYPE", s.name+":list", lua.Mark, []string{s.name + ":list"})

@@ -1,43 +1,44 @@
-package backendtest
+package scripttest
 
 import (
 	"slices"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-func inspectChecks() []check {
-	return []check{{
+func inspectChecks() []rule {
+	return []rule{{
 		name: "Eval/inspect of a held lock",
 		why:  "people are told who holds a lock and for how long, and looking must not change it",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
-			key, token := t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
 			for range 2 {
-				e := t.inspect(key)
+				e := t.Inspect(key)
 				if !e.Found || e.Value != token {
-					t.failf("inspect of a key that holds %q finds %+v", token, e)
+					t.Failf("inspect of a key that holds %q finds %+v", token, e)
 				}
 				if e.TTL > long || e.TTL < long-call {
-					t.failf("inspect of a key that lives for %v finds that it lives for %v", long, e.TTL)
+					t.Failf("inspect of a key that lives for %v finds that it lives for %v", long, e.TTL)
 				}
 			}
-			t.evalDelete(key, token, true, "a key that was looked at, by its holder")
+			t.EvalDelete(key, token, true, "a key that was looked at, by its holder")
 		},
 	}, {
 		name: "Eval/inspect of a free lock",
 		why:  "a free lock must not look held, and looking must not take it",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
-			key := t.name()
+			key := t.Name()
 			for range 2 {
-				if r := t.eval(lua.Inspect, key); !slices.Equal(r, backend.Reply{int64(0), "", int64(0)}) {
-					t.failf("inspect of a key that does not exist answers %v", brief(r))
+				if r := t.Eval(lua.Inspect, key); !slices.Equal(r, backend.Reply{int64(0), "", int64(0)}) {
+					t.Failf("inspect of a key that does not exist answers %v", check.Brief(r))
 				}
 			}
-			t.setNX(key, t.name(), long, true, "a free key that was looked at")
+			t.SetNX(key, t.Name(), long, true, "a free key that was looked at")
 		},
 	}, {
 		name:  "Eval/inspect of a lock without expiry",
@@ -45,10 +46,10 @@ func inspectChecks() []check {
 		why:   "a lock that will never expire by itself needs somebody to see it",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
-			key, token := t.name(), t.name()
-			t.set(key, token, backend.NoExpiry)
-			if r := t.eval(lua.Inspect, key); !slices.Equal(r, backend.Reply{int64(1), token, int64(-1)}) {
-				t.failf("inspect of a key without an expiry that holds %q answers %v, want a time to live of -1", token, brief(r))
+			key, token := t.Name(), t.Name()
+			t.Set(key, token, backend.NoExpiry)
+			if r := t.Eval(lua.Inspect, key); !slices.Equal(r, backend.Reply{int64(1), token, int64(-1)}) {
+				t.Failf("inspect of a key without an expiry that holds %q answers %v, want a time to live of -1", token, check.Brief(r))
 			}
 		},
 	}, {
@@ -57,10 +58,10 @@ func inspectChecks() []check {
 		why:   "people must see that the key is taken, although not by a lock",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
-			key := t.name()
-			t.other(key)
-			if e := t.inspect(key); !e.Found || e.Value != "" {
-				t.failf("inspect of a key that does not hold a string finds %+v, want it found without a value", e)
+			key := t.Name()
+			t.SetOther(key)
+			if e := t.Inspect(key); !e.Found || e.Value != "" {
+				t.Failf("inspect of a key that does not hold a string finds %+v, want it found without a value", e)
 			}
 		},
 	}, {
@@ -84,16 +85,16 @@ func inspectChecks() []check {
 			} {
 				count, tickets, waited := q.look(most)
 				if count != 3 || !slices.Equal(tickets, ticketsOf(want)) {
-					t.failf("inspect, at most %s of 3, finds %d in the queue, %q, want 3 and %q", most, count, tickets, ticketsOf(want))
+					t.Failf("inspect, at most %s of 3, finds %d in the queue, %q, want 3 and %q", most, count, tickets, ticketsOf(want))
 				}
 				for i, ms := range waited {
 					if least := int64(3000 - 1000*i); ms < least || ms > least+call.Milliseconds() {
-						t.failf("inspect says that waiter %d has waited for %d ms, want %d and a little", i, ms, least)
+						t.Failf("inspect says that waiter %d has waited for %d ms, want %d and a little", i, ms, least)
 					}
 				}
 			}
 			if r := q.eval(lua.Inspect, "0"); len(r) != 4 || r[0] != int64(1) || r[1] != token {
-				t.failf("inspect of a lock and its queue answers %v, want {1, the token, its time to live, 3}", brief(r))
+				t.Failf("inspect of a lock and its queue answers %v, want {1, the token, its time to live, 3}", check.Brief(r))
 			}
 			for _, bad := range badNumbers() {
 				q.fails(lua.Inspect, []string{q.lock, q.name}, bad)
@@ -111,8 +112,8 @@ func inspectChecks() []check {
 			q.spoil()
 			q.stand("where a list has the queue's place")
 			q.take()
-			if r := t.evalKeys(lua.Inspect, []string{q.lock, q.lock}, "10"); len(r) != 4 || r[3] != int64(0) {
-				t.failf("inspect of a lock as its own queue answers %v, want no waiters", brief(r))
+			if r := t.EvalKeys(lua.Inspect, []string{q.lock, q.lock}, "10"); len(r) != 4 || r[3] != int64(0) {
+				t.Failf("inspect of a lock as its own queue answers %v, want no waiters", check.Brief(r))
 			}
 		},
 	}}
@@ -140,7 +141,7 @@ func (q queue) look(most string) (count int64, tickets []string, waited []int64)
 		tickets, waited = append(tickets, ticket), append(waited, ms)
 	}
 	if err != nil {
-		q.t.failf("inspect of a lock and its queue answers %v: %w", brief(r), err)
+		q.t.Failf("inspect of a lock and its queue answers %v: %w", check.Brief(r), err)
 	}
 	return count, tickets, waited
 }

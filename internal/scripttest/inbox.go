@@ -1,4 +1,4 @@
-package backendtest
+package scripttest
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // An inbox collects what a node publishes on a channel.
@@ -82,7 +83,7 @@ func (b *inbox) until(last string) ([]string, error) {
 		case <-b.done:
 			return nil, fmt.Errorf("the subscription ended: %w", b.err)
 		case <-timer.C:
-			return nil, fmt.Errorf("the message %s has not come within %v, but %d others", quote(last), patience, len(heard))
+			return nil, fmt.Errorf("the message %s has not come within %v, but %d others", check.Quote(last), patience, len(heard))
 		}
 	}
 }
