@@ -21,6 +21,7 @@ type member struct {
 	skew     *skew
 	rumours  *rumours
 	acquires atomic.Int64 // when it last answered one, since the group was made; 0: never
+	releases atomic.Bool  // it is known to run scripts, so it can release what it grants; see proof
 	outage   outage
 	parts    []*member // of a node that has several, m first
 }
@@ -29,6 +30,7 @@ type member struct {
 // all of them.
 func newMember(g *Group, n backend.Node, name *label) *member {
 	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew), rumours: new(rumours)}
+	m.releases.Store(!m.queueing.scripts)
 	p, ok := backend.As[backend.Partitioner](n)
 	if !ok {
 		return m
@@ -39,9 +41,11 @@ func newMember(g *Group, n backend.Node, name *label) *member {
 	}
 	m.parts, m.skew = []*member{m}, &skew{whole: m.skew}
 	for len(m.parts) < parts {
-		m.parts = append(m.parts, &member{
+		part := &member{
 			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, skew: &skew{whole: m.skew.whole}, rumours: m.rumours,
-		})
+		}
+		part.releases.Store(m.releases.Load())
+		m.parts = append(m.parts, part)
 	}
 	return m
 }

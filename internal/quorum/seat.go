@@ -220,6 +220,9 @@ func (s *seat) Leave() {
 // Complete takes the outcome of the seat's operation from the sender. Sent says
 // whether it was sent at all.
 func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
+	if sent {
+		s.member.learn(&s.item.Op, r.Err)
+	}
 	// What is told is told with nothing locked, and before the cleanup counts as
 	// over.
 	switch {
@@ -244,10 +247,10 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 
 // settle takes an outcome, and goes on to what comes next on this seat.
 func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
-	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now)) {
+	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now) || s.proves(r.Err, now)) {
 		return
 	}
-	ok, err := r.OK, s.explain(r.Err)
+	ok, err := r.OK, s.unproven(s.explain(r.Err))
 	switch {
 	case s.item.Op.Kind != backend.OpEval || err != nil:
 	case s.item.Op.Script == lua.Vote:
