@@ -638,7 +638,7 @@ func (s *situation) judge(parties []*party, end time.Duration) {
 			if took < situationTTL || took > most || !errors.Is(p.err, ErrUnavailable) && p.end != end {
 				s.problem("waiter %d ends after %v, as too many nodes have been unavailable, with %v", i, took, p.err)
 			}
-		case moment <= end:
+		case moment+s.within() <= end:
 			s.problem("waiter %d gives up after %v: %v", i, took, p.err)
 		default:
 			class, cause := ErrTaken, context.Canceled
