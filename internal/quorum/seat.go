@@ -149,8 +149,10 @@ func (s *seat) begin(r request, now time.Time) {
 // it.
 func (s *seat) prepare(r request, now time.Time) bool {
 	switch {
-	case isRejoin(r) && (s.attempt.gone || !s.lacks()):
-		return false // it waited, and an extension has found the token meanwhile, or that the lock is gone
+	case isRejoin(r) && (s.attempt.gone || !s.lacks() || s.rejoin.ends.Past(s.attempt.group.cfg.Clock.at(now))):
+		return false // it waited, and an extension has found the token meanwhile, or that the lock is gone; or the lease is over
+	case r.joins && s.token != absent:
+		return false // it waited for a rejoin, which was not refused
 	case r.kind == extending && (s.released.Load() || s.token == absent):
 		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
 		return false
@@ -366,7 +368,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 // whether the deletion is to be repeated.
 func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
 	switch {
-	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late):
+	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.buried:
 		// The key was found, but one more may still arrive.
 		s.token, again = doubted, true
 	case ok || s.token == absent: // it was not about the token, but about the ticket
