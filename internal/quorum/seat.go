@@ -233,7 +233,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	case s.current.kind == releasing && len(r.Reply) > 1:
 		s.notifiedNobody(r.Reply)
 	case s.current.kind == releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
-		if report := s.attempt.group.cfg.Abandoned; report != nil {
+		if report := s.attempt.group.cfg.Abandoned; report != nil && s.member.refuses.due(now) {
 			report(s.member.name.String(), s.attempt.key, r.Err)
 		}
 	}
@@ -242,7 +242,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	forgot := s.forgot
 	s.forgot = false
 	s.attempt.mu.Unlock()
-	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil {
+	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil && s.member.forgot.due(now) {
 		report(s.member.name.String(), s.attempt.key, errForgot)
 	}
 }
@@ -329,6 +329,13 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		}
 		s.missing = err == nil && !ok
 	case releasing:
+		if ok {
+			s.member.refuses.settled()
+			if s.item.Refused {
+				s.item.Refused = false
+				s.member.sender.Accepts(now)
+			}
+		}
 		again = s.deleted(ok, err, unknown, &vote, now)
 		s.rejoin.tookBack(s, unknown || s.resent, now)
 		if vote.Outcome == Granted && s.found() {
