@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -110,7 +110,7 @@ func WithTTL(ttl time.Duration) SharedOption {
 func WithOwner(label string) SharedOption {
 	return sharedOption(func(s *callSettings) error {
 		s.owner = label
-		if strings.HasPrefix(label, reservation) {
+		if _, reserved := proto.Reserved(label); reserved {
 			return fmt.Errorf("an owner label of %s: must not begin with ~, which marks reservations", text.Quote(label))
 		}
 		return nil
@@ -361,6 +361,9 @@ func WithKeyPrefix(prefix string) Option {
 // failed. It is an eighth of the TTL at most, whatever is set. Default
 // [DefaultNodeTimeout]. Too short, and a slow moment of the network makes locks
 // fail; too long, and a try that meets a majority of hanging nodes takes as long.
+//
+// The first call on a node makes a connection too, which takes two or more round trips.
+// On a slow network open the connections first, as the example of [backend.Pinger] shows.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.nodeTimeout = d

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
-
-// markerName names the key by which a node sees that it may have lost anything, after
-// the prefix of its Locker.
-const markerName = "redlock:marker"
 
 // quarantineSlack is by how much a quarantine is longer than a lease at least. A vote
 // follows a hint by 250 ms, at the loss and after the quarantine; what is left of it,
@@ -26,7 +23,7 @@ func (s *settings) checkQuarantine(ttl time.Duration) error {
 	return nil
 }
 
-func (l *Locker) marker() string { return l.settings.prefix + markerName }
+func (l *Locker) marker() string { return proto.MarkerKey(l.settings.prefix) }
 
 // Init says of every node that it has lost nothing since it was started, so that none is
 // in quarantine, for all who use [WithQuarantine] with the prefix of this Locker, whether

@@ -139,7 +139,7 @@ var (
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}, and, if a
 	// command failed because of which the ticket is not queued, its error.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "3f1af21f99bb47756848783ed32767d7b1becf94").Shares(2)
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "2f157bb35bae0ac2f57bb4f1b23ad2630867a895").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")

@@ -10,13 +10,13 @@ import (
 	"testing/synctest"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 var (
-	noEval    = backendtest.Refuse(backend.MarkReply(errors.New("ERR unknown command 'EVAL', with args beginning with: 'x'")))
+	noEval    = faulty.Refuse(backend.MarkReply(errors.New("ERR unknown command 'EVAL', with args beginning with: 'x'")))
 	scripting = func(op backend.Op) bool { return op.Kind != backend.OpSetNX }
-	evaluates = backendtest.Kind(backend.OpEval)
+	evaluates = faulty.Kind(backend.OpEval)
 )
 
 // unproven has the nodes of p have run no script yet.
@@ -38,7 +38,7 @@ func TestNodeWithoutScriptsGrantsNothing(t *testing.T) {
 		t.Run(string(m), func(t *testing.T) {
 			inWorldOf(t, 3, m, func(t *testing.T, w *world) {
 				p := w.process(m).unproven()
-				p.set(backendtest.On(scripting, noEval))
+				p.set(faulty.On(scripting, noEval))
 				_, res := p.acquireOne("k")
 				res.want(t, "acquire", Unavailable, 0)
 				if !res.Permanent(2) {
@@ -91,7 +91,7 @@ func (p *process) wantArrived(t *testing.T, what string, want ...string) {
 func TestDeletionProvesThatANodeReleases(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		p := w.process(full).unproven()
-		p.set(backendtest.On(evaluates, denied))
+		p.set(faulty.On(evaluates, denied))
 		a := p.mustAcquire("k")
 		p.wantSaid(t, "the first time, after the acquire that was refused", 0, "delete "+noToken, "set t1")
 		a.release().want(t, "release", Won, 0)
@@ -108,7 +108,7 @@ func TestNodeThatStopsRunningScripts(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		p := w.process(w.make)
 		a := p.mustAcquire("shows it")
-		p.set(backendtest.On(scripting, noEval))
+		p.set(faulty.On(scripting, noEval))
 		a.release().want(t, "release", Unavailable, 0)
 		for i := range 3 {
 			_, res := p.acquireOne(fmt.Sprint("k", i))
@@ -135,7 +135,7 @@ func TestNodeThatStopsRunningScripts(t *testing.T) {
 func TestWrongPasswordIsNoProof(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		p := w.process(full).unproven()
-		p.set(backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
+		p.set(faulty.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
 		_, res := p.acquireOne("k")
 		res.want(t, "acquire", Unavailable, 0)
 		if err := fmt.Sprint(res.Votes[0].Err); strings.Contains(err, "EVAL") {
