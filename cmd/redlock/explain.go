@@ -43,6 +43,9 @@ func complain(err error, waited time.Duration) complaint {
 	}
 	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:")   // among which is the token
 	text = strings.TrimPrefix(text, "not sent: the node has just failed: ") // it said that before
+	if _, said, ok := strings.Cut(text, "could not release it (allow EVAL and EVALSHA, and in scripts GET and DEL): "); ok {
+		text = said // the advice below names all rights
+	}
 	code, _, _ := strings.Cut(text, " ")
 	switch {
 	case code == "NOAUTH":
