@@ -63,6 +63,7 @@ func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout tim
 func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
 	now := time.Now()
+	a.acquired.start = now // as far as is known
 	for i := range a.seats {
 		a.seats[i].token = held
 		a.seats[i].mayLive(life, false, now)
@@ -98,7 +99,7 @@ func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 	if ctx.Err() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if a.group.releases.enter(ctx) {
+	if a.group.releases.enter(ctx, a.acquired.start) {
 		defer a.group.releases.leave()
 	}
 	return a.round(ctx, request{kind: releasing, timeout: timeout})
