@@ -50,9 +50,9 @@
 // The other calls of a process are TryLock and Unlock of distinct keys, by 16
 // callers in a loop. Their latency is the time that one call takes. It is taken for
 // one second before an overload, and from its first moment until its last call has
-// returned. Calls are slower by the ratio of the two medians, and of the two means.
-// The mean tells what a median hides: callers that make no calls because one of
-// theirs takes very long.
+// returned. The bound is on the ratio of the two medians. The table also shows the
+// ratios of the means and of the 99th percentiles, which have no bound: they tell
+// what a median hides, a few calls that take very long.
 //
 // A publisher sends notifications for a contended key to each inbox at a rate, not
 // to all inboxes together.
