@@ -94,8 +94,8 @@ func heapInUse() int64 {
 type tally struct {
 	Calls, Failed int
 	Errors        map[string]int // by kind of error
-	Median, P99   time.Duration  // of calls that succeeded, as is Longest
-	Longest       time.Duration
+	Median, P99   time.Duration  // of calls that succeeded, as are the next two
+	Mean, Longest time.Duration
 	Wall          time.Duration
 
 	mu    sync.Mutex
@@ -128,6 +128,11 @@ func (y *tally) close() *tally {
 	}
 	if len(y.took) > 0 {
 		slices.Sort(y.took)
+		var sum time.Duration
+		for _, took := range y.took {
+			sum += took
+		}
+		result.Mean = sum / time.Duration(len(y.took))
 		result.Median = y.took[len(y.took)/2]
 		result.P99 = y.took[len(y.took)*99/100]
 		result.Longest = y.took[len(y.took)-1]

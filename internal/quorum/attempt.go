@@ -24,7 +24,8 @@ type Attempt struct {
 	voting *voting // for its fencing token; nil if it is to have none
 
 	mu    sync.Mutex
-	seats []seat
+	seats []*seat // nil once it was released and nobody asks them any more
+	one   [1]*seat
 	gone  bool    // an extension found that a quorum does not have it
 	until Instant // when the lease of one that won in a line ends; zero: it has ended
 	queue string  // the key of the queue, once it is needed; "": it has none
@@ -64,6 +65,7 @@ func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout tim
 func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
 	now := time.Now()
+	a.acquired.start = now // as far as is known
 	for i := range a.seats {
 		a.seats[i].token = held
 		a.seats[i].mayLive(life, false, now)
@@ -73,12 +75,14 @@ func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 
 func (g *Group) attempt(key, token string) *Attempt {
 	n := len(g.members)
-	a := &Attempt{group: g, key: key, token: token, seats: make([]seat, n)}
+	a := &Attempt{group: g, key: key, token: token}
+	if a.seats = a.one[:]; n > 1 {
+		a.seats = make([]*seat, n)
+	}
 	votes := make([]Vote, 2*n)
 	a.acquired.votes, a.released.votes = votes[:n:n], votes[n:]
 	for i := range a.seats {
-		s := &a.seats[i]
-		s.attempt, s.member, s.index = a, g.members[i].of(key), i
+		a.seats[i] = &seat{attempt: a, member: g.members[i].of(key), index: i}
 	}
 	return a
 }
@@ -99,10 +103,31 @@ func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 	if ctx.Err() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if a.group.releases.enter(ctx) {
+	if a.group.releases.enter(ctx, a.acquired.start) {
 		defer a.group.releases.leave()
 	}
+	defer a.shed()
 	return a.round(ctx, request{kind: releasing, timeout: timeout})
+}
+
+// shed lets go of what a released attempt has no more use for. A deletion may have to wait
+// for its node for a long time, and keeps alive its own seat and a, but nothing else.
+func (a *Attempt) shed() {
+	if a.line != nil {
+		return // it may yet have to take its ticket out of a queue
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seats, a.one = nil, [1]*seat{}
+	a.acquired.votes, a.released.votes = nil, nil
+}
+
+// ask asks every seat for req.
+func (a *Attempt) ask(req request, now time.Time) {
+	for _, s := range a.seats {
+		s.ask(req, now)
+	}
+	a.skip(req, now)
 }
 
 // Abandon releases the token in the background.
@@ -115,8 +140,18 @@ func (a *Attempt) Abandon() {
 
 // clean asks every seat to delete the token.
 func (a *Attempt) clean(req request, now time.Time) {
-	for i := range a.seats {
-		a.seats[i].clean(req, now)
+	for _, s := range a.seats {
+		s.clean(req, now)
+	}
+	a.skip(req, now)
+}
+
+// skip answers req if there are no seats any more: nothing is left to be asked for.
+func (a *Attempt) skip(req request, now time.Time) {
+	if a.seats == nil {
+		for i := range a.group.members {
+			req.round.vote(i, Vote{Outcome: Skipped}, now)
+		}
 	}
 }
 
@@ -155,7 +190,7 @@ func (a *Attempt) lacks(i int) bool {
 func (a *Attempt) join(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := &a.seats[i]
+	s := a.seats[i]
 	if s.released.Load() || a.until.Past(a.group.cfg.Clock.Now()) {
 		return false
 	}
@@ -186,7 +221,7 @@ func (a *Attempt) newRound(k kind) *round {
 	case k == releasing && a.released.kind == 0:
 		r = &a.released
 	default:
-		r = &round{votes: make([]Vote, len(a.seats))}
+		r = &round{votes: make([]Vote, len(a.group.members))}
 	}
 	r.kind, r.need, r.start = k, a.group.need, time.Now()
 	return r
@@ -203,9 +238,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 		if req.kind == releasing {
 			a.clean(req, r.start)
 		} else {
-			for i := range a.seats {
-				a.seats[i].ask(req, r.start)
-			}
+			a.ask(req, r.start)
 		}
 	}
 	var p *patience
@@ -269,15 +302,15 @@ func endsWithin(ctx context.Context, d time.Duration, now time.Time) bool {
 // sender does the call: its deadline is late enough for what the call has done to be known in
 // the end, though the caller does not wait for it.
 func (a *Attempt) alone(ctx context.Context, req request) bool {
-	if len(a.seats) != 1 {
+	if len(a.group.members) != 1 {
 		return false
 	}
-	s := &a.seats[0]
 	a.mu.Lock()
-	if s.busy {
+	if a.seats == nil || a.seats[0].busy {
 		a.mu.Unlock()
 		return false
 	}
+	s := a.seats[0]
 	if req.kind == releasing {
 		s.track(req)
 	}

@@ -95,9 +95,10 @@ func TestMajorityOwner(t *testing.T) {
 		{[]Outcome{Taken, Taken, Taken}, []string{"", "", "a"}, 1},
 		{[]Outcome{Taken, Taken, Granted}, []string{"", "", ""}, 0},
 	} {
-		a := &Attempt{seats: make([]seat, len(tc.owners))}
+		a := new(Attempt)
 		var votes []Vote
 		for i, o := range tc.outcomes {
+			a.seats = append(a.seats, new(seat))
 			a.seats[i].refusal.Owner = tc.owners[i]
 			votes = append(votes, Vote{Outcome: o})
 		}

@@ -93,7 +93,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
 	g := &Group{need: cfg.Need, cfg: cfg, shared: sender.NewShared(len(nodes)), budget: newBudget(), made: time.Now()}
-	g.releases.trip = g.farthest
+	g.releases.trip = g.shortest
 	position := make(map[any]int)
 	for i, n := range nodes {
 		if isNil(n) {
@@ -163,6 +163,16 @@ func (g *Group) farthest() time.Duration {
 	var farthest time.Duration
 	for _, l := range g.members {
 		farthest = max(farthest, l.trip(true))
+	}
+	return farthest
+}
+
+// shortest returns how long the shortest round trip to the farthest node has taken of late,
+// which is how far it is, however much it has to do.
+func (g *Group) shortest() time.Duration {
+	var farthest time.Duration
+	for _, m := range g.members {
+		farthest = max(farthest, m.shortest())
 	}
 	return farthest
 }

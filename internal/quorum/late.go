@@ -36,5 +36,5 @@ func (m *member) late(err error, waited time.Duration) error {
 // late returns a function that returns the error of node i, which has not answered within
 // timeout.
 func (a *Attempt) late(timeout time.Duration) func(i int) error {
-	return func(i int) error { return a.seats[i].member.late(context.DeadlineExceeded, timeout) }
+	return func(i int) error { return a.group.members[i].of(a.key).late(context.DeadlineExceeded, timeout) }
 }

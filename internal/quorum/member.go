@@ -72,6 +72,15 @@ func (m *member) trip(bare bool) time.Duration {
 	return trip
 }
 
+// shortest returns how long the shortest call of late has taken, to the farthest part.
+func (m *member) shortest() time.Duration {
+	shortest := m.sender.Shortest()
+	for _, part := range m.parts[min(1, len(m.parts)):] {
+		shortest = max(shortest, part.shortest())
+	}
+	return shortest
+}
+
 // away reports whether no part of the node answers.
 func (m *member) away() bool {
 	away := m.sender.Load().Away

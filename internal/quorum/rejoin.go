@@ -39,7 +39,7 @@ func (a *Attempt) rejoin(ext request, now time.Time) {
 		return
 	}
 	for i := range a.seats {
-		s := &a.seats[i]
+		s := a.seats[i]
 		if !s.lacks() || s.rejoin.bars(now) || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round || slices.ContainsFunc(s.queue, isRejoin) {
 			continue
 		}

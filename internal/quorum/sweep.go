@@ -54,9 +54,7 @@ func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
 func (a *Attempt) renew(req request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i := range a.seats {
-		a.seats[i].ask(req, req.round.start)
-	}
+	a.ask(req, req.round.start)
 }
 
 // expire decides r, whose time is over: its nodes were waited for for timeout.

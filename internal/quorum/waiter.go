@@ -211,7 +211,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	)
 	const never = time.Duration(1) << 62
 	for i, v := range votes {
-		s := &a.seats[i]
+		s := a.seats[i]
 		switch v.Outcome {
 		case Taken:
 			left = append(left, s.refusal.Left)

@@ -57,3 +57,13 @@ func (s *Sender) Trip(bare bool) time.Duration {
 	}
 	return s.trip.round
 }
+
+// Shortest returns how long the shortest call of late has taken; 0 if that is not known.
+func (s *Sender) Shortest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trip.answers == 1 {
+		return s.trip.round / setUp
+	}
+	return s.trip.shortest()
+}
