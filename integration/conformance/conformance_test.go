@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,6 +100,9 @@ func withServer(h backendtest.Harness, server *servers.Server) backendtest.Harne
 		_, err := server.Query(ctx, "SCRIPT", "FLUSH")
 		return err
 	}
+	h.HasScript = func(ctx context.Context, _ backend.Node, hash string) (bool, error) {
+		return hasScript(ctx, server, hash)
+	}
 	h.Publish = func(ctx context.Context, _ backend.Node, channel, payload string) error {
 		_, err := server.Query(ctx, "PUBLISH", channel, payload)
 		return err
@@ -124,11 +128,27 @@ func onCluster(t *testing.T, cluster *servers.Cluster) backendtest.Harness {
 			}
 			return nil
 		},
+		HasScript: func(ctx context.Context, _ backend.Node, hash string) (bool, error) {
+			for _, s := range cluster.Nodes {
+				if known, err := hasScript(ctx, s, hash); known || err != nil {
+					return known, err
+				}
+			}
+			return false, nil
+		},
 		Publish: func(ctx context.Context, _ backend.Node, channel, payload string) error {
 			_, err := cluster.Nodes[0].Query(ctx, "PUBLISH", channel, payload)
 			return err
 		},
 	}
+}
+
+func hasScript(ctx context.Context, server *servers.Server, hash string) (bool, error) {
+	known, err := server.Query(ctx, "SCRIPT", "EXISTS", hash)
+	if err != nil {
+		return false, err
+	}
+	return slices.Equal(known.([]any), []any{int64(1)}), nil
 }
 
 func set(ctx context.Context, server *servers.Server, key, value string, ttl time.Duration) error {
