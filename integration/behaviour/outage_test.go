@@ -179,6 +179,7 @@ func TestMajorityDown(t *testing.T) {
 func TestOutageWhileHeld(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		list := servers.Start(t, kind, 3, servers.WithOutages())
+		t.Parallel() // mostly it sleeps
 		// More than the default, for a machine that stands still now and then: an eighth
 		// of the TTL is the most there is.
 		patient := redlock.WithNodeTimeout(500 * time.Millisecond)

@@ -143,6 +143,7 @@ func TestRejoinLeavesOthersAlone(t *testing.T) {
 func TestRejoinAfterAHang(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3, servers.WithOutages(), servers.WithoutReuse())
+		t.Parallel() // mostly it sleeps
 		lock, err := a.locker(t, addrs(list), redlock.WithTTL(time.Second)).Lock(t.Context(), "k", redlock.WithAutoExtend())
 		if err != nil {
 			t.Fatal(err)
