@@ -163,7 +163,13 @@ func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Ti
 		lock, err := locker.Lock(t.Context(), key)
 		got <- result{lock, err, time.Now()}
 	}()
-	time.Sleep(500 * time.Millisecond) // for it to stand in the queue
+	eventually(t, 10*time.Second, func() error {
+		status, err := locker.Inspect(t.Context(), key)
+		if err == nil && status.Waiting == 0 {
+			err = errors.New("nobody is in the queue")
+		}
+		return err
+	})
 	return func(moment time.Time) time.Duration {
 		t.Helper()
 		r := <-got
@@ -246,7 +252,8 @@ func TestRedsyncRespectsReservation(t *testing.T) {
 		s := servers.Start(t, servers.Any, 1)[0]
 		proxy := netfault.New(t, s.Addr())
 		proxy.Delay(netfault.ToServer, 50*time.Millisecond) // so that it brings a long grace
-		first, second := a.locker(t, []string{s.Addr()}), a.locker(t, []string{proxy.Addr()})
+		first := a.locker(t, []string{s.Addr()}, redlock.WithNodeTimeout(time.Second))
+		second := a.locker(t, []string{proxy.Addr()})
 		mutex := redsync.New(redsyncPools(t, []string{s.Addr()})...).NewMutex("k")
 
 		lock, err := first.Lock(t.Context(), "k")

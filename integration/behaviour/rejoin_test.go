@@ -144,14 +144,14 @@ func TestRejoinAfterAHang(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3, servers.WithOutages(), servers.WithoutReuse())
 		t.Parallel() // mostly it sleeps
-		lock, err := a.locker(t, addrs(list), redlock.WithTTL(time.Second)).Lock(t.Context(), "k", redlock.WithAutoExtend())
+		lock, err := a.locker(t, addrs(list), redlock.WithTTL(2*time.Second)).Lock(t.Context(), "k", redlock.WithAutoExtend())
 		if err != nil {
 			t.Fatal(err)
 		}
 		held := lock.Context(t.Context())
 		for _, s := range list {
 			s.Pause(t)
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(2500 * time.Millisecond)
 			s.Resume(t)
 			eventually(t, 10*time.Second, func() error { return holds(t, s, "k", lock.Token()) })
 			if held.Err() != nil {
