@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { servers.Main(m) }
 func TestAdapters(t *testing.T) {
 	for _, d := range drivers.All {
 		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel() // mostly it waits
 			servers.Each(t, func(t *testing.T, kind servers.Kind) {
 				if kind == servers.Embedded && d.Name == "rueidis" {
 					t.Skip("embedded servers forget a script whose run failed, which no server does, and of which this adapter makes use")
