@@ -22,11 +22,11 @@ func holds(t testing.TB, s *servers.Server, key, value string) error {
 	return nil
 }
 
-// A self-extending lock with a TTL of 1.5 s outlives restarts of all servers without
-// persistence, one after the other with a pause of 1.5 s, twice around. In the end it is on
+// A self-extending lock with a TTL of 2 s outlives restarts of all servers without
+// persistence, one after the other with a pause of 2 s, twice around. In the end it is on
 // all of them, and the next waiter gets it.
 func TestRollingRestarts(t *testing.T) {
-	const pause = 1500 * time.Millisecond
+	const pause = 2 * time.Second
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		t.Parallel() // mostly it sleeps
 		for _, n := range []int{3, 5} {
