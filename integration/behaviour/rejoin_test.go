@@ -55,6 +55,9 @@ func TestRollingRestarts(t *testing.T) {
 						}
 						waited <- err
 					}()
+					for _, s := range list { // one may have missed the lock, and then the first restart ends it
+						eventually(t, 10*time.Second, func() error { return holds(t, s, "k", lock.Token()) })
+					}
 					var longest time.Duration
 					for round := range 2 {
 						for _, s := range list {
