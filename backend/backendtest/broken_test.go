@@ -904,6 +904,15 @@ var brokenNodes = []brokenNode{
 		}
 	}, []string{"flushed scripts/EvalDelete", "flushed scripts/Extend", "flushed scripts/Eval",
 		"flushed scripts/Batch", "flushed scripts/many at once"}},
+	{"a script does not go to the server", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			if s.Name() == "inspect" {
+				return c.server.Eval(ctx, s, keys, args)
+			}
+			return n.Eval(ctx, s, keys, args)
+		}
+	}, []string{"flushed scripts/forgotten"}},
 	{"forgotten scripts of a batch come last", func(c *client) {
 		n, forgotten := c.FaultNode, c.forgets()
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {

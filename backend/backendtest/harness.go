@@ -42,6 +42,10 @@ type Harness struct {
 	// FlushScripts has the server forget every script (SCRIPT FLUSH).
 	FlushScripts func(ctx context.Context, n backend.Node) error
 
+	// HasScript reports whether the server knows the script of that SHA-1 hash, in
+	// hexadecimal (SCRIPT EXISTS). It shows that FlushScripts works.
+	HasScript func(ctx context.Context, n backend.Node, hash string) (bool, error)
+
 	// Publish publishes payload on channel, as another client of the server
 	// would.
 	Publish func(ctx context.Context, n backend.Node, channel, payload string) error

@@ -19,6 +19,7 @@ import (
 // has every hook of a harness.
 type lab struct {
 	server  *memory.Node
+	socket  *faulty.FaultNode // of the server: it records what arrives there
 	network *faulty.FaultNode
 
 	// client makes the node that is checked of the network. It is set before
@@ -41,6 +42,7 @@ func (l *lab) node(context.Context) (backend.Node, func(), error) {
 	l.server = memory.New()
 	server := faulty.NewFaultNode(l.server)
 	server.Set(tiny)
+	l.socket = server
 	l.network = faulty.NewFaultNode(server)
 	if l.client == nil {
 		return l.network, nil, nil
@@ -105,7 +107,13 @@ func (l *lab) harness() backendtest.Harness {
 		},
 		FlushScripts: func(context.Context, backend.Node) error {
 			l.flushes.Add(1)
+			l.socket.Forget()
 			return nil
+		},
+		HasScript: func(_ context.Context, _ backend.Node, hash string) (bool, error) {
+			return slices.ContainsFunc(l.socket.Arrived(), func(op backend.Op) bool {
+				return op.Kind == backend.OpEval && op.Script.Hash() == hash
+			}), nil
 		},
 		Publish: func(_ context.Context, _ backend.Node, channel, payload string) error {
 			l.server.Publish(channel, payload)

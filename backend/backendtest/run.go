@@ -101,8 +101,8 @@ func (h Harness) suite(rules []rule) check.Suite {
 		Name:   "backendtest",
 		Server: check.Server{New: h.New, Prefix: h.Prefix, Advance: h.Advance, Set: h.Set, SetOther: h.SetOther},
 		Hooks: []check.Hook{
-			{Name: "FlushScripts", Set: h.FlushScripts != nil}, {Name: "Publish", Set: h.Publish != nil},
-			{Name: "Disconnect", Set: h.Disconnect != nil}, {Name: "Stall", Set: h.Stall != nil}, {Name: "SlowDial", Set: h.SlowDial != nil},
+			{Name: "FlushScripts", Set: h.FlushScripts != nil}, {Name: "HasScript", Set: h.HasScript != nil},
+			{Name: "Publish", Set: h.Publish != nil}, {Name: "Disconnect", Set: h.Disconnect != nil}, {Name: "Stall", Set: h.Stall != nil}, {Name: "SlowDial", Set: h.SlowDial != nil},
 			{Name: "LoseReplies", Set: h.LoseReplies != nil}, {Name: "Reject", Set: h.Reject != nil},
 		},
 		Checks: checks,

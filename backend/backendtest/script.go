@@ -90,7 +90,30 @@ func flushedChecks() []rule {
 			t.Failf("the harness cannot FlushScripts: %w", err)
 		}
 	}
-	var all []rule
+	all := []rule{{
+		name:  "flushed scripts/forgotten",
+		needs: []string{"HasScript", "Scripter"},
+		why:   "a harness that flushes nothing would have every other check of this group pass",
+		run: func(t *trial) {
+			t.Need(t.h.HasScript != nil, "HasScript")
+			has[backend.Scripter](t, "Scripter")
+			t.Eval(lua.Inspect, t.Name())
+			for _, want := range []bool{true, false} {
+				known, err := t.h.HasScript(t.Ctx, t.Node, lua.Inspect.Hash())
+				switch {
+				case err != nil:
+					t.Failf("the harness cannot tell HasScript: %w", err)
+				case want && !known:
+					t.Failf("HasScript of the harness does not find a script that has just run")
+				case !want && known:
+					t.Failf("the server still knows a script after FlushScripts, by HasScript: one of the two hooks does not work")
+				}
+				if want {
+					flush(t)
+				}
+			}
+		},
+	}}
 	for _, o := range operations() {
 		if !o.script {
 			continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -30,7 +31,10 @@ func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Nod
 	proxy := netfault.New(t, addr)
 	operations := []string{"SET", "EVAL", "EVALSHA"}
 	const all = 1 << 30
-	run := func(ctx context.Context, args ...string) error { return command(ctx, addr, args...) }
+	run := func(ctx context.Context, args ...string) error {
+		_, err := command(ctx, addr, args...)
+		return err
+	}
 	return Harness{
 		New: Reuse(connect(proxy.Addr())),
 		Set: func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {
@@ -44,6 +48,11 @@ func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Nod
 			return run(ctx, "RPUSH", key, "element")
 		},
 		FlushScripts: func(ctx context.Context, _ backend.Node) error { return run(ctx, "SCRIPT", "FLUSH") },
+		HasScript: func(ctx context.Context, _ backend.Node, hash string) (bool, error) {
+			reply, err := command(ctx, addr, "SCRIPT", "EXISTS", hash)
+			known, _ := reply.([]any)
+			return slices.Equal(known, []any{int64(1)}), err
+		},
 		Publish: func(ctx context.Context, _ backend.Node, channel, payload string) error {
 			return run(ctx, "PUBLISH", channel, payload)
 		},
@@ -80,23 +89,23 @@ func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Nod
 }
 
 // command runs a command on the server at addr, over a connection of its own.
-func command(ctx context.Context, addr string, args ...string) error {
+func command(ctx context.Context, addr string, args ...string) (reply any, err error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
 	if _, err := conn.Write(resp.AppendCommand(nil, args...)); err != nil {
-		return err
+		return nil, err
 	}
-	_, reply, err := resp.ReadReply(bufio.NewReader(conn))
+	_, reply, err = resp.ReadReply(bufio.NewReader(conn))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if e, ok := reply.(resp.Error); ok {
-		return fmt.Errorf("%s: %w", args[0], e)
+		return nil, fmt.Errorf("%s: %w", args[0], e)
 	}
-	return nil
+	return reply, nil
 }

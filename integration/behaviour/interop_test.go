@@ -163,7 +163,13 @@ func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Ti
 		lock, err := locker.Lock(t.Context(), key)
 		got <- result{lock, err, time.Now()}
 	}()
-	time.Sleep(500 * time.Millisecond) // for it to stand in the queue
+	eventually(t, 10*time.Second, func() error {
+		status, err := locker.Inspect(t.Context(), key)
+		if err == nil && status.Waiting < 1 { // -1: not known
+			err = errors.New("nobody is in the queue")
+		}
+		return err
+	})
 	return func(moment time.Time) time.Duration {
 		t.Helper()
 		r := <-got
@@ -211,7 +217,8 @@ func TestWaitsForOthers(t *testing.T) {
 					}
 					took := since(start)
 					t.Logf("had the lock after %v", took)
-					if took -= watch.End(); took > most {
+					watch.End()
+					if took -= watch.Within(start, start.Add(took)); took > most {
 						t.Errorf("had the lock after %v, want at most %v", took, most)
 					}
 				})
@@ -231,7 +238,8 @@ func TestWaitsForOthers(t *testing.T) {
 				ask("release")
 				took := since(start)
 				t.Logf("had the lock after %v", took)
-				if took -= watch.End(); took > looksAgain {
+				watch.End()
+				if took -= watch.Within(start, start.Add(took)); took > looksAgain {
 					t.Errorf("had the lock after %v, want at most %v", took, looksAgain)
 				}
 			})
@@ -246,7 +254,8 @@ func TestRedsyncRespectsReservation(t *testing.T) {
 		s := servers.Start(t, servers.Any, 1)[0]
 		proxy := netfault.New(t, s.Addr())
 		proxy.Delay(netfault.ToServer, 50*time.Millisecond) // so that it brings a long grace
-		first, second := a.locker(t, []string{s.Addr()}), a.locker(t, []string{proxy.Addr()})
+		first := a.locker(t, []string{s.Addr()}, redlock.WithNodeTimeout(time.Second))
+		second := a.locker(t, []string{proxy.Addr()})
 		mutex := redsync.New(redsyncPools(t, []string{s.Addr()})...).NewMutex("k")
 
 		lock, err := first.Lock(t.Context(), "k")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -16,92 +17,117 @@ import (
 // A minimum hold on real servers: it outlasts the unlock and the process, and ends by itself
 // and on time.
 func TestMinHold(t *testing.T) {
-	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
-		for _, n := range []int{1, 3} {
-			for _, closed := range []bool{false, true} {
-				t.Run(fmt.Sprintf("N=%d closed %v", n, closed), func(t *testing.T) {
-					t.Parallel() // mostly it sleeps
-					const hold = 2 * time.Second
-					list := servers.Start(t, kind, n)
-					ttl := 20 * time.Second // it is the library that ends the lock
-					if closed {
-						ttl = time.Second // it is the servers
-					}
-					locker := a.locker(t, addrs(list), redlock.WithTTL(ttl), redlock.WithMinHold(hold))
-					rival := a.locker(t, addrs(list))
-					start := time.Now()
-					if err := locker.TryDo(t.Context(), "k", func(context.Context) error { return nil }); err != nil {
-						t.Fatal(err)
-					}
-					if took := time.Since(start); took > hold/2 {
-						t.Errorf("TryDo took %v: it must not wait for the end of the hold", took)
-					}
-					if closed {
-						if err := locker.Close(t.Context()); err != nil {
-							t.Error(err)
-						}
-					}
-					time.Sleep(time.Until(start.Add(hold - 300*time.Millisecond)))
-					if _, err := rival.TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrTaken) {
-						t.Errorf("%v before the end: %v, want ErrTaken", time.Until(start.Add(hold)), err)
-					}
-					lock, err := rival.Lock(t.Context(), "k", redlock.WithWait(5*time.Second))
-					if err != nil {
-						t.Fatal(err)
-					}
-					if took := time.Since(start); took < hold || took > hold+500*time.Millisecond {
-						t.Errorf("the next holder had it after %v, want %v", took, hold)
-					}
-					if err := lock.Unlock(t.Context()); err != nil {
-						t.Error(err)
-					}
-				})
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		all := servers.Start(t, kind, 3) // each test has a key of its own
+		eachAdapter(t, func(t *testing.T, a adapter) {
+			t.Parallel() // mostly it sleeps
+			for _, n := range []int{1, 3} {
+				for _, closed := range []bool{false, true} {
+					t.Run(fmt.Sprintf("N=%d closed %v", n, closed), func(t *testing.T) {
+						t.Parallel()
+						minHold(t, a, all[:n], fmt.Sprint(a.Name, n, closed), closed)
+					})
+				}
 			}
-		}
+		})
 	})
+}
+
+// minHold unlocks key before its minimum hold has passed, closes the Locker if closed is
+// set, and sees when the next one gets the lock.
+func minHold(t *testing.T, a adapter, list []*servers.Server, key string, closed bool) {
+	const hold = 2 * time.Second
+	ttl := 20 * time.Second // it is the library that ends the lock
+	if closed {
+		ttl = time.Second // it is the servers
+	}
+	locker := a.locker(t, addrs(list), redlock.WithTTL(ttl), redlock.WithMinHold(hold))
+	rival := a.locker(t, addrs(list))
+	cycle(t, rival, key+" warm")
+	watch := stall.Begin()
+	start := time.Now()
+	if err := locker.TryDo(t.Context(), key, func(context.Context) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > hold/2 {
+		t.Errorf("TryDo took %v: it must not wait for the end of the hold", took)
+	}
+	if closed {
+		if err := locker.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	time.Sleep(time.Until(start.Add(hold - 300*time.Millisecond)))
+	if _, err := rival.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) {
+		t.Errorf("%v before the end: %v, want ErrTaken", time.Until(start.Add(hold)), err)
+	}
+	lock, err := rival.Lock(t.Context(), key, redlock.WithWait(5*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	watch.End()
+	if stalled := watch.Within(start, start.Add(took)); took < hold || took-stalled > hold+500*time.Millisecond {
+		t.Errorf("the next holder had it after %v, want %v; the machine stood still for %v", took, hold, stalled)
+	}
+	if err := lock.Unlock(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // Several machines, with clocks that differ, run a short job in each period. With a minimum
 // hold it runs once in each, whoever does it.
 func TestJobRunsOncePerPeriod(t *testing.T) {
+	list := servers.Start(t, servers.Any, 3) // each test has a key of its own
 	eachAdapter(t, func(t *testing.T, a adapter) {
+		t.Parallel() // mostly it sleeps
 		const (
-			period  = time.Second
+			period  = 2 * time.Second
 			periods = 4
-			apart   = 150 * time.Millisecond
+			apart   = 300 * time.Millisecond
 		)
-		list := servers.Start(t, servers.Kinds(t)[0], 3)
-		run := func(t *testing.T, opts ...redlock.LockOption) int64 {
-			var all sync.WaitGroup
-			var runs atomic.Int64
-			start := time.Now().Add(50 * time.Millisecond)
-			for machine := range 3 {
-				locker := a.locker(t, addrs(list))
-				all.Go(func() {
-					for i := range periods {
-						time.Sleep(time.Until(start.Add(time.Duration(i)*period + time.Duration(machine)*apart)))
-						err := locker.TryDo(t.Context(), "job "+t.Name(), func(context.Context) error {
-							runs.Add(1)
-							time.Sleep(10 * time.Millisecond)
-							return nil
-						}, opts...)
-						if err != nil && !errors.Is(err, redlock.ErrTaken) {
-							t.Error(err)
+		// run returns an error unless the job runs so often. A machine that stands still may
+		// miss a period, so it runs again then.
+		run := func(t *testing.T, want int64, opts ...redlock.LockOption) error {
+			return unlessStalled(t, func(try int) error {
+				var all sync.WaitGroup
+				var runs atomic.Int64
+				start := time.Now().Add(50 * time.Millisecond)
+				errs := make([]error, 3)
+				for machine := range errs {
+					locker := a.locker(t, addrs(list))
+					all.Go(func() {
+						for i := range periods {
+							time.Sleep(time.Until(start.Add(time.Duration(i)*period + time.Duration(machine)*apart)))
+							err := locker.TryDo(t.Context(), fmt.Sprint("job ", t.Name(), try), func(context.Context) error {
+								runs.Add(1)
+								time.Sleep(10 * time.Millisecond)
+								return nil
+							}, opts...)
+							if err != nil && !errors.Is(err, redlock.ErrTaken) {
+								errs[machine] = err
+							}
 						}
-					}
-				})
-			}
-			all.Wait()
-			return runs.Load()
+					})
+				}
+				all.Wait()
+				if n := runs.Load(); n != want {
+					return fmt.Errorf("%d runs in %d periods, want %d (%v)", n, periods, want, errors.Join(errs...))
+				}
+				return errors.Join(errs...)
+			})
 		}
 		t.Run("with a minimum hold", func(t *testing.T) {
-			if n := run(t, redlock.WithMinHold(period/2)); n != periods {
-				t.Errorf("%d runs in %d periods", n, periods)
+			t.Parallel()
+			if err := run(t, periods, redlock.WithMinHold(period/2)); err != nil {
+				t.Error(err)
 			}
 		})
+		// The clocks differ by enough for each machine to run it.
 		t.Run("without", func(t *testing.T) {
-			if n := run(t); n != 3*periods {
-				t.Errorf("%d runs in %d periods, want one for each machine: the clocks do not differ by enough to show it", n, periods)
+			t.Parallel()
+			if err := run(t, 3*periods); err != nil {
+				t.Error(err)
 			}
 		})
 	})

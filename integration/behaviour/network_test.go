@@ -12,6 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -34,20 +35,21 @@ func proxyAddrs(list []*netfault.Proxy) []string {
 	return out
 }
 
-// A network of 30 ms and a connection set-up of 80 ms, cold pools. With a node
-// timeout of 50 ms the first try cannot succeed, but its connections serve the
+// A network of 90 ms and a connection set-up of 240 ms, cold pools. With a node
+// timeout of 150 ms the first try cannot succeed, but its connections serve the
 // following ones.
 func TestSlowNetwork(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3} {
-			for _, timeout := range []time.Duration{250 * time.Millisecond, 50 * time.Millisecond} {
+			for _, timeout := range []time.Duration{750 * time.Millisecond, 150 * time.Millisecond} {
 				t.Run(fmt.Sprintf("N=%d/%v", n, timeout), func(t *testing.T) {
+					t.Parallel() // mostly it waits for the network
 					list := servers.Start(t, servers.Any, n)
 					proxies := proxied(t, list)
 					for _, p := range proxies {
-						p.DelayConnect(80 * time.Millisecond)
-						p.Delay(netfault.ToServer, 15*time.Millisecond)
-						p.Delay(netfault.ToClient, 15*time.Millisecond)
+						p.DelayConnect(240 * time.Millisecond)
+						p.Delay(netfault.ToServer, 45*time.Millisecond)
+						p.Delay(netfault.ToClient, 45*time.Millisecond)
 					}
 					nodes := a.nodes(t, proxyAddrs(proxies)...)
 					locker := newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
@@ -58,10 +60,14 @@ func TestSlowNetwork(t *testing.T) {
 						}
 						locker = newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
 					}
+					watch := stall.Begin()
+					start := time.Now()
 					lock, err := locker.TryLock(t.Context(), "first")
+					end := time.Now()
+					watch.End()
 					if err != nil {
 						t.Logf("the first lock, on cold pools: %v", err)
-						if timeout > 200*time.Millisecond {
+						if timeout > 500*time.Millisecond && watch.Within(start, end) < 200*time.Millisecond {
 							t.Error("that should not fail")
 						}
 						afresh()
@@ -278,6 +284,7 @@ func TestStaleConnections(t *testing.T) {
 // A set that arrives after its attempt was given up is deleted.
 func TestLateSet(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
+		t.Parallel() // mostly it sleeps
 		list := servers.Start(t, servers.Any, 1)
 		proxies := proxied(t, list)
 		nodes := a.nodes(t, proxyAddrs(proxies)...)

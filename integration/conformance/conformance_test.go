@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) { servers.Main(m) }
 func TestAdapters(t *testing.T) {
 	for _, d := range drivers.All {
 		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel() // mostly it waits
 			servers.Each(t, func(t *testing.T, kind servers.Kind) {
 				if kind == servers.Embedded && d.Name == "rueidis" {
 					t.Skip("embedded servers forget a script whose run failed, which no server does, and of which this adapter makes use")
@@ -100,6 +102,9 @@ func withServer(h backendtest.Harness, server *servers.Server) backendtest.Harne
 		_, err := server.Query(ctx, "SCRIPT", "FLUSH")
 		return err
 	}
+	h.HasScript = func(ctx context.Context, _ backend.Node, hash string) (bool, error) {
+		return hasScript(ctx, server, hash)
+	}
 	h.Publish = func(ctx context.Context, _ backend.Node, channel, payload string) error {
 		_, err := server.Query(ctx, "PUBLISH", channel, payload)
 		return err
@@ -125,11 +130,27 @@ func onCluster(t *testing.T, cluster *servers.Cluster) backendtest.Harness {
 			}
 			return nil
 		},
+		HasScript: func(ctx context.Context, _ backend.Node, hash string) (bool, error) {
+			for _, s := range cluster.Nodes {
+				if known, err := hasScript(ctx, s, hash); known || err != nil {
+					return known, err
+				}
+			}
+			return false, nil
+		},
 		Publish: func(ctx context.Context, _ backend.Node, channel, payload string) error {
 			_, err := cluster.Nodes[0].Query(ctx, "PUBLISH", channel, payload)
 			return err
 		},
 	}
+}
+
+func hasScript(ctx context.Context, server *servers.Server, hash string) (bool, error) {
+	known, err := server.Query(ctx, "SCRIPT", "EXISTS", hash)
+	if err != nil {
+		return false, err
+	}
+	return slices.Equal(known.([]any), []any{int64(1)}), nil
 }
 
 func set(ctx context.Context, server *servers.Server, key, value string, ttl time.Duration) error {

@@ -176,7 +176,9 @@ func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
 		c.keys[1].value = fmt.Sprintf("%016d", max(counter, 0))
 	}
 	if strange["counter"] {
-		c.keys[1].value = from(decimal(hint), decimal(hint+1), decimal(max(hint-hour, 0)), decimal(hint+hour), decimal(c.now+100_000), decimal(c.now+23*hour),
+		// Few odd counters leave a vote quick: one from long ago is drawn more often.
+		longAgo := decimal(max(hint-hour, 0))
+		c.keys[1].value = from(decimal(hint), decimal(hint+1), longAgo, longAgo, longAgo, longAgo, decimal(hint+hour), decimal(c.now+100_000), decimal(c.now+23*hour),
 			decimal(c.now+25*hour), decimal(most), decimal(most-1), decimal(most+1), "0", "41", "")
 		if rng.IntN(2) == 0 {
 			c.keys[1].value = from(oddTexts(c.now)...)

@@ -3,10 +3,13 @@ package servers
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -81,7 +84,13 @@ func use(t testing.TB) *harness {
 // prints which and why, and in the end removes what the tests have started. It
 // does not return: the process exits with the tests' result, or with 1 if no rung
 // holds that the environment allows.
-func Main(m *testing.M) { os.Exit(Run(m.Run)) }
+func Main(m *testing.M) {
+	// These tests wait more than they compute. A flag of the command line counts instead.
+	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err) // there is no such flag
+	}
+	os.Exit(Run(m.Run))
+}
 
 // Run is [Main] for a program that is not a test: it runs f with servers to start,
 // and returns what f returns, or 1 if no rung holds.

@@ -20,7 +20,9 @@ func TestDeadWaitersInFront(t *testing.T) {
 		eachAdapter(t, func(t *testing.T, d drivers.Driver) {
 			for _, dead := range []int{17, 600, 3000} {
 				key := fmt.Sprintf("dead %s %d %d", d.Name, n, dead)
-				holder, live := newPeer(t, nodesOf(t, d, addrsOf(list))), newPeer(t, nodesOf(t, d, addrsOf(list)))
+				// Embedded servers remove thousands of tickets slowly on a busy machine.
+				holder := newPeer(t, nodesOf(t, d, addrsOf(list)), redlock.WithNodeTimeout(time.Second))
+				live := newPeer(t, nodesOf(t, d, addrsOf(list)))
 				lock := lockOn(t, holder, key)
 				type result struct {
 					lock *redlock.Lock
@@ -47,7 +49,8 @@ func TestDeadWaitersInFront(t *testing.T) {
 				start := time.Now()
 				unlock(t, lock)
 				r := <-got
-				stood := watch.End()
+				watch.End()
+				stood := watch.Within(start, r.at) // on embedded servers this process does their work too
 				cancel()
 				if r.err != nil {
 					t.Fatal(r.err)

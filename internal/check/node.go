@@ -116,6 +116,10 @@ func (t *T) Set(key, value string, ttl time.Duration) {
 		defer cancel()
 		t.Node.EvalDelete(ctx, key, value) // it may have no expiry
 	})
+	if other := t.Name(); t.TrySetNX(key, other, Long) {
+		t.EvalDelete(key, other, true, "a key by its holder")
+		t.Failf("SetNX took a key that the harness had Set: Set of the harness sets nothing, or SetNX takes what is taken")
+	}
 }
 
 // AwaitFree waits for the end of key's life, which began at the given time of
