@@ -321,7 +321,7 @@ const counterSlack = time.Minute
 // somebody else before they have ended. A node sees that for itself, in the script that
 // would grant: when it was started, with whatever data, when everything on it was
 // deleted, and when a replica has taken its place; a new node, and one that is asked so
-// for the first time, begins in quarantine too. It ends by itself, or by [Locker.Init].
+// for the first time, begins in quarantine too. It ends by itself.
 // Meanwhile the node extends and releases locks that it has; its [Outcome] is
 // [Quarantined]. If too many are in quarantine for a quorum, Lock and Do wait until it
 // ends, or ctx; TryLock, and a call with a policy of its own that gives up before

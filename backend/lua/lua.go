@@ -139,7 +139,7 @@ var (
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}, and, if a
 	// command failed because of which the ticket is not queued, its error.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "3f1af21f99bb47756848783ed32767d7b1becf94").Shares(2)
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "81a17fee68ae24319906255d1d4b2569c0cd3523").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
@@ -166,7 +166,7 @@ var (
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker.
 	// Args: token, value, ms to keep the counter or 0, ms of quarantine. The marker
 	// and the last argument may be left out. Answers 1 or 0.
-	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "24bde0adfa8624beba51c46beb213ba057c9f693").Shares(2)
+	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "8a5cb1faa0d11cf6f2b850bc310154cb76d0002f").Shares(2)
 
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
@@ -190,7 +190,7 @@ var (
 	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left
 	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
 	// -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "68e2bd220556256846e916aff0056aef0f275b08").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "b76c738149bad0ba74794f5bd1bc03da70e944e2").Shares(4)
 
 	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
 	// tell for how long they have waited. The latter may be left out. Answers {number

@@ -28,7 +28,7 @@ func (db *db) suspect(marker, ms string) error {
 	}
 	if left := since + length*1000 - now; since > 0 && left > 0 {
 		return fmt.Errorf("QUARANTINE for another %d ms: this server has restarted, or has lost its marker %s, "+
-			"and may have lost locks with it; init ends that", (left+999)/1000, quoted(marker))
+			"and may have lost locks with it; this ends by itself", (left+999)/1000, quoted(marker))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func complain(err error, waited time.Duration) complaint {
 			what += " for another " + round(time.Duration(ms)*time.Millisecond)
 		}
 		return complaint{what + ", as it is new, was started again or lost its data",
-			`that ends by itself; if no lock was lost, "redlock init" ends it now`}
+			"that ends by itself"}
 	case code == "NORUNID":
 		return complaint{"it does not tell its run_id (INFO server)", "it cannot have a --quarantine, or the user needs +info"}
 	case code == "READONLY":
@@ -134,8 +134,13 @@ func failures(err error) trouble {
 	if n := len(quorum.Rounds); cut && n > 1 && against <= len(last)-quorum.Need {
 		last = quorum.Rounds[n-2] // the last one had no time to tell why
 	}
-	t.size, t.need = len(last), quorum.Need
-	for _, n := range last {
+	return inTrouble(last, quorum.Need)
+}
+
+// inTrouble returns what is wrong with the servers of a round that needed so many of them.
+func inTrouble(r redlock.Report, need int) trouble {
+	t := trouble{size: len(r), need: need}
+	for _, n := range r {
 		switch {
 		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Quarantined, n.Outcome == redlock.Pending && n.Latency > 0:
 			t.add(n.Node, complain(n.Err, n.Latency))

@@ -42,8 +42,8 @@ func TestComplain(t *testing.T) {
 		{errors.New("not sent: the node does not answer"), "no answer within 1.2s", "--node-timeout"},
 		{errors.New("EOF"), "it closed the connection", "rediss://"},
 		{fmt.Errorf("read: %w", syscall.ECONNRESET), "it closed the connection", "rediss://"},
-		{errors.New("QUARANTINE for another 12345 ms: this server has restarted"), "it is in quarantine for another 12s, as", "redlock init"},
-		{errors.New("QUARANTINE"), "it is in quarantine, as", "redlock init"},
+		{errors.New("QUARANTINE for another 12345 ms: this server has restarted"), "it is in quarantine for another 12s, as", "ends by itself"},
+		{errors.New("QUARANTINE"), "it is in quarantine, as", "ends by itself"},
 		{errors.New("NORUNID this server does not tell"), "run_id", "--quarantine"},
 		{errors.New("ERR DB index is out of range"), "ERR DB index is out of range", ""},
 	}

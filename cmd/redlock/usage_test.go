@@ -46,9 +46,9 @@ func TestUsage(t *testing.T) {
 		{"run --quarantine 0 a -- true", 122, "a quarantine of 0s"},
 		{"run --quarantine 30999ms a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
 		{"run --quarantine 30 a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
-		{"init now", 2, "init takes no argument"},
-		{"init --ttl 3s", 2, "unknown flag: --ttl"},
-		{"init --node http://:sekrit@h", 2, "unknown scheme"},
+		{"end-quarantine now", 2, "end-quarantine takes no argument"},
+		{"end-quarantine --ttl 3s", 2, "unknown flag: --ttl"},
+		{"end-quarantine --node http://:sekrit@h", 2, "unknown scheme"},
 		{"run --node '' a -- true", 122, "--node: an empty URL"},
 		{"run --node h, a -- true", 122, "--node: entry 2 of 2: an empty URL"},
 		{"run --node valkey://:sekrit@h:port a -- true", 122, "--node: "},
@@ -96,11 +96,11 @@ func TestHelp(t *testing.T) {
 		args []string
 		has  []string
 	}{
-		{[]string{"--help"}, []string{"Examples:", "Environment:", "Exit codes:", "REDLOCK_NODES", "demo ", "init ", "run ", "version "}},
+		{[]string{"--help"}, []string{"Examples:", "Environment:", "Exit codes:", "REDLOCK_NODES", "demo ", "end-quarantine ", "run ", "version "}},
 		{[]string{"help"}, []string{"Usage:\n  redlock COMMAND\n"}},
 		{[]string{"run", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NAME", "REDLOCK_FENCE", "REDLOCK_QUARANTINE", "REDIS_HOST", "Exit codes:", "  121  ", "  122  ", "  123  ", "  124  ", "  126  ", "  127  ", "--node URL", "--wait duration", "(default forever)"}},
 		{[]string{"help", "run"}, []string{"redlock run [flags] NAME -- COMMAND"}},
-		{[]string{"init", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NODES", "Exit codes:", "--node URL"}},
+		{[]string{"end-quarantine", "--help"}, []string{"Examples:", "Environment:", "REDLOCK_NODES", "Exit codes:", "--node URL"}},
 		{[]string{"demo", "--help"}, []string{"Examples:", "Exit codes:", "--duration duration"}},
 		{[]string{"version"}, []string{"redlock ", "go1."}},
 		{[]string{"--version"}, []string{"redlock ", "go1."}},

@@ -99,7 +99,7 @@ func TestNameThatMoves(t *testing.T) {
 					}
 					first := locker()
 					if quarantined {
-						mustInit(t, first)
+						mustEndQuarantine(t, first)
 					}
 					a := mustLock(t, first)
 					n.move(list[1])

@@ -469,7 +469,7 @@ func TestHostileMarker(t *testing.T) {
 	const marker = "redlock:marker"
 	s := hostileServers(t, 1)[0]
 	p := newPeers(t, []*servers.Server{s}, 1, redlock.WithQuarantine(redlock.DefaultTTL+time.Second))[0]
-	if err := p.Init(t.Context()); err != nil {
+	if _, err := p.EndQuarantine(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	healthy := s.Do(t, "GET", marker)
