@@ -176,7 +176,7 @@ func TestFencingResume(t *testing.T) {
 		}
 		r.unlocks(nested)
 
-		plain, err := l.Resume(t.Context(), "k", lock.Token(), WithTTL(time.Hour))
+		plain, err := r.locker(WithCounterLife(life)).Resume(t.Context(), "k", lock.Token(), WithTTL(time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}

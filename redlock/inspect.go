@@ -73,7 +73,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 			})
 		}
 	}
-	timeout := time.NewTimer(l.settings.nodeTimeout)
+	timeout := time.NewTimer(l.settings.nodePatience())
 	defer timeout.Stop()
 	for waiting := true; waiting && pending > 0; {
 		select {

@@ -44,7 +44,6 @@ type base struct {
 // that cannot do what an option needs, and options with bad values.
 func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	s := settings{
-		nodeTimeout: DefaultNodeTimeout,
 		drift:       DefaultDrift,
 		counterLife: DefaultCounterLife,
 		logger:      slog.New(slog.DiscardHandler),
@@ -60,6 +59,9 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	}
 	if err := s.check(s.call); err != nil {
 		return nil, fmt.Errorf("redlock: %w", err)
+	}
+	if ttl := s.lease(s.call); s.nodeTimeout > ttl/8 {
+		return nil, fmt.Errorf("redlock: a node timeout of %v: must be at most an eighth of the TTL, %v", s.nodeTimeout, ttl)
 	}
 	l := &Locker{base: new(base), settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
@@ -91,6 +93,7 @@ func (l *Locker) With(opts ...DerivedOption) (*Locker, error) {
 		return nil, errZero
 	}
 	s := l.settings
+	s.call.given = 0
 	for _, o := range opts {
 		if o == nil {
 			return nil, fmt.Errorf("redlock: with: %w", errNilOption)
@@ -161,23 +164,23 @@ func (l *Locker) polls(node string, err error) {
 // Every method rejects a key that the library keeps beside another lock, before any I/O: see
 // "Names on the servers" in the documentation of the package.
 func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepareLock(ctx, key, opts)
+	c, err := l.prepareLock(ctx, key, opts, false)
 	if err != nil {
 		return nil, err
 	}
 	return c.lock(ctx)
 }
 
-// TryLock is Lock with one try, whatever the policy and [WithWait]: it returns within the node
+// TryLock is Lock with one attempt. Defaults that bound the wait do not matter, and options of
+// the call that do are rejected ([WithWait], [WithRetry], [WithPatience]). It returns within the node
 // timeout, or when ctx ends, with an error that matches [ErrTaken] if somebody
 // else holds the lock, and leaves behind as little. It does not queue. A lock that is
 // reserved for one who waits counts as taken.
 func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepareLock(ctx, key, opts)
+	c, err := l.prepareLock(ctx, key, opts, true)
 	if err != nil {
 		return nil, err
 	}
-	c.settings.wait = once
 	return c.lock(ctx)
 }
 
@@ -284,12 +287,16 @@ func (l *Locker) defaults() callSettings {
 	return l.settings.call
 }
 
-// prepareLock is prepare for a call that locks.
-func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption) (*call, error) {
+// prepareLock is prepare for a call that locks, with a single attempt if it is to try only.
+func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption, try bool) (*call, error) {
 	s := l.defaults()
+	s.given = 0
 	var err error
 	if len(opts) > 0 { // with allocates
 		s, err = s.with(opts)
+	}
+	if try && err == nil {
+		s, err = s.once()
 	}
 	return l.prepare(ctx, "lock", key, s, err)
 }
@@ -302,6 +309,9 @@ func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, op
 	}
 	if optErr == nil {
 		optErr = l.settings.check(s)
+	}
+	if optErr == nil {
+		optErr = s.checkGiven()
 	}
 	if optErr != nil {
 		return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(l.settings.prefix+key), optErr)

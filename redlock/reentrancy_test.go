@@ -166,8 +166,8 @@ func TestReentrancyOuterUnlocksFirst(t *testing.T) {
 }
 
 // must returns what gives the first of two results, or fails the test.
-func must(lock *Lock, err error) func(t *testing.T) *Lock {
-	return func(t *testing.T) *Lock {
+func must[T any](lock T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

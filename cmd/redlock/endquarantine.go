@@ -54,6 +54,6 @@ appendfsync always. Otherwise two can hold one lock.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	nodes.register(flags)
+	nodes.register(flags, "")
 	return cmd
 }

@@ -42,6 +42,7 @@ func TestUsage(t *testing.T) {
 		{"run --ttl 3 --grace 2 a -- true", 122, "take a --ttl of 6s or more"},
 		{"demo --duration 1", 2, "--duration is 1s: it takes 3s at least"},
 		{"run --node-timeout 0 a -- true", 122, "must be positive"},
+		{"run --node-timeout 4s a -- true", 122, "a node timeout of 4s: must be at most an eighth of the TTL, 30s"},
 		{"run --owner ~x a -- true", 122, "must not begin with ~"},
 		{"run --quarantine 0 a -- true", 122, "a quarantine of 0s"},
 		{"run --quarantine 30999ms a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
