@@ -83,11 +83,11 @@ func TestHooks(t *testing.T) {
 		}
 		_ = lock.Unlock(t.Context())
 		check("Unlock again")
-		err = l.Release(t.Context(), "k", lock.Token())
+		err = l.Release(t.Context(), lock.Handover())
 		if e = check("Release", "unlocked")[0]; e.Err != err || !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Release: event %+v", e)
 		}
-		_, err = l.Resume(t.Context(), "k", lock.Token())
+		_, err = l.Resume(t.Context(), lock.Handover())
 		if e = check("Resume", "locked")[0]; e.Err != err || !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Resume: event %+v", e)
 		}

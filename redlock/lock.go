@@ -78,7 +78,7 @@ func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string
 func (l *Lock) Key() string { return l.call.key }
 
 // Token returns the secret that proves ownership on the servers: whoever has it
-// may extend and release the lock, see [Locker.Resume] and [Locker.Release].
+// may extend and release the lock. To hand it to another process use [Lock.Handover].
 func (l *Lock) Token() string { return l.token }
 
 // Fence returns the fencing token of a lock that was acquired with [WithFencing], which

@@ -150,10 +150,6 @@ var options = []struct {
 	{name: "WithKeyPrefix", option: WithKeyPrefix("x"), but: defaultOnly(uncompiled)},
 	{name: "WithNodeTimeout", option: WithNodeTimeout(1), but: defaultOnly(uncompiled)},
 	{name: "WithQuarantine", option: WithQuarantine(quarantine), but: defaultOnly(uncompiled)},
-	{name: "WithFence", option: WithFence(1), but: map[string]useOf{
-		"New": uncompiled, "With": uncompiled, "Lock": uncompiled, "TryLock": uncompiled, "Do": uncompiled, "TryDo": uncompiled,
-		"Mutex": uncompiled, "Resume": elsewhere,
-	}},
 	{name: "WithQuorum", option: WithQuorum(3), but: defaultOnly(uncompiled)},
 }
 
@@ -214,7 +210,7 @@ var callsWithOptions = []struct {
 	{"Resume", reflect.TypeFor[ResumeOption](), func(r *rig, ctx context.Context, opts []any) (takenLock, error) {
 		first := r.lock(r.locker(), "k")
 		synctest.Wait()
-		return taken(r.locker().Resume(ctx, "k", first.Token(), optionsOf[ResumeOption](opts)...))
+		return taken(r.locker().Resume(ctx, first.Handover(), optionsOf[ResumeOption](opts)...))
 	}},
 }
 
@@ -352,13 +348,13 @@ func TestOptionsTogether(t *testing.T) {
 	lock := func(l *Locker, opts ...LockOption) error { _, err := l.Lock(t.Context(), "k", opts...); return err }
 	fenced := r.locker(WithFencing())
 	_, newErr := New(r.nodes, WithRetry(Fixed(0).Limit(1)), WithPatience(Forever))
-	_, resumeErr := r.locker().Resume(t.Context(), "k", "token", WithMaxHold(time.Minute))
-	_, unfenced := fenced.Resume(t.Context(), "k", "token")
+	_, resumeErr := r.locker().Resume(t.Context(), NewHandover("k", "token", 0), WithMaxHold(time.Minute))
+	_, unfenced := fenced.Resume(t.Context(), NewHandover("k", "token", 0))
 	derived, err := r.locker().With(WithFencing())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, unfencedDerived := derived.Resume(t.Context(), "k", "token")
+	_, unfencedDerived := derived.Resume(t.Context(), NewHandover("k", "token", 0))
 	for _, tc := range []struct {
 		name string
 		err  error

@@ -75,7 +75,6 @@ type callSettings struct {
 	maxHold    time.Duration // 0: no limit
 	minHold    time.Duration // 0: none
 	fencing    bool
-	fence      uint64 // of a lock that is resumed; 0: not known, or none
 	reentrant  bool
 
 	given given // to this call or Locker itself
@@ -110,10 +109,6 @@ func (o acquireOption) applyLock(s *callSettings) error { return o(s) }
 type sharedOption struct{ acquireOption }
 
 func (o sharedOption) applyResume(s *callSettings) error { return o.acquireOption(s) }
-
-type resumeOption func(*callSettings) error
-
-func (o resumeOption) applyResume(s *callSettings) error { return o(s) }
 
 // WithTTL sets how long a lock lives on the servers unless it is extended, so
 // how long others wait after a holder has died. Default [DefaultTTL]. It counts
@@ -304,26 +299,6 @@ func WithFencing() AcquireOption {
 	})
 }
 
-// WithFence tells [Locker.Resume] the fencing token of the lock that it takes over, which
-// whoever hands the lock over hands over with it: its [Lock.Fence], from 1 to 2^53 - 1. The
-// lock then is as one that was acquired with [WithFencing]: Fence returns the token, and
-// extensions keep the counters, and make good one that was lost. It needs what WithFencing
-// needs. Nodes do not tell whether it is the right token; with a lower one the resource
-// refuses the holder, with a higher one those that come after it may be refused.
-//
-// Without it Fence is 0, and the counters are left to end, [WithCounterLife] after the last
-// holder that knew the token used them; tokens of later locks then rest on the nodes' clocks,
-// as after any loss of counters.
-func WithFence(fence uint64) ResumeOption {
-	return resumeOption(func(s *callSettings) error {
-		s.fence = fence
-		if fence < 1 || fence > mostFence {
-			return fmt.Errorf("a fencing token of %d: must be from 1 to 2^53 - 1", fence)
-		}
-		return nil
-	})
-}
-
 // mostFence is as far as counters go (package lua).
 const mostFence = 1<<53 - 1
 
@@ -486,9 +461,8 @@ func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	return s, nil
 }
 
-// resumed returns the settings of a Resume with opts. The lock has the fencing token that
-// they tell, or none.
-func (s callSettings) resumed(opts []ResumeOption) (callSettings, error) {
+// resumed returns the settings of a Resume with opts, of a lock with that fencing token, or 0.
+func (s callSettings) resumed(fence uint64, opts []ResumeOption) (callSettings, error) {
 	s.given = 0
 	for _, o := range opts {
 		if o == nil {
@@ -498,10 +472,10 @@ func (s callSettings) resumed(opts []ResumeOption) (callSettings, error) {
 			return s, err
 		}
 	}
-	if s.fencing && s.fence == 0 {
-		return s, errors.New("no fencing token: the Locker has WithFencing, so the lock needs its token")
+	if s.fencing && fence == 0 {
+		return s, errors.New("no fencing token: the Locker has WithFencing, so the handover must have it")
 	}
-	s.fencing = s.fence > 0
+	s.fencing = fence > 0
 	return s, nil
 }
 

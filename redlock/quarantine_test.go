@@ -48,7 +48,7 @@ func TestQuarantineArguments(t *testing.T) {
 		names("Lock", err)
 		_, err = l.TryLock(t.Context(), "k", WithTTL(tooLong))
 		names("TryLock", err)
-		_, err = l.Resume(t.Context(), "k", lock.Token(), WithTTL(tooLong))
+		_, err = l.Resume(t.Context(), lock.Handover(), WithTTL(tooLong))
 		names("Resume", err)
 		_, err = New(r.nodes, WithQuarantine(quarantine), WithTTL(tooLong))
 		names("New", err)

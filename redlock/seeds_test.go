@@ -406,7 +406,7 @@ func TestSeedsAnnounce(t *testing.T) {
 	}{
 		{"unlocked", []Option{WithAnnounce("rlock-channel:")}, unlock, true, false},
 		{"released elsewhere", []Option{WithAnnounce("rlock-channel:")}, func(t *testing.T, l *Locker, lock *Lock) error {
-			return l.Release(t.Context(), "k", lock.Token())
+			return l.Release(t.Context(), lock.Handover())
 		}, true, false},
 		{"without the option", nil, unlock, false, false},
 		{"taken back", []Option{WithAnnounce("rlock-channel:"), WithAnnounce("")}, unlock, false, false},
@@ -416,7 +416,7 @@ func TestSeedsAnnounce(t *testing.T) {
 			return nil
 		}, false, false},
 		{"not held", []Option{WithAnnounce("rlock-channel:")}, func(t *testing.T, l *Locker, _ *Lock) error {
-			matches(t, l.Release(t.Context(), "k", "another"), ErrNotHeld)
+			matches(t, l.Release(t.Context(), NewHandover("app:k", "another", 0)), ErrNotHeld)
 			return nil
 		}, false, false},
 		{"node without scripts", []Option{WithAnnounce("rlock-channel:")}, unlock, false, true},

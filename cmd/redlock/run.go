@@ -301,7 +301,7 @@ func (r *run) execute() error {
 	process, err := child.Start(cmd, heldVariable+"="+held.String(), r.signals, reaper)
 	if err != nil {
 		if r.minHold > 0 { // the command did not run, so that another machine may try
-			_ = r.conn.locker.Release(context.Background(), r.name, lock.Token())
+			_ = r.conn.locker.Release(context.Background(), lock.Handover())
 		}
 		_ = lock.Unlock(context.Background())
 		return r.cannotRun(err)

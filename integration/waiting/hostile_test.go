@@ -332,10 +332,10 @@ func TestHostileKey(t *testing.T) {
 	}
 	first := lockOn(t, peers[0], key)
 	for _, p := range peers {
-		if err := p.Release(t.Context(), key, "another token"); !errors.Is(err, redlock.ErrNotHeld) {
+		if err := p.Release(t.Context(), redlock.NewHandover(key, "another token", 0)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("a release with another token: %v, want ErrNotHeld", err)
 		}
-		if _, err := p.Resume(t.Context(), key, "another token"); !errors.Is(err, redlock.ErrNotHeld) {
+		if _, err := p.Resume(t.Context(), redlock.NewHandover(key, "another token", 0)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("Resume with another token: %v, want ErrNotHeld", err)
 		}
 	}
