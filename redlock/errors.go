@@ -38,7 +38,7 @@ var (
 // match the errors of the nodes: a node's time-out is not the caller's. These are
 // in the reports. It is always a pointer, and must not be changed.
 type QuorumError struct {
-	Op  string // "lock", "extend", "unlock", "release", "resume" or "end quarantine"
+	Op  string // "lock", "extend", "unlock", "release", "resume", "check" or "end quarantine"
 	Key string // as it is on the servers, with the prefix; of "end quarantine" that of the marker
 
 	// Need is how many nodes make a quorum.
