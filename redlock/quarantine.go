@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -56,4 +57,15 @@ func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 		Op: op, Key: l.marker(), Need: len(report), Tries: 1, Rounds: []Report{report},
 		Elapsed: time.Since(start), class: ErrUnavailable, ctxErr: endOf(ctx, ctx.Err()),
 	}
+}
+
+// quarantineLeft returns for how much longer a node is in quarantine that answered err, or 0 if
+// it does not say so.
+func quarantineLeft(err error) time.Duration {
+	var ms int64
+	_, after, _ := strings.Cut(err.Error(), "QUARANTINE for another ")
+	if _, err := fmt.Sscanf(after, "%d ms", &ms); err != nil || ms < 0 || ms > int64(Forever/time.Millisecond) {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
 }

@@ -110,6 +110,11 @@ func TestQuarantineOfNewNodes(t *testing.T) {
 					if text := err.Error(); !strings.Contains(text, ": quarantined: QUARANTINE for another 11000 ms") {
 						t.Errorf("the error is %q", text)
 					}
+					for _, node := range err.(*QuorumError).Last() {
+						if want := map[Outcome]time.Duration{Quarantined: quarantine}[node.Outcome]; node.Quarantine != want {
+							t.Errorf("a node that is %v is in quarantine for another %v, want %v", node.Outcome, node.Quarantine, want)
+						}
+					}
 					const patient = DefaultTTL + time.Second - time.Millisecond // longer than with nodes that fail
 					ctx, cancel := context.WithTimeout(t.Context(), patient)
 					defer cancel()

@@ -505,7 +505,7 @@ func (r *run) tellWait(ctx context.Context) (told bool, lock *redlock.Lock) {
 // for.
 func quarantined(err error) bool {
 	var quorum *redlock.QuorumError
-	return errors.As(err, &quorum) && len(quorum.Rounds) > 0 && quorum.Rounds[len(quorum.Rounds)-1].Count(redlock.Quarantined) > 0
+	return errors.As(err, &quorum) && quorum.Last().Count(redlock.Quarantined) > 0
 }
 
 // patience is how long a wait goes on that could take as long as d.
