@@ -102,7 +102,7 @@ func TestHooks(t *testing.T) {
 		time.Sleep(time.Second)
 		err = lost.Extend(t.Context(), time.Minute)
 		events := check("lost", "locked", "lost", "extended")
-		if e := events[1]; e.Err != err || !errors.Is(err, ErrNotHeld) || e.Elapsed != 1005*time.Millisecond {
+		if e := events[1]; e.Err != err || !errors.Is(err, ErrNotHeld) || e.Held != 1005*time.Millisecond || e.Elapsed != 0 {
 			t.Errorf("lost: event %+v", e)
 		}
 		_ = lost.Unlock(t.Context())

@@ -54,7 +54,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	for i := range findings {
 		f := &findings[i]
 		node, name := l.group.Node(i)
-		f.node, f.waiting, f.err = name, -1, errNotInspected
+		f.node, f.waiting, f.err = name, NotKnown, errNotInspected
 		if inspector, ok := backend.As[backend.Inspector](node); ok {
 			f.err = errNoAnswer
 			ask(func(ctx context.Context) func() {
@@ -101,7 +101,7 @@ type finding struct {
 	node    string
 	entry   backend.Entry // of the lock
 	err     error         // why there is none
-	waiting int           // -1: not known
+	waiting int           // or NotKnown
 	tickets []string      // the first of them
 	waited  []time.Duration
 }
@@ -123,7 +123,7 @@ func (f *finding) queue(r backend.Reply) {
 			return
 		}
 		tickets = append(tickets, ticket)
-		waited = append(waited, max(time.Duration(ms)*time.Millisecond, -1))
+		waited = append(waited, max(time.Duration(ms)*time.Millisecond, NotKnown))
 	}
 	f.waiting, f.tickets, f.waited = int(count), tickets, waited
 }
@@ -146,7 +146,7 @@ func (f *finding) status() NodeStatus {
 func holderOf(value string) (s State, owner, print string) {
 	if ticket, ok := strings.CutPrefix(value, reservation); ok {
 		if w, ok := waiterOf(ticket); ok {
-			return StateCalled, w.Owner, w.Fingerprint
+			return StateReserved, w.Owner, w.Fingerprint
 		}
 	}
 	return StateHeld, ownerOf(value), fingerprint(value)
@@ -191,10 +191,10 @@ func judge(key string, need int, findings []finding) Status {
 	return s
 }
 
-// waiters returns how many wait, -1 if no node could tell, and who, by the best
+// waiters returns how many wait, NotKnown if no node could tell, and who, by the best
 // place that each has on any node.
 func waiters(findings []finding) (count int, list []Waiter) {
-	count = -1
+	count = NotKnown
 	longest := 0
 	for _, f := range findings {
 		count, longest = max(count, f.waiting), max(longest, len(f.tickets))

@@ -420,6 +420,6 @@ func (l *lease) lost(cause error) {
 	held := l.held // it does not change any more
 	s.logger.Error("redlock: lock lost", "key", text.Name(l.core.call.fullKey), "held", held, "error", cause)
 	if hook := s.hooks.Lost; hook != nil {
-		hook(l.ctx, Event{Key: l.core.call.fullKey, Elapsed: held, Held: held, Report: l.core.Report(), Err: cause})
+		hook(l.ctx, Event{Key: l.core.call.fullKey, Held: held, Report: l.core.Report(), Err: cause})
 	}
 }
