@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // outcomes counts what a report says.
@@ -46,8 +46,8 @@ func TestCheck(t *testing.T) {
 			for what, lose := range map[string]func(i int){
 				"deleted": func(i int) { _, _ = r.mem[i].EvalDelete(t.Context(), "k", lock.Token()) },
 				"foreign": func(i int) { r.mem[i].Set("k", "theirs", time.Hour) },
-				"fails":   func(i int) { r.set(i, i+1, backendtest.Refuse(nil)) },
-				"hangs":   func(i int) { r.set(i, i+1, backendtest.Hang()) },
+				"fails":   func(i int) { r.set(i, i+1, faulty.Refuse(nil)) },
+				"hangs":   func(i int) { r.set(i, i+1, faulty.Hang()) },
 			} {
 				for i := range r.minority() {
 					lose(i)
@@ -104,12 +104,12 @@ func TestCheckLost(t *testing.T) {
 func TestCheckUnavailable(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		for what, tc := range map[string]struct {
-			fault backendtest.Fault
+			fault faulty.Fault
 			want  Outcome
 			took  time.Duration
 		}{
-			"fails": {backendtest.Refuse(nil), Failed, 0},
-			"hangs": {backendtest.Hang(), TimedOut, DefaultNodeTimeout},
+			"fails": {faulty.Refuse(nil), Failed, 0},
+			"hangs": {faulty.Hang(), TimedOut, DefaultNodeTimeout},
 		} {
 			onRig(t, n, false, func(t *testing.T, r *rig) {
 				lock := r.lock(r.locker(), "k")
@@ -142,7 +142,7 @@ func TestCheckEnds(t *testing.T) {
 		l := r.locker()
 		lock := r.lock(l, "k")
 		synctest.Wait()
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		start := time.Now()

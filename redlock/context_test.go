@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A context of a lock ends when its parent does, with the parent's cause, and keeps
@@ -46,7 +46,7 @@ func TestContextReleased(t *testing.T) {
 		a, b := lock.Context(t.Context()), lock.Context(context.Background())
 		child, cancel := context.WithCancel(b)
 		defer cancel()
-		r.setAll(backendtest.Delay(100 * time.Millisecond))
+		r.setAll(faulty.Delay(100 * time.Millisecond))
 		start := time.Now()
 		go lock.Unlock(t.Context())
 		for _, ctx := range []context.Context{a, b, child} {
@@ -168,7 +168,7 @@ func TestSuspendedDuringExtend(t *testing.T) {
 		forward := suspend(l)
 		lock := r.lock(l, "k")
 		ctx := lock.Context(t.Context())
-		r.setAll(backendtest.DelayReply(100 * time.Millisecond))
+		r.setAll(faulty.DelayReply(100 * time.Millisecond))
 		time.AfterFunc(50*time.Millisecond, func() { forward(time.Hour) })
 		matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
 		matches(t, lock.Err(), ErrNotHeld)
@@ -213,7 +213,7 @@ func TestSuspendedAutoExtend(t *testing.T) {
 			t.Errorf("it was lost: %v", context.Cause(ctx))
 		}
 		// In 160 s, as the wall clock has it, each 3 s or so, and no more for each suspension.
-		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n > 70*len(r.mem) {
+		if n := r.arrived(faulty.Kind(backend.OpExtend)); n > 70*len(r.mem) {
 			t.Errorf("%d extensions of %d nodes", n, len(r.mem))
 		}
 		if err := lock.Unlock(t.Context()); err != nil {
@@ -256,7 +256,7 @@ func TestSuspendedDuringAutoExtend(t *testing.T) {
 		l := r.locker(WithTTL(time.Minute), WithNodeTimeout(2*time.Second))
 		forward := suspend(l)
 		lock := r.lock(l, "k", WithAutoExtend())
-		r.setAll(backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.DelayReply(1900*time.Millisecond)))
+		r.setAll(faulty.On(faulty.Kind(backend.OpExtend), faulty.DelayReply(1900*time.Millisecond)))
 		busy := func() bool {
 			l.extender.mu.Lock()
 			defer l.extender.mu.Unlock()
@@ -349,7 +349,7 @@ func TestEndedContextIsSeenToHaveEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, 3, false)
-				r.set(0, 3, backendtest.Delay(deadline+time.Millisecond), backendtest.Refuse(nil))
+				r.set(0, 3, faulty.Delay(deadline+time.Millisecond), faulty.Refuse(nil))
 				cause := errors.New("enough")
 				start := time.Now()
 				parent, cancel := context.WithDeadlineCause(t.Context(), start.Add(wakes), cause)

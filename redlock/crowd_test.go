@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // Thousands of callers meet an outage. They ask a few times a second between them, and yet
@@ -20,7 +20,7 @@ import (
 func TestManyCallersGiveUpInTime(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(2 * time.Second))
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		start := time.Now()
 		var all sync.WaitGroup
 		for i := range 2000 {
@@ -44,13 +44,13 @@ func TestManyCallersGiveUpInTime(t *testing.T) {
 // each when that has lasted for one TTL, and not one TTL after the one before it.
 func TestCallersOfOneKeyGiveUpTogether(t *testing.T) {
 	for name, tt := range map[string]struct {
-		fault  backendtest.Fault
+		fault  faulty.Fault
 		broken bool          // connections too, so that it is noticed at once
 		notice time.Duration // else
 	}{
-		"killed":  {backendtest.Refuse(nil), true, 250 * time.Millisecond},
-		"loading": {backendtest.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory"))), true, 250 * time.Millisecond},
-		"paused":  {backendtest.Hang(), false, 3 * time.Second},
+		"killed":  {faulty.Refuse(nil), true, 250 * time.Millisecond},
+		"loading": {faulty.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory"))), true, 250 * time.Millisecond},
+		"paused":  {faulty.Hang(), false, 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRig(t, func(t *testing.T, r *rig) {
@@ -119,7 +119,7 @@ func TestPatience(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		time.Sleep(time.Second)
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		for _, f := range r.fault {
 			f.Disconnect()
 		}
@@ -142,7 +142,7 @@ func TestPatience(t *testing.T) {
 		}
 
 		// An outage that nobody outlasts, and one of less than the patience now and then.
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		start = time.Now()
 		_, err := l.Lock(t.Context(), "k", WithPatience(Forever), WithWait(20*time.Second))
 		took(t, start, 19*time.Second, 20*time.Second)
@@ -160,7 +160,7 @@ func TestPatience(t *testing.T) {
 		}()
 		for range 10 {
 			time.Sleep(1500 * time.Millisecond)
-			r.setAll(backendtest.Refuse(nil))
+			r.setAll(faulty.Refuse(nil))
 			for _, f := range r.fault {
 				f.Disconnect()
 			}
@@ -211,7 +211,7 @@ func TestCallersOfAPartGiveUpTogether(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		start := time.Now()
-		r.setAll(backendtest.On(func(op backend.Op) bool { return op.Key == "h" || len(op.Keys) > 0 && op.Keys[0] == "h" }, backendtest.Refuse(nil)))
+		r.setAll(faulty.On(func(op backend.Op) bool { return op.Key == "h" || len(op.Keys) > 0 && op.Keys[0] == "h" }, faulty.Refuse(nil)))
 		down.Wait()
 		took(t, start, ttl, ttl+3*time.Second+DefaultNodeTimeout) // until the first one looks
 		time.Sleep(10 * time.Second)

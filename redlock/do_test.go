@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 var errMine = errors.New("the work failed")
@@ -131,7 +131,7 @@ func TestDoCutOff(t *testing.T) {
 		l := r.locker()
 		start := time.Now()
 		err := l.Do(t.Context(), "k", func(ctx context.Context) error {
-			r.set(r.minority(), len(r.mem), backendtest.Refuse(nil))
+			r.set(r.minority(), len(r.mem), faulty.Refuse(nil))
 			<-ctx.Done()
 			took(t, start, 9*time.Second, 9898*time.Millisecond)
 			return errMine
@@ -164,7 +164,7 @@ func TestDoUnlockUnanswered(t *testing.T) {
 		var log logText
 		l := r.locker(WithLogger(log.logger()))
 		err := l.Do(t.Context(), "k", func(ctx context.Context) error {
-			r.setAll(backendtest.Refuse(nil))
+			r.setAll(faulty.Refuse(nil))
 			return nil
 		})
 		if err != nil {
@@ -260,7 +260,7 @@ func TestDoExcludes(t *testing.T) {
 		if counter != 6 {
 			t.Errorf("%d of 6 updates, the others were lost", counter)
 		}
-		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n < 6*5*r.need() {
+		if n := r.arrived(faulty.Kind(backend.OpExtend)); n < 6*5*r.need() {
 			t.Errorf("%d extensions", n)
 		}
 	})

@@ -11,13 +11,13 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // What errors say: which operation on which key, what came of it, how many nodes
 // were needed, what each of them did, and with its own words if it failed.
 func TestErrorTexts(t *testing.T) {
-	ms := func(n int) backendtest.Fault { return backendtest.Delay(time.Duration(n) * time.Millisecond) }
+	ms := func(n int) faulty.Fault { return faulty.Delay(time.Duration(n) * time.Millisecond) }
 	tests := []struct {
 		name string
 		do   func(t *testing.T, r *rig, l *Locker) error
@@ -62,27 +62,27 @@ func TestErrorTexts(t *testing.T) {
 			r.fault[2].Set(ms(3))
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, func() {
-				r.setAll(backendtest.Hang())
+				r.setAll(faulty.Hang())
 				time.AfterFunc(100*time.Millisecond, cancel)
 			})
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
 		}, `redlock: lock "app:k": taken: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
 		{"unavailable until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
-			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
-			r.fault[1].Set(ms(2), backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
+			r.fault[0].Set(ms(1), faulty.Refuse(nil))
+			r.fault[1].Set(ms(2), faulty.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
 			r.fault[2].Set(ms(3))
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, func() {
-				r.fault[1].Set(backendtest.Hang()) // so that the last try hears of one failure only
+				r.fault[1].Set(faulty.Hang()) // so that the last try hears of one failure only
 				time.AfterFunc(100*time.Millisecond, cancel)
 			})
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
 		}, `redlock: lock "app:k": unavailable: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: WRONGPASS invalid username-password pair; c: not waited for)`},
 		{"unavailable until ctx ends between two tries", func(t *testing.T, r *rig, l *Locker) error {
-			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
-			r.fault[1].Set(ms(2), backendtest.Refuse(nil))
+			r.fault[0].Set(ms(1), faulty.Refuse(nil))
+			r.fault[1].Set(ms(2), faulty.Refuse(nil))
 			r.fault[2].Set(ms(3))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -90,8 +90,8 @@ func TestErrorTexts(t *testing.T) {
 			return err
 		}, `redlock: lock "app:k": unavailable: context deadline exceeded after 2 tries in 1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: dial tcp: connection refused; c: not waited for)`},
 		{"cut off by ctx", func(t *testing.T, r *rig, l *Locker) error {
-			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
-			r.fault[1].Set(backendtest.Hang())
+			r.fault[0].Set(ms(1), faulty.Refuse(nil))
+			r.fault[1].Set(faulty.Hang())
 			r.fault[2].Set(ms(3))
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
@@ -99,21 +99,21 @@ func TestErrorTexts(t *testing.T) {
 			return err
 		}, `redlock: lock "app:k": unavailable: context deadline exceeded: 1 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: no answer yet after 100ms; c: granted)`},
 		{"unavailable", func(t *testing.T, r *rig, l *Locker) error {
-			r.fault[0].Set(backendtest.Hang())
+			r.fault[0].Set(faulty.Hang())
 			r.fault[1].Set(ms(300))
 			_, err := l.TryLock(t.Context(), "k")
 			return err
 		}, `redlock: lock "app:k": unavailable: 1 of 3 nodes, need 2 (a: timed out after 250ms: no answer so far; the first one takes longer, because a connection has to be made: if the network is slow, raise the node timeout of 250ms with redlock.WithNodeTimeout; b: timed out after 250ms: no answer so far; the first one takes longer, because a connection has to be made: if the network is slow, raise the node timeout of 250ms with redlock.WithNodeTimeout; c: granted)`},
 		{"unavailable for long", func(t *testing.T, r *rig, l *Locker) error {
-			r.fault[0].Set(ms(1), backendtest.Refuse(nil))
-			r.fault[1].Set(ms(2), backendtest.LoseRequest(io.EOF))
+			r.fault[0].Set(ms(1), faulty.Refuse(nil))
+			r.fault[1].Set(ms(2), faulty.LoseRequest(io.EOF))
 			r.fault[2].Set(ms(3))
 			_, err := l.Lock(t.Context(), "k", WithTTL(time.Second), WithRetry(Fixed(time.Second).Limit(3)))
 			return err
 		}, `redlock: lock "app:k": unavailable after 3 tries in 2.006s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: not sent: the node has just failed: EOF; c: not waited for)`},
 		{"refused", func(t *testing.T, r *rig, l *Locker) error {
-			r.fault[0].Set(ms(1), backendtest.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))))
-			r.fault[1].Set(ms(2), backendtest.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
+			r.fault[0].Set(ms(1), faulty.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))))
+			r.fault[1].Set(ms(2), faulty.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
 			r.fault[2].Set(ms(3))
 			_, err := l.Lock(t.Context(), "k")
 			return err
@@ -191,19 +191,19 @@ func TestErrorMatrix(t *testing.T) {
 	tests := []struct {
 		name  string
 		class error
-		fault []backendtest.Fault
+		fault []faulty.Fault
 		key   string // "held" is held by another, "mine" by us
 		limit time.Duration
 		want  []error
 	}{
 		{"taken", ErrTaken, nil, "held", 0, []error{ErrTaken}},
 		{"taken, caller gone", ErrTaken, nil, "held", time.Second, []error{ErrTaken, context.DeadlineExceeded}},
-		{"hung", nil, []backendtest.Fault{backendtest.Hang()}, "free", 0, []error{ErrUnavailable}},
-		{"hung, caller gone", nil, []backendtest.Fault{backendtest.Hang()}, "free", time.Second, []error{ErrUnavailable, context.DeadlineExceeded}},
-		{"time-out of a driver", nil, []backendtest.Fault{backendtest.LoseRequest(timeout)}, "free", 0, []error{ErrUnavailable}},
-		{"cancelled by a driver", nil, []backendtest.Fault{backendtest.LoseRequest(context.Canceled)}, "free", 0, []error{ErrUnavailable}},
-		{"broken", nil, []backendtest.Fault{backendtest.LoseRequest(nil)}, "free", 0, []error{ErrUnavailable}},
-		{"refused", nil, []backendtest.Fault{backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no")))}, "free", 0, []error{ErrUnavailable}},
+		{"hung", nil, []faulty.Fault{faulty.Hang()}, "free", 0, []error{ErrUnavailable}},
+		{"hung, caller gone", nil, []faulty.Fault{faulty.Hang()}, "free", time.Second, []error{ErrUnavailable, context.DeadlineExceeded}},
+		{"time-out of a driver", nil, []faulty.Fault{faulty.LoseRequest(timeout)}, "free", 0, []error{ErrUnavailable}},
+		{"cancelled by a driver", nil, []faulty.Fault{faulty.LoseRequest(context.Canceled)}, "free", 0, []error{ErrUnavailable}},
+		{"broken", nil, []faulty.Fault{faulty.LoseRequest(nil)}, "free", 0, []error{ErrUnavailable}},
+		{"refused", nil, []faulty.Fault{faulty.Refuse(backend.MarkReply(errors.New("NOPERM no")))}, "free", 0, []error{ErrUnavailable}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -251,7 +251,7 @@ func TestErrorMatrix(t *testing.T) {
 func TestReportKeepsTheDriversError(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		own := errors.New("the driver's own")
-		r.setAll(backendtest.LoseRequest(own))
+		r.setAll(faulty.LoseRequest(own))
 		_, err := r.locker().TryLock(t.Context(), "k")
 		var q *QuorumError
 		if !errors.As(err, &q) {
@@ -289,7 +289,7 @@ func TestRoundsAreCapped(t *testing.T) {
 func TestTokenIsNotQuoted(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
-		r.setAll(backendtest.Refuse(errors.New("ERR unknown command 'set', with args beginning with: 'k' 'TOKEN' 'nx'")))
+		r.setAll(faulty.Refuse(errors.New("ERR unknown command 'set', with args beginning with: 'k' 'TOKEN' 'nx'")))
 		_, err := r.locker(WithLogger(log.logger())).TryLock(t.Context(), "k")
 		synctest.Wait() // the cleanup is refused too
 		if text := fmt.Sprint(err, log.String()); !strings.Contains(text, "unknown command 'set'") || strings.Contains(text, "TOKEN") {

@@ -7,15 +7,15 @@ import (
 	"log"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
 // What to do about an error, and what each node said.
 func ExampleQuorumError() {
 	nodes := newNodes()
-	for i, fault := range []backendtest.Fault{backendtest.Refuse(nil), backendtest.Hang()} {
-		broken := backendtest.NewFaultNode(nodes[i])
+	for i, fault := range []faulty.Fault{faulty.Refuse(nil), faulty.Hang()} {
+		broken := faulty.NewFaultNode(nodes[i])
 		broken.Set(fault)
 		nodes[i] = broken
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A lock extends itself at a third of its TTL, a little less with jitter, and no
@@ -70,7 +70,7 @@ func TestAutoExtendOutage(t *testing.T) {
 		lock := r.lock(l, "k", WithAutoExtend())
 		ctx := lock.Context(t.Context())
 		time.Sleep(20 * time.Second)
-		r.set(r.minority(), len(r.mem), backendtest.Refuse(nil))
+		r.set(r.minority(), len(r.mem), faulty.Refuse(nil))
 		time.Sleep(6 * time.Second)
 		r.clear()
 		time.Sleep(time.Second)
@@ -81,7 +81,7 @@ func TestAutoExtendOutage(t *testing.T) {
 			t.Errorf("the log does not tell of it: %q", log.String())
 		}
 
-		r.set(r.minority(), len(r.mem), backendtest.Hang())
+		r.set(r.minority(), len(r.mem), faulty.Hang())
 		<-ctx.Done()
 		if time.Now().After(lock.Until()) {
 			t.Errorf("the context ended %v after Until", time.Since(lock.Until()))
@@ -109,7 +109,7 @@ func TestAutoExtendOutageUnwatched(t *testing.T) {
 		l := r.locker(WithHooks(Hooks{Lost: func(context.Context, Event) { lost <- time.Now() }}))
 		lock := r.lock(l, "k", WithAutoExtend())
 		synctest.Wait()
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		if at := <-lost; !at.Equal(lock.Until()) {
 			t.Errorf("the loss was told %v after the end", at.Sub(lock.Until()))
 		}
@@ -155,7 +155,7 @@ func TestMaxHold(t *testing.T) {
 		if n := strings.Count(log.String(), "longest time allowed"); n != 1 {
 			t.Errorf("the log tells %d times that it is not extended any more", n)
 		}
-		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n > 22*len(r.mem) {
+		if n := r.arrived(faulty.Kind(backend.OpExtend)); n > 22*len(r.mem) {
 			t.Errorf("%d extensions of %d nodes in a minute", n, len(r.mem))
 		}
 	})
@@ -172,7 +172,7 @@ func TestMaxHoldSuspended(t *testing.T) {
 		forward(time.Hour)
 		time.Sleep(2 * time.Second)
 		matches(t, lock.Err(), ErrNotHeld)
-		if n := r.arrived(backendtest.Kind(backend.OpExtend)); n > 0 {
+		if n := r.arrived(faulty.Kind(backend.OpExtend)); n > 0 {
 			t.Errorf("%d extensions of a lock that was lost", n)
 		}
 	})
@@ -185,7 +185,7 @@ func TestAutoExtendMeetsUnlock(t *testing.T) {
 		var log logText
 		l := r.locker(WithLogger(log.logger()))
 		lock := r.lock(l, "k", WithAutoExtend())
-		r.setAll(backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.Delay(200*time.Millisecond)))
+		r.setAll(faulty.On(faulty.Kind(backend.OpExtend), faulty.Delay(200*time.Millisecond)))
 		var extending bool
 		for !extending {
 			time.Sleep(10 * time.Millisecond)
@@ -262,7 +262,7 @@ func TestAutoExtendWaitsForItsTurn(t *testing.T) {
 		for i := range sweepRoom + 1000 {
 			locks = append(locks, r.lock(l, fmt.Sprint(i), WithAutoExtend()))
 		}
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		most := 0
 		for end := time.Now().Add(ttl / 2); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			l.extender.mu.Lock()
@@ -291,7 +291,7 @@ func TestExtendItselfLost(t *testing.T) {
 			l := r.locker(WithLogger(log.logger()), WithNodeTimeout(DefaultTTL/8))
 			r.clear()
 			lock := r.lock(l, "k", WithAutoExtend())
-			r.setAll(backendtest.Hang())
+			r.setAll(faulty.Hang())
 			<-lock.Context(t.Context()).Done()
 			synctest.Wait()
 			if _, after, ok := strings.Cut(log.String(), "lock lost"); !ok || strings.Contains(after, "trying again") {

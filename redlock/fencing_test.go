@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -95,7 +95,7 @@ func TestFencingValidity(t *testing.T) {
 			counter := fmt.Sprint(time.Now().UnixMicro() + int64(ahead[0]-'0')*60_000_000)
 			r.mem[i].Set(counterOf("k"), counter, time.Hour)
 		}
-		r.setAll(backendtest.DelayReply(slow))
+		r.setAll(faulty.DelayReply(slow))
 		start := time.Now()
 		lock := r.lock(l, "k", WithFencing())
 		took(t, start, 2*slow, 2*slow)
@@ -116,7 +116,7 @@ func TestFencingWithAWrongClock(t *testing.T) {
 		set := suspend(l)
 		set(-10 * time.Second)
 		for i := range r.fault {
-			r.fault[i].Set(backendtest.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond))
+			r.fault[i].Set(faulty.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond))
 		}
 		for i := range 4 {
 			lock := r.lock(l, "k")

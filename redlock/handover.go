@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -136,12 +137,14 @@ func parseHandover(s string) (h Handover, err error) {
 
 // check refuses what cannot be of a lock.
 func (h Handover) check() error {
-	switch token := h.Token(); {
+	token := h.Token()
+	_, reserved := proto.Reserved(token)
+	switch {
 	case h.key == "":
 		return errors.New("an empty key")
 	case token == "":
 		return errors.New("an empty token")
-	case strings.HasPrefix(token, reservation):
+	case reserved:
 		return errors.New("a token must not begin with ~, which marks reservations")
 	case h.fence > mostFence:
 		return fmt.Errorf("a fencing token of %d: must be from 1 to 2^53 - 1, or 0 for none", h.fence)

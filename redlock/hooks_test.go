@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // told is what hooks were told, in order.
@@ -61,7 +61,7 @@ func TestHooks(t *testing.T) {
 			}
 			return events
 		}
-		r.setAll(backendtest.Delay(5 * time.Millisecond))
+		r.setAll(faulty.Delay(5 * time.Millisecond))
 
 		lock := r.lock(l, "k")
 		e := check("Lock", "locked")[0]
@@ -169,7 +169,7 @@ func TestLogger(t *testing.T) {
 		expect("lost", "level=ERROR", "lock lost", "key=k", "not held")
 
 		lock = hold()
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		<-lock.Context(t.Context()).Done()
 		expect("cut off", "level=WARN", "not extended, trying again", "connection refused")
 		_ = lock.Unlock(t.Context())
@@ -182,7 +182,7 @@ func TestLogger(t *testing.T) {
 		time.Sleep(time.Second)
 
 		lock = hold()
-		r.setAll(backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
+		r.setAll(faulty.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
 		_ = lock.Unlock(t.Context())
 		expect("refused", "refuses to unlock", "NOPERM")
 

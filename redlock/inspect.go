@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
@@ -37,7 +37,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		return Status{}, err
 	}
 	fullKey := l.settings.prefix + key
-	queue, queues := quorum.QueueOf(fullKey)
+	queue, queues := proto.QueueKey(fullKey)
 	findings := make([]finding, l.group.Size())
 	answers := make(chan func(), 2*len(findings)) // each notes what was answered
 	pending := 0
@@ -144,7 +144,7 @@ func (f *finding) status() NodeStatus {
 
 // holderOf returns what a key that holds value says of the lock, and of whom.
 func holderOf(value string) (s State, owner, print string) {
-	if ticket, ok := strings.CutPrefix(value, reservation); ok {
+	if ticket, ok := proto.Reserved(value); ok {
 		if w, ok := waiterOf(ticket); ok {
 			return StateReserved, w.Owner, w.Fingerprint
 		}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -63,7 +63,7 @@ func TestInspect(t *testing.T) {
 					switch value {
 					case "":
 					case down:
-						r.fault[i].Set(backendtest.Refuse(nil))
+						r.fault[i].Set(faulty.Refuse(nil))
 					default:
 						r.mem[i].Set("app:k", value, time.Duration(i+1)*time.Second)
 					}
@@ -147,7 +147,7 @@ func TestInspectForeign(t *testing.T) {
 // The wait is bounded by the node timeout and by ctx, also with a driver that
 // heeds neither, and what has answered by then counts.
 func TestInspectHung(t *testing.T) {
-	for _, hang := range []backendtest.Fault{backendtest.Hang(), backendtest.Chain(backendtest.IgnoreContext(), backendtest.Delay(time.Second))} {
+	for _, hang := range []faulty.Fault{faulty.Hang(), faulty.Chain(faulty.IgnoreContext(), faulty.Delay(time.Second))} {
 		onRig(t, 3, false, func(t *testing.T, r *rig) {
 			l := r.locker(WithNodeTimeout(100 * time.Millisecond))
 			r.lock(l, "k")
@@ -180,7 +180,7 @@ func TestInspectHung(t *testing.T) {
 
 // A node without the capability is unknown, and that is no error.
 func TestInspectUnsupported(t *testing.T) {
-	a, b, c := memory.New(), memory.New(), backendtest.Bare(memory.New())
+	a, b, c := memory.New(), memory.New(), faulty.Bare(memory.New())
 	l, err := New([]backend.Node{a, b, c})
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func TestInspectWaiters(t *testing.T) {
 				}
 			}
 
-			r.setAll(backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Delay(10*time.Millisecond)))
+			r.setAll(faulty.On(faulty.Kind(backend.OpEval), faulty.Delay(10*time.Millisecond)))
 			synctest.Wait()
 			if err := lock.Unlock(t.Context()); err != nil { // arrives after 10 ms, and so do those who are called
 				t.Fatal(err)
@@ -333,9 +333,9 @@ func TestInspectUnknownWaiters(t *testing.T) {
 			m.Push("list{list}:queue", "x")
 		}
 		check("list", StateFree, want)
-		r.setAll(backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no scripts")))))
+		r.setAll(faulty.On(faulty.Kind(backend.OpEval), faulty.Refuse(backend.MarkReply(errors.New("NOPERM no scripts")))))
 		check("k", StateHeld, -1)
-		r.setAll(backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Hang()))
+		r.setAll(faulty.On(faulty.Kind(backend.OpEval), faulty.Hang()))
 		check("k", StateHeld, -1)
 	})
 }
@@ -482,7 +482,7 @@ func TestInspectReadsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, op := range r.fault[0].Arrived() {
-		if op.Kind != backendtest.OpInspect && (op.Kind != backend.OpEval || op.Script != lua.Waiters) {
+		if op.Kind != faulty.OpInspect && (op.Kind != backend.OpEval || op.Script != lua.Waiters) {
 			t.Errorf("Inspect called %v", op.Kind)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -31,10 +31,10 @@ func TestLateNodes(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		synctest.Test(t, func(t *testing.T) {
 			var nodes []backend.Node
-			var faults []*backendtest.FaultNode
+			var faults []*faulty.FaultNode
 			var clients []*crowded
 			for range n {
-				f := backendtest.NewFaultNode(memory.New())
+				f := faulty.NewFaultNode(memory.New())
 				c := &crowded{Node: f}
 				faults, clients, nodes = append(faults, f), append(clients, c), append(nodes, c)
 			}
@@ -42,7 +42,7 @@ func TestLateNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all := func(f backendtest.Fault) {
+			all := func(f faulty.Fault) {
 				for _, node := range faults {
 					node.Set(f)
 				}
@@ -54,19 +54,19 @@ func TestLateNodes(t *testing.T) {
 					t.Errorf("%d nodes: got %v, want %q for each", n, err, want)
 				}
 			}
-			all(backendtest.Delay(300 * time.Millisecond))
+			all(faulty.Delay(300 * time.Millisecond))
 			fails("raise the node timeout of 250ms with redlock.WithNodeTimeout")
 			time.Sleep(10 * time.Second)
 			fails("answers take longer than the node timeout of 250ms")
 			time.Sleep(10 * time.Second)
 
-			all(backendtest.Hang())
+			all(faulty.Hang())
 			for _, c := range clients {
 				c.busy.Store(true)
 			}
 			fails("timed out after 250ms: no free connection in the pool (size 1)")
 			time.Sleep(time.Second)
-			all(backendtest.Delay(0))
+			all(faulty.Delay(0))
 			for _, c := range clients {
 				c.busy.Store(false)
 			}
@@ -79,12 +79,12 @@ func TestLateNodes(t *testing.T) {
 				t.Error(err)
 			}
 			time.Sleep(10 * time.Second)
-			all(backendtest.Hang())
+			all(faulty.Hang())
 			_, err = l.TryLock(t.Context(), "k")
 			if err == nil || strings.Contains(err.Error(), "node timeout of") || strings.Contains(err.Error(), "pool") {
 				t.Errorf("%d nodes that hang: %v, want no reason that is made up", n, err)
 			}
-			all(backendtest.Delay(0))
+			all(faulty.Delay(0))
 			if err := l.Close(t.Context()); err != nil {
 				t.Error(err)
 			}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // An extension moves Until to its own send and TTL; one that ends before changes
@@ -43,7 +43,7 @@ func TestExtend(t *testing.T) {
 		if got := r.expiry("k", lock.Token()); !got.Equal(start.Add(20 * time.Second)) {
 			t.Errorf("the servers let it expire after %v, want 20s as before", got.Sub(start))
 		}
-		r.setAll(backendtest.Delay(7 * time.Millisecond))
+		r.setAll(faulty.Delay(7 * time.Millisecond))
 		if err := lock.Extend(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestExtendUnavailable(t *testing.T) {
 		lock := r.lock(l, "k")
 		ctx := lock.Context(t.Context())
 		until, report := lock.Until(), lock.Report().String()
-		r.set(r.minority(), len(r.mem), backendtest.Hang())
+		r.set(r.minority(), len(r.mem), faulty.Hang())
 		start := time.Now()
 		err := lock.Extend(t.Context(), time.Minute)
 		took(t, start, DefaultNodeTimeout, DefaultNodeTimeout)
@@ -88,7 +88,7 @@ func TestExtendUnavailable(t *testing.T) {
 func TestExtendContextEnds(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -188,7 +188,7 @@ func TestUntilIsNeverLaterThanTheServers(t *testing.T) {
 	t.Run("short extension with a lost reply", func(t *testing.T) {
 		eachRig(t, func(t *testing.T, r *rig) {
 			lock := r.lock(r.locker(), "k")
-			r.setAll(backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.LoseReply(nil)))
+			r.setAll(faulty.On(faulty.Kind(backend.OpExtend), faulty.LoseReply(nil)))
 			matches(t, lock.Extend(t.Context(), 3*time.Second), ErrUnavailable)
 			check(t, r, lock)
 			time.Sleep(5 * time.Second)
@@ -233,24 +233,24 @@ func TestUntilIsNeverLaterThanTheServers(t *testing.T) {
 
 // randomFault is a network that is mostly well, and sometimes does all that a
 // network does.
-func randomFault(seed uint64) backendtest.Fault {
+func randomFault(seed uint64) faulty.Fault {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	var mu sync.Mutex
-	return func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+	return func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 		mu.Lock()
 		what, d := rnd.IntN(10), time.Duration(rnd.Int64N(int64(60*time.Millisecond)))
 		mu.Unlock()
 		switch what {
 		case 0:
-			return backendtest.LoseReply(nil)(ctx, ops, next)
+			return faulty.LoseReply(nil)(ctx, ops, next)
 		case 1:
-			return backendtest.LoseRequest(nil)(ctx, ops, next)
+			return faulty.LoseRequest(nil)(ctx, ops, next)
 		case 2:
-			return backendtest.Late(20*d)(ctx, ops, next)
+			return faulty.Late(20*d)(ctx, ops, next)
 		case 3:
-			return backendtest.DelayReply(5*d)(ctx, ops, next)
+			return faulty.DelayReply(5*d)(ctx, ops, next)
 		}
-		return backendtest.Delay(d)(ctx, ops, next)
+		return faulty.Delay(d)(ctx, ops, next)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestUnlock(t *testing.T) {
 		l := r.locker()
 		lock := r.lock(l, "k")
 		synctest.Wait()
-		r.setAll(backendtest.Delay(10 * time.Millisecond))
+		r.setAll(faulty.Delay(10 * time.Millisecond))
 		answers := make(chan error)
 		for range 5 {
 			go func() { answers <- lock.Unlock(t.Context()) }()
@@ -301,8 +301,8 @@ func TestUnlockAnswers(t *testing.T) {
 				m.Flush()
 			}
 		}, nil},
-		{"a minority hung", func(r *rig) { r.set(0, r.minority(), backendtest.Hang()) }, nil},
-		{"lost replies", func(r *rig) { r.setAll(backendtest.First(1, backendtest.LoseReply(nil))) }, nil},
+		{"a minority hung", func(r *rig) { r.set(0, r.minority(), faulty.Hang()) }, nil},
+		{"lost replies", func(r *rig) { r.setAll(faulty.First(1, faulty.LoseReply(nil))) }, nil},
 		{"a majority flushed", func(r *rig) {
 			for _, m := range r.mem[r.minority():] {
 				m.Flush()
@@ -314,10 +314,10 @@ func TestUnlockAnswers(t *testing.T) {
 				m.Set("k", "other", time.Hour)
 			}
 		}, ErrNotHeld},
-		{"a majority down", func(r *rig) { r.set(r.minority(), len(r.mem), backendtest.Refuse(nil)) }, ErrUnavailable},
-		{"a majority hung", func(r *rig) { r.set(r.minority(), len(r.mem), backendtest.Hang()) }, ErrUnavailable},
+		{"a majority down", func(r *rig) { r.set(r.minority(), len(r.mem), faulty.Refuse(nil)) }, ErrUnavailable},
+		{"a majority hung", func(r *rig) { r.set(r.minority(), len(r.mem), faulty.Hang()) }, ErrUnavailable},
 		{"a majority refuses", func(r *rig) {
-			r.set(r.minority(), len(r.mem), backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
+			r.set(r.minority(), len(r.mem), faulty.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
 		}, ErrUnavailable},
 	}
 	for _, tt := range tests {
@@ -357,7 +357,7 @@ func TestUnlockContextEnds(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
 		lock := r.lock(l, "k")
-		stall, resume := backendtest.Stall()
+		stall, resume := faulty.Stall()
 		r.setAll(stall)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
@@ -374,9 +374,9 @@ func TestUnlockContextEnds(t *testing.T) {
 // each with its name and how long it took.
 func TestReport(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
-		r.fault[0].Set(backendtest.Delay(3 * time.Millisecond))
-		r.fault[1].Set(backendtest.Refuse(nil))
-		r.fault[2].Set(backendtest.Delay(5 * time.Millisecond))
+		r.fault[0].Set(faulty.Delay(3 * time.Millisecond))
+		r.fault[1].Set(faulty.Refuse(nil))
+		r.fault[2].Set(faulty.Delay(5 * time.Millisecond))
 		lock := r.lock(r.locker(), "k")
 		report := lock.Report()
 		if len(report) != 3 || report.Count(Granted) != 2 || report.Count(Failed) != 1 || report.Count(Pending) != 0 {
@@ -403,7 +403,7 @@ func TestStragglerJoins(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		onRig(t, 3, bare, func(t *testing.T, r *rig) {
 			l := r.locker()
-			r.fault[0].Set(backendtest.Delay(100 * time.Millisecond))
+			r.fault[0].Set(faulty.Delay(100 * time.Millisecond))
 			lock := r.lock(l, "k")
 			if n := lock.Report().Count(Pending); n != 1 {
 				t.Fatalf("report %v, want one pending", lock.Report())

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
@@ -348,11 +348,7 @@ func (l *Locker) check(op, key string) error {
 // checkKey refuses a key that is kept beside another lock, or may be a marker. The key is
 // that on the servers: what it may be does not depend on the prefix of this Locker.
 func checkKey(op, fullKey string) error {
-	if strings.HasSuffix(fullKey, markerName) { // other Lockers have other prefixes
-		return fmt.Errorf("redlock: %s %s: a key must not end in %q, the name of the nodes' markers (WithQuarantine): choose another key",
-			op, text.Quote(fullKey), markerName)
-	}
-	if why := quorum.Belongs(fullKey); why != "" {
+	if why := proto.Conflict(fullKey); why != "" {
 		return fmt.Errorf("redlock: %s %s: the key is not free for a lock: %s: choose another key", op, text.Quote(fullKey), why)
 	}
 	return nil

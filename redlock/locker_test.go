@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A free lock is had at once, on every node, under the caller's own key, for the
@@ -121,7 +121,7 @@ func TestLockWaits(t *testing.T) {
 // Of many callers at once each gets the lock, one after another.
 func TestLockExcludes(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		r.setAll(backendtest.Delay(time.Millisecond))
+		r.setAll(faulty.Delay(time.Millisecond))
 		inside, done := 0, make(chan error)
 		for range 8 {
 			l := r.locker()
@@ -179,8 +179,8 @@ func TestLockContextEnds(t *testing.T) {
 				m.Set("k", "other", time.Minute)
 			}
 		}, ErrTaken},
-		{"hung", func(r *rig) { r.setAll(backendtest.Hang()) }, ErrUnavailable},
-		{"down", func(r *rig) { r.setAll(backendtest.Refuse(nil)) }, ErrUnavailable},
+		{"hung", func(r *rig) { r.setAll(faulty.Hang()) }, ErrUnavailable},
+		{"down", func(r *rig) { r.setAll(faulty.Refuse(nil)) }, ErrUnavailable},
 	}
 	for _, tt := range tests {
 		for _, f := range faults {
@@ -235,12 +235,12 @@ func TestLockContextDoesNotBoundTheHold(t *testing.T) {
 func TestLockCancelledLeavesNothing(t *testing.T) {
 	slow := []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 	}{
-		{"slow request", backendtest.Delay(20 * time.Millisecond)},
-		{"slow reply", backendtest.DelayReply(20 * time.Millisecond)},
-		{"late request", backendtest.Late(20 * time.Millisecond)},
-		{"late and deaf", backendtest.Chain(backendtest.IgnoreCancel(), backendtest.Late(20*time.Millisecond))},
+		{"slow request", faulty.Delay(20 * time.Millisecond)},
+		{"slow reply", faulty.DelayReply(20 * time.Millisecond)},
+		{"late request", faulty.Late(20 * time.Millisecond)},
+		{"late and deaf", faulty.Chain(faulty.IgnoreCancel(), faulty.Late(20*time.Millisecond))},
 	}
 	for _, f := range slow {
 		t.Run(f.name, func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestLockCancelledLeavesNothing(t *testing.T) {
 				l := r.locker()
 				for after := time.Duration(0); after < 50*time.Millisecond; after += 7 * time.Millisecond {
 					for i, n := range r.fault { // each a little slower than the one before
-						n.Set(backendtest.Delay(time.Duration(i)*time.Millisecond), f.fault)
+						n.Set(faulty.Delay(time.Duration(i)*time.Millisecond), f.fault)
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), after)
 					if after == 0 {
@@ -297,12 +297,12 @@ func TestLockTriesOnceMoreAtTheDeadline(t *testing.T) {
 func TestLockUnavailable(t *testing.T) {
 	faults := []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 	}{
-		{"hung", backendtest.Hang()},
-		{"down", backendtest.Refuse(nil)},
-		{"broken", backendtest.LoseRequest(nil)},
-		{"loading", backendtest.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory")))},
+		{"hung", faulty.Hang()},
+		{"down", faulty.Refuse(nil)},
+		{"broken", faulty.LoseRequest(nil)},
+		{"loading", faulty.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory")))},
 	}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestLockUnavailable(t *testing.T) {
 				// And back in time. (What a hung node was sent is answered then.)
 				back := r.clear
 				if f.name == "hung" {
-					stall, resume := backendtest.Stall()
+					stall, resume := faulty.Stall()
 					r.set(r.minority(), len(r.mem), stall)
 					back = func() { r.clear(); resume() }
 				}
@@ -349,7 +349,7 @@ func TestLockUnavailable(t *testing.T) {
 func TestLockUnavailableWithPolicy(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Second))
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()
@@ -377,7 +377,7 @@ func TestLockRefused(t *testing.T) {
 		"WRONGPASS invalid username-password pair or user is disabled.",
 	} {
 		eachRig(t, func(t *testing.T, r *rig) {
-			refuse := backendtest.Refuse(backend.MarkReply(errors.New(reply)))
+			refuse := faulty.Refuse(backend.MarkReply(errors.New(reply)))
 			for _, opts := range [][]LockOption{nil, {WithRetry(Fixed(time.Second))}} {
 				l := r.locker()
 				r.set(r.minority(), len(r.mem), refuse)
@@ -404,12 +404,12 @@ func TestLockRefused(t *testing.T) {
 
 // A minority that hangs, is down, refuses or is taken costs nothing.
 func TestMinority(t *testing.T) {
-	faults := map[string]backendtest.Fault{
-		"hung":       backendtest.Hang(),
-		"down":       backendtest.Refuse(nil),
-		"lost":       backendtest.LoseRequest(nil),
-		"lost reply": backendtest.LoseReply(nil),
-		"refused":    backendtest.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))),
+	faults := map[string]faulty.Fault{
+		"hung":       faulty.Hang(),
+		"down":       faulty.Refuse(nil),
+		"lost":       faulty.LoseRequest(nil),
+		"lost reply": faulty.LoseReply(nil),
+		"refused":    faulty.Refuse(backend.MarkReply(errors.New("NOAUTH Authentication required."))),
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -475,17 +475,17 @@ func TestLockGrantedTooLate(t *testing.T) {
 				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				var pause backendtest.Fault
+				var pause faulty.Fault
 				if clock == "wall" {
-					pause = func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+					pause = func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 						results := next(ctx, ops)
 						forward(10 * time.Second)
 						return results
 					}
 				} else {
-					pause = backendtest.Chain(backendtest.IgnoreContext(), backendtest.DelayReply(10*time.Second))
+					pause = faulty.Chain(faulty.IgnoreContext(), faulty.DelayReply(10*time.Second))
 				}
-				r.setAll(backendtest.On(backendtest.Kind(backend.OpSetNX), pause))
+				r.setAll(faulty.On(faulty.Kind(backend.OpSetNX), pause))
 				_, err := l.TryLock(t.Context(), "k")
 				matches(t, err, ErrUnavailable)
 				differs(t, err, context.DeadlineExceeded)
@@ -505,9 +505,9 @@ func TestLockGrantedTooLate(t *testing.T) {
 
 // The validity counts from before the first request left, whichever way is slow.
 func TestValidityCountsFromTheFirstSend(t *testing.T) {
-	for name, fault := range map[string]backendtest.Fault{
-		"request": backendtest.Delay(200 * time.Millisecond),
-		"reply":   backendtest.DelayReply(200 * time.Millisecond),
+	for name, fault := range map[string]faulty.Fault{
+		"request": faulty.Delay(200 * time.Millisecond),
+		"reply":   faulty.DelayReply(200 * time.Millisecond),
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRig(t, func(t *testing.T, r *rig) {
@@ -555,7 +555,7 @@ func TestFailedTryKeepsNothing(t *testing.T) {
 			}
 		}
 		matches(t, <-done, ErrTaken)
-		if got := r.arrived(backendtest.Kind(backend.OpSetNX)); got < 9*len(r.mem) {
+		if got := r.arrived(faulty.Kind(backend.OpSetNX)); got < 9*len(r.mem) {
 			t.Errorf("%d sets arrived, want at least %d", got, 9*len(r.mem))
 		}
 	})
@@ -688,7 +688,7 @@ func TestClose(t *testing.T) {
 		synctest.Wait()
 
 		// Every node hangs, the deletions cannot be done.
-		fault, resume := backendtest.Stall()
+		fault, resume := faulty.Stall()
 		r.setAll(fault)
 		if err := gone.Unlock(t.Context()); !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("Unlock: %v, want %v", err, ErrUnavailable)
@@ -758,7 +758,7 @@ func TestResume(t *testing.T) {
 		matches(t, err, ErrNotHeld)
 		differs(t, err, ErrUnavailable, ErrTaken)
 
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		_, err = l.Resume(t.Context(), first.Handover())
 		matches(t, err, ErrUnavailable)
 		differs(t, err, context.DeadlineExceeded)
@@ -773,7 +773,7 @@ func TestResumeLate(t *testing.T) {
 		l := r.locker()
 		forward := suspend(l)
 		first := r.lock(l, "k")
-		r.setAll(backendtest.DelayReply(200 * time.Millisecond))
+		r.setAll(faulty.DelayReply(200 * time.Millisecond))
 		start := time.Now()
 		lock, err := l.Resume(t.Context(), first.Handover())
 		if err != nil {
@@ -825,7 +825,7 @@ func TestRelease(t *testing.T) {
 		if err := lock.Unlock(t.Context()); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Unlock after it was released elsewhere: error %v, want %v", err, ErrNotHeld)
 		}
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		err := b.Release(t.Context(), NewHandover("k", "t", 0))
 		matches(t, err, ErrUnavailable)
 		var q *QuorumError
@@ -847,7 +847,7 @@ func TestLockCutOffInATry(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			hang := time.AfterFunc(time.Duration(1-i)*60*time.Millisecond, func() { r.setAll(backendtest.Hang()) })
+			hang := time.AfterFunc(time.Duration(1-i)*60*time.Millisecond, func() { r.setAll(faulty.Hang()) })
 			defer hang.Stop()
 			_, err := l.Lock(ctx, key)
 			if !errors.Is(err, want) || !errors.Is(err, context.DeadlineExceeded) {

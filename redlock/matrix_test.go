@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A useOf is what a call does with an option.
@@ -88,7 +88,7 @@ var options = []struct {
 		name: "WithPatience", option: WithPatience(3 * time.Second),
 		but: map[string]useOf{"Resume": uncompiled, "TryLock": refused, "TryDo": refused},
 		witness: func(t *testing.T, r *rig, take func(context.Context) (takenLock, error)) {
-			r.setAll(backendtest.Refuse(nil))
+			r.setAll(faulty.Refuse(nil))
 			start := time.Now()
 			_, err := take(t.Context())
 			matches(t, err, ErrUnavailable)
@@ -408,7 +408,7 @@ func TestNodeTimeoutAndTTL(t *testing.T) {
 		}
 		r.locker(WithTTL(time.Second)) // the default follows the TTL
 		r.locker(WithTTL(time.Second), WithMinHold(time.Minute), WithNodeTimeout(time.Second))
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		for ttl, want := range map[time.Duration]time.Duration{DefaultTTL: DefaultTTL / 8, time.Second: time.Second / 8, time.Minute: DefaultTTL / 8} {
 			l := r.locker(WithNodeTimeout(DefaultTTL / 8)) // another one knows that the nodes hang
 			start := time.Now()

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // taken fails the test unless somebody who asks now finds key taken.
@@ -265,7 +265,7 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 		time.Sleep(time.Second) // or its ticket gets a reservation
 		r.unlocks(held)
 		synctest.Wait()
-		r.set(0, r.need(), backendtest.Refuse(nil))
+		r.set(0, r.need(), faulty.Refuse(nil))
 		_, err = l.TryLock(t.Context(), "k")
 		matches(t, err, ErrUnavailable)
 		r.clear()

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -27,7 +27,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nil node", []backend.Node{a, nil, b}, nil, "node 1 is nil"},
 		{"nil pointer", []backend.Node{a, none}, nil, "node 1 is nil"},
 		{"node twice", []backend.Node{a, b, a}, nil, "nodes 0 and 2 are the same, a"},
-		{"bare node twice", []backend.Node{backendtest.Bare(a), b, backendtest.Bare(a)}, nil, "nodes 0 and 2 are the same"},
+		{"bare node twice", []backend.Node{faulty.Bare(a), b, faulty.Bare(a)}, nil, "nodes 0 and 2 are the same"},
 		{"name twice", []backend.Node{a, memory.New(memory.WithName("a"))}, nil, "nodes 0 and 1 are the same, a"},
 		{"nil option", good, []Option{nil}, "an option that is nil"},
 		{"TTL 0", good, []Option{WithTTL(0)}, "a TTL of 0s: must be positive"},

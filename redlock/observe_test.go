@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // spanKey is where a tracer keeps the span in a ctx.
@@ -137,7 +137,7 @@ func TestHooksCountWaiters(t *testing.T) {
 		gauge(0)
 		_ = lock.Unlock(t.Context())
 
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		all.Go(func() { _, _ = l.Lock(t.Context(), "k") })
 		time.Sleep(50 * time.Millisecond)
 		gauge(1)

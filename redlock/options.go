@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -128,7 +128,7 @@ func WithTTL(ttl time.Duration) SharedOption {
 func WithOwner(label string) AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.owner = label
-		if strings.HasPrefix(label, reservation) {
+		if _, reserved := proto.Reserved(label); reserved {
 			return fmt.Errorf("an owner label of %s: must not begin with ~, which marks reservations", text.Quote(label))
 		}
 		return nil

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -26,7 +26,7 @@ func TestNoKeyLeftByACancelledCaller(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		onRig(t, 3, bare, func(t *testing.T, r *rig) {
 			l := r.locker(WithTTL(8 * time.Second))
-			stall, resume := backendtest.Stall()
+			stall, resume := faulty.Stall()
 			r.set(1, 3, stall)
 			ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 			defer cancel()
@@ -52,12 +52,12 @@ func TestNoOldReleaseKillsANewLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithRetry(Fixed(50 * time.Millisecond)))
 		// Releases take their time; the first try fails.
-		slow := backendtest.On(releases, backendtest.Late(600*time.Millisecond))
+		slow := faulty.On(releases, faulty.Late(600*time.Millisecond))
 		for i, f := range r.fault {
 			if i < r.minority() {
 				f.Set(slow)
 			} else {
-				f.Set(slow, backendtest.On(backendtest.Kind(backend.OpSetNX), backendtest.First(1, backendtest.Refuse(nil))))
+				f.Set(slow, faulty.On(faulty.Kind(backend.OpSetNX), faulty.First(1, faulty.Refuse(nil))))
 			}
 		}
 		lock, err := l.Lock(t.Context(), "k", WithTTL(20*time.Second))
@@ -81,7 +81,7 @@ func TestNoLateSetSurvivesUnlock(t *testing.T) {
 			for _, bare := range []bool{false, true} {
 				onRig(t, size, bare, func(t *testing.T, r *rig) {
 					l := r.locker()
-					r.set(0, r.minority(), backendtest.On(backendtest.Kind(backend.OpSetNX), backendtest.Late(late)))
+					r.set(0, r.minority(), faulty.On(faulty.Kind(backend.OpSetNX), faulty.Late(late)))
 					lock := r.lock(l, "k")
 					if err := lock.Unlock(t.Context()); err != nil {
 						t.Fatal(err)
@@ -100,7 +100,7 @@ func TestNoLateSetSurvivesUnlock(t *testing.T) {
 func TestNoHungNodeDelaysExtendOrUnlock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(WithTTL(2*time.Second)), "k")
-		r.set(0, r.minority(), backendtest.Hang())
+		r.set(0, r.minority(), faulty.Hang())
 		start := time.Now()
 		if err := lock.Extend(t.Context(), 2*time.Second); err != nil {
 			t.Error(err)
@@ -120,8 +120,8 @@ func TestNoWaitOnceAQuorumIsImpossible(t *testing.T) {
 			l := r.locker()
 			r.mem[0].Set("k", "other", time.Minute)
 			r.mem[1].Set("k", "other", time.Minute)
-			r.fault[2].Set(backendtest.Refuse(nil))
-			r.set(3, 5, backendtest.Hang())
+			r.fault[2].Set(faulty.Refuse(nil))
+			r.set(3, 5, faulty.Hang())
 			start := time.Now()
 			_, err := l.TryLock(t.Context(), "k")
 			took(t, start, 0, 0)
@@ -198,7 +198,7 @@ func TestNoLostReplyIsTaken(t *testing.T) {
 				l := r.locker()
 				lose := func() {
 					for _, f := range r.fault {
-						f.Set(backendtest.First(replies, backendtest.LoseReply(nil)))
+						f.Set(faulty.First(replies, faulty.LoseReply(nil)))
 					}
 				}
 				lose()
@@ -242,11 +242,11 @@ func TestNoMisleadingErrors(t *testing.T) {
 		}
 
 		for i, m := range r.mem {
-			r.fault[i].Set(backendtest.Delay(time.Duration(i) * time.Millisecond))
+			r.fault[i].Set(faulty.Delay(time.Duration(i) * time.Millisecond))
 			m.Set("k", "other", time.Minute)
 		}
 		if len(r.mem) > 1 {
-			r.fault[0].Set(backendtest.Refuse(nil))
+			r.fault[0].Set(faulty.Refuse(nil))
 		}
 		_, err = l.TryLock(t.Context(), "k")
 		matches(t, err, ErrTaken)
@@ -259,7 +259,7 @@ func TestNoMisleadingErrors(t *testing.T) {
 // redsync: the node timeout is a share of the TTL, so 30 minutes with one of 10 hours.
 func TestNoNodeTimeoutThatGrowsWithTheTTL(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		r.setAll(backendtest.Hang())
+		r.setAll(faulty.Hang())
 		for ttl, want := range map[time.Duration]time.Duration{
 			10 * time.Hour:   DefaultNodeTimeout,
 			10 * time.Second: DefaultNodeTimeout,
@@ -281,7 +281,7 @@ func TestNoHolderOutlivesItsLease(t *testing.T) {
 		a := r.locker(WithTTL(5 * time.Second))
 		var ways []backend.Node // of b, who reaches the same servers by another way
 		for _, m := range r.mem {
-			ways = append(ways, backendtest.NewFaultNode(m))
+			ways = append(ways, faulty.NewFaultNode(m))
 		}
 		b, err := New(ways)
 		if err != nil {
@@ -290,7 +290,7 @@ func TestNoHolderOutlivesItsLease(t *testing.T) {
 		lock := r.lock(a, "k", WithAutoExtend())
 		ctx := lock.Context(t.Context())
 		time.Sleep(2400 * time.Millisecond)
-		r.setAll(backendtest.Hang()) // a black hole between a and the servers
+		r.setAll(faulty.Hang()) // a black hole between a and the servers
 		second, err := b.Lock(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
@@ -353,7 +353,7 @@ func TestNoStaleKeyBlocksTheMajority(t *testing.T) {
 // than that it has passed.
 func TestNoRefusalIsHidden(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		r.setAll(backendtest.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions to run the 'evalsha' command"))))
+		r.setAll(faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions to run the 'evalsha' command"))))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()
@@ -373,7 +373,7 @@ func TestNoUnlockBlocksOnHungServers(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
 		lock := r.lock(l, "k")
-		stall, resume := backendtest.Stall()
+		stall, resume := faulty.Stall()
 		r.setAll(stall)
 		start := time.Now()
 		matches(t, lock.Unlock(t.Context()), ErrUnavailable)
@@ -408,7 +408,7 @@ func TestNoDemandsOnTheClient(t *testing.T) {
 				switch {
 				case op.Kind == backend.OpSetNX, op.Kind == backend.OpEval && op.Script == lua.Acquire:
 					tries++
-				case op.Kind == backend.OpEvalDelete, op.Kind == backend.OpEval, op.Kind == backendtest.OpSubscribe:
+				case op.Kind == backend.OpEvalDelete, op.Kind == backend.OpEval, op.Kind == faulty.OpSubscribe:
 				default:
 					t.Errorf("a waiter asked the node for %v", op.Kind)
 				}
@@ -496,7 +496,7 @@ func TestNoRepeatedUnlockDeletesANewerLock(t *testing.T) {
 		first := r.lock(l, "k")
 		synctest.Wait()
 		// The deletions are executed, and the servers execute them again later.
-		r.setAll(backendtest.On(releases, backendtest.Duplicate(5*time.Second)))
+		r.setAll(faulty.On(releases, faulty.Duplicate(5*time.Second)))
 		if err := first.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}

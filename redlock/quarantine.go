@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-)
 
-// markerName names the key by which a node sees that it may have lost anything, after
-// the prefix of its Locker.
-const markerName = "redlock:marker"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // quarantineSlack is by how much a quarantine is longer than a lease at least. A vote
 // follows a hint by 250 ms, at the loss and after the quarantine; what is left of it,
@@ -24,7 +22,7 @@ func (s *settings) checkQuarantine(ttl time.Duration) error {
 	return nil
 }
 
-func (l *Locker) marker() string { return l.settings.prefix + markerName }
+func (l *Locker) marker() string { return proto.MarkerKey(l.settings.prefix) }
 
 // EndQuarantine ends the quarantine of every node at once, for all who use [WithQuarantine]
 // with the prefix of this Locker. It declares that no node has lost a lock that somebody still

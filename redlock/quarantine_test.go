@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 const quarantine = DefaultTTL + quarantineSlack
@@ -65,7 +65,7 @@ func TestQuarantineArguments(t *testing.T) {
 }
 
 // partitioned is a node that is several servers.
-type partitioned struct{ *backendtest.FaultNode }
+type partitioned struct{ *faulty.FaultNode }
 
 func (partitioned) Partition(key string) (part, parts int) { return backend.ClusterPartition(key) }
 
@@ -98,7 +98,7 @@ func TestQuarantineOfNewNodes(t *testing.T) {
 				onRig(t, n, false, func(t *testing.T, r *rig) {
 					// Without a network the first nodes may have answered before the last
 					// one was asked, and what no longer matters is not sent.
-					r.setAll(backendtest.Delay(time.Millisecond))
+					r.setAll(faulty.Delay(time.Millisecond))
 					opts := []Option{WithQuarantine(quarantine), WithKeyPrefix("p:")}
 					if fencing {
 						opts = append(opts, WithFencing())
@@ -153,7 +153,7 @@ func TestQuarantineOfNewNodes(t *testing.T) {
 func TestEndQuarantine(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithQuarantine(quarantine))
-		r.set(1, 2, backendtest.Refuse(nil))
+		r.set(1, 2, faulty.Refuse(nil))
 		report, err := l.EndQuarantine(t.Context())
 		matches(t, err, ErrUnavailable)
 		var e *QuorumError
@@ -176,7 +176,7 @@ func TestEndQuarantine(t *testing.T) {
 			t.Errorf("%v, %v", report, err)
 		}
 		// A ctx that ends bounds the call, and is told.
-		r.set(2, 3, backendtest.Hang())
+		r.set(2, 3, faulty.Hang())
 		short, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		start := time.Now()
@@ -228,7 +228,7 @@ func TestQuarantineExcludes(t *testing.T) {
 					if _, err := a.EndQuarantine(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					r.set(2, 3, backendtest.Refuse(nil))
+					r.set(2, 3, faulty.Refuse(nil))
 					first := r.lock(a, "k")
 					time.Sleep(time.Second)
 					if err := first.Extend(t.Context(), DefaultTTL); err != nil {
@@ -237,7 +237,7 @@ func TestQuarantineExcludes(t *testing.T) {
 					synctest.Wait() // the third is asked for the lock again, and refuses
 					r.clear()
 					r.wipe(1)
-					r.set(0, 1, backendtest.Refuse(nil))
+					r.set(0, 1, faulty.Refuse(nil))
 					_, err := b.TryLock(t.Context(), "k")
 					if d == 0 {
 						if err != nil || first.Err() != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // quiet fails the test if f makes a call on any node.
@@ -395,7 +395,7 @@ func TestReentrancyHint(t *testing.T) {
 		}
 		_, err := l.TryLock(ctx, "k")
 		hinted("who has the lock", err, true, ErrTaken)
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		_, err = l.TryLock(ctx, "k")
 		hinted("when nodes cannot be reached", err, false, ErrUnavailable)
 		r.clear()
@@ -471,9 +471,9 @@ func TestReentrancyTTLSuspended(t *testing.T) {
 		ctx := outer.Context(t.Context())
 		r.quiet("before", func() { r.unlocks(must(l.TryLock(ctx, "k", WithTTL(30*time.Second)))(t)) })
 		forward(40 * time.Second)
-		before := r.arrived(backendtest.Kind(backend.OpExtend))
+		before := r.arrived(faulty.Kind(backend.OpExtend))
 		r.unlocks(must(l.TryLock(ctx, "k", WithTTL(30*time.Second)))(t))
-		if r.arrived(backendtest.Kind(backend.OpExtend)) == before {
+		if r.arrived(faulty.Kind(backend.OpExtend)) == before {
 			t.Error("no extension, with 19 s left")
 		}
 	})
@@ -487,7 +487,7 @@ func TestReentrancyNotExtended(t *testing.T) {
 		outer := r.lock(l, "k")
 		ctx := outer.Context(t.Context())
 		until := outer.Until()
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		_, err := l.TryLock(ctx, "k", WithTTL(time.Minute))
 		matches(t, err, ErrUnavailable)
 		differs(t, err, ErrNotHeld, ErrTaken)
@@ -501,7 +501,7 @@ func TestReentrancyNotExtended(t *testing.T) {
 
 		// And if they have unlocked meanwhile, by the one that was not to be.
 		outer = r.lock(l, "k")
-		r.setAll(backendtest.Delay(100 * time.Millisecond))
+		r.setAll(faulty.Delay(100 * time.Millisecond))
 		time.AfterFunc(10*time.Millisecond, func() { r.unlocks(outer) })
 		lost, cancel := context.WithCancel(outer.Context(t.Context()))
 		defer cancel()
@@ -517,11 +517,11 @@ func TestReentrancyNotExtended(t *testing.T) {
 // TryLock, or if they refuse for good; else until they answer, its policy or its ctx ends it, or
 // the lock is over.
 func TestReentrancyOutage(t *testing.T) {
-	refuse := backendtest.Refuse(nil)
-	forGood := backendtest.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
+	refuse := faulty.Refuse(nil)
+	forGood := faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
 	for _, tc := range []struct {
 		name   string
-		fault  backendtest.Fault
+		fault  faulty.Fault
 		outage time.Duration
 		bound  time.Duration // of ctx
 		opts   []LockOption
@@ -531,7 +531,7 @@ func TestReentrancyOutage(t *testing.T) {
 		{"a moment", refuse, 2 * time.Second, time.Hour, nil, nil, 2 * time.Second},
 		{"until the lock is over", refuse, time.Hour, time.Hour, nil, []error{ErrUnavailable, ErrNotHeld}, 29 * time.Second},
 		{"for longer than ctx", refuse, time.Hour, 3 * time.Second, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 3 * time.Second},
-		{"when ctx ends in a try", backendtest.Hang(), time.Hour, 100 * time.Millisecond, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 100 * time.Millisecond},
+		{"when ctx ends in a try", faulty.Hang(), time.Hour, 100 * time.Millisecond, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 100 * time.Millisecond},
 		{"with a policy", refuse, time.Hour, time.Hour, []LockOption{WithRetry(Fixed(time.Second).Limit(4))}, []error{ErrUnavailable}, 3 * time.Second},
 		{"for good", forGood, time.Hour, time.Hour, nil, []error{ErrUnavailable}, 0},
 	} {

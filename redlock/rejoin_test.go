@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A lock that extends itself outlives restarts of all servers, one after the other, with
@@ -99,7 +99,7 @@ func TestLateExtensionIsALoss(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
 		time.Sleep(time.Until(lock.Until()) - time.Millisecond)
-		r.setAll(backendtest.DelayReply(2 * time.Millisecond))
+		r.setAll(faulty.DelayReply(2 * time.Millisecond))
 		if err := lock.Extend(t.Context(), 10*time.Second); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Extend: %v, want ErrNotHeld", err)
 		}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/quorum"
@@ -25,7 +25,7 @@ type rig struct {
 	t       *testing.T
 	bare    bool // the Locker sees nodes without capabilities
 	mem     []*memory.Node
-	fault   []*backendtest.FaultNode
+	fault   []*faulty.FaultNode
 	nodes   []backend.Node // what the Locker gets
 	virtual bool           // it is in a bubble of virtual time
 }
@@ -34,10 +34,10 @@ func newRig(t *testing.T, size int, bare bool) *rig {
 	r := &rig{t: t, bare: bare}
 	for i := range size {
 		mem := memory.New(memory.WithName(string(rune('a' + i))))
-		fault := backendtest.NewFaultNode(mem)
+		fault := faulty.NewFaultNode(mem)
 		var node backend.Node = fault
 		if bare {
-			node = backendtest.Bare(fault)
+			node = faulty.Bare(fault)
 		}
 		r.mem, r.fault, r.nodes = append(r.mem, mem), append(r.fault, fault), append(r.nodes, node)
 	}
@@ -99,13 +99,13 @@ func (r *rig) need() int { return len(r.mem)/2 + 1 }
 func (r *rig) minority() int { return len(r.mem) - r.need() }
 
 // set puts faults on the nodes from first to the one before end.
-func (r *rig) set(first, end int, faults ...backendtest.Fault) {
+func (r *rig) set(first, end int, faults ...faulty.Fault) {
 	for _, f := range r.fault[first:end] {
 		f.Set(faults...)
 	}
 }
 
-func (r *rig) setAll(faults ...backendtest.Fault) { r.set(0, len(r.fault), faults...) }
+func (r *rig) setAll(faults ...faulty.Fault) { r.set(0, len(r.fault), faults...) }
 
 func (r *rig) clear() { r.setAll() }
 

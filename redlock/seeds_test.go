@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -329,12 +329,12 @@ func TestSeedsQuorum(t *testing.T) {
 	for n, need := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 6: 4, 7: 4} {
 		onRig(t, n, false, func(t *testing.T, r *rig) {
 			l := r.locker()
-			r.set(need, n, backendtest.Refuse(nil))
+			r.set(need, n, faulty.Refuse(nil))
 			lock := r.lock(l, "enough")
 			if err := lock.Unlock(t.Context()); err != nil {
 				t.Errorf("%d of %d nodes: Unlock: %v", need, n, err)
 			}
-			r.set(need-1, n, backendtest.Refuse(nil))
+			r.set(need-1, n, faulty.Refuse(nil))
 			_, err := l.TryLock(t.Context(), "too few")
 			var q *QuorumError
 			if !errors.As(err, &q) || q.Need != need || !errors.Is(err, ErrUnavailable) {
@@ -347,7 +347,7 @@ func TestSeedsQuorum(t *testing.T) {
 // G15: a lock costs one round trip, not one for each node.
 func TestSeedsNodesAreAskedAtOnce(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		r.setAll(backendtest.Delay(100 * time.Millisecond))
+		r.setAll(faulty.Delay(100 * time.Millisecond))
 		l := r.locker()
 		start := time.Now()
 		lock := r.lock(l, "k")
@@ -528,7 +528,7 @@ func TestSeedsSilentByDefault(t *testing.T) {
 	}()
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		err := r.locker(WithTTL(time.Second)).Do(t.Context(), "k", func(ctx context.Context) error {
-			r.setAll(backendtest.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
+			r.setAll(faulty.Refuse(backend.MarkReply(errors.New("NOPERM no"))))
 			<-ctx.Done()
 			return nil
 		})
@@ -541,7 +541,7 @@ func TestSeedsSilentByDefault(t *testing.T) {
 
 // S18: what a user of the core links is the standard library and this module.
 func TestSeedsStandardLibraryOnly(t *testing.T) {
-	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../internal/quorum"} {
+	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../backend/faulty", "../internal/check", "../internal/quorum"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", dir, len(files), err)
@@ -565,7 +565,7 @@ func TestSeedsStandardLibraryOnly(t *testing.T) {
 // Nodes of different kinds make one quorum.
 func TestMixedNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, err := New([]backend.Node{memory.New(), backendtest.Bare(memory.New()), backendtest.NewFaultNode(backendtest.Bare(memory.New()))})
+		l, err := New([]backend.Node{memory.New(), faulty.Bare(memory.New()), faulty.NewFaultNode(faulty.Bare(memory.New()))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // Shutdown releases every lock, whichever way it was acquired.
@@ -154,7 +154,7 @@ func TestShutdownOfAnEnteredLock(t *testing.T) {
 func TestShutdownAmongCalls(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for after := range 12 {
-			r.setAll(backendtest.Delay(10 * time.Millisecond))
+			r.setAll(faulty.Delay(10 * time.Millisecond))
 			l := r.locker()
 			var all sync.WaitGroup
 			for i := range 8 {

@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
@@ -72,33 +73,33 @@ type conduct struct {
 	refuses bool // and says that it never will
 	slow    bool // a try waits for it
 	doubt   bool // what came of an acquire is not known
-	dress   func(*backendtest.FaultNode) backend.Node
-	fault   backendtest.Fault
+	dress   func(*faulty.FaultNode) backend.Node
+	fault   faulty.Fault
 }
 
 var (
-	noPermission = backendtest.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
-	subscribing  = backendtest.Kind(backendtest.OpSubscribe)
+	noPermission = faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
+	subscribing  = faulty.Kind(faulty.OpSubscribe)
 
 	working         = &conduct{name: "works", scripts: true, calls: true}
-	bare            = &conduct{name: "bare", dress: func(f *backendtest.FaultNode) backend.Node { return backendtest.Bare(f) }}
-	noSubscriptions = &conduct{name: "no subscriptions", scripts: true, dress: func(f *backendtest.FaultNode) backend.Node {
+	bare            = &conduct{name: "bare", dress: func(f *faulty.FaultNode) backend.Node { return faulty.Bare(f) }}
+	noSubscriptions = &conduct{name: "no subscriptions", scripts: true, dress: func(f *faulty.FaultNode) backend.Node {
 		return struct {
 			backend.Node
 			backend.Scripter
-		}{backendtest.Bare(f), f}
+		}{faulty.Bare(f), f}
 	}}
-	deaf      = &conduct{name: "subscriptions refused", scripts: true, fault: backendtest.On(subscribing, noPermission)}
-	unheard   = &conduct{name: "subscriptions hang", scripts: true, slow: true, fault: backendtest.On(subscribing, backendtest.Hang())}
-	flapping  = &conduct{name: "subscriptions end", scripts: true, calls: true, flaps: true, fault: backendtest.On(subscribing, passing)}
-	noScripts = &conduct{name: "scripts refused", fault: backendtest.On(backendtest.Kind(backend.OpEval), noPermission)}
-	down      = &conduct{name: "down", fails: true, fault: backendtest.Refuse(nil)}
-	hung      = &conduct{name: "hangs", fails: true, slow: true, doubt: true, fault: backendtest.Hang()}
-	breaking  = &conduct{name: "connections break", fails: true, doubt: true, fault: backendtest.LoseRequest(nil)}
-	mute      = &conduct{name: "replies are lost", fails: true, doubt: true, fault: backendtest.LoseReply(nil)}
-	loading   = &conduct{name: "loads", fails: true, fault: backendtest.Refuse(backend.MarkReply(errors.New("LOADING the dataset in memory")))}
+	deaf      = &conduct{name: "subscriptions refused", scripts: true, fault: faulty.On(subscribing, noPermission)}
+	unheard   = &conduct{name: "subscriptions hang", scripts: true, slow: true, fault: faulty.On(subscribing, faulty.Hang())}
+	flapping  = &conduct{name: "subscriptions end", scripts: true, calls: true, flaps: true, fault: faulty.On(subscribing, passing)}
+	noScripts = &conduct{name: "scripts refused", fault: faulty.On(faulty.Kind(backend.OpEval), noPermission)}
+	down      = &conduct{name: "down", fails: true, fault: faulty.Refuse(nil)}
+	hung      = &conduct{name: "hangs", fails: true, slow: true, doubt: true, fault: faulty.Hang()}
+	breaking  = &conduct{name: "connections break", fails: true, doubt: true, fault: faulty.LoseRequest(nil)}
+	mute      = &conduct{name: "replies are lost", fails: true, doubt: true, fault: faulty.LoseReply(nil)}
+	loading   = &conduct{name: "loads", fails: true, fault: faulty.Refuse(backend.MarkReply(errors.New("LOADING the dataset in memory")))}
 	refusing  = &conduct{name: "refuses", fails: true, refuses: true, fault: noPermission}
-	slow      = &conduct{name: "slow", scripts: true, calls: true, fails: true, slow: true, doubt: true, fault: backendtest.DelayReply(400 * time.Millisecond)}
+	slow      = &conduct{name: "slow", scripts: true, calls: true, fails: true, slow: true, doubt: true, fault: faulty.DelayReply(400 * time.Millisecond)}
 	suspect   = &conduct{name: "quarantined", scripts: true, calls: true, fails: true}
 
 	conducts = []*conduct{
@@ -108,7 +109,7 @@ var (
 )
 
 // passing is a server, or a proxy, that acknowledges subscriptions and ends them at once.
-func passing(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+func passing(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
 	return next(ctx, ops)
@@ -447,7 +448,7 @@ func (s *situation) told(by time.Duration) int {
 
 // A party is a process that waits, and how that ended.
 type party struct {
-	link       []*backendtest.FaultNode
+	link       []*faulty.FaultNode
 	locker     *Locker
 	begin, end time.Duration
 	tries      int
@@ -520,7 +521,7 @@ func (s *situation) hold(t *testing.T) {
 	for i, p := range s.places {
 		m := s.mem[i]
 		if s.quarantine > 0 && p.conduct != suspect {
-			if _, err := m.Eval(t.Context(), lua.Mark, []string{markerName}, nil); err != nil {
+			if _, err := m.Eval(t.Context(), lua.Mark, []string{proto.MarkerKey("")}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -534,7 +535,7 @@ func (s *situation) hold(t *testing.T) {
 		case otherType:
 			m.Push("k", "x")
 		case reserved:
-			m.Set("k", "~1000:"+inboxName+"dead", reservedFor)
+			m.Set("k", proto.Reservation("1000:"+proto.Inbox("", "dead")), reservedFor)
 		}
 	}
 }
@@ -544,7 +545,7 @@ func (s *situation) party(t *testing.T) *party {
 	p := &party{}
 	var nodes []backend.Node
 	for i, mem := range s.mem {
-		link := backendtest.NewFaultNode(mem)
+		link := faulty.NewFaultNode(mem)
 		p.link = append(p.link, link)
 		if dress := s.places[i].conduct.dress; dress != nil {
 			nodes = append(nodes, dress(link))
@@ -571,7 +572,7 @@ func (s *situation) party(t *testing.T) *party {
 // links has the nodes behave to p as they do, or has those work that failed.
 func (s *situation) links(p *party, work bool) {
 	for i, link := range p.link {
-		faults := []backendtest.Fault{backendtest.Delay(s.trip / 2), backendtest.DelayReply(s.trip / 2)}
+		faults := []faulty.Fault{faulty.Delay(s.trip / 2), faulty.DelayReply(s.trip / 2)}
 		switch c := s.places[i].conduct; {
 		case c.fault == nil:
 		case work && s.fails(s.places[i]):
@@ -725,14 +726,14 @@ func (s *situation) measure(parties []*party, start time.Time) {
 }
 
 // commands counts what somebody has asked a node.
-func (s *situation) commands(who string, at place, p *party, calls []backendtest.Call, start time.Time) {
+func (s *situation) commands(who string, at place, p *party, calls []faulty.Call, start time.Time) {
 	acquires, others, subscribes := make(map[int]int), make(map[int]int), make(map[int]int)
 	subscribed := 0
 	for _, c := range calls {
 		second := int(c.Start.Sub(start) / time.Second)
 		for _, op := range c.Ops {
 			switch {
-			case op.Kind == backendtest.OpSubscribe:
+			case op.Kind == faulty.OpSubscribe:
 				subscribes[second]++
 				subscribed++
 			case op.Kind == backend.OpSetNX, op.Kind == backend.OpEval && (op.Script == lua.Acquire || op.Script == lua.Vote):
@@ -808,7 +809,7 @@ func (s *situation) left(i int, when string) {
 	for _, key := range s.mem[i].Keys() {
 		e, _ := s.mem[i].Inspect(context.Background(), key)
 		if key == "k" && slices.Contains([]string{ownerA.token(), ownerB.token(), forEver.token(), ""}, e.Value) ||
-			key == markerName || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
+			key == proto.MarkerKey("") || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
 			continue
 		}
 		s.problem("%s %v has %q, which holds %q", when, s.places[i], key, e.Value)
@@ -930,7 +931,7 @@ func TestSituationsThatWereStorms(t *testing.T) {
 
 // What is checked of situations is noticed.
 func TestSituationsNoticeWhatIsWrong(t *testing.T) {
-	stubborn := &conduct{name: "deletes nothing", scripts: true, calls: true, fault: backendtest.On(func(op backend.Op) bool {
+	stubborn := &conduct{name: "deletes nothing", scripts: true, calls: true, fault: faulty.On(func(op backend.Op) bool {
 		return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script != lua.Acquire && op.Script != lua.Vote
 	}, noPermission)}
 	held := []place{{working, ownerA}, {working, ownerA}, {working, ownerA}}

@@ -14,8 +14,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // hostile is text that would clear the screen, set the title of a window, begin a new
@@ -75,7 +76,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log rawLog
 		own := errors.New("NOPERM " + hostile + strings.Repeat("x", 1<<20))
-		refuse := backendtest.Refuse(backend.MarkReply(own))
+		refuse := faulty.Refuse(backend.MarkReply(own))
 		l := r.locker(WithLogger(slog.New(&log)))
 		lock := r.lock(l, "k")
 		synctest.Wait()
@@ -154,7 +155,7 @@ func TestServersTextIsEscapedInHooks(t *testing.T) {
 			}
 			safe(t, "the report", e.Report.String(), 3000)
 		}}))
-		r.setAll(backendtest.Refuse(errors.New(hostile)))
+		r.setAll(faulty.Refuse(errors.New(hostile)))
 		if _, err := l.TryLock(t.Context(), "k"); err == nil || events != 1 {
 			t.Errorf("error %v, %d events", err, events)
 		}
@@ -166,10 +167,10 @@ func TestLongNamesAreShortened(t *testing.T) {
 	long := hostile + strings.Repeat("k", 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		var log rawLog
-		var faults []*backendtest.FaultNode
+		var faults []*faulty.FaultNode
 		var nodes []backend.Node
 		for i := range 3 {
-			f := backendtest.NewFaultNode(memory.New(memory.WithName(fmt.Sprint(i) + long)))
+			f := faulty.NewFaultNode(memory.New(memory.WithName(fmt.Sprint(i) + long)))
 			faults, nodes = append(faults, f), append(nodes, f)
 		}
 		holder, err := New(nodes, WithOwner(long))
@@ -201,7 +202,7 @@ func TestLongNamesAreShortened(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range faults {
-			f.Set(backendtest.Hang())
+			f.Set(faulty.Hang())
 		}
 		time.Sleep(time.Minute) // it cannot be extended, which is logged, and is lost
 		if !errors.Is(lock.Err(), ErrNotHeld) {
@@ -221,7 +222,7 @@ func TestLongNamesAreShortened(t *testing.T) {
 		for what, err := range map[string]error{
 			"ended ctx":      refused(ended, long),
 			"option":         refused(t.Context(), long, WithTTL(-1)),
-			"marker":         refused(t.Context(), long+markerName),
+			"marker":         refused(t.Context(), proto.MarkerKey(long)),
 			"key of another": refused(t.Context(), long+"{"+long+"}:queue"),
 			"empty token":    l.Release(t.Context(), NewHandover(long, "", 0)),
 			"reservation":    l.Release(t.Context(), NewHandover(long, "~"+long, 0)),
@@ -256,7 +257,7 @@ func TestPasswordsOfOtherAdaptersAreHidden(t *testing.T) {
 	const secret = "Zq7Xv9Kw3J"
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		_, own := url.Parse(strings.Join([]string{"redis://user:", secret}, ""))
-		r.setAll(backendtest.Refuse(own))
+		r.setAll(faulty.Refuse(own))
 		_, err := r.locker().TryLock(t.Context(), "k")
 		var q *QuorumError
 		if !errors.As(err, &q) || !strings.Contains(own.Error(), secret) || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "%40") {

@@ -1,6 +1,10 @@
 package redlock
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // A waiter tells by the end of what a lock holds whether its holder notifies waiters.
 func TestForeign(t *testing.T) {
@@ -8,7 +12,7 @@ func TestForeign(t *testing.T) {
 	for range 100 {
 		for _, ours := range []string{
 			newToken(""), newToken("label"), newToken("a label that is longer than what is shown"), newToken("ключ"),
-			"~20:" + inboxName + newToken(""), "~1000:prefix:" + inboxName + newToken("label"),
+			proto.Reservation("20:" + proto.Inbox("", newToken(""))), proto.Reservation("1000:" + proto.Inbox("prefix:", newToken("label"))),
 		} {
 			if foreign(end(ours)) {
 				t.Fatalf("%q is taken for a token of another library", ours)

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // WithWait ends the wait, and is no end of the caller's ctx.
@@ -54,7 +54,7 @@ func TestWaitIsOver(t *testing.T) {
 		took(t, start, 900*time.Millisecond, time.Second)
 		matches(t, err, ErrTaken, context.DeadlineExceeded)
 
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		start = time.Now()
 		_, err = l.Lock(t.Context(), "k", WithWait(time.Second))
 		took(t, start, 900*time.Millisecond, time.Second)
@@ -69,7 +69,7 @@ func TestWaitIsOver(t *testing.T) {
 func TestWaitAllowsOneAttempt(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithWait(time.Millisecond))
-		r.setAll(backendtest.Delay(50 * time.Millisecond))
+		r.setAll(faulty.Delay(50 * time.Millisecond))
 		lock, err := l.Lock(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +117,7 @@ func TestWaitOfANestedCall(t *testing.T) {
 		l := r.locker(WithTTL(10*time.Second), WithReentrancy())
 		lock := r.lock(l, "k")
 		time.Sleep(time.Second)
-		r.setAll(backendtest.Refuse(nil))
+		r.setAll(faulty.Refuse(nil))
 		start := time.Now()
 		_, err := l.Lock(lock.Context(t.Context()), "k", WithWait(2*time.Second))
 		took(t, start, 1900*time.Millisecond, 2*time.Second)

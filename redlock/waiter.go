@@ -1,9 +1,9 @@
 package redlock
 
 import (
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // A Waiter is one who stands in the queue for a lock: a [Locker], whose own callers
@@ -17,26 +17,16 @@ type Waiter struct {
 	Waited time.Duration
 }
 
-// inboxName begins the name of each inbox, after the prefix of its Locker.
-const inboxName = "redlock:inbox:"
-
-// inbox returns a name for a channel on which this Locker is called.
+// inbox returns a name for a channel on which this Locker is notified.
 func (l *Locker) inbox() string {
-	return l.settings.prefix + inboxName + newToken(l.settings.call.owner)
+	return proto.Inbox(l.settings.prefix, newToken(l.settings.call.owner))
 }
 
-// reservation begins what a lock holds that is reserved for a waiter; the waiter's
-// ticket follows. No token begins so.
-const reservation = "~"
-
-// waiterOf returns the waiter with a ticket, a grace and the name of an inbox (see
-// package lua), and whether it is one.
+// waiterOf returns the waiter with a ticket, and whether it is a ticket.
 func waiterOf(ticket string) (Waiter, bool) {
-	grace, channel, ok := strings.Cut(ticket, ":")
-	ms, err := strconv.ParseUint(grace, 10, 32)
-	if !ok || err != nil || ms == 0 || len(grace) > 5 || grace[0] == '0' {
+	t, ok := proto.ParseTicket(ticket)
+	if !ok {
 		return Waiter{}, false
 	}
-	_, name, _ := strings.Cut(channel, inboxName)
-	return Waiter{Owner: ownerOf(name), Fingerprint: fingerprint(ticket), Waited: NotKnown}, true
+	return Waiter{Owner: ownerOf(proto.InboxName(t.Channel)), Fingerprint: fingerprint(ticket), Waited: NotKnown}, true
 }

@@ -12,18 +12,18 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // distant lets each round trip take trip.
 func (r *rig) distant(trip time.Duration) {
-	r.setAll(backendtest.Delay(trip/2), backendtest.DelayReply(trip/2))
+	r.setAll(faulty.Delay(trip/2), faulty.DelayReply(trip/2))
 }
 
 // operations counts what arrived at the nodes about locks.
 func (r *rig) operations() int {
-	return r.arrived(func(op backend.Op) bool { return op.Kind != backendtest.OpSubscribe && !isEcho(op) })
+	return r.arrived(func(op backend.Op) bool { return op.Kind != faulty.OpSubscribe && !isEcho(op) })
 }
 
 // echoes counts how often inboxes have asked whether messages arrive.
@@ -290,7 +290,7 @@ func TestTryLockRespectsReservations(t *testing.T) {
 			l := r.locker()
 			_, err := l.TryLock(t.Context(), "k")
 			matches(t, err, ErrTaken)
-			if n := r.arrived(backendtest.Kind(backendtest.OpSubscribe)); n != 0 {
+			if n := r.arrived(faulty.Kind(faulty.OpSubscribe)); n != 0 {
 				t.Errorf("TryLock subscribed %d times", n)
 			}
 			if n := r.queued("k"); n != 0 {
@@ -309,7 +309,7 @@ func TestRetryPolls(t *testing.T) {
 		held := r.lock(r.locker(), "k")
 		synctest.Wait()
 		l := r.locker()
-		start, before := time.Now(), r.arrived(backendtest.Kind(backend.OpSetNX))
+		start, before := time.Now(), r.arrived(faulty.Kind(backend.OpSetNX))
 		time.AfterFunc(time.Second+time.Millisecond, func() { held.Unlock(context.Background()) })
 		lock, err := l.Lock(t.Context(), "k", WithRetry(Fixed(100*time.Millisecond)))
 		if err != nil {
@@ -317,10 +317,10 @@ func TestRetryPolls(t *testing.T) {
 		}
 		took(t, start, 1100*time.Millisecond, 1100*time.Millisecond)
 		synctest.Wait()
-		if n := r.arrived(backendtest.Kind(backend.OpSetNX)) - before; n < 12*r.need() || n > 12*len(r.mem) {
+		if n := r.arrived(faulty.Kind(backend.OpSetNX)) - before; n < 12*r.need() || n > 12*len(r.mem) {
 			t.Errorf("%d sets on %d nodes, want twelve each, but where the others have decided", n, len(r.mem))
 		}
-		if n := r.arrived(backendtest.Kind(backendtest.OpSubscribe)); n != 0 {
+		if n := r.arrived(faulty.Kind(faulty.OpSubscribe)); n != 0 {
 			t.Errorf("it subscribed %d times", n)
 		}
 		lock.Unlock(t.Context())
@@ -425,7 +425,7 @@ func TestNoQueueIsLogged(t *testing.T) {
 		held := r.lock(r.locker(), "k")
 		var log logText
 		l := r.locker(WithLogger(log.logger()))
-		r.setAll(backendtest.On(backendtest.Kind(backendtest.OpSubscribe), backendtest.Refuse(backend.MarkReply(errors.New("NOPERM channel")))))
+		r.setAll(faulty.On(faulty.Kind(faulty.OpSubscribe), faulty.Refuse(backend.MarkReply(errors.New("NOPERM channel")))))
 		start := time.Now()
 		time.AfterFunc(time.Second, func() { held.Unlock(context.Background()) })
 		lock, err := l.Lock(t.Context(), "k")
@@ -482,7 +482,7 @@ func TestLostLockTakesNoNode(t *testing.T) {
 			}
 		}, false},
 		{"not extended in time", []Option{WithAutoExtend()}, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
-			r.set(0, 2, backendtest.On(backendtest.Kind(backend.OpExtend), backendtest.Refuse(nil)))
+			r.set(0, 2, faulty.On(faulty.Kind(backend.OpExtend), faulty.Refuse(nil)))
 			time.Sleep(15 * time.Second)
 			r.clear()
 			matches(t, lock.Err(), ErrNotHeld)

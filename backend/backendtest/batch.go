@@ -8,13 +8,14 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // sequence runs a batch in which the answer of each operation shows that those
 // before it on the same key have run, and those after it have not. The
 // sequences of several keys are interleaved.
 func sequence(t *trial, b backend.Batcher, keys int) {
-	a, z := t.name(), t.name()
+	a, z := t.Name(), t.Name()
 	steps := []struct {
 		op   backend.Op
 		want bool
@@ -31,7 +32,7 @@ func sequence(t *trial, b backend.Batcher, keys int) {
 	}
 	names := make([]string, keys)
 	for i := range names {
-		names[i] = t.name()
+		names[i] = t.Name()
 	}
 	var ops []backend.Op
 	for _, s := range steps {
@@ -44,37 +45,37 @@ func sequence(t *trial, b backend.Batcher, keys int) {
 	for i, r := range t.batch(b, ops) {
 		step := i / keys
 		if r.Err != nil {
-			t.failf("step %d of a batch, %v, failed: %w", step+1, ops[i].Kind, r.Err)
+			t.Failf("step %d of a batch, %v, failed: %w", step+1, ops[i].Kind, r.Err)
 		}
 		if r.OK != steps[step].want {
-			t.failf("step %d of a batch of steps on each key, %v, = %v, want %v: they did not run in the order given, or the results are in another",
+			t.Failf("step %d of a batch of steps on each key, %v, = %v, want %v: they did not run in the order given, or the results are in another",
 				step+1, ops[i].Kind, r.OK, steps[step].want)
 		}
 	}
 }
 
-func batcherChecks() []check {
-	return []check{{
+func batcherChecks() []rule {
+	return []rule{{
 		name: "Batch/empty",
 		why:  "nothing to send needs no round trip, and no server",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			for _, ops := range [][]backend.Op{nil, {}} {
 				if r := t.batch(b, ops); len(r) != 0 {
-					t.failf("an empty batch has %d results", len(r))
+					t.Failf("an empty batch has %d results", len(r))
 				}
 			}
 			if t.h.Stall == nil {
 				return
 			}
 			resume := t.stall()
-			late, _ := t.within(2*time.Second, func(ctx context.Context) error {
+			late, _ := t.Within(2*time.Second, func(ctx context.Context) error {
 				b.Batch(ctx, nil)
 				return nil
 			})
 			resume()
 			if late > -time.Second {
-				t.failf("an empty batch waited for a server that does not answer")
+				t.Failf("an empty batch waited for a server that does not answer")
 			}
 		},
 	}, {
@@ -100,25 +101,25 @@ func batcherChecks() []check {
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			has[backend.Scripter](t, "Scripter")
-			t.eval(lua.Inspect, t.name()) // or it says that it is unsupported
+			t.Eval(lua.Inspect, t.Name()) // or it says that it is unsupported
 			var ops []backend.Op
 			for range 20 {
-				key, token := t.name(), t.name()
-				t.setNX(key, token, long, true, "a free key")
+				key, token := t.Name(), t.Name()
+				t.SetNX(key, token, long, true, "a free key")
 				ops = append(ops,
 					backend.Op{Kind: backend.OpEval, Key: token, Script: lua.Inspect, Keys: []string{key}},
-					backend.Op{Kind: backend.OpSetNX, Key: t.name(), Token: token, TTL: long})
+					backend.Op{Kind: backend.OpSetNX, Key: t.Name(), Token: token, TTL: long})
 			}
 			for i, r := range t.batch(b, ops) {
 				if r.Err != nil {
-					t.failf("operation %d of a batch failed: %w", i, r.Err)
+					t.Failf("operation %d of a batch failed: %w", i, r.Err)
 				}
 				if ops[i].Kind == backend.OpSetNX {
 					if !r.OK || r.Reply != nil {
-						t.failf("SetNX of a free key in a batch = %+v", r)
+						t.Failf("SetNX of a free key in a batch = %+v", r)
 					}
 				} else if len(r.Reply) != 3 || r.Reply[1] != ops[i].Key {
-					t.failf("inspect in a batch answers %v, want the token %q", brief(r.Reply), ops[i].Key)
+					t.Failf("inspect in a batch answers %v, want the token %q", check.Brief(r.Reply), ops[i].Key)
 				}
 			}
 		},
@@ -127,9 +128,9 @@ func batcherChecks() []check {
 		why:  "the operations of a batch belong to different locks: the error of one is no other's",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
-			before, after, key := t.name(), t.name(), t.name()
+			before, after, key := t.Name(), t.Name(), t.Name()
 			// The text refuses the time, or the node runs no scripts.
-			bad := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{key}, Args: []string{t.name(), "soon"}}
+			bad := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{key}, Args: []string{t.Name(), "soon"}}
 			ops := []backend.Op{
 				{Kind: backend.OpSetNX, Key: before, Token: before, TTL: long},
 				bad,
@@ -139,22 +140,22 @@ func batcherChecks() []check {
 				{Kind: backend.OpEvalDelete, Key: before, Token: before},
 				{Kind: backend.OpSetNX, Key: key, Token: after, TTL: long},
 			}
-			ctx, cancel := context.WithTimeout(t.ctx, call)
+			ctx, cancel := context.WithTimeout(t.Ctx, call)
 			defer cancel()
 			results := b.Batch(ctx, ops)
 			if len(results) != len(ops) {
-				t.failf("Batch of %d operations has %d results", len(ops), len(results))
+				t.Failf("Batch of %d operations has %d results", len(ops), len(results))
 			}
 			for i, r := range results {
 				if ops[i].Kind == backend.OpEval {
 					if r.Err == nil || r.OK || r.Reply != nil {
-						t.failf("a script that fails answers %+v in a batch, want an error alone", r)
+						t.Failf("a script that fails answers %+v in a batch, want an error alone", r)
 					}
-				} else if t.supported(r.Err); r.Err != nil || !r.OK {
-					t.failf("%v = %v, %v in a batch in which another operation failed, want true", ops[i].Kind, r.OK, r.Err)
+				} else if t.Supported(r.Err); r.Err != nil || !r.OK {
+					t.Failf("%v = %v, %v in a batch in which another operation failed, want true", ops[i].Kind, r.OK, r.Err)
 				}
 			}
-			t.evalDelete(after, after, true, "a key that was taken in a batch in which another operation failed")
+			t.EvalDelete(after, after, true, "a key that was taken in a batch in which another operation failed")
 		},
 	}, {
 		name:  "Batch/keeps no ops",
@@ -162,16 +163,16 @@ func batcherChecks() []check {
 		why:   "a sender uses its slices again for the next batch: what was sent must not change, and nobody may be reading",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
-			t.need(t.h.Stall != nil, "Stall")
-			sent, next, token := t.name(), t.name(), t.name()
+			t.Need(t.h.Stall != nil, "Stall")
+			sent, next, token := t.Name(), t.Name(), t.Name()
 			ops := []backend.Op{{Kind: backend.OpSetNX, Key: sent, Token: token, TTL: long}}
 			resume := t.stall()
-			t.within(100*time.Millisecond, func(ctx context.Context) error { return b.Batch(ctx, ops)[0].Err })
+			t.Within(100*time.Millisecond, func(ctx context.Context) error { return b.Batch(ctx, ops)[0].Err })
 			ops[0] = backend.Op{Kind: backend.OpSetNX, Key: next, Token: token, TTL: long}
 			resume()
 			t.answers()
-			t.wait(20 * time.Millisecond)
-			t.setNX(next, t.name(), long, true, "a key that came into ops after Batch had returned")
+			t.Wait(20 * time.Millisecond)
+			t.SetNX(next, t.Name(), long, true, "a key that came into ops after Batch had returned")
 		},
 	}, {
 		name:  "Batch/keeps no arguments",
@@ -195,9 +196,9 @@ var largeKey = 4 << 20
 // keepsNoArguments runs a script with a large key on a server that does not
 // answer, and changes its keys and arguments when the call has returned.
 func keepsNoArguments(t *trial, run func(ctx context.Context, s *backend.Script, keys, args []string) error) {
-	t.need(t.h.Stall != nil, "Stall")
-	t.eval(lua.Inspect, t.name()) // or it says that it is unsupported
-	sent, next, token, other := t.name()+strings.Repeat("x", largeKey), t.name(), t.name(), t.name()
+	t.Need(t.h.Stall != nil, "Stall")
+	t.Eval(lua.Inspect, t.Name()) // or it says that it is unsupported
+	sent, next, token, other := t.Name()+strings.Repeat("x", largeKey), t.Name(), t.Name(), t.Name()
 	for _, cancels := range []bool{false, true} {
 		keys, args := []string{sent}, []string{token, strconv.FormatInt(long.Milliseconds(), 10)}
 		resume := t.stall()
@@ -205,7 +206,7 @@ func keepsNoArguments(t *trial, run func(ctx context.Context, s *backend.Script,
 		if cancels {
 			end = time.Second // a node need not notice a cancellation, but may
 		}
-		t.within(end, func(ctx context.Context) error {
+		t.Within(end, func(ctx context.Context) error {
 			if !cancels {
 				return run(ctx, lua.Acquire, keys, args)
 			}
@@ -216,12 +217,12 @@ func keepsNoArguments(t *trial, run func(ctx context.Context, s *backend.Script,
 		keys[0], args[0] = next, other
 		resume()
 		t.answers()
-		t.wait(20 * time.Millisecond)
-		t.setNX(next, t.name(), long, true, "a key that came into keys after the call had returned")
-		t.extend(sent, other, long, false, "a key by a token that came into args after the call had returned")
-		next = t.name()
+		t.Wait(20 * time.Millisecond)
+		t.SetNX(next, t.Name(), long, true, "a key that came into keys after the call had returned")
+		t.Extend(sent, other, long, false, "a key by a token that came into args after the call had returned")
+		next = t.Name()
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, call)
+	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
-	_, _ = t.n.EvalDelete(ctx, sent, token) // it is large
+	_, _ = t.Node.EvalDelete(ctx, sent, token) // it is large
 }

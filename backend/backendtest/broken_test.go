@@ -17,16 +17,16 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // A client is the node that a test checks: what is behind it, but for the
 // methods that the test breaks.
 type client struct {
-	*backendtest.FaultNode              // the network, with the server at its end
-	server                 *memory.Node // for what only the server knows
-	lab                    *lab
+	*faulty.FaultNode              // the network, with the server at its end
+	server            *memory.Node // for what only the server knows
+	lab               *lab
 
 	setNX      func(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
 	evalDelete func(ctx context.Context, key, token string) (bool, error)
@@ -112,8 +112,8 @@ func (c *client) Subscribe(ctx context.Context, channel string, events backend.E
 
 // faulty puts faults in front of every method that the client has from the
 // network.
-func (c *client) faulty(faults ...backendtest.Fault) {
-	f := backendtest.NewFaultNode(c.FaultNode)
+func (c *client) faulty(faults ...faulty.Fault) {
+	f := faulty.NewFaultNode(c.FaultNode)
 	f.Set(faults...)
 	c.FaultNode = f
 }
@@ -388,7 +388,7 @@ var brokenNodes = []brokenNode{
 			}
 			return n.Eval(ctx, s, keys, args)
 		}
-	}, []string{"other type/EvalDelete", "other type/Extend", "other type/Inspect", "Eval/acquire of another type"}},
+	}, []string{"other type/EvalDelete", "other type/Extend", "other type/Inspect"}},
 
 	// Extend.
 	{"Extend creates", func(c *client) {
@@ -625,7 +625,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, ttl)
 		}
 	}, []string{"ended ctx/SetNX"}},
-	{"ignores that ctx has ended", func(c *client) { c.faulty(backendtest.IgnoreContext()) }, []string{
+	{"ignores that ctx has ended", func(c *client) { c.faulty(faulty.IgnoreContext()) }, []string{
 		// The fault node itself refuses an ended ctx, so that only a stalled
 		// server shows it.
 		"stalled server/SetNX", "stalled server/EvalDelete", "stalled server/Extend", "stalled server/Eval",
@@ -721,10 +721,10 @@ var brokenNodes = []brokenNode{
 	}, []string{"stalled server/recovers", "slow connection/after a time-out"}},
 	{"never connects where that is slow", func(c *client) {
 		var never atomic.Bool
-		c.faulty(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		c.faulty(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			own, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
-			if ops[0].Kind >= backendtest.OpInspect {
+			if ops[0].Kind >= faulty.OpInspect {
 				return next(ctx, ops)
 			}
 			if !never.Load() {
@@ -733,7 +733,7 @@ var brokenNodes = []brokenNode{
 				}
 				never.Store(true)
 			}
-			return backendtest.LoseRequest(nil)(ctx, ops, next)
+			return faulty.LoseRequest(nil)(ctx, ops, next)
 		})
 	}, []string{"slow connection/time enough"}},
 
@@ -819,27 +819,53 @@ var brokenNodes = []brokenNode{
 	}, []string{"race/own answers"}},
 
 	// Scripts.
-	{"acquire does not know its own token", func(c *client) {
+	{"a script has its first key alone", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			return n.Eval(ctx, s, keys[:1], args)
+		}
+	}, []string{"Eval/keys and arguments"}},
+	{"a script in a batch has its first key alone", func(c *client) {
+		n := c.FaultNode
+		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
+			ops = slices.Clone(ops)
+			for i, op := range ops {
+				ops[i].Keys = op.Keys[:min(1, len(op.Keys))]
+			}
+			return n.Batch(ctx, ops)
+		}
+	}, []string{"Batch/keys and arguments"}},
+	{"a script does not have its last argument if that is empty", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			if i := len(args) - 1; i >= 0 && args[i] == "" {
+				args = args[:i]
+			}
+			return n.Eval(ctx, s, keys, args)
+		}
+	}, []string{"Eval/keys and arguments"}},
+	{"keys of a script end at a NUL", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			keys = slices.Clone(keys)
+			for i := range keys {
+				keys[i] = beforeNUL(keys[i])
+			}
+			return n.Eval(ctx, s, keys, args)
+		}
+	}, []string{"Eval/keys and arguments"}},
+	{"numbers of scripts are rounded", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			r, err := n.Eval(ctx, s, keys, args)
-			if s == lua.Acquire && err == nil && r[0] == int64(1) && r[1] != int64(60_000) {
-				r[0] = int64(0)
+			for i, e := range r {
+				if n, ok := e.(int64); ok {
+					r[i] = int64(float32(n))
+				}
 			}
 			return r, err
 		}
-	}, []string{"Eval/acquire without expiry"}},
-	{"acquire renews", func(c *client) {
-		n := c.FaultNode
-		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
-			r, err := n.Eval(ctx, s, keys, args)
-			if s == lua.Acquire && err == nil && r[0] == int64(1) {
-				n.Eval(ctx, lua.Extend, keys, args)
-				return n.Eval(ctx, s, keys, args)
-			}
-			return r, err
-		}
-	}, []string{"Eval/acquire"}},
+	}, []string{"Eval/numbers"}},
 	{"keys and arguments are swapped", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
@@ -848,7 +874,7 @@ var brokenNodes = []brokenNode{
 			}
 			return n.Eval(ctx, s, keys, args)
 		}
-	}, []string{"Eval/delete", "Eval/extend"}},
+	}, []string{"Eval/delete", "Eval/extend", "Eval/keys and arguments"}},
 	{"integers come as strings", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
@@ -858,7 +884,7 @@ var brokenNodes = []brokenNode{
 			}
 			return r, err
 		}
-	}, []string{"Eval/acquire", "Eval/delete", "Eval/extend", "Eval/inspect", "Eval/acquire of another type"}},
+	}, []string{"Eval/delete", "Eval/extend", "Eval/inspect", "Eval/numbers"}},
 	{"strings come as bytes", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
@@ -1291,7 +1317,7 @@ var brokenNodes = []brokenNode{
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			for {
 				err := n.Subscribe(ctx, channel, events)
-				if !errors.Is(err, backendtest.ErrDisconnected) {
+				if !errors.Is(err, faulty.ErrDisconnected) {
 					return err
 				}
 				events.Ready = func() {}
@@ -1348,7 +1374,7 @@ var brokenNodes = []brokenNode{
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
-			if errors.Is(err, backendtest.ErrDisconnected) {
+			if errors.Is(err, faulty.ErrDisconnected) {
 				<-ctx.Done()
 				err = ctx.Err()
 			}
@@ -1373,11 +1399,7 @@ func TestBrokenNodes(t *testing.T) {
 	var mu sync.Mutex
 	caught := map[string]bool{} // the checks that have failed for some node
 	t.Run("nodes", func(t *testing.T) {
-		for i, tc := range slices.Concat(brokenNodes, brokenQueues, brokenFences) {
-			about := "" // every check
-			if i >= len(brokenNodes) {
-				about = "Eval/"
-			}
+		for _, tc := range brokenNodes {
 			t.Run(tc.name, func(t *testing.T) {
 				if raceDetector && (tc.name == keepsOps || tc.name == keepsArguments || tc.name == keepsBatched) {
 					t.Skip("the race detector sees this one before the suite does")
@@ -1391,7 +1413,7 @@ func TestBrokenNodes(t *testing.T) {
 					}}
 					h := l.harness()
 					h.Slow = true
-					failed := failedChecks(t, backendtest.CheckOnly(t.Context(), h, about))
+					failed := failedChecks(t, backendtest.Check(t.Context(), h))
 					for _, name := range tc.fails {
 						if !slices.Contains(failed, name) {
 							t.Errorf("the check %q does not see it; those that do:\n%s", name, strings.Join(failed, "\n"))

@@ -6,32 +6,8 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
-
-// An oddity is a text with which a node that does not take keys and tokens for
-// plain bytes gets into trouble.
-type oddity struct{ name, text string }
-
-func oddities() []oddity {
-	every := make([]byte, 256)
-	for i := range every {
-		every[i] = byte(i)
-	}
-	return []oddity{
-		{"NUL", "a\x00b"},
-		{"NUL at the end", "a\x00"},
-		{"newlines", "a\r\nb\r\n"},
-		{"protocol", "*1\r\n$8\r\nFLUSHALL\r\n"},
-		{"spaces and quotes", " a\t\"b\" 'c' \\x41 "},
-		{"UTF-8", "Größe/ключ/鍵/🔑"},
-		{"no UTF-8", "a\xff\xfe\x80b"},
-		{"braces", "{a}b}{c"},
-		{"pattern", "a*[b]?"},
-		{"digits", "007"},
-		{"every byte", string(every)},
-		{"1 MB", strings.Repeat("0123456789abcdef", 1<<16)},
-	}
-}
 
 // neighbours returns other texts, for which a careless node takes text.
 func neighbours(text string) []string {
@@ -58,79 +34,79 @@ func neighbours(text string) []string {
 	return all
 }
 
-func bytesChecks() []check {
+func bytesChecks() []rule {
 	const why = "keys and tokens are arbitrary bytes: two that differ anywhere are different locks, different holders"
-	var all []check
-	for _, o := range oddities() {
-		all = append(all, check{
-			name: "bytes/" + o.name,
+	var all []rule
+	for _, o := range check.Oddities() {
+		all = append(all, rule{
+			name: "bytes/" + o.Name,
 			why:  why,
 			run: func(t *trial) {
-				key, token := t.keyFor(o.text), o.text
-				t.setNX(key, token, long, true, "a free key")
-				t.setNX(key, t.name(), long, false, "a key that another token holds")
+				key, token := t.KeyFor(o.Text), o.Text
+				t.SetNX(key, token, long, true, "a free key")
+				t.SetNX(key, t.Name(), long, false, "a key that another token holds")
 				if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
 					if e := t.inspect(i, key); e.Value != token {
-						t.failf("the key holds %s, want the token %s", quote(e.Value), quote(token))
+						t.Failf("the key holds %s, want the token %s", check.Quote(e.Value), check.Quote(token))
 					}
 				}
-				near := neighbours(o.text)
+				near := neighbours(o.Text)
 				for _, other := range near {
-					t.evalDelete(key, other, false, "a key that holds "+quote(token)+", with the token "+quote(other))
-					t.extend(key, other, long, false, "a key that holds "+quote(token)+", with the token "+quote(other))
-					t.setNX(t.keyFor(other), token, long, true, "the key "+quote(other)+", free while "+quote(o.text)+" is held")
+					t.EvalDelete(key, other, false, "a key that holds "+check.Quote(token)+", with the token "+check.Quote(other))
+					t.Extend(key, other, long, false, "a key that holds "+check.Quote(token)+", with the token "+check.Quote(other))
+					t.SetNX(t.KeyFor(other), token, long, true, "the key "+check.Quote(other)+", free while "+check.Quote(o.Text)+" is held")
 				}
-				t.extend(key, token, long, true, "the key "+quote(o.text)+" by its holder")
-				t.evalDelete(key, token, true, "the key "+quote(o.text)+" by its holder")
+				t.Extend(key, token, long, true, "the key "+check.Quote(o.Text)+" by its holder")
+				t.EvalDelete(key, token, true, "the key "+check.Quote(o.Text)+" by its holder")
 				for _, other := range near {
-					t.evalDelete(t.keyFor(other), token, true, "the key "+quote(other)+" by its holder")
+					t.EvalDelete(t.KeyFor(other), token, true, "the key "+check.Quote(other)+" by its holder")
 				}
 			},
 		})
 	}
-	return append(all, check{
+	return append(all, rule{
 		name: "bytes/empty token",
 		why:  "a token is arbitrary bytes, none at all too; it is not the same as a key that is missing",
 		run: func(t *trial) {
-			key := t.name()
-			t.setNX(key, "", long, true, "a free key, with the empty token")
-			t.setNX(key, t.name(), long, false, "a key that the empty token holds")
-			t.evalDelete(key, t.name(), false, "a key that the empty token holds, with another")
-			t.extend(key, "", long, true, "a key that the empty token holds")
-			t.evalDelete(key, "", true, "a key that the empty token holds")
-			t.evalDelete(key, "", false, "a key that the empty token has deleted")
+			key := t.Name()
+			t.SetNX(key, "", long, true, "a free key, with the empty token")
+			t.SetNX(key, t.Name(), long, false, "a key that the empty token holds")
+			t.EvalDelete(key, t.Name(), false, "a key that the empty token holds, with another")
+			t.Extend(key, "", long, true, "a key that the empty token holds")
+			t.EvalDelete(key, "", true, "a key that the empty token holds")
+			t.EvalDelete(key, "", false, "a key that the empty token has deleted")
 		},
-	}, check{
+	}, rule{
 		name:  "bytes/Eval",
 		needs: []string{"Scripter"},
 		why:   "the keys and arguments of a script, and what it answers, are arbitrary bytes",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
-			for _, o := range oddities() {
-				key := t.keyFor(o.text)
-				t.answer(t.eval(lua.Acquire, key, o.text, "60000"), "acquire of a free key", 1, 60_000)
-				if r := t.eval(lua.Inspect, key); len(r) != 3 || r[1] != o.text {
-					t.failf("inspect of a key that holds %s answers %v", quote(o.text), brief(r))
+			for _, o := range check.Oddities() {
+				key := t.KeyFor(o.Text)
+				t.Answer(t.Eval(lua.Acquire, key, o.Text, "60000"), "acquire of a free key", 1, 60_000)
+				if r := t.Eval(lua.Inspect, key); len(r) != 3 || r[1] != o.Text {
+					t.Failf("inspect of a key that holds %s answers %v", check.Quote(o.Text), check.Brief(r))
 				}
-				t.answer(t.eval(lua.Delete, key, o.text), "delete of a key by its holder", 1)
+				t.Answer(t.Eval(lua.Delete, key, o.Text), "delete of a key by its holder", 1)
 			}
 		},
-	}, check{
+	}, rule{
 		name:  "bytes/Batch",
 		needs: []string{"Batcher"},
 		why:   "keys and tokens are arbitrary bytes, in a batch too",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			var ops []backend.Op
-			for _, o := range oddities() {
+			for _, o := range check.Oddities() {
 				ops = append(ops,
-					backend.Op{Kind: backend.OpSetNX, Key: t.keyFor(o.text), Token: o.text, TTL: long},
-					backend.Op{Kind: backend.OpExtend, Key: t.keyFor(o.text), Token: o.text, TTL: long},
-					backend.Op{Kind: backend.OpEvalDelete, Key: t.keyFor(o.text), Token: o.text})
+					backend.Op{Kind: backend.OpSetNX, Key: t.KeyFor(o.Text), Token: o.Text, TTL: long},
+					backend.Op{Kind: backend.OpExtend, Key: t.KeyFor(o.Text), Token: o.Text, TTL: long},
+					backend.Op{Kind: backend.OpEvalDelete, Key: t.KeyFor(o.Text), Token: o.Text})
 			}
 			for i, r := range t.batch(b, ops) {
 				if !r.OK || r.Err != nil {
-					t.failf("%v of key %s in a batch = %v, %v, want true", ops[i].Kind, quote(ops[i].Key), r.OK, r.Err)
+					t.Failf("%v of key %s in a batch = %v, %v, want true", ops[i].Kind, check.Quote(ops[i].Key), r.OK, r.Err)
 				}
 			}
 		},

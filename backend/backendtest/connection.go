@@ -9,57 +9,57 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-func lostReplyChecks() []check {
-	var all []check
+func lostReplyChecks() []rule {
+	var all []rule
 	for _, o := range operations() {
 		if o.effect == nil { // nothing that could be done twice
 			continue
 		}
-		all = append(all, check{
+		all = append(all, rule{
 			name:  "lost reply/" + o.name,
 			needs: o.needs,
 			why:   "a write that is sent again can apply twice; the core alone knows what is safe to repeat, and it must learn that the outcome is unknown",
 			run: func(t *trial) {
-				t.need(t.h.LoseReplies != nil, "LoseReplies")
+				t.Need(t.h.LoseReplies != nil, "LoseReplies")
 				// Once beforehand, so that the scripts are known and a
 				// connection is there.
-				key, token := t.name(), t.name()
+				key, token := t.Name(), t.Name()
 				o.prepare(t, key, token)
-				ctx, cancel := context.WithTimeout(t.ctx, call)
+				ctx, cancel := context.WithTimeout(t.Ctx, call)
 				if err := o.do(t, ctx, key, token); err != nil {
-					t.failf("%s failed, before any reply was lost: %w", o.name, err)
+					t.Failf("%s failed, before any reply was lost: %w", o.name, err)
 				}
 				cancel()
 
-				key, token = t.name(), t.name()
+				key, token = t.Name(), t.Name()
 				o.prepare(t, key, token)
 				t.heals()
-				arrived, restore, err := t.h.LoseReplies(t.ctx, t.n)
+				arrived, restore, err := t.h.LoseReplies(t.Ctx, t.Node)
 				if err != nil {
-					t.failf("the harness cannot LoseReplies: %w", err)
+					t.Failf("the harness cannot LoseReplies: %w", err)
 				}
 				restore = sync.OnceFunc(restore)
-				t.defers(restore)
-				ctx, cancel = context.WithTimeout(t.ctx, time.Second)
+				t.Defer(restore)
+				ctx, cancel = context.WithTimeout(t.Ctx, time.Second)
 				err = o.do(t, ctx, key, token)
 				cancel()
 				n := arrived()
 				restore()
 				if err == nil {
-					t.failf("%s, whose reply was to be lost, has no error: LoseReplies of the harness loses none, or the node made up an answer", o.name)
+					t.Failf("%s, whose reply was to be lost, has no error: LoseReplies of the harness loses none, or the node made up an answer", o.name)
 				}
 				if backend.NotExecuted(err) {
-					t.failf("%s was executed, its reply was lost, and its error says that it was not executed: %w", o.name, err)
+					t.Failf("%s was executed, its reply was lost, and its error says that it was not executed: %w", o.name, err)
 				}
 				if n > o.commands {
-					t.failf("%s, whose reply was lost, was sent again: %d commands arrived, want %d", o.name, n, o.commands)
+					t.Failf("%s, whose reply was lost, was sent again: %d commands arrived, want %d", o.name, n, o.commands)
 				}
 				if n == 0 {
-					t.failf("%s was not sent, or the harness does not count: no command arrived", o.name)
+					t.Failf("%s was not sent, or the harness does not count: no command arrived", o.name)
 				}
 				t.answers()
 				if o.name != "Extend" && !o.effect(t, key, token) {
-					t.failf("%s, whose reply was lost, has not been executed, or the harness did not let it be", o.name)
+					t.Failf("%s, whose reply was lost, has not been executed, or the harness did not let it be", o.name)
 				}
 			},
 		})
@@ -67,18 +67,18 @@ func lostReplyChecks() []check {
 	return all
 }
 
-func disconnectChecks() []check {
-	return []check{{
+func disconnectChecks() []rule {
+	return []rule{{
 		name: "broken connection/recovers",
 		why:  "a server that restarts, or a network that drops a connection, must cost no more than the calls that were under way",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
 			t.disconnect()
 			t.answers()
-			t.setNX(key, t.name(), long, false, "a key that another token holds, after the connection broke")
-			t.extend(key, token, long, true, "a key by its holder, after the connection broke")
-			t.evalDelete(key, token, true, "a key by its holder, after the connection broke")
+			t.SetNX(key, t.Name(), long, false, "a key that another token holds, after the connection broke")
+			t.Extend(key, token, long, true, "a key by its holder, after the connection broke")
+			t.EvalDelete(key, token, true, "a key by its holder, after the connection broke")
 		},
 	}, {
 		name:  "broken connection/under way",
@@ -86,24 +86,24 @@ func disconnectChecks() []check {
 		why:   "a call whose connection broke has no answer to wait for; the core sends again what is safe to send again, if it is told in time",
 		run: func(t *trial) {
 			resume := t.stall()
-			late, err := t.within(patience, func(ctx context.Context) error {
+			late, err := t.Within(patience, func(ctx context.Context) error {
 				// So that the call is under way.
 				broken := make(chan struct{})
 				timer := time.AfterFunc(50*time.Millisecond, func() {
 					defer close(broken)
-					t.protect(t.disconnect)
+					t.Protect(t.disconnect)
 				})
 				defer func() {
 					if !timer.Stop() {
 						<-broken
 					}
 				}()
-				_, err := t.n.SetNX(ctx, t.name(), t.name(), long)
+				_, err := t.Node.SetNX(ctx, t.Name(), t.Name(), long)
 				return err
 			})
 			resume()
 			if err == nil || errors.Is(err, context.DeadlineExceeded) || late > -patience/2 {
-				t.failf("SetNX, whose connection broke while the server was stopped, ended %v after that with the error %v, want one at once: "+
+				t.Failf("SetNX, whose connection broke while the server was stopped, ended %v after that with the error %v, want one at once: "+
 					"Disconnect of the harness breaks no connection, or the node does not notice, or sends again", late+patience-50*time.Millisecond, err)
 			}
 		},

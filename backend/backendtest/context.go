@@ -8,27 +8,27 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-func endedChecks() []check {
-	var all []check
+func endedChecks() []rule {
+	var all []rule
 	for _, o := range operations() {
-		all = append(all, check{
+		all = append(all, rule{
 			name:  "ended ctx/" + o.name,
 			needs: o.needs,
 			why:   "who has given up must not take, extend or release a lock any more, and is told that nothing was done",
 			run: func(t *trial) {
-				cancelled, cancel := context.WithCancel(t.ctx)
+				cancelled, cancel := context.WithCancel(t.Ctx)
 				cancel()
-				late, cancel := context.WithDeadline(t.ctx, time.Now().Add(-time.Second))
+				late, cancel := context.WithDeadline(t.Ctx, time.Now().Add(-time.Second))
 				defer cancel()
 				for _, ctx := range []context.Context{cancelled, late} {
-					key, token := t.name(), t.name()
+					key, token := t.Name(), t.Name()
 					o.prepare(t, key, token)
 					err := o.do(t, ctx, key, token)
 					if !errors.Is(err, ctx.Err()) {
-						t.failf("%s with a ctx that has ended has the error %v, want one that matches %v", o.name, err, ctx.Err())
+						t.Failf("%s with a ctx that has ended has the error %v, want one that matches %v", o.name, err, ctx.Err())
 					}
 					if o.effect != nil && !backend.NotExecuted(err) {
-						t.failf("%s with a ctx that has ended has an error that does not say that nothing was executed: %w", o.name, err)
+						t.Failf("%s with a ctx that has ended has an error that does not say that nothing was executed: %w", o.name, err)
 					}
 					o.unharmed(t, key, token)
 				}
@@ -38,27 +38,27 @@ func endedChecks() []check {
 	return all
 }
 
-func stalledChecks() []check {
+func stalledChecks() []rule {
 	const budget = 100 * time.Millisecond
 	const why = "the core waits for a node no longer than it said, and tells a node that is slow from one that refuses"
-	var all []check
+	var all []rule
 	for _, o := range operations() {
-		all = append(all, check{
+		all = append(all, rule{
 			name:  "stalled server/" + o.name,
 			needs: o.needs,
 			why:   why,
 			run: func(t *trial) {
-				t.need(t.h.Stall != nil, "Stall")
+				t.Need(t.h.Stall != nil, "Stall")
 				var late time.Duration
 				for range attempts {
-					key, token := t.name(), t.name()
+					key, token := t.Name(), t.Name()
 					o.prepare(t, key, token)
 					resume := t.stall()
 					var err error
-					late, err = t.within(budget, func(ctx context.Context) error { return o.do(t, ctx, key, token) })
+					late, err = t.Within(budget, func(ctx context.Context) error { return o.do(t, ctx, key, token) })
 					resume()
 					if !errors.Is(err, context.DeadlineExceeded) {
-						t.failf("%s on a server that does not answer ended with the error %v, want one that matches %v", o.name, err, context.DeadlineExceeded)
+						t.Failf("%s on a server that does not answer ended with the error %v, want one that matches %v", o.name, err, context.DeadlineExceeded)
 					}
 					if backend.NotExecuted(err) {
 						o.unharmed(t, key, token)
@@ -67,30 +67,30 @@ func stalledChecks() []check {
 						return
 					}
 				}
-				t.failf("%s on a server that does not answer returned %v after its deadline, again and again", o.name, late)
+				t.Failf("%s on a server that does not answer returned %v after its deadline, again and again", o.name, late)
 			},
 		})
 	}
-	return append(all, check{
+	return append(all, rule{
 		name: "stalled server/many at once",
 		why:  "a pool that has run out of connections is no reason to wait longer",
 		run: func(t *trial) {
-			t.need(t.h.Stall != nil, "Stall")
+			t.Need(t.h.Stall != nil, "Stall")
 			var late time.Duration
 			for range attempts {
 				keys := make([]string, 4*crowd)
 				for i := range keys {
-					keys[i] = t.name()
+					keys[i] = t.Name()
 				}
 				resume := t.stall()
-				late, _ = t.within(budget, func(ctx context.Context) error {
-					t.parallel(len(keys), func(i int) {
-						_, err := t.n.SetNX(ctx, keys[i], keys[i], long)
+				late, _ = t.Within(budget, func(ctx context.Context) error {
+					t.Parallel(len(keys), func(i int) {
+						_, err := t.Node.SetNX(ctx, keys[i], keys[i], long)
 						if err == nil {
-							t.failf("SetNX on a server that does not answer has no error, or Stall of the harness does not stop it")
+							t.Failf("SetNX on a server that does not answer has no error, or Stall of the harness does not stop it")
 						}
 						if !errors.Is(err, context.DeadlineExceeded) && !backend.NotExecuted(err) {
-							t.failf("one of many SetNX on a server that does not answer ended with the error %w, "+
+							t.Failf("one of many SetNX on a server that does not answer ended with the error %w, "+
 								"want one that matches %v, or says that nothing was executed", err, context.DeadlineExceeded)
 						}
 					})
@@ -102,20 +102,20 @@ func stalledChecks() []check {
 					return
 				}
 			}
-			t.failf("one of many SetNX on a server that does not answer returned %v after its deadline, again and again", late)
+			t.Failf("one of many SetNX on a server that does not answer returned %v after its deadline, again and again", late)
 		},
-	}, check{
+	}, rule{
 		name: "stalled server/recovers",
 		why:  "a server that is back must serve again, and what it answers late must not be taken for the answer to something else",
 		run: func(t *trial) {
-			held, token := t.name(), t.name()
-			t.setNX(held, token, long, true, "a free key")
+			held, token := t.Name(), t.Name()
+			t.SetNX(held, token, long, true, "a free key")
 			resume := t.stall()
 			for range crowd {
-				key := t.name()
-				t.within(5*time.Millisecond, func(ctx context.Context) error {
-					if ok, err := t.n.SetNX(ctx, key, token, long); err == nil {
-						t.failf("SetNX on a server that does not answer = %v, or Stall of the harness does not stop it", ok)
+				key := t.Name()
+				t.Within(5*time.Millisecond, func(ctx context.Context) error {
+					if ok, err := t.Node.SetNX(ctx, key, token, long); err == nil {
+						t.Failf("SetNX on a server that does not answer = %v, or Stall of the harness does not stop it", ok)
 					}
 					return nil
 				})
@@ -123,31 +123,31 @@ func stalledChecks() []check {
 			resume()
 			t.answers()
 			for range crowd {
-				t.setNX(held, t.name(), long, false, "a key that another token holds, after the server came back")
-				t.extend(held, token, long, true, "a key by its holder, after the server came back")
+				t.SetNX(held, t.Name(), long, false, "a key that another token holds, after the server came back")
+				t.Extend(held, token, long, true, "a key by its holder, after the server came back")
 			}
-			t.evalDelete(held, token, true, "a key by its holder, after the server came back")
+			t.EvalDelete(held, token, true, "a key by its holder, after the server came back")
 		},
 	})
 }
 
-func slowDialChecks() []check {
+func slowDialChecks() []rule {
 	const setup = 80 * time.Millisecond
 	// slow makes the node, and returns what waits until it answers and fails the check if
 	// that was too soon for a connection that takes so long. A driver may connect ahead
 	// of its first call.
 	slow := func(t *trial) (answers func()) {
-		t.need(t.h.SlowDial != nil, "SlowDial")
+		t.Need(t.h.SlowDial != nil, "SlowDial")
 		began := time.Now()
-		t.n = t.node(func(ctx context.Context) (backend.Node, func(), error) { return t.h.SlowDial(ctx, setup) })
+		t.Node = t.Open(func(ctx context.Context) (backend.Node, func(), error) { return t.h.SlowDial(ctx, setup) })
 		return func() {
 			t.answers()
 			if took := time.Since(began); took < setup*9/10 {
-				t.failf("the node answers %v after it was made, though its connection takes %v: SlowDial of the harness slows nothing", took, setup)
+				t.Failf("the node answers %v after it was made, though its connection takes %v: SlowDial of the harness slows nothing", took, setup)
 			}
 		}
 	}
-	return []check{{
+	return []rule{{
 		name: "slow connection/deadline",
 		why:  "the time to set up a connection is part of the call; the core waits no longer than it said",
 		run: func(t *trial) {
@@ -156,44 +156,44 @@ func slowDialChecks() []check {
 			for range attempts {
 				answers := slow(t)
 				var err error
-				late, err = t.within(budget, func(ctx context.Context) error {
-					_, err := t.n.SetNX(ctx, t.name(), t.name(), long)
+				late, err = t.Within(budget, func(ctx context.Context) error {
+					_, err := t.Node.SetNX(ctx, t.Name(), t.Name(), long)
 					return err
 				})
 				// A driver that connects ahead of its first call has no error, or
 				// an early one if that connection was lost.
 				if late >= 0 && err != nil && !errors.Is(err, context.DeadlineExceeded) {
-					t.failf("SetNX, with no time to connect, ended with the error %w, want one that matches %v", err, context.DeadlineExceeded)
+					t.Failf("SetNX, with no time to connect, ended with the error %w, want one that matches %v", err, context.DeadlineExceeded)
 				}
 				answers()
 				if late <= callSlack {
 					return
 				}
 			}
-			t.failf("SetNX, with no time to connect, returned %v after its deadline, again and again", late)
+			t.Failf("SetNX, with no time to connect, returned %v after its deadline, again and again", late)
 		},
 	}, {
 		name: "slow connection/time enough",
 		why:  "a call with time enough must connect, or a node behind a slow network is never reached",
 		run: func(t *trial) {
 			slow(t)()
-			key, token := t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key, over a connection that was set up slowly,")
-			t.evalDelete(key, token, true, "a key by its holder")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key, over a connection that was set up slowly,")
+			t.EvalDelete(key, token, true, "a key by its holder")
 		},
 	}, {
 		name: "slow connection/after a time-out",
 		why:  "a call that had no time to connect must not keep the next one from it",
 		run: func(t *trial) {
 			answers := slow(t)
-			first, key, token := t.name(), t.name(), t.name()
-			t.within(setup/4, func(ctx context.Context) error {
-				_, err := t.n.SetNX(ctx, first, token, long)
+			first, key, token := t.Name(), t.Name(), t.Name()
+			t.Within(setup/4, func(ctx context.Context) error {
+				_, err := t.Node.SetNX(ctx, first, token, long)
 				return err
 			})
 			answers()
-			t.setNX(key, token, long, true, "a free key, after a call that had no time to connect,")
-			t.evalDelete(key, token, true, "a key by its holder")
+			t.SetNX(key, token, long, true, "a free key, after a call that had no time to connect,")
+			t.EvalDelete(key, token, true, "a key by its holder")
 		},
 	}}
 }

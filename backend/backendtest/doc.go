@@ -1,8 +1,5 @@
-// Package backendtest checks that a [backend.Node] keeps its contract, and makes
-// nodes fail in a test the way that servers and networks do. It needs the
-// standard library alone, and belongs into tests.
-//
-// # Is this node right?
+// Package backendtest checks that a [backend.Node] keeps its contract. It needs the
+// standard library alone, and belongs in tests.
 //
 // [Run] makes every check there is as a subtest; [Check] makes the same checks
 // without a [testing.T]. A [Harness] says how to get at the node, and at the
@@ -22,15 +19,9 @@
 // The package tests itself: for every check there is a node that is broken on
 // purpose, and that the check rejects.
 //
-// [Compare] asks two nodes the same random questions, to show that a stand-in
-// answers as a real server does.
+// What the scripts of package backend/lua mean is not among the checks, because it is the
+// server's matter: here is what an adapter does with any script, to pass keys, arguments,
+// replies and errors through, and to send again one that the server has forgotten.
 //
-// # What if a node fails?
-//
-// A [FaultNode] stands in front of any node, usually one of package
-// backend/memory, and passes each call through a [Fault]: [Delay], [Late],
-// [Hang], [Stall], [Refuse], [LoseRequest], [LoseReply], [Duplicate] and others,
-// which combine ([Chain], [On], [First]) and can be written in a few lines
-// ([Each]). Faults are set and cleared while the test runs. [Bare] takes the
-// capabilities of a node away. All work in a bubble of testing/synctest.
+// Package backend/faulty makes nodes fail in a test.
 package backendtest

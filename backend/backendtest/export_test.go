@@ -2,22 +2,16 @@ package backendtest
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
-	"time"
-)
 
-// CheckOnly makes the checks whose names begin with prefix.
-func CheckOnly(ctx context.Context, h Harness, prefix string) error {
-	return tryAll(ctx, h, slices.DeleteFunc(checks(), func(c check) bool { return !strings.HasPrefix(c.name, prefix) }))
-}
+	"github.com/quorumlock/quorumlock/backend"
+)
 
 // CheckNames returns the names of all checks, in order.
 func CheckNames() []string {
 	var names []string
-	for _, c := range checks() {
-		names = append(names, c.name)
+	for _, r := range rules() {
+		names = append(names, r.name)
 	}
 	return names
 }
@@ -25,29 +19,17 @@ func CheckNames() []string {
 // WrongNeeds makes every check, and returns a line for each that uses other capabilities
 // and hooks than it says.
 func WrongNeeds(ctx context.Context, h Harness) (wrong []string) {
-	h.Prefix = defaultPrefix
-	for _, c := range checks() {
-		t := &trial{h: h, ctx: ctx, id: random(), start: time.Now()}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			t.protect(func() {
-				t.n = t.node(h.New)
-				c.run(t)
-			})
-		}()
-		<-done
-		t.cleanUp()
-		says, uses := slices.Sorted(slices.Values(c.needs)), slices.Sorted(slices.Values(t.used))
-		if c.name == "Batch/empty" { // with Stall it sees more
-			uses = slices.DeleteFunc(uses, func(name string) bool { return name == "Stall" })
-		}
-		if !slices.Equal(says, uses) {
-			wrong = append(wrong, fmt.Sprintf("%s says that it needs %q, and uses %q", c.name, says, uses))
+	all := rules()
+	for i, r := range all {
+		if r.name == "Batch/empty" { // with Stall it sees more
+			all[i].needs = append(slices.Clone(r.needs), "Stall")
 		}
 	}
-	return wrong
+	return h.suite(all).WrongNeeds(ctx)
 }
+
+// Scripts are those that are not of package backend/lua.
+var Scripts = []*backend.Script{reply, pass, numbers}
 
 // A node in memory buffers nothing, and the suite runs here some hundred times.
 func init() { largeKey = 1 << 10 }

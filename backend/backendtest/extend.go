@@ -7,106 +7,106 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-func extendChecks() []check {
-	return []check{{
+func extendChecks() []rule {
+	return []rule{{
 		name: "Extend/own",
 		why:  "the holder goes on believing that the lock is his for as long as he extended it",
 		run: func(t *trial) {
 			var key, token string
 			var ttl time.Duration
-			t.inTime(func(d time.Duration) error {
-				key, token, ttl = t.name(), t.name(), d
-				t.setNX(key, token, ttl, true, "a free key")
-				if !t.tryExtend(key, token, long) {
-					return errors.New("Extend of a key by its holder = false, want true")
+			t.InTime(func(d time.Duration) error {
+				key, token, ttl = t.Name(), t.Name(), d
+				t.SetNX(key, token, ttl, true, "a free key")
+				if !t.TryExtend(key, token, long) {
+					return errors.New("a key by its holder: Extend = false, want true")
 				}
 				return nil
 			})
-			t.wait(ttl + 20*time.Millisecond)
-			t.setNX(key, t.name(), long, false, "a key that was extended, after the end of its first life")
-			t.evalDelete(key, token, true, "a key that was extended, by its holder")
+			t.Wait(ttl + 20*time.Millisecond)
+			t.SetNX(key, t.Name(), long, false, "a key that was extended, after the end of its first life")
+			t.EvalDelete(key, token, true, "a key that was extended, by its holder")
 		},
 	}, {
 		name: "Extend/ttl",
 		why:  "an extended lock whose holder died must become free, after the time of the extension, in milliseconds, and not before",
 		run: func(t *trial) {
 			const ttl = 3 * short
-			t.expires(ttl, "a key that was extended", func(key, token string) (time.Duration, bool) {
-				t.setNX(key, token, 2*short, true, "a free key")
-				began := t.clock()
-				return began, t.tryExtend(key, token, ttl)
+			t.Expires(ttl, "a key that was extended", func(key, token string) (time.Duration, bool) {
+				t.SetNX(key, token, 2*short, true, "a free key")
+				began := t.Clock()
+				return began, t.TryExtend(key, token, ttl)
 			})
 		},
 	}, {
 		name: "Extend/foreign",
 		why:  "nobody may hold on to another's lock, nor be told that it is his",
 		run: func(t *trial) {
-			key, token, other := t.name(), t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
-			t.extend(key, other, long, false, "a key that another token holds")
-			t.evalDelete(key, other, false, "a key, by a token that tried to extend it")
-			t.evalDelete(key, token, true, "a key, by its holder, after another tried to extend it")
+			key, token, other := t.Name(), t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
+			t.Extend(key, other, long, false, "a key that another token holds")
+			t.EvalDelete(key, other, false, "a key, by a token that tried to extend it")
+			t.EvalDelete(key, token, true, "a key, by its holder, after another tried to extend it")
 		},
 	}, {
 		name: "Extend/foreign changes nothing",
 		why:  "an extension that was refused must not lengthen the life of the key",
 		run: func(t *trial) {
 			var key string
-			began := t.clock()
-			t.inTime(func(ttl time.Duration) error {
-				key = t.name()
-				began = t.clock()
-				t.setNX(key, t.name(), ttl, true, "a free key")
-				if t.tryExtend(key, t.name(), long) {
-					return errors.New("Extend of a key that another token holds = true, want false")
+			began := t.Clock()
+			t.InTime(func(ttl time.Duration) error {
+				key = t.Name()
+				began = t.Clock()
+				t.SetNX(key, t.Name(), ttl, true, "a free key")
+				if t.TryExtend(key, t.Name(), long) {
+					return errors.New("a key that another token holds: Extend = true, want false")
 				}
 				return nil
 			})
-			t.awaitFree(key, t.name(), began, 0, "a key that another tried to extend")
+			t.AwaitFree(key, t.Name(), began, 0, "a key that another tried to extend")
 		},
 	}, {
 		name: "Extend/missing",
 		why:  "a key that an extension creates has no quorum behind it: the lock was lost, and somebody else may hold it",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.extend(key, token, long, false, "a key that does not exist")
-			t.extend(key, "", long, false, "a key that does not exist, with the empty token")
-			t.setNX(key, t.name(), long, true, "a key that was extended in vain")
+			key, token := t.Name(), t.Name()
+			t.Extend(key, token, long, false, "a key that does not exist")
+			t.Extend(key, "", long, false, "a key that does not exist, with the empty token")
+			t.SetNX(key, t.Name(), long, true, "a key that was extended in vain")
 		},
 	}, {
 		name: "Extend/expired",
 		why:  "an expired lock is lost; to revive it is to take what another may hold",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.setNX(key, token, short, true, "a free key")
-			t.wait(2 * short)
-			t.extend(key, token, long, false, "a key that has expired")
-			t.setNX(key, t.name(), long, true, "a key that has expired and was extended in vain")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, short, true, "a free key")
+			t.Wait(2 * short)
+			t.Extend(key, token, long, false, "a key that has expired")
+			t.SetNX(key, t.Name(), long, true, "a key that has expired and was extended in vain")
 		},
 	}, {
 		name: "Extend/never shortens",
 		why:  "a short extension that overtakes a long one must not leave the holder believing more than the server",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
-			t.extend(key, token, short, true, "a key by its holder, for less than remains")
-			t.wait(2 * short)
-			t.setNX(key, t.name(), long, false, "a key that was extended for less than remained")
-			t.evalDelete(key, token, true, "a key that was extended for less than remained, by its holder")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
+			t.Extend(key, token, short, true, "a key by its holder, for less than remains")
+			t.Wait(2 * short)
+			t.SetNX(key, t.Name(), long, false, "a key that was extended for less than remained")
+			t.EvalDelete(key, token, true, "a key that was extended for less than remained, by its holder")
 		},
 	}, {
 		name:  "Extend/no expiry",
 		needs: []string{"Set"},
 		why:   "a key that does not expire outlives every extension; to give it an end is to shorten its life",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.set(key, token, backend.NoExpiry)
-			t.extend(key, token, short, true, "a key without an expiry, by its holder")
-			t.wait(2 * short)
-			t.setNX(key, t.name(), long, false, "a key without an expiry that was extended")
+			key, token := t.Name(), t.Name()
+			t.Set(key, token, backend.NoExpiry)
+			t.Extend(key, token, short, true, "a key without an expiry, by its holder")
+			t.Wait(2 * short)
+			t.SetNX(key, t.Name(), long, false, "a key without an expiry that was extended")
 			if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
 				if e := t.inspect(i, key); e.TTL != backend.NoExpiry {
-					t.failf("a key without an expiry that was extended has a ttl of %v, want none", e.TTL)
+					t.Failf("a key without an expiry that was extended has a ttl of %v, want none", e.TTL)
 				}
 			}
 		},
@@ -116,8 +116,8 @@ func extendChecks() []check {
 		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
-				t.setNX(key, token, ttl-time.Second, true, "a free key")
-				t.extend(key, token, ttl, true, "a key by its holder")
+				t.SetNX(key, token, ttl-time.Second, true, "a free key")
+				t.Extend(key, token, ttl, true, "a key by its holder")
 			})
 		},
 	}}

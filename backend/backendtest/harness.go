@@ -78,8 +78,6 @@ type Harness struct {
 	// Log, if not nil, gets a line for each check that Check skips. Run reports
 	// them as skipped tests.
 	Log func(format string, args ...any)
-
-	lacking []string // what the node lacks, once it has been asked
 }
 
 // Reuse returns a New for [Harness] that returns n each time.

@@ -3,12 +3,15 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -16,7 +19,7 @@ import (
 // has every hook of a harness.
 type lab struct {
 	server  *memory.Node
-	network *backendtest.FaultNode
+	network *faulty.FaultNode
 
 	// client makes the node that is checked of the network. It is set before
 	// the first node is made; nil is the network itself.
@@ -36,17 +39,40 @@ type lab struct {
 
 func (l *lab) node(context.Context) (backend.Node, func(), error) {
 	l.server = memory.New()
-	server := backendtest.NewFaultNode(l.server)
-	server.Set(backendtest.On(func(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script.Name() == "reply" },
-		backendtest.Each(func(_ context.Context, op backend.Op, _ func(context.Context) backend.Result) backend.Result {
-			return backend.Result{Err: backend.MarkReply(errors.New(op.Args[0]))}
-		})))
-	l.network = backendtest.NewFaultNode(server)
+	server := faulty.NewFaultNode(l.server)
+	server.Set(tiny)
+	l.network = faulty.NewFaultNode(server)
 	if l.client == nil {
 		return l.network, nil, nil
 	}
 	return l.client(l), nil, nil
 }
+
+// tiny executes the scripts that are not of package backend/lua, of which a memory node knows
+// nothing.
+var tiny = faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+	if op.Kind != backend.OpEval {
+		return next(ctx)
+	}
+	var r backend.Reply
+	switch op.Script.Name() {
+	case "reply":
+		return backend.Result{Err: backend.MarkReply(errors.New(op.Args[0]))}
+	case "pass":
+		r = backend.Reply{int64(len(op.Keys)), int64(len(op.Args))}
+		for _, text := range slices.Concat(op.Keys, op.Args) {
+			r = append(r, text)
+		}
+	case "numbers":
+		for _, text := range op.Args {
+			n, _ := strconv.ParseInt(text, 10, 64)
+			r = append(r, n)
+		}
+	default:
+		return next(ctx)
+	}
+	return backend.Result{Reply: r}
+})
 
 // onBreak has f called when the connections break, until the function that it returns is
 // called.
@@ -98,15 +124,15 @@ func (l *lab) harness() backendtest.Harness {
 			return nil
 		},
 		Stall: func(context.Context, backend.Node) (func(), error) {
-			stall, resume := backendtest.Stall()
-			l.network.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			stall, resume := faulty.Stall()
+			l.network.Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 				ctx, cancel := context.WithCancelCause(ctx)
 				defer cancel(nil)
-				defer l.onBreak(func() { cancel(backendtest.ErrDisconnected) })()
+				defer l.onBreak(func() { cancel(faulty.ErrDisconnected) })()
 				results := stall(ctx, ops, next)
-				if context.Cause(ctx) == backendtest.ErrDisconnected {
+				if context.Cause(ctx) == faulty.ErrDisconnected {
 					for i := range results {
-						results[i] = backend.Result{Err: backendtest.ErrDisconnected}
+						results[i] = backend.Result{Err: faulty.ErrDisconnected}
 					}
 				}
 				return results
@@ -119,18 +145,18 @@ func (l *lab) harness() backendtest.Harness {
 		SlowDial: func(ctx context.Context, setup time.Duration) (backend.Node, func(), error) {
 			n, release, err := l.node(ctx)
 			ready := time.Now().Add(setup)
-			l.network.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
-				return backendtest.Delay(time.Until(ready))(ctx, ops, next)
+			l.network.Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
+				return faulty.Delay(time.Until(ready))(ctx, ops, next)
 			})
 			return n, release, err
 		},
 		LoseReplies: func(context.Context, backend.Node) (func() int, func(), error) {
 			l.network.Forget()
-			l.network.Set(backendtest.LoseReply(nil))
+			l.network.Set(faulty.LoseReply(nil))
 			return func() int { return len(l.network.Arrived()) }, l.network.Clear, nil
 		},
 		Reject: func(_ context.Context, _ backend.Node, reply string) (func(), error) {
-			l.network.Set(backendtest.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
+			l.network.Set(faulty.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
 				return backend.Result{Err: backend.MarkReply(errors.New(reply))}
 			}))
 			return l.network.Clear, nil

@@ -33,29 +33,29 @@ type operation struct {
 // operations returns all but Subscribe.
 func operations() []operation {
 	nothing := func(*trial, string, string) {}
-	taken := func(t *trial, key, _ string) bool { return !t.trySetNX(key, t.name(), long) }
-	held := func(t *trial, key, token string) { t.setNX(key, token, long, true, "a free key") }
+	taken := func(t *trial, key, _ string) bool { return !t.TrySetNX(key, t.Name(), long) }
+	held := func(t *trial, key, token string) { t.SetNX(key, token, long, true, "a free key") }
 	// The life of a key that Extend is to lengthen, and the one it gets.
 	const before, after = long / 4, long
 	return []operation{{
 		name: "SetNX", prepare: nothing, commands: 1,
 		do: func(t *trial, ctx context.Context, key, token string) error {
-			_, err := t.n.SetNX(ctx, key, token, long)
+			_, err := t.Node.SetNX(ctx, key, token, long)
 			return err
 		},
 		effect: taken,
 	}, {
 		name: "EvalDelete", prepare: held, commands: 1, script: true,
 		do: func(t *trial, ctx context.Context, key, token string) error {
-			_, err := t.n.EvalDelete(ctx, key, token)
+			_, err := t.Node.EvalDelete(ctx, key, token)
 			return err
 		},
-		effect: func(t *trial, key, _ string) bool { return t.trySetNX(key, t.name(), long) },
+		effect: func(t *trial, key, _ string) bool { return t.TrySetNX(key, t.Name(), long) },
 	}, {
 		name: "Extend", commands: 1, script: true,
-		prepare: func(t *trial, key, token string) { t.setNX(key, token, before, true, "a free key") },
+		prepare: func(t *trial, key, token string) { t.SetNX(key, token, before, true, "a free key") },
 		do: func(t *trial, ctx context.Context, key, token string) error {
-			_, err := t.n.Extend(ctx, key, token, after)
+			_, err := t.Node.Extend(ctx, key, token, after)
 			return err
 		},
 		effect: func(t *trial, key, _ string) bool {
@@ -75,7 +75,7 @@ func operations() []operation {
 		name: "Batch", commands: 3, script: true,
 		needs: []string{"Batcher"},
 		prepare: func(t *trial, key, token string) {
-			t.setNX(key+"2", token, long, true, "a free key")
+			t.SetNX(key+"2", token, long, true, "a free key")
 		},
 		do: func(t *trial, ctx context.Context, key, token string) error {
 			b := has[backend.Batcher](t, "Batcher")
@@ -85,11 +85,11 @@ func operations() []operation {
 				{Kind: backend.OpExtend, Key: key + "3", Token: token, TTL: long},
 			})
 			if len(results) != 3 {
-				t.failf("Batch of 3 operations has %d results", len(results))
+				t.Failf("Batch of 3 operations has %d results", len(results))
 			}
 			for _, r := range results[1:] {
 				if (r.Err == nil) != (results[0].Err == nil) {
-					t.failf("some operations of a batch failed and some did not, where all or none must: %+v", results)
+					t.Failf("some operations of a batch failed and some did not, where all or none must: %+v", results)
 				}
 			}
 			return results[0].Err
@@ -120,8 +120,8 @@ func (o operation) unharmed(t *trial, key, token string) {
 		return
 	}
 	t.answers()
-	t.wait(20 * time.Millisecond)
+	t.Wait(20 * time.Millisecond)
 	if o.effect(t, key, token) {
-		t.failf("%s failed with an error that says that it was not executed, and was executed", o.name)
+		t.Failf("%s failed with an error that says that it was not executed, and was executed", o.name)
 	}
 }

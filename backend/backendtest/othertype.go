@@ -2,38 +2,38 @@ package backendtest
 
 import "github.com/quorumlock/quorumlock/backend"
 
-func otherTypeChecks() []check {
+func otherTypeChecks() []rule {
 	const why = "a key that holds anything but a token, of any type, is somebody else's: an answer, not an error, and to be left alone"
 	// other makes such a key.
 	other := func(t *trial) string {
-		key := t.name()
-		t.other(key)
+		key := t.Name()
+		t.SetOther(key)
 		return key
 	}
-	return []check{{
+	return []rule{{
 		name: "other type/SetNX",
 		why:  why,
 		run: func(t *trial) {
-			t.setNX(other(t), t.name(), long, false, "a key that holds no string")
+			t.SetNX(other(t), t.Name(), long, false, "a key that holds no string")
 		},
 	}, {
 		name: "other type/EvalDelete",
 		why:  why,
 		run: func(t *trial) {
 			key := other(t)
-			t.evalDelete(key, t.name(), false, "a key that holds no string")
-			t.evalDelete(key, "", false, "a key that holds no string, with the empty token")
-			t.setNX(key, t.name(), long, false, "a key that holds no string, after a delete in vain")
+			t.EvalDelete(key, t.Name(), false, "a key that holds no string")
+			t.EvalDelete(key, "", false, "a key that holds no string, with the empty token")
+			t.SetNX(key, t.Name(), long, false, "a key that holds no string, after a delete in vain")
 		},
 	}, {
 		name: "other type/Extend",
 		why:  why,
 		run: func(t *trial) {
 			key := other(t)
-			t.extend(key, t.name(), short, false, "a key that holds no string")
-			t.extend(key, "", short, false, "a key that holds no string, with the empty token")
-			t.wait(2 * short)
-			t.setNX(key, t.name(), long, false, "a key that holds no string, after an extension in vain")
+			t.Extend(key, t.Name(), short, false, "a key that holds no string")
+			t.Extend(key, "", short, false, "a key that holds no string, with the empty token")
+			t.Wait(2 * short)
+			t.SetNX(key, t.Name(), long, false, "a key that holds no string, after an extension in vain")
 		},
 	}, {
 		name:  "other type/Inspect",
@@ -42,7 +42,7 @@ func otherTypeChecks() []check {
 		run: func(t *trial) {
 			i := has[backend.Inspector](t, "Inspector")
 			if e := t.inspect(i, other(t)); !e.Found || e.Value != "" {
-				t.failf("Inspect of a key that holds no string finds %+v, want an entry without a value", e)
+				t.Failf("Inspect of a key that holds no string finds %+v, want an entry without a value", e)
 			}
 		},
 	}}

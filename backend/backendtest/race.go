@@ -8,35 +8,32 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// crowd is how many goroutines call a node at once. Many more would be a test
-// of pools.
-const crowd = 16
-
-func raceChecks() []check {
-	return []check{{
+func raceChecks() []rule {
+	return []rule{{
 		name: "race/one winner",
 		why:  "of all who ask for a free lock at once, one gets it",
 		run: func(t *trial) {
 			for range 20 {
-				key, tokens := t.name(), make([]string, crowd)
+				key, tokens := t.Name(), make([]string, crowd)
 				for i := range tokens {
-					tokens[i] = t.name()
+					tokens[i] = t.Name()
 				}
 				var mu sync.Mutex
 				var winners []string
-				t.parallel(crowd, func(i int) {
-					if t.trySetNX(key, tokens[i], long) {
+				t.Parallel(crowd, func(i int) {
+					if t.TrySetNX(key, tokens[i], long) {
 						mu.Lock()
 						defer mu.Unlock()
 						winners = append(winners, tokens[i])
 					}
 				})
 				if len(winners) != 1 {
-					t.failf("%d of %d who asked for a free key at once were told that they hold it, want 1", len(winners), crowd)
+					t.Failf("%d of %d who asked for a free key at once were told that they hold it, want 1", len(winners), crowd)
 				}
-				t.evalDelete(key, winners[0], true, "a key, by the winner")
+				t.EvalDelete(key, winners[0], true, "a key, by the winner")
 			}
 		},
 	}, {
@@ -51,21 +48,21 @@ func raceChecks() []check {
 			b, batches := optional[backend.Batcher](t, "Batcher")
 			keys := make([]string, crowd)
 			for i := range keys {
-				keys[i] = t.name()
+				keys[i] = t.Name()
 			}
-			t.parallel(crowd, func(me int) {
+			t.Parallel(crowd, func(me int) {
 				key := keys[me]
 				for round := range 20 {
 					token := fmt.Sprintf("%s by %d", key, round)
-					t.setNX(key, token, long, true, "a key of one's own")
-					t.setNX(key, token, long, false, "a key of one's own that is held")
+					t.SetNX(key, token, long, true, "a key of one's own")
+					t.SetNX(key, token, long, false, "a key of one's own that is held")
 					if inspects {
 						if e := t.inspect(i, key); e.Value != token {
-							t.failf("Inspect of a key that holds %q finds %q", token, e.Value)
+							t.Failf("Inspect of a key that holds %q finds %q", token, e.Value)
 						}
 					}
-					t.extend(key, "no", long, false, "a key that another token holds")
-					t.extend(key, token, long, true, "a key by its holder")
+					t.Extend(key, "no", long, false, "a key that another token holds")
+					t.Extend(key, token, long, true, "a key by its holder")
 					if batches {
 						r := t.batch(b, []backend.Op{
 							{Kind: backend.OpEvalDelete, Key: key, Token: "no"},
@@ -73,10 +70,10 @@ func raceChecks() []check {
 							{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
 						})
 						if r[0].OK || !r[1].OK || r[2].OK || r[0].Err != nil || r[1].Err != nil || r[2].Err != nil {
-							t.failf("a batch on a key of one's own answered %+v, want false, true, false", r)
+							t.Failf("a batch on a key of one's own answered %+v, want false, true, false", r)
 						}
 					}
-					t.evalDelete(key, token, true, "a key by its holder")
+					t.EvalDelete(key, token, true, "a key by its holder")
 				}
 			})
 		},
@@ -88,32 +85,32 @@ func raceChecks() []check {
 // would hit the next holder.
 func oneRelease(t *trial) {
 	const workers, turns = 4, 40
-	key, left := t.name(), atomic.Int64{}
+	key, left := t.Name(), atomic.Int64{}
 	left.Store(turns)
-	ctx, cancel := context.WithTimeout(t.ctx, call)
+	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
 	fail := func(format string, args ...any) {
 		left.Store(0) // the others need not go on
-		t.failf(format, args...)
+		t.Failf(format, args...)
 	}
 	do := func(op backend.Op) bool {
 		op.Key = key
-		r := op.Do(ctx, t.n)
+		r := op.Do(ctx, t.Node)
 		if r.Err != nil {
 			fail("%v failed: %w", op.Kind, r.Err)
 		}
 		return r.OK
 	}
-	t.parallel(workers, func(me int) {
+	t.Parallel(workers, func(me int) {
 		for turn := 0; left.Load() > 0; turn++ {
-			token := fmt.Sprintf("%s %d %d", t.id, me, turn)
+			token := fmt.Sprintf("%s %d %d", key, me, turn)
 			pause := 50 * time.Microsecond
 			for !do(backend.Op{Kind: backend.OpSetNX, Token: token, TTL: long}) {
 				if left.Load() <= 0 {
 					return
 				}
 				pause = min(2*pause, time.Millisecond) // what is deleted in between must soon be somebody's
-				if err := sleep(ctx, pause); err != nil {
+				if err := check.Sleep(ctx, pause); err != nil {
 					fail("the key stayed held, though each holder has released it")
 				}
 			}
@@ -121,7 +118,7 @@ func oneRelease(t *trial) {
 			var wg sync.WaitGroup
 			for i := range 3 {
 				wg.Go(func() {
-					t.protect(func() {
+					t.Protect(func() {
 						if i == 2 {
 							do(backend.Op{Kind: backend.OpExtend, Token: token, TTL: long})
 						} else if do(backend.Op{Kind: backend.OpEvalDelete, Token: token}) {
@@ -131,12 +128,12 @@ func oneRelease(t *trial) {
 				})
 			}
 			wg.Wait()
-			t.stopIfFailed()
+			t.StopIfFailed()
 			if n := deleted.Load(); n != 1 {
 				fail("of two releases at once by the holder of a key, %d found it, want 1", n)
 			}
 			left.Add(-1)
 		}
 	})
-	t.setNX(key, t.name(), long, true, "a key that each holder has released")
+	t.SetNX(key, t.Name(), long, true, "a key that each holder has released")
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// reply is a script that answers with the error that it is given.
-var reply = backend.NewScript("reply", "return redis.error_reply(ARGV[1])", "9781bddefff4ec5809fe1616203b99a03196d4f2")
-
 // errorReplies returns what servers answer that will not do something, at least one text
 // for each mark. Of the last ones nobody knows what they mean. MOVED and ASK are not
 // among them: a client of a Cluster follows them.
@@ -28,10 +25,10 @@ func errorReplies() []string {
 // MarkReply gives that reply, and no other.
 func (t *trial) marked(err error, what, text string) {
 	if err == nil {
-		t.failf("%s has no error, where the server is to answer with %q", what, text)
+		t.Failf("%s has no error, where the server is to answer with %q", what, text)
 	}
 	if _, rest, _ := strings.Cut(text, " "); !strings.Contains(err.Error(), rest) {
-		t.failf("%s has the error %q, where the server answers with %q: it does not say so", what, err, text)
+		t.Failf("%s has the error %q, where the server answers with %q: it does not say so", what, err, text)
 	}
 	asItIs := backend.MarkReply(errors.New(text))
 	for _, mark := range []struct {
@@ -47,24 +44,24 @@ func (t *trial) marked(err error, what, text string) {
 		switch want := errors.Is(asItIs, mark.err); {
 		case errors.Is(err, mark.err) == want:
 		case want:
-			t.failf("%s has an error without the mark %s, where the server answers with %q: error replies go through MarkReply", what, mark.name, text)
+			t.Failf("%s has an error without the mark %s, where the server answers with %q: error replies go through MarkReply", what, mark.name, text)
 		default:
-			t.failf("%s has an error with the mark %s, where the server answers with %q", what, mark.name, text)
+			t.Failf("%s has an error with the mark %s, where the server answers with %q", what, mark.name, text)
 		}
 	}
 }
 
 const whyMarked = "the marks say whether to try again, and whether there is something to clean up: without them a user who lacks a right waits for the whole of his time"
 
-func repliesChecks() []check {
-	return []check{{
+func repliesChecks() []rule {
+	return []rule{{
 		name: "Eval/error replies",
 		why:  whyMarked,
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			for _, text := range errorReplies() {
 				r := t.replies(text)
-				t.supported(r.Err)
+				t.Supported(r.Err)
 				t.marked(r.Err, "Eval", text)
 				t.answers() // some have it look for another server
 			}
@@ -74,13 +71,13 @@ func repliesChecks() []check {
 
 // replies runs the script that answers with an error.
 func (t *trial) replies(text string) backend.Result {
-	ctx, cancel := context.WithTimeout(t.ctx, call)
+	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
-	return backend.Op{Kind: backend.OpEval, Script: reply, Keys: []string{t.name()}, Args: []string{text}}.Do(ctx, t.n)
+	return backend.Op{Kind: backend.OpEval, Script: reply, Keys: []string{t.Name()}, Args: []string{text}}.Do(ctx, t.Node)
 }
 
-func batchRepliesChecks() []check {
-	return []check{{
+func batchRepliesChecks() []rule {
+	return []rule{{
 		name:  "Batch/error replies",
 		needs: []string{"Scripter"},
 		why:   whyMarked,
@@ -88,7 +85,7 @@ func batchRepliesChecks() []check {
 			b := has[backend.Batcher](t, "Batcher")
 			has[backend.Scripter](t, "Scripter")
 			for _, text := range errorReplies() {
-				key, token := t.name(), t.name()
+				key, token := t.Name(), t.Name()
 				results := t.batch(b, []backend.Op{
 					{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
 					{Kind: backend.OpEval, Script: reply, Keys: []string{key}, Args: []string{text}},
@@ -97,7 +94,7 @@ func batchRepliesChecks() []check {
 				t.marked(results[1].Err, "a script in a batch", text)
 				for _, r := range []backend.Result{results[0], results[2]} {
 					if !r.OK || r.Err != nil {
-						t.failf("what is beside a script in a batch = %v, %v, where the server answers that with %q, want true", r.OK, r.Err, text)
+						t.Failf("what is beside a script in a batch = %v, %v, where the server answers that with %q, want true", r.OK, r.Err, text)
 					}
 				}
 				t.answers()
@@ -106,32 +103,32 @@ func batchRepliesChecks() []check {
 	}}
 }
 
-func rejectedChecks() []check {
-	var all []check
+func rejectedChecks() []rule {
+	var all []rule
 	for _, o := range operations() {
 		if o.commands == 0 {
 			continue
 		}
-		all = append(all, check{
+		all = append(all, rule{
 			name:  "error reply/" + o.name,
 			needs: o.needs,
 			why:   whyMarked,
 			run: func(t *trial) {
-				t.need(t.h.Reject != nil, "Reject")
+				t.Need(t.h.Reject != nil, "Reject")
 				t.heals()
 				for _, text := range append(errorReplies(), "NOSCRIPT no") {
-					key, token := t.name(), t.name()
+					key, token := t.Name(), t.Name()
 					o.prepare(t, key, token)
-					restore, err := t.h.Reject(t.ctx, t.n, text)
+					restore, err := t.h.Reject(t.Ctx, t.Node, text)
 					if err != nil {
-						t.failf("the harness cannot Reject: %w", err)
+						t.Failf("the harness cannot Reject: %w", err)
 					}
-					ctx, cancel := context.WithTimeout(t.ctx, call)
+					ctx, cancel := context.WithTimeout(t.Ctx, call)
 					err = o.do(t, ctx, key, token)
 					cancel()
 					restore()
 					if err == nil {
-						t.failf("%s has no error: Reject of the harness rejects nothing, or the node takes %q for an answer", o.name, text)
+						t.Failf("%s has no error: Reject of the harness rejects nothing, or the node takes %q for an answer", o.name, text)
 					}
 					t.marked(err, o.name, text)
 					t.answers()

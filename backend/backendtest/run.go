@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"testing"
-	"time"
+
+	"github.com/quorumlock/quorumlock/internal/check"
 )
 
 // Run checks that the nodes of h keep the contracts of package backend. Each
@@ -17,55 +16,21 @@ import (
 // subtest of that name is skipped, and says which checks are not made.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	lacks := h.lacks(t.Context())
-	for _, l := range lacks {
-		t.Run(l.need, func(t *testing.T) { t.Skip(l) })
-		h.lacking = append(h.lacking, l.need)
-	}
-	for _, c := range possible(checks(), lacks) {
-		t.Run(c.name, func(t *testing.T) {
-			skipped, err := c.try(t.Context(), h)
-			switch {
-			case err != nil:
-				t.Errorf("%v\nwhy: %s", err, c.why)
-			case skipped != "":
-				t.Skip(skipped)
-			}
-		})
-	}
+	h.suite(rules()).Run(t)
 }
 
 // Check is [Run] without a test: it returns nil if the nodes of h keep the
 // contracts, else an error that joins one [*CheckError] for each check that
 // failed. If ctx ends, it makes no further check and returns ctx's error too.
-func Check(ctx context.Context, h Harness) error { return tryAll(ctx, h, checks()) }
+func Check(ctx context.Context, h Harness) error { return try(ctx, h, rules()) }
 
-func tryAll(ctx context.Context, h Harness, all []check) error {
-	log := func(format string, args ...any) {
-		if h.Log != nil {
-			h.Log("backendtest: "+format, args...)
-		}
+func try(ctx context.Context, h Harness, rules []rule) error {
+	failures, err := h.suite(rules).Check(ctx)
+	var errs []error
+	for _, f := range failures {
+		errs = append(errs, &CheckError{Check: f.Name, Why: f.Why, Err: f.Err})
 	}
-	lacks := h.lacks(ctx)
-	for _, l := range lacks {
-		log("skipped: %s", l)
-		h.lacking = append(h.lacking, l.need)
-	}
-	var failures []error
-	for _, c := range possible(all, lacks) {
-		if err := ctx.Err(); err != nil {
-			failures = append(failures, err)
-			break
-		}
-		skipped, err := c.try(ctx, h)
-		switch {
-		case err != nil:
-			failures = append(failures, &CheckError{Check: c.name, Why: c.why, Err: err})
-		case skipped != "":
-			log("%s: skipped: %s", c.name, skipped)
-		}
-	}
-	return errors.Join(failures...)
+	return errors.Join(append(errs, err)...)
 }
 
 // A CheckError says that a node failed a check.
@@ -83,23 +48,23 @@ func (e *CheckError) Error() string {
 // Unwrap returns Err.
 func (e *CheckError) Unwrap() error { return e.Err }
 
-// A check is one thing that every node must do.
-type check struct {
+// A rule is one thing that every node must do.
+type rule struct {
 	name, why string
 
-	// needs names the capabilities and hooks without which it cannot be made,
+	// needs names the capabilities and hooks without which it cannot be checked,
 	// beyond that of its group.
 	needs []string
 
 	run func(*trial)
 }
 
-// checks returns all checks, in the order in which they are made.
-func checks() []check {
-	var all []check
+// rules returns all rules, in the order in which they are checked.
+func rules() []rule {
+	var all []rule
 	for _, group := range []struct {
-		need   string // of all of them, if not empty
-		checks []check
+		need  string // of all of them, if not empty
+		rules []rule
 	}{
 		{"", slices.Concat(setNXChecks(), deleteChecks(), extendChecks(), bytesChecks())},
 		{"SetOther", otherTypeChecks()},
@@ -109,123 +74,40 @@ func checks() []check {
 		{"LoseReplies", lostReplyChecks()},
 		{"Disconnect", disconnectChecks()},
 		{"Reject", rejectedChecks()},
-		{"Scripter", slices.Concat(
-			scripterChecks(), repliesChecks(), acquireChecks(), releaseChecks(), rollbackChecks(), waitersChecks(), echoChecks(),
-			voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks())},
+		{"Scripter", slices.Concat(scripterChecks(), tinyChecks(), repliesChecks())},
 		{"FlushScripts", flushedChecks()},
-		{"Batcher", slices.Concat(batcherChecks(), batchRepliesChecks())},
+		{"Batcher", slices.Concat(batcherChecks(), tinyBatchChecks(), batchRepliesChecks())},
 		{"Inspector", inspectorChecks()},
 		{"Pinger", pingerChecks()},
 		{"Namer", namerChecks()},
 		{"Partitioner", partitionerChecks()},
 		{"Subscriber", subscriberChecks()},
 	} {
-		for _, c := range group.checks {
+		for _, r := range group.rules {
 			if group.need != "" {
-				c.needs = append([]string{group.need}, c.needs...)
+				r.needs = append([]string{group.need}, r.needs...)
 			}
-			all = append(all, c)
+			all = append(all, r)
 		}
 	}
 	return all
 }
 
-// limit is how long a check may take.
-const limit = time.Minute
-
-// try makes the check on a node of its own. It returns why it was skipped, or
-// how it failed.
-func (c check) try(ctx context.Context, h Harness) (skipped string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if h.Prefix == "" {
-		h.Prefix = defaultPrefix
+// suite returns what runs these rules on the nodes of h.
+func (h Harness) suite(rules []rule) check.Suite {
+	checks := make([]check.C, len(rules))
+	for i, r := range rules {
+		checks[i] = check.C{Name: r.name, Why: r.why, Needs: r.needs, Run: func(t *check.T) { r.run(&trial{t, h}) }}
 	}
-	t := &trial{h: h, ctx: ctx, id: random(), start: time.Now()}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t.protect(func() {
-			t.n = t.node(h.New)
-			c.run(t)
-		})
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		// Calls that keep to their deadlines come back now.
-		if !within(patience, done) {
-			t.report(fmt.Errorf("the check has not ended: a call runs that should have returned long ago: %w", ctx.Err()))
-		}
+	return check.Suite{
+		Name:   "backendtest",
+		Server: check.Server{New: h.New, Prefix: h.Prefix, Advance: h.Advance, Set: h.Set, SetOther: h.SetOther},
+		Hooks: []check.Hook{
+			{Name: "FlushScripts", Set: h.FlushScripts != nil}, {Name: "Publish", Set: h.Publish != nil},
+			{Name: "Disconnect", Set: h.Disconnect != nil}, {Name: "Stall", Set: h.Stall != nil}, {Name: "SlowDial", Set: h.SlowDial != nil},
+			{Name: "LoseReplies", Set: h.LoseReplies != nil}, {Name: "Reject", Set: h.Reject != nil},
+		},
+		Checks: checks,
+		Log:    h.Log,
 	}
-	cleaned := make(chan struct{})
-	go func() {
-		defer close(cleaned)
-		t.cleanUp()
-	}()
-	if !within(2*patience, cleaned) {
-		t.report(errors.New("what the check began cannot be ended: a call runs that should have returned long ago"))
-	}
-	return t.outcome()
-}
-
-// within reports whether done is closed within d.
-func within(d time.Duration, done <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// protect calls f, which may end by t.failf or t.skipf, and takes a panic for a
-// failure. It is for a goroutine of which nothing else is left to do.
-func (t *trial) protect(f func()) {
-	normal := false
-	defer func() {
-		if normal {
-			return
-		}
-		if p := recover(); p != nil {
-			t.report(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-		}
-	}()
-	f()
-	normal = true
-}
-
-// failf ends the check: the node has failed it. It must be called on a goroutine
-// of the check's own.
-func (t *trial) failf(format string, args ...any) {
-	t.report(fmt.Errorf(format, args...))
-	runtime.Goexit()
-}
-
-// skipf ends the check: it cannot be made.
-func (t *trial) skipf(format string, args ...any) {
-	t.mu.Lock()
-	t.skipped = fmt.Sprintf(format, args...)
-	t.mu.Unlock()
-	runtime.Goexit()
-}
-
-// report records a failure and lets the check go on. The first one counts.
-func (t *trial) report(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.failure == nil {
-		t.failure = err
-	}
-}
-
-func (t *trial) outcome() (skipped string, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.failure != nil {
-		return "", t.failure
-	}
-	return t.skipped, nil
 }

@@ -2,6 +2,8 @@ package backendtest_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -30,7 +33,7 @@ func TestMemoryBehindAFaultNode(t *testing.T) {
 
 func TestBareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{client: func(l *lab) backend.Node { return backendtest.Bare(l.network) }}
+		l := &lab{client: func(l *lab) backend.Node { return faulty.Bare(l.network) }}
 		skipped := l.skips(t)
 		if len(skipped) != 7 { // one for each capability
 			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
@@ -58,7 +61,7 @@ func (l *lab) skips(t *testing.T) []string {
 func TestUnsupportedCapabilities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{client: func(l *lab) backend.Node {
-			l.network = backendtest.NewFaultNode(backendtest.Bare(l.server))
+			l.network = faulty.NewFaultNode(faulty.Bare(l.server))
 			return l.network
 		}}
 		skipped := l.skips(t)
@@ -236,9 +239,19 @@ func TestCheckNames(t *testing.T) {
 	if unique := slices.Compact(slices.Clone(sorted)); len(unique) != len(names) {
 		t.Errorf("two checks have the same name:\n%s", strings.Join(sorted, "\n"))
 	}
-	for _, s := range lua.All {
+	for _, s := range []*backend.Script{lua.Delete, lua.Extend, lua.Inspect} { // package internal/scripttest has the others
 		if !slices.Contains(names, "Eval/"+s.Name()) {
 			t.Errorf("no check is named Eval/%s: what that script answers is not checked", s.Name())
+		}
+	}
+}
+
+// A server knows a script by the hash of its text.
+func TestScriptHashes(t *testing.T) {
+	for _, s := range backendtest.Scripts {
+		sum := sha1.Sum([]byte(s.Source()))
+		if want := hex.EncodeToString(sum[:]); s.Hash() != want {
+			t.Errorf("the hash of the script %s is %s, want %s", s.Name(), s.Hash(), want)
 		}
 	}
 }

@@ -7,42 +7,42 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-func setNXChecks() []check {
-	return []check{{
+func setNXChecks() []rule {
+	return []rule{{
 		name: "SetNX/free",
 		why:  "who is told that the lock is his must hold it, under his token",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
-			t.evalDelete(key, t.name(), false, "the key just taken, with another token")
-			t.evalDelete(key, token, true, "the key just taken, with its token")
-			t.setNX(key, t.name(), long, true, "a key that was deleted")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
+			t.EvalDelete(key, t.Name(), false, "the key just taken, with another token")
+			t.EvalDelete(key, token, true, "the key just taken, with its token")
+			t.SetNX(key, t.Name(), long, true, "a key that was deleted")
 		},
 	}, {
 		name: "SetNX/held by another",
 		why:  "two holders of one lock are what a lock is there to prevent, and a held key is an answer, not an error",
 		run: func(t *trial) {
-			key, token, other := t.name(), t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
-			t.setNX(key, other, long, false, "a key that another token holds")
-			t.evalDelete(key, other, false, "a key, by the token that was refused")
-			t.evalDelete(key, token, true, "a key, by its holder, after another was refused")
+			key, token, other := t.Name(), t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
+			t.SetNX(key, other, long, false, "a key that another token holds")
+			t.EvalDelete(key, other, false, "a key, by the token that was refused")
+			t.EvalDelete(key, token, true, "a key, by its holder, after another was refused")
 		},
 	}, {
 		name: "SetNX/held by itself",
 		why:  "the core takes true for a fresh grant with all of its time to live; that a lost reply was a grant is the acquire script's to say",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			t.setNX(key, token, long, true, "a free key")
-			t.setNX(key, token, long, false, "a key that this very token holds")
+			key, token := t.Name(), t.Name()
+			t.SetNX(key, token, long, true, "a free key")
+			t.SetNX(key, token, long, false, "a key that this very token holds")
 		},
 	}, {
 		name: "SetNX/ttl",
 		why:  "a lock whose holder died must become free, after the time that it was taken for, in milliseconds, and not before",
 		run: func(t *trial) {
-			t.expires(short, "a key with a ttl", func(key, token string) (time.Duration, bool) {
-				began := t.clock()
-				t.setNX(key, token, short, true, "a free key")
+			t.Expires(short, "a key with a ttl", func(key, token string) (time.Duration, bool) {
+				began := t.Clock()
+				t.SetNX(key, token, short, true, "a free key")
 				return began, true
 			})
 		},
@@ -50,18 +50,18 @@ func setNXChecks() []check {
 		name: "SetNX/refusal changes nothing",
 		why:  "a waiter that asks again and again must not keep a dead holder's lock alive",
 		run: func(t *trial) {
-			key, token := t.name(), t.name()
-			began := t.clock()
-			t.inTime(func(ttl time.Duration) error {
-				key, token = t.name(), t.name()
-				began = t.clock()
-				t.setNX(key, token, ttl, true, "a free key")
-				if t.trySetNX(key, token, long) || t.trySetNX(key, t.name(), long) {
+			key, token := t.Name(), t.Name()
+			began := t.Clock()
+			t.InTime(func(ttl time.Duration) error {
+				key, token = t.Name(), t.Name()
+				began = t.Clock()
+				t.SetNX(key, token, ttl, true, "a free key")
+				if t.TrySetNX(key, token, long) || t.TrySetNX(key, t.Name(), long) {
 					return errors.New("SetNX of a held key = true, want false")
 				}
 				return nil
 			})
-			t.awaitFree(key, t.name(), began, 0, "a key for which two were refused")
+			t.AwaitFree(key, t.Name(), began, 0, "a key for which two were refused")
 		},
 	}, {
 		name:  "SetNX/rounds up",
@@ -69,7 +69,7 @@ func setNXChecks() []check {
 		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
-				t.setNX(key, token, ttl, true, "a free key")
+				t.SetNX(key, token, ttl, true, "a free key")
 			})
 		},
 	}}
@@ -83,21 +83,21 @@ func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
 	i := has[backend.Inspector](t, "Inspector")
 	const whole = 5 * time.Second
 	for try := range 200 {
-		key, token := t.name(), t.name()
-		began := t.clock()
+		key, token := t.Name(), t.Name()
+		began := t.Clock()
 		hold(key, token, whole+1)
 		if try%2 == 1 { // the server's millisecond is more likely to change
-			t.wait(300 * time.Microsecond)
+			t.Wait(300 * time.Microsecond)
 		}
 		e := t.inspect(i, key)
-		took := t.clock() - began
-		t.evalDelete(key, token, true, "a key, by its holder")
+		took := t.Clock() - began
+		t.EvalDelete(key, token, true, "a key, by its holder")
 		switch {
 		case e.TTL > whole:
 			return
 		case e.TTL < whole && took < time.Millisecond:
-			t.failf("a key with a ttl of %v lives for %v after %v: want the fraction rounded up", whole+1, e.TTL, took)
+			t.Failf("a key with a ttl of %v lives for %v after %v: want the fraction rounded up", whole+1, e.TTL, took)
 		}
 	}
-	t.skipf("the server or this machine is too slow to tell")
+	t.Skipf("the server or this machine is too slow to tell")
 }

@@ -20,6 +20,10 @@
 -- Fails with QUARANTINE if the server must not vote yet. Nothing was done then, but
 -- for the marker.
 
+local ttl, ticket, waited = whole(ARGV[2]), ARGV[3] or '', whole(ARGV[4])
+if not ttl or ttl == 0 or ticket ~= '' and KEYS[2] and not waited then
+	return redis.error_reply('ERR a number of the acquire is not an integer or out of range')
+end
 local err = KEYS[3] and suspect(KEYS[3], ARGV[5])
 if err then
 	return err
@@ -28,19 +32,14 @@ local held = redis.pcall('GET', KEYS[1])
 if held == ARGV[1] then
 	return {1, redis.call('PTTL', KEYS[1])}
 end
-local ticket = ARGV[3] or ''
 if not held or ticket ~= '' and held == '~' .. ticket then
-	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+	redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%.0f', ttl))
 	if ticket ~= '' and KEYS[2] then
 		redis.pcall('ZREM', KEYS[2], ticket)
 	end
-	return {1, tonumber(ARGV[2])}
+	return {1, ttl}
 end
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
-end
-local waited = whole(ARGV[4])
-if ticket ~= '' and not waited then
-	return redis.error_reply('ERR the time waited is not an integer or out of range')
 end
 return {0, refuse(KEYS[1], held, KEYS[2], ticket, waited)}

@@ -139,7 +139,7 @@ var (
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}, and, if a
 	// command failed because of which the ticket is not queued, its error.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "81a17fee68ae24319906255d1d4b2569c0cd3523").Shares(2)
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "0236a61e410f0b7cb9376e2e1372a82e366506e0").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")

@@ -1,9 +1,8 @@
 package memory
 
 import (
-	"strconv"
-
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // How many tickets a call looks at: in search of a waiter to call, and of two
@@ -27,11 +26,11 @@ func (db *db) call(lock, queue string) (rest bool) {
 		if !heard {
 			continue
 		}
-		if err := db.set(lock, "~"+ticket, grace); err != nil {
+		if err := db.set(lock, proto.Reservation(ticket), grace.Milliseconds()); err != nil {
 			panic("memory: a ticket without a grace") // inbox lets none through
 		}
-		db.tellBehind(queue, "n"+strconv.FormatInt(grace, 10)+":"+lock)
-		db.publish(channel, "g"+lock)
+		db.tellBehind(queue, proto.Message{Kind: proto.Next, Key: lock, Grace: grace}.String())
+		db.publish(channel, proto.Message{Kind: proto.Notify, Key: lock}.String())
 		return false
 	}
 	delete(db.entries, lock)

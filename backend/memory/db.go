@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // db is what a node holds. Whoever calls a method of it holds the node's lock.
@@ -29,6 +31,11 @@ type entry struct {
 // holds reports whether e, which may be nil, is the text token.
 func (e *entry) holds(token string) bool {
 	return e != nil && e.list == nil && e.zset == nil && e.text == token
+}
+
+// reservedFor reports whether the key is reserved for the waiter with that ticket.
+func (e *entry) reservedFor(ticket string) bool {
+	return ticket != "" && e.holds(proto.Reservation(ticket))
 }
 
 var errExpireTime = errors.New("ERR invalid expire time in 'set' command")

@@ -21,7 +21,7 @@
 // nothing is seen from outside of it. A quorum of memory nodes is worth no more
 // than one of them: they fail together. It is handy in tests all the same, as
 // each can be emptied ([Node.Flush]), cut off ([Node.Disconnect]) or wrapped in
-// a fault of package backend/backendtest on its own.
+// a fault of package backend/faulty on its own.
 //
 // It runs no Lua: a script that is not one of package backend/lua is an error.
 package memory

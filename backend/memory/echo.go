@@ -1,11 +1,15 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // echo is echo.lua.
 func echo(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 0, 2); err != nil {
+	e, err := proto.ParseEcho(keys, args)
+	if err != nil {
 		return nil, err
 	}
-	return backend.Reply{flag(db.publish(args[0], args[1]) > 0)}, nil
+	return backend.Reply{flag(db.publish(e.Channel, e.Payload) > 0)}, nil
 }

@@ -1,22 +1,33 @@
 package memory
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // queueLife is for how long a queue stays for which nobody asks, in milliseconds.
 const queueLife = 600_000
 
-// enqueue is enqueue.lua: it puts ticket into queue, and returns its rank, -1 if
+// enqueue is enqueue.lua: it puts the ticket into the queue, and returns its rank, -1 if
 // it is not queued, and the error if a command failed.
-func (db *db) enqueue(queue, ticket string, waited int64) (rank int64, why error) {
-	if _, _, heard := db.inbox(ticket); !heard {
+func (db *db) enqueue(w proto.Wait) (rank int64, why error) {
+	if _, _, heard := db.inbox(w.Ticket); !heard {
 		return -1, nil
 	}
-	if err := db.zadd(queue, ticket, db.milliseconds()-float64(waited)); err != nil {
+	if err := db.zadd(w.Queue, w.Ticket, db.milliseconds()-float64(w.Waited.Milliseconds())); err != nil {
 		return -1, fmt.Errorf("ZADD: %w", err)
 	}
-	e := db.find(queue)
+	e := db.find(w.Queue)
 	e.expires = db.after(queueLife)
-	return int64(e.zset.rank(ticket)), nil
+	return int64(e.zset.rank(w.Ticket)), nil
+}
+
+// leave takes the ticket out of the queue, if there is both.
+func (db *db) leave(w proto.Wait) {
+	if w.Queue != "" && w.Ticket != "" {
+		db.zrem(w.Queue, w.Ticket)
+	}
 }
 
 // milliseconds returns the server's time, in milliseconds with a fraction.

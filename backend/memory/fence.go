@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // Where counters end, and by how much a hint and a counter may part from the
@@ -15,15 +17,6 @@ const (
 	maxAhead  = int64(24 * time.Hour / time.Microsecond)
 )
 
-// number returns the number that a text of at most 16 digits says.
-func number(text string) (int64, bool) {
-	if len(text) > 16 || !digits(text) {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
-}
-
 // clock returns the node's time in microseconds since 1970.
 func (db *db) clock() int64 { return db.now.UnixMicro() }
 
@@ -33,7 +26,7 @@ func (db *db) count(counter string) (int64, error) {
 	if e == nil {
 		return 0, nil
 	}
-	if c, ok := number(e.text); ok { // of another type, the text is empty
+	if c, ok := proto.ParseNumber(e.text); ok { // of another type, the text is empty
 		return c, nil
 	}
 	return 0, fmt.Errorf("FENCE the counter %s holds no number of at most 16 digits: "+

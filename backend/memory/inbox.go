@@ -1,20 +1,17 @@
 package memory
 
 import (
-	"strings"
+	"time"
 
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// inbox is inbox.lua: it returns the grace, in milliseconds, and the channel of a
-// ticket whose waiter listens.
-func (db *db) inbox(ticket string) (grace int64, channel string, heard bool) {
-	text, channel, ok := strings.Cut(ticket, ":")
-	if !ok || len(text) > 5 || text == "" || text[0] == '0' || len(db.channels[channel]) == 0 {
+// inbox is inbox.lua: it returns the grace and the channel of a ticket whose waiter can be
+// notified, and whether it can.
+func (db *db) inbox(ticket string) (grace time.Duration, channel string, heard bool) {
+	t, ok := proto.ParseTicket(ticket)
+	if !ok || len(db.channels[t.Channel]) == 0 {
 		return 0, "", false
 	}
-	if grace, ok = whole(text); !ok {
-		return 0, "", false
-	}
-	return min(grace, lua.MaxGrace.Milliseconds()), channel, true
+	return min(t.Grace, proto.MaxGrace), t.Channel, true
 }

@@ -1,15 +1,19 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // mark is mark.lua.
 func mark(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 1, 0); err != nil {
+	m, err := proto.ParseMark(keys)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := db.marked(keys[0]); err != nil {
+	if _, err := db.marked(m.Marker); err != nil {
 		return nil, err
 	}
-	db.keep(keys[0], db.run+" 0", 0)
+	db.keep(m.Marker, db.run+" 0", 0)
 	return backend.Reply{int64(1)}, nil
 }

@@ -1,42 +1,35 @@
 package memory
 
 import (
-	"errors"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
-
-var errProlong = errors.New("ERR a number of the extension is not an integer or out of range")
 
 // prolong is prolong.lua.
 func prolong(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 2, 4); err != nil {
+	p, err := proto.ParseProlong(keys, args)
+	if err != nil {
 		return nil, err
 	}
-	lock, counter, token := keys[0], keys[1], args[0]
-	ttl, ok1 := whole(args[1])
-	value, ok2 := number(args[2])
-	keep, ok3 := whole(args[3])
-	if !ok1 || ttl == 0 || !ok2 || value == 0 || !ok3 {
-		return nil, errProlong
-	}
-	if !db.find(lock).holds(token) {
+	if !db.find(p.Lock).holds(p.Token) {
 		return backend.Reply{int64(0)}, nil
 	}
-	c, err := db.count(counter)
+	keep := p.Keep.Milliseconds()
+	c, err := db.count(p.Counter)
 	switch {
 	case err != nil: // nobody can vote here
-	case c < value:
-		if err := db.beyond(counter, value); err != nil {
+	case c < p.Value:
+		if err := db.beyond(p.Counter, p.Value); err != nil {
 			return nil, err
 		}
-		db.move(counter, value, keep)
+		db.move(p.Counter, p.Value, keep)
 	case keep > 0:
-		db.find(counter).expires = db.after(keep)
+		db.find(p.Counter).expires = db.after(keep)
 	default:
-		db.find(counter).expires = time.Time{}
+		db.find(p.Counter).expires = time.Time{}
 	}
-	db.lengthen(db.find(lock), ttl)
+	db.lengthen(db.find(p.Lock), p.TTL.Milliseconds())
 	return backend.Reply{int64(1)}, nil
 }

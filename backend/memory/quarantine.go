@@ -1,22 +1,20 @@
 package memory
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-)
 
-var errQuarantine = errors.New("ERR the length of the quarantine is not an integer or out of range")
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // suspect is quarantine.lua: it returns an error if the node must not vote, because
 // it may have lost what it had granted.
-func (db *db) suspect(marker, ms string) error {
-	length, ok := whole(ms)
-	if !ok || length == 0 {
-		return errQuarantine
+func (db *db) suspect(c proto.Check) error {
+	if c.Marker == "" {
+		return nil
 	}
-	held, err := db.marked(marker)
+	held, err := db.marked(c.Marker)
 	if err != nil {
 		return err
 	}
@@ -24,11 +22,11 @@ func (db *db) suspect(marker, ms string) error {
 	since, ok := db.since(held)
 	if !ok || since > now {
 		since = now
-		db.keep(marker, db.run+" "+strconv.FormatInt(now, 10), 0)
+		db.keep(c.Marker, db.run+" "+strconv.FormatInt(now, 10), 0)
 	}
-	if left := since + length*1000 - now; since > 0 && left > 0 {
+	if left := since + c.Quarantine.Microseconds() - now; since > 0 && left > 0 {
 		return fmt.Errorf("QUARANTINE for another %d ms: this server has restarted, or has lost its marker %s, "+
-			"and may have lost locks with it; this ends by itself", (left+999)/1000, quoted(marker))
+			"and may have lost locks with it; this ends by itself", (left+999)/1000, quoted(c.Marker))
 	}
 	return nil
 }
@@ -36,6 +34,6 @@ func (db *db) suspect(marker, ms string) error {
 // since returns since when the node counts, by what a marker of this run holds.
 func (db *db) since(held string) (int64, bool) {
 	run, text, _ := strings.Cut(held, " ")
-	since, ok := number(text)
+	since, ok := proto.ParseNumber(text)
 	return since, ok && run == db.run
 }

@@ -1,33 +1,29 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // release is release.lua.
 func release(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 2, 1); err != nil {
-		return nil, err
-	}
-	tomb, stands, err := tombstone(keys, args, 3)
+	r, err := proto.ParseRelease(keys, args)
 	if err != nil {
 		return nil, err
 	}
-	lock, queue := keys[0], keys[1]
-	token, ticket, channel := args[0], optional(args, 1), optional(args, 2)
-	e := db.find(lock)
-	if ticket != "" {
-		db.zrem(queue, ticket)
-	}
+	e := db.find(r.Lock)
+	db.leave(proto.Wait{Queue: r.Queue, Ticket: r.Ticket})
 	rest := false
-	mine := token != "" && e.holds(token)
+	mine := r.Token != "" && e.holds(r.Token)
 	switch {
 	case mine:
-		rest = db.call(lock, queue)
-		if channel != "" {
-			db.publish(channel, "ok")
+		rest = db.call(r.Lock, r.Queue)
+		if r.Announce != "" {
+			db.publish(r.Announce, "ok")
 		}
-	case e == nil || ticket != "" && e.holds("~"+ticket):
-		rest = db.call(lock, queue)
+	case e == nil || e.reservedFor(r.Ticket):
+		rest = db.call(r.Lock, r.Queue)
 	}
-	db.bury(tomb, stands)
+	db.bury(r.Tombstone)
 	return answer(mine, rest), nil
 }

@@ -1,39 +1,28 @@
 package memory
 
-import "github.com/quorumlock/quorumlock/backend"
+import (
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
+)
 
 // rollback is rollback.lua.
 func rollback(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 2, 1); err != nil {
-		return nil, err
-	}
-	lock, queue := keys[0], keys[1]
-	token, ticket := args[0], optional(args, 1)
-	var ms int64
-	if ticket != "" {
-		var err error
-		if ms, err = waited(args, 2); err != nil {
-			return nil, err
-		}
-	}
-	tomb, stands, err := tombstone(keys, args, 4)
+	r, err := proto.ParseRollback(keys, args)
 	if err != nil {
 		return nil, err
 	}
 	rest := false
-	mine := token != "" && db.find(lock).holds(token)
+	mine := r.Token != "" && db.find(r.Lock).holds(r.Token)
 	switch {
-	case mine && optional(args, 3) == "1":
-		if ticket != "" {
-			db.zrem(queue, ticket)
-		}
-		rest = db.call(lock, queue)
+	case mine && r.Notify:
+		db.leave(r.Wait)
+		rest = db.call(r.Lock, r.Wait.Queue)
 	case mine:
-		delete(db.entries, lock)
+		delete(db.entries, r.Lock)
 	}
-	if ticket != "" {
-		db.enqueue(queue, ticket, ms)
+	if r.Wait.Ticket != "" {
+		db.enqueue(r.Wait)
 	}
-	db.bury(tomb, stands)
+	db.bury(r.Tombstone)
 	return answer(mine, rest), nil
 }

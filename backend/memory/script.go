@@ -3,10 +3,10 @@ package memory
 import (
 	"errors"
 	"strconv"
-	"strings"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // A script does to db what the Lua text of the same name does to a server, and
@@ -48,7 +48,6 @@ func lookup(hash string) script {
 var (
 	errArguments = errors.New("ERR Wrong number of args calling Redis command from script")
 	errInteger   = errors.New("ERR value is not an integer or out of range")
-	errWaited    = errors.New("ERR the time waited is not an integer or out of range")
 )
 
 // takes returns an error if a script was called with fewer keys or arguments
@@ -77,28 +76,12 @@ func optional(args []string, i int) string {
 	return ""
 }
 
-// waited returns argument i, for how many milliseconds a waiter has waited.
-func waited(args []string, i int) (int64, error) {
-	ms, ok := whole(optional(args, i))
-	if !ok {
-		return 0, errWaited
-	}
-	return ms, nil
-}
-
-// whole returns the number that arg says, if it is one that Lua counts exactly:
-// digits, and few enough.
+// whole returns the number of at most 15 digits that arg is, and whether it is one.
 func whole(arg string) (int64, bool) {
-	if len(arg) > 15 || !digits(arg) {
+	if len(arg) > 15 {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(arg, 10, 64)
-	return n, err == nil
-}
-
-// digits reports whether text is one digit or more, and nothing else.
-func digits(text string) bool {
-	return text != "" && strings.Trim(text, "0123456789") == ""
+	return proto.ParseNumber(arg)
 }
 
 // flag returns ok as scripts answer it.

@@ -1,34 +1,21 @@
 package memory
 
 import (
-	"errors"
-
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-var errVote = errors.New("ERR a number of the vote is not an integer or out of range")
-
-// vote is vote.lua. What quickvote.lua does before it is what the rest would do.
+// vote is vote.lua. The short cut at its top gives the same answers.
 func vote(db *db, keys, args []string) (backend.Reply, error) {
-	if err := takes(keys, args, 3, 4); err != nil {
+	a, err := proto.ParseVote(keys, args)
+	if err != nil {
 		return nil, err
 	}
-	lock, counter, tomb, queue := keys[0], keys[1], keys[2], optional(keys, 3)
-	token, ticket := args[0], optional(args, 4)
-	ttl, ok1 := whole(args[1])
-	hint, ok2 := number(args[2])
-	keep, ok3 := whole(args[3])
-	waited, ok4 := whole(optional(args, 5))
-	queues := ticket != "" && len(keys) > 3
-	if !ok1 || ttl == 0 || !ok2 || !ok3 || queues && !ok4 {
-		return nil, errVote
+	if err := db.suspect(a.Check); err != nil {
+		return nil, err
 	}
-	if len(keys) > 4 {
-		if err := db.suspect(keys[4], optional(args, 6)); err != nil {
-			return nil, err
-		}
-	}
-	e, dead, now := db.find(lock), db.find(tomb) != nil, db.clock()
+	counter, hint, keep := a.Vote.Counter, a.Vote.Hint, a.Vote.Keep.Milliseconds()
+	e, dead, now := db.find(a.Lock), db.find(a.Vote.Tombstone) != nil, db.clock()
 	c, err := db.count(counter)
 	if err != nil {
 		return nil, err
@@ -40,7 +27,7 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 		}
 		return backend.Reply{int64(1), vote, now}
 	}
-	mine := e.holds(token) && !dead
+	mine := e.holds(a.Token) && !dead
 	if mine && c > 0 && c <= mostCount {
 		return granted(c), nil
 	}
@@ -54,18 +41,13 @@ func vote(db *db, keys, args []string) (backend.Reply, error) {
 	case mine:
 		db.move(counter, v, keep)
 		return granted(v), nil
-	case e == nil || ticket != "" && e.holds("~"+ticket):
+	case e == nil || e.reservedFor(a.Wait.Ticket):
 		db.move(counter, v, keep)
-		if err := db.set(lock, token, ttl); err != nil {
+		if err := db.set(a.Lock, a.Token, a.TTL.Milliseconds()); err != nil {
 			return nil, err
 		}
-		if queues {
-			db.zrem(queue, ticket)
-		}
+		db.leave(a.Wait)
 		return granted(v), nil
 	}
-	if !queues {
-		ticket = ""
-	}
-	return db.refuse(backend.Reply{int64(0), c, now}, e, queue, ticket, waited), nil
+	return db.refuse(backend.Reply{int64(0), c, now}, e, a.Wait), nil
 }

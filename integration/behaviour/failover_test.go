@@ -3,70 +3,15 @@ package behaviour
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
-
-// A name leads to one server, and later to another one, as names in DNS and balancers do:
-// connections that are open stay where they are.
-type name struct {
-	addr   string
-	target atomic.Pointer[string]
-}
-
-func newName(t testing.TB, target string) *name {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &name{addr: l.Addr().String()}
-	n.target.Store(&target)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	wg.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return // closed
-			}
-			server, err := net.Dial("tcp", *n.target.Load())
-			if err != nil {
-				client.Close()
-				continue
-			}
-			mu.Lock()
-			open = append(open, client, server)
-			mu.Unlock()
-			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-				wg.Go(func() {
-					_, _ = io.Copy(way[0], way[1])
-					way[0].Close()
-					way[1].Close()
-				})
-			}
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for _, c := range open {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return n
-}
 
 // atOnce locks so many keys at the same time, so that the client has many connections, if
 // it makes many, and returns the locks.
@@ -93,8 +38,8 @@ func TestFailoverBehindName(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		t.Parallel()
 		list := servers.Start(t, kind, 2, servers.WithoutReuse())
-		name := newName(t, list[0].Addr())
-		nodes := []backend.Node{a.FromURL(t, "redis://"+name.addr)}
+		name := netfault.New(t, list[0].Addr())
+		nodes := []backend.Node{a.FromURL(t, "redis://"+name.Addr())}
 		locker := newLocker(t, nodes, redlock.WithTTL(20*time.Second))
 		locks := atOnce(t, locker, 10)
 		// The other server has the same keys, as a replica would. These two need not reach each
@@ -102,8 +47,7 @@ func TestFailoverBehindName(t *testing.T) {
 		for _, key := range list[0].Keys(t) {
 			list[1].Do(t, "SET", key, list[0].Do(t, "GET", key), "PX", 20_000)
 		}
-		addr := list[1].Addr()
-		name.target.Store(&addr)
+		name.Redirect(list[1].Addr())
 		list[0].Do(t, "REPLICAOF", "127.0.0.1", 1)
 
 		start := time.Now()

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -183,7 +183,7 @@ func TestLostReplyOnBareNodes(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
 		proxies := proxied(t, list)
-		nodes := []backend.Node{backendtest.Bare(a.Node(t, proxies[0].Addr()))}
+		nodes := []backend.Node{faulty.Bare(a.Node(t, proxies[0].Addr()))}
 		warm(t, nodes)
 		locker := newLocker(t, nodes)
 		proxies[0].LoseReply(1, netfault.Command("SET"))

@@ -9,6 +9,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/check"
+	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
 func TestMain(m *testing.M) { servers.Main(m) }
@@ -32,29 +34,9 @@ func TestTopologies(t *testing.T) {
 		if d.Cluster != nil {
 			t.Run(d.Name+"/cluster", func(t *testing.T) {
 				cluster := servers.StartCluster(t, servers.Any)
-				node := d.Cluster(t, cluster.Addrs())
-				backendtest.Run(t, backendtest.Harness{
-					New: backendtest.Reuse(node),
-					Set: func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {
-						return set(ctx, cluster.NodeOf(t, key), key, value, ttl)
-					},
-					SetOther: func(ctx context.Context, _ backend.Node, key string) error {
-						_, err := cluster.NodeOf(t, key).Query(ctx, "RPUSH", key, "element")
-						return err
-					},
-					FlushScripts: func(ctx context.Context, _ backend.Node) error {
-						for _, s := range cluster.Nodes {
-							if _, err := s.Query(ctx, "SCRIPT", "FLUSH"); err != nil {
-								return err
-							}
-						}
-						return nil
-					},
-					Publish: func(ctx context.Context, _ backend.Node, channel, payload string) error {
-						_, err := cluster.Nodes[0].Query(ctx, "PUBLISH", channel, payload)
-						return err
-					},
-				})
+				h := onCluster(t, cluster)
+				h.New = backendtest.Reuse(d.Cluster(t, cluster.Addrs()))
+				backendtest.Run(t, h)
 			})
 		}
 		if d.Sentinel != nil {
@@ -66,6 +48,25 @@ func TestTopologies(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What the scripts mean is the server's matter: one driver will do, on every kind of server
+// and on one Cluster. What an adapter has to do with them is among the checks of [TestAdapters].
+func TestScripts(t *testing.T) {
+	d := drivers.All[0]
+	run := func(t *testing.T, h backendtest.Harness) {
+		scripttest.Run(t, check.Server{New: h.New, Set: h.Set, SetOther: h.SetOther})
+	}
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1)[0]
+		run(t, withServer(backendtest.Harness{New: backendtest.Reuse(d.Node(t, server.Addr()))}, server))
+	})
+	t.Run("cluster", func(t *testing.T) {
+		cluster := servers.StartCluster(t, servers.Any)
+		h := onCluster(t, cluster)
+		h.New = backendtest.Reuse(d.Cluster(t, cluster.Addrs()))
+		run(t, h)
+	})
 }
 
 // harness returns the harness for a node behind a proxy.
@@ -103,6 +104,31 @@ func withServer(h backendtest.Harness, server *servers.Server) backendtest.Harne
 		return err
 	}
 	return h
+}
+
+// onCluster returns a harness without a node, with what other clients of a cluster can do.
+func onCluster(t *testing.T, cluster *servers.Cluster) backendtest.Harness {
+	return backendtest.Harness{
+		Set: func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {
+			return set(ctx, cluster.NodeOf(t, key), key, value, ttl)
+		},
+		SetOther: func(ctx context.Context, _ backend.Node, key string) error {
+			_, err := cluster.NodeOf(t, key).Query(ctx, "RPUSH", key, "element")
+			return err
+		},
+		FlushScripts: func(ctx context.Context, _ backend.Node) error {
+			for _, s := range cluster.Nodes {
+				if _, err := s.Query(ctx, "SCRIPT", "FLUSH"); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Publish: func(ctx context.Context, _ backend.Node, channel, payload string) error {
+			_, err := cluster.Nodes[0].Query(ctx, "PUBLISH", channel, payload)
+			return err
+		},
+	}
 }
 
 func set(ctx context.Context, server *servers.Server, key, value string, ttl time.Duration) error {

@@ -4,10 +4,10 @@ import (
 	"flag"
 	"testing"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
 var (
@@ -31,7 +31,7 @@ func TestMemory(t *testing.T) {
 					if int(seed)%len(drivers.All) != i {
 						continue
 					}
-					if err := backendtest.Compare(t.Context(), memory.New(), node, "compare:", seed, 500); err != nil {
+					if err := scripttest.Compare(t.Context(), memory.New(), node, "compare:", seed, 500); err != nil {
 						t.Errorf("%v\nrun it again with go test ./conformance -run TestMemory -args -seeds 1 -seed %d", err, seed)
 					}
 				}

@@ -97,7 +97,7 @@ func Redigo(t testing.TB, pool *redigodriver.Pool) backend.Node { return reDigo(
 // Rueidis makes a node with rueidis.
 func Rueidis(t testing.TB, o rueidisdriver.ClientOption, opts ...rueidisnode.Option) backend.Node {
 	// Embedded servers lack what the driver's cache asks for when it connects.
-	o.DisableCache = servers.Kinds(t)[0] == servers.Embedded
+	o.DisableCache = servers.AreEmbedded()
 	client, err := rueidisdriver.NewClient(o)
 	return ruei(t, client, err, opts...)
 }

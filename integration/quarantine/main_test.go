@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
@@ -56,8 +56,8 @@ func newLocker(t testing.TB, list []*servers.Server, i int, down []int, opts ...
 		node := drivers.All[i%len(drivers.All)].Node(t, s.Addr())
 		for _, d := range down {
 			if d == j {
-				cut := backendtest.NewFaultNode(node)
-				cut.Set(backendtest.Refuse(nil))
+				cut := faulty.NewFaultNode(node)
+				cut.Set(faulty.Refuse(nil))
 				node = cut
 			}
 		}

@@ -81,9 +81,11 @@ func use(t testing.TB) *harness {
 // prints which and why, and in the end removes what the tests have started. It
 // does not return: the process exits with the tests' result, or with 1 if no rung
 // holds that the environment allows.
-func Main(m *testing.M) { os.Exit(run(m)) }
+func Main(m *testing.M) { os.Exit(Run(m.Run)) }
 
-func run(m *testing.M) int {
+// Run is [Main] for a program that is not a test: it runs f with servers to start,
+// and returns what f returns, or 1 if no rung holds.
+func Run(f func() int) int {
 	ctx := context.Background()
 	r, why, err := climb(ctx, fromEnv(), ladder)
 	if err != nil {
@@ -102,7 +104,7 @@ func run(m *testing.M) int {
 		h.close()
 		os.Exit(130)
 	}()
-	return m.Run()
+	return f()
 }
 
 // Start gives the test n empty servers of a kind, all up and answering. They

@@ -88,6 +88,13 @@ func Kinds(t testing.TB) []Kind {
 	return use(t).rung.kinds()
 }
 
+// AreEmbedded reports whether the servers that this process starts are embedded. It
+// starts none if neither [Main] nor [Run] was called.
+func AreEmbedded() bool {
+	h := current.Load()
+	return h != nil && h.rung.kinds()[0] == Embedded
+}
+
 // Each runs f as a subtest for every kind of server that the rung has.
 func Each(t *testing.T, f func(t *testing.T, kind Kind)) {
 	t.Helper()

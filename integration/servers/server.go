@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,8 @@ type Server struct {
 	paused bool
 	down   bool
 	undo   [][]string // commands that set back what a test has set
+
+	ownConnections, ownCommands atomic.Int64
 }
 
 // machine is a server as its rung runs it. Each method returns when what it says
@@ -166,8 +169,19 @@ func (s *Server) roundTrip(ctx context.Context, commands ...[]string) ([]any, er
 			return nil, fmt.Errorf("%s: %w", command[0], err)
 		}
 		replies = append(replies, reply)
+		if len(replies) == 1 {
+			s.ownConnections.Add(1)
+		}
+		s.ownCommands.Add(1)
 	}
 	return replies[skip:], nil
+}
+
+// Own returns how many connections this package has made to the server since it was
+// started, and how many commands it has run there. A test that counts those of clients
+// takes these off.
+func (s *Server) Own() (connections, commands int64) {
+	return s.ownConnections.Load(), s.ownCommands.Load()
 }
 
 // Do is [Server.Query] for a command that must succeed.
@@ -348,6 +362,8 @@ func (s *Server) start(ctx context.Context) error {
 	if !s.down {
 		return nil
 	}
+	s.ownConnections.Store(0)
+	s.ownCommands.Store(0)
 	if err := s.machine.start(ctx); err != nil {
 		return err
 	}

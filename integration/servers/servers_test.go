@@ -222,6 +222,41 @@ func TestAOF(t *testing.T) {
 	}
 }
 
+// Own is what the server itself counts while nobody else uses it. It begins anew with a
+// restart.
+func TestOwn(t *testing.T) {
+	s := Start(t, Any, 1, WithOutages(), WithoutReuse())[0]
+	if AreEmbedded() {
+		t.Skip("embedded servers do not count")
+	}
+	counted := func() (connections, commands int64) {
+		t.Helper()
+		info, err := s.Query(bg, "INFO", "stats")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(fmt.Sprint(info)) {
+			fmt.Sscanf(line, "total_connections_received:%d", &connections)
+			fmt.Sscanf(line, "total_commands_processed:%d", &commands)
+		}
+		ownConnections, ownCommands := s.Own()
+		return connections - ownConnections, commands + 1 - ownCommands // with this INFO
+	}
+	for range 2 {
+		connections, commands := counted()
+		for range 10 {
+			s.Do(t, "PING")
+		}
+		if nowConnections, nowCommands := counted(); nowConnections != connections || nowCommands != commands {
+			t.Errorf("but for ours there were %d connections and %d commands, and after ten queries %d and %d", connections, commands, nowConnections, nowCommands)
+		}
+		s.Restart(t)
+		if connections, commands := s.Own(); connections > 3 || commands > 3 {
+			t.Errorf("after a restart: %d connections and %d commands of ours", connections, commands)
+		}
+	}
+}
+
 func TestSetConfig(t *testing.T) {
 	if kinds := Kinds(t); kinds[0] == Embedded {
 		t.Skip("embedded servers have no CONFIG")

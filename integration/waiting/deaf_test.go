@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
@@ -84,7 +84,7 @@ func TestWaitingWithoutMessages(t *testing.T) {
 					return list
 				}
 				holder := newPeer(t, []backend.Node{d.Node(t, s.Addr())})
-				polling := drain(t, holder, newPeers(backendtest.Bare), "polling "+d.Name)
+				polling := drain(t, holder, newPeers(faulty.Bare), "polling "+d.Name)
 				all := newPeers(tc.behind)
 				took := drain(t, holder, all, "deaf "+d.Name)
 				t.Logf("%d waiters had the lock after %v, by polling after %v", waiters, took.Round(time.Millisecond), polling.Round(time.Millisecond))

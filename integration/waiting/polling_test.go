@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
@@ -43,7 +43,7 @@ func TestBareNodes(t *testing.T) {
 				nodes := func() []backend.Node {
 					nodes := nodesOf(t, d, addrsOf(list))
 					for i := range bare {
-						nodes[i] = backendtest.Bare(nodes[i])
+						nodes[i] = faulty.Bare(nodes[i])
 					}
 					return nodes
 				}

@@ -24,14 +24,17 @@ type Attempt struct {
 
 	mu    sync.Mutex
 	seats []seat
-	gone  bool      // an extension found that a quorum does not have it
-	until Instant   // when the lease of one that won in a line ends; zero: it has ended
-	names [2]string // of the lock and its queue, once they are needed
-	plain [3]string // the arguments of a release without a ticket
+	gone  bool    // an extension found that a quorum does not have it
+	until Instant // when the lease of one that won in a line ends; zero: it has ended
+	queue string  // the key of the queue, once it is needed; "": it has none
+	named bool    // queue is known
 
-	// Operations point into names and plain, and a node may read these while it
-	// makes a call. So they are written once, before the first operation that needs
-	// them, and the attempt is not used again for another one.
+	// The keys and arguments of a release without a ticket, once they are needed.
+	plain struct {
+		keys [2]string
+		room [3]string
+		args []string // in room
+	}
 
 	// Room for the rounds that every attempt has, which would else be most of what
 	// a lock allocates. Each is used for one round, and its votes do not change

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 func TestPair(t *testing.T) {
@@ -53,11 +53,11 @@ func TestLockAgainAtOnce(t *testing.T) {
 				for i, f := range w.fault {
 					rng := rand.New(rand.NewPCG(uint64(i), 0))
 					var mu sync.Mutex
-					f.Set(backendtest.On(deletes, func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+					f.Set(faulty.On(deletes, func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 						mu.Lock()
 						d := draw(rng, 100*time.Millisecond)
 						mu.Unlock()
-						return backendtest.Delay(d)(ctx, ops, next)
+						return faulty.Delay(d)(ctx, ops, next)
 					}))
 				}
 				for i := range 300 {
@@ -82,7 +82,7 @@ func TestMinorityHangs(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			inWorld(t, n, func(t *testing.T, w *world) {
 				for i := w.group.Need(); i < n; i++ {
-					w.fault[i].Set(backendtest.Hang())
+					w.fault[i].Set(faulty.Hang())
 				}
 				for range 3 {
 					a, res := w.acquire("k")
@@ -103,8 +103,8 @@ func TestMinorityHangs(t *testing.T) {
 func TestMajorityHangs(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		a := w.mustAcquire("held")
-		w.fault[1].Set(backendtest.Hang())
-		w.fault[2].Set(backendtest.Hang())
+		w.fault[1].Set(faulty.Hang())
+		w.fault[2].Set(faulty.Hang())
 		_, res := w.acquire("k")
 		res.want(t, "acquire", Unavailable, timeout)
 		if got := outcomes(res.Votes); got != "GOO" {
@@ -128,8 +128,8 @@ func TestCallersDeadline(t *testing.T) {
 	const patience = 150 * time.Millisecond
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		a := w.mustAcquire("held")
-		w.fault[1].Set(backendtest.Hang())
-		w.fault[2].Set(backendtest.Hang())
+		w.fault[1].Set(faulty.Hang())
+		w.fault[2].Set(faulty.Hang())
 		for _, call := range []struct {
 			what string
 			call func(context.Context) Result
@@ -173,25 +173,25 @@ func TestCallersDeadline(t *testing.T) {
 func TestReleaseOfTwoOfThree(t *testing.T) {
 	third := []struct {
 		name   string
-		before backendtest.Fault // while it is acquired
-		after  backendtest.Fault // while it is released
-		flush  bool              // between the two
-		known  bool              // to be free of the token
+		before faulty.Fault // while it is acquired
+		after  faulty.Fault // while it is released
+		flush  bool         // between the two
+		known  bool         // to be free of the token
 	}{
 		{name: "never reached", before: dead, known: true},
 		{name: "never reached and still dead", before: dead, after: dead, known: true},
 		{name: "granted, then emptied", flush: true, known: true},
-		{name: "hung all along", before: backendtest.Hang(), after: backendtest.Hang()},
+		{name: "hung all along", before: faulty.Hang(), after: faulty.Hang()},
 		{name: "reachable, but the set may still arrive", before: broken},
 	}
 	second := []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 		flush bool
 	}{
 		{name: "alive"},
 		{name: "killed", fault: dead},
-		{name: "hung", fault: backendtest.Hang()},
+		{name: "hung", fault: faulty.Hang()},
 		{name: "emptied", flush: true},
 	}
 	for _, three := range third {
@@ -274,11 +274,11 @@ func TestAdoptedRelease(t *testing.T) {
 func TestCallOutlivesTheWait(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		const dial = time.Second
-		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			if d, _ := ctx.Deadline(); time.Until(d) < CallTimeout || time.Until(d) > 2*CallTimeout {
 				t.Errorf("a call has %v", time.Until(d))
 			}
-			return backendtest.Delay(dial)(ctx, ops, next)
+			return faulty.Delay(dial)(ctx, ops, next)
 		})
 		a, res := w.acquire("k")
 		res.want(t, "acquire", Unavailable, timeout)
@@ -302,7 +302,7 @@ func TestCallOutlivesTheWait(t *testing.T) {
 // extended and released with the others, in order.
 func TestStragglerJoins(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.On(sets, backendtest.Delay(100*time.Millisecond)))
+		w.fault[2].Set(faulty.On(sets, faulty.Delay(100*time.Millisecond)))
 		a := w.mustAcquire("k")
 		a.Extend(context.Background(), 2*ttl, timeout).want(t, "extend", Won, 0)
 		time.Sleep(100 * time.Millisecond)
@@ -324,7 +324,7 @@ func TestStragglerJoins(t *testing.T) {
 // An extension that waits behind the set when the lock is released is not sent.
 func TestExtensionOvertakenByRelease(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.On(sets, backendtest.Delay(100*time.Millisecond)))
+		w.fault[2].Set(faulty.On(sets, faulty.Delay(100*time.Millisecond)))
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		a.extend().want(t, "extend", Won, 0)
@@ -340,7 +340,7 @@ func TestExtensionOvertakenByRelease(t *testing.T) {
 // not sent any more.
 func TestStaleExtensionIsNotSent(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.On(sets, backendtest.Delay(2*timeout)))
+		w.fault[2].Set(faulty.On(sets, faulty.Delay(2*timeout)))
 		a := w.mustAcquire("k")
 		a.extend().want(t, "extend", Won, 0)
 		time.Sleep(2 * timeout)
@@ -381,13 +381,13 @@ func TestCancelledAnywhere(t *testing.T) {
 					rng := rand.New(rand.NewPCG(seed, 0))
 					for _, f := range w.fault {
 						travel, back := draw(rng, 40*time.Millisecond), draw(rng, 40*time.Millisecond)
-						f.Set(backendtest.Late(travel), backendtest.DelayReply(back))
+						f.Set(faulty.Late(travel), faulty.DelayReply(back))
 						if rng.IntN(4) == 0 { // a driver that notices a cancellation late
-							f.Set(backendtest.IgnoreCancel(), backendtest.Late(travel), backendtest.DelayReply(back))
+							f.Set(faulty.IgnoreCancel(), faulty.Late(travel), faulty.DelayReply(back))
 						}
 					}
 					if n > 1 && rng.IntN(3) == 0 {
-						w.fault[rng.IntN(n)].Set(backendtest.Hang())
+						w.fault[rng.IntN(n)].Set(faulty.Hang())
 					}
 					ctx, cancel := context.WithCancel(context.Background())
 					stop := time.AfterFunc(draw(rng, 90*time.Millisecond), cancel)
@@ -430,10 +430,10 @@ func TestLateWinnersAreReleased(t *testing.T) {
 	inWorld(t, 5, func(t *testing.T, w *world) {
 		for i := range 3 {
 			w.mem[i].Set("k", "another", ttl)
-			w.fault[i].Set(backendtest.Delay(time.Millisecond))
+			w.fault[i].Set(faulty.Delay(time.Millisecond))
 		}
-		w.fault[3].Set(backendtest.Delay(100 * time.Millisecond))
-		w.fault[4].Set(backendtest.DelayReply(1500 * time.Millisecond))
+		w.fault[3].Set(faulty.Delay(100 * time.Millisecond))
+		w.fault[4].Set(faulty.DelayReply(1500 * time.Millisecond))
 		_, res := w.acquire("k")
 		res.want(t, "acquire", Lost, time.Millisecond)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -458,7 +458,7 @@ func TestLateWinnersAreReleased(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		for i, f := range w.fault {
-			f.Set(backendtest.Delay(time.Duration(i+1) * time.Millisecond))
+			f.Set(faulty.Delay(time.Duration(i+1) * time.Millisecond))
 		}
 		for range 20 {
 			a := w.mustAcquire("k")
@@ -496,7 +496,7 @@ func TestConcurrentUse(t *testing.T) {
 func TestExtensionsDoNotPileUp(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		a := w.mustAcquire("k")
-		w.fault[2].Set(backendtest.Hang())
+		w.fault[2].Set(faulty.Hang())
 		for range 1000 {
 			a.extend().want(t, "extend", Won, 0)
 		}
@@ -571,7 +571,7 @@ func TestAbandonedUsesAttempt(t *testing.T) {
 
 // A set that was refused is no reason to delete.
 func TestRefusedSetIsNotDeleted(t *testing.T) {
-	for name, fault := range map[string]backendtest.Fault{"refused": denied, "no connection": dead} {
+	for name, fault := range map[string]faulty.Fault{"refused": denied, "no connection": dead} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 3, func(t *testing.T, w *world) {
 				for _, f := range w.fault {

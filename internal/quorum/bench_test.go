@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -25,7 +25,7 @@ func BenchmarkPair(b *testing.B) {
 			for i := range nodes {
 				nodes[i] = memory.New()
 				if bare {
-					nodes[i] = backendtest.Bare(nodes[i])
+					nodes[i] = faulty.Bare(nodes[i])
 				}
 			}
 			g, err := NewGroup(nodes, Config{})

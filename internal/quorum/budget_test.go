@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // results of attempts that move a budget
@@ -219,7 +219,7 @@ func TestManyWaitersAreWokenAtOnce(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		var meter busyMeter
-		p.set(meter.fault, backendtest.Delay(5*time.Millisecond))
+		p.set(meter.fault, faulty.Delay(5*time.Millisecond))
 		p.lines.stir(false)
 		time.Sleep(500 * time.Millisecond)
 		if ops := meter.ops.Load(); ops < keys {

@@ -159,7 +159,7 @@ func (c *contest) owned() bool { return c.a.majority(c.r.votes) > len(c.r.votes)
 func (a *Attempt) majority(votes []Vote) int {
 	most, owners := 0, make(map[string]int, len(votes))
 	for i, v := range votes {
-		if owner := a.seats[i].refusal.owner; v.Outcome == Taken && owner != "" {
+		if owner := a.seats[i].refusal.Owner; v.Outcome == Taken && owner != "" {
 			owners[owner]++
 			most = max(most, owners[owner])
 		}

@@ -8,13 +8,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // apart lets the releases of p reach node i only after delays[i].
 func (p *process) apart(delays ...time.Duration) {
 	for i, d := range delays {
-		p.fault[i].Set(backendtest.On(deletes, backendtest.Delay(d)))
+		p.fault[i].Set(faulty.On(deletes, faulty.Delay(d)))
 	}
 }
 
@@ -70,7 +70,7 @@ func TestContestAwaitsTheSecondAnswer(t *testing.T) {
 		holder.apart(0, 2*ms, 600*ms)
 		go held.release()
 		start := time.Now()
-		time.AfterFunc(3*ms/2, func() { p.fault[1].Set(backendtest.DelayReply(50 * ms)) })
+		time.AfterFunc(3*ms/2, func() { p.fault[1].Set(faulty.DelayReply(50 * ms)) })
 		a := p.win(waiter)
 		if took := time.Since(start); took < 50*ms || took > 60*ms {
 			t.Errorf("it won after %v, want when the second answer had come", took)
@@ -98,7 +98,7 @@ func TestMajorityOwner(t *testing.T) {
 		a := &Attempt{seats: make([]seat, len(tc.owners))}
 		var votes []Vote
 		for i, o := range tc.outcomes {
-			a.seats[i].refusal.owner = tc.owners[i]
+			a.seats[i].refusal.Owner = tc.owners[i]
 			votes = append(votes, Vote{Outcome: o})
 		}
 		if got := a.majority(votes); got != tc.want {
@@ -292,8 +292,8 @@ func TestSplitVoteOfTwo(t *testing.T) {
 				if i < n/2 {
 					far, near = q, p
 				}
-				near.fault[i].Set(backendtest.Delay(ms/2), backendtest.DelayReply(ms/2))
-				far.fault[i].Set(backendtest.Delay(2*ms), backendtest.DelayReply(2*ms))
+				near.fault[i].Set(faulty.Delay(ms/2), faulty.DelayReply(ms/2))
+				far.fault[i].Set(faulty.Delay(2*ms), faulty.DelayReply(2*ms))
 			}
 			for round := range 20 {
 				start := time.Now()
@@ -337,7 +337,7 @@ func TestContestWithAHungMinority(t *testing.T) {
 		p := w.process(full).distant(2 * ms)
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		p.fault[2].Set(backendtest.Hang())
+		p.fault[2].Set(faulty.Hang())
 		for _, want := range []time.Duration{timeout, 2 * ms, 2 * ms} {
 			start := time.Now()
 			_, res := p.try(waiter)
@@ -400,8 +400,8 @@ func TestContestLateGrantsJoin(t *testing.T) {
 	const ms = time.Millisecond
 	inWorldOf(t, 5, full, func(t *testing.T, w *world) {
 		p := w.process(full)
-		p.fault[3].Set(backendtest.DelayReply(50 * ms))
-		p.fault[4].Set(backendtest.Delay(100 * ms))
+		p.fault[3].Set(faulty.DelayReply(50 * ms))
+		p.fault[4].Set(faulty.Delay(100 * ms))
 		waiter := p.mustJoin("k")
 		waiter.line.group.lines.inbox.await(context.Background(), time.Second)
 		start := time.Now()

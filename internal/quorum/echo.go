@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 const (
@@ -160,7 +160,7 @@ func (h *hearing) awaitSilence(ctx context.Context, d time.Duration) (heard bool
 func (h *hearing) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	op := backend.Op{Kind: backend.OpEval, Script: lua.Echo, Keys: []string{h.inbox.key}, Args: []string{h.inbox.channel, echo}}
+	op := proto.Echo{Lock: h.inbox.key, Channel: h.inbox.channel, Payload: echo}.Op()
 	r := op.Do(ctx, h.member.node)
 	if r.Err != nil {
 		return r.Err

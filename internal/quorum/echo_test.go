@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -48,8 +48,8 @@ func (p *process) toldPolls() []string {
 }
 
 // answersError has a node answer with err.
-func answersError(err error) backendtest.Fault {
-	return backendtest.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
+func answersError(err error) faulty.Fault {
+	return faulty.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
 		return backend.Result{Err: err}
 	})
 }
@@ -108,7 +108,7 @@ func TestWaitingWithoutMessages(t *testing.T) {
 				for range waiters {
 					p := w.deafProcess(&loses).distant(trip)
 					if tc.refuse != nil {
-						p.set(backendtest.On(isEcho, answersError(tc.refuse)), backendtest.Delay(trip/2), backendtest.DelayReply(trip/2))
+						p.set(faulty.On(isEcho, answersError(tc.refuse)), faulty.Delay(trip/2), faulty.DelayReply(trip/2))
 					}
 					all = append(all, p)
 				}
@@ -242,7 +242,7 @@ func TestSubscriptionUnknown(t *testing.T) {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 			w.mem[0].Set("k", "foreign", time.Hour)
 			p := w.process(full)
-			p.set(backendtest.On(isEcho, backendtest.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
+			p.set(faulty.On(isEcho, faulty.Each(func(context.Context, backend.Op, func(context.Context) backend.Result) backend.Result {
 				return backend.Result{Reply: backend.Reply{int64(0)}}
 			})))
 			waiter := p.mustJoin("k")
@@ -281,7 +281,7 @@ func TestEchoFails(t *testing.T) {
 			inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 				w.mem[0].Set("k", "foreign", time.Hour)
 				p := w.process(full)
-				p.set(backendtest.On(isEcho, answersError(tc.err)))
+				p.set(faulty.On(isEcho, answersError(tc.err)))
 				waiter := p.mustJoin("k")
 				start := time.Now()
 				p.lose(waiter)

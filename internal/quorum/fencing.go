@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -38,7 +37,7 @@ func (g *Group) Fencing(key string) (*Fencing, error) {
 	if err := g.CanFence(); err != nil {
 		return nil, err
 	}
-	counter, ok := FenceOf(key)
+	counter, ok := proto.CounterKey(key)
 	if !ok {
 		return nil, errors.New("no fencing token: a key with braces but no hash tag has no counter, " +
 			"since no name that begins with the key shares its slot")
@@ -56,9 +55,6 @@ func (g *Group) CanFence() error {
 	}
 	return nil
 }
-
-// FenceOf returns the key of the counter for a lock, which is named as its queue is.
-func FenceOf(key string) (string, bool) { return besideOf(key, ":fence") }
 
 // Acquire is [Group.Acquire] with a fencing token.
 func (f *Fencing) Acquire(ctx context.Context, token string, ttl, timeout time.Duration) (*Attempt, Result) {
@@ -92,9 +88,7 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	if v.votes = v.one[:]; len(a.seats) > 1 {
 		v.votes = make([]nodeVote, len(a.seats))
 	}
-	a.name()
-	gone, _ := besideOf(f.key, ":gone:"+a.token)
-	v.names = [4]string{a.names[0], f.counter, gone, a.names[1]}
+	v.tombstone, _ = proto.TombstoneKey(f.key, a.token)
 	a.voting = v
 }
 
@@ -146,9 +140,9 @@ func median(offsets []time.Duration) time.Duration {
 // the votes of a quorum is one attempt's alone, and a later attempt, which shares a node
 // with it, gets a higher one.
 type voting struct {
-	fencing *Fencing
-	names   [4]string     // of the lock, its counter, the token's tombstone and the queue; not changed, since calls read it
-	stands  time.Duration // for how long the tombstone does; not changed
+	fencing   *Fencing
+	tombstone string        // its key; not changed
+	stands    time.Duration // how long the tombstone is kept; not changed
 
 	hint  int64       // 0 until the first vote
 	votes []nodeVote  // by node
@@ -165,6 +159,21 @@ type nodeVote struct {
 	// A vote of unknown outcome was sent, or one twice, so that one may arrive later.
 	// Read by the sender, before the seat is submitted.
 	unsure bool
+
+	// Room for the first vote of a caller that does not wait, most often the only one. It is used once: a call that
+	// hangs may still read it.
+	used bool
+	keys [3]string
+	args [4]string
+}
+
+// room returns the room for a vote, nil if it has been used.
+func (b *nodeVote) room() (keys, args []string) {
+	if b.used {
+		return nil, nil
+	}
+	b.used = true
+	return b.keys[:0], b.args[:0]
 }
 
 // Fence returns the fencing token of an attempt that has won, 0 if it has none.
@@ -250,43 +259,35 @@ func (v *voting) aim() int64 {
 	return max(v.hint, v.highest())
 }
 
-// vote returns an acquire with a vote, which may be sent again.
-func (s *seat) vote() backend.Op {
-	a := s.attempt
-	v := a.voting
+// vote returns what the seat's node is to vote for. An acquire with a vote may be sent again.
+func (s *seat) vote() proto.Vote {
+	v := s.attempt.voting
 	if v.hint == 0 {
-		v.hint = v.fencing.hint(a, s.begun)
+		v.hint = v.fencing.hint(s.attempt, s.begun)
 	}
 	aim := v.aim()
 	v.votes[s.index].aim = aim
-	op := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: v.names[:3], Args: []string{
-		a.token, milliseconds(s.current.ttl), strconv.FormatInt(aim, 10), a.group.keep,
-	}}
-	switch {
-	case s.ticketed:
-		op.Keys = v.names[:]
-		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
-	case s.quarantined(): // what comes before has its place, and is not looked at
-		op.Keys = []string{a.key, v.names[1], v.names[2], a.key}
-		op.Args = append(op.Args, "", "")
-	}
-	return s.judged(op)
+	return proto.Vote{Counter: v.fencing.counter, Tombstone: v.tombstone, Hint: aim, Keep: s.attempt.group.cfg.CounterLife}
 }
 
 // raise returns a raise of the node's vote, which may be sent again.
 func (s *seat) raise() backend.Op {
 	a := s.attempt
-	return s.judged(backend.Op{Kind: backend.OpEval, Script: lua.Raise, Keys: a.voting.lockAndCounter(), Args: []string{
-		a.token, strconv.FormatInt(s.current.value, 10), a.group.keep,
-	}})
+	raise := proto.Raise{
+		Lock: a.key, Counter: a.voting.fencing.counter, Token: a.token,
+		Value: s.current.value, Keep: a.group.cfg.CounterLife, Check: s.check(),
+	}
+	return raise.Op(nil, nil)
 }
 
 // prolong returns an extension that keeps the counter too.
 func (s *seat) prolong() backend.Op {
-	v := s.attempt.voting
-	return backend.Op{Kind: backend.OpEval, Script: lua.Prolong, Keys: v.lockAndCounter(), Args: []string{
-		s.attempt.token, milliseconds(s.current.ttl), strconv.FormatInt(v.value, 10), s.attempt.group.keep,
-	}}
+	a := s.attempt
+	prolong := proto.Prolong{
+		Lock: a.key, Counter: a.voting.fencing.counter, Token: a.token,
+		TTL: s.current.ttl, Value: a.voting.value, Keep: a.group.cfg.CounterLife,
+	}
+	return prolong.Op(nil, nil)
 }
 
 // explain adds to the error of a script for fencing what it may be about: a server that
@@ -295,33 +296,24 @@ func (s *seat) explain(err error) error {
 	if err == nil || s.attempt.voting == nil || s.current.kind == releasing || !strings.Contains(err.Error(), "NOPERM") {
 		return err
 	}
-	v := s.attempt.voting
-	tombstone, _ := besideOf(v.names[0], ":gone:*") // its own would show the token
+	counter := text.Quote(s.attempt.voting.fencing.counter)
+	tombstone, _ := proto.TombstoneKey(s.attempt.key, "*") // its own would show the token
 	if s.ticketed {
 		return fmt.Errorf("%w (a fencing token also takes the keys %s and %s, and to wait for it %s)", err,
-			text.Quote(v.names[1]), text.Quote(tombstone), text.Quote(v.names[3]))
+			counter, text.Quote(tombstone), text.Quote(s.attempt.queue))
 	}
-	return fmt.Errorf("%w (a fencing token also takes the keys %s and %s)", err, text.Quote(v.names[1]), text.Quote(tombstone))
+	return fmt.Errorf("%w (a fencing token also takes the keys %s and %s)", err, counter, text.Quote(tombstone))
 }
 
-func (v *voting) lockAndCounter() []string { return v.names[:2] }
-
-// bury adds the tombstone of the token to op, a release or a rollback, where a vote
-// may still arrive, and notes whether it did.
-func (s *seat) bury(op backend.Op) backend.Op {
+// tombstone returns the tombstone that the current release or rollback is to add, if a vote
+// may still arrive, and notes whether there is one.
+func (s *seat) tombstone() proto.Tombstone {
 	v := s.attempt.voting
 	s.buried = v != nil && v.votes[s.index].unsure
 	if !s.buried {
-		return op
+		return proto.Tombstone{}
 	}
-	n := 3 // how many arguments go before
-	if op.Script == lua.Rollback {
-		n = 4
-	}
-	args := make([]string, n, n+1)
-	copy(args, op.Args)
-	op.Keys, op.Args = []string{v.names[0], v.names[3], v.names[2]}, append(args, milliseconds(v.stands))
-	return op
+	return proto.Tombstone{Key: v.tombstone, Life: v.stands}
 }
 
 // raises returns what the seat has to say to a raise without asking its node, if
@@ -343,32 +335,13 @@ func (s *seat) raises(r request) (vote Vote, told bool) {
 	return Vote{}, false
 }
 
-// voted takes the answer of a node to a vote, and returns whether it granted.
-func (s *seat) voted(r backend.Reply, now time.Time) (granted bool, err error) {
+// voted takes the answer of a node to a vote.
+func (s *seat) voted(r proto.AcquireReply, now time.Time) {
 	v := s.attempt.voting
-	done, err := r.Int(0)
-	if err != nil {
-		return false, err
-	}
-	var counter, micros int64
-	if len(r) == 1 && done > 1 { // the time, of a vote for what it was asked for
-		counter, micros, done = v.votes[s.index].aim, done, 1
+	s.member.skew.learn(time.UnixMicro(r.Clock), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
+	if r.Granted {
+		v.votes[s.index].cast = r.Counter
 	} else {
-		if counter, err = r.Int(1); err != nil {
-			return false, err
-		}
-		if micros, err = r.Int(2); err != nil {
-			return false, err
-		}
+		v.fencing.sees(r.Counter)
 	}
-	s.member.skew.learn(time.UnixMicro(micros), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
-	switch {
-	case done != 1:
-		v.fencing.sees(counter)
-	case counter < 1:
-		return false, fmt.Errorf("the node granted with a vote for %d", counter)
-	default:
-		v.votes[s.index].cast = counter
-	}
-	return done == 1, nil
 }

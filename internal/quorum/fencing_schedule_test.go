@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // A ballot is a few processes that lock a few keys with fencing tokens, in virtual
@@ -149,7 +150,7 @@ func (s *ballot) newVoter() {
 // one before: there the votes of different locks are close to each other.
 func (s *ballot) countsByOnes() {
 	for _, key := range s.keys {
-		name, _ := FenceOf(key)
+		name, _ := proto.CounterKey(key)
 		for _, v := range s.nodes {
 			v.setCounter(name, time.Now().Add(12*time.Hour).UnixMicro())
 		}
@@ -257,7 +258,7 @@ func (v *voter) lose() {
 type elector struct {
 	*Group
 	s     *ballot
-	links []*backendtest.FaultNode
+	links []*faulty.FaultNode
 	clock *safeOffset
 	until atomic.Int64 // for how long it stands still, in Unix nanoseconds
 }
@@ -266,7 +267,7 @@ func (s *ballot) newElector() *elector {
 	p := &elector{s: s, clock: new(safeOffset)}
 	var nodes []backend.Node
 	for _, v := range s.nodes {
-		link := backendtest.NewFaultNode(v)
+		link := faulty.NewFaultNode(v)
 		link.Set(p.network)
 		p.links, nodes = append(p.links, link), append(nodes, &forgetful{link})
 	}
@@ -296,7 +297,7 @@ func (s *ballot) need() int {
 }
 
 // forgetful is a link that keeps no record.
-type forgetful struct{ *backendtest.FaultNode }
+type forgetful struct{ *faulty.FaultNode }
 
 func (f *forgetful) Eval(ctx context.Context, script *backend.Script, keys, args []string) (backend.Reply, error) {
 	defer f.Forget()
@@ -312,12 +313,12 @@ func (f *forgetful) Batch(ctx context.Context, ops []backend.Op) []backend.Resul
 func (p *elector) pause() { time.Sleep(time.Until(time.Unix(0, p.until.Load()))) }
 
 // network is the way of requests and replies.
-func (p *elector) network(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+func (p *elector) network(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 	s := p.s
 	half := s.trip / 2
 	there, back := half+s.draw(half/2+1), half+s.draw(half/2+1)
-	fault := backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(back))
-	if s.calm || s.over.Load() || ops[0].Kind == backendtest.OpSubscribe {
+	fault := faulty.Chain(faulty.Delay(there), faulty.DelayReply(back))
+	if s.calm || s.over.Load() || ops[0].Kind == faulty.OpSubscribe {
 		return fault(ctx, ops, next)
 	}
 	p.pause()
@@ -329,22 +330,22 @@ func (p *elector) network(ctx context.Context, ops []backend.Op, next backendtes
 	switch what := s.draw(100); {
 	case what < 4:
 		s.count(&s.stats.faults)
-		fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseRequest(nil))
+		fault = faulty.Chain(faulty.Delay(there), faulty.LoseRequest(nil))
 	case what < 8:
 		s.count(&s.stats.faults)
-		fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseReply(io.ErrUnexpectedEOF))
+		fault = faulty.Chain(faulty.Delay(there), faulty.LoseReply(io.ErrUnexpectedEOF))
 	case what < 11:
 		s.count(&s.stats.faults)
 		fault = lateAfterBreak(s.draw(slow))
 	case what < 14:
 		s.count(&s.stats.faults)
-		fault = backendtest.Chain(backendtest.Late(s.draw(slow)), backendtest.DelayReply(back))
+		fault = faulty.Chain(faulty.Late(s.draw(slow)), faulty.DelayReply(back))
 	case what < 17:
 		s.count(&s.stats.faults)
-		fault = backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(s.draw(slow)))
+		fault = faulty.Chain(faulty.Delay(there), faulty.DelayReply(s.draw(slow)))
 	case what < 25:
 		s.count(&s.stats.faults)
-		fault = backendtest.Chain(fault, backendtest.Duplicate(s.draw(slow)))
+		fault = faulty.Chain(fault, faulty.Duplicate(s.draw(slow)))
 	}
 	return fault(ctx, ops, next)
 }
@@ -491,7 +492,7 @@ func (s *ballot) trouble(rng *rand.Rand, stop <-chan struct{}) {
 // this one does not hear of, and frees the lock there: that is where two second rounds
 // meet that aim at one value.
 func (s *ballot) part(rng *rand.Rand) {
-	name, _ := FenceOf(s.keys[0])
+	name, _ := proto.CounterKey(s.keys[0])
 	behind := rng.IntN(len(s.nodes))
 	for _, v := range s.nodes {
 		v.mu.Lock()

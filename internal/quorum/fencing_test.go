@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 var (
@@ -55,7 +56,7 @@ func (p *process) mustFence(key string) *Attempt {
 // counters returns where the counters of key stand.
 func (w *world) counters(key string) []int64 {
 	var counters []int64
-	name, _ := FenceOf(key)
+	name, _ := proto.CounterKey(key)
 	for i := range w.mem {
 		c, _ := strconv.ParseInt(w.value(i, name), 10, 64)
 		counters = append(counters, c)
@@ -65,7 +66,7 @@ func (w *world) counters(key string) []int64 {
 
 // count sets the counters of key on the nodes.
 func (w *world) count(key string, counters ...int64) {
-	name, _ := FenceOf(key)
+	name, _ := proto.CounterKey(key)
 	for i, c := range counters {
 		w.mem[i].Set(name, strconv.FormatInt(c, 10), time.Hour)
 	}
@@ -74,7 +75,7 @@ func (w *world) count(key string, counters ...int64) {
 // tombstones returns how many tombstones there are for key on node i.
 func (w *world) tombstones(i int, key string) int {
 	n := 0
-	prefix, _ := besideOf(key, ":gone:")
+	prefix, _ := proto.TombstoneKey(key, "")
 	for _, k := range w.mem[i].Keys() {
 		if strings.HasPrefix(k, prefix) {
 			n++
@@ -207,7 +208,7 @@ func TestFencingSends(t *testing.T) {
 // Counters live for as long as the group says, from the last extension on.
 func TestFencingCounterLife(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-		p.keep = milliseconds(time.Minute)
+		p.cfg.CounterLife = time.Minute
 		a := p.mustFence("k")
 		synctest.Wait()
 		time.Sleep(9 * time.Second)
@@ -229,8 +230,8 @@ func TestFencingMinorityAhead(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		high := beyondHints()
 		w.count("k", high+1000, high, high)
-		p.fault[1].Set(backendtest.Delay(time.Millisecond))
-		p.fault[2].Set(backendtest.Delay(2 * time.Millisecond))
+		p.fault[1].Set(faulty.Delay(time.Millisecond))
+		p.fault[2].Set(faulty.Delay(2 * time.Millisecond))
 		a := p.mustFence("k")
 		// The first two disagree, and the higher one is raised to.
 		a.wantFence(t, "a minority that answers first", high+1001)
@@ -272,9 +273,9 @@ func TestFencingMinorityBehind(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		high := beyondHints()
 		w.count("k", high, high, high-1000)
-		p.fault[0].Set(backendtest.Delay(time.Millisecond))
-		p.fault[1].Set(backendtest.Delay(2 * time.Millisecond))
-		p.fault[2].Set(backendtest.Delay(3 * time.Millisecond))
+		p.fault[0].Set(faulty.Delay(time.Millisecond))
+		p.fault[1].Set(faulty.Delay(2 * time.Millisecond))
+		p.fault[2].Set(faulty.Delay(3 * time.Millisecond))
 		a := p.mustFence("k")
 		a.wantFence(t, "of two that agree", high+1)
 		time.Sleep(time.Second)
@@ -298,7 +299,7 @@ func TestFencingLost(t *testing.T) {
 		for _, m := range w.mem[2:] {
 			m.Set("k", "foreign", time.Minute)
 		}
-		p.fault[4].Set(backendtest.Delay(time.Millisecond)) // whose answer decides
+		p.fault[4].Set(faulty.Delay(time.Millisecond)) // whose answer decides
 		a, res := p.fenced("k")
 		res.want(t, "acquire", Lost, time.Millisecond)
 		a.wantFence(t, "of a try that lost", 0)
@@ -319,7 +320,7 @@ func TestFencingSecondRound(t *testing.T) {
 		high := beyondHints()
 		w.count("k", high, high+10, high+20, high+30, high+5)
 		for i, d := range []time.Duration{0, slow, slow, slow + 20*time.Millisecond, slow + 10*time.Millisecond} {
-			p.fault[i].Set(backendtest.Delay(d))
+			p.fault[i].Set(faulty.Delay(d))
 		}
 		a, res := p.fenced("k")
 		if res.Verdict != Won || res.Elapsed != 2*slow {
@@ -348,7 +349,7 @@ func TestFencingStraggler(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		high := beyondHints()
 		w.count("k", high, high+10, high)
-		p.fault[2].Set(backendtest.Delay(2 * timeout))
+		p.fault[2].Set(faulty.Delay(2 * timeout))
 		a := p.mustFence("k")
 		time.Sleep(time.Second)
 		if got := p.arrived(2); !slices.Equal(got, []string{"vote"}) {
@@ -371,7 +372,7 @@ func TestFencingStraggler(t *testing.T) {
 func TestFencingWithoutRights(t *testing.T) {
 	inFencingWorld(t, 1, func(t *testing.T, w *world, p *process) {
 		refusal := backend.MarkReply(errors.New("NOPERM no permission for one of the keys"))
-		p.set(backendtest.On(votes, backendtest.Refuse(refusal)))
+		p.set(faulty.On(votes, faulty.Refuse(refusal)))
 		a, res := p.fenced("k")
 		if res.Verdict != Unavailable || !res.Permanent(1) {
 			t.Errorf("acquire: %v, want a permanent refusal", res)
@@ -389,13 +390,13 @@ func TestFencingRaiseWaits(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		busy     time.Duration // for how long the lane of node 0 is full
-		third    backendtest.Fault
+		third    faulty.Fault
 		patience time.Duration // of the caller
 		verdict  Verdict
 		raised   bool
 	}{
-		{"in time", 100 * time.Millisecond, backendtest.Delay(30 * time.Millisecond), time.Second, Won, true},
-		{"too late", 2 * timeout, backendtest.Delay(30 * time.Millisecond), time.Second, Won, false},
+		{"in time", 100 * time.Millisecond, faulty.Delay(30 * time.Millisecond), time.Second, Won, true},
+		{"too late", 2 * timeout, faulty.Delay(30 * time.Millisecond), time.Second, Won, false},
 		{"when the attempt was given up", 100 * time.Millisecond, dead, 50 * time.Millisecond, Unavailable, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -403,9 +404,9 @@ func TestFencingRaiseWaits(t *testing.T) {
 				p := w.process(full)
 				high := beyondHints()
 				w.count("k", high, high+10, high+10)
-				p.fault[0].Set(backendtest.On(votes, backendtest.Delay(20*time.Millisecond)), backendtest.On(sets, backendtest.Delay(tc.busy)))
-				p.fault[1].Set(backendtest.On(votes, backendtest.Delay(25*time.Millisecond)))
-				p.fault[2].Set(backendtest.On(votes, tc.third))
+				p.fault[0].Set(faulty.On(votes, faulty.Delay(20*time.Millisecond)), faulty.On(sets, faulty.Delay(tc.busy)))
+				p.fault[1].Set(faulty.On(votes, faulty.Delay(25*time.Millisecond)))
+				p.fault[2].Set(faulty.On(votes, tc.third))
 				for i := range senderDepth { // the last one goes when the vote has come back
 					time.AfterFunc(time.Duration(i+1)*2*senderStagger, func() {
 						other := p.mustAcquire(fmt.Sprint("other", i))
@@ -437,8 +438,8 @@ func TestFencingRaiseBehindTheVote(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		high := beyondHints()
 		w.count("k", high, high+10, high+20)
-		p.fault[0].Set(backendtest.On(votes, backendtest.Delay(100*time.Millisecond)))
-		p.fault[1].Set(backendtest.On(raises, backendtest.Delay(100*time.Millisecond)))
+		p.fault[0].Set(faulty.On(votes, faulty.Delay(100*time.Millisecond)))
+		p.fault[1].Set(faulty.On(raises, faulty.Delay(100*time.Millisecond)))
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		if _, res := p.fencing("k").Acquire(ctx, w.token(), ttl, timeout); res.Verdict == Won {
@@ -455,16 +456,16 @@ func TestFencingRaiseBehindTheVote(t *testing.T) {
 
 // An attempt that gets no quorum for its token fails, and leaves nothing.
 func TestFencingSecondRoundFails(t *testing.T) {
-	refuse := backendtest.Refuse(nil)
+	refuse := faulty.Refuse(nil)
 	for _, tc := range []struct {
 		name    string
-		fault   backendtest.Fault // nil: the lock is lost between the rounds
+		fault   faulty.Fault // nil: the lock is lost between the rounds
 		verdict Verdict
 		after   time.Duration
 	}{
 		{"nobody can be reached", refuse, Unavailable, 0},
-		{"nobody answers", backendtest.Hang(), Unavailable, timeout},
-		{"too late", backendtest.Delay(2 * ttl), Unavailable, timeout},
+		{"nobody answers", faulty.Hang(), Unavailable, timeout},
+		{"too late", faulty.Delay(2 * ttl), Unavailable, timeout},
 		{"somebody else has the lock by then", nil, Lost, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -474,12 +475,12 @@ func TestFencingSecondRoundFails(t *testing.T) {
 				for i := range p.fault {
 					fault := tc.fault
 					if fault == nil {
-						fault = func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+						fault = func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 							w.mem[i].Set("k", "another", time.Second)
 							return next(ctx, ops)
 						}
 					}
-					p.fault[i].Set(backendtest.On(raises, fault))
+					p.fault[i].Set(faulty.On(raises, fault))
 				}
 				if tc.fault != nil {
 					p.fault[2].Set(dead) // whose vote, above the others, would count as a refusal
@@ -506,7 +507,7 @@ func TestFencingSecondRoundEnds(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		high := beyondHints()
 		w.count("k", high, high+10, high+20)
-		p.set(backendtest.On(raises, backendtest.Delay(100*time.Millisecond)))
+		p.set(faulty.On(raises, faulty.Delay(100*time.Millisecond)))
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		a, res := p.fencing("k").Acquire(ctx, w.token(), ttl, timeout)
@@ -517,7 +518,7 @@ func TestFencingSecondRoundEnds(t *testing.T) {
 
 		w.count("k", high+100, high+200, high+300)
 		waiter := p.mustJoin("k")
-		p.set(backendtest.On(raises, backendtest.Refuse(nil)))
+		p.set(faulty.On(raises, faulty.Refuse(nil)))
 		f := p.fencing("k")
 		if a, res := waiter.AcquireFenced(context.Background(), f, w.token(), ttl, timeout); res.Verdict == Won || a.Fence() != 0 {
 			t.Fatalf("a waiter's try: %v, with the token %d", res, a.Fence())
@@ -538,7 +539,7 @@ func TestFencingSecondRoundEnds(t *testing.T) {
 // to be queued for.
 func TestFencingRefused(t *testing.T) {
 	inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-		name, _ := FenceOf("k")
+		name, _ := proto.CounterKey("k")
 		for i := range w.mem {
 			w.mem[i].Push(name, "a list")
 		}
@@ -568,18 +569,18 @@ func TestFencingRefused(t *testing.T) {
 func TestFencingTombstone(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		fault  backendtest.Fault
+		fault  faulty.Fault
 		buried bool
 	}{
-		{"the outcome is known", backendtest.Delay(time.Millisecond), false},
+		{"the outcome is known", faulty.Delay(time.Millisecond), false},
 		{"it was not sent", dead, false},
 		{"it arrives after its connection broke", lateAfterBreak(2 * time.Second), true},
-		{"its reply is lost", backendtest.LoseReply(io.ErrUnexpectedEOF), true},
-		{"it times out", backendtest.Late(3 * time.Second), true},
+		{"its reply is lost", faulty.LoseReply(io.ErrUnexpectedEOF), true},
+		{"it times out", faulty.Late(3 * time.Second), true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
-				p.fault[0].Set(backendtest.On(votes, tc.fault))
+				p.fault[0].Set(faulty.On(votes, tc.fault))
 				a := p.mustFence("k")
 				time.Sleep(time.Second)
 				a.release().want(t, "release", Won, 0)
@@ -594,7 +595,7 @@ func TestFencingTombstone(t *testing.T) {
 					}
 					want = 0
 				}
-				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.names[2]); tc.buried && e.TTL < ttl-time.Second {
+				if e, _ := w.mem[0].Inspect(context.Background(), a.voting.tombstone); tc.buried && e.TTL < ttl-time.Second {
 					// It was put up a second and a call ago, for a TTL and a call.
 					t.Errorf("the tombstone stands for %v more", e.TTL)
 				}
@@ -618,7 +619,7 @@ func TestFencingTombstoneOfAWaiter(t *testing.T) {
 		for _, m := range w.mem[1:] {
 			m.Set("k", "foreign", time.Minute)
 		}
-		p.fault[0].Set(backendtest.On(votes, backendtest.First(1, backendtest.LoseReply(io.ErrUnexpectedEOF))))
+		p.fault[0].Set(faulty.On(votes, faulty.First(1, faulty.LoseReply(io.ErrUnexpectedEOF))))
 		waiter := p.mustJoin("k")
 		if a, res := waiter.AcquireFenced(context.Background(), p.fencing("k"), w.token(), ttl, timeout); res.Verdict != Lost {
 			t.Fatalf("%v, with the token %d", res, a.Fence())
@@ -647,7 +648,7 @@ func TestFencingStrangeAnswers(t *testing.T) {
 		{int64(1), int64(0), now}, {int64(1), int64(-1), now}, {now, now},
 	} {
 		inFencingWorld(t, 1, func(t *testing.T, w *world, p *process) {
-			p.set(backendtest.On(votes, backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+			p.set(faulty.On(votes, faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 				next(ctx)
 				return backend.Result{Reply: reply}
 			})))
@@ -671,12 +672,12 @@ func TestFencingStrangeAnswers(t *testing.T) {
 func TestFencingVotesAgain(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		fault  func() backendtest.Fault
+		fault  func() faulty.Fault
 		buried int // tombstones on each node after the release
 	}{
-		{"the request is lost", func() backendtest.Fault { return backendtest.First(1, broken) }, 1},
-		{"the reply is lost", func() backendtest.Fault { return backendtest.First(1, backendtest.LoseReply(io.ErrUnexpectedEOF)) }, 1},
-		{"the request is doubled", func() backendtest.Fault { return backendtest.Duplicate(time.Millisecond) }, 0}, // which nobody knows
+		{"the request is lost", func() faulty.Fault { return faulty.First(1, broken) }, 1},
+		{"the reply is lost", func() faulty.Fault { return faulty.First(1, faulty.LoseReply(io.ErrUnexpectedEOF)) }, 1},
+		{"the request is doubled", func() faulty.Fault { return faulty.Duplicate(time.Millisecond) }, 0}, // which nobody knows
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inFencingWorld(t, 3, func(t *testing.T, w *world, p *process) {
@@ -780,7 +781,7 @@ func TestFencingClocks(t *testing.T) {
 		inFencingWorld(t, n, func(t *testing.T, w *world, p *process) {
 			const trip = time.Millisecond
 			for i := range p.fault { // so that no two nodes have the same time
-				p.fault[i].Set(backendtest.Delay(trip/2+time.Duration(i)*10*time.Microsecond), backendtest.DelayReply(trip/2))
+				p.fault[i].Set(faulty.Delay(trip/2+time.Duration(i)*10*time.Microsecond), faulty.DelayReply(trip/2))
 			}
 			offset := -10 * time.Second
 			p.cfg.Clock = &Clock{Wall: func() time.Time { return time.Now().Add(offset) }}
@@ -828,15 +829,15 @@ func TestFencingWithAClockDaysOff(t *testing.T) {
 }
 
 func clockDaysOff(t *testing.T, n int, off time.Duration) {
-	var fault []*backendtest.FaultNode
+	var fault []*faulty.FaultNode
 	var nodes []backend.Node
 	for i := range n {
 		clock := time.Now
 		if i == 0 {
 			clock = func() time.Time { return time.Now().Add(off) }
 		}
-		f := backendtest.NewFaultNode(memory.New(memory.WithName(fmt.Sprint("n", i)), memory.WithClock(clock)))
-		f.Set(backendtest.Delay(time.Duration(i) * time.Millisecond))
+		f := faulty.NewFaultNode(memory.New(memory.WithName(fmt.Sprint("n", i)), memory.WithClock(clock)))
+		f.Set(faulty.Delay(time.Duration(i) * time.Millisecond))
 		fault, nodes = append(fault, f), append(nodes, f)
 	}
 	g, err := NewGroup(nodes, Config{})
@@ -860,7 +861,7 @@ func clockDaysOff(t *testing.T, n int, off time.Duration) {
 	}
 
 	for _, f := range fault[n/2+1:] { // of those that are left one is off
-		f.Set(backendtest.Refuse(nil))
+		f.Set(faulty.Refuse(nil))
 	}
 	_, res := f.Acquire(context.Background(), "last token", ttl, timeout)
 	if want := "more than a day ahead"; res.Verdict != Unavailable || !slices.ContainsFunc(res.Votes, func(v Vote) bool {
@@ -900,12 +901,12 @@ func TestFencingClocksOfParts(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var (
 				nodes  []backend.Node
-				faults []*backendtest.FaultNode
+				faults []*faulty.FaultNode
 			)
 			for i := range 3 {
 				second := memory.New(memory.WithClock(func() time.Time { return time.Now().Add(apart) }))
-				f := backendtest.NewFaultNode(twoServers{memory.New(), second})
-				f.Set(backendtest.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond)) // so that no two nodes have the same time
+				f := faulty.NewFaultNode(twoServers{memory.New(), second})
+				f.Set(faulty.Delay(time.Millisecond + time.Duration(i)*10*time.Microsecond)) // so that no two nodes have the same time
 				nodes, faults = append(nodes, f), append(faults, f)
 			}
 			g, err := NewGroup(nodes, Config{Clock: &Clock{Wall: func() time.Time { return time.Now().Add(-5 * time.Hour) }}})
@@ -1003,12 +1004,4 @@ func TestFencingRefusesBeforehand(t *testing.T) {
 			}
 		}
 	})
-	for key, want := range map[string]string{"orders/42": "orders/42{orders/42}:fence", "{orders}/42": "{orders}/42:fence"} {
-		if got, _ := FenceOf(key); got != want || backend.ClusterSlot(got) != backend.ClusterSlot(key) {
-			t.Errorf("the counter of %q is %q, want %q", key, got, want)
-		}
-		if got, _ := besideOf(key, ":gone:{to}ken"); backend.ClusterSlot(got) != backend.ClusterSlot(key) {
-			t.Errorf("the tombstone %q is in another slot than %q", got, key)
-		}
-	}
 }

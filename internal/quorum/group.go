@@ -64,7 +64,6 @@ type Group struct {
 	members []*member
 	need    int
 	cfg     Config
-	keep    string // the life of counters, in milliseconds
 
 	cleanup  tracker
 	lines    lines
@@ -92,7 +91,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if cfg.Need < majority || cfg.Need > len(nodes) {
 		return nil, fmt.Errorf("a quorum of %d of %d nodes: must be a majority, from %d to %d", cfg.Need, len(nodes), majority, len(nodes))
 	}
-	g := &Group{need: cfg.Need, cfg: cfg, keep: milliseconds(cfg.CounterLife), shared: sender.NewShared(len(nodes)), budget: newBudget(), made: time.Now()}
+	g := &Group{need: cfg.Need, cfg: cfg, shared: sender.NewShared(len(nodes)), budget: newBudget(), made: time.Now()}
 	g.releases.trip = g.farthest
 	position := make(map[any]int)
 	for i, n := range nodes {

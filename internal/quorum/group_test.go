@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -36,7 +36,7 @@ func (sliceNode) Extend(context.Context, string, string, time.Duration) (bool, e
 func TestNewGroup(t *testing.T) {
 	a, b, c := memory.New(memory.WithName("a")), memory.New(memory.WithName("b")), memory.New(memory.WithName("c"))
 	a2 := memory.New(memory.WithName("a"))
-	bareA := backendtest.Bare(a)
+	bareA := faulty.Bare(a)
 	for _, tc := range []struct {
 		name  string
 		nodes []backend.Node
@@ -55,7 +55,7 @@ func TestNewGroup(t *testing.T) {
 		{name: "the same node without a name", nodes: []backend.Node{b, bareA, bareA}, err: "nodes 1 and 2 are the same"},
 		{name: "the same name", nodes: []backend.Node{b, a, a2}, err: "nodes 1 and 2 are the same, a"},
 		{name: "two without a name", nodes: []backend.Node{unnamedNode{a}, unnamedNode{b}}, want: 2},
-		{name: "a name that is another's position", nodes: []backend.Node{memory.New(memory.WithName("node 1")), backendtest.Bare(b)}, want: 2},
+		{name: "a name that is another's position", nodes: []backend.Node{memory.New(memory.WithName("node 1")), faulty.Bare(b)}, want: 2},
 		{name: "cannot be compared", nodes: []backend.Node{sliceNode{a}, sliceNode{a}}, want: 2},
 		{name: "holds what cannot be compared", nodes: []backend.Node{wrapper{sliceNode{a}}, wrapper{sliceNode{a}}}, want: 2},
 		{name: "a minority", nodes: []backend.Node{a, b, c}, need: 1, err: "1 of 3"},
@@ -96,9 +96,9 @@ func TestWait(t *testing.T) {
 		if err := w.group.Wait(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		w.fault[0].Set(backendtest.On(deletes, backendtest.Late(100*time.Millisecond)))
-		w.fault[1].Set(backendtest.On(sets, backendtest.Late(700*time.Millisecond)))
-		w.fault[2].Set(backendtest.On(deletes, backendtest.Late(300*time.Millisecond)))
+		w.fault[0].Set(faulty.On(deletes, faulty.Late(100*time.Millisecond)))
+		w.fault[1].Set(faulty.On(sets, faulty.Late(700*time.Millisecond)))
+		w.fault[2].Set(faulty.On(deletes, faulty.Late(300*time.Millisecond)))
 		a := w.mustAcquire("k")
 		b := w.mustAcquire("l")
 		time.Sleep(senderStagger) // until all sets are under way
@@ -139,7 +139,7 @@ func TestWait(t *testing.T) {
 func TestReleasedTwice(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		for _, f := range w.fault {
-			f.Set(backendtest.On(deletes, backendtest.First(1, backendtest.Delay(50*time.Millisecond))))
+			f.Set(faulty.On(deletes, faulty.First(1, faulty.Delay(50*time.Millisecond))))
 		}
 		a := w.mustAcquire("k")
 		synctest.Wait()

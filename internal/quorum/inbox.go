@@ -5,21 +5,19 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 const (
-	// minGrace is for how long a lock is reserved for a waiter that is called, at
-	// least. A waiter for whom a round trip takes long brings a longer one, so that
-	// it is not passed over, up to maxGrace, since everybody waits when it has died.
-	minGrace = 20 * time.Millisecond
-	maxGrace = lua.MaxGrace
+	// minGrace is how long a lock is reserved for a notified waiter at least. A waiter that is
+	// far away asks for longer, so that it is not skipped, up to maxGrace, because all others
+	// wait if it has died.
+	minGrace = proto.MinGrace
+	maxGrace = proto.MaxGrace
 
 	// graceTrips is how many round trips to the farthest node the grace is.
 	graceTrips = 4
@@ -58,7 +56,7 @@ func newInbox(g *Group, key string) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
 	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
-	in.ticket = strconv.FormatInt(backend.Milliseconds(grace), 10) + ":" + in.channel
+	in.ticket = proto.Ticket{Grace: grace, Channel: in.channel}.String()
 	for _, l := range g.members {
 		if l.queueing.calls() {
 			in.pending++
@@ -206,23 +204,14 @@ func (in *inbox) settle(i int) {
 	}
 }
 
-// hear takes a message that node i published: "g" and a key, a call; "n", a
-// number of milliseconds, a colon and a key, that somebody before us was called,
-// and has so long to come.
+// hear takes a message that node i published.
 func (g *Group) hear(i int, payload string) {
-	if payload == "" {
-		return
-	}
-	kind, text := payload[0], payload[1:]
-	switch kind {
-	case 'g':
-		g.called(i, text)
-	case 'n':
-		grace, key, ok := strings.Cut(text, ":")
-		ms, err := strconv.ParseUint(grace, 10, 16)
-		if ok && err == nil {
-			g.warned(key, time.Duration(ms)*time.Millisecond)
-		}
+	switch m, ok := proto.ParseMessage(payload); {
+	case !ok: // the echo of an inbox, or the message of a later release
+	case m.Kind == proto.Notify:
+		g.called(i, m.Key)
+	case m.Kind == proto.Next:
+		g.warned(m.Key, m.Grace)
 	}
 }
 

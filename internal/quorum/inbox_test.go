@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-var subscribing = backendtest.Kind(backendtest.OpSubscribe)
+var subscribing = faulty.Kind(faulty.OpSubscribe)
 
 // hears returns from which nodes messages arrive at the process.
 func (p *process) hears() []bool {
@@ -44,7 +44,7 @@ func TestInboxIsAwaited(t *testing.T) {
 			w.mem[i].Set("k", "foreign", time.Minute)
 		}
 		p := w.process(full)
-		p.set(backendtest.On(subscribing, backendtest.Delay(40*time.Millisecond)))
+		p.set(faulty.On(subscribing, faulty.Delay(40*time.Millisecond)))
 		start := time.Now()
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
@@ -66,7 +66,7 @@ func TestInboxIsAwaitedOnEachNode(t *testing.T) {
 		}
 		p := w.process(full)
 		for _, f := range p.fault[1:] {
-			f.Set(backendtest.On(subscribing, backendtest.Delay(100*time.Millisecond)))
+			f.Set(faulty.On(subscribing, faulty.Delay(100*time.Millisecond)))
 		}
 		start := time.Now()
 		waiter := p.mustJoin("k")
@@ -91,7 +91,7 @@ func TestInboxOfAHungMinority(t *testing.T) {
 			w.mem[i].Set("k", "foreign", time.Minute)
 		}
 		p := w.process(full).distant(2 * time.Millisecond)
-		p.fault[2].Set(backendtest.On(subscribing, backendtest.Hang()))
+		p.fault[2].Set(faulty.On(subscribing, faulty.Hang()))
 		waiter := p.mustJoin("k")
 		for _, want := range []time.Duration{timeout + 2*time.Millisecond, 2 * time.Millisecond, 2 * time.Millisecond} {
 			start := time.Now()
@@ -116,7 +116,7 @@ func TestInboxOfAHungMinority(t *testing.T) {
 func TestInboxAwaitedUntilCtxEnds(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		p := w.process(full)
-		p.set(backendtest.On(subscribing, backendtest.Hang()))
+		p.set(faulty.On(subscribing, faulty.Hang()))
 		waiter := p.mustJoin("k")
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
@@ -167,7 +167,7 @@ func TestReconnect(t *testing.T) {
 
 		// While it cannot subscribe, the pauses grow, and it does not spin.
 		p.forget()
-		p.fault[1].Set(backendtest.On(subscribing, dead))
+		p.fault[1].Set(faulty.On(subscribing, dead))
 		p.fault[1].Disconnect()
 		time.Sleep(time.Minute)
 		if calls := len(p.fault[1].Calls()); calls < 60 || calls > 200 {
@@ -191,12 +191,12 @@ func TestSubscriptionsThatEndAtOnce(t *testing.T) {
 			w.mem[i].Set("k", "foreign", time.Hour)
 		}
 		p := w.process(full).distant(time.Millisecond)
-		passing := func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		passing := func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
 			defer cancel()
 			return next(ctx, ops)
 		}
-		p.fault[1].Set(backendtest.On(subscribing, passing))
+		p.fault[1].Set(faulty.On(subscribing, passing))
 		waiter := p.mustJoin("k")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -208,7 +208,7 @@ func TestSubscriptionsThatEndAtOnce(t *testing.T) {
 		}
 		n := 0
 		for _, c := range p.fault[1].Calls() {
-			if c.Ops[0].Kind == backendtest.OpSubscribe {
+			if c.Ops[0].Kind == faulty.OpSubscribe {
 				n++
 			}
 		}
@@ -240,7 +240,7 @@ func TestRepeatedDeletionsDoNotCall(t *testing.T) {
 		w.mem[2].Set("k", "foreign", time.Hour)
 		p, q := w.process(full), w.process(full)
 		acquires := func(op backend.Op) bool { return word(op) == "set" || word(op) == "acquire" }
-		q.fault[0].Set(backendtest.On(acquires, broken))
+		q.fault[0].Set(faulty.On(acquires, broken))
 		waiter := p.mustJoin("k")
 		ctx, cancel := context.WithTimeout(context.Background(), ttl)
 		defer cancel()
@@ -275,8 +275,8 @@ func TestReconnectDuringATry(t *testing.T) {
 		p := w.process(full)
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		p.set(backendtest.Delay(40 * time.Millisecond))
-		p.fault[2].Set(backendtest.Delay(100 * time.Millisecond))
+		p.set(faulty.Delay(40 * time.Millisecond))
+		p.fault[2].Set(faulty.Delay(100 * time.Millisecond))
 		time.AfterFunc(50*time.Millisecond, func() {
 			p.lines.stir(true)
 			p.hear(0, "gk") // it is asked again
@@ -303,7 +303,7 @@ func TestSubscriptionRefused(t *testing.T) {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 			w.mem[0].Set("k", "foreign", time.Hour)
 			p := w.process(full)
-			p.set(backendtest.On(subscribing, backendtest.Refuse(err)))
+			p.set(faulty.On(subscribing, faulty.Refuse(err)))
 			for range 3 {
 				waiter := p.mustJoin("k")
 				p.lose(waiter)
@@ -352,7 +352,7 @@ func TestInboxLingers(t *testing.T) {
 		subscriptions := func() int {
 			n := 0
 			for _, c := range p.fault[0].Calls() {
-				if c.Ops[0].Kind == backendtest.OpSubscribe {
+				if c.Ops[0].Kind == faulty.OpSubscribe {
 					n++
 				}
 			}
@@ -404,7 +404,7 @@ func TestGrace(t *testing.T) {
 	} {
 		inWorldOf(t, 3, full, func(t *testing.T, w *world) {
 			p := w.process(full).distant(2 * time.Millisecond)
-			p.fault[2].Set(backendtest.Delay(tc.trip))
+			p.fault[2].Set(faulty.Delay(tc.trip))
 			for range 100 {
 				p.mustAcquire("k").release()
 				time.Sleep(2 * tc.trip)
@@ -489,7 +489,7 @@ func TestCallIsPassedOn(t *testing.T) {
 		p.lose(first)
 		time.Sleep(time.Millisecond)
 		q.lose(second)
-		p.set(backendtest.On(deletes, backendtest.LoseRequest(nil))) // giving up is lost
+		p.set(faulty.On(deletes, faulty.LoseRequest(nil))) // giving up is lost
 		first.Leave()
 		synctest.Wait()
 		p.set()
@@ -520,7 +520,7 @@ func TestCallDuringARelease(t *testing.T) {
 func callDuringARelease(t *testing.T, w *world, deaf bool) {
 	p := w.process(full)
 	if deaf {
-		p.fault[2].Set(backendtest.On(subscribing, backendtest.Delay(400*time.Millisecond)))
+		p.fault[2].Set(faulty.On(subscribing, faulty.Delay(400*time.Millisecond)))
 	}
 	held := w.process(full).mustAcquire("k")
 	waiter := p.mustJoin("k")
@@ -531,8 +531,8 @@ func callDuringARelease(t *testing.T, w *world, deaf bool) {
 	if !p.hears()[2] || (a.line.places[2].newest == nil) != deaf {
 		t.Fatalf("node 2 is heard: %v; it was asked: %v", p.hears()[2], a.line.places[2].newest != nil)
 	}
-	p.fault[0].Set(backendtest.Delay(50 * time.Millisecond))
-	p.fault[1].Set(backendtest.Delay(50 * time.Millisecond))
+	p.fault[0].Set(faulty.Delay(50 * time.Millisecond))
+	p.fault[1].Set(faulty.Delay(50 * time.Millisecond))
 	go a.release()
 	time.Sleep(time.Millisecond)
 	w.empty(2)
@@ -563,7 +563,7 @@ func TestCallJoinsTheHolder(t *testing.T) {
 		held := other.mustAcquire("k")
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		other.fault[2].Set(backendtest.On(deletes, backendtest.Delay(50*time.Millisecond)))
+		other.fault[2].Set(faulty.On(deletes, faulty.Delay(50*time.Millisecond)))
 		held.release()
 		if err := waiter.Wait(context.Background(), 0, 0); err != nil {
 			t.Fatal(err)
@@ -593,7 +593,7 @@ func TestSubscriptionStaysAway(t *testing.T) {
 		p := w.process(full)
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		p.set(backendtest.On(subscribing, backendtest.Refuse(backend.MarkNotExecuted(errors.New("no connection to spare")))))
+		p.set(faulty.On(subscribing, faulty.Refuse(backend.MarkNotExecuted(errors.New("no connection to spare")))))
 		p.fault[0].Disconnect()
 		start := time.Now()
 		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) > 2*minResubscribe {

@@ -2,13 +2,9 @@ package quorum
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // linger is how long the inbox stays open when nobody waits any more.
@@ -50,65 +46,6 @@ type lines struct {
 	inbox   *inbox
 	closed  bool        // there will be no other inbox
 	idle    *time.Timer // closes the inbox
-}
-
-// QueueOf returns the key of the queue for a lock: a name in the same slot of a
-// Cluster that begins with the same letters, for access rules that go by them.
-// Of a few odd keys there is none, and who wants them polls.
-func QueueOf(key string) (string, bool) { return besideOf(key, ":queue") }
-
-// besideOf returns the name with that suffix beside the key of a lock.
-func besideOf(key, suffix string) (string, bool) {
-	open := strings.IndexByte(key, '{')
-	if open < 0 {
-		if strings.IndexByte(key, '}') >= 0 {
-			return "", false
-		}
-		return key + "{" + key + "}" + suffix, true
-	}
-	if strings.IndexByte(key[open+1:], '}') < 1 {
-		return "", false // no hash tag, and none can be put behind it
-	}
-	return key + suffix, true
-}
-
-// Belongs returns why key must not be the key of a lock: a lock with another key has
-// something there, or shares a name with it. It returns "" if there is no reason. No two
-// keys without a reason have a name in common, whatever the tokens of their locks.
-func Belongs(key string) string {
-	open := strings.IndexByte(key, '{')
-	if open < 0 {
-		return ""
-	}
-	size := strings.IndexByte(key[open+1:], '}')
-	if size < 1 {
-		return "" // without a hash tag: no lock has such a queue
-	}
-	end := open + 1 + size + 1 // of the hash tag
-	if owner, doubled := undouble(key); doubled {
-		return fmt.Sprintf("it has the same queue and fencing counter as the lock %s", text.Quote(owner))
-	}
-	owner, what := "", ""
-	if i := strings.Index(key[end:], ":gone:"); i >= 0 {
-		owner, what = key[:end+i], "tombstones"
-	} else if strings.HasSuffix(key[end:], ":queue") {
-		owner, what = strings.TrimSuffix(key, ":queue"), "queue"
-	} else if strings.HasSuffix(key[end:], ":fence") {
-		owner, what = strings.TrimSuffix(key, ":fence"), "fencing counter"
-	} else {
-		return ""
-	}
-	owner, _ = undouble(owner)
-	return fmt.Sprintf("the lock %s keeps its %s there", text.Quote(owner), what)
-}
-
-// undouble returns x for x{x}, and any other key as it is.
-func undouble(key string) (x string, doubled bool) {
-	n := len(key)/2 - 1
-	if n < 1 || key != key[:n]+"{"+key[:n]+"}" || strings.ContainsAny(key[:n], "{}") {
-		return key, false
-	}
-	return key[:n], true
 }
 
 // Contended reports whether callers of this process wait for key, or hold what

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
@@ -45,7 +45,7 @@ func TestHungNodeHoldsLittle(t *testing.T) {
 		t.Run(string(m), func(t *testing.T) {
 			inWorldOf(t, 3, m, func(t *testing.T, w *world) {
 				var meter busyMeter
-				stall, resume := backendtest.Stall()
+				stall, resume := faulty.Stall()
 				w.fault[2].Set(meter.fault, stall)
 				start := time.Now()
 				for i := range 6000 {
@@ -88,7 +88,7 @@ func queues(m *member) (urgent, acquires int) {
 func TestProbing(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		var meter busyMeter
-		w.fault[0].Set(meter.fault, backendtest.Hang())
+		w.fault[0].Set(meter.fault, faulty.Hang())
 		var wg sync.WaitGroup
 		try := func(n int) {
 			for i := range n {
@@ -130,7 +130,7 @@ func TestProbing(t *testing.T) {
 // have split the other nodes must not wait for this one to tell who lost.
 func TestProbedNodeDecidesAtOnce(t *testing.T) {
 	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.Hang())
+		w.fault[2].Set(faulty.Hang())
 		probe := w.mustAcquire("probe")
 		time.Sleep(2 * CallTimeout) // the call times out, and the next one probes
 		again := w.mustAcquire("again")
@@ -155,7 +155,7 @@ func TestProbedNodeDecidesAtOnce(t *testing.T) {
 // that has timed out, to this caller, if the other nodes can decide without this one.
 func TestHungNodeIsNoticedByTheWait(t *testing.T) {
 	inWorldOf(t, 2, full, func(t *testing.T, w *world) {
-		w.fault[0].Set(backendtest.Hang())
+		w.fault[0].Set(faulty.Hang())
 		for i, want := range []struct{ wait, took time.Duration }{
 			{timeout, timeout},         // the first one finds out
 			{timeout, 0},               // for the others
@@ -178,10 +178,10 @@ func TestInlineAnswerIsProgress(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		w.warm()
 		var wg sync.WaitGroup
-		w.fault[0].Set(backendtest.DelayReply(timeout - time.Millisecond))
+		w.fault[0].Set(faulty.DelayReply(timeout - time.Millisecond))
 		wg.Go(func() { w.mustAcquire("inline") })
 		synctest.Wait()
-		w.fault[0].Set(backendtest.Hang())
+		w.fault[0].Set(faulty.Hang())
 		wg.Go(func() { w.acquire("hangs") })
 		synctest.Wait()
 		w.fault[0].Clear()
@@ -197,7 +197,7 @@ func TestInlineAnswerIsProgress(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		held, given := w.mustAcquire("held"), w.mustAcquire("given")
-		w.fault[0].Set(backendtest.Hang())
+		w.fault[0].Set(faulty.Hang())
 		var wg sync.WaitGroup
 		full := 0
 		var mu sync.Mutex
@@ -245,7 +245,7 @@ func TestDeletionsOutliveAHang(t *testing.T) {
 		if n := len(w.mem[2].Keys()); n != 2000 {
 			t.Fatalf("node 2 has %d keys", n)
 		}
-		w.fault[2].Set(backendtest.Hang())
+		w.fault[2].Set(faulty.Hang())
 		for _, a := range attempts {
 			a.release().want(t, "release", Won, 0)
 		}
@@ -254,7 +254,7 @@ func TestDeletionsOutliveAHang(t *testing.T) {
 		if n := len(w.mem[2].Keys()); n != 2000 {
 			t.Fatalf("node 2 has %d keys", n)
 		}
-		w.fault[2].Set(backendtest.Delay(time.Millisecond))
+		w.fault[2].Set(faulty.Delay(time.Millisecond))
 		time.Sleep(CallTimeout + CallTimeout/4 + 200*time.Millisecond) // the probe, at most
 		w.empty()
 	})
@@ -265,7 +265,7 @@ func TestDeletionsOutliveAHang(t *testing.T) {
 func TestGathering(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		var meter busyMeter
-		w.fault[0].Set(meter.fault, backendtest.Delay(10*time.Millisecond))
+		w.fault[0].Set(meter.fault, faulty.Delay(10*time.Millisecond))
 		const n = 2000
 		var wg sync.WaitGroup
 		for i := range n {
@@ -313,7 +313,7 @@ func TestEagerCall(t *testing.T) {
 			start := time.Now()
 			var calls []time.Duration
 			var mu sync.Mutex
-			w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 				mu.Lock()
 				calls = append(calls, time.Since(start))
 				mu.Unlock()
@@ -346,7 +346,7 @@ func TestEagerCall(t *testing.T) {
 func TestDepthWithoutBatches(t *testing.T) {
 	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
 		var meter busyMeter
-		w.fault[0].Set(meter.fault, backendtest.Delay(10*time.Millisecond))
+		w.fault[0].Set(meter.fault, faulty.Delay(10*time.Millisecond))
 		var wg sync.WaitGroup
 		for i := range 100 {
 			wg.Go(func() { w.group.Acquire(context.Background(), fmt.Sprint("k", i), fmt.Sprint("t", i), ttl, timeout) })
@@ -364,7 +364,7 @@ func TestUrgentFirst(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		held := w.mustAcquire("held")
 		w.fault[0].Forget()
-		w.fault[0].Set(backendtest.Delay(10 * time.Millisecond))
+		w.fault[0].Set(faulty.Delay(10 * time.Millisecond))
 		var wg sync.WaitGroup
 		acquire := func(i int) {
 			wg.Go(func() {
@@ -392,7 +392,7 @@ func TestUrgentFirst(t *testing.T) {
 // What is wrong with one operation of a batch does not touch the others.
 func TestOneOfABatchFails(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-		results := w.batch(t, 50, backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		results := w.batch(t, 50, faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			if op.Key == "k17" {
 				return backend.Result{Err: backend.MarkReply(errors.New("WRONGTYPE"))}
 			}
@@ -411,15 +411,15 @@ func TestOneOfABatchFails(t *testing.T) {
 }
 
 // batch acquires n keys, most of them in one batch, which passes fault.
-func (w *world) batch(t *testing.T, n int, fault backendtest.Fault) []Result {
+func (w *world) batch(t *testing.T, n int, fault faulty.Fault) []Result {
 	t.Helper()
 	// Calls that last keep the lane busy until all have come.
-	w.fault[0].Set(backendtest.Delay(time.Millisecond))
+	w.fault[0].Set(faulty.Delay(time.Millisecond))
 	for i := range senderDepth {
 		go w.group.Acquire(context.Background(), fmt.Sprint("before", i), fmt.Sprint("b", i), ttl, timeout)
 	}
 	synctest.Wait()
-	w.fault[0].Set(backendtest.Delay(time.Millisecond), fault)
+	w.fault[0].Set(faulty.Delay(time.Millisecond), fault)
 	results := make([]Result, n)
 	attempts := make([]*Attempt, n)
 	var wg sync.WaitGroup
@@ -452,7 +452,7 @@ func TestBatchBreaks(t *testing.T) {
 				inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 					var mu sync.Mutex
 					met := map[string]int{} // how often each set met the fault, whatever batch it was in
-					fault := backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+					fault := faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 						key := op.Key
 						if op.Kind == backend.OpEval {
 							key = op.Keys[0]
@@ -501,7 +501,7 @@ func (w *world) replace(n backend.Node) {
 
 // miscounting is a node that answers a batch with the wrong number of results.
 type miscounting struct {
-	*backendtest.FaultNode
+	*faulty.FaultNode
 	by int
 }
 
@@ -515,7 +515,7 @@ func TestBatchOfWrongLength(t *testing.T) {
 	for _, by := range []int{-1, 1, -1000} {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 			w.replace(miscounting{w.fault[0], by})
-			w.fault[0].Set(backendtest.Delay(time.Millisecond))
+			w.fault[0].Set(faulty.Delay(time.Millisecond))
 			var wg sync.WaitGroup
 			failed := 0
 			var mu sync.Mutex
@@ -541,7 +541,7 @@ func TestBatchOfWrongLength(t *testing.T) {
 }
 
 // incapable is a node that has Batch, and cannot: behind a proxy, perhaps.
-type incapable struct{ *backendtest.FaultNode }
+type incapable struct{ *faulty.FaultNode }
 
 func (n incapable) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	results := make([]backend.Result, len(ops))
@@ -555,7 +555,7 @@ func TestCannotBatchAfterAll(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		w.replace(incapable{w.fault[0]})
 		var meter busyMeter
-		w.fault[0].Set(meter.fault, backendtest.Delay(time.Millisecond))
+		w.fault[0].Set(meter.fault, faulty.Delay(time.Millisecond))
 		var wg sync.WaitGroup
 		for i := range 500 {
 			wg.Go(func() {
@@ -583,7 +583,7 @@ func TestInline(t *testing.T) {
 		type mark struct{}
 		ctx := context.WithValue(context.Background(), mark{}, true)
 		inline := 0
-		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			if ctx.Value(mark{}) != nil {
 				inline++
 				if d, _ := ctx.Deadline(); time.Until(d) != timeout {
@@ -615,9 +615,9 @@ func TestInlineCancelled(t *testing.T) {
 	for _, ignores := range []bool{false, true} {
 		inWorld(t, 1, func(t *testing.T, w *world) {
 			w.warm()
-			slow := []backendtest.Fault{backendtest.Late(100 * time.Millisecond)}
+			slow := []faulty.Fault{faulty.Late(100 * time.Millisecond)}
 			if ignores {
-				slow = append([]backendtest.Fault{backendtest.IgnoreCancel()}, slow...)
+				slow = append([]faulty.Fault{faulty.IgnoreCancel()}, slow...)
 			}
 			w.fault[0].Set(slow...)
 			ctx, cancel := context.WithCancel(context.Background())
@@ -640,7 +640,7 @@ func TestInlineCancelled(t *testing.T) {
 
 			w.fault[0].Clear()
 			w.mustAcquire("x").release()
-			w.fault[0].Set(backendtest.Delay(30 * time.Millisecond))
+			w.fault[0].Set(faulty.Delay(30 * time.Millisecond))
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
@@ -673,7 +673,7 @@ func TestInlineCancelled(t *testing.T) {
 func TestDeadlineLeavesNoDoubt(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.warm()
-		w.fault[0].Set(backendtest.On(sets, backendtest.Delay(100*time.Millisecond)))
+		w.fault[0].Set(faulty.On(sets, faulty.Delay(100*time.Millisecond)))
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		_, res := w.group.Acquire(ctx, "k", "t", ttl, timeout)
@@ -695,7 +695,7 @@ func TestInlineHoldsUpAProbe(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		held := w.mustAcquire("held")
 		const long = 4 * CallTimeout
-		w.fault[0].Set(backendtest.On(deletes, backendtest.First(1, backendtest.Hang())), backendtest.On(sets, backendtest.DelayReply(long)))
+		w.fault[0].Set(faulty.On(deletes, faulty.First(1, faulty.Hang())), faulty.On(sets, faulty.DelayReply(long)))
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			_, res := w.group.Acquire(context.Background(), "k", w.token(), ttl, 2*long)
@@ -721,11 +721,11 @@ func TestInlineRace(t *testing.T) {
 		w.warm()
 		rng := rand.New(rand.NewPCG(1, 2))
 		var mu sync.Mutex
-		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		w.fault[0].Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			mu.Lock()
 			d := draw(rng, time.Millisecond)
 			mu.Unlock()
-			return backendtest.Delay(d)(ctx, ops, next)
+			return faulty.Delay(d)(ctx, ops, next)
 		})
 		var wg sync.WaitGroup
 		for i := range 8 {
@@ -759,7 +759,7 @@ func TestInlineRace(t *testing.T) {
 }
 
 // halves is a node of two parts: keys that begin with "h", and the others.
-type halves struct{ *backendtest.FaultNode }
+type halves struct{ *faulty.FaultNode }
 
 func (halves) Partition(key string) (part, parts int) {
 	if strings.HasPrefix(key, "h") {
@@ -771,9 +771,9 @@ func (halves) Partition(key string) (part, parts int) {
 // A part of a node that hangs does not hold up the others.
 func TestPartsOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := halves{backendtest.NewFaultNode(memory.New())}
-		hang := backendtest.Hang()
-		node.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		node := halves{faulty.NewFaultNode(memory.New())}
+		hang := faulty.Hang()
+		node.Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			if strings.HasPrefix(ops[0].Key, "h") {
 				return hang(ctx, ops, next)
 			}

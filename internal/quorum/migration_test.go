@@ -10,19 +10,19 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // migratingSlot is what a Cluster does that has the keys of a script on two servers. It
 // counts the scripts that are refused.
-func migratingSlot(refused *atomic.Int32) backendtest.Fault {
-	return backendtest.On(func(op backend.Op) bool {
+func migratingSlot(refused *atomic.Int32) faulty.Fault {
+	return faulty.On(func(op backend.Op) bool {
 		two := op.Kind == backend.OpEval && len(op.Keys) > 1
 		if two {
 			refused.Add(1)
 		}
 		return two
-	}, backendtest.Refuse(backend.MarkReply(errors.New("TRYAGAIN Multiple keys request during rehashing of slot"))))
+	}, faulty.Refuse(backend.MarkReply(errors.New("TRYAGAIN Multiple keys request during rehashing of slot"))))
 }
 
 // While a slot is on the move a release goes by the lock's key alone, at once. The waiter

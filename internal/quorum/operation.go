@@ -2,11 +2,11 @@ package quorum
 
 import (
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // operation returns how the current request is done on the seat's node. It is the
@@ -28,7 +28,7 @@ func (s *seat) operation() backend.Op {
 			s.ticketed = true
 			a.line.enters(s.index, a)
 		}
-		return s.vote()
+		return s.acquireScript()
 	case r.kind == raising:
 		return s.raise()
 	case a.voting != nil && r.kind == extending:
@@ -47,13 +47,9 @@ func (s *seat) operation() backend.Op {
 		return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
 	case r.onward:
 		a.name()
-		return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.names[:], Args: []string{""}}
+		return (&proto.Release{Lock: a.key, Queue: a.queue}).Op(nil, nil)
 	case !queue || r.rejoin:
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
-	}
-	op := backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.names[:], Args: a.plain[:]}
-	if a.plain[2] == "" {
-		op.Args = a.plain[:1] // what is empty may be missing, and that costs less
 	}
 	ticket := ""
 	if a.line != nil && a.line.speaks(s.index, a) {
@@ -61,33 +57,53 @@ func (s *seat) operation() backend.Op {
 		ticket = a.line.ticket
 	}
 	again := s.token == doubted && s.again
+	tombstone := s.tombstone()
 	switch {
 	case r.stay || again && !s.ticketed:
-		// A release calls wherever the lock is free. If that were done for whatever a waiter takes
-		// back, or looks for once more, the called would take back as much, and call in turn.
-		waited, call := "0", "0"
+		// A release notifies wherever the lock is free. If that were done for whatever a waiter
+		// takes back, or looks for once more, the notified waiters would take back as much, and
+		// notify in turn.
+		wait := proto.Wait{Queue: a.queue, Ticket: ticket}
 		if s.ticketed {
-			waited = milliseconds(time.Since(a.asked))
+			wait.Waited = time.Since(a.asked)
 		}
-		if r.call || !r.stay {
-			call = "1"
-		}
-		op.Script, op.Args = lua.Rollback, []string{a.token, ticket, waited, call}
-	case s.ticketed:
-		op.Args = []string{a.token, ticket, a.plain[2]}
+		rollback := proto.Rollback{Lock: a.key, Token: a.token, Wait: wait, Notify: r.call || !r.stay, Tombstone: tombstone}
+		return rollback.Op(nil, nil)
+	case s.ticketed || tombstone.Key != "":
+		release := proto.Release{Lock: a.key, Queue: a.queue, Token: a.token, Ticket: ticket, Announce: a.announce(), Tombstone: tombstone}
+		return release.Op(nil, nil)
 	}
-	return s.bury(op)
+	return a.plainRelease()
 }
 
-// notifiedNobody takes what a release or a rollback has answered besides whether it found the
-// token: that it could not notify the next waiter, or that it has removed as many tickets of
-// the dead as one script may and there may be more. Then it has left the lock free, and another
-// release goes on from there. Each removes hundreds, so that few round trips are needed.
-func (s *seat) notifiedNobody(r backend.Reply) {
-	if why, err := r.Text(1); err == nil && why != "" {
-		s.member.queueing.mute(why)
+// plainRelease returns the release that most attempts end with. All seats share its keys and
+// arguments, which are written once, because a node may read them while it makes a call.
+func (a *Attempt) plainRelease() backend.Op {
+	if a.plain.args == nil {
+		release := proto.Release{Lock: a.key, Queue: a.queue, Token: a.token, Announce: a.announce()}
+		op := release.Op(a.plain.keys[:0], a.plain.room[:0])
+		a.plain.args = op.Args
 	}
-	if more, err := r.Int(2); err == nil && more == 1 {
+	return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.plain.keys[:], Args: a.plain.args}
+}
+
+// announce returns the channel of another library on which a release is announced, if any.
+func (a *Attempt) announce() string {
+	if announce := a.group.cfg.Announce; announce != nil {
+		return announce(a.key)
+	}
+	return ""
+}
+
+// notifiedNobody takes what a release or a rollback says about the next waiter: that it could
+// not be notified, or that as many tickets of dead waiters were removed as one script may, and
+// there may be more. Then the lock is free, and another release goes on from there. Each
+// removes hundreds, so few round trips are needed.
+func (s *seat) notifiedNobody(r proto.ReleaseReply) {
+	if r.Mute != "" {
+		s.member.queueing.mute(r.Mute)
+	}
+	if r.More {
 		a := s.attempt.group.attempt(s.attempt.key, "")
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -95,60 +111,42 @@ func (s *seat) notifiedNobody(r backend.Reply) {
 	}
 }
 
-// acquireScript returns an acquire that may be sent again, and that queues the
-// ticket, if there is one, where it is refused.
+// acquireScript returns an acquire that may be sent again, and that queues the ticket, if
+// there is one, where it is refused. With a fencing token it is a vote.
 func (s *seat) acquireScript() backend.Op {
 	a := s.attempt
 	a.name() // which nobody has done yet where queues are refused
-	op := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: a.names[:1], Args: []string{a.token, milliseconds(s.current.ttl)}}
-	switch {
-	case s.ticketed:
-		op.Keys = a.names[:]
-		op.Args = append(op.Args, a.line.ticket, milliseconds(time.Since(a.asked)))
-	case s.quarantined(): // what comes before has its place, and is not looked at
-		op.Keys = []string{a.key, a.key}
-		op.Args = append(op.Args, "", "")
+	acquire := proto.Acquire{Lock: a.key, Token: a.token, TTL: s.current.ttl, Check: s.check()}
+	if s.ticketed {
+		acquire.Wait = proto.Wait{Queue: a.queue, Ticket: a.line.ticket, Waited: time.Since(a.asked)}
 	}
-	return s.judged(op)
+	if a.voting == nil {
+		return acquire.Op(nil, nil)
+	}
+	acquire.Vote = s.vote()
+	return acquire.Op(a.voting.votes[s.index].room())
 }
 
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+// readAcquire reads the answer of a script to the seat's acquire.
+func (s *seat) readAcquire(r backend.Reply, now time.Time) (proto.AcquireReply, error) {
+	v := s.attempt.voting
+	if v == nil {
+		return proto.ReadAcquire(r)
+	}
+	reply, err := proto.ReadVote(r, v.votes[s.index].aim)
+	if err == nil {
+		s.voted(reply, now)
+	}
+	return reply, err
+}
 
-// name finds the names that scripts need, and reports whether the key can have a
-// queue.
+// name finds the name of the queue, and reports whether the key can have one.
 func (a *Attempt) name() bool {
-	if a.names[0] == "" {
-		a.names[0] = a.key
-		a.names[1], _ = QueueOf(a.key)
-		a.plain[0] = a.token
-		if announce := a.group.cfg.Announce; announce != nil {
-			a.plain[2] = announce(a.key)
-		}
+	if !a.named {
+		a.queue, _ = proto.QueueKey(a.key)
+		a.named = true
 	}
-	return a.names[1] != ""
-}
-
-// refused returns what the script that acquires said of its refusal; of a node that
-// did not run one, little.
-func (s *seat) refused(r backend.Reply) refusal {
-	at := 1
-	if s.item.Op.Script == lua.Vote {
-		at = 3
-	}
-	out := refusal{rank: -1, left: time.Duration(1) << 62}
-	if left, err := r.Int(at); err == nil && left >= 0 {
-		out.left = time.Duration(left) * time.Millisecond
-	}
-	if rank, err := r.Int(at + 1); err == nil {
-		out.rank = int(rank)
-	}
-	if owner, err := r.Text(at + 2); err == nil {
-		out.owner = owner
-	}
-	if why, err := r.Text(at + 3); err == nil {
-		out.why = why
-	}
-	return out
+	return a.queue != ""
 }
 
 // cannotQueue reports whether err says that the node does not let us use the

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -43,7 +43,7 @@ func say(op backend.Op) string {
 func (p *process) said(i int) []string {
 	var said []string
 	for _, op := range p.fault[i].Arrived() {
-		if op.Kind != backendtest.OpSubscribe && !isEcho(op) {
+		if op.Kind != faulty.OpSubscribe && !isEcho(op) {
 			said = append(said, say(op))
 		}
 	}
@@ -206,9 +206,9 @@ func TestOddKeysPoll(t *testing.T) {
 func TestResendWithoutQueue(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		p := w.process(full)
-		p.set(backendtest.On(scripts, denied))
+		p.set(faulty.On(scripts, denied))
 		p.mustAcquire("other").release() // the node is known to deny queues
-		p.set(backendtest.On(sets, backendtest.LoseRequest(nil)))
+		p.set(faulty.On(sets, faulty.LoseRequest(nil)))
 		a := p.mustAcquire("k")
 		if n := w.holders("k", a.token); n != 1 {
 			t.Errorf("%d nodes hold the lock that was granted, want 1; the keys are %q", n, w.mem[0].Keys())
@@ -220,7 +220,7 @@ func TestResendWithoutQueue(t *testing.T) {
 	})
 }
 
-var scripts = backendtest.Kind(backend.OpEval)
+var scripts = faulty.Kind(backend.OpEval)
 
 // An acquire does not overtake a deletion of its key that is under way; that of
 // another key does.
@@ -230,26 +230,26 @@ func TestAcquireWaitsForTheDeletion(t *testing.T) {
 			inWorldOf(t, 1, m, func(t *testing.T, w *world) {
 				p := w.process(m)
 				p.mustAcquire("warm").release()
-				slow := backendtest.Delay(100 * time.Millisecond)
+				slow := faulty.Delay(100 * time.Millisecond)
 				for _, end := range []struct {
 					name   string
 					inline bool
-					fault  backendtest.Fault
+					fault  faulty.Fault
 					after  time.Duration
 				}{
 					{"answered", false, slow, 100 * time.Millisecond},
 					{"inline", true, slow, 100 * time.Millisecond},
 					// It is sent once more, and that too comes first.
-					{"broken", false, backendtest.Chain(slow, backendtest.First(1, backendtest.LoseReply(nil))), 200 * time.Millisecond},
+					{"broken", false, faulty.Chain(slow, faulty.First(1, faulty.LoseReply(nil))), 200 * time.Millisecond},
 				} {
 					a := p.mustAcquire("k")
 					if !end.inline {
-						p.set(backendtest.On(sets, backendtest.Delay(200*time.Millisecond)))
+						p.set(faulty.On(sets, faulty.Delay(200*time.Millisecond)))
 						go p.Acquire(context.Background(), "busy", p.w.token(), time.Second, timeout)
 						// So nothing is inline.
 						time.Sleep(senderStagger) // and another call may begin at once
 					}
-					p.set(backendtest.On(deletes, end.fault))
+					p.set(faulty.On(deletes, end.fault))
 					p.forget()
 					start := time.Now()
 					go a.release()
@@ -279,19 +279,19 @@ func TestAcquireWaitsForTheDeletion(t *testing.T) {
 func TestParkedWhenTheCallEnds(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		fault backendtest.Fault
+		fault faulty.Fault
 		want  Verdict
 		after time.Duration
 	}{
-		{"times out", backendtest.Hang(), Unavailable, timeout},
-		{"breaks", backendtest.First(1, backendtest.Chain(backendtest.Delay(50*time.Millisecond), broken)), Won, 40 * time.Millisecond},
+		{"times out", faulty.Hang(), Unavailable, timeout},
+		{"breaks", faulty.First(1, faulty.Chain(faulty.Delay(50*time.Millisecond), broken)), Won, 40 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 				p := w.process(full)
 				a := p.mustAcquire("k") // the lane has made no call of its own, so nothing is inline
 				w.mem[0].Flush()
-				p.set(backendtest.On(deletes, tc.fault))
+				p.set(faulty.On(deletes, tc.fault))
 				a.Abandon()
 				synctest.Wait()
 				time.Sleep(10 * time.Millisecond)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -56,7 +56,7 @@ func TestOutage(t *testing.T) {
 // An outage of a part of a cluster is none of the others.
 func TestOutageOfAPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, err := NewGroup([]backend.Node{halves{backendtest.NewFaultNode(memory.New())}}, Config{})
+		g, err := NewGroup([]backend.Node{halves{faulty.NewFaultNode(memory.New())}}, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

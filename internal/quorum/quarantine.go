@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // CanQuarantine returns an error that names a node which cannot be in quarantine, nil
@@ -55,7 +55,7 @@ func (g *Group) Mark(ctx context.Context) []Vote {
 // mark tells one node, and once more if the connection broke: it was there before the
 // server was started again, perhaps.
 func (g *Group) mark(ctx context.Context, n backend.Node) error {
-	op := backend.Op{Kind: backend.OpEval, Script: lua.Mark, Keys: []string{g.cfg.Marker}}
+	op := proto.Mark{Marker: g.cfg.Marker}.Op()
 	r := op.Do(ctx, n)
 	if cutOff(r.Err) && ctx.Err() == nil {
 		r = op.Do(ctx, n)
@@ -69,16 +69,16 @@ func (s *seat) quarantined() bool {
 	return s.attempt.group.cfg.Quarantine > 0 && (s.rejoin == nil || !s.rejoin.sure)
 }
 
-// judged has the node of op, an acquire or a raise, see whether it may have lost what it
-// had granted, before it does anything else. It alone can: a client need not have been
-// there when it was started again, and between a look and what follows it may be.
-func (s *seat) judged(op backend.Op) backend.Op {
-	if s.quarantined() {
-		cfg := &s.attempt.group.cfg
-		op.Keys = append(op.Keys[:len(op.Keys):len(op.Keys)], cfg.Marker)
-		op.Args = append(op.Args, milliseconds(cfg.Quarantine))
+// check has the node of the current operation, an acquire or a raise, check whether it may
+// have lost what it had granted, before it does anything else. Only the node can: a client
+// need not have been there when it restarted, and a restart may come between a check of the
+// client and what follows.
+func (s *seat) check() proto.Check {
+	if !s.quarantined() {
+		return proto.Check{}
 	}
-	return op
+	cfg := &s.attempt.group.cfg
+	return proto.Check{Marker: cfg.Marker, Quarantine: cfg.Quarantine}
 }
 
 // unjudged returns err, with which op failed, with what it has to do with the quarantine

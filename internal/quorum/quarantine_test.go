@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 const quarantine = ttl + time.Second
@@ -160,7 +161,7 @@ func TestQuarantineRaise(t *testing.T) {
 	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		high := beyondHints()
 		w.count("k", high, high+1000, high+2000)
-		p.set(backendtest.On(raises, func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		p.set(faulty.On(raises, func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			for _, mem := range w.mem {
 				mem.Restart()
 			}
@@ -185,7 +186,7 @@ func TestQuarantineSentAgain(t *testing.T) {
 	inQuarantineWorld(t, 1, func(t *testing.T, w *world, p *process) {
 		for name, acquire := range map[string]func(key string) (*Attempt, Result){"plain": p.plain, "fenced": p.fenced} {
 			p.mustMark()
-			p.set(backendtest.First(1, backendtest.Chain(backendtest.LoseReply(io.ErrUnexpectedEOF), func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			p.set(faulty.First(1, faulty.Chain(faulty.LoseReply(io.ErrUnexpectedEOF), func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 				defer w.mem[0].Restart()
 				return next(ctx, ops)
 			})))
@@ -206,17 +207,17 @@ func TestQuarantineSentAgain(t *testing.T) {
 // What a node refuses is not asked in a way in which it would not look: neither plainly,
 // nor without the marker. Only the queue can be done without.
 func TestQuarantineRefused(t *testing.T) {
-	names := func(key string) backendtest.Fault {
-		return backendtest.On(func(op backend.Op) bool { return slices.Contains(op.Keys, key) }, denied)
+	names := func(key string) faulty.Fault {
+		return faulty.On(func(op backend.Op) bool { return slices.Contains(op.Keys, key) }, denied)
 	}
-	queue, _ := QueueOf("k")
+	queue, _ := proto.QueueKey("k")
 	for what, tc := range map[string]struct {
-		fault backendtest.Fault
+		fault faulty.Fault
 		locks bool
 	}{
 		"the marker":     {names("marker"), false},
-		"scripts":        {backendtest.On(backendtest.Kind(backend.OpEval), backendtest.Refuse(errors.ErrUnsupported)), false},
-		"of a cluster":   {backendtest.On(func(op backend.Op) bool { return len(op.Keys) > 1 }, backendtest.Refuse(backend.MarkReply(errors.New("CROSSSLOT Keys in request")))), false},
+		"scripts":        {faulty.On(faulty.Kind(backend.OpEval), faulty.Refuse(errors.ErrUnsupported)), false},
+		"of a cluster":   {faulty.On(func(op backend.Op) bool { return len(op.Keys) > 1 }, faulty.Refuse(backend.MarkReply(errors.New("CROSSSLOT Keys in request")))), false},
 		"the queue only": {names(queue), true},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -257,7 +258,7 @@ func TestQuarantineRefused(t *testing.T) {
 }
 
 // A cluster is a node whose parts are several servers.
-type cluster struct{ *backendtest.FaultNode }
+type cluster struct{ *faulty.FaultNode }
 
 func (cluster) Partition(key string) (part, parts int) { return backend.ClusterPartition(key) }
 
@@ -288,9 +289,9 @@ func TestMark(t *testing.T) {
 			mem.Restart()
 		}
 		p.fault[0].Set(dead)
-		p.fault[1].Set(backendtest.First(1, broken))
-		p.fault[2].Set(backendtest.Hang())
-		p.fault[3].Set(backendtest.First(1, backendtest.LoseReply(io.EOF)))
+		p.fault[1].Set(faulty.First(1, broken))
+		p.fault[2].Set(faulty.Hang())
+		p.fault[3].Set(faulty.First(1, faulty.LoseReply(io.EOF)))
 		start := time.Now()
 		votes := p.Mark(context.Background())
 		if took := time.Since(start); took != CallTimeout {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // queueingAgain is for how long a node that refused to let us use a queue is not
@@ -56,13 +57,13 @@ func (q *queueing) fail(err error) {
 
 // answered notes whether the node has queued a ticket. If not, it tells that in the server's
 // words, because a right may be missing, but the server may as well be full or read-only.
-func (q *queueing) answered(r refusal) {
+func (q *queueing) answered(r proto.Refusal) {
 	switch {
-	case r.rank >= 0:
+	case r.Rank >= 0:
 		q.rebuffs.Store(0)
 	case q.rebuffs.Add(1) != manyRebuffs:
-	case r.why != "":
-		q.tell(errors.New("it queues no waiter: " + r.why))
+	case r.Why != "":
+		q.tell(errors.New("it queues no waiter: " + r.Why))
 	default:
 		q.tell(errNotHeard)
 	}

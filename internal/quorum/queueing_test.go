@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -28,9 +28,9 @@ func TestQueueRefused(t *testing.T) {
 	}
 	for _, refusal := range refusals {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-			no := backendtest.Refuse(refusal)
+			no := faulty.Refuse(refusal)
 			p := w.process(full)
-			p.set(backendtest.On(runs(lua.Release), no))
+			p.set(faulty.On(runs(lua.Release), no))
 			a := p.mustAcquire("k")
 			if res := a.release(); res.Verdict != Won {
 				t.Errorf("the release: %v", res)
@@ -54,7 +54,7 @@ func TestQueueRefused(t *testing.T) {
 			p.mustAcquire("k").release()
 			p.wantSaid(t, "after the rules have changed", 0, "set t6", "release t6")
 
-			p.set(backendtest.On(runs(lua.Acquire), no))
+			p.set(faulty.On(runs(lua.Acquire), no))
 			w.mem[0].Set("k", "foreign", 120*time.Millisecond)
 			waiter := p.mustJoin("k")
 			p.lose(waiter)
@@ -85,7 +85,7 @@ func TestRollbackRefused(t *testing.T) {
 		w.mem[0].Set("k", "foreign", time.Second)
 		w.mem[1].Set("k", "foreign", time.Second)
 		p := w.process(full)
-		p.set(backendtest.On(runs(lua.Rollback, lua.Release), denied))
+		p.set(faulty.On(runs(lua.Rollback, lua.Release), denied))
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
 		synctest.Wait()
@@ -111,7 +111,7 @@ func TestMinorityCannotQueue(t *testing.T) {
 			synctest.Wait()
 			p := w.process(full)
 			for i := queues; i < 3; i++ {
-				p.fault[i].Set(backendtest.On(scripts, denied))
+				p.fault[i].Set(faulty.On(scripts, denied))
 			}
 			waiter := p.mustJoin("k")
 			p.lose(waiter)
@@ -200,7 +200,7 @@ func TestReleaseThatCallsNobody(t *testing.T) {
 	for _, answer := range []backend.Reply{{int64(1), "PUBLISH: ERR no right"}, {int64(1), int64(7)}} {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 			p := w.process(full)
-			p.set(backendtest.On(runs(lua.Release, lua.Rollback), backendtest.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+			p.set(faulty.On(runs(lua.Release, lua.Rollback), faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 				next(ctx)
 				return backend.Result{Reply: answer}
 			})))

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // longTTL is how many times as long as the usual one some TTLs are where locks are
@@ -101,8 +101,8 @@ func simulateSiege(t *testing.T, seed uint64, b ballotBug) *siege {
 		for range 1 {
 			p, rng := s.newElector(), rand.New(rand.NewPCG(rng.Uint64(), 42))
 			for _, link := range p.links {
-				link.Set(func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
-					return backendtest.Late(s.draw(contenderTTL/2))(ctx, ops, next)
+				link.Set(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
+					return faulty.Late(s.draw(contenderTTL/2))(ctx, ops, next)
 				})
 			}
 			everybody.Go(func() { s.contend(p, rng, over) })

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -82,15 +82,15 @@ func TestRejoinAfterOutage(t *testing.T) {
 		"held, then hung": func(w *world) *Attempt {
 			a := w.mustAcquire("k")
 			synctest.Wait()
-			w.fault[2].Set(backendtest.Hang())
+			w.fault[2].Set(faulty.Hang())
 			return a
 		},
 		"down from the start": func(w *world) *Attempt {
-			w.fault[2].Set(backendtest.Refuse(nil))
+			w.fault[2].Set(faulty.Refuse(nil))
 			return w.mustAcquire("k")
 		},
 		"hung from the start": func(w *world) *Attempt {
-			w.fault[2].Set(backendtest.Hang())
+			w.fault[2].Set(faulty.Hang())
 			return w.mustAcquire("k")
 		},
 	} {
@@ -155,7 +155,7 @@ func TestRejoinNeedsAWonExtension(t *testing.T) {
 			a := w.mustAcquire("k")
 			synctest.Wait()
 			w.mem[1].Flush()
-			w.fault[2].Set(backendtest.Refuse(nil))
+			w.fault[2].Set(faulty.Refuse(nil))
 			a.extend().want(t, "extend", Unavailable, 0)
 			synctest.Wait()
 			w.empty(1)
@@ -172,8 +172,8 @@ func TestRejoinNeedsAWonExtension(t *testing.T) {
 			a := w.mustAcquire("k")
 			synctest.Wait()
 			// An extension that is answered late by the node that it needs.
-			w.fault[1].Set(backendtest.First(1, backendtest.DelayReply(timeout/2)))
-			w.fault[2].Set(backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded)))
+			w.fault[1].Set(faulty.First(1, faulty.DelayReply(timeout/2)))
+			w.fault[2].Set(faulty.First(1, faulty.LoseReply(context.DeadlineExceeded)))
 			late := make(chan Result)
 			go func() { late <- a.extend() }()
 			synctest.Wait()
@@ -194,7 +194,7 @@ func TestRejoinNeedsAWonExtension(t *testing.T) {
 			synctest.Wait()
 			w.mem[2].Flush()
 			// The node says only after the release that it has lost the token.
-			w.fault[2].Set(backendtest.First(1, backendtest.DelayReply(timeout/2)))
+			w.fault[2].Set(faulty.First(1, faulty.DelayReply(timeout/2)))
 			a.extend().want(t, "extend", Won, 0)
 			a.release().want(t, "release", Won, 0)
 			time.Sleep(timeout)
@@ -210,20 +210,20 @@ func TestRejoinNeedsAWonExtension(t *testing.T) {
 // What a node grants after the release has begun is deleted, and so is what it may have
 // granted or may grant later.
 func TestRejoinIsReleased(t *testing.T) {
-	for name, fault := range map[string]backendtest.Fault{
-		"late request":       backendtest.Delay(timeout / 2),
-		"late answer":        backendtest.DelayReply(timeout / 2),
-		"lost answer":        backendtest.LoseReply(io.ErrUnexpectedEOF),
-		"later than a call":  backendtest.Late(2 * CallTimeout),
-		"answered too late":  backendtest.DelayReply(2 * CallTimeout),
-		"connection refused": backendtest.Refuse(nil),
+	for name, fault := range map[string]faulty.Fault{
+		"late request":       faulty.Delay(timeout / 2),
+		"late answer":        faulty.DelayReply(timeout / 2),
+		"lost answer":        faulty.LoseReply(io.ErrUnexpectedEOF),
+		"later than a call":  faulty.Late(2 * CallTimeout),
+		"answered too late":  faulty.DelayReply(2 * CallTimeout),
+		"connection refused": faulty.Refuse(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 3, func(t *testing.T, w *world) {
 				a := w.mustAcquire("k")
 				synctest.Wait()
 				w.mem[2].Flush()
-				w.fault[2].Set(backendtest.On(acquires, backendtest.First(1, fault)))
+				w.fault[2].Set(faulty.On(acquires, faulty.First(1, fault)))
 				a.mustExtend(t, "extend")
 				a.release().want(t, "release", Won, 0)
 				w.rest(time.Hour)
@@ -368,7 +368,7 @@ func TestRejoinWaitsForTheQuarantine(t *testing.T) {
 		a, res := p.plain("k")
 		res.want(t, "acquire", Won, 0)
 		synctest.Wait()
-		p.fault[2].Set(backendtest.Hang())
+		p.fault[2].Set(faulty.Hang())
 		for range 4 {
 			time.Sleep(ttl / 3)
 			a.mustExtend(t, "while node 2 hangs")
@@ -395,11 +395,11 @@ func TestRejoinWaitsForTheQuarantine(t *testing.T) {
 // extension can count it: the quarantine may be over when the node grants.
 func TestLateRejoinInQuarantine(t *testing.T) {
 	for name, tc := range map[string]struct {
-		fault backendtest.Fault
+		fault faulty.Fault
 		wait  time.Duration
 	}{
-		"answered too late": {backendtest.DelayReply(ttl), ttl + CallTimeout},
-		"lost answer":       {backendtest.LoseReply(context.DeadlineExceeded), timeout},
+		"answered too late": {faulty.DelayReply(ttl), ttl + CallTimeout},
+		"lost answer":       {faulty.LoseReply(context.DeadlineExceeded), timeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
@@ -409,7 +409,7 @@ func TestLateRejoinInQuarantine(t *testing.T) {
 				w.mem[2].Flush()
 				w.mem[2].Restart()
 				p.forget()
-				p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, tc.fault)))
+				p.fault[2].Set(faulty.On(acquires, faulty.First(1, tc.fault)))
 				for start := time.Now(); time.Since(start) <= tc.wait; time.Sleep(ttl / 10) {
 					for _, i := range a.mustExtend(t, "extend") {
 						if len(p.arrived(2)) < 3 || p.arrived(2)[2] != "delete" {
@@ -447,7 +447,7 @@ func TestRejoinInQuarantineAtTheLastMoment(t *testing.T) {
 		}
 		w.mem[2].Flush()
 		w.mem[2].Restart()
-		p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.DelayReply(time.Second))))
+		p.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.DelayReply(time.Second))))
 		time.Sleep(longWait)
 		p.forget()
 		a.mustExtend(t, "when node 2 is back")
@@ -471,7 +471,7 @@ func TestRejoinOncePerExtension(t *testing.T) {
 		synctest.Wait()
 		w.mem[0].Set("k", "another", time.Hour)
 		for i := 1; i < 5; i++ {
-			w.fault[i].Set(backendtest.DelayReply(time.Duration(i) * 20 * time.Millisecond))
+			w.fault[i].Set(faulty.DelayReply(time.Duration(i) * 20 * time.Millisecond))
 		}
 		a.extend().want(t, "extend", Won, 60*time.Millisecond)
 		time.Sleep(timeout)
@@ -486,16 +486,16 @@ func TestRejoinOncePerExtension(t *testing.T) {
 // A rejoin of unknown outcome is sent again after the next extension that does not find the
 // token. What it has left is deleted by the release, however late it arrives within a TTL.
 func TestRejoinAgainAfterDoubt(t *testing.T) {
-	for name, fault := range map[string]backendtest.Fault{
-		"lost":  backendtest.First(1, backendtest.LoseRequest(context.DeadlineExceeded)),
-		"later": backendtest.First(2, lateAfterBreak(ttl/2)), // it is sent again at once
+	for name, fault := range map[string]faulty.Fault{
+		"lost":  faulty.First(1, faulty.LoseRequest(context.DeadlineExceeded)),
+		"later": faulty.First(2, lateAfterBreak(ttl/2)), // it is sent again at once
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorldOf(t, 3, full, func(t *testing.T, w *world) {
 				a := w.mustAcquire("k")
 				synctest.Wait()
 				w.mem[1].Flush()
-				w.fault[1].Set(backendtest.On(acquires, fault))
+				w.fault[1].Set(faulty.On(acquires, fault))
 				a.mustExtend(t, "extend")
 				if got := w.holders("k", a.token); got != 2 {
 					t.Errorf("%d nodes have the token, want 2", got)
@@ -522,7 +522,7 @@ func TestRejoinRefusedAfterDoubt(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[1].Flush()
-		w.fault[1].Set(backendtest.On(acquires, backendtest.First(2, lateAfterBreak(ttl/2))))
+		w.fault[1].Set(faulty.On(acquires, faulty.First(2, lateAfterBreak(ttl/2))))
 		a.mustExtend(t, "extend")
 		w.mem[1].Set("k", "another", ttl/4)
 		time.Sleep(longWait)
@@ -558,8 +558,8 @@ func TestLateTakeBackLeavesTheLease(t *testing.T) {
 		until(9 * time.Second)
 		// The answer to the rejoin is lost, and the deletion travels for 3 s on a connection
 		// that broke; the one that is sent again arrives at once.
-		p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))),
-			backendtest.On(deletes, backendtest.First(1, lateAfterBreak(3*time.Second))))
+		p.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.LoseReply(context.DeadlineExceeded))),
+			faulty.On(deletes, faulty.First(1, lateAfterBreak(3*time.Second))))
 		p.forget()
 		a.Extend(context.Background(), 2*time.Second, timeout).want(t, "first extension", Won, 0)
 		time.Sleep(400 * time.Millisecond)
@@ -588,13 +588,13 @@ func TestLateTakeBackLeavesTheLease(t *testing.T) {
 func TestRejoinThatIsNotNeededAnyMore(t *testing.T) {
 	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
 		start := time.Now()
-		lost := backendtest.LoseReply(context.DeadlineExceeded)
+		lost := faulty.LoseReply(context.DeadlineExceeded)
 		// Node 2 does not get the lock at first, and then does without an answer.
-		p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseRequest(context.DeadlineExceeded))))
+		p.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.LoseRequest(context.DeadlineExceeded))))
 		a, res := p.plain("k")
 		res.want(t, "acquire", Won, 0)
 		time.Sleep(longWait)
-		p.fault[2].Set(backendtest.On(acquires, lost))
+		p.fault[2].Set(faulty.On(acquires, lost))
 		a.mustExtend(t, "an extension that does not find the token on node 2")
 		if n := w.holders("k", a.token); n != 3 {
 			t.Fatalf("%d nodes have the token, want 3", n)
@@ -602,14 +602,14 @@ func TestRejoinThatIsNotNeededAnyMore(t *testing.T) {
 		time.Sleep(time.Until(start.Add(9300 * time.Millisecond)))
 		// A short extension that a quorum confirms without node 2, and a long one that needs
 		// node 2, at once.
-		p.fault[1].Set(backendtest.On(extends, func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+		p.fault[1].Set(faulty.On(extends, func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			if ops[0].TTL == time.Second {
-				return backendtest.DelayReply(10*time.Millisecond)(ctx, ops, next)
+				return faulty.DelayReply(10*time.Millisecond)(ctx, ops, next)
 			}
 			return dead(ctx, ops, next)
 		}))
-		p.fault[2].Set(backendtest.On(extends, backendtest.First(1, backendtest.DelayReply(50*time.Millisecond))),
-			backendtest.On(acquires, lost))
+		p.fault[2].Set(faulty.On(extends, faulty.First(1, faulty.DelayReply(50*time.Millisecond))),
+			faulty.On(acquires, lost))
 		short, long := make(chan Result), make(chan Result)
 		go func() { short <- a.Extend(context.Background(), time.Second, timeout) }()
 		synctest.Wait()
@@ -638,10 +638,10 @@ func TestRejoinThatIsNotNeededAnyMoreOnABareNode(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[2].Flush()
-		w.fault[2].Set(backendtest.On(sets, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))))
+		w.fault[2].Set(faulty.On(sets, faulty.First(1, faulty.LoseReply(context.DeadlineExceeded))))
 		a.mustExtend(t, "extend")
 		time.Sleep(time.Until(start.Add(9850 * time.Millisecond)))
-		w.fault[2].Set(backendtest.On(extends, backendtest.DelayReply(200*time.Millisecond)))
+		w.fault[2].Set(faulty.On(extends, faulty.DelayReply(200*time.Millisecond)))
 		a.mustExtend(t, "an extension that node 2 answers late")
 		time.Sleep(timeout)
 		synctest.Wait()
@@ -664,8 +664,8 @@ func TestTakeBackIsNotTheRelease(t *testing.T) {
 		synctest.Wait()
 		w.mem[2].Flush()
 		w.mem[2].Restart()
-		p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))),
-			backendtest.On(deletes, backendtest.First(1, backendtest.LoseReply(io.EOF))))
+		p.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.LoseReply(context.DeadlineExceeded))),
+			faulty.On(deletes, faulty.First(1, faulty.LoseReply(io.EOF))))
 		a.mustExtend(t, "extend")
 		for range 9 { // until the deletions are over, and the quarantine
 			time.Sleep(ttl / 3)
@@ -689,7 +689,7 @@ func TestFencedRejoinThatArrivesAfterTheRelease(t *testing.T) {
 		a := p.mustFence("k")
 		synctest.Wait()
 		w.mem[1].Flush()
-		p.fault[1].Set(backendtest.On(func(op backend.Op) bool { return word(op) == "vote" }, backendtest.First(2, lateAfterBreak(ttl/2))))
+		p.fault[1].Set(faulty.On(func(op backend.Op) bool { return word(op) == "vote" }, faulty.First(2, lateAfterBreak(ttl/2))))
 		a.mustExtend(t, "extend")
 		time.Sleep(longWait)
 		a.mustExtend(t, "the next extension")
@@ -711,11 +711,11 @@ func TestRejoinsDoNotPileUp(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[2].Flush()
-		w.fault[2].Set(backendtest.On(acquires, backendtest.LoseRequest(context.DeadlineExceeded)))
+		w.fault[2].Set(faulty.On(acquires, faulty.LoseRequest(context.DeadlineExceeded)))
 		a.mustExtend(t, "extend")
 		time.Sleep(longWait)
-		w.fault[2].Set(backendtest.On(extends, backendtest.DelayReply(time.Second)),
-			backendtest.On(acquires, backendtest.DelayReply(time.Second)))
+		w.fault[2].Set(faulty.On(extends, faulty.DelayReply(time.Second)),
+			faulty.On(acquires, faulty.DelayReply(time.Second)))
 		w.fault[2].Forget()
 		for range 500 {
 			a.extend().want(t, "extend", Won, 0)
@@ -741,11 +741,11 @@ func TestRejoinWithAFastClock(t *testing.T) {
 		start := time.Now()
 		fast := func() time.Time { return start.Add(time.Since(start) * 108 / 100) }
 		var mem []*memory.Node
-		var fault []*backendtest.FaultNode
+		var fault []*faulty.FaultNode
 		var nodes []backend.Node
 		for i := range 3 {
 			mem = append(mem, memory.New(memory.WithName(fmt.Sprint("n", i)), memory.WithClock(fast)))
-			fault = append(fault, backendtest.NewFaultNode(mem[i]))
+			fault = append(fault, faulty.NewFaultNode(mem[i]))
 			nodes = append(nodes, fault[i])
 		}
 		group := func() *Group {
@@ -767,8 +767,8 @@ func TestRejoinWithAFastClock(t *testing.T) {
 		}
 		// The key has expired on node 2, and another gets it there. Then it is lost.
 		fault[2].Clear()
-		fault[0].Set(backendtest.On(acquires, dead))
-		fault[1].Set(backendtest.On(acquires, backendtest.Delay(200*time.Millisecond)))
+		fault[0].Set(faulty.On(acquires, dead))
+		fault[1].Set(faulty.On(acquires, faulty.Delay(200*time.Millisecond)))
 		b := make(chan *Attempt)
 		go func() {
 			at, _ := rival.Acquire(t.Context(), "k", "b", ttl, timeout)
@@ -800,7 +800,7 @@ func TestRejoinIsSureForTheValidity(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second)
 		start := time.Now()
-		p.fault[2].Set(backendtest.DelayReply(200 * time.Millisecond))
+		p.fault[2].Set(faulty.DelayReply(200 * time.Millisecond))
 		a.mustExtend(t, "extend")
 		time.Sleep(timeout)
 		a.mu.Lock()
@@ -823,14 +823,14 @@ func TestTakeBackComesBeforeAnExtension(t *testing.T) {
 		synctest.Wait()
 		for range 2 {
 			time.Sleep(ttl / 3)
-			p.fault[2].Set(backendtest.On(extends, dead))
+			p.fault[2].Set(faulty.On(extends, dead))
 			a.mustExtend(t, "while node 2 is not reached")
 		}
 		p.fault[2].Clear()
 		w.mem[2].Flush()
 		w.mem[2].Restart()
 		time.Sleep(time.Until(start.Add(9500 * time.Millisecond)))
-		p.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.DelayReply(700*time.Millisecond))))
+		p.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.DelayReply(700*time.Millisecond))))
 		p.forget()
 		a.mustExtend(t, "when node 2 is back")
 		time.Sleep(600 * time.Millisecond)
@@ -851,7 +851,7 @@ func TestRejoinWithoutAnAnswer(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[2].Flush()
-		w.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))))
+		w.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.LoseReply(context.DeadlineExceeded))))
 		a.mustExtend(t, "extend")
 		time.Sleep(longWait)
 		return a
@@ -881,9 +881,9 @@ func TestRejoinIsNotToldTooLate(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[2].Flush()
-		w.fault[2].Set(backendtest.On(acquires, backendtest.DelayReply(timeout/2)))
+		w.fault[2].Set(faulty.On(acquires, faulty.DelayReply(timeout/2)))
 		a.mustExtend(t, "extend")
-		w.fault[1].Set(backendtest.DelayReply(timeout / 4))
+		w.fault[1].Set(faulty.DelayReply(timeout / 4))
 		res := a.extend() // decided while the rejoin is under way
 		res.want(t, "extend", Won, timeout/4)
 		w.fault[1].Clear()
@@ -905,10 +905,10 @@ func TestRejoinThatWaitsWhenTheLockIsGone(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[2].Flush()
-		w.fault[2].Set(backendtest.On(acquires, backendtest.LoseRequest(context.DeadlineExceeded)))
+		w.fault[2].Set(faulty.On(acquires, faulty.LoseRequest(context.DeadlineExceeded)))
 		a.mustExtend(t, "extend")
 		time.Sleep(longWait)
-		w.fault[2].Set(backendtest.On(extends, backendtest.DelayReply(timeout/2)))
+		w.fault[2].Set(faulty.On(extends, faulty.DelayReply(timeout/2)))
 		w.fault[2].Forget()
 		a.mustExtend(t, "an extension that node 2 answers late")
 		w.mem[0].Flush()
@@ -955,10 +955,10 @@ func TestRejoinOfUnknownOutcomeIsNotRepeatedBlindly(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[2].Flush()
-		w.fault[2].Set(backendtest.On(acquires, backendtest.First(1, backendtest.LoseReply(context.DeadlineExceeded))))
+		w.fault[2].Set(faulty.On(acquires, faulty.First(1, faulty.LoseReply(context.DeadlineExceeded))))
 		a.mustExtend(t, "extend")
 		time.Sleep(longWait)
-		w.fault[2].Set(backendtest.On(extends, denied))
+		w.fault[2].Set(faulty.On(extends, denied))
 		w.fault[2].Forget()
 		a.mustExtend(t, "an extension that node 2 refuses")
 		a.mustExtend(t, "another one")
@@ -982,7 +982,7 @@ func TestRejoinThatArrivesAfterTheRelease(t *testing.T) {
 			if m == bare {
 				n = 1
 			}
-			w.fault[1].Set(backendtest.On(acquires, backendtest.First(n, lateAfterBreak(ttl/2))))
+			w.fault[1].Set(faulty.On(acquires, faulty.First(n, lateAfterBreak(ttl/2))))
 			a.mustExtend(t, "extend")
 			time.Sleep(longWait)
 			a.mustExtend(t, "the next extension")
@@ -1005,7 +1005,7 @@ func TestRejoinsThatArriveAfterTheRelease(t *testing.T) {
 		synctest.Wait()
 		for i := 1; i < 3; i++ {
 			w.mem[i].Flush()
-			w.fault[i].Set(backendtest.On(acquires, backendtest.First(2, lateAfterBreak(ttl*9/10))))
+			w.fault[i].Set(faulty.On(acquires, faulty.First(2, lateAfterBreak(ttl*9/10))))
 			for range 3 {
 				a.mustExtend(t, "extend")
 				time.Sleep(longWait)
@@ -1038,13 +1038,13 @@ func TestReleaseCountsADeletionThatIsRepeated(t *testing.T) {
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.mem[1].Flush()
-		w.fault[1].Set(backendtest.On(acquires, backendtest.First(2, lateAfterBreak(ttl/2))))
+		w.fault[1].Set(faulty.On(acquires, faulty.First(2, lateAfterBreak(ttl/2))))
 		for range 3 {
 			a.mustExtend(t, "extend")
 			time.Sleep(longWait)
 		}
-		w.fault[0].Set(backendtest.Hang())
-		w.fault[2].Set(backendtest.DelayReply(timeout / 2))
+		w.fault[0].Set(faulty.Hang())
+		w.fault[2].Set(faulty.DelayReply(timeout / 2))
 		a.release().want(t, "release", Won, timeout/2)
 		w.fault[0].Clear()
 		time.Sleep(ttl)

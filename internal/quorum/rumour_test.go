@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A node's notifications are doubted after some that were false, and believed again after
@@ -131,7 +131,7 @@ func handOvers(t *testing.T, n, rate int, verify bool) (locks, ops int) {
 		}
 		cancel()
 		for _, p := range list {
-			p.set(backendtest.Delay(0))
+			p.set(faulty.Delay(0))
 		}
 		all.Wait()
 	})

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -514,7 +514,7 @@ type simNode struct {
 	mem    *memory.Node
 	s      *schedule
 	index  int
-	fault  *backendtest.FaultNode
+	fault  *faulty.FaultNode
 	faulty int // how many percent of the calls go wrong
 
 	mu    sync.Mutex
@@ -525,13 +525,13 @@ type simNode struct {
 	doubled map[string]bool // tokens of which the network doubled an operation; the same
 }
 
-func newSimNode(s *schedule, i int, seed uint64, faulty int) *simNode {
+func newSimNode(s *schedule, i int, seed uint64, percent int) *simNode {
 	mem := memory.New(memory.WithName(fmt.Sprint("n", i)))
 	n := &simNode{
-		Node: mem, mem: mem, s: s, index: i, faulty: faulty,
+		Node: mem, mem: mem, s: s, index: i, faulty: percent,
 		rng: rand.New(rand.NewPCG(seed, 3)), sets: map[string]int{}, doubled: map[string]bool{},
 	}
-	n.fault = backendtest.NewFaultNode(n)
+	n.fault = faulty.NewFaultNode(n)
 	n.fault.Set(n.network)
 	return n
 }
@@ -543,7 +543,7 @@ func (n *simNode) set(to state) {
 }
 
 // network is the way to the node and back.
-func (n *simNode) network(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+func (n *simNode) network(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 	if ops[0].Kind == backend.OpEval {
 		n.s.mu.Lock()
 		n.s.stats.resent++
@@ -559,14 +559,14 @@ func (n *simNode) network(ctx context.Context, ops []backend.Op, next backendtes
 	over, dups := n.s.over, n.s.dups
 	n.s.mu.Unlock()
 
-	fault := backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(back))
+	fault := faulty.Chain(faulty.Delay(there), faulty.DelayReply(back))
 	switch st {
 	case hanging:
-		fault = backendtest.Hang()
+		fault = faulty.Hang()
 	case down:
-		fault = backendtest.Chain(backendtest.Delay(there), backendtest.Refuse(nil))
+		fault = faulty.Chain(faulty.Delay(there), faulty.Refuse(nil))
 	case denying:
-		fault = backendtest.Chain(backendtest.Delay(there), backendtest.Refuse(errors.New("LOADING")))
+		fault = faulty.Chain(faulty.Delay(there), faulty.Refuse(errors.New("LOADING")))
 	case up:
 		if what >= n.faulty || over {
 			break
@@ -576,32 +576,32 @@ func (n *simNode) network(ctx context.Context, ops []backend.Op, next backendtes
 		n.s.mu.Unlock()
 		switch kind {
 		case 0:
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseRequest(nil))
+			fault = faulty.Chain(faulty.Delay(there), faulty.LoseRequest(nil))
 		case 1:
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseReply(io.ErrUnexpectedEOF), backendtest.Delay(back))
+			fault = faulty.Chain(faulty.Delay(there), faulty.LoseReply(io.ErrUnexpectedEOF), faulty.Delay(back))
 		case 2: // broken at once, on its way for long
-			fault = backendtest.Chain(backendtest.Delay(there), lateAfterBreak(long))
+			fault = faulty.Chain(faulty.Delay(there), lateAfterBreak(long))
 		case 3: // the call times out, the request arrives long after
-			fault = func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+			fault = func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 				own := slices.Clone(ops)
 				<-ctx.Done()
 				time.AfterFunc(long, func() { next(context.WithoutCancel(ctx), own) })
-				return backendtest.Hang()(ctx, ops, next)
+				return faulty.Hang()(ctx, ops, next)
 			}
 		case 4: // slow, in either direction
-			fault = backendtest.Chain(backendtest.Late(long), backendtest.DelayReply(back))
+			fault = faulty.Chain(faulty.Late(long), faulty.DelayReply(back))
 		case 5:
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(long))
+			fault = faulty.Chain(faulty.Delay(there), faulty.DelayReply(long))
 		case 6: // one of them fails alone
 			hit := -1
-			fault = backendtest.Chain(fault, backendtest.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+			fault = faulty.Chain(fault, faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 				if hit++; hit == one {
 					return backend.Result{Err: backend.MarkReply(errors.New("OOM command not allowed"))}
 				}
 				return next(ctx)
 			}))
 		case 7: // the reply times out
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(time.Hour))
+			fault = faulty.Chain(faulty.Delay(there), faulty.DelayReply(time.Hour))
 		case 8:
 			if dups {
 				n.s.mu.Lock()
@@ -609,12 +609,12 @@ func (n *simNode) network(ctx context.Context, ops []backend.Op, next backendtes
 					n.doubled[op.Token] = true
 				}
 				n.s.mu.Unlock()
-				fault = backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(back), backendtest.Duplicate(long))
+				fault = faulty.Chain(faulty.Delay(there), faulty.DelayReply(back), faulty.Duplicate(long))
 			}
 		}
 	}
 	if ignore {
-		fault = backendtest.Chain(backendtest.IgnoreCancel(), fault)
+		fault = faulty.Chain(faulty.IgnoreCancel(), fault)
 	}
 	results := fault(ctx, ops, next)
 	if n.s.bug == errorIsNothing {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
@@ -40,10 +40,10 @@ type seat struct {
 	member  *member
 	index   int
 
-	ticketed bool    // the current operation names the ticket of the line
-	buried   bool    // it puts up a tombstone: no vote that comes later is granted
-	apart    bool    // the current request names the lock alone, because its queue is on another server for now
-	refusal  refusal // of the last acquire, if it was refused
+	ticketed bool          // the current operation names the ticket of the line
+	buried   bool          // it puts up a tombstone: no vote that comes later is granted
+	apart    bool          // the current request names the lock alone, because its queue is on another server for now
+	refusal  proto.Refusal // of the last acquire, if it was refused
 
 	token    tokenState
 	missing  bool // … but the last extension has not found it
@@ -68,14 +68,6 @@ type seat struct {
 	item    sender.Item
 
 	released atomic.Bool // the attempt is; an acquire not yet sent is not to be
-}
-
-// A refusal is what a node said of an acquire that it refused.
-type refusal struct {
-	left  time.Duration // how long the key lives there, unless it is extended
-	owner string        // part of the token that has it; empty if that is not known
-	rank  int           // our ticket's place in the queue, 0 for the first; -1 if it has none
-	why   string        // the command that failed, and its error, if our ticket has none because of that
 }
 
 // clean asks the seat to delete the token.
@@ -226,7 +218,9 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	case sent && s.cannotQueue(r.Err):
 		s.member.queueing.fail(r.Err)
 	case s.current.kind == releasing && len(r.Reply) > 1:
-		s.notifiedNobody(r.Reply)
+		if reply, err := proto.ReadRelease(r.Reply); err == nil {
+			s.notifiedNobody(reply)
+		}
 	case s.current.kind == releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.group.cfg.Abandoned; report != nil {
 			report(s.member.name.String(), s.attempt.key, r.Err)
@@ -247,11 +241,15 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now)) {
 		return
 	}
+	refusal := proto.Taken
 	ok, err := r.OK, s.explain(r.Err)
 	switch {
 	case s.item.Op.Kind != backend.OpEval || err != nil:
-	case s.item.Op.Script == lua.Vote:
-		ok, err = s.voted(r.Reply, now)
+	case s.current.kind == acquiring:
+		var reply proto.AcquireReply
+		if reply, err = s.readAcquire(r.Reply, now); err == nil {
+			ok, refusal = reply.Granted, reply.Refusal
+		}
 	default:
 		var done int64
 		done, err = r.Reply.Int(0)
@@ -299,7 +297,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 			s.member.acquires.Store(int64(now.Sub(s.attempt.group.made)))
 		}
 		if !ok && err == nil {
-			s.refusal = s.refused(r.Reply)
+			s.refusal = refusal
 		}
 		if ok && s.ticketed {
 			s.attempt.line.stands(s.index, s.attempt, false)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // A deletion waits for the outcome of the set, however slow that is.
@@ -18,7 +18,7 @@ func TestDeleteFollowsTheSet(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, timeout + time.Millisecond, time.Second, CallTimeout - time.Millisecond} {
 		t.Run(d.String(), func(t *testing.T) {
 			inWorld(t, 3, func(t *testing.T, w *world) {
-				w.fault[2].Set(backendtest.On(sets, backendtest.Late(d)))
+				w.fault[2].Set(faulty.On(sets, faulty.Late(d)))
 				a := w.mustAcquire("k")
 				synctest.Wait() // the set has been sent
 				a.release().want(t, "release", Won, 0)
@@ -39,7 +39,7 @@ func TestDeleteFollowsTheSet(t *testing.T) {
 // A set that has not been sent when the attempt is released never is.
 func TestUnsentSetIsDropped(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.DelayReply(200 * time.Millisecond))
+		w.fault[2].Set(faulty.DelayReply(200 * time.Millisecond))
 		var attempts []*Attempt
 		for i := range senderBare + 10 {
 			attempts = append(attempts, w.mustAcquire(fmt.Sprint("k", i)))
@@ -67,7 +67,7 @@ func TestUnsentSetIsDropped(t *testing.T) {
 func TestSetArrivesAfterItsTimeout(t *testing.T) {
 	const travel = 4 * time.Second
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.On(sets, backendtest.Late(travel)))
+		w.fault[2].Set(faulty.On(sets, faulty.Late(travel)))
 		start := time.Now()
 		a := w.mustAcquire("k")
 		synctest.Wait()
@@ -92,7 +92,7 @@ func TestSetArrivesAfterItsConnectionBroke(t *testing.T) {
 	for _, travel := range []time.Duration{time.Millisecond, 40 * time.Millisecond, 3 * time.Second, ttl - time.Second} {
 		t.Run(travel.String(), func(t *testing.T) {
 			inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
-				w.fault[0].Set(backendtest.On(sets, lateAfterBreak(travel)))
+				w.fault[0].Set(faulty.On(sets, lateAfterBreak(travel)))
 				start := time.Now()
 				_, res := w.acquire("k")
 				res.want(t, "acquire", Unavailable, 0)
@@ -112,7 +112,7 @@ func TestSetArrivesAfterItsConnectionBroke(t *testing.T) {
 // of it can be alive, and are not for ever.
 func TestDeletionsEndWithTheTTL(t *testing.T) {
 	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
-		w.fault[0].Set(backendtest.On(sets, broken))
+		w.fault[0].Set(faulty.On(sets, broken))
 		start := time.Now()
 		w.acquire("k")
 		if err := w.group.Wait(context.Background()); err != nil {
@@ -145,7 +145,7 @@ func TestDeletionsEndWithTheTTL(t *testing.T) {
 // more than a TTL has passed.
 func TestSetArrivesWhileDeletionsFail(t *testing.T) {
 	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
-		w.fault[0].Set(backendtest.On(sets, lateAfterBreak(4*time.Second)), backendtest.On(deletes, dead))
+		w.fault[0].Set(faulty.On(sets, lateAfterBreak(4*time.Second)), faulty.On(deletes, dead))
 		w.acquire("k")
 		time.Sleep(ttl + time.Second)
 		if len(w.mem[0].Keys()) != 1 {
@@ -162,7 +162,7 @@ func TestSetArrivesWhileDeletionsFail(t *testing.T) {
 // took.
 func TestSetArrivesDuringASlowDeletion(t *testing.T) {
 	inWorldOf(t, 1, bare, func(t *testing.T, w *world) {
-		w.fault[0].Set(backendtest.On(sets, lateAfterBreak(ttl-10*time.Millisecond)), backendtest.On(deletes, backendtest.DelayReply(time.Second)))
+		w.fault[0].Set(faulty.On(sets, lateAfterBreak(ttl-10*time.Millisecond)), faulty.On(deletes, faulty.DelayReply(time.Second)))
 		w.acquire("k")
 		if err := w.group.Wait(context.Background()); err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestReleaseAfterExpiry(t *testing.T) {
 		a = w.mustAcquire("k")
 		time.Sleep(2 * ttl)
 		w.fault[0].Set(dead)
-		w.fault[1].Set(backendtest.Hang())
+		w.fault[1].Set(faulty.Hang())
 		start := time.Now()
 		a.release().want(t, "release", Unavailable, timeout)
 		if err := w.group.Wait(context.Background()); err != nil || time.Since(start) > 3*CallTimeout {
@@ -216,7 +216,7 @@ func TestReleaseAfterExpiry(t *testing.T) {
 type broke struct {
 	what    string
 	name    string
-	fault   backendtest.Fault
+	fault   faulty.Fault
 	op      func(backend.Op) bool
 	times   int
 	verdict map[nodeMake]Verdict // of the operation
@@ -231,13 +231,13 @@ func TestLostRepliesAndStaleConnections(t *testing.T) {
 		return map[nodeMake][]string{full: scripts, scripted: scripts, bare: bareNode}
 	}
 	onlyScripts := map[nodeMake]Verdict{full: Won, scripted: Won, bare: Unavailable}
-	lost, stale := backendtest.LoseReply(io.ErrUnexpectedEOF), broken
+	lost, stale := faulty.LoseReply(io.ErrUnexpectedEOF), broken
 	for _, tc := range []broke{
 		{"acquire", "set, reply lost", lost, sets, 1, onlyScripts,
 			words([]string{"set", "acquire", "extend", "delete"}, []string{"set", "delete"})},
 		{"acquire", "set, stale connection", stale, sets, 1, onlyScripts,
 			words([]string{"acquire", "extend", "delete"}, nil)},
-		{"acquire", "set, reply lost twice", lost, backendtest.Kind(backend.OpSetNX, backend.OpEval), 2, same(Unavailable),
+		{"acquire", "set, reply lost twice", lost, faulty.Kind(backend.OpSetNX, backend.OpEval), 2, same(Unavailable),
 			words([]string{"set", "acquire", "delete"}, []string{"set", "delete"})},
 		{"extend", "extend, reply lost", lost, extends, 1, same(Won),
 			words([]string{"set", "extend", "extend", "delete"}, []string{"set", "extend", "extend", "delete"})},
@@ -266,7 +266,7 @@ func (tc broke) show(t *testing.T, w *world, m nodeMake, inline bool) {
 	if inline {
 		w.warm()
 	}
-	w.fault[0].Set(backendtest.On(tc.op, backendtest.First(tc.times, tc.fault)))
+	w.fault[0].Set(faulty.On(tc.op, faulty.First(tc.times, tc.fault)))
 	want := map[string]Verdict{"acquire": Won, "extend": Won, "release": Won}
 	want[tc.what] = tc.verdict[m]
 	a, res := w.acquire("k")
@@ -286,9 +286,9 @@ func (tc broke) show(t *testing.T, w *world, m nodeMake, inline bool) {
 func TestResendKeepsTheTimeout(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		for range 2 { // by the lane, then inline
-			a := w.mustAcquireOn("k", backendtest.Chain(
-				backendtest.First(1, backendtest.Chain(backendtest.Delay(100*time.Millisecond), broken)),
-				backendtest.First(1, backendtest.Hang())))
+			a := w.mustAcquireOn("k", faulty.Chain(
+				faulty.First(1, faulty.Chain(faulty.Delay(100*time.Millisecond), broken)),
+				faulty.First(1, faulty.Hang())))
 			a.extend().want(t, "extend", Unavailable, timeout)
 			w.fault[0].Clear()
 			time.Sleep(2 * CallTimeout)
@@ -300,7 +300,7 @@ func TestResendKeepsTheTimeout(t *testing.T) {
 // What timed out is never sent again while its outcome may still come.
 func TestNoResendAfterATimeout(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
-		w.fault[0].Set(backendtest.On(backendtest.Kind(backend.OpSetNX, backend.OpExtend), backendtest.DelayReply(time.Hour)))
+		w.fault[0].Set(faulty.On(faulty.Kind(backend.OpSetNX, backend.OpExtend), faulty.DelayReply(time.Hour)))
 		_, res := w.acquire("k")
 		res.want(t, "acquire", Unavailable, timeout)
 		w.rest(ttl)
@@ -309,7 +309,7 @@ func TestNoResendAfterATimeout(t *testing.T) {
 			t.Errorf("arrived: %q", got)
 		}
 		w.fault[0].Forget()
-		a := w.mustAcquireOn("k", backendtest.On(extends, backendtest.DelayReply(time.Hour)))
+		a := w.mustAcquireOn("k", faulty.On(extends, faulty.DelayReply(time.Hour)))
 		a.extend().want(t, "extend", Unavailable, timeout)
 		time.Sleep(2 * CallTimeout)
 		a.release().want(t, "release", Won, 0)
@@ -320,7 +320,7 @@ func TestNoResendAfterATimeout(t *testing.T) {
 }
 
 // mustAcquireOn acquires without faults and sets fault on all nodes then.
-func (w *world) mustAcquireOn(key string, fault backendtest.Fault) *Attempt {
+func (w *world) mustAcquireOn(key string, fault faulty.Fault) *Attempt {
 	w.t.Helper()
 	for _, f := range w.fault {
 		f.Clear()
@@ -338,7 +338,7 @@ func (w *world) mustAcquireOn(key string, fault backendtest.Fault) *Attempt {
 func TestFirstSetArrivesAfterTheSecondWasRefused(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		w.mem[0].Set("k", "another", ttl)
-		w.fault[0].Set(backendtest.On(sets, lateAfterBreak(3*time.Second)))
+		w.fault[0].Set(faulty.On(sets, lateAfterBreak(3*time.Second)))
 		_, res := w.acquire("k")
 		res.want(t, "acquire", Lost, 0)
 		time.Sleep(2 * time.Second)
@@ -362,7 +362,7 @@ func TestFirstSetArrivesAfterTheSecondWasRefused(t *testing.T) {
 func TestFirstSetArrivesAfterTheSecondWasGranted(t *testing.T) {
 	for _, travel := range []time.Duration{time.Second, 3 * time.Second} {
 		inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-			w.fault[0].Set(backendtest.On(sets, lateAfterBreak(travel)))
+			w.fault[0].Set(faulty.On(sets, lateAfterBreak(travel)))
 			a := w.mustAcquire("k")
 			time.Sleep(2 * time.Second)
 			if w.holders("k", a.token) != 1 {
@@ -379,7 +379,7 @@ func TestFirstSetArrivesAfterTheSecondWasGranted(t *testing.T) {
 // A release while the set is being sent again: the deletion follows the second.
 func TestReleaseDuringResend(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.Delay(50*time.Millisecond), backendtest.On(sets, backendtest.LoseReply(nil)))
+		w.fault[2].Set(faulty.Delay(50*time.Millisecond), faulty.On(sets, faulty.LoseReply(nil)))
 		a := w.mustAcquire("k")
 		time.Sleep(60 * time.Millisecond) // the second is on its way, or there is none
 		a.release().want(t, "release", Won, 0)
@@ -395,7 +395,7 @@ func TestReleaseDuringResend(t *testing.T) {
 // again but the deletion.
 func TestNoResendOfASetThatIsReleased(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.Delay(50*time.Millisecond), backendtest.On(sets, backendtest.LoseReply(nil)))
+		w.fault[2].Set(faulty.Delay(50*time.Millisecond), faulty.On(sets, faulty.LoseReply(nil)))
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		a.release().want(t, "release", Won, 0)
@@ -410,7 +410,7 @@ func TestNoResendOfASetThatIsReleased(t *testing.T) {
 // A set that may or may not have arrived is found out about by an extension.
 func TestExtensionSettlesADoubt(t *testing.T) {
 	inWorldOf(t, 3, bare, func(t *testing.T, w *world) {
-		w.fault[2].Set(backendtest.On(sets, backendtest.LoseReply(nil)))
+		w.fault[2].Set(faulty.On(sets, faulty.LoseReply(nil)))
 		a := w.mustAcquire("k")
 		synctest.Wait()
 		w.fault[0].Set(dead)

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
 // extendAll extends attempts together, and returns their results and when each came.
@@ -38,7 +38,7 @@ func TestExtendAll(t *testing.T) {
 		renewals[8].Attempt.release().want(t, "release", Won, 0)
 		synctest.Wait()
 		for i := range w.fault {
-			w.fault[i].Set(backendtest.Delay(10 * time.Millisecond))
+			w.fault[i].Set(faulty.Delay(10 * time.Millisecond))
 			w.fault[i].Forget()
 		}
 		results, _ := w.extendAll(renewals...)
@@ -67,7 +67,7 @@ func TestExtendAllTimesOutEach(t *testing.T) {
 		a, b, c := w.mustAcquire("a"), w.mustAcquire("b"), w.mustAcquire("c")
 		synctest.Wait()
 		for i := range w.fault {
-			w.fault[i].Set(backendtest.Hang())
+			w.fault[i].Set(faulty.Hang())
 		}
 		results, after := w.extendAll(
 			Renewal{a, ttl, 3 * timeout}, Renewal{b, ttl, timeout}, Renewal{c, ttl, 2 * timeout})

@@ -214,17 +214,17 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		s := &a.seats[i]
 		switch v.Outcome {
 		case Taken:
-			left = append(left, s.refusal.left)
+			left = append(left, s.refusal.Left)
 			if s.ticketed {
-				if s.refusal.owner != "" && g.cfg.Foreign != nil && g.cfg.Foreign(s.refusal.owner) {
+				if s.refusal.Owner != "" && g.cfg.Foreign != nil && g.cfg.Foreign(s.refusal.Owner) {
 					foreign++
 				}
 				s.member.queueing.answered(s.refusal)
 			}
-			if s.refusal.rank >= 0 {
+			if s.refusal.Rank >= 0 {
 				queued++
-				if rank < 0 || s.refusal.rank < rank {
-					rank = s.refusal.rank
+				if rank < 0 || s.refusal.Rank < rank {
+					rank = s.refusal.Rank
 				}
 			}
 		case Granted:

@@ -10,22 +10,23 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // What a waiter does after a try that it lost: how long it sleeps, and whether it
 // polls.
 func TestPlan(t *testing.T) {
 	const ms, s, never = time.Millisecond, time.Second, time.Duration(1) << 62
-	in := func(left time.Duration, rank int, owner string) refusal {
-		return refusal{left: left, owner: owner, rank: rank}
+	in := func(left time.Duration, rank int, owner string) proto.Refusal {
+		return proto.Refusal{Left: left, Owner: owner, Rank: rank}
 	}
 	for _, tc := range []struct {
 		name        string
 		votes       string // as outcomes writes them
-		refusals    []refusal
+		refusals    []proto.Refusal
 		verdict     Verdict
 		splits      int // before
 		polls       bool
@@ -34,41 +35,41 @@ func TestPlan(t *testing.T) {
 		stirs       int // before
 	}{
 		// One node.
-		{"first in the queue", "T", []refusal{in(time.Hour, 0, "a")}, Lost, 3, false, 1500 * ms, 2500 * ms, 0, 0},
-		{"third in the queue", "T", []refusal{in(time.Hour, 2, "a")}, Lost, 0, false, 4500*ms + 40*ms, 7500*ms + 40*ms, 0, 0},
-		{"far behind", "T", []refusal{in(time.Hour, 100, "a")}, Lost, 0, false, 22500*ms + 2*s, 37500*ms + 2*s, 0, 0},
-		{"the lease ends before", "T", []refusal{in(100*ms, 0, "a")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
-		{"the lease ends before, third", "T", []refusal{in(100*ms, 2, "a")}, Lost, 0, false, 141 * ms, 141 * ms, 0, 0},
-		{"the lease ends before, with 1500 before it", "T", []refusal{in(100*ms, 1500, "a")}, Lost, 0, false, 30*s + 101*ms, 30*s + 101*ms, 0, 0},
-		{"the lease ends before, with a million before it", "T", []refusal{in(100*ms, 1_000_000, "a")}, Lost, 0, false, 15*s + 101*ms, 30*s + 101*ms, 0, 0},
-		{"the lease has no end", "T", []refusal{in(never, 0, "a")}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
-		{"not queued", "T", []refusal{in(100*ms, -1, "a")}, Lost, 0, true, 0, never, 0, 0},
-		{"failed", "F", []refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
-		{"timed out", "O", []refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
+		{"first in the queue", "T", []proto.Refusal{in(time.Hour, 0, "a")}, Lost, 3, false, 1500 * ms, 2500 * ms, 0, 0},
+		{"third in the queue", "T", []proto.Refusal{in(time.Hour, 2, "a")}, Lost, 0, false, 4500*ms + 40*ms, 7500*ms + 40*ms, 0, 0},
+		{"far behind", "T", []proto.Refusal{in(time.Hour, 100, "a")}, Lost, 0, false, 22500*ms + 2*s, 37500*ms + 2*s, 0, 0},
+		{"the lease ends before", "T", []proto.Refusal{in(100*ms, 0, "a")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
+		{"the lease ends before, third", "T", []proto.Refusal{in(100*ms, 2, "a")}, Lost, 0, false, 141 * ms, 141 * ms, 0, 0},
+		{"the lease ends before, with 1500 before it", "T", []proto.Refusal{in(100*ms, 1500, "a")}, Lost, 0, false, 30*s + 101*ms, 30*s + 101*ms, 0, 0},
+		{"the lease ends before, with a million before it", "T", []proto.Refusal{in(100*ms, 1_000_000, "a")}, Lost, 0, false, 15*s + 101*ms, 30*s + 101*ms, 0, 0},
+		{"the lease has no end", "T", []proto.Refusal{in(never, 0, "a")}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
+		{"not queued", "T", []proto.Refusal{in(100*ms, -1, "a")}, Lost, 0, true, 0, never, 0, 0},
+		{"failed", "F", []proto.Refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
+		{"timed out", "O", []proto.Refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
 
 		// Three nodes. It counts when a quorum is free, and the lowest rank.
-		{"one owner", "TTT", []refusal{in(300*ms, 1, "a"), in(100*ms, 2, "a"), in(200*ms, 3, "a")}, Lost, 1, false, 221 * ms, 221 * ms, 0, 0},
-		{"one is not queued", "TTT", []refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), in(200*ms, 0, "a")}, Lost, 0, false, 201 * ms, 201 * ms, 0, 0},
-		{"one is not queued, one failed", "TTF", []refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, true, 0, never, 0, 0},
-		{"one failed, one owner on two", "TTF", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"one failed, two owners", "TTF", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), {}}, Lost, 0, false, 0, 0, 1, 0},
-		{"granted one, one owner on two", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 2, false, 101 * ms, 101 * ms, 0, 0},
-		{"granted one, two owners", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1, 0},
-		{"granted one, two owners, again", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 3, false, 0, 0, 4, 0},
-		{"granted one, two owners, often", "GTT", []refusal{{}, in(3*s, 0, "a"), in(s, 0, "b")}, Lost, 40, false, 0, 250 * ms, 41, 0},
-		{"granted one, two owners, the leases end before", "GTT", []refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 40, false, 0, 101 * ms, 41, 0},
-		{"granted one, two owners, one without end", "GTT", []refusal{{}, in(never, 0, "a"), in(never, 0, "b")}, Lost, 7, false, 0, 250 * ms, 8, 0},
-		{"granted one, of the others one owner is not known", "GTT", []refusal{{}, in(300*ms, 0, ""), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1, 0},
-		{"three owners, nothing granted", "TTT", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), in(200*ms, 0, "c")}, Lost, 2, false, 201 * ms, 201 * ms, 0, 0},
-		{"two failed", "TFF", []refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0, 0},
-		{"two did not answer before ctx ended", "TPP", []refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0, 0},
+		{"one owner", "TTT", []proto.Refusal{in(300*ms, 1, "a"), in(100*ms, 2, "a"), in(200*ms, 3, "a")}, Lost, 1, false, 221 * ms, 221 * ms, 0, 0},
+		{"one is not queued", "TTT", []proto.Refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), in(200*ms, 0, "a")}, Lost, 0, false, 201 * ms, 201 * ms, 0, 0},
+		{"one is not queued, one failed", "TTF", []proto.Refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, true, 0, never, 0, 0},
+		{"one failed, one owner on two", "TTF", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
+		{"one failed, two owners", "TTF", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), {}}, Lost, 0, false, 0, 0, 1, 0},
+		{"granted one, one owner on two", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 2, false, 101 * ms, 101 * ms, 0, 0},
+		{"granted one, two owners", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1, 0},
+		{"granted one, two owners, again", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 3, false, 0, 0, 4, 0},
+		{"granted one, two owners, often", "GTT", []proto.Refusal{{}, in(3*s, 0, "a"), in(s, 0, "b")}, Lost, 40, false, 0, 250 * ms, 41, 0},
+		{"granted one, two owners, the leases end before", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 40, false, 0, 101 * ms, 41, 0},
+		{"granted one, two owners, one without end", "GTT", []proto.Refusal{{}, in(never, 0, "a"), in(never, 0, "b")}, Lost, 7, false, 0, 250 * ms, 8, 0},
+		{"granted one, of the others one owner is not known", "GTT", []proto.Refusal{{}, in(300*ms, 0, ""), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1, 0},
+		{"three owners, nothing granted", "TTT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), in(200*ms, 0, "c")}, Lost, 2, false, 201 * ms, 201 * ms, 0, 0},
+		{"two failed", "TFF", []proto.Refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0, 0},
+		{"two did not answer before ctx ended", "TPP", []proto.Refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0, 0},
 
 		// Two nodes need both.
-		{"even, one each", "GT", []refusal{{}, in(100*ms, 0, "b")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
-		{"even, one owner", "TT", []refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"even, one queue is enough", "TT", []refusal{in(300*ms, 0, "a"), in(100*ms, -1, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"even, one each, others were called often", "GT", []refusal{{}, in(100*ms, 0, "b")}, Lost, 7, false, 0, 101 * ms, 8, maxStirs},
-		{"even, one failed", "TF", []refusal{in(300*ms, 0, "a"), {}}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
+		{"even, one each", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
+		{"even, one owner", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
+		{"even, one queue is enough", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, -1, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
+		{"even, one each, others were called often", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 7, false, 0, 101 * ms, 8, maxStirs},
+		{"even, one failed", "TF", []proto.Refusal{in(300*ms, 0, "a"), {}}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inWorldOf(t, len(tc.votes), full, func(t *testing.T, w *world) {
@@ -229,7 +230,7 @@ func TestCallBeforeTheTryIsForgotten(t *testing.T) {
 				t.Errorf("it waited for %v, %v, want until the lease has ended", time.Since(start), err)
 			}
 			// A call that comes while the node is asked does count.
-			p.set(backendtest.DelayReply(20 * time.Millisecond))
+			p.set(faulty.DelayReply(20 * time.Millisecond))
 			for i := range n {
 				w.mem[i].Set("k", "foreign", 300*time.Millisecond)
 			}
@@ -298,7 +299,7 @@ func TestExpiryOfADeadHolder(t *testing.T) {
 // farthest.
 func TestTripToANodeOfParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := halves{backendtest.NewFaultNode(memory.New())}
+		node := halves{faulty.NewFaultNode(memory.New())}
 		g, err := NewGroup([]backend.Node{node}, Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +308,7 @@ func TestTripToANodeOfParts(t *testing.T) {
 			key        string
 			trip, want time.Duration
 		}{{"h", 10 * time.Millisecond, 10 * time.Millisecond}, {"k", 2 * time.Millisecond, 10 * time.Millisecond}} {
-			node.Set(backendtest.Delay(tc.trip))
+			node.Set(faulty.Delay(tc.trip))
 			if a, res := g.Acquire(t.Context(), tc.key, "t"+tc.key, ttl, timeout); res.Verdict != Won {
 				t.Error(res)
 			} else {
@@ -324,7 +325,7 @@ func TestTripToANodeOfParts(t *testing.T) {
 // bereave queues tickets of waiters that have died for key on every node, before all others.
 func (w *world) bereave(key string, tickets int) {
 	w.t.Helper()
-	name, _ := QueueOf(key)
+	name, _ := proto.QueueKey(key)
 	for i, mem := range w.mem {
 		ctx, die := context.WithCancel(context.Background())
 		alive := make(chan struct{})

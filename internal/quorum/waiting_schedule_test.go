@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
@@ -119,7 +119,7 @@ type rusher struct {
 
 // A link is the way from a process to a node and back.
 type link struct {
-	*backendtest.FaultNode
+	*faulty.FaultNode
 	p     *rusher
 	index int
 	mem   *memory.Node
@@ -135,7 +135,7 @@ func (s *rush) newRusher(seed uint64) *rusher {
 	var nodes []backend.Node
 	for i, mem := range s.nodes {
 		l := &link{p: p, index: i, mem: mem, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
-		l.FaultNode = backendtest.NewFaultNode(mem)
+		l.FaultNode = faulty.NewFaultNode(mem)
 		l.Set(l.network)
 		p.link, nodes = append(p.link, l), append(nodes, l)
 	}
@@ -180,32 +180,32 @@ func (s *rush) rules() (over bool, rough bool) {
 }
 
 // network is the way of requests and replies.
-func (l *link) network(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+func (l *link) network(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 	s := l.p.rush
 	half := s.trip / 2
 	there, back := half+l.draw(half/2+1), half+l.draw(half/2+1)
 	over, rough := s.rules()
-	fault := backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(back))
+	fault := faulty.Chain(faulty.Delay(there), faulty.DelayReply(back))
 	if l.p.dead.Err() != nil { // nothing leaves a dead process
-		return backendtest.Refuse(nil)(ctx, ops, next)
+		return faulty.Refuse(nil)(ctx, ops, next)
 	}
-	if rough && !over && ops[0].Kind != backendtest.OpSubscribe {
+	if rough && !over && ops[0].Kind != faulty.OpSubscribe {
 		switch what := l.percent(); {
 		case what < 5:
 			s.event("a lost request", l.p, &s.stats.faults)
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseRequest(nil))
+			fault = faulty.Chain(faulty.Delay(there), faulty.LoseRequest(nil))
 		case what < 10:
 			s.event("a lost reply", l.p, &s.stats.faults)
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.LoseReply(io.ErrUnexpectedEOF))
+			fault = faulty.Chain(faulty.Delay(there), faulty.LoseReply(io.ErrUnexpectedEOF))
 		case what < 13:
 			s.event("a slow request", l.p, &s.stats.faults)
-			fault = backendtest.Chain(backendtest.Late(l.draw(20*s.trip)), backendtest.DelayReply(back))
+			fault = faulty.Chain(faulty.Late(l.draw(20*s.trip)), faulty.DelayReply(back))
 		case what < 16:
 			s.event("a slow reply", l.p, &s.stats.faults)
-			fault = backendtest.Chain(backendtest.Delay(there), backendtest.DelayReply(l.draw(20*s.trip)))
+			fault = faulty.Chain(faulty.Delay(there), faulty.DelayReply(l.draw(20*s.trip)))
 		case what < 19:
 			s.event("a doubled request", l.p, &s.stats.faults)
-			fault = backendtest.Chain(fault, backendtest.Duplicate(l.draw(20*s.trip)))
+			fault = faulty.Chain(fault, faulty.Duplicate(l.draw(20*s.trip)))
 		}
 	}
 	return fault(ctx, ops, next)
@@ -310,7 +310,7 @@ func (l *link) Subscribe(ctx context.Context, channel string, events backend.Eve
 	}
 	for {
 		err := l.FaultNode.Subscribe(ctx, channel, events)
-		if !errors.Is(err, backendtest.ErrDisconnected) {
+		if !errors.Is(err, faulty.ErrDisconnected) {
 			return err
 		}
 		time.Sleep(minResubscribe)

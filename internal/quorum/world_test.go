@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
@@ -41,7 +42,7 @@ type world struct {
 	make      nodeMake
 	group     *Group
 	mem       []*memory.Node
-	fault     []*backendtest.FaultNode
+	fault     []*faulty.FaultNode
 	processes []*process
 
 	mu        sync.Mutex
@@ -56,7 +57,7 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 	var nodes []backend.Node
 	for i := range n {
 		mem := memory.New(memory.WithName(fmt.Sprint("n", i)))
-		fault := backendtest.NewFaultNode(mem)
+		fault := faulty.NewFaultNode(mem)
 		w.mem, w.fault = append(w.mem, mem), append(w.fault, fault)
 		nodes = append(nodes, dress(fault, m))
 	}
@@ -76,15 +77,15 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 }
 
 // dress takes from f what a node of make m cannot do.
-func dress(f *backendtest.FaultNode, m nodeMake) backend.Node {
+func dress(f *faulty.FaultNode, m nodeMake) backend.Node {
 	switch m {
 	case scripted:
 		return struct {
 			backend.Node
 			backend.Scripter
-		}{backendtest.Bare(f), f}
+		}{faulty.Bare(f), f}
 	case bare:
-		return backendtest.Bare(f)
+		return faulty.Bare(f)
 	}
 	return f
 }
@@ -174,7 +175,7 @@ func atRest(g *Group) string {
 type process struct {
 	*Group
 	w     *world
-	fault []*backendtest.FaultNode
+	fault []*faulty.FaultNode
 	polls []string // what Config.Polls was told; guarded by w.mu
 }
 
@@ -190,7 +191,7 @@ func (w *world) processOver(m nodeMake, behind func(*memory.Node) backend.Node) 
 	id, inboxes := len(w.processes), 0
 	var nodes []backend.Node
 	for _, mem := range w.mem {
-		fault := backendtest.NewFaultNode(behind(mem))
+		fault := faulty.NewFaultNode(behind(mem))
 		p.fault = append(p.fault, fault)
 		nodes = append(nodes, dress(fault, m))
 	}
@@ -214,7 +215,7 @@ func (w *world) processOver(m nodeMake, behind func(*memory.Node) backend.Node) 
 }
 
 // set puts faults between the process and every node.
-func (p *process) set(faults ...backendtest.Fault) {
+func (p *process) set(faults ...faulty.Fault) {
 	for _, f := range p.fault {
 		f.Set(faults...)
 	}
@@ -223,7 +224,7 @@ func (p *process) set(faults ...backendtest.Fault) {
 // distant lets a round trip to each node take trip, and measures it.
 func (p *process) distant(trip time.Duration) *process {
 	p.w.t.Helper()
-	p.set(backendtest.Delay(trip/2), backendtest.DelayReply(trip/2))
+	p.set(faulty.Delay(trip/2), faulty.DelayReply(trip/2))
 	a := p.mustAcquire("warm")
 	if res := a.release(); res.Verdict != Won {
 		p.w.t.Fatalf("release: %v", res)
@@ -244,7 +245,7 @@ func (p *process) forget() {
 func (p *process) arrived(i int) []string {
 	var words []string
 	for _, op := range p.fault[i].Arrived() {
-		if op.Kind != backendtest.OpSubscribe && !isEcho(op) {
+		if op.Kind != faulty.OpSubscribe && !isEcho(op) {
 			words = append(words, word(op))
 		}
 	}
@@ -339,7 +340,7 @@ func lockWaiting(ctx context.Context, g *Group, key string, token func() string,
 // queue returns the tickets that wait for key on node i.
 func (w *world) queue(i int, key string) []string {
 	w.t.Helper()
-	name, _ := QueueOf(key)
+	name, _ := proto.QueueKey(key)
 	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"10000"})
 	if err != nil {
 		w.t.Fatal(err)
@@ -470,22 +471,22 @@ func word(op backend.Op) string {
 }
 
 var (
-	sets    = backendtest.Kind(backend.OpSetNX)
+	sets    = faulty.Kind(backend.OpSetNX)
 	deletes = func(op backend.Op) bool { return word(op) == "delete" }
-	extends = backendtest.Kind(backend.OpExtend)
+	extends = faulty.Kind(backend.OpExtend)
 
 	// dead is a server that is not there.
-	dead = backendtest.Refuse(nil)
+	dead = faulty.Refuse(nil)
 	// broken is a connection that breaks; whether the request arrived is unknown,
 	// but it has not.
-	broken = backendtest.LoseRequest(nil)
-	denied = backendtest.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
+	broken = faulty.LoseRequest(nil)
+	denied = faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
 )
 
 // lateAfterBreak is a connection that breaks at once while the request is on its
 // way, to arrive d later.
-func lateAfterBreak(d time.Duration) backendtest.Fault {
-	return func(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+func lateAfterBreak(d time.Duration) faulty.Fault {
+	return func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 		own := slices.Clone(ops)
 		time.AfterFunc(d, func() { next(context.WithoutCancel(ctx), own) })
 		return broken(ctx, ops, next)
@@ -495,7 +496,7 @@ func lateAfterBreak(d time.Duration) backendtest.Fault {
 // busyMeter counts the calls that are under way.
 type busyMeter struct{ now, most, calls, ops, mostOps atomic.Int64 }
 
-func (m *busyMeter) fault(ctx context.Context, ops []backend.Op, next backendtest.Send) []backend.Result {
+func (m *busyMeter) fault(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 	raise(&m.most, m.now.Add(1))
 	raise(&m.mostOps, int64(len(ops)))
 	m.calls.Add(1)

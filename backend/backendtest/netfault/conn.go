@@ -26,6 +26,7 @@ type conn struct {
 	done           chan struct{} // closed by end
 	once           sync.Once     // for end
 	lossy          bool          // has lost bytes; under p.mu
+	forgotten      bool          // loses all bytes; under p.mu
 
 	mu      sync.Mutex
 	opaque  bool      // no RESP: TLS
@@ -51,8 +52,11 @@ type chunk struct {
 func (p *Proxy) serve(l net.Listener, client *net.TCPConn) {
 	c := &conn{p: p, client: client, done: make(chan struct{})}
 	accepted := time.Now()
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
 	var dialer net.Dialer
-	upstream, err := dialer.DialContext(p.ctx, "tcp", p.target)
+	upstream, err := dialer.DialContext(p.ctx, "tcp", target)
 	if err == nil {
 		c.server = upstream.(*net.TCPConn)
 	}
@@ -77,10 +81,21 @@ func (p *Proxy) serve(l net.Listener, client *net.TCPConn) {
 	wg.Go(func() { defer close(toClient); c.readReplies(toClient) })
 	// What a client sent before it left still arrives, and then the server hears
 	// that the client has left. A server that leaves ends the connection.
-	wg.Go(func() { c.write(ToServer, toServer, c.server); c.server.CloseWrite() })
-	wg.Go(func() { c.write(ToClient, toClient, c.client); c.end() })
+	wg.Go(func() { c.write(ToServer, toServer, c.server); c.awaitNews(); c.server.CloseWrite() })
+	wg.Go(func() { c.write(ToClient, toClient, c.client); c.awaitNews(); c.end() })
 	wg.Wait()
 	p.change(func() { delete(p.conns, c) })
+}
+
+// awaitNews keeps from one side that the other has closed, if the connection is
+// forgotten, until it is cut.
+func (c *conn) awaitNews() {
+	c.p.mu.Lock()
+	forgotten := c.forgotten
+	c.p.mu.Unlock()
+	if forgotten {
+		<-c.done
+	}
 }
 
 // end closes both sides, and lets the connection's goroutines end.
@@ -275,6 +290,9 @@ func (c *conn) await(dir Direction, ch chunk) (flow, bool) {
 		c.p.mu.Lock()
 		f, changed := c.p.flow[dir], c.p.changed
 		stalled := ch.stall != nil && !ch.stall.removed
+		if c.forgotten {
+			f, stalled = discard, false
+		}
 		if f == discard {
 			c.lossy = true
 		}

@@ -3,7 +3,8 @@
 //
 // A [Proxy] delays bytes, delays the set-up of connections, holds or discards
 // what passes in one direction or in both, cuts connections and refuses new
-// ones. It also reads the commands that pass, and so it can lose the reply of one
+// ones, forgets connections as a firewall does, and moves to another server as a
+// name does. It also reads the commands that pass, and so it can lose the reply of one
 // of them after the server has run it ([Proxy.LoseReply]), lose a command before
 // it arrives ([Proxy.LoseRequest]), let one arrive late ([Proxy.StallRequest]),
 // answer one with an error ([Proxy.Reject]) and count them ([Proxy.Count]).

@@ -35,14 +35,14 @@ const (
 // connections are open; each takes effect before it returns, for all
 // connections, those to come included.
 type Proxy struct {
-	target string
-	port   int
-	ctx    context.Context // ends with the proxy
-	stop   context.CancelFunc
+	port int
+	ctx  context.Context // ends with the proxy
+	stop context.CancelFunc
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced by whoever changes what is below
-	listener net.Listener  // nil while refusing
+	target   string
+	listener net.Listener // nil while refusing
 	delay    [2]time.Duration
 	setup    time.Duration
 	flow     [2]flow
@@ -146,6 +146,23 @@ func (p *Proxy) Hold(dirs ...Direction) { p.setFlow(hold, dirs) }
 // those. Discarding [ToClient] alone lets commands run and loses all replies,
 // with the client left waiting.
 func (p *Proxy) Discard(dirs ...Direction) { p.setFlow(discard, dirs) }
+
+// Forget loses all bytes from now on, in both directions, of the connections that are
+// open, and also the news that one of the two sides has closed. No side gets a
+// reset: this is what a firewall does that has forgotten its connections. New
+// connections work. [Proxy.Resume] cuts those that were forgotten.
+func (p *Proxy) Forget() {
+	p.change(func() {
+		for c := range p.conns {
+			c.forgotten, c.lossy = true, true
+		}
+	})
+}
+
+// Redirect sends the connections that are made from now on to target, another host
+// and port. Those that are open stay where they are, as with a name in DNS that
+// moves.
+func (p *Proxy) Redirect(target string) { p.change(func() { p.target = target }) }
 
 func (p *Proxy) setFlow(f flow, dirs []Direction) {
 	if len(dirs) == 0 {

@@ -304,6 +304,44 @@ func TestDiscard(t *testing.T) {
 	s.none(t)
 }
 
+// Connections that were forgotten are silent for both sides, also when one of them closes.
+// New ones work.
+func TestForget(t *testing.T) {
+	s := serve(t)
+	p := netfault.New(t, s.Addr().String())
+	old, closed := dial(t, p), dial(t, p)
+	for _, c := range []*client{old, closed} {
+		c.do(t, "PING", "x")
+		s.next(t)
+	}
+	p.Forget()
+	old.send("SET", "k", "1")
+	old.silent(t)
+	s.none(t)
+	closed.Close()
+	dial(t, p).do(t, "PING", "x")
+	s.next(t)
+	if open, _ := p.Connections(); open != 3 {
+		t.Errorf("%d connections are open at the server, want the new one and the two forgotten ones", open)
+	}
+	p.Resume()
+	old.gone(t)
+}
+
+// Connections that are open stay with the old target, new ones lead to the new one.
+func TestRedirect(t *testing.T) {
+	before, after := serve(t), serve(t)
+	p := netfault.New(t, before.Addr().String())
+	old := dial(t, p)
+	old.do(t, "PING", "x")
+	before.next(t)
+	p.Redirect(after.Addr().String())
+	old.do(t, "PING", "x")
+	before.next(t)
+	dial(t, p).do(t, "PING", "x")
+	after.next(t)
+}
+
 func TestLoseReply(t *testing.T) {
 	s := serve(t)
 	p := netfault.New(t, s.Addr().String())

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/backend/backendtest"
+	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
@@ -83,7 +83,7 @@ func (r *tally) group(t *testing.T, list []*servers.Server, i int, wall func() t
 	d := drivers.All[i%len(drivers.All)]
 	var nodes []backend.Node
 	for _, s := range list {
-		n := backendtest.NewFaultNode(d.Node(t, s.Addr()))
+		n := faulty.NewFaultNode(d.Node(t, s.Addr()))
 		n.Set(r.raises(i))
 		nodes = append(nodes, n)
 	}
@@ -147,8 +147,8 @@ func (r *tally) granted(client int) {
 }
 
 // raises notes which locks of a client have a vote raised.
-func (r *tally) raises(client int) backendtest.Fault {
-	return func(ctx context.Context, ops []backend.Op, send backendtest.Send) []backend.Result {
+func (r *tally) raises(client int) faulty.Fault {
+	return func(ctx context.Context, ops []backend.Op, send faulty.Send) []backend.Result {
 		for _, op := range ops {
 			if op.Kind == backend.OpEval && op.Script == lua.Raise {
 				r.raised(client, op.Args[0])

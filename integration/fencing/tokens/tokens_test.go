@@ -18,7 +18,7 @@ import (
 const (
 	clients = 32
 	ttl     = 400 * time.Millisecond
-	faulty  = 4 * time.Second // for how long servers are paused and killed, or longer on a slow machine
+	trouble = 4 * time.Second // for how long servers are paused and killed, or longer on a slow machine
 )
 
 // ahead puts the counters of servers an hour ahead of their clocks, each somewhere else.
@@ -169,7 +169,7 @@ func faults(t *testing.T, list []*servers.Server, set bool, enough func() bool) 
 	t.Helper()
 	offsets := make([]time.Duration, len(list))
 	start := time.Now()
-	for time.Since(start) < faulty || !(enough() && d.enough(set)) && time.Since(start) < 5*faulty {
+	for time.Since(start) < trouble || !(enough() && d.enough(set)) && time.Since(start) < 5*trouble {
 		began := time.Now()
 		n := 1 + rand.IntN(len(list)/2)
 		if rand.IntN(4) == 0 {

@@ -1,0 +1,213 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+// Result performs op, which must not fail.
+func (t *T) Result(op backend.Op) backend.Result {
+	ctx, cancel := context.WithTimeout(t.Ctx, Call)
+	defer cancel()
+	r := op.Do(ctx, t.Node)
+	if r.Err != nil {
+		if op.Kind == backend.OpEval {
+			t.Supported(r.Err)
+			t.Failf("script %s failed: %w", op.Script.Name(), r.Err)
+		}
+		t.Failf("%v of key %s failed: %w", op.Kind, Quote(op.Key), r.Err)
+	}
+	if r.OK && r.Reply != nil {
+		t.Failf("%v answered both true and %v", op.Kind, r.Reply)
+	}
+	return r
+}
+
+// TrySetNX returns what SetNX answers.
+func (t *T) TrySetNX(key, token string, ttl time.Duration) bool {
+	return t.Result(backend.Op{Kind: backend.OpSetNX, Key: key, Token: token, TTL: ttl}).OK
+}
+
+// TryExtend returns what Extend answers.
+func (t *T) TryExtend(key, token string, ttl time.Duration) bool {
+	return t.Result(backend.Op{Kind: backend.OpExtend, Key: key, Token: token, TTL: ttl}).OK
+}
+
+// SetNX fails the check unless SetNX answers want; situation says of which key.
+func (t *T) SetNX(key, token string, ttl time.Duration, want bool, situation string) {
+	if got := t.TrySetNX(key, token, ttl); got != want {
+		t.Failf("SetNX of %s = %v, want %v", situation, got, want)
+	}
+}
+
+// EvalDelete fails the check unless EvalDelete answers want.
+func (t *T) EvalDelete(key, token string, want bool, situation string) {
+	if got := t.Result(backend.Op{Kind: backend.OpEvalDelete, Key: key, Token: token}).OK; got != want {
+		t.Failf("EvalDelete of %s = %v, want %v", situation, got, want)
+	}
+}
+
+// Extend fails the check unless Extend answers want.
+func (t *T) Extend(key, token string, ttl time.Duration, want bool, situation string) {
+	if got := t.TryExtend(key, token, ttl); got != want {
+		t.Failf("Extend of %s = %v, want %v", situation, got, want)
+	}
+}
+
+// Eval runs a script on one key, which must not fail.
+func (t *T) Eval(s *backend.Script, key string, args ...string) backend.Reply {
+	return t.EvalKeys(s, []string{key}, args...)
+}
+
+// EvalKeys runs a script, which must not fail.
+func (t *T) EvalKeys(s *backend.Script, keys []string, args ...string) backend.Reply {
+	return t.Result(backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}).Reply
+}
+
+// Answer fails the check unless r is the numbers want.
+func (t *T) Answer(r backend.Reply, what string, want ...int64) {
+	reply := make(backend.Reply, len(want))
+	for i, n := range want {
+		reply[i] = n
+	}
+	if !slices.Equal(r, reply) {
+		t.Failf("%s answers %v, want %v", what, Brief(r), reply)
+	}
+}
+
+// Left fails the check unless r begins with two numbers, first and a time to live
+// of at most ttl and not much less.
+func (t *T) Left(r backend.Reply, what string, first, ttl int64) {
+	n, err1 := r.Int(0)
+	ms, err2 := r.Int(1)
+	if err1 != nil || err2 != nil || len(r) < 2 || n != first || ms > ttl || ms < ttl-Call.Milliseconds() {
+		t.Failf("%s answers %v, want {%d, at most %d and about that}", what, Brief(r), first, ttl)
+	}
+}
+
+// Brief returns r for a message.
+func Brief(r backend.Reply) string {
+	var parts []string
+	for _, e := range r {
+		if s, ok := e.(string); ok {
+			parts = append(parts, Quote(s))
+		} else {
+			parts = append(parts, fmt.Sprintf("%v (%T)", e, e))
+		}
+	}
+	return fmt.Sprint(parts)
+}
+
+// Set stores a value by the harness.
+func (t *T) Set(key, value string, ttl time.Duration) {
+	t.Need(t.server.Set != nil, "Set")
+	if err := t.server.Set(t.Ctx, t.Node, key, value, ttl); err != nil {
+		t.Failf("the harness cannot Set: %w", err)
+	}
+	t.Defer(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Ctx), time.Second)
+		defer cancel()
+		t.Node.EvalDelete(ctx, key, value) // it may have no expiry
+	})
+}
+
+// AwaitFree waits for the end of key's life, which began at the given time of
+// the check, takes key for token, and returns how long it was held. It fails
+// the check if that was less than ttl.
+func (t *T) AwaitFree(key, token string, began, ttl time.Duration, situation string) time.Duration {
+	for {
+		free := t.TrySetNX(key, token, Long)
+		lived := t.Clock() - began
+		if free {
+			// Two clocks differ a little, and servers count in milliseconds.
+			if lived < ttl-ttl/100-2*time.Millisecond {
+				t.Failf("%s was free after %v, want it held for %v", situation, lived, ttl)
+			}
+			return lived
+		}
+		if lived > ttl+Patience {
+			t.Failf("%s was still held after %v, want it free after %v", situation, lived, ttl)
+		}
+		t.Wait(max(time.Millisecond, ttl/20))
+	}
+}
+
+// Expires fails the check unless the key that hold takes, for token and ttl, is
+// free again after ttl and soon after. Hold returns when its life began and
+// whether it could be taken in time.
+func (t *T) Expires(ttl time.Duration, situation string, hold func(key, token string) (began time.Duration, valid bool)) {
+	var lived time.Duration
+	for range Attempts {
+		key := t.Name()
+		began, valid := hold(key, t.Name())
+		if !valid {
+			continue
+		}
+		if lived = t.AwaitFree(key, t.Name(), began, ttl, situation); lived <= ttl+expirySlack {
+			return
+		}
+	}
+	if lived == 0 {
+		t.Skipf("the server or this machine is too slow to tell")
+	}
+	t.Failf("%s was still held %v after its end, again and again: want a life of %v, in milliseconds", situation, lived-ttl, ttl)
+}
+
+// InTime runs f with longer and longer times to live until it is done before
+// the key that it made at its beginning has expired. F returns what it saw
+// as the failure that it is if the key was still there; it does not fail itself.
+func (t *T) InTime(f func(ttl time.Duration) error) {
+	for ttl := Short; ttl <= 32*Short; ttl *= 2 {
+		began := t.Clock()
+		err := f(ttl)
+		if err == nil {
+			return
+		}
+		if t.Clock()-began < ttl-ttl/100-2*time.Millisecond {
+			t.Failf("%w", err)
+		}
+	}
+	t.Skipf("the server or this machine is too slow to tell")
+}
+
+// SetOther puts what is no string at key.
+func (t *T) SetOther(key string) {
+	t.Need(t.server.SetOther != nil, "SetOther")
+	if err := t.server.SetOther(t.Ctx, t.Node, key); err != nil {
+		t.Failf("the harness cannot SetOther: %w", err)
+	}
+	if t.TrySetNX(key, t.Name(), Long) {
+		t.Failf("SetNX of a key that holds no string = true: it overwrites, or SetOther of the harness has stored nothing")
+	}
+}
+
+// An Oddity is a text with which a node that does not take keys and tokens for
+// plain bytes gets into trouble.
+type Oddity struct{ Name, Text string }
+
+// Oddities returns all.
+func Oddities() []Oddity {
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	return []Oddity{
+		{"NUL", "a\x00b"},
+		{"NUL at the end", "a\x00"},
+		{"newlines", "a\r\nb\r\n"},
+		{"protocol", "*1\r\n$8\r\nFLUSHALL\r\n"},
+		{"spaces and quotes", " a\t\"b\" 'c' \\x41 "},
+		{"UTF-8", "Größe/ключ/鍵/🔑"},
+		{"no UTF-8", "a\xff\xfe\x80b"},
+		{"braces", "{a}b}{c"},
+		{"pattern", "a*[b]?"},
+		{"digits", "007"},
+		{"every byte", string(every)},
+		{"1 MB", strings.Repeat("0123456789abcdef", 1<<16)},
+	}
+}

@@ -1,0 +1,104 @@
+package proto
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/quorumlock/quorumlock/internal/text"
+)
+
+const (
+	queueSuffix   = ":queue"
+	counterSuffix = ":fence"
+	tombstones    = ":gone:"
+)
+
+// QueueKey returns the key of the queue of the lock with that key. It is in the same slot of a
+// Cluster, and begins with the same characters, for access rules that use prefixes. It
+// reports false for the few keys that have no such name. Callers of these locks poll.
+func QueueKey(key string) (string, bool) { return beside(key, queueSuffix) }
+
+// CounterKey returns the key of the lock's counter for fencing tokens. It reports false where
+// [QueueKey] does.
+func CounterKey(key string) (string, bool) { return beside(key, counterSuffix) }
+
+// TombstoneKey returns the key that says that a token of the lock will not be granted. It
+// reports false where [QueueKey] does.
+func TombstoneKey(key, token string) (string, bool) { return beside(key, tombstones+token) }
+
+// beside returns the name with that suffix beside the key of a lock.
+func beside(key, suffix string) (string, bool) {
+	open := strings.IndexByte(key, '{')
+	if open < 0 {
+		if strings.IndexByte(key, '}') >= 0 {
+			return "", false
+		}
+		return key + "{" + key + "}" + suffix, true
+	}
+	if strings.IndexByte(key[open+1:], '}') < 1 {
+		return "", false // no hash tag, and a second one would not count
+	}
+	return key + suffix, true
+}
+
+// markerName is the name of a server's marker, after the prefix of a Locker.
+const markerName = "redlock:marker"
+
+// MarkerKey returns the key of the marker that Lockers with that prefix use.
+func MarkerKey(prefix string) string { return prefix + markerName }
+
+// inboxName begins the name of each inbox, after the prefix of its Locker.
+const inboxName = "redlock:inbox:"
+
+// Inbox returns the channel on which the Locker with that prefix and name is notified. The
+// name is made like a token, with the owner's label if there is one.
+func Inbox(prefix, name string) string { return prefix + inboxName + name }
+
+// InboxName returns the name that [Inbox] was called with, "" if channel is not an inbox.
+func InboxName(channel string) string {
+	_, name, _ := strings.Cut(channel, inboxName)
+	return name
+}
+
+// Conflict returns why key must not be the key of a lock: another lock keeps something
+// there or shares a name with it, or it may be a marker. It returns "" if there is no
+// reason. No two keys without a reason have a name in common, whatever the tokens of their
+// locks.
+func Conflict(key string) string {
+	if strings.HasSuffix(key, markerName) { // other Lockers have other prefixes
+		return fmt.Sprintf("it ends in %q, the name of the markers (WithQuarantine)", markerName)
+	}
+	open := strings.IndexByte(key, '{')
+	if open < 0 {
+		return ""
+	}
+	size := strings.IndexByte(key[open+1:], '}')
+	if size < 1 {
+		return "" // without a hash tag: no lock has such a queue
+	}
+	end := open + 1 + size + 1 // of the hash tag
+	if owner, doubled := undouble(key); doubled {
+		return fmt.Sprintf("it has the same queue and fencing counter as the lock %s", text.Quote(owner))
+	}
+	owner, what := "", ""
+	if i := strings.Index(key[end:], tombstones); i >= 0 {
+		owner, what = key[:end+i], "tombstones"
+	} else if strings.HasSuffix(key[end:], queueSuffix) {
+		owner, what = strings.TrimSuffix(key, queueSuffix), "queue"
+	} else if strings.HasSuffix(key[end:], counterSuffix) {
+		owner, what = strings.TrimSuffix(key, counterSuffix), "fencing counter"
+	} else {
+		return ""
+	}
+	owner, _ = undouble(owner)
+	return fmt.Sprintf("the lock %s keeps its %s there", text.Quote(owner), what)
+}
+
+// undouble returns x for x{x}, and any other key unchanged.
+func undouble(key string) (x string, doubled bool) {
+	n := len(key)/2 - 1
+	if n < 1 || key != key[:n]+"{"+key[:n]+"}" || strings.ContainsAny(key[:n], "{}") {
+		return key, false
+	}
+	return key[:n], true
+}

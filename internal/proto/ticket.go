@@ -1,0 +1,95 @@
+package proto
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+const (
+	// MinGrace is the shortest time for which clients ask to have a lock reserved.
+	MinGrace = 20 * time.Millisecond
+
+	// MaxGrace is the longest one. Scripts shorten anything above it.
+	MaxGrace = lua.MaxGrace
+)
+
+// A Ticket is an entry in the queue of a lock. On a server it is "<grace in ms>:<channel>".
+type Ticket struct {
+	Grace   time.Duration // how long the lock is reserved when this waiter is notified; rounded up to milliseconds
+	Channel string        // the inbox of the waiter
+}
+
+func (t Ticket) String() string {
+	return milliseconds(t.Grace+time.Millisecond-1) + ":" + t.Channel
+}
+
+// ParseTicket returns the ticket with that text, and whether it is one: a grace of one to
+// five digits without a leading zero, a colon and a channel.
+func ParseTicket(s string) (Ticket, bool) {
+	grace, channel, ok := strings.Cut(s, ":")
+	ms, err := strconv.ParseUint(grace, 10, 32)
+	if !ok || err != nil || len(grace) > 5 || grace[0] == '0' {
+		return Ticket{}, false
+	}
+	return Ticket{time.Duration(ms) * time.Millisecond, channel}, true
+}
+
+// reservation begins the value of a lock that is reserved for a waiter. The ticket of the
+// waiter follows. No token begins with it.
+const reservation = "~"
+
+// Reservation returns the value of a lock that is reserved for the waiter with that ticket.
+func Reservation(ticket string) string { return reservation + ticket }
+
+// Reserved returns the ticket of the waiter for which the lock with that value is reserved,
+// and whether it is reserved.
+func Reserved(value string) (ticket string, ok bool) { return strings.CutPrefix(value, reservation) }
+
+// A Message is what a server publishes to an inbox. Receivers ignore messages of other
+// forms, which a later release may send.
+type Message struct {
+	Kind  MessageKind
+	Key   string        // of the lock
+	Grace time.Duration // of [Next] only: how long the notified waiter has to come
+}
+
+// A MessageKind says what a [Message] is about.
+type MessageKind byte
+
+const (
+	Notify MessageKind = 'g' // the lock is reserved for the receiver: g<key>
+	Next   MessageKind = 'n' // it is reserved for a waiter just before the receiver: n<grace in ms>:<key>
+)
+
+// ParseMessage returns the message with that text, and whether it is one.
+func ParseMessage(payload string) (Message, bool) {
+	if payload == "" {
+		return Message{}, false
+	}
+	kind, text := MessageKind(payload[0]), payload[1:]
+	switch kind {
+	case Notify:
+		return Message{Kind: Notify, Key: text}, true
+	case Next:
+		grace, key, ok := strings.Cut(text, ":")
+		ms, err := strconv.ParseUint(grace, 10, 16)
+		if !ok || err != nil {
+			return Message{}, false
+		}
+		return Message{Kind: Next, Key: key, Grace: time.Duration(ms) * time.Millisecond}, true
+	}
+	return Message{}, false
+}
+
+func (m Message) String() string {
+	if m.Kind == Next {
+		return string(Next) + milliseconds(m.Grace) + ":" + m.Key
+	}
+	return string(m.Kind) + m.Key
+}
+
+// milliseconds returns d as scripts take it.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

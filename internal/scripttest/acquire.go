@@ -1,0 +1,194 @@
+package scripttest
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
+)
+
+// owner returns what a refusal shows of a lock's value.
+func owner(value string) string { return value[max(0, len(value)-32):] }
+
+// refused fails the check unless r is {0, a time to live, -1, owner}.
+func (t *trial) refused(r backend.Reply, what, owner string) {
+	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != int64(-1) || r[3] != owner {
+		t.Failf("%s answers %v, want {0, its time to live, -1, %q}", what, check.Brief(r), owner)
+	}
+}
+
+func acquireChecks() []rule {
+	const ms = 60_000
+	ttl := strconv.Itoa(ms)
+	return []rule{{
+		name: "Eval/acquire",
+		why:  "an acquire that is sent again after its reply was lost must find its own lock, and no other's",
+		run: func(t *trial) {
+			has[backend.Scripter](t, "Scripter")
+			key, token := t.Name(), t.Name()
+			t.Answer(t.Eval(lua.Acquire, key, token, ttl), "acquire of a free key", 1, ms)
+			t.Left(t.Eval(lua.Acquire, key, token, "600000"), "acquire of a key that this very token holds", 1, ms)
+			r := t.Eval(lua.Acquire, key, t.Name(), "600000")
+			t.Left(r[:min(2, len(r))], "acquire of a key that another token holds", 0, ms)
+			t.EvalDelete(key, token, true, "a key by its holder, after an acquire by another")
+		},
+	}, {
+		name: "Eval/acquire shows the owner",
+		why:  "a waiter must know whether the nodes have one owner; the whole token would be the right to unlock",
+		run: func(t *trial) {
+			has[backend.Scripter](t, "Scripter")
+			for _, token := range []string{"short", strings.Repeat("a", 32), "b" + strings.Repeat("a", 32), "label:\x00\xff" + strings.Repeat("\x00\xff", 20)} {
+				key := t.Name()
+				t.SetNX(key, token, long, true, "a free key")
+				t.refused(t.Eval(lua.Acquire, key, t.Name(), ttl), "acquire of a key that "+check.Quote(token)+" holds", owner(token))
+			}
+		},
+	}, {
+		name:  "Eval/acquire without expiry",
+		needs: []string{"Set", "Subscriber"},
+		why:   "a lock that will never expire by itself is held too, and its time to live must not look like one",
+		run: func(t *trial) {
+			q := t.queue()
+			token := t.Name()
+			t.Set(q.lock, token, backend.NoExpiry)
+			t.Answer(t.Eval(lua.Acquire, q.lock, token, ttl), "acquire of a key without an expiry, by its holder", 1, -1)
+			r := t.Eval(lua.Acquire, q.lock, t.Name(), ttl)
+			if want := (backend.Reply{int64(0), int64(-1), int64(-1), owner(token)}); !slices.Equal(r, want) {
+				t.Failf("acquire of a key without an expiry that another token holds answers %v, want %v", check.Brief(r), check.Brief(want))
+			}
+			w := q.waiter(ms)
+			r = q.eval(lua.Acquire, t.Name(), ttl, w.ticket, "0")
+			if want := (backend.Reply{int64(0), int64(-1), int64(0), owner(token)}); !slices.Equal(r, want) {
+				t.Failf("acquire of a key without an expiry, by a waiter, answers %v, want %v", check.Brief(r), check.Brief(want))
+			}
+		},
+	}, {
+		name:  "Eval/acquire of another type",
+		needs: []string{"SetOther", "Subscriber"},
+		why:   "a key that holds no token is held all the same, and may be waited for",
+		run: func(t *trial) {
+			q := t.queue()
+			t.SetOther(q.lock)
+			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a key that holds no string", "")
+			q.waits(q.waiter(ms), 0, 0, "of a key that holds no string")
+		},
+	}, {
+		name:  "Eval/acquire of bad numbers",
+		needs: []string{"Subscriber"},
+		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		run: func(t *trial) {
+			q := t.queue()
+			keys := []string{q.lock, q.name}
+			w := q.waiter(ms)
+			for _, bad := range []string{"", "0", "-1", "1.5", "soon", "99999999999999999999"} {
+				q.fails(lua.Acquire, keys[:1], t.Name(), bad)
+				q.fails(lua.Acquire, keys, t.Name(), bad, w.ticket, "0")
+				q.free("after an acquire for the time " + bad)
+			}
+			token := q.take()
+			for _, bad := range badNumbers() {
+				q.fails(lua.Acquire, keys, t.Name(), ttl, w.ticket, bad)
+			}
+			q.stand("after acquires that failed")
+			q.holds(token, long, "after acquires that failed")
+		},
+	}, {
+		name:  "Eval/acquire queues",
+		needs: []string{"Subscriber"},
+		why:   "who asked first gets the lock first, and keeps his place when he asks again",
+		run: func(t *trial) {
+			q := t.queue()
+			q.take()
+			a, b, c := q.waiter(ms), q.waiter(ms), q.waiter(ms)
+			q.waits(a, 0, 0, "the first one")
+			t.Wait(2 * time.Millisecond)
+			q.waits(b, 0, 1, "the second one")
+			q.waits(c, 1_000_000, 0, "the third one, who has waited for the longest")
+			q.waits(a, 0, 1, "the first one, again")
+			q.waits(b, 2_000_000, 2, "the second one, again, with another time")
+			q.stand("after three have asked", c, a, b)
+			q.turnsAway("", "without one", "")
+			q.stand("after one has asked who does not wait", c, a, b)
+			r := t.Eval(lua.Inspect, q.name)
+			const life = 10 * time.Minute
+			if left, err := r.Int(2); err != nil || left > life.Milliseconds() || left < (life-call).Milliseconds() {
+				t.Failf("inspect of the queue answers %v, want {1, \"\", about %d}: who is gone must not stand in it for ever", check.Brief(r), life.Milliseconds())
+			}
+		},
+	}, {
+		name:  "Eval/acquire of a free lock by a waiter",
+		needs: []string{"Subscriber"},
+		why:   "who has the lock waits no more: the next release would call him",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			a, b := q.waiter(ms), q.waiter(ms)
+			q.waits(a, 2000, 0, "the first one")
+			q.waits(b, 1000, 1, "the second one")
+			t.EvalDelete(q.lock, token, true, "a key by its holder")
+			token = t.Name()
+			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a free key by a waiter", 1, ms)
+			q.stand("after the first one has the lock", b)
+			q.holds(token, long, "after a waiter took it")
+		},
+	}, {
+		name:  "Eval/acquire of a reserved lock",
+		needs: []string{"Subscriber"},
+		why:   "who was called must get the lock, and everybody else must not",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			a, b := q.waiter(ms), q.waiter(ms)
+			q.waits(a, 2000, 0, "the first one")
+			q.waits(b, 1000, 1, "the second one")
+			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
+			q.reserved(a, "after the release")
+			for _, ticket := range []string{"", b.ticket, "1" + a.ticket, a.ticket + "\x00"} {
+				r := q.eval(lua.Acquire, t.Name(), ttl, ticket, "0")
+				if len(r) != 4 || r[0] != int64(0) || r[3] != owner("~"+a.ticket) {
+					t.Failf("acquire of a lock that is reserved for another waiter answers %v, want {0, its time to live, a rank, %q}", check.Brief(r), owner("~"+a.ticket))
+				}
+			}
+			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a lock that is reserved", owner("~"+a.ticket))
+			q.staysReserved(a, "after others were refused")
+			token = t.Name()
+			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a lock by the waiter that was called", 1, ms)
+			q.holds(token, long, "after the one that was called took it")
+			q.stand("after the first one has the lock", b)
+		},
+	}, {
+		name:  "Eval/acquire by the dead",
+		needs: []string{"Subscriber"},
+		why:   "a ticket whose waiter would not hear the call holds up those behind it; the one who sent it must know that he has to ask again",
+		run: func(t *trial) {
+			q := t.queue()
+			token := q.take()
+			w := q.waiter(ms)
+			for _, ticket := range badTickets(w.channel) {
+				q.turnsAway(ticket, "which is nobody's", "")
+			}
+			q.waits(w, 0, 0, "whose inbox is heard")
+			q.leaves(w)
+			q.turnsAway("20:"+w.channel, "whose inbox is not heard any more", "")
+			q.stand("after tickets of the dead", w) // it stood before
+			t.refused(t.EvalKeys(lua.Acquire, []string{q.lock}, t.Name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
+		},
+	}, {
+		name:  "Eval/acquire beside no queue",
+		needs: []string{"SetOther", "Subscriber"},
+		why:   "what is wrong with the queue must not keep anybody from the lock",
+		run: func(t *trial) {
+			q := t.queue()
+			w := q.waiter(ms)
+			q.spoil()
+			token := t.Name()
+			t.Answer(q.eval(lua.Acquire, token, ttl, w.ticket, "0"), "acquire of a free key, by a waiter, with a list for a queue", 1, ms)
+			q.turnsAway(w.ticket, "with a list for a queue", "ZADD")
+			q.holds(token, long, "with a list for a queue")
+		},
+	}}
+}

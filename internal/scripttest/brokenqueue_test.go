@@ -1,0 +1,484 @@
+package scripttest_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+)
+
+// A run is a call of a script, as the node would make it.
+type run struct {
+	ctx        context.Context
+	c          *client
+	script     *backend.Script
+	keys, args []string
+}
+
+// do makes the call, on the server that is not broken.
+func (r run) do() (backend.Reply, error) { return r.c.FaultNode.Eval(r.ctx, r.script, r.keys, r.args) }
+
+// also makes another call on the lock and its queue, whose answer does not matter.
+func (r run) also(s *backend.Script, args ...string) {
+	keys := r.keys[:min(2, len(r.keys))]
+	if r.script == lua.Vote {
+		keys = append([]string{r.keys[0]}, r.keys[min(3, len(r.keys)):min(4, len(r.keys))]...)
+	}
+	r.c.server.Eval(r.ctx, s, keys, args)
+}
+
+// with makes the call with an argument changed, if it is there.
+func (r run) with(i int, arg string) (backend.Reply, error) {
+	r.args = slices.Clone(r.args)
+	if i < len(r.args) {
+		r.args[i] = arg
+	}
+	return r.do()
+}
+
+// arg returns argument i, empty if it is not there.
+func (r run) arg(i int) string {
+	if i < len(r.args) {
+		return r.args[i]
+	}
+	return ""
+}
+
+// noQueue reports whether the second key holds what is no queue: a list, which the
+// harness pushes, never expires.
+func (r run) noQueue() bool {
+	if len(r.keys) < 2 {
+		return false
+	}
+	e, _ := r.c.server.Inspect(r.ctx, r.keys[1])
+	return e.Found && e.Value == "" && e.TTL == backend.NoExpiry
+}
+
+var errWrongType = backend.MarkReply(errors.New("WRONGTYPE Operation against a key holding the wrong kind of value"))
+
+// scripts returns what wrecks a client so that it makes calls of these scripts by
+// broken.
+func scripts(broken func(r run) (backend.Reply, error), of ...*backend.Script) func(c *client) {
+	return func(c *client) {
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			r := run{ctx, c, s, keys, args}
+			if !slices.Contains(of, s) || ctx.Err() != nil {
+				return r.do()
+			}
+			return broken(r)
+		}
+	}
+}
+
+// says returns what wrecks a client so that what it hears is changed.
+func says(change func(next func(string), payload string)) func(c *client) {
+	return func(c *client) { c.hears(change) }
+}
+
+// brokenQueues are nodes whose queues are broken.
+var brokenQueues = []brokenNode{
+	// Acquire.
+	{"acquire does not show the owner", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 4 {
+			reply[3] = ""
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire shows the owner", "Eval/acquire without expiry", "Eval/acquire of a reserved lock"}},
+	{"acquire shows the whole token", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 4 {
+			reply[3] = r.c.value(r.keys[0])
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire shows the owner"}},
+	{"acquire shows the head of the token", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 4 {
+			v := r.c.value(r.keys[0])
+			reply[3] = v[:min(32, len(v))]
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire shows the owner"}},
+	{"acquire answers two numbers", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		return reply[:min(2, len(reply))], err
+	}, lua.Acquire), []string{"Eval/acquire shows the owner", "Eval/acquire of another type"}},
+	{"acquire never queues", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Acquire), []string{
+		"Eval/acquire queues", "Eval/acquire without expiry", "Eval/acquire of another type", "Eval/acquire by the dead"}},
+	{"acquire queues by when it was asked", scripts(func(r run) (backend.Reply, error) {
+		if r.arg(3) != "" {
+			return r.with(3, "0")
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire queues"}},
+	{"acquire loses the place of one who asks again", scripts(func(r run) (backend.Reply, error) {
+		if ticket := r.arg(2); ticket != "" && len(r.keys) > 1 {
+			if _, err := strconv.ParseUint(r.arg(3), 10, 64); err == nil && r.c.value(r.keys[0]) != "" {
+				r.also(lua.Release, "", ticket, "")
+			}
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire queues"}},
+	{"acquire answers the length for the rank", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 4 && reply[2] != int64(-1) {
+			reply[2] = reply[2].(int64) + 1
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire queues"}},
+	{"acquire says that the dead stand in the queue", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) >= 4 && r.arg(2) != "" && len(r.keys) > 1 {
+			reply[2] = max(reply[2].(int64), 0)
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire by the dead", "Eval/acquire beside no queue"}},
+	{"acquire does not say why it queues nobody", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		return reply[:min(4, len(reply))], err
+	}, lua.Acquire), []string{"Eval/acquire beside no queue"}},
+	{"acquire takes a bad ticket for a good one", scripts(func(r run) (backend.Reply, error) {
+		if ticket, ok := strings.CutPrefix(r.arg(2), "0"); ok {
+			return r.with(2, ticket)
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire by the dead"}},
+	{"the queue does not expire", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 3 && reply[0] == int64(1) && strings.HasSuffix(r.keys[0], "}") {
+			reply[2] = int64(-1)
+		}
+		return reply, err
+	}, lua.Inspect), []string{"Eval/acquire queues"}},
+	{"acquire leaves who has the lock in the queue", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 2 && r.arg(2) != "" && len(r.keys) > 1 {
+			r.also(lua.Rollback, "", r.arg(2), r.arg(3), "0")
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire of a free lock by a waiter", "Eval/acquire of a reserved lock"}},
+	{"acquire refuses the one that was called", scripts(func(r run) (backend.Reply, error) {
+		if ticket := r.arg(2); ticket != "" && r.c.value(r.keys[0]) == "~"+ticket {
+			return r.with(2, "")
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire of a reserved lock"}},
+	{"acquire grants a reserved lock to anybody", scripts(func(r run) (backend.Reply, error) {
+		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok && len(r.args) > 2 {
+			return r.with(2, ticket)
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire of a reserved lock"}},
+	{"acquire does not look at its numbers", scripts(func(r run) (backend.Reply, error) {
+		if ms, err := strconv.Atoi(r.arg(1)); err != nil || ms <= 0 {
+			return r.with(1, "1000")
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire of bad numbers"}},
+	{"acquire fails half way", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil && r.arg(2) != "" && len(r.keys) > 1 {
+			r.also(lua.Rollback, "", r.arg(2), "0", "0")
+		}
+		return reply, err
+	}, lua.Acquire), []string{"Eval/acquire of bad numbers"}},
+	{"acquire fails beside no queue", scripts(func(r run) (backend.Reply, error) {
+		if r.noQueue() {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Acquire), []string{"Eval/acquire beside no queue"}},
+
+	// Release.
+	{"release and rollback say yes always", scripts(func(r run) (backend.Reply, error) {
+		if _, err := r.do(); err != nil {
+			return nil, err
+		}
+		return backend.Reply{int64(1)}, nil
+	}, lua.Release, lua.Rollback), []string{"Eval/release", "Eval/release without a token", "Eval/release of another type",
+		"Eval/rollback", "Eval/rollback of another type"}},
+	{"release and rollback do nothing", scripts(func(r run) (backend.Reply, error) {
+		return backend.Reply{int64(0)}, nil
+	}, lua.Release, lua.Rollback), []string{"Eval/release", "Eval/rollback"}},
+	{"release and rollback are for anybody", scripts(func(r run) (backend.Reply, error) {
+		return r.with(0, r.c.value(r.keys[0]))
+	}, lua.Release, lua.Rollback), []string{"Eval/release", "Eval/release by one who gives up", "Eval/rollback"}},
+	{"release and rollback are for anybody without a token", scripts(func(r run) (backend.Reply, error) {
+		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); r.args[0] == "" && e.Found && e.Value == "" {
+			r.c.server.EvalDelete(r.ctx, r.keys[0], "")
+		}
+		return r.do()
+	}, lua.Release, lua.Rollback), []string{"Eval/release without a token", "Eval/rollback"}},
+	{"release and rollback take a list for free", scripts(func(r run) (backend.Reply, error) {
+		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); e.Found && e.Value == "" && e.TTL == backend.NoExpiry {
+			r.c.server.Set(r.keys[0], "x", time.Minute)
+			r.c.server.EvalDelete(r.ctx, r.keys[0], "x")
+		}
+		return r.do()
+	}, lua.Release, lua.Rollback), []string{"Eval/release of another type", "Eval/rollback of another type"}},
+	{"release only deletes", scripts(func(r run) (backend.Reply, error) {
+		return r.c.FaultNode.Eval(r.ctx, lua.Delete, r.keys[:1], r.args[:1])
+	}, lua.Release), []string{"Eval/release calls", "Eval/release calls one after the other", "Eval/release by one who gives up",
+		"Eval/release passes over the dead", "Eval/release tells others", "Eval/acquire of a reserved lock"}},
+	{"release calls and reserves nothing", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			r.c.server.EvalDelete(r.ctx, r.keys[0], v)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls", "Eval/release of bytes"}},
+	{"release reserves for ever", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			r.c.server.Set(r.keys[0], v, backend.NoExpiry)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls", "Eval/release reserves for the grace"}},
+	{"release reserves for half of the grace", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			r.c.server.Set(r.keys[0], v, r.c.ttl(r.keys[0])/2)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls", "Eval/release reserves for the grace"}},
+	{"release reserves for as long as the ticket says", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			grace, _, _ := strings.Cut(v[1:], ":")
+			ms, _ := strconv.Atoi(grace)
+			r.c.server.Set(r.keys[0], v, time.Duration(ms)*time.Millisecond)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release caps the grace", "Eval/release calls"}},
+	{"rollback reserves for a minute", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			r.c.server.Set(r.keys[0], v, time.Minute)
+		}
+		return reply, err
+	}, lua.Rollback), []string{"Eval/rollback calls"}},
+	{"release caps every grace at less than a second", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") && r.c.ttl(r.keys[0]) > 900*time.Millisecond {
+			r.c.server.Set(r.keys[0], v, 900*time.Millisecond)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release caps the grace"}},
+	{"those behind are told a grace that is not capped", says(func(next func(string), payload string) {
+		if lock, ok := strings.CutPrefix(payload, "n1000:"); ok {
+			payload = "n99999:" + lock
+		}
+		next(payload)
+	}), []string{"Eval/release caps the grace", "Eval/release calls"}},
+	{"release reserves for the channel", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
+			_, channel, _ := strings.Cut(v, ":")
+			r.c.server.Set(r.keys[0], "~"+channel, time.Minute)
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls", "Eval/acquire of a reserved lock"}},
+	{"release calls the last one", scripts(func(r run) (backend.Reply, error) {
+		all, _ := r.c.server.Eval(r.ctx, lua.Waiters, r.keys[1:], []string{"100"})
+		for i := 1; i < len(all)-1 && r.c.value(r.keys[0]) == r.args[0]; i++ {
+			r.also(lua.Release, "", all[i].(string), "")
+		}
+		return r.do()
+	}, lua.Release), []string{"Eval/release calls", "Eval/release calls one after the other"}},
+	{"release leaves the one that was called in the queue", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
+			r.also(lua.Rollback, "", ticket, "100000", "0")
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls"}},
+	{"the call does not name the lock", says(func(next func(string), payload string) {
+		if strings.HasPrefix(payload, "g") {
+			payload = "g"
+		}
+		next(payload)
+	}), []string{"Eval/release calls", "Eval/release of bytes"}},
+	{"the call ends at NUL", says(func(next func(string), payload string) { next(beforeNUL(payload)) }), []string{"Eval/release of bytes"}},
+	{"nobody behind is told", says(func(next func(string), payload string) {
+		if !strings.HasPrefix(payload, "n") {
+			next(payload)
+		}
+	}), []string{"Eval/release calls", "Eval/release calls one after the other", "Eval/release tells those behind the dead",
+		"Eval/release passes over the dead", "Eval/rollback calls"}},
+	{"those behind are not told the grace", says(func(next func(string), payload string) {
+		if _, lock, ok := strings.Cut(payload, ":"); ok && strings.HasPrefix(payload, "n") {
+			payload = "n20:" + lock
+		}
+		next(payload)
+	}), []string{"Eval/release calls"}},
+	{"everybody behind is told", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
+			grace, _, _ := strings.Cut(ticket, ":")
+			all, _ := r.c.server.Eval(r.ctx, lua.Waiters, r.keys[1:], []string{"100"})
+			for _, behind := range all[min(3, len(all)):] {
+				_, channel, _ := strings.Cut(behind.(string), ":")
+				r.c.server.Publish(channel, "n"+grace+":"+r.keys[0])
+			}
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls"}},
+	{"only the next one is told", scripts(func(r run) (backend.Reply, error) {
+		// All but the first two hide while the lock is released.
+		all, _ := r.c.server.Eval(r.ctx, lua.Waiters, r.keys[1:], []string{"100"})
+		hidden := all[min(3, len(all)):]
+		free := r.c.value(r.keys[0]) == ""
+		for _, ticket := range hidden {
+			if !free {
+				r.also(lua.Release, "", ticket.(string), "")
+			}
+		}
+		reply, err := r.do()
+		for i, ticket := range hidden {
+			if !free {
+				r.also(lua.Rollback, "", ticket.(string), strconv.Itoa(1000-i), "0")
+			}
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release calls", "Eval/release tells those behind the dead"}},
+	{"who gives up stays in the queue", scripts(func(r run) (backend.Reply, error) {
+		if v := r.c.value(r.keys[0]); v != "~"+r.arg(1) && v != r.args[0] {
+			return r.with(1, "")
+		}
+		return r.do()
+	}, lua.Release), []string{"Eval/release by one who gives up"}},
+	{"who was called and gives up keeps the lock", scripts(func(r run) (backend.Reply, error) {
+		if r.c.value(r.keys[0]) == "~"+r.arg(1) {
+			return backend.Reply{int64(0)}, nil
+		}
+		return r.do()
+	}, lua.Release), []string{"Eval/release by one who gives up"}},
+	{"anybody who gives up ends a reservation", scripts(func(r run) (backend.Reply, error) {
+		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") && r.arg(1) != "" {
+			r.also(lua.Release, "", v[1:], "")
+		}
+		return r.do()
+	}, lua.Release), []string{"Eval/release by one who gives up"}},
+	{"nobody is called to a lock that is free", scripts(func(r run) (backend.Reply, error) {
+		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); !e.Found {
+			return backend.Reply{int64(0)}, nil
+		}
+		return r.do()
+	}, lua.Release), []string{"Eval/release by one who gives up", "Eval/release passes over the dead"}},
+	{"release looks at any number of the dead", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		for range 10 {
+			if err == nil && r.c.value(r.keys[0]) == "" && !r.noQueue() {
+				r.also(lua.Release, "")
+			}
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release passes over the dead"}},
+	{"release does not say that there are more of the dead", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		return reply[:min(1, len(reply))], err
+	}, lua.Release), []string{"Eval/release passes over the dead"}},
+	{"release does not tell others", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Release), []string{"Eval/release tells others"}},
+	{"release tells others though it released nothing", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) == 1 && reply[0] == int64(0) && r.arg(2) != "" {
+			r.c.server.Publish(r.arg(2), "ok")
+		}
+		return reply, err
+	}, lua.Release), []string{"Eval/release tells others"}},
+	{"release tells others in its own words", says(func(next func(string), payload string) {
+		next(strings.Replace(payload, "ok", "OK", 1))
+	}), []string{"Eval/release tells others"}},
+	{"release and rollback keep the lock beside no queue", scripts(func(r run) (backend.Reply, error) {
+		if r.noQueue() {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Release, lua.Rollback), []string{"Eval/release beside no queue", "Eval/rollback beside no queue"}},
+
+	// Rollback.
+	{"rollback does not queue", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err == nil && r.arg(1) != "" {
+			r.also(lua.Release, "not a token", r.arg(1), "")
+		}
+		return reply, err
+	}, lua.Rollback), []string{"Eval/rollback queues", "Eval/rollback calls"}},
+	{"rollback queues behind all", scripts(func(r run) (backend.Reply, error) {
+		if r.arg(2) != "" {
+			return r.with(2, "0")
+		}
+		return r.do()
+	}, lua.Rollback), []string{"Eval/rollback queues"}},
+	{"rollback calls always", scripts(func(r run) (backend.Reply, error) { return r.with(3, "1") }, lua.Rollback), []string{"Eval/rollback queues"}},
+	{"rollback never calls", scripts(func(r run) (backend.Reply, error) { return r.with(3, "0") }, lua.Rollback), []string{"Eval/rollback calls"}},
+	{"rollback calls itself", scripts(func(r run) (backend.Reply, error) {
+		if ticket := r.arg(1); ticket != "" && r.arg(3) == "1" && r.c.value(r.keys[0]) == r.args[0] {
+			r.also(lua.Rollback, "", ticket, r.arg(2), "0")
+			r.script, r.args = lua.Release, r.args[:1]
+		}
+		return r.do()
+	}, lua.Rollback), []string{"Eval/rollback calls"}},
+	{"rollback fails half way", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err != nil {
+			r.also(lua.Delete, r.args[0])
+		}
+		return reply, err
+	}, lua.Rollback), []string{"Eval/rollback of bad numbers"}},
+
+	// Echo.
+	{"echo does not publish", scripts(func(r run) (backend.Reply, error) { return backend.Reply{int64(1)}, nil }, lua.Echo), []string{"Eval/echo"}},
+	{"echo publishes in its own words", scripts(func(r run) (backend.Reply, error) { return r.with(1, "echo") }, lua.Echo), []string{"Eval/echo"}},
+	{"echo takes everybody for a subscriber", scripts(func(r run) (backend.Reply, error) {
+		_, err := r.do()
+		return backend.Reply{int64(1)}, err
+	}, lua.Echo), []string{"Eval/echo"}},
+
+	// Waiters.
+	{"waiters counts one too many", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err == nil {
+			reply[0] = reply[0].(int64) + 1
+		}
+		return reply, err
+	}, lua.Waiters), []string{"Eval/waiters", "Eval/waiters of no queue"}},
+	{"waiters shows all", scripts(func(r run) (backend.Reply, error) {
+		if _, err := strconv.ParseUint(r.args[0], 10, 64); err == nil {
+			return r.with(0, "100")
+		}
+		return r.do()
+	}, lua.Waiters), []string{"Eval/waiters"}},
+	{"waiters shows the last one first", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if len(reply) > 1 {
+			slices.Reverse(reply[1:])
+		}
+		return reply, err
+	}, lua.Waiters), []string{"Eval/waiters", "Eval/acquire queues"}},
+	{"waiters tells no times", scripts(func(r run) (backend.Reply, error) {
+		if len(r.args) > 1 {
+			return r.with(1, "0")
+		}
+		return r.do()
+	}, lua.Waiters), []string{"Eval/waiters"}},
+	{"waiters tells seconds", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		for i := 2; len(r.args) > 1 && r.args[1] == "1" && i < len(reply); i += 2 {
+			reply[i] = reply[i].(int64) / 1000
+		}
+		return reply, err
+	}, lua.Waiters), []string{"Eval/waiters"}},
+	{"waiters of no queue is an error", scripts(func(r run) (backend.Reply, error) {
+		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); e.Value != "" || e.TTL == backend.NoExpiry {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Waiters), []string{"Eval/waiters of no queue"}},
+}

@@ -1,0 +1,132 @@
+package scripttest
+
+import (
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
+)
+
+func prolongChecks() []rule {
+	hour := millis(keep)
+	return []rule{{
+		name:  "Eval/prolong",
+		needs: []string{"Set"},
+		why:   "the holder goes on believing that the lock is his for as long as he extended it; nobody else's may live for longer",
+		run: func(t *trial) {
+			f := t.fenced()
+			token, other := t.Name(), t.Name()
+			prolong := func(token, ttl string) backend.Reply {
+				return t.EvalKeys(lua.Prolong, f.two(), token, ttl, "41", hour)
+			}
+			t.Answer(prolong(token, "60000"), "extension of a lock that is free", 0)
+			f.free("after an extension in vain")
+			t.missing(f.counter, "after an extension in vain, the counter")
+			v, _ := f.votes(token, 0, 0, "whose counter is missing")
+			t.Answer(prolong(other, "600000"), "extension of a lock that another token holds", 0)
+			t.Answer(prolong("", "600000"), "extension without a token", 0)
+			f.holds(token, long, "after extensions by others")
+			t.Answer(prolong(token, "0600000"), "extension by the holder", 1)
+			f.holds(token, 10*long, "after an extension")
+			t.Answer(prolong(token, "60000"), "extension by the holder for less than remains", 1)
+			f.holds(token, 10*long, "after an extension for less than remains")
+			f.counts(v, keep, "after extensions")
+			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
+			t.Answer(prolong(token, "60000"), "extension by one who has released", 0)
+			f.free("after an extension by one who has released")
+
+			endless := t.fenced()
+			t.Set(endless.lock, token, backend.NoExpiry)
+			t.Answer(t.EvalKeys(lua.Prolong, endless.two(), token, "60000", "41", hour), "extension of a lock without an expiry", 1)
+			if r := t.Eval(lua.Inspect, endless.lock); len(r) != 3 || r[2] != int64(-1) {
+				t.Failf("after an extension, the lock without an expiry is %v", check.Brief(r))
+			}
+		},
+	}, {
+		name: "Eval/prolong makes the counter good",
+		why:  "a lock that is held for longer than its counter is kept, or whose counter was lost, must not see its token given out again",
+		run: func(t *trial) {
+			f := t.fenced()
+			token := f.take()
+			now := t.now()
+			prolong := func(value int64, keep string) {
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", decimal(value), keep), "extension by the holder", 1)
+			}
+			prolong(now, hour)
+			f.counts(now, keep, "after an extension that found it missing")
+			prolong(now+5, "7200000")
+			f.counts(now+5, 2*time.Hour, "after an extension that found it lower")
+			prolong(now+5, hour)
+			f.counts(now+5, keep, "after an extension that is to keep it for an hour")
+			prolong(now, "7200000")
+			f.counts(now+5, 2*time.Hour, "after an extension that found it higher")
+			prolong(now, "0")
+			f.counts(now+5, backend.NoExpiry, "after an extension that is to keep it for ever")
+			prolong(now+6, "0")
+			f.counts(now+6, backend.NoExpiry, "after an extension that found it lower, to keep it for ever")
+		},
+	}, {
+		name: "Eval/prolong of bad numbers",
+		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		run: func(t *trial) {
+			f := t.fenced()
+			token := f.take()
+			for _, bad := range append(badNumbers(), "12345678901234567") {
+				f.fails(lua.Prolong, f.two(), token, bad, "41", hour)
+				if bad != "9999999999999999" { // this one is only too high
+					f.fails(lua.Prolong, f.two(), token, "600000", bad, hour)
+				}
+				f.fails(lua.Prolong, f.two(), token, "600000", "41", bad)
+			}
+			f.fails(lua.Prolong, f.two(), token, "0", "41", hour)
+			f.fails(lua.Prolong, f.two(), token, "600000", "0", hour)
+			t.missing(f.counter, "after extensions that failed, the counter")
+			f.holds(token, long, "after extensions that failed")
+		},
+	}, {
+		name:  "Eval/prolong beside no counter",
+		needs: []string{"SetOther"},
+		why:   "what is wrong with the counter must not end a lock that is held; no vote is cast beside it",
+		run: func(t *trial) {
+			for _, bad := range badCounters() {
+				f := t.fenced()
+				f.standsAt(bad)
+				token := f.take()
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "600000", "41", hour), "extension beside no counter", 1)
+				f.holds(token, 10*long, "after an extension beside no counter")
+				f.unchanged(bad, "after an extension")
+			}
+			f := t.fenced()
+			t.SetOther(f.counter)
+			t.Answer(t.EvalKeys(lua.Prolong, f.two(), f.take(), "600000", "41", hour), "extension beside a list", 1)
+		},
+	}, {
+		name: "Eval/prolong too far ahead",
+		why:  "what a raise must not do, an extension must not either",
+		run: func(t *trial) {
+			f := t.fenced()
+			token := t.Name()
+			v, now := f.votes(token, 0, 0, "whose counter is missing")
+			for _, value := range tooHigh(now) {
+				t.failsWith("FENCE", f.counter, lua.Prolong, f.two(), token, "600000", decimal(value), hour)
+			}
+			f.counts(v, keep, "after extensions that failed")
+			f.holds(token, long, "after extensions that failed")
+			t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "600000", decimal(ahead(now, farAhead)), hour), "extension with a value less than a day ahead", 1)
+			f.counts(ahead(now, farAhead), keep, "after an extension with a value less than a day ahead")
+		},
+	}, {
+		name:  "Eval/prolong of another type",
+		needs: []string{"SetOther"},
+		why:   "a key that holds anything but a token is somebody else's",
+		run: func(t *trial) {
+			f := t.fenced()
+			t.SetOther(f.lock)
+			for _, token := range []string{"", t.Name(), "element"} {
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", "41", hour), "extension of a key that holds no string", 0)
+			}
+			t.missing(f.counter, "after extensions in vain, the counter")
+		},
+	}}
+}

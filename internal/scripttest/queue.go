@@ -1,0 +1,234 @@
+package scripttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/check"
+)
+
+// A queue is a lock and its queue, on the node under check.
+type queue struct {
+	t          *trial
+	lock, name string
+	called     *time.Duration // when a script was last sent that may have called a waiter, by the check's clock
+}
+
+// queue returns a lock that is free and a queue in which nobody stands.
+func (t *trial) queue() queue { return t.queueOf(t.Name()) }
+
+// queueOf names the queue so that it shares the lock's slot in a cluster.
+func (t *trial) queueOf(lock string) queue {
+	has[backend.Scripter](t, "Scripter")
+	return queue{t, lock, lock + "{" + lock + "}", new(time.Duration)}
+}
+
+// eval runs a script on the lock and its queue, which must not fail.
+func (q queue) eval(s *backend.Script, args ...string) backend.Reply {
+	if s == lua.Release || s == lua.Rollback {
+		q.sends()
+	}
+	return q.t.EvalKeys(s, []string{q.lock, q.name}, args...)
+}
+
+// sends notes that a script is about to be sent that may call a waiter.
+func (q queue) sends() { *q.called = q.t.Clock() }
+
+// fails fails the check unless a script fails with these arguments.
+func (q queue) fails(s *backend.Script, keys []string, args ...string) {
+	q.t.Eval(lua.Inspect, q.t.Name()) // or it says that it is unsupported
+	ctx, cancel := context.WithTimeout(q.t.Ctx, call)
+	defer cancel()
+	r := backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}.Do(ctx, q.t.Node)
+	if r.Err == nil {
+		q.t.Failf("%s with the arguments %q answers %v, want an error", s.Name(), args, check.Brief(r.Reply))
+	}
+}
+
+// A waiter is one who may stand in a queue. It listens.
+type waiter struct {
+	*check.Listener
+	channel, ticket string
+	grace           time.Duration // for which a lock is reserved for it
+}
+
+// waiter returns a waiter; grace is in milliseconds.
+func (q queue) waiter(grace int) waiter { return q.waiterOn(grace, q.t.Name()) }
+
+func (q queue) waiterOn(grace int, channel string) waiter {
+	w := waiter{
+		q.t.Listen(q.t.Ctx, channel, 0), channel, strconv.Itoa(grace) + ":" + channel,
+		min(time.Duration(grace)*time.Millisecond, lua.MaxGrace),
+	}
+	w.AwaitReady()
+	return w
+}
+
+// waits fails the check unless w is refused, and stands in the queue then, with so
+// many before it. Waited is for how many milliseconds it says it has waited.
+func (q queue) waits(w waiter, waited int, rank int64, situation string) {
+	r := q.eval(lua.Acquire, q.t.Name(), "60000", w.ticket, strconv.Itoa(waited))
+	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != rank {
+		q.t.Failf("acquire by a waiter, %s, answers %v, want {0, a time to live, %d, the owner}", situation, check.Brief(r), rank)
+	}
+}
+
+// turnsAway fails the check unless the ticket's waiter is refused, and is not queued.
+// Failed is the command because of which, "" if none failed.
+func (q queue) turnsAway(ticket, situation, failed string) {
+	r := q.eval(lua.Acquire, q.t.Name(), "60000", ticket, "0")
+	n, err := r.Int(0)
+	ok := err == nil && n == 0 && len(r) >= 4 && r[2] == int64(-1)
+	if failed == "" {
+		ok = ok && len(r) == 4
+	} else {
+		why, err := r.Text(4)
+		ok = ok && err == nil && len(r) == 5 && strings.HasPrefix(why, failed+": ") && len(why) > len(failed)+2
+		failed = ", " + failed + ": its error"
+	}
+	if !ok {
+		q.t.Failf("acquire with the ticket %s, %s, answers %v, want {0, a time to live, -1, the owner%s}", check.Quote(ticket), situation, check.Brief(r), failed)
+	}
+}
+
+// stand fails the check unless these stand in the queue, in this order.
+func (q queue) stand(when string, want ...waiter) {
+	reply := backend.Reply{int64(len(want))}
+	for _, w := range want {
+		reply = append(reply, w.ticket)
+	}
+	if r := q.t.Eval(lua.Waiters, q.name, "100"); !slices.Equal(r, reply) {
+		q.t.Failf("%s, those who stand in the queue are %v, want %v", when, check.Brief(r), check.Brief(reply))
+	}
+}
+
+// holds fails the check unless the lock holds value, for at most ttl and not much
+// less.
+func (q queue) holds(value string, ttl time.Duration, when string) {
+	r := q.t.Eval(lua.Inspect, q.lock)
+	if len(r) != 3 || r[0] != int64(1) || r[1] != value {
+		q.t.Failf("%s, the lock is %v, want {1, %s, its time to live}", when, check.Brief(r), check.Quote(value))
+	}
+	if left, _ := r.Int(2); left > ttl.Milliseconds() || left < (ttl-call).Milliseconds() {
+		q.t.Failf("%s, the lock lives for %d ms, want at most %v and about that", when, left, ttl)
+	}
+}
+
+// reserved fails the check unless the script that was just sent has reserved the lock for
+// w, for its grace. Then it lets the reservation last for as long as the check takes. A
+// check that is too slow to see the reservation is skipped.
+func (q queue) reserved(w waiter, when string) {
+	r := q.t.Eval(lua.Inspect, q.lock)
+	least := w.grace - (q.t.Clock() - *q.called)
+	if len(r) == 3 && r[0] == int64(0) && least <= 0 {
+		q.t.Skipf("the server or this machine is too slow to tell")
+	}
+	if len(r) != 3 || r[0] != int64(1) || r[1] != "~"+w.ticket {
+		q.t.Failf("%s, the lock is %v, want {1, %s, its time to live}", when, check.Brief(r), check.Quote("~"+w.ticket))
+	}
+	// Two clocks differ a little, and servers count in milliseconds.
+	least -= w.grace/100 + 2*time.Millisecond
+	if left, _ := r.Int(2); left > w.grace.Milliseconds() || left < max(least.Milliseconds(), 0) {
+		q.t.Failf("%s, the lock is reserved for %d ms more, want %v since the call", when, left, w.grace)
+	}
+	if !q.t.TryExtend(q.lock, "~"+w.ticket, long) {
+		if q.t.Clock()-*q.called >= w.grace {
+			q.t.Skipf("the server or this machine is too slow to tell")
+		}
+		q.t.Failf("%s, the lock is not reserved any more, before the end of the grace, %v", when, w.grace)
+	}
+	q.staysReserved(w, when)
+}
+
+// staysReserved fails the check unless the lock is still reserved for w, which it was
+// found to be.
+func (q queue) staysReserved(w waiter, when string) {
+	q.holds("~"+w.ticket, long, when)
+	q.t.SetNX(q.lock, q.t.Name(), long, false, "a lock that is reserved")
+}
+
+// free fails the check unless the lock is free.
+func (q queue) free(when string) {
+	if r := q.t.Eval(lua.Inspect, q.lock); len(r) == 0 || r[0] != int64(0) {
+		q.t.Failf("%s, the lock is %v, want it free", when, check.Brief(r))
+	}
+}
+
+// take takes the free lock for a new token.
+func (q queue) take() (token string) {
+	token = q.t.Name()
+	q.t.SetNX(q.lock, token, long, true, "a free key")
+	return token
+}
+
+// beside returns another lock and its queue, which share the slot of this one in a
+// cluster, and so its master.
+func (q queue) beside() queue {
+	return q.t.queueOf(fmt.Sprintf("%s{%s}%d", q.lock, q.lock, q.t.Number()))
+}
+
+// mark has the server say something to w by which to know that all it said before
+// has come, and returns what w hears.
+func (q queue) mark(w waiter) string {
+	other := q.beside()
+	token := other.take()
+	other.waits(w, 0, 0, "the only one")
+	q.t.Answer(other.eval(lua.Release, token), "release of a key by its holder", 1)
+	return other.call()
+}
+
+// hearsOnly fails the check unless w has heard want and nothing else. It can be
+// asked once for each waiter.
+func (q queue) hearsOnly(w waiter, want ...string) {
+	w.Hears(append(slices.Clone(want), q.mark(w))...)
+}
+
+// leaves ends the subscription of w, and waits until the server knows, which each master of
+// a cluster does in its own time.
+func (q queue) leaves(w waiter) {
+	w.Cancel()
+	w.AwaitEnd(patience, "its ctx ended")
+	other := q.beside()
+	other.take()
+	q.t.Eventually("the subscriber has left, and its inbox is still taken for heard", func(context.Context) error {
+		r := other.eval(lua.Acquire, q.t.Name(), "60000", w.ticket, "0")
+		if rank, err := r.Int(2); err != nil || rank >= 0 {
+			return errors.New("acquire answers " + check.Brief(r))
+		}
+		return nil
+	})
+}
+
+// spoil puts what is no queue in the place of the queue.
+func (q queue) spoil() {
+	q.t.SetOther(q.name)
+}
+
+// call and next are what a call publishes: to the one that is called, and to
+// those behind it.
+func (q queue) call() string { return "g" + q.lock }
+
+func (q queue) next(head waiter) string {
+	return "n" + strconv.FormatInt(head.grace.Milliseconds(), 10) + ":" + q.lock
+}
+
+// badNumbers are no number of milliseconds that anybody has waited.
+func badNumbers() []string {
+	return []string{"", "-1", "+1", "1.5", " 1", "1 ", "soon", "0x10", "1e3", "inf", "nan", "9999999999999999"}
+}
+
+// badTickets are nobody's, though somebody listens on channel.
+func badTickets(channel string) []string {
+	return []string{
+		channel, ":" + channel, "0:" + channel, "020:" + channel, "+20:" + channel, "-20:" + channel, " 20:" + channel, "20 :" + channel,
+		"2.5:" + channel, "1e3:" + channel, "0x9:" + channel, "100000:" + channel, "99999999999999999999:" + channel,
+		"20", "20:", ":", "~20:" + channel, "20:" + channel + " ", "20:" + channel + "\x00", "20::" + channel,
+	}
+}
