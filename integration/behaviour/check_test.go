@@ -13,10 +13,13 @@ import (
 func TestCheck(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3)
-		lock, err := newLocker(t, a.nodes(t, addrs(list)...)).Lock(t.Context(), "k")
+		locker := newLocker(t, a.nodes(t, addrs(list)...))
+		lock, err := locker.Lock(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A grant that arrives late would undo what follows.
+		eventually(t, time.Second, func() error { return onAll(t.Context(), locker, "k") })
 		until := lock.Until()
 		if report, err := lock.Check(t.Context()); err != nil || !lock.Until().Equal(until) {
 			t.Errorf("%v, %v", report, err)
