@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -42,6 +43,25 @@ func ExampleAs() {
 	// Output:
 	// in memory
 	// anna <nil>
+}
+
+// A program opens the connections to all nodes when it starts. On a slow network its first
+// lock may otherwise fail, because making a connection takes longer than the node timeout.
+func ExamplePinger() {
+	nodes := []backend.Node{memory.New(), memory.New(), memory.New()}
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	errs := make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		if p, ok := backend.As[backend.Pinger](n); ok {
+			all.Go(func() { errs[i] = p.Ping(ctx) })
+		}
+	}
+	all.Wait()
+	fmt.Println(errors.Join(errs...)) // a program may go on: a quorum of nodes is enough
+	// Output: <nil>
 }
 
 func ExampleMilliseconds() {

@@ -28,7 +28,8 @@ type Entry struct {
 const NoExpiry time.Duration = -1
 
 // Pinger is an optional capability: ask whether a server answers at all.
-// Without it its health is judged by its last operation.
+// Without it its health is judged by its last operation. A ping also opens a connection if
+// there is none, for which the caller's deadline may leave more time than a lock does.
 type Pinger interface {
 	// Ping returns nil if every master behind the node answers. The rules of
 	// [Node] on deadlines hold.
@@ -44,6 +45,20 @@ type Explainer interface {
 	// nil if nothing does, or if that is not known. It is called when operations have timed
 	// out, does no I/O and does not block.
 	Hindered() error
+}
+
+// Reconnecter is an optional capability: leave connections that may be dead. A firewall or
+// a balancer can forget a connection without a word, and then nothing comes on it any more.
+// Without it the node goes on with such connections until calls on them have timed out.
+type Reconnecter interface {
+	// Reconnect says that a call for key was not answered within the time for which callers
+	// wait, or that connections may lead to another server than they should. Calls for keys on the same server that begin from now on are to use connections
+	// that are opened from now on, as far as the client allows. Calls under way are left
+	// alone, because the server may only be slow.
+	//
+	// It does no I/O, does not block, and may be called concurrently with every other
+	// method. It is called seldom: once for each call that hangs.
+	Reconnect(key string)
 }
 
 // Namer is an optional capability: a label for reports, errors and metrics.

@@ -368,6 +368,9 @@ func WithKeyPrefix(prefix string) Option {
 //
 // If it is too short, a slow moment of the network makes locks fail. If it is too long, an
 // attempt that meets a majority of hanging nodes takes as long.
+//
+// The first call on a node makes a connection too, which takes two or more round trips.
+// On a slow network open the connections first, as the example of [backend.Pinger] shows.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.nodeTimeout = d

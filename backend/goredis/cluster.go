@@ -25,7 +25,7 @@ const (
 //
 // The driver's cluster client has no copy that honours deadlines. So the map of
 // the cluster is left to it, and the commands go to copies of its clients, one
-// for each master. Only the few that a server redirects go through the cluster
+// for each master, which are routes to one server. Only the few that a server redirects go through the cluster
 // client itself.
 type cluster struct {
 	client *redis.ClusterClient
@@ -35,7 +35,7 @@ type cluster struct {
 
 	mu      sync.Mutex
 	loading *topology
-	clones  map[*redis.Client]*redis.Client
+	clones  map[*redis.Client]*single
 }
 
 // A topology is what one reading of the map brought; the other fields are set
@@ -54,7 +54,7 @@ func (r *cluster) process(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	return r.follow(ctx, c, m.Process(ctx, c))
+	return r.follow(ctx, c, m.process(ctx, c))
 }
 
 func (r *cluster) pipeline(ctx context.Context, cs []*command) {
@@ -62,7 +62,7 @@ func (r *cluster) pipeline(ctx context.Context, cs []*command) {
 		fail(cs, err)
 		return
 	}
-	groups := make(map[*redis.Client][]*command)
+	groups := make(map[*single][]*command)
 	for _, c := range cs {
 		m, err := r.master(ctx, c.key)
 		if err != nil {
@@ -75,10 +75,10 @@ func (r *cluster) pipeline(ctx context.Context, cs []*command) {
 	for m, group := range groups {
 		delete(groups, m)
 		if len(groups) == 0 { // the last one needs no goroutine
-			settle(group, execute(ctx, m.Pipeline(), group))
+			m.pipeline(ctx, group)
 			break
 		}
-		wg.Go(func() { settle(group, execute(ctx, m.Pipeline(), group)) })
+		wg.Go(func() { m.pipeline(ctx, group) })
 	}
 	wg.Wait()
 	for _, c := range cs {
@@ -93,7 +93,7 @@ func (r *cluster) ping(ctx context.Context) error {
 	}
 	errs := make(chan error, len(masters))
 	for _, m := range masters {
-		go func() { errs <- (&single{client: r.clone(m)}).ping(ctx) }()
+		go func() { errs <- r.clone(m).ping(ctx) }()
 	}
 	var first error
 	for range masters {
@@ -188,8 +188,20 @@ func (r *cluster) ready(ctx context.Context) error {
 	return err
 }
 
-// master returns a client for the master of key. It does no I/O.
-func (r *cluster) master(ctx context.Context, key string) (*redis.Client, error) {
+// known returns the route to the master of key, nil if the driver has no map so far.
+func (r *cluster) known(key string) *single {
+	if !r.mapped.Load() {
+		return nil
+	}
+	m, err := r.master(context.Background(), key)
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// master returns the route to the master of key. It does no I/O.
+func (r *cluster) master(ctx context.Context, key string) (*single, error) {
 	m, err := r.client.MasterForKey(ctx, key)
 	if err != nil {
 		return nil, err
@@ -197,15 +209,15 @@ func (r *cluster) master(ctx context.Context, key string) (*redis.Client, error)
 	return r.clone(m), nil
 }
 
-func (r *cluster) clone(m *redis.Client) *redis.Client {
+func (r *cluster) clone(m *redis.Client) *single {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own, ok := r.clones[m]
 	if !ok {
 		if r.clones == nil || len(r.clones) >= maxClones {
-			r.clones = make(map[*redis.Client]*redis.Client)
+			r.clones = make(map[*redis.Client]*single)
 		}
-		own = withDeadlines(m)
+		own = &single{client: withDeadlines(m)}
 		r.clones[m] = own
 	}
 	return own

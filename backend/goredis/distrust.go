@@ -48,6 +48,26 @@ func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
 	}
 }
 
+// Reconnect implements [backend.Reconnecter]: the calls that begin from now on use none of
+// the idle connections to the server of key. With a client of an unknown type it does
+// nothing.
+func (n *Node) Reconnect(key string) {
+	switch r := n.route.(type) {
+	case *single:
+		r.reconnect()
+	case *cluster:
+		if m := r.known(key); m != nil {
+			m.reconnect()
+		}
+	}
+}
+
+// reconnect has the calls that begin from now on use none of the idle connections.
+func (d *distrust) reconnect() {
+	d.faults.Add(1) // a call that is under way hangs for the same reason
+	d.stale.Store(true)
+}
+
 // mayReplace reports whether connections to a replica are to be replaced now.
 func (d *distrust) mayReplace() bool {
 	now, last := time.Now().UnixNano(), d.replaced.Load()

@@ -3,6 +3,7 @@ package goredis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -178,5 +179,109 @@ func TestHungServerIsNotThePool(t *testing.T) {
 	}
 	if err := <-done; strings.Contains(err.Error(), "pool") {
 		t.Errorf("a call to a server that hangs: %v", err)
+	}
+}
+
+// reconnects calls n while one of its connections hangs, and expects that the call makes a
+// new one, which stays when the one that hangs has failed. Others is how many connections
+// may be made for something else.
+func reconnects(t *testing.T, s *fakeServer, n *Node, key string, others int) {
+	t.Helper()
+	old := s.accepted()
+	hung := make(chan error, 1)
+	go func() {
+		_, err := n.SetNX(within(t, 500*time.Millisecond), key, "t", time.Second)
+		hung <- err
+	}()
+	eventually(t, "a call is under way", func() bool { return len(s.received("set")) == 1 })
+	n.Reconnect(key)
+	if ok, err := n.SetNX(within(t, 400*time.Millisecond), key, "t", time.Second); !ok || err != nil {
+		t.Errorf("beside a call that hangs: %v, %v", ok, err)
+	}
+	if err := <-hung; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the call that hung: %v", err)
+	}
+	if ok, err := n.SetNX(within(t, time.Second), key, "t", time.Second); !ok || err != nil {
+		t.Errorf("afterwards: %v, %v", ok, err)
+	}
+	if got := s.accepted() - old; got < 1 || got > 1+others {
+		t.Errorf("%d connections were made, want 1, and at most %d for something else", got, others)
+	}
+}
+
+// When a call hangs and the node is told so, the next one uses no connection that was idle.
+func TestReconnect(t *testing.T) {
+	s := newFakeServer(t, nil)
+	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
+	fill(t, client)
+	s.setHandler(onLocks(func(args []string) string {
+		if s.accepted() <= idleConns {
+			return ignore
+		}
+		return well(args)
+	}))
+	reconnects(t, s, New(client), "k", 0)
+}
+
+// fillMaster has the client for the master of low hold idle connections, which are not
+// answered any more.
+func fillMaster(t *testing.T, c *redis.ClusterClient, s *fakeServer) {
+	t.Helper()
+	m, err := c.MasterForKey(within(t, 5*time.Second), low)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, m)
+	old := s.accepted()
+	s.mu.Lock()
+	rest := s.handler
+	s.mu.Unlock()
+	s.setHandler(func(args []string) string {
+		switch {
+		case args[0] != "set":
+			return rest(args)
+		case s.accepted() <= old:
+			return ignore
+		}
+		return "+OK\r\n"
+	})
+}
+
+// The connections to a master of a Cluster are left in the same way, and those to the
+// others are not.
+func TestClusterStaleConnections(t *testing.T) {
+	set := func(o *redis.ClusterOptions) { o.PoolSize = 2 * idleConns }
+	t.Run("told", func(t *testing.T) {
+		a, b := newFakeServer(t, nil), newFakeServer(t, nil)
+		c := newCluster(t, set, a, b)
+		n := New(c)
+		if err := n.Ping(within(t, 5*time.Second)); err != nil { // which reads the map
+			t.Fatal(err)
+		}
+		fillMaster(t, c, a)
+		others := b.accepted()
+		reconnects(t, a, n, low, 1) // the driver reads the map
+		if got := b.accepted(); got != others {
+			t.Errorf("the other master has had %d connections, want %d", got, others)
+		}
+	})
+	for _, batch := range []bool{false, true} {
+		t.Run(fmt.Sprint("a call times out/batch ", batch), func(t *testing.T) {
+			a, b := newFakeServer(t, nil), newFakeServer(t, nil)
+			c := newCluster(t, set, a, b)
+			n := New(c)
+			fillMaster(t, c, a)
+			op := backend.Op{Kind: backend.OpSetNX, Key: low, Token: "t", TTL: time.Second}
+			ops := []backend.Op{op}
+			if batch {
+				ops = append(ops, op)
+			}
+			if r := n.Batch(within(t, 100*time.Millisecond), ops)[0]; r.Err == nil {
+				t.Fatal("the first call did not fail")
+			}
+			if r := n.Batch(within(t, time.Second), ops)[0]; r.Err != nil {
+				t.Errorf("the second call: %v", r.Err)
+			}
+		})
 	}
 }

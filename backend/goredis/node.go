@@ -24,6 +24,7 @@ var (
 	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Explainer   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
+	_ backend.Reconnecter = (*Node)(nil)
 	_ backend.Subscriber  = (*Node)(nil)
 )
 

@@ -39,6 +39,15 @@ func (s *supply) heard(ctx context.Context, c redis.Conn, faults uint64, replica
 	}
 }
 
+// Reconnect implements [backend.Reconnecter]: the calls that begin from now on use none of
+// the pool's idle connections. With a [Pool] that is no [*redis.Pool] it does nothing.
+func (n *Node) Reconnect(string) {
+	if s := n.conns; s.own != nil {
+		s.faults.Add(1) // a call that is under way hangs for the same reason
+		s.stale.Store(true)
+	}
+}
+
 // mayReplace reports whether a connection to a replica is to be replaced now.
 func (s *supply) mayReplace() bool {
 	now := int64(time.Since(s.epoch))

@@ -169,3 +169,43 @@ func TestHungServerIsNotThePool(t *testing.T) {
 		t.Errorf("a call to a server that hangs: %v", err)
 	}
 }
+
+// When a call hangs and the node is told so, the next one uses no connection that was idle.
+// The new one stays when the call that hangs has failed.
+func TestReconnect(t *testing.T) {
+	const idle = 8
+	s := serve(t, func(conn int, args []string) string {
+		if conn < idle {
+			return silent
+		}
+		return "+OK\r\n"
+	})
+	p := s.pool(t)
+	n := New(p)
+	fill(t, p, idle)
+	hung := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err := n.SetNX(ctx, "k", "t", time.Second)
+		hung <- err
+	}()
+	for p.IdleCount() == idle { // until the call is under way
+		time.Sleep(time.Millisecond)
+	}
+	n.Reconnect("k")
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	if ok, err := n.SetNX(ctx, "k", "t", time.Second); !ok || err != nil {
+		t.Errorf("beside a call that hangs: %v, %v", ok, err)
+	}
+	if err := <-hung; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the call that hung: %v", err)
+	}
+	if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+		t.Errorf("afterwards: %v, %v", ok, err)
+	}
+	if s.dialled() != idle+1 || p.ActiveCount() != 1 {
+		t.Errorf("%d connections were made and %d are open, want %d and 1", s.dialled(), p.ActiveCount(), idle+1)
+	}
+}

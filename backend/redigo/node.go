@@ -15,15 +15,16 @@ import (
 )
 
 var (
-	_ backend.Node       = (*Node)(nil)
-	_ backend.Batcher    = (*Node)(nil)
-	_ backend.Scripter   = (*Node)(nil)
-	_ backend.Inspector  = (*Node)(nil)
-	_ backend.Pinger     = (*Node)(nil)
-	_ backend.Namer      = (*Node)(nil)
-	_ backend.Addresser  = (*Node)(nil)
-	_ backend.Explainer  = (*Node)(nil)
-	_ backend.Subscriber = (*Node)(nil)
+	_ backend.Node        = (*Node)(nil)
+	_ backend.Batcher     = (*Node)(nil)
+	_ backend.Scripter    = (*Node)(nil)
+	_ backend.Inspector   = (*Node)(nil)
+	_ backend.Pinger      = (*Node)(nil)
+	_ backend.Namer       = (*Node)(nil)
+	_ backend.Addresser   = (*Node)(nil)
+	_ backend.Explainer   = (*Node)(nil)
+	_ backend.Reconnecter = (*Node)(nil)
+	_ backend.Subscriber  = (*Node)(nil)
 )
 
 // Pool is where a [Node] gets its connections: a [*redis.Pool], or anything

@@ -83,27 +83,23 @@ func (n *Node) run(ctx context.Context, b batch, ops []backend.Op, results []bac
 		return
 	}
 	if !n.cluster {
-		if !n.gates[0].open.Load() {
-			if err := n.try(0, "").wait(ctx); err != nil {
-				b.fail(err, results)
-				return
-			}
+		aside, err := n.pass(ctx, 0, "")
+		if err != nil {
+			b.fail(err, results)
+			return
 		}
-		n.send(ctx, b, ops, results)
+		n.send(ctx, b, ops, results, aside)
 		return
 	}
 
 	var now batch
 	open := make([]bool, len(n.gates))
 	later := make(map[int]*batch) // by the gate that is shut
-	trials := make(map[int]*trial)
 	for at, i := range b.sent {
-		key := keyOf(&ops[i])
-		g := n.gate(key)
+		g := n.gate(keyOf(&ops[i]))
 		if !open[g] && later[g] == nil {
 			if open[g] = n.gates[g].open.Load(); !open[g] {
 				later[g] = new(batch)
-				trials[g] = n.try(g, key)
 			}
 		}
 		if open[g] {
@@ -116,20 +112,26 @@ func (n *Node) run(ctx context.Context, b batch, ops []backend.Op, results []bac
 	defer trying.Wait()
 	for g, b := range later {
 		trying.Go(func() {
-			if err := trials[g].wait(ctx); err != nil {
+			aside, err := n.pass(ctx, g, keyOf(&ops[b.sent[0]]))
+			if err != nil {
 				b.fail(err, results)
 				return
 			}
-			n.send(ctx, *b, ops, results)
+			n.send(ctx, *b, ops, results, aside)
 		})
 	}
-	n.send(ctx, now, ops, results)
+	n.send(ctx, now, ops, results, false)
 }
 
 // send sends b in one round trip and sets the results of its operations.
-func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []backend.Result) {
+func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []backend.Result, aside bool) {
 	if len(b.commands) == 0 {
 		return
+	}
+	if aside {
+		for at, i := range b.sent {
+			b.commands[at] = n.aside(keyOf(&ops[i]), b.commands[at])
+		}
 	}
 	before := make([]uint64, len(n.gates))
 	for i := range n.gates {
@@ -138,9 +140,11 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 	for at, r := range n.client.DoMulti(ctx, b.commands...) {
 		i := b.sent[at]
 		results[i] = result(ctx, ops[i].Kind, r)
-		if g := n.gate(keyOf(&ops[i])); r.NonRedisError() == nil {
+		switch g := n.gate(keyOf(&ops[i])); {
+		case aside: // which says nothing about the connection that calls share
+		case r.NonRedisError() == nil:
 			n.gates[g].answered()
-		} else {
+		default:
 			n.gates[g].failed(ctx, before[g])
 		}
 	}

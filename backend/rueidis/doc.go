@@ -27,11 +27,13 @@
 //     report as taken the key that it has just set.
 //   - ConnWriteTimeout and Dialer.KeepAlive say when a connection that has
 //     silently died is given up: after eleven or twelve seconds by default.
-//     Until then calls fail by their own deadlines.
+//     Once a call has hung for the node timeout, further ones take connections
+//     from the pool for blocking commands until then.
 //   - Dialer.Timeout bounds the opening of a connection, log-in included, 5 s by
 //     default. A server that accepts connections and then says nothing takes
 //     that long to fail, one goroutine's time.
-//   - BlockingPoolSize must leave a connection for each subscription.
+//   - BlockingPoolSize must leave a connection for each subscription, and some
+//     ten for calls while the shared connection is dead.
 //
 // rueidis.NewClient connects at once and fails while the server is down, which
 // a quorum is there to survive. [NewClient] does not. With other options, set

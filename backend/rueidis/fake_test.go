@@ -29,8 +29,8 @@ type fake struct {
 	received [][]string
 	from     []net.Conn // which connection each came on
 	accepted int
-	conns    map[net.Conn]bool
-	arrived  chan []string // every command, if there is room
+	conns    map[net.Conn]bool // whether it is answered
+	arrived  chan []string     // every command, if there is room
 }
 
 // newFake starts a fake on a free port. It ends with the test.
@@ -80,7 +80,7 @@ func (f *fake) serve(conn net.Conn) {
 		f.mu.Lock()
 		f.received = append(f.received, args)
 		f.from = append(f.from, conn)
-		answer, usual := f.answer, f.usual
+		answer, usual, deaf := f.answer, f.usual, !f.conns[conn]
 		f.mu.Unlock()
 		select {
 		case f.arrived <- args:
@@ -89,6 +89,9 @@ func (f *fake) serve(conn net.Conn) {
 		reply := ""
 		if answer != nil {
 			reply = answer(args)
+		}
+		if deaf {
+			reply = silence
 		}
 		switch reply {
 		case drop:
@@ -187,6 +190,15 @@ func (f *fake) hangUp() {
 	for conn := range f.conns {
 		conn.Close()
 		delete(f.conns, conn)
+	}
+}
+
+// forget answers nothing any more on the connections that are open.
+func (f *fake) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for conn := range f.conns {
+		f.conns[conn] = false
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 // The zero gate is shut.
 type gate struct {
 	open    atomic.Bool
+	aside   atomic.Bool   // while shut: calls take connections of their own
 	answers atomic.Uint64 // how often the server has answered
 
 	mu    sync.Mutex
@@ -78,6 +79,7 @@ func (t *trial) wait(ctx context.Context) error {
 func (g *gate) answered() {
 	g.answers.Add(1)
 	if !g.open.Load() {
+		g.aside.Store(false)
 		g.open.Store(true)
 	}
 }

@@ -36,6 +36,7 @@ var (
 	_ backend.Namer       = (*Node)(nil)
 	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
+	_ backend.Reconnecter = (*Node)(nil)
 	_ backend.Subscriber  = (*Node)(nil)
 )
 
@@ -168,16 +169,20 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 	}
 	at := n.gate(key)
 	g := &n.gates[at]
-	if !g.open.Load() {
-		if err := n.try(at, key).wait(ctx); err != nil {
-			return rueidis.RedisMessage{}, err
-		}
+	aside, err := n.pass(ctx, at, key)
+	if err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	if aside {
+		cmd = n.aside(key, cmd)
 	}
 	before := g.answers.Load()
 	r := n.client.Do(ctx, cmd)
-	if r.NonRedisError() == nil {
+	switch {
+	case aside: // which says nothing about the connection that calls share
+	case r.NonRedisError() == nil:
 		g.answered()
-	} else {
+	default:
 		g.failed(ctx, before)
 	}
 	if err := failure(ctx, r); err != nil {

@@ -1,6 +1,7 @@
 package rueidis
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -69,5 +70,51 @@ func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
 	}
 	if got, most := f.connections()-before, 1+int(time.Since(start)/replacePause); got < 1 || got > most {
 		t.Errorf("%d more connections in %v, want from 1 to %d", got, time.Since(start), most)
+	}
+}
+
+// The connection that calls share is dead. Once the node is told so, calls are answered on
+// other connections, beside one that hangs. They share one again when the driver has
+// replaced the dead one.
+func TestReconnect(t *testing.T) {
+	for how, option := range options {
+		option.ConnWriteTimeout = 2 * time.Second
+		for _, c := range calls {
+			if c.name != "SetNX" && c.name != "Extend" && c.name != "Batch of scripts" {
+				continue // they take the same way
+			}
+			t.Run(how+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				f := newFake(t, nil)
+				n := newNode(t, f, option)
+				if err := n.Ping(soon(t)); err != nil {
+					t.Fatal(err)
+				}
+				f.forget()
+				sent := f.count(c.command)
+				hung := make(chan error, 1)
+				go func() { hung <- c.call(within(t, time.Second), n) }()
+				for f.count(c.command) == sent {
+					time.Sleep(time.Millisecond)
+				}
+				n.Reconnect("key")
+				for range 3 {
+					if err := c.call(within(t, 900*time.Millisecond), n); err != nil {
+						t.Errorf("beside a call that hangs: %v", err)
+					}
+				}
+				if err := <-hung; !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("the call that hung: %v", err)
+				}
+				for end := time.Now().Add(10 * time.Second); !n.gates[0].open.Load(); time.Sleep(10 * time.Millisecond) {
+					if err := c.call(soon(t), n); err != nil || time.Now().After(end) {
+						t.Fatalf("while the dead connection is replaced: %v", err)
+					}
+				}
+				if err := c.call(soon(t), n); err != nil {
+					t.Errorf("on the new connection: %v", err)
+				}
+			})
+		}
 	}
 }

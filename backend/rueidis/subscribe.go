@@ -51,10 +51,8 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 			return subscription{}.failed(ctx, err)
 		}
 		masters = found
-	} else if !n.gates[0].open.Load() {
-		if err := n.try(0, "").wait(ctx); err != nil {
-			return subscription{}.failed(ctx, err)
-		}
+	} else if _, err := n.pass(ctx, 0, ""); err != nil {
+		return subscription{}.failed(ctx, err)
 	}
 
 	inner, end := context.WithCancelCause(ctx)

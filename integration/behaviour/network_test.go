@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,6 +86,59 @@ func TestSlowNetwork(t *testing.T) {
 					servers.WaitEmpty(t, time.Second, list...)
 				})
 			}
+		}
+	})
+}
+
+// With a round trip of 140 ms, and 210 ms to make a connection, as with TLS, the first lock
+// fails on cold connections. It does not if the nodes have been pinged before.
+func TestPingOpensConnections(t *testing.T) {
+	eachAdapter(t, func(t *testing.T, a adapter) {
+		for client, node := range map[string]func(addr string) backend.Node{
+			"the driver's client":  func(addr string) backend.Node { return a.Node(t, addr) },
+			"the adapter's client": func(addr string) backend.Node { return a.FromURL(t, "redis://"+addr) },
+		} {
+			t.Run(client, func(t *testing.T) {
+				list := servers.Start(t, servers.Any, 3)
+				proxies := proxied(t, list)
+				try := func(ping bool) error {
+					return unlessStalled(t, func(int) error {
+						var nodes []backend.Node
+						for _, p := range proxies {
+							p.DelayConnect(0)
+							p.Delay(netfault.ToServer, 0)
+							p.Delay(netfault.ToClient, 0)
+							nodes = append(nodes, node(p.Addr())) // rueidis connects at once
+							p.DelayConnect(210 * time.Millisecond)
+							p.Delay(netfault.ToServer, 70*time.Millisecond)
+							p.Delay(netfault.ToClient, 70*time.Millisecond)
+						}
+						if ping {
+							var all sync.WaitGroup
+							for _, n := range nodes {
+								p, _ := backend.As[backend.Pinger](n)
+								all.Go(func() {
+									if err := p.Ping(t.Context()); err != nil {
+										t.Errorf("Ping: %v", err)
+									}
+								})
+							}
+							all.Wait()
+						}
+						lock, err := newLocker(t, nodes).TryLock(t.Context(), fmt.Sprint("k", ping))
+						if err != nil {
+							return err
+						}
+						return lock.Unlock(t.Context())
+					})
+				}
+				if err := try(true); err != nil {
+					t.Errorf("after a ping: %v", err)
+				}
+				if err := try(false); !errors.Is(err, redlock.ErrUnavailable) {
+					t.Errorf("without a ping: %v, want ErrUnavailable, or this shows nothing", err)
+				}
+			})
 		}
 	})
 }

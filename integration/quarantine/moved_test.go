@@ -1,13 +1,18 @@
 package quarantine
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
+	driver "github.com/redis/go-redis/v9"
+
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/goredis"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
@@ -120,5 +125,76 @@ func TestNameThatMoves(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A pool has connections to the old server and to the new one. Once the new one has said that
+// it is in quarantine, the client leaves the old one, within two seconds.
+func TestPoolOfTwoServers(t *testing.T) {
+	realServers(t)
+	list := servers.Start(t, servers.Any, 2, servers.WithoutReuse())
+	n := newName(t, list[0])
+	client, err := goredis.NewClient("redis://" + n.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	locker := onNodes(t, []backend.Node{goredis.New(client)}, redlock.WithTTL(ttl), redlock.WithQuarantine(length))
+	mustEndQuarantine(t, locker)
+
+	// Every other idle connection leads to the old server.
+	const each = 8
+	open := func() (c *driver.Conn) {
+		c = client.Conn()
+		if err := c.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var before, after []*driver.Conn
+	for range each {
+		before = append(before, open())
+	}
+	n.move(list[1])
+	for range each {
+		after = append(after, open())
+	}
+	for i := range each {
+		before[i].Close()
+		after[i].Close()
+	}
+
+	try := func() (granted int, last error) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for i := range 16 {
+			all.Go(func() {
+				lock, err := locker.TryLock(t.Context(), fmt.Sprint("k", i))
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					last = err
+					return
+				}
+				granted++
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Logf("Unlock: %v", err) // it may have met the other server
+				}
+			})
+		}
+		all.Wait()
+		return granted, last
+	}
+	start := time.Now()
+	for time.Since(start) < 2*time.Second {
+		try()
+	}
+	if after := time.Since(start); after > length-time.Second {
+		t.Skipf("this machine is too slow: %v of the quarantine of %v are over", after, length)
+	}
+	for range 5 {
+		if granted, err := try(); granted > 0 || !errors.Is(err, redlock.ErrUnavailable) {
+			t.Errorf("%d locks are granted, the others fail with %v, want the quarantine of the new server", granted, err)
+		}
 	}
 }

@@ -75,6 +75,13 @@ func (b *brake) fail(err error, began, now time.Time) {
 	b.why = backend.MarkNotExecuted(fmt.Errorf("not sent: the node has just failed: %w", err))
 }
 
+// hang notes that nothing has been answered for too long. The probe that follows begins at
+// once, on a new connection.
+func (b *brake) hang(now time.Time) {
+	b.fail(errLost, now, now)
+	b.probe = now
+}
+
 // answer notes a call that was answered, and returns whether that ended an outage. Filled
 // says that it was as much as could be sent, slow that it took far too long, and full is
 // how many operations the node may have under way at most.

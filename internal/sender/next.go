@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -40,6 +41,11 @@ type room struct {
 	ops     []backend.Op
 	results []backend.Result
 	failed  []*keyDeletions // of the deletions whose owners may have them sent again at once
+
+	// Of the call.
+	began   time.Time
+	lost    bool        // guarded by the sender's mutex
+	written atomic.Bool // ops has what is sent
 }
 
 // drop is an operation that is not sent, and why.
@@ -85,11 +91,12 @@ func (s *Sender) next(r *room, now time.Time, leave bool) bool {
 		}
 		return false
 	}
-	if len(r.batch) > 0 {
-		s.newest = now
-	}
 	for _, it := range r.batch {
 		s.fly(it)
+	}
+	if len(r.batch) > 0 {
+		s.newest = now
+		s.begun(r, now)
 	}
 	return true
 }
@@ -108,6 +115,8 @@ func (s *Sender) most(now time.Time) int {
 	switch {
 	case s.brake.on && (s.calls > 1 || now.Before(s.brake.probe)):
 		return 0 // others are probing, or it is too early for that
+	case s.brake.on && s.batches:
+		return max(1, min(s.extends.n, minWindow)) // an extension that is not sent may cost a lock
 	case s.brake.on:
 		return 1
 	case !s.batches:

@@ -51,11 +51,12 @@ func NewShared(nodes int) *Shared { return &Shared{alone: nodes == 1} }
 // sends at once while no call is under way, and gathers what comes meanwhile for the
 // next call: group commit. Its methods may be called concurrently.
 type Sender struct {
-	shared  *Shared
-	node    backend.Node
-	batcher backend.Batcher
-	worker  func() // work; a function made once is not allocated for each goroutine
-	policy  policy
+	shared      *Shared
+	node        backend.Node
+	batcher     backend.Batcher
+	reconnecter backend.Reconnecter // nil: the node has no such capability
+	worker      func()              // work; a function made once is not allocated for each goroutine
+	policy      policy
 
 	mu            sync.Mutex
 	batches       bool // the node can batch; else a call is one operation
@@ -66,14 +67,18 @@ type Sender struct {
 	deletions     deletions
 	brake         brake
 	trip          trip
-	calls         int // under way
-	flying        int // operations under way
+	calls         int // under way, without those that are lost
+	lost          int // calls that are lost and have not returned
+	flying        int // operations under way, without those of lost calls
 	flyingDeletes int
-	answered      bool        // the last call was
-	newest        time.Time   // when the last call began
-	progress      time.Time   // when the last call ended otherwise than by a time-out, or the first of those under way began
-	timer         *time.Timer // starts what has to wait; nil: nothing had to so far
-	wake          time.Time   // when it goes off; zero: it is not set
+	under         []*room       // of the goroutines whose calls are under way and not lost, the oldest first
+	replaced      time.Time     // when connections were, because of a quarantine
+	wait          time.Duration // for which callers wait, of the last item
+	answered      bool          // the last call was
+	newest        time.Time     // when the last call began
+	progress      time.Time     // when the last call ended otherwise than by a time-out, or the first of those under way began
+	timer         *time.Timer   // starts what has to wait; nil: nothing had to so far
+	wake          time.Time     // when it goes off; zero: it is not set
 }
 
 // New returns the sender for a node, or for one of its parts.
@@ -81,6 +86,7 @@ func New(shared *Shared, node backend.Node) *Sender {
 	s := &Sender{shared: shared, node: node, policy: standard, brake: brake{window: batchSize}}
 	s.worker = s.work
 	s.batcher, s.batches = backend.As[backend.Batcher](node)
+	s.reconnecter, _ = backend.As[backend.Reconnecter](node)
 	return s
 }
 
@@ -89,14 +95,15 @@ func New(shared *Shared, node backend.Node) *Sender {
 func (s *Sender) Submit(it *Item, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if it.Class != Deleting {
+	s.wait = it.Wait
+	s.lose(now)
+	if it.Class == Acquiring { // to refuse an extension may cost a lock: it goes with the next probe
 		switch {
-		case it.Class == Acquiring && s.acquires.n+s.deletions.parks >= maxAcquires:
+		case s.acquires.n+s.deletions.parks >= maxAcquires:
 			return errFull
-		case it.Class == Acquiring && s.calls > 0 && (s.brake.hung || !s.shared.alone && now.Sub(s.progress) > it.Wait):
-			// Of an extension this would cost a lock if it is this process that has no time
-			// to take the answers. A group's only node is waited for until a call has timed
-			// out: the one that is late may be making a connection, and the next has one.
+		case s.calls > 0 && (s.hung() || !s.shared.alone && now.Sub(s.progress) > it.Wait):
+			// A group's only node is waited for until a call has timed out: the one that is
+			// late may be making a connection, and the next has one.
 			return s.unsent(it.Wait)
 		case s.brake.on && !s.brake.hung && !s.shared.alone && (s.calls > 0 || now.Before(s.brake.probe)):
 			// The others can decide without this node, and must not wait for it. A
@@ -108,6 +115,12 @@ func (s *Sender) Submit(it *Item, now time.Time) error {
 	s.put(it)
 	s.start(now)
 	return nil
+}
+
+// hung reports whether the node is known to hang. Of a group's only node one lost call does
+// not show that: the probe on a new connection will.
+func (s *Sender) hung() bool {
+	return s.brake.hung && !(s.shared.alone && s.lost > 0 && s.brake.failures == 1)
 }
 
 // put queues an item.
@@ -151,6 +164,8 @@ func (s *Sender) begin(now time.Time) {
 
 // start begins a call on a goroutine of its own, at once or when one may begin.
 func (s *Sender) start(now time.Time) {
+	s.lose(now)
+	s.watch(now)
 	at, any := s.opens(now)
 	switch {
 	case !any:
@@ -228,39 +243,45 @@ func (s *Sender) work() {
 		for _, d := range room.dropped {
 			d.item.Owner.Complete(backend.Result{Err: d.why}, false, now)
 		}
-		if len(room.batch) > 0 { // else what was dropped may have left something to send
-			s.send(room, now)
+		if len(room.batch) == 0 { // what was dropped may have left something to send
+			continue
+		}
+		if lost := s.send(room, now); lost { // others have taken this goroutine's place
+			return
 		}
 	}
 }
 
-// send makes one call.
-func (s *Sender) send(room *room, now time.Time) {
+// send makes one call, and reports whether it was lost.
+func (s *Sender) send(room *room, now time.Time) (lost bool) {
 	batch := room.batch
 	for _, it := range batch {
 		it.Owner.Leave()
 	}
 	ctx := s.shared.calls.get(CallTimeout+callShare, callShare, now)
+	for _, it := range batch {
+		room.ops = append(room.ops, it.Op)
+	}
+	room.written.Store(true) // from here on the items are not looked at: the call may be lost
 	if len(batch) == 1 {
-		room.results = append(room.results, batch[0].Op.Do(ctx, s.node))
+		room.results = append(room.results, room.ops[0].Do(ctx, s.node))
 	} else {
-		for _, it := range batch {
-			room.ops = append(room.ops, it.Op)
-		}
 		room.results = append(room.results, s.batch(ctx, room.ops)...)
-		if cannotBatch(room.ops, room.results) {
-			s.separate(batch, time.Now())
-			return
+		if cannotBatch(room.ops, room.results) && s.separate(room, time.Now()) {
+			return false
 		}
 	}
 	end := time.Now()
-	s.note(room, now, end)
+	lost = s.note(room, now, end)
 	for i, it := range batch {
-		it.Owner.Complete(room.results[i], true, end)
+		if it != nil {
+			it.Owner.Complete(room.results[i], true, end)
+		}
 	}
 	if len(room.failed) > 0 {
 		s.settle(room, end)
 	}
+	return lost
 }
 
 // batch sends ops in one call, and stands in for an adapter that answers with
@@ -278,16 +299,20 @@ func (s *Sender) batch(ctx context.Context, ops []backend.Op) []backend.Result {
 }
 
 // separate queues the operations of a batch again, and lets each be a call of
-// its own from now on.
-func (s *Sender) separate(batch []*Item, now time.Time) {
+// its own from now on. It returns false if the call was lost.
+func (s *Sender) separate(r *room, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.batches = false
-	for _, it := range batch {
+	if s.ended(r) {
+		return false
+	}
+	for _, it := range r.batch {
 		s.land(it, nil)
 		s.put(it)
 	}
 	s.start(now)
+	return true
 }
 
 // land notes that an operation is not under way any more. The acquires that wait for a
@@ -321,15 +346,29 @@ func (s *Sender) settle(r *room, now time.Time) {
 }
 
 // note records how a call that began then ended now. If the node is not to be sent
-// anything for now, whatever has not been sent fails, except deletions.
-func (s *Sender) note(r *room, began, now time.Time) {
+// anything for now, the acquires that have not been sent fail. It reports whether the call
+// was lost.
+func (s *Sender) note(r *room, began, now time.Time) (lost bool) {
 	err := worst(r.results)
 	s.mu.Lock()
+	if s.ended(r) {
+		s.lost--
+		if answered(err) {
+			s.answered = true
+			s.answer(began, now, false)
+		}
+		s.start(now)
+		s.mu.Unlock()
+		return true
+	}
 	filled := s.flying >= s.brake.window
 	for i, it := range r.batch {
 		if k := s.land(it, r.results[i].Err); k != nil {
 			r.failed = append(r.failed, k)
 		}
+	}
+	for i, it := range r.batch {
+		s.moved(it.Key, r.results[i].Err, now)
 	}
 	var dropped list
 	s.answered = answered(err)
@@ -352,6 +391,7 @@ func (s *Sender) note(r *room, began, now time.Time) {
 	for dropped.n > 0 {
 		dropped.pop().Owner.Complete(backend.Result{Err: why}, false, now)
 	}
+	return false
 }
 
 // answer notes that the call that began then was answered now. Filled says that it left
@@ -383,14 +423,12 @@ func (s *Sender) full() int {
 	return depth * batchSize
 }
 
-// drain takes out what is not a deletion.
+// drain takes out the acquires. Extensions go with the next probe.
 func (s *Sender) drain() list {
 	var out list
 	s.deletions.unparkAll(&s.acquires)
-	for _, l := range []*list{&s.extends, &s.acquires} {
-		for l.n > 0 {
-			out.push(l.pop())
-		}
+	for s.acquires.n > 0 {
+		out.push(s.acquires.pop())
 	}
 	return out
 }
@@ -427,12 +465,15 @@ func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDe
 	defer s.mu.Unlock()
 	s.calls--
 	failed = s.land(it, err)
+	s.moved(it.Key, err, now)
 	s.answered = answered(err)
 	switch {
 	case s.answered:
 		s.answer(began, now, false)
 	case !errors.Is(err, context.DeadlineExceeded):
 		s.failed(err, began, now)
+	case s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience():
+		s.reconnecter.Reconnect(it.Key)
 	}
 	s.start(now)
 	return failed
