@@ -1,6 +1,7 @@
 // Package backend is the contract between the quorum core and the servers that
 // it locks on: the [Node] interface, the optional capabilities, and the marks
-// that an error may carry. It is all that the author of an adapter imports.
+// that an error may carry. Package backend/adapterkit has parts that most adapters
+// need in addition.
 //
 // Users of locks do not call a Node themselves; they hand nodes to
 // redlock.New.

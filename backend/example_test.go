@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -36,9 +37,9 @@ func ExampleAs() {
 	if named, ok := backend.As[backend.Namer](n); ok {
 		fmt.Println(named.Name())
 	}
-	if i, ok := backend.As[backend.Inspector](n); ok {
-		e, err := i.Inspect(ctx, "orders/42")
-		fmt.Println(e.Value, err)
+	if s, ok := backend.As[backend.Scripter](n); ok {
+		r, err := s.Eval(ctx, lua.Inspect, []string{"orders/42"}, nil)
+		fmt.Println(r[1], err)
 	}
 	// Output:
 	// in memory
@@ -47,7 +48,7 @@ func ExampleAs() {
 
 // A program opens the connections to all nodes when it starts. On a slow network its first
 // lock may otherwise fail, because making a connection takes longer than the node timeout.
-func ExamplePinger() {
+func ExampleNode() {
 	nodes := []backend.Node{memory.New(), memory.New(), memory.New()}
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -55,18 +56,11 @@ func ExamplePinger() {
 	errs := make([]error, len(nodes))
 	var all sync.WaitGroup
 	for i, n := range nodes {
-		if p, ok := backend.As[backend.Pinger](n); ok {
-			all.Go(func() { errs[i] = p.Ping(ctx) })
-		}
+		all.Go(func() { _, errs[i] = n.EvalDelete(ctx, "unused", "nobody") }) // it deletes nothing
 	}
 	all.Wait()
 	fmt.Println(errors.Join(errs...)) // a program may go on: a quorum of nodes is enough
 	// Output: <nil>
-}
-
-func ExampleMilliseconds() {
-	fmt.Println(backend.Milliseconds(1500 * time.Microsecond))
-	// Output: 2
 }
 
 func ExampleMarkReply() {

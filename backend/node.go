@@ -72,12 +72,5 @@ func As[T any](n Node) (T, bool) {
 	return none, false
 }
 
-// Milliseconds returns d in whole milliseconds, a fraction rounded up: the
-// lifetime to give a key that must live for at least d.
-func Milliseconds(d time.Duration) int64 {
-	ms := d.Milliseconds()
-	if d > time.Duration(ms)*time.Millisecond {
-		ms++
-	}
-	return ms
-}
+// NoExpiry is the TTL of a key that does not expire.
+const NoExpiry time.Duration = -1

@@ -2,7 +2,6 @@ package backend_test
 
 import (
 	"context"
-	"math"
 	"testing"
 	"time"
 
@@ -93,44 +92,4 @@ func TestAs(t *testing.T) {
 	if got, ok := backend.As[*named](transparent{inner}); !ok || got != inner {
 		t.Errorf("As of a concrete type = %v, %v", got, ok)
 	}
-}
-
-func TestMilliseconds(t *testing.T) {
-	for _, tc := range []struct {
-		d    time.Duration
-		want int64
-	}{
-		{0, 0},
-		{1, 1},
-		{time.Millisecond - 1, 1},
-		{time.Millisecond, 1},
-		{time.Millisecond + 1, 2},
-		{1500 * time.Microsecond, 2},
-		{time.Second, 1000},
-		{time.Second + 1, 1001},
-		{-1, 0},
-		{-1500 * time.Microsecond, -1},
-		{-time.Second, -1000},
-		{math.MaxInt64, math.MaxInt64/1_000_000 + 1},
-		{math.MinInt64, math.MinInt64 / 1_000_000},
-	} {
-		if got := backend.Milliseconds(tc.d); got != tc.want {
-			t.Errorf("Milliseconds(%d) = %d, want %d", tc.d, got, tc.want)
-		}
-	}
-}
-
-// The lifetime that a server is given is never shorter than what was asked
-// for, and longer by less than a millisecond.
-func FuzzMilliseconds(f *testing.F) {
-	for _, d := range []int64{0, 1, 999_999, 1_000_000, 1_000_001, -1, math.MaxInt64, math.MinInt64} {
-		f.Add(d)
-	}
-	f.Fuzz(func(t *testing.T, d int64) {
-		ms := backend.Milliseconds(time.Duration(d))
-		// The difference is small, so it is right even where the product wraps.
-		if missing := ms*1_000_000 - d; missing < 0 || missing >= 1_000_000 {
-			t.Errorf("Milliseconds(%d) = %d", d, ms)
-		}
-	})
 }

@@ -2,11 +2,7 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
-	"sync"
-	"sync/atomic"
 )
 
 // Scripter is an optional capability: run a Lua script atomically. Without it a
@@ -15,7 +11,7 @@ import (
 type Scripter interface {
 	// Eval runs s atomically on keys and args and returns its answer. It should
 	// send the script's hash, and its text only where the server does not know
-	// the hash or may not (see [Loaded]). In a cluster all keys share a slot.
+	// the hash or may not (adapterkit.Loaded remembers this). In a cluster all keys share a slot.
 	//
 	// The rules of [Node] on deadlines, repetition and errors hold. The caller owns
 	// keys and args, and may use these slices again as soon as Eval has returned. So
@@ -39,16 +35,16 @@ func NewScript(name, source, hash string) *Script {
 	return &Script{name: name, source: source, hash: hash}
 }
 
-// Shares returns s with all keys after the first own ones being shared: of calls that
-// have no other key in common it does not matter which comes first. See [Repeated].
+// Shares returns s with all keys after the first own ones being shared: it does not
+// matter in which order calls run that have no other key in common.
 func (s *Script) Shares(own int) *Script {
 	shares := *s
 	shares.own = own
 	return &shares
 }
 
-// ownKeys returns which of keys, those of a call, are not shared.
-func (s *Script) ownKeys(keys []string) []string {
+// OwnKeys returns those of keys, the keys of a call of s, that are not shared.
+func (s *Script) OwnKeys(keys []string) []string {
 	if s != nil && s.own > 0 && len(keys) > s.own {
 		return keys[:s.own]
 	}
@@ -63,47 +59,6 @@ func (s *Script) Source() string { return s.source }
 
 // Hash returns the SHA-1 of the text in lower-case hexadecimal.
 func (s *Script) Hash() string { return s.hash }
-
-// Loaded remembers which scripts a server has run, for an adapter that sends a
-// script's text the first time and its hash from then on: the first use then takes
-// one round trip like any other, not two, which matters on a slow network. The
-// server may forget all the same, and answer NOSCRIPT, or not know EVALSHA at all. The
-// zero value has seen none; its methods may be called concurrently.
-type Loaded struct {
-	scripts  sync.Map
-	textOnly atomic.Bool
-}
-
-// Has reports whether s has run, and may be sent as its hash.
-func (l *Loaded) Has(s *Script) bool {
-	if l.textOnly.Load() {
-		return false
-	}
-	_, ok := l.scripts.Load(s)
-	return ok
-}
-
-// TextOnly reports whether scripts have to be sent as their text, because the server has
-// rejected EVALSHA.
-func (l *Loaded) TextOnly() bool { return l.textOnly.Load() }
-
-// Rejects reports whether err, a marked error reply to EVALSHA, says that the server does
-// not know this command or does not allow it to the user. Then nothing was executed, the
-// script has to be sent as its text, and so have all from then on.
-func (l *Loaded) Rejects(err error) bool {
-	if !errors.Is(err, ErrRefused) {
-		return false
-	}
-	text, _, _ := strings.Cut(err.Error(), ", with args beginning with") // which is not the server's own
-	if !strings.Contains(strings.ToLower(text), "evalsha") {
-		return false
-	}
-	l.textOnly.Store(true)
-	return true
-}
-
-// Add notes that s has run.
-func (l *Loaded) Add(s *Script) { l.scripts.Store(s, struct{}{}) }
 
 // A Reply is what a script answered: a flat list whose elements are int64 or
 // string. A script that answers a single value gives a list of one. Nobody may

@@ -16,7 +16,7 @@ import (
 // It blocks until a quorum has answered, for the node timeout at most, or until ctx ends. An
 // error that matches [ErrNotHeld] says that the lock is lost, or was unlocked, and ends its
 // contexts. One that matches [ErrUnavailable] says that too few nodes answered, or can be
-// asked at all (backend.Inspector); the lock then stays as it is. No hook is told. A node that
+// asked at all (backend.Scripter); the lock then stays as it is. No hook is told. A node that
 // hangs keeps a goroutine for two seconds at most.
 //
 // The report is of the nodes that were asked: Granted if the node holds the lock, Taken if
@@ -111,23 +111,25 @@ func unanswered(votes []quorum.Vote, vote quorum.Vote) {
 
 // entryVote asks one node whether key holds token.
 func entryVote(ctx context.Context, node backend.Node, key, token string) quorum.Vote {
-	entry, err := entryOf(ctx, node, key)
+	held, err := contentOf(ctx, node, key)
 	switch {
 	case err != nil:
 		return quorum.Vote{Outcome: quorum.Failed, Err: err}
-	case !entry.Found:
+	case !held.found:
 		return quorum.Vote{Outcome: quorum.NotHeld}
-	case entry.Value != token:
+	case held.value != token:
 		return quorum.Vote{Outcome: quorum.Taken}
 	}
 	return quorum.Vote{Outcome: quorum.Granted}
 }
 
-// entryOf asks a node what key holds.
-func entryOf(ctx context.Context, node backend.Node, key string) (backend.Entry, error) {
-	inspector, ok := backend.As[backend.Inspector](node)
+// contentOf asks a node what key holds.
+func contentOf(ctx context.Context, node backend.Node, key string) (content, error) {
+	scripter, ok := backend.As[backend.Scripter](node)
 	if !ok {
-		return backend.Entry{}, errNotInspected
+		return content{}, errNotInspected
 	}
-	return inspector.Inspect(ctx, key)
+	var f finding
+	f.read(look(ctx, scripter, []string{key}))
+	return f.lock, f.err
 }

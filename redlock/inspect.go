@@ -24,11 +24,11 @@ const mostWaiters = 100
 // timeout at the latest, or when ctx ends. What it returns may be out of date
 // already: it is for people and monitoring, not for decisions.
 //
-// Nodes that fail, that do not answer in time, or that cannot be inspected, are
-// StateUnknown, which is no error; nor is it one if they cannot tell who waits. The
+// Nodes that fail, that do not answer in time, or that run no scripts are StateUnknown,
+// which is not an error. Nor is it an error if a node cannot tell which callers wait. The
 // error is that of bad arguments, or of ctx if that has ended.
 //
-// A node that hangs keeps two goroutines of each Inspect for two seconds at most.
+// A node that hangs keeps a goroutine of each Inspect for two seconds at most.
 func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	if err := l.check("inspect", key); err != nil {
 		return Status{}, err
@@ -37,41 +37,31 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		return Status{}, err
 	}
 	fullKey := l.settings.prefix + key
-	queue, queues := proto.QueueKey(fullKey)
-	findings := make([]finding, l.group.Size())
-	answers := make(chan func(), 2*len(findings)) // each notes what was answered
-	pending := 0
-	ask := func(question func(ctx context.Context) (note func())) {
-		pending++
-		go func() {
-			// Longer than it is waited for: a connection that is being made serves
-			// the next call.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
-			defer cancel()
-			answers <- question(ctx)
-		}()
+	keys := []string{fullKey}
+	if queue, ok := proto.QueueKey(fullKey); ok {
+		keys = append(keys, queue)
 	}
+	findings := make([]finding, l.group.Size())
+	answers := make(chan func(), len(findings)) // each notes what was answered
+	pending := 0
 	for i := range findings {
 		f := &findings[i]
 		node, name := l.group.Node(i)
 		f.node, f.waiting, f.err = name, NotKnown, errNotInspected
-		if inspector, ok := backend.As[backend.Inspector](node); ok {
-			f.err = errNoAnswer
-			ask(func(ctx context.Context) func() {
-				entry, err := inspector.Inspect(ctx, fullKey)
-				return func() { f.entry, f.err = entry, err }
-			})
+		scripter, ok := backend.As[backend.Scripter](node)
+		if !ok {
+			continue
 		}
-		if scripter, ok := backend.As[backend.Scripter](node); ok && queues {
-			ask(func(ctx context.Context) func() {
-				reply, err := scripter.Eval(ctx, lua.Waiters, []string{queue}, []string{strconv.Itoa(mostWaiters), "1"})
-				return func() {
-					if err == nil {
-						f.queue(reply)
-					}
-				}
-			})
-		}
+		f.err = errNoAnswer
+		pending++
+		go func() {
+			// This lasts longer than Inspect waits: a connection that is being made serves
+			// the next call.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
+			defer cancel()
+			reply, err := look(ctx, scripter, keys)
+			answers <- func() { f.read(reply, err) }
+		}()
 	}
 	timeout := time.NewTimer(l.settings.nodePatience())
 	defer timeout.Stop()
@@ -92,21 +82,60 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 }
 
 var (
-	errNotInspected = fmt.Errorf("the node cannot be inspected: %w", errors.ErrUnsupported)
+	errNotInspected = fmt.Errorf("the node runs no scripts (it is not a backend.Scripter), so it cannot be inspected: %w", errors.ErrUnsupported)
 	errNoAnswer     = fmt.Errorf("no answer within the node timeout: %w", context.DeadlineExceeded)
 )
+
+// look asks a node about a lock and its queue, or about the lock alone if the node rejects
+// the queue's key: the user has no right to it, or the slot of the keys is being moved.
+func look(ctx context.Context, node backend.Scripter, keys []string) (backend.Reply, error) {
+	if len(keys) > 1 {
+		reply, err := node.Eval(ctx, lua.Inspect, keys, []string{strconv.Itoa(mostWaiters)})
+		if !errors.Is(err, backend.ErrRefused) && !errors.Is(err, backend.ErrMigrating) {
+			return reply, err
+		}
+	}
+	return node.Eval(ctx, lua.Inspect, keys[:1], nil)
+}
 
 // A finding is what one node answered.
 type finding struct {
 	node    string
-	entry   backend.Entry // of the lock
-	err     error         // why there is none
-	waiting int           // or NotKnown
-	tickets []string      // the first of them
+	lock    content
+	err     error    // why there is none
+	waiting int      // or NotKnown
+	tickets []string // the first of them
 	waited  []time.Duration
 }
 
-// queue takes what the script Waiters answered, if that is what it should be.
+// A content is what one node holds at the lock's key.
+type content struct {
+	found bool
+	value string // empty if it is not a string
+	ttl   time.Duration
+}
+
+// read takes what the script Inspect answered, if it has the right form.
+func (f *finding) read(r backend.Reply, err error) {
+	if f.err = err; err != nil {
+		return
+	}
+	found, err1 := r.Int(0)
+	value, err2 := r.Text(1)
+	ms, err3 := r.Int(2)
+	if f.err = errors.Join(err1, err2, err3); f.err != nil {
+		return
+	}
+	f.lock = content{found == 1, value, time.Duration(ms) * time.Millisecond}
+	if ms < 0 {
+		f.lock.ttl = backend.NoExpiry
+	}
+	if len(r) > 3 {
+		f.queue(r[3:])
+	}
+}
+
+// queue takes what the script answered about the queue, if it has the right form.
 func (f *finding) queue(r backend.Reply) {
 	count, err := r.Int(0)
 	if err != nil || count < 0 {
@@ -133,11 +162,11 @@ func (f *finding) status() NodeStatus {
 	n := NodeStatus{Node: f.node, Waiting: f.waiting, Err: newNodeError(f.err)}
 	switch {
 	case f.err != nil:
-	case !f.entry.Found:
+	case !f.lock.found:
 		n.State = StateFree
 	default:
-		n.State, n.Owner, n.Fingerprint = holderOf(f.entry.Value)
-		n.TTL = f.entry.TTL
+		n.State, n.Owner, n.Fingerprint = holderOf(f.lock.value)
+		n.TTL = f.lock.ttl
 	}
 	return n
 }
@@ -162,10 +191,10 @@ func judge(key string, need int, findings []finding) Status {
 		switch {
 		case f.err != nil:
 			unknown++
-		case !f.entry.Found:
+		case !f.lock.found:
 			free++
 		default:
-			holders[f.entry.Value] = append(holders[f.entry.Value], f.entry.TTL)
+			holders[f.lock.value] = append(holders[f.lock.value], f.lock.ttl)
 		}
 	}
 	if free >= need {

@@ -186,7 +186,8 @@ func TestInspectUnsupported(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := l.Inspect(t.Context(), "k")
-	if err != nil || s.State != StateFree || s.Nodes[2].Node != "node 2" || !errors.Is(s.Nodes[2].Err, errors.ErrUnsupported) {
+	if err != nil || s.State != StateFree || s.Nodes[2].Node != "node 2" || !errors.Is(s.Nodes[2].Err, errors.ErrUnsupported) ||
+		!strings.Contains(s.Nodes[2].Err.Error(), "the node runs no scripts") {
 		t.Errorf("status %v, %v", s, err)
 	}
 	l, err = New([]backend.Node{c})
@@ -333,10 +334,34 @@ func TestInspectUnknownWaiters(t *testing.T) {
 			m.Push("list{list}:queue", "x")
 		}
 		check("list", StateFree, want)
+		if r.bare {
+			return
+		}
+		// The queue's key is out of bounds: the lock alone can be looked at.
+		withQueue := func(op backend.Op) bool { return op.Kind == backend.OpEval && len(op.Keys) > 1 }
+		for _, reply := range []string{"NOPERM this user has no permissions to access one of the keys", "TRYAGAIN Multiple keys request during rehashing of slot"} {
+			r.setAll(faulty.On(withQueue, faulty.Refuse(backend.MarkReply(errors.New(reply)))))
+			check("k", StateHeld, -1)
+		}
+	})
+}
+
+// A node that does not let this user run scripts is unknown.
+func TestInspectWithoutScripts(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		l := r.locker()
+		r.lock(l, "k")
+		synctest.Wait()
 		r.setAll(faulty.On(faulty.Kind(backend.OpEval), faulty.Refuse(backend.MarkReply(errors.New("NOPERM no scripts")))))
-		check("k", StateHeld, -1)
-		r.setAll(faulty.On(faulty.Kind(backend.OpEval), faulty.Hang()))
-		check("k", StateHeld, -1)
+		s, err := l.Inspect(t.Context(), "k")
+		if err != nil || s.State != StateUnknown || s.Waiting != -1 {
+			t.Errorf("status %+v, %v; want it unknown", s, err)
+		}
+		for _, n := range s.Nodes {
+			if n.State != StateUnknown || n.Err == nil || !strings.Contains(n.Err.Error(), "NOPERM no scripts") {
+				t.Errorf("node %+v, want the server's words", n)
+			}
+		}
 	})
 }
 
@@ -415,6 +440,12 @@ func TestInspectStrangeReplies(t *testing.T) {
 			t.Errorf("%v is taken for a queue of %d, %q", reply, f.waiting, f.tickets)
 		}
 	}
+	for _, reply := range []backend.Reply{{}, {int64(1)}, {int64(1), "x"}, {int64(1), int64(2), int64(3)}, {"1", "x", int64(3)}, {int64(1), "x", "3"}} {
+		f := finding{waiting: -1}
+		if f.read(reply, nil); f.err == nil || f.lock.found || f.waiting != -1 {
+			t.Errorf("%v is taken for a lock: %+v", reply, f)
+		}
+	}
 }
 
 // The texts that people read.
@@ -482,12 +513,12 @@ func TestInspectReadsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, op := range r.fault[0].Arrived() {
-		if op.Kind != faulty.OpInspect && (op.Kind != backend.OpEval || op.Script != lua.Waiters) {
+		if op.Kind != backend.OpEval || op.Script != lua.Inspect {
 			t.Errorf("Inspect called %v", op.Kind)
 		}
 	}
-	if n := r.calls(); n != 2 {
-		t.Errorf("Inspect made %d calls, want one for the lock and one for the queue", n)
+	if n := r.calls(); n != 1 {
+		t.Errorf("Inspect made %d calls, want one for the lock and its queue", n)
 	}
 	r.empty()
 }

@@ -370,7 +370,7 @@ func WithKeyPrefix(prefix string) Option {
 // attempt that meets a majority of hanging nodes takes as long.
 //
 // The first call on a node makes a connection too, which takes two or more round trips.
-// On a slow network open the connections first, as the example of [backend.Pinger] shows.
+// On a slow network open the connections first, as the example of [backend.Node] shows.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.nodeTimeout = d

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
@@ -67,7 +68,7 @@ func TestQuarantineArguments(t *testing.T) {
 // partitioned is a node that is several servers.
 type partitioned struct{ *faulty.FaultNode }
 
-func (partitioned) Partition(key string) (part, parts int) { return backend.ClusterPartition(key) }
+func (partitioned) Partition(key string) (part, parts int) { return adapterkit.ClusterPartition(key) }
 
 func TestQuarantineNodes(t *testing.T) {
 	onRig(t, 3, true, func(t *testing.T, r *rig) {

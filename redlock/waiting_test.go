@@ -37,11 +37,11 @@ func (r *rig) queued(key string) int {
 	r.t.Helper()
 	n := 0
 	for _, m := range r.mem {
-		reply, err := m.Eval(r.t.Context(), lua.Waiters, []string{key + "{" + key + "}:queue"}, []string{"0"})
+		reply, err := m.Eval(r.t.Context(), lua.Inspect, []string{key, key + "{" + key + "}:queue"}, []string{"0"})
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		tickets, _ := reply.Int(0)
+		tickets, _ := reply.Int(3)
 		n += int(tickets)
 	}
 	return n

@@ -18,6 +18,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
@@ -33,8 +34,6 @@ type client struct {
 	extend     func(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
 	eval       func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error)
 	batch      func(ctx context.Context, ops []backend.Op) []backend.Result
-	inspect    func(ctx context.Context, key string) (backend.Entry, error)
-	ping       func(ctx context.Context) error
 	name       func() string
 	partition  func(key string) (part, parts int)
 	subscribe  func(ctx context.Context, channel string, events backend.Events) error
@@ -73,20 +72,6 @@ func (c *client) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		return c.batch(ctx, ops)
 	}
 	return c.FaultNode.Batch(ctx, ops)
-}
-
-func (c *client) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	if c.inspect != nil {
-		return c.inspect(ctx, key)
-	}
-	return c.FaultNode.Inspect(ctx, key)
-}
-
-func (c *client) Ping(ctx context.Context) error {
-	if c.ping != nil {
-		return c.ping(ctx)
-	}
-	return c.FaultNode.Ping(ctx)
 }
 
 func (c *client) Partition(key string) (part, parts int) {
@@ -149,7 +134,6 @@ func (c *client) rename(key, token func(string) string) {
 		}
 		return n.Batch(ctx, ops)
 	}
-	c.inspect = func(ctx context.Context, k string) (backend.Entry, error) { return n.Inspect(ctx, key(k)) }
 }
 
 func same(s string) string { return s }
@@ -272,13 +256,13 @@ var brokenNodes = []brokenNode{
 		c.setNX = func(ctx context.Context, key, token string, _ time.Duration) (bool, error) {
 			return n.SetNX(ctx, key, token, 1000*time.Hour)
 		}
-	}, []string{"SetNX/ttl", "EvalDelete/too late", "Extend/expired", "Inspect/held"}},
+	}, []string{"SetNX/ttl", "EvalDelete/too late", "Extend/expired"}},
 	{"SetNX takes milliseconds for seconds", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			return n.SetNX(ctx, key, token, 1000*ttl)
 		}
-	}, []string{"SetNX/ttl", "Inspect/held"}},
+	}, []string{"SetNX/ttl"}},
 	{"SetNX rounds up to seconds", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -298,9 +282,8 @@ var brokenNodes = []brokenNode{
 		}
 	}, []string{"SetNX/rounds up"}},
 	{"SetNX looks, then sets", func(c *client) {
-		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-			e, err := n.Inspect(ctx, key)
+			e, err := c.server.Inspect(ctx, key)
 			if err != nil || e.Found {
 				return false, err
 			}
@@ -349,7 +332,7 @@ var brokenNodes = []brokenNode{
 	{"EvalDelete looks, then deletes", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
-			e, err := n.Inspect(ctx, key)
+			e, err := c.server.Inspect(ctx, key)
 			if err != nil || !e.Found || e.Value != token {
 				return false, err
 			}
@@ -376,19 +359,13 @@ var brokenNodes = []brokenNode{
 			}
 			return n.Extend(ctx, key, token, ttl)
 		}
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			if other(key) {
-				return backend.Entry{}, wrongType
-			}
-			return n.Inspect(ctx, key)
-		}
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			if other(keys[0]) {
 				return nil, wrongType
 			}
 			return n.Eval(ctx, s, keys, args)
 		}
-	}, []string{"other type/EvalDelete", "other type/Extend", "other type/Inspect"}},
+	}, []string{"other type/EvalDelete", "other type/Extend"}},
 
 	// Extend.
 	{"Extend creates", func(c *client) {
@@ -629,7 +606,7 @@ var brokenNodes = []brokenNode{
 		// The fault node itself refuses an ended ctx, so that only a stalled
 		// server shows it.
 		"stalled server/SetNX", "stalled server/EvalDelete", "stalled server/Extend", "stalled server/Eval",
-		"stalled server/Batch", "stalled server/Inspect", "stalled server/Ping", "stalled server/many at once",
+		"stalled server/Batch", "stalled server/many at once",
 		"stalled server/recovers", "slow connection/deadline"}},
 	{"a ctx that has ended is no error", func(c *client) {
 		n := c.FaultNode
@@ -646,20 +623,7 @@ var brokenNodes = []brokenNode{
 			}
 			return n.Batch(ctx, ops)
 		}
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			e, err := n.Inspect(ctx, key)
-			if ctx.Err() != nil {
-				return backend.Entry{}, nil
-			}
-			return e, err
-		}
-		c.ping = func(ctx context.Context) error {
-			if err := n.Ping(ctx); ctx.Err() == nil {
-				return err
-			}
-			return nil
-		}
-	}, []string{"ended ctx/Eval", "ended ctx/Batch", "ended ctx/Inspect", "ended ctx/Ping"}},
+	}, []string{"ended ctx/Eval", "ended ctx/Batch"}},
 	{"does not say that nothing was sent", func(c *client) {
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			if err := ctx.Err(); err != nil {
@@ -724,7 +688,7 @@ var brokenNodes = []brokenNode{
 		c.faulty(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			own, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
-			if ops[0].Kind >= faulty.OpInspect {
+			if ops[0].Kind == faulty.OpSubscribe {
 				return next(ctx, ops)
 			}
 			if !never.Load() {
@@ -927,12 +891,6 @@ var brokenNodes = []brokenNode{
 			}
 			return n.Eval(ctx, s, keys, args)
 		}
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			if forgotten("inspect") {
-				return backend.Entry{}, errNoScript
-			}
-			return n.Inspect(ctx, key)
-		}
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
 			r := n.Batch(ctx, ops)
 			if forgotten("batch") {
@@ -944,7 +902,7 @@ var brokenNodes = []brokenNode{
 			}
 			return r
 		}
-	}, []string{"flushed scripts/EvalDelete", "flushed scripts/Extend", "flushed scripts/Eval", "flushed scripts/Inspect",
+	}, []string{"flushed scripts/EvalDelete", "flushed scripts/Extend", "flushed scripts/Eval",
 		"flushed scripts/Batch", "flushed scripts/many at once"}},
 	{"forgotten scripts of a batch come last", func(c *client) {
 		n, forgotten := c.FaultNode, c.forgets()
@@ -1061,7 +1019,7 @@ var brokenNodes = []brokenNode{
 		n := c.FaultNode
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
 			if len(ops) == 0 {
-				n.Ping(ctx)
+				n.EvalDelete(ctx, "k", "none")
 				return nil
 			}
 			return n.Batch(ctx, ops)
@@ -1069,67 +1027,22 @@ var brokenNodes = []brokenNode{
 	}, []string{"Batch/empty"}},
 
 	// Looks.
-	{"Inspect shows seconds", func(c *client) {
-		n := c.FaultNode
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			e, err := n.Inspect(ctx, key)
-			if e.TTL > 0 {
-				e.TTL /= 1000
-			}
-			return e, err
-		}
-	}, []string{"Inspect/held"}},
-	{"Inspect deletes", func(c *client) {
-		n := c.FaultNode
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			e, err := n.Inspect(ctx, key)
-			if e.Value != "" {
-				n.EvalDelete(ctx, key, e.Value)
-			}
-			return e, err
-		}
-	}, []string{"Inspect/held"}},
-	{"Inspect finds what is not there", func(c *client) {
-		n := c.FaultNode
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			e, err := n.Inspect(ctx, key)
-			e.Found = err == nil
-			return e, err
-		}
-	}, []string{"Inspect/missing"}},
-	{"Inspect does not know of no expiry", func(c *client) {
-		n := c.FaultNode
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			e, err := n.Inspect(ctx, key)
-			e.TTL = max(e.TTL, 0)
-			return e, err
-		}
-	}, []string{"Inspect/no expiry"}},
-	{"Inspect answers from a cache", func(c *client) {
+	{"inspect answers from a cache", func(c *client) {
 		n := c.FaultNode
 		var cache sync.Map
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			if e, ok := cache.Load(key); ok {
-				return e.(backend.Entry), nil
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			if reply, ok := cache.Load(s.Name() + strings.Join(keys, " ")); ok && s == lua.Inspect {
+				return slices.Clone(reply.(backend.Reply)), nil
 			}
-			e, err := n.Inspect(ctx, key)
+			reply, err := n.Eval(ctx, s, keys, args)
 			if err == nil {
-				cache.Store(key, e)
+				cache.Store(s.Name()+strings.Join(keys, " "), slices.Clone(reply))
 			}
-			return e, err
+			return reply, err
 		}
 	}, []string{"race/own answers"}},
-	{"Ping fails", func(c *client) {
-		c.ping = func(ctx context.Context) error {
-			if err := ctx.Err(); err != nil {
-				return backend.MarkNotExecuted(err)
-			}
-			return errors.New("unexpected reply PONG")
-		}
-	}, []string{"Ping/answers"}},
-	{"Ping does not ask", func(c *client) {
-		c.ping = func(context.Context) error { return nil }
-	}, []string{"stalled server/Ping", "ended ctx/Ping"}},
+
+	// Names.
 	{"the name changes", func(c *client) {
 		var n atomic.Int64
 		c.name = func() string { return fmt.Sprint("node ", n.Add(1)) }
@@ -1142,7 +1055,7 @@ var brokenNodes = []brokenNode{
 		c.name = func() string {
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 			defer cancel()
-			n.Ping(ctx)
+			n.EvalDelete(ctx, "k", "none")
 			return n.Name()
 		}
 	}, []string{"Name/no I/O"}},
@@ -1365,11 +1278,7 @@ var brokenNodes = []brokenNode{
 			ok, err := n.Extend(ctx, key, token, ttl)
 			return ok, plain(err)
 		}
-		c.inspect = func(ctx context.Context, key string) (backend.Entry, error) {
-			e, err := n.Inspect(ctx, key)
-			return e, plain(err)
-		}
-	}, []string{"error reply/SetNX", "error reply/EvalDelete", "error reply/Extend", "error reply/Inspect"}},
+	}, []string{"error reply/SetNX", "error reply/EvalDelete", "error reply/Extend"}},
 	{"a call does not notice that its connection broke", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {

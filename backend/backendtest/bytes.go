@@ -45,8 +45,8 @@ func bytesChecks() []rule {
 				key, token := t.KeyFor(o.Text), o.Text
 				t.SetNX(key, token, long, true, "a free key")
 				t.SetNX(key, t.Name(), long, false, "a key that another token holds")
-				if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
-					if e := t.inspect(i, key); e.Value != token {
+				if _, ok := optional[backend.Scripter](t, "Scripter"); ok {
+					if e := t.Inspect(key); e.Value != token {
 						t.Failf("the key holds %s, want the token %s", check.Quote(e.Value), check.Quote(token))
 					}
 				}

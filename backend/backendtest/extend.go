@@ -104,15 +104,15 @@ func extendChecks() []rule {
 			t.Extend(key, token, short, true, "a key without an expiry, by its holder")
 			t.Wait(2 * short)
 			t.SetNX(key, t.Name(), long, false, "a key without an expiry that was extended")
-			if i, ok := optional[backend.Inspector](t, "Inspector"); ok {
-				if e := t.inspect(i, key); e.TTL != backend.NoExpiry {
+			if _, ok := optional[backend.Scripter](t, "Scripter"); ok {
+				if e := t.Inspect(key); e.TTL != backend.NoExpiry {
 					t.Failf("a key without an expiry that was extended has a ttl of %v, want none", e.TTL)
 				}
 			}
 		},
 	}, {
 		name:  "Extend/rounds up",
-		needs: []string{"Inspector"},
+		needs: []string{"Scripter"},
 		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {

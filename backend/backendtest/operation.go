@@ -59,8 +59,8 @@ func operations() []operation {
 			return err
 		},
 		effect: func(t *trial, key, _ string) bool {
-			i, ok := optional[backend.Inspector](t, "Inspector")
-			return ok && t.inspect(i, key).TTL > before
+			_, ok := optional[backend.Scripter](t, "Scripter")
+			return ok && t.Inspect(key).TTL > before
 		},
 	}, {
 		name: "Eval", commands: 1, script: true, prepare: nothing,
@@ -95,21 +95,6 @@ func operations() []operation {
 			return results[0].Err
 		},
 		effect: taken,
-	}, {
-		name: "Inspect", script: true, prepare: nothing, commands: 1,
-		needs: []string{"Inspector"},
-		do: func(t *trial, ctx context.Context, key, _ string) error {
-			i := has[backend.Inspector](t, "Inspector")
-			_, err := i.Inspect(ctx, key)
-			return err
-		},
-	}, {
-		name: "Ping", prepare: nothing,
-		needs: []string{"Pinger"},
-		do: func(t *trial, ctx context.Context, _, _ string) error {
-			p := has[backend.Pinger](t, "Pinger")
-			return p.Ping(ctx)
-		},
 	}}
 }
 

@@ -1,7 +1,5 @@
 package backendtest
 
-import "github.com/quorumlock/quorumlock/backend"
-
 func otherTypeChecks() []rule {
 	const why = "a key that holds anything but a token, of any type, is somebody else's: an answer, not an error, and to be left alone"
 	// other makes such a key.
@@ -34,16 +32,6 @@ func otherTypeChecks() []rule {
 			t.Extend(key, "", short, false, "a key that holds no string, with the empty token")
 			t.Wait(2 * short)
 			t.SetNX(key, t.Name(), long, false, "a key that holds no string, after an extension in vain")
-		},
-	}, {
-		name:  "other type/Inspect",
-		needs: []string{"Inspector"},
-		why:   "whoever looks must see that the key is taken",
-		run: func(t *trial) {
-			i := has[backend.Inspector](t, "Inspector")
-			if e := t.inspect(i, other(t)); !e.Found || e.Value != "" {
-				t.Failf("Inspect of a key that holds no string finds %+v, want an entry without a value", e)
-			}
 		},
 	}}
 }

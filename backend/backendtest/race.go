@@ -44,7 +44,7 @@ func raceChecks() []rule {
 		name: "race/own answers",
 		why:  "each caller must get the answer to what it asked, however many ask at once",
 		run: func(t *trial) {
-			i, inspects := optional[backend.Inspector](t, "Inspector")
+			_, inspects := optional[backend.Scripter](t, "Scripter")
 			b, batches := optional[backend.Batcher](t, "Batcher")
 			keys := make([]string, crowd)
 			for i := range keys {
@@ -57,7 +57,7 @@ func raceChecks() []rule {
 					t.SetNX(key, token, long, true, "a key of one's own")
 					t.SetNX(key, token, long, false, "a key of one's own that is held")
 					if inspects {
-						if e := t.inspect(i, key); e.Value != token {
+						if e := t.Inspect(key); e.Value != token {
 							t.Failf("Inspect of a key that holds %q finds %q", token, e.Value)
 						}
 					}

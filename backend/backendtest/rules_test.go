@@ -16,7 +16,6 @@ import (
 // notForAdapters are sentences of package backend that say "must" of somebody else.
 var notForAdapters = []string{
 	`An adapter must keep every sentence of these contracts that says "must"; the core relies on each.`,
-	"Milliseconds returns d in whole milliseconds, a fraction rounded up: the lifetime to give a key that must live for at least d.",
 	"The hash is a constant beside the text, never computed: programs must be able to run where SHA-1 is disabled.",
 	"Int returns element i, which must be an integer.",
 	"Text returns element i, which must be a string.",

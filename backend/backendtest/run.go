@@ -77,8 +77,6 @@ func rules() []rule {
 		{"Scripter", slices.Concat(scripterChecks(), tinyChecks(), repliesChecks())},
 		{"FlushScripts", flushedChecks()},
 		{"Batcher", slices.Concat(batcherChecks(), tinyBatchChecks(), batchRepliesChecks())},
-		{"Inspector", inspectorChecks()},
-		{"Pinger", pingerChecks()},
 		{"Namer", namerChecks()},
 		{"Partitioner", partitionerChecks()},
 		{"Subscriber", subscriberChecks()},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/backendtest/netfault"
 	"github.com/quorumlock/quorumlock/internal/resp"
 )
@@ -35,7 +36,7 @@ func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Nod
 		Set: func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {
 			args := []string{"SET", key, value}
 			if ttl != backend.NoExpiry {
-				args = append(args, "PX", strconv.FormatInt(backend.Milliseconds(ttl), 10))
+				args = append(args, "PX", strconv.FormatInt(adapterkit.Milliseconds(ttl), 10))
 			}
 			return run(ctx, args...)
 		},

@@ -65,7 +65,7 @@ func setNXChecks() []rule {
 		},
 	}, {
 		name:  "SetNX/rounds up",
-		needs: []string{"Inspector"},
+		needs: []string{"Scripter"},
 		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
@@ -80,7 +80,7 @@ func setNXChecks() []rule {
 // and not each: one that shows more than the whole milliseconds proves that it
 // is kept, one that shows less before a millisecond has passed, that it is not.
 func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
-	i := has[backend.Inspector](t, "Inspector")
+	has[backend.Scripter](t, "Scripter")
 	const whole = 5 * time.Second
 	for try := range 200 {
 		key, token := t.Name(), t.Name()
@@ -89,7 +89,7 @@ func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
 		if try%2 == 1 { // the server's millisecond is more likely to change
 			t.Wait(300 * time.Microsecond)
 		}
-		e := t.inspect(i, key)
+		e := t.Inspect(key)
 		took := t.Clock() - began
 		t.EvalDelete(key, token, true, "a key, by its holder")
 		switch {

@@ -36,18 +36,6 @@ func has[I any](t *trial, name string) I { return check.Has[I](t.T, name) }
 // sees more then.
 func optional[I any](t *trial, name string) (I, bool) { return check.Optional[I](t.T, name) }
 
-// inspect looks at key, which must not fail.
-func (t *trial) inspect(i backend.Inspector, key string) backend.Entry {
-	ctx, cancel := context.WithTimeout(t.Ctx, call)
-	defer cancel()
-	e, err := i.Inspect(ctx, key)
-	if err != nil {
-		t.Supported(err)
-		t.Failf("Inspect failed: %w", err)
-	}
-	return e
-}
-
 // batch performs ops, of which each must have a result; what it is, the caller
 // judges.
 func (t *trial) batch(b backend.Batcher, ops []backend.Op) []backend.Result {

@@ -38,8 +38,6 @@ var (
 	_ backend.Node        = (*FaultNode)(nil)
 	_ backend.Batcher     = (*FaultNode)(nil)
 	_ backend.Scripter    = (*FaultNode)(nil)
-	_ backend.Inspector   = (*FaultNode)(nil)
-	_ backend.Pinger      = (*FaultNode)(nil)
 	_ backend.Namer       = (*FaultNode)(nil)
 	_ backend.Partitioner = (*FaultNode)(nil)
 	_ backend.Subscriber  = (*FaultNode)(nil)
@@ -56,13 +54,9 @@ func NewFaultNode(inner backend.Node) *FaultNode {
 	return f
 }
 
-// These are the operations of a node that no [backend.Batcher] takes, as a
-// [Fault] and the records of a [FaultNode] see them.
-const (
-	OpInspect   backend.OpKind = iota + 128 // Inspector.Inspect of Op.Key
-	OpPing                                  // Pinger.Ping
-	OpSubscribe                             // Subscriber.Subscribe to Op.Key
-)
+// OpSubscribe is Subscriber.Subscribe to Op.Key, as a [Fault] and the records of a
+// [FaultNode] see it. No [backend.Batcher] takes it.
+const OpSubscribe backend.OpKind = 128
 
 // Set puts faults in place of those that were set before, the first outermost:
 // Set(LoseReply(nil), Delay(d)) loses a reply to a request that was delayed.
@@ -102,8 +96,7 @@ type Call struct {
 
 	Start time.Time
 
-	// Results and End are set once the call has returned. The Reply of an
-	// OpInspect is the one of the script inspect, but in nanoseconds.
+	// Results and End are set once the call has returned.
 	Results []backend.Result
 	End     time.Time
 }
@@ -233,36 +226,6 @@ func (f *FaultNode) Batch(ctx context.Context, ops []backend.Op) []backend.Resul
 	return f.call(ctx, true, own, b.Batch)
 }
 
-// Inspect is [backend.Inspector]'s. A fault sees it as an [OpInspect].
-func (f *FaultNode) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	i, ok := backend.As[backend.Inspector](f.inner)
-	if !ok {
-		return backend.Entry{}, unsupported("Inspector")
-	}
-	r := f.one(ctx, backend.Op{Kind: OpInspect, Key: key}, func(ctx context.Context) backend.Result {
-		e, err := i.Inspect(ctx, key)
-		if err != nil {
-			return backend.Result{Err: err}
-		}
-		return backend.Result{Reply: entryReply(e)}
-	})
-	if r.Err != nil {
-		return backend.Entry{}, r.Err
-	}
-	return replyEntry(r.Reply)
-}
-
-// Ping is [backend.Pinger]'s. A fault sees it as an [OpPing].
-func (f *FaultNode) Ping(ctx context.Context) error {
-	p, ok := backend.As[backend.Pinger](f.inner)
-	if !ok {
-		return unsupported("Pinger")
-	}
-	return f.one(ctx, backend.Op{Kind: OpPing}, func(ctx context.Context) backend.Result {
-		return backend.Result{Err: p.Ping(ctx)}
-	}).Err
-}
-
 // Partition is [backend.Partitioner]'s, without a fault. A node behind this one that
 // has no parts is one part.
 func (f *FaultNode) Partition(key string) (part, parts int) {
@@ -316,29 +279,4 @@ func clone(op backend.Op) backend.Op {
 
 func unsupported(capability string) error {
 	return backend.MarkNotExecuted(fmt.Errorf("faulty: the node behind the fault node is no %s: %w", capability, errors.ErrUnsupported))
-}
-
-// entryReply says e as the script inspect does, but in nanoseconds.
-func entryReply(e backend.Entry) backend.Reply {
-	if !e.Found {
-		return backend.Reply{int64(0), "", int64(0)}
-	}
-	return backend.Reply{int64(1), e.Value, int64(e.TTL)} // NoExpiry is -1 there too
-}
-
-// replyEntry is the reverse of entryReply.
-func replyEntry(r backend.Reply) (backend.Entry, error) {
-	found, err := r.Int(0)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	value, err := r.Text(1)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	left, err := r.Int(2)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	return backend.Entry{Found: found != 0, Value: value, TTL: time.Duration(left)}, nil
 }

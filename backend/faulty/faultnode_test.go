@@ -296,14 +296,11 @@ func TestRecord(t *testing.T) {
 		start := time.Now()
 		setNX(t, f, "k", time.Second)
 		f.Set(faulty.Delay(time.Second))
-		e, err := f.Inspect(t.Context(), "k")
-		if want := (backend.Entry{Found: true, Value: "token", TTL: time.Hour - time.Second}); e != want || err != nil {
-			t.Errorf("Inspect = %+v, %v, want %+v", e, err, want)
+		r, err := f.Eval(t.Context(), lua.Inspect, []string{"k"}, nil)
+		if want := (backend.Reply{int64(1), "token", (time.Hour - time.Second).Milliseconds()}); !slices.Equal(r, want) || err != nil {
+			t.Errorf("Inspect = %+v, %v, want %+v", r, err, want)
 		}
 		f.Clear()
-		if err := f.Ping(t.Context()); err != nil {
-			t.Error(err)
-		}
 		f.Batch(t.Context(), ops())
 		f.Batch(t.Context(), nil)
 		ended, cancel := context.WithCancel(t.Context())
@@ -318,18 +315,18 @@ func TestRecord(t *testing.T) {
 				t.Errorf("call %+v", c)
 			}
 		}
-		want := []string{"SetNX 1 false", "OpKind(128) 1 false", "OpKind(129) 1 false", "SetNX 5 true", "Extend 1 false"}
+		want := []string{"SetNX 1 false", "Eval 1 false", "SetNX 5 true", "Extend 1 false"}
 		if !slices.Equal(kinds, want) {
 			t.Errorf("the calls are %q, want %q", kinds, want)
 		}
 		if took := calls[1].End.Sub(calls[1].Start); took != time.Second {
 			t.Errorf("the call with a delay of a second took %v", took)
 		}
-		if err := calls[4].Results[0].Err; !errors.Is(err, context.Canceled) || !backend.NotExecuted(err) {
+		if err := calls[3].Results[0].Err; !errors.Is(err, context.Canceled) || !backend.NotExecuted(err) {
 			t.Errorf("the call with an ended ctx has the error %v", err)
 		}
-		if n := len(f.Arrived()); n != 8 {
-			t.Errorf("%d operations arrived, want 8", n)
+		if n := len(f.Arrived()); n != 7 {
+			t.Errorf("%d operations arrived, want 7", n)
 		}
 		f.Forget()
 		if len(f.Calls()) != 0 || len(f.Arrived()) != 0 {
@@ -448,13 +445,12 @@ func TestFaultNodeWithoutCapabilities(t *testing.T) {
 	f.Set(faulty.Hang())
 	ctx := t.Context()
 	_, eval := f.Eval(ctx, lua.Delete, []string{"k"}, []string{"token"})
-	_, inspect := f.Inspect(ctx, "k")
 	results := f.Batch(ctx, ops())
 	if len(results) != len(ops()) {
 		t.Fatalf("Batch has %d results", len(results))
 	}
 	for name, err := range map[string]error{
-		"Eval": eval, "Inspect": inspect, "Ping": f.Ping(ctx), "Batch": results[4].Err,
+		"Eval": eval, "Batch": results[4].Err,
 		"Subscribe": f.Subscribe(ctx, "news", backend.Events{}),
 	} {
 		if !errors.Is(err, errors.ErrUnsupported) || !backend.NotExecuted(err) {
@@ -482,11 +478,9 @@ func TestBare(t *testing.T) {
 	}
 	_, batcher := backend.As[backend.Batcher](n)
 	_, scripter := backend.As[backend.Scripter](n)
-	_, inspector := backend.As[backend.Inspector](n)
-	_, pinger := backend.As[backend.Pinger](n)
 	_, namer := backend.As[backend.Namer](n)
 	_, subscriber := backend.As[backend.Subscriber](n)
-	if batcher || scripter || inspector || pinger || namer || subscriber {
+	if batcher || scripter || namer || subscriber {
 		t.Error("a bare node has a capability")
 	}
 }

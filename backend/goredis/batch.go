@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -30,7 +31,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	room := make([]command, len(ops))
 	all := make([]*command, len(ops)) // nil for what is no operation
 	sent := make([]*command, 0, len(ops))
-	repeated := backend.Repeated(ops)
+	repeated := adapterkit.Repeated(ops)
 	for i, op := range ops {
 		if all[i] = room[i].order(ctx, op, repeated != nil && repeated[i] || n.loaded.TextOnly()); all[i] != nil {
 			sent = append(sent, all[i])

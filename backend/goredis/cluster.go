@@ -86,24 +86,6 @@ func (r *cluster) pipeline(ctx context.Context, cs []*command) {
 	}
 }
 
-func (r *cluster) ping(ctx context.Context) error {
-	masters, err := r.masters(ctx)
-	if err != nil {
-		return new(command).failure(err)
-	}
-	errs := make(chan error, len(masters))
-	for _, m := range masters {
-		go func() { errs <- r.clone(m).ping(ctx) }()
-	}
-	var first error
-	for range masters {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
 // masters reads the map of the cluster anew. One goroutine at a time does so,
 // however many wait for it, as the driver heeds no deadline there.
 func (r *cluster) masters(ctx context.Context) ([]*redis.Client, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 // A command is one command on its way through the driver, which sends it once
@@ -86,12 +87,8 @@ func (c *command) init(ctx context.Context, key string, args []any) {
 	c.SetStepCount(1)
 }
 
-func (c *command) ping(ctx context.Context) {
-	c.init(ctx, "", append(c.args[:0], "ping"))
-}
-
 func (c *command) setNX(ctx context.Context, key, token string, ttl time.Duration) {
-	c.token, c.ttl = token, backend.Milliseconds(ttl)
+	c.token, c.ttl = token, adapterkit.Milliseconds(ttl)
 	c.init(ctx, key, append(c.args[:0], "set", key, &c.token, "nx", "px", &c.ttl))
 }
 
@@ -125,7 +122,7 @@ func (c *command) eval(ctx context.Context, s *backend.Script, text bool, keys, 
 
 // milliseconds returns ttl as the argument of a script.
 func milliseconds(ttl time.Duration) string {
-	return strconv.FormatInt(backend.Milliseconds(ttl), 10)
+	return strconv.FormatInt(adapterkit.Milliseconds(ttl), 10)
 }
 
 // stored reports whether a SET NX that the driver answered with err stored its

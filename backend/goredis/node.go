@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -18,8 +19,6 @@ var (
 	_ backend.Node        = (*Node)(nil)
 	_ backend.Batcher     = (*Node)(nil)
 	_ backend.Scripter    = (*Node)(nil)
-	_ backend.Inspector   = (*Node)(nil)
-	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
 	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Explainer   = (*Node)(nil)
@@ -37,7 +36,7 @@ type Node struct {
 	route  route
 	name   string
 	vague  bool // the name is of the client, and says nothing about the server
-	loaded backend.Loaded
+	loaded adapterkit.Loaded
 
 	// How Subscribe watches its connections; tests make it faster.
 	setup, heartbeat, silence, remap time.Duration
@@ -151,49 +150,13 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	return c.reply(err)
 }
 
-// Inspect implements [backend.Inspector] with the script [lua.Inspect], which
-// runs on the master also where the client sends reads to replicas.
-func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	r, err := n.Eval(ctx, lua.Inspect, []string{key}, nil)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	found, err := r.Int(0)
-	if err != nil || found == 0 {
-		return backend.Entry{}, err
-	}
-	value, err := r.Text(1)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	left, err := r.Int(2)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	ttl := backend.NoExpiry
-	if left >= 0 {
-		ttl = time.Duration(left) * time.Millisecond
-	}
-	return backend.Entry{Found: true, Value: value, TTL: ttl}, nil
-}
-
 // Partition implements [backend.Partitioner]: a Cluster has parts, anything else
 // has one.
 func (n *Node) Partition(key string) (part, parts int) {
 	if _, ok := n.route.(*cluster); !ok {
 		return 0, 1
 	}
-	return backend.ClusterPartition(key)
-}
-
-// Ping implements [backend.Pinger]: it asks the server, or each master of a
-// Cluster. Through a client of another type it is one PING, which reaches one
-// server.
-func (n *Node) Ping(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return ended(ctx)
-	}
-	return n.route.ping(ctx)
+	return adapterkit.ClusterPartition(key)
 }
 
 // rejectsHash reports whether the server does not let scripts be sent as their hash.

@@ -53,11 +53,6 @@ var calls = []struct {
 		_, err := n.Eval(ctx, lua.Acquire, []string{"key"}, []string{"token", "1000"})
 		return err
 	}},
-	{"Inspect", 1, func(ctx context.Context, n *Node) error {
-		_, err := n.Inspect(ctx, "key")
-		return err
-	}},
-	{"Ping", 1, func(ctx context.Context, n *Node) error { return n.Ping(ctx) }},
 	{"Batch", 4, func(ctx context.Context, n *Node) error {
 		var errs []error
 		for _, r := range n.Batch(ctx, everyKind()) {
@@ -319,13 +314,22 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
+// ping asks every master for a sign of life, by the clients of the node.
+func ping(ctx context.Context, n *Node) error {
+	masters, err := n.route.masters(ctx)
+	for _, m := range masters {
+		err = errors.Join(err, m.Ping(ctx).Err())
+	}
+	return err
+}
+
 // The node must leave the caller's client as it is.
 func TestClientUntouched(t *testing.T) {
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), ReadTimeout: -2, MaxRetries: 5, Protocol: 2})
 	before := *client.Options()
 	n := New(client)
-	if err := n.Ping(within(t, 5*time.Second)); err != nil {
+	if err := ping(within(t, 5*time.Second), n); err != nil {
 		t.Fatal(err)
 	}
 	after := *client.Options()
@@ -345,7 +349,7 @@ func TestHooks(t *testing.T) {
 		client := newClient(t, &redis.Options{Addr: s.addr(), ContextTimeoutEnabled: heeds})
 		h := new(hook)
 		client.AddHook(h)
-		if err := New(client).Ping(within(t, 5*time.Second)); err != nil {
+		if err := ping(within(t, 5*time.Second), New(client)); err != nil {
 			t.Fatal(err)
 		}
 		if h.dials == 0 {
@@ -468,9 +472,6 @@ func TestUnexpectedReplies(t *testing.T) {
 	})
 	n := New(newClient(t, &redis.Options{Addr: s.addr()}))
 	for _, c := range calls {
-		if c.name == "Ping" {
-			continue
-		}
 		if err := c.call(within(t, 5*time.Second), n); err == nil || backend.NotExecuted(err) {
 			t.Errorf("%s: got %v, want an error of unknown outcome", c.name, err)
 		}

@@ -17,9 +17,6 @@ type route interface {
 	// leaves in each what came of it. Commands on one key run in order.
 	pipeline(ctx context.Context, cs []*command)
 
-	// ping asks every master.
-	ping(ctx context.Context) error
-
 	// masters returns a client for each master, as the driver has it.
 	masters(ctx context.Context) ([]*redis.Client, error)
 }
@@ -30,8 +27,6 @@ type ring struct{}
 func (ring) process(context.Context, *command) error { return errRing }
 
 func (ring) pipeline(_ context.Context, cs []*command) { fail(cs, errRing) }
-
-func (ring) ping(context.Context) error { return errRing }
 
 func (ring) masters(context.Context) ([]*redis.Client, error) { return nil, errRing }
 

@@ -39,12 +39,6 @@ func (r *single) pipeline(ctx context.Context, cs []*command) {
 	}
 }
 
-func (r *single) ping(ctx context.Context) error {
-	var c command
-	c.ping(ctx)
-	return c.failure(r.process(ctx, &c))
-}
-
 func (r *single) masters(context.Context) ([]*redis.Client, error) {
 	return []*redis.Client{r.client}, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 // radio is a handler that acknowledges subscriptions and answers PING.
@@ -381,7 +382,7 @@ func TestSubscribeClusterChanges(t *testing.T) {
 			case <-time.After(400 * time.Millisecond):
 			}
 
-			moved := fmt.Sprintf("-MOVED %d %s\r\n", backend.ClusterSlot(high), c.addr())
+			moved := fmt.Sprintf("-MOVED %d %s\r\n", adapterkit.ClusterSlot(high), c.addr())
 			b.setHandler(func(args []string) string {
 				if args[0] == "set" {
 					return moved

@@ -31,12 +31,6 @@ func (r *wrapped) pipeline(ctx context.Context, cs []*command) {
 	settle(cs, err)
 }
 
-func (r *wrapped) ping(ctx context.Context) error {
-	c := new(command)
-	c.ping(ctx)
-	return c.failure(r.process(ctx, c))
-}
-
 func (r *wrapped) masters(context.Context) ([]*redis.Client, error) { return nil, errWrapped }
 
 // maxStrays is how many calls may be left behind in a client, past their

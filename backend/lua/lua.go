@@ -96,8 +96,6 @@ var (
 	rollback string
 	//go:embed vote.lua
 	vote string
-	//go:embed waiters.lua
-	waiters string
 )
 
 // What goes before some of them, in this order.
@@ -151,8 +149,12 @@ var (
 	// Extend is Node.Extend. Keys: lock. Args: token, ttl in ms. Answers 1 or 0.
 	Extend = backend.NewScript("extend", lengthen+extend, "116584fd390e1c2f499e398300cad8c07028b962")
 
-	// Inspect is Inspector.Inspect. Keys: key. Answers {found, value, ttl in ms}.
-	Inspect = backend.NewScript("inspect", inspect, "3113ad5b23196316b7c431c7fce63384830c874c")
+	// Inspect looks at a lock and at its queue. Keys: lock, queue. Args: the number of
+	// tickets to answer at most. Without the queue and the argument it looks at the lock
+	// alone. Answers {1 if the lock is held or else 0, value, ttl in ms or -1}; if a queue
+	// was given, the number of its tickets, -1 if the user may not look at it, and each
+	// of the first tickets with the ms that its waiter has waited, or -1.
+	Inspect = backend.NewScript("inspect", inspect, "b1945406a823297b61a7e31086f163bd9e81ea6b")
 
 	// Mark says that a server has lost nothing, so that it votes at once. Keys:
 	// marker. Answers 1.
@@ -191,13 +193,7 @@ var (
 	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
 	// -2, -1, ""}.
 	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "b76c738149bad0ba74794f5bd1bc03da70e944e2").Shares(4)
-
-	// Waiters looks at a queue. Keys: queue. Args: how many tickets at most, "1" to
-	// tell for how long they have waited. The latter may be left out. Answers {number
-	// of waiters, first ticket, second ticket, …}, or with that {number of waiters,
-	// first ticket, ms it has waited or -1, second ticket, …}.
-	Waiters = backend.NewScript("waiters", waiters, "50fb9e7914ac5e099b2f6d324e53a1b56f750065")
 )
 
 // All is every script of this package.
-var All = []*backend.Script{Acquire, Delete, Echo, Extend, Inspect, Mark, Prolong, Raise, Release, Rollback, Vote, Waiters}
+var All = []*backend.Script{Acquire, Delete, Echo, Extend, Inspect, Mark, Prolong, Raise, Release, Rollback, Vote}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 // Node is a lock server in memory. Make one with [New]; its methods may be
@@ -25,8 +26,6 @@ var (
 	_ backend.Node       = (*Node)(nil)
 	_ backend.Batcher    = (*Node)(nil)
 	_ backend.Scripter   = (*Node)(nil)
-	_ backend.Inspector  = (*Node)(nil)
-	_ backend.Pinger     = (*Node)(nil)
 	_ backend.Namer      = (*Node)(nil)
 	_ backend.Subscriber = (*Node)(nil)
 )
@@ -70,7 +69,7 @@ func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) 
 	if db.find(key) != nil {
 		return false, nil
 	}
-	if err := db.set(key, token, backend.Milliseconds(ttl)); err != nil {
+	if err := db.set(key, token, adapterkit.Milliseconds(ttl)); err != nil {
 		return false, backend.MarkNotExecuted(err)
 	}
 	return true, nil
@@ -95,7 +94,7 @@ func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration)
 	}
 	db := n.begin()
 	defer n.mu.Unlock()
-	return db.extendHeld(key, token, backend.Milliseconds(ttl)), nil
+	return db.extendHeld(key, token, adapterkit.Milliseconds(ttl)), nil
 }
 
 // Batch performs ops in order; see [backend.Batcher].
@@ -124,26 +123,31 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	return r, backend.MarkReply(err)
 }
 
-// Inspect returns what key holds now; see [backend.Inspector].
-func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
+// An Entry is what a node holds at a key.
+type Entry struct {
+	Found bool          // the key exists
+	Value string        // empty if it is not a string
+	TTL   time.Duration // [backend.NoExpiry] if the key does not expire
+}
+
+// Inspect returns what key holds now. It is for tests. The error is that of ctx, if it has
+// ended.
+func (n *Node) Inspect(ctx context.Context, key string) (Entry, error) {
 	if err := ended(ctx); err != nil {
-		return backend.Entry{}, err
+		return Entry{}, err
 	}
 	db := n.begin()
 	defer n.mu.Unlock()
 	e := db.find(key)
 	if e == nil {
-		return backend.Entry{}, nil
+		return Entry{}, nil
 	}
 	ttl := backend.NoExpiry
 	if !e.expires.IsZero() {
 		ttl = e.expires.Sub(db.now)
 	}
-	return backend.Entry{Found: true, Value: e.text, TTL: ttl}, nil
+	return Entry{Found: true, Value: e.text, TTL: ttl}, nil
 }
-
-// Ping returns nil unless ctx has ended: the server is always there.
-func (n *Node) Ping(ctx context.Context) error { return ended(ctx) }
 
 // Name returns the name of the node, the same at each call.
 func (n *Node) Name() string { return n.name }
@@ -158,7 +162,7 @@ func (n *Node) Set(key, value string, ttl time.Duration) {
 		db.put(key, &entry{text: value})
 		return
 	}
-	if err := db.set(key, value, backend.Milliseconds(ttl)); err != nil {
+	if err := db.set(key, value, adapterkit.Milliseconds(ttl)); err != nil {
 		panic(errors.New("memory: Set: the ttl must be positive, or backend.NoExpiry"))
 	}
 }

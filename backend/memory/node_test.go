@@ -124,53 +124,53 @@ func TestScripts(t *testing.T) {
 		script  *backend.Script
 		args    []string
 		want    backend.Reply
-		after   backend.Entry
+		after   Entry
 	}{
 		{"acquire free", nil, lua.Acquire, []string{"a", ttl},
-			backend.Reply{int64(1), int64(1500)}, backend.Entry{Found: true, Value: "a", TTL: long}},
+			backend.Reply{int64(1), int64(1500)}, Entry{Found: true, Value: "a", TTL: long}},
 		{"acquire own", func(n *Node) { n.Set("k", "a", time.Second) }, lua.Acquire, []string{"a", ttl},
-			backend.Reply{int64(1), int64(1000)}, backend.Entry{Found: true, Value: "a", TTL: time.Second}},
+			backend.Reply{int64(1), int64(1000)}, Entry{Found: true, Value: "a", TTL: time.Second}},
 		{"acquire taken", func(n *Node) { n.Set("k", "b", time.Second) }, lua.Acquire, []string{"a", ttl},
-			backend.Reply{int64(0), int64(1000), int64(-1), "b"}, backend.Entry{Found: true, Value: "b", TTL: time.Second}},
+			backend.Reply{int64(0), int64(1000), int64(-1), "b"}, Entry{Found: true, Value: "b", TTL: time.Second}},
 		{"acquire taken for ever", func(n *Node) { n.Set("k", "b", backend.NoExpiry) }, lua.Acquire, []string{"a", ttl},
-			backend.Reply{int64(0), int64(-1), int64(-1), "b"}, backend.Entry{Found: true, Value: "b", TTL: backend.NoExpiry}},
+			backend.Reply{int64(0), int64(-1), int64(-1), "b"}, Entry{Found: true, Value: "b", TTL: backend.NoExpiry}},
 		{"acquire a list", func(n *Node) { n.Push("k", "a") }, lua.Acquire, []string{"a", ttl},
-			backend.Reply{int64(0), int64(-1), int64(-1), ""}, backend.Entry{Found: true, TTL: backend.NoExpiry}},
+			backend.Reply{int64(0), int64(-1), int64(-1), ""}, Entry{Found: true, TTL: backend.NoExpiry}},
 		{"acquire an empty list with an empty token", func(n *Node) { n.Push("k") }, lua.Acquire, []string{"", ttl},
-			backend.Reply{int64(0), int64(-1), int64(-1), ""}, backend.Entry{Found: true, TTL: backend.NoExpiry}},
+			backend.Reply{int64(0), int64(-1), int64(-1), ""}, Entry{Found: true, TTL: backend.NoExpiry}},
 
 		{"acquire from a long token", func(n *Node) { n.Set("k", strings.Repeat("x", 32)+strings.Repeat("y", 32), time.Second) },
 			lua.Acquire, []string{"a", ttl}, backend.Reply{int64(0), int64(1000), int64(-1), strings.Repeat("y", 32)},
-			backend.Entry{Found: true, Value: strings.Repeat("x", 32) + strings.Repeat("y", 32), TTL: time.Second}},
+			Entry{Found: true, Value: strings.Repeat("x", 32) + strings.Repeat("y", 32), TTL: time.Second}},
 
 		{"delete own", func(n *Node) { n.Set("k", "a", time.Second) }, lua.Delete, []string{"a"},
-			backend.Reply{int64(1)}, backend.Entry{}},
+			backend.Reply{int64(1)}, Entry{}},
 		{"delete foreign", func(n *Node) { n.Set("k", "b", time.Second) }, lua.Delete, []string{"a"},
-			backend.Reply{int64(0)}, backend.Entry{Found: true, Value: "b", TTL: time.Second}},
+			backend.Reply{int64(0)}, Entry{Found: true, Value: "b", TTL: time.Second}},
 		{"delete missing", nil, lua.Delete, []string{""},
-			backend.Reply{int64(0)}, backend.Entry{}},
+			backend.Reply{int64(0)}, Entry{}},
 		{"delete a list", func(n *Node) { n.Push("k") }, lua.Delete, []string{""},
-			backend.Reply{int64(0)}, backend.Entry{Found: true, TTL: backend.NoExpiry}},
+			backend.Reply{int64(0)}, Entry{Found: true, TTL: backend.NoExpiry}},
 
 		{"extend own", func(n *Node) { n.Set("k", "a", time.Second) }, lua.Extend, []string{"a", ttl},
-			backend.Reply{int64(1)}, backend.Entry{Found: true, Value: "a", TTL: long}},
+			backend.Reply{int64(1)}, Entry{Found: true, Value: "a", TTL: long}},
 		{"extend to less", func(n *Node) { n.Set("k", "a", time.Minute) }, lua.Extend, []string{"a", ttl},
-			backend.Reply{int64(1)}, backend.Entry{Found: true, Value: "a", TTL: time.Minute}},
+			backend.Reply{int64(1)}, Entry{Found: true, Value: "a", TTL: time.Minute}},
 		{"extend for ever", func(n *Node) { n.Set("k", "a", backend.NoExpiry) }, lua.Extend, []string{"a", ttl},
-			backend.Reply{int64(1)}, backend.Entry{Found: true, Value: "a", TTL: backend.NoExpiry}},
+			backend.Reply{int64(1)}, Entry{Found: true, Value: "a", TTL: backend.NoExpiry}},
 		{"extend foreign", func(n *Node) { n.Set("k", "b", time.Second) }, lua.Extend, []string{"a", ttl},
-			backend.Reply{int64(0)}, backend.Entry{Found: true, Value: "b", TTL: time.Second}},
+			backend.Reply{int64(0)}, Entry{Found: true, Value: "b", TTL: time.Second}},
 		{"extend missing", nil, lua.Extend, []string{"a", ttl},
-			backend.Reply{int64(0)}, backend.Entry{}},
+			backend.Reply{int64(0)}, Entry{}},
 		{"extend a list", func(n *Node) { n.Push("k", "a") }, lua.Extend, []string{"a", ttl},
-			backend.Reply{int64(0)}, backend.Entry{Found: true, TTL: backend.NoExpiry}},
+			backend.Reply{int64(0)}, Entry{Found: true, TTL: backend.NoExpiry}},
 
 		{"inspect", func(n *Node) { n.Set("k", "a", time.Second) }, lua.Inspect, nil,
-			backend.Reply{int64(1), "a", int64(1000)}, backend.Entry{Found: true, Value: "a", TTL: time.Second}},
+			backend.Reply{int64(1), "a", int64(1000)}, Entry{Found: true, Value: "a", TTL: time.Second}},
 		{"inspect missing", nil, lua.Inspect, nil,
-			backend.Reply{int64(0), "", int64(0)}, backend.Entry{}},
+			backend.Reply{int64(0), "", int64(0)}, Entry{}},
 		{"inspect a list", func(n *Node) { n.Push("k", "a") }, lua.Inspect, nil,
-			backend.Reply{int64(1), "", int64(-1)}, backend.Entry{Found: true, TTL: backend.NoExpiry}},
+			backend.Reply{int64(1), "", int64(-1)}, Entry{Found: true, TTL: backend.NoExpiry}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := New(WithClock(newClock().now))
@@ -272,7 +272,7 @@ func TestEndedContext(t *testing.T) {
 		_, eval := n.Eval(ctx, lua.Delete, []string{"k"}, []string{"a"})
 		_, look := n.Inspect(ctx, "k")
 		for name, err := range map[string]error{
-			"SetNX": setNX, "EvalDelete": del, "Extend": ext, "Eval": eval, "Inspect": look, "Ping": n.Ping(ctx),
+			"SetNX": setNX, "EvalDelete": del, "Extend": ext, "Eval": eval, "Inspect": look,
 			"Batch": n.Batch(ctx, []backend.Op{{Kind: backend.OpEvalDelete, Key: "k", Token: "a"}})[0].Err,
 			"Subscribe": n.Subscribe(ctx, "c", backend.Events{
 				Ready:   func() { t.Error("Ready was called") },

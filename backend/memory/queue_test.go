@@ -29,9 +29,6 @@ func inQueue(t *testing.T, f func(q *queue)) {
 func (q *queue) eval(s *backend.Script, args ...string) backend.Reply {
 	q.Helper()
 	keys := []string{"k", "k:q"}
-	if s == lua.Waiters {
-		keys = keys[1:]
-	}
 	r, err := q.n.Eval(q.Context(), s, keys, args)
 	if err != nil {
 		q.Fatalf("%s %q: %v", s.Name(), args, err)
@@ -44,6 +41,20 @@ func (q *queue) wants(want backend.Reply, s *backend.Script, args ...string) {
 	q.Helper()
 	if got := q.eval(s, args...); !slices.Equal(got, want) {
 		q.Errorf("%s %q answers %v, want %v", s.Name(), args, got, want)
+	}
+}
+
+// stand fails the test unless so many stand in the queue, and these are the first of them,
+// of which at most some are asked for.
+func (q *queue) stand(most string, count int64, tickets ...string) {
+	q.Helper()
+	reply := q.eval(lua.Inspect, most)[3:]
+	var got []string
+	for i := 1; i < len(reply); i += 2 {
+		got = append(got, reply[i].(string))
+	}
+	if reply[0] != count || !slices.Equal(got, tickets) {
+		q.Errorf("those in the queue are %v, want %d, %q", reply, count, tickets)
 	}
 }
 
@@ -82,11 +93,12 @@ func TestQueue(t *testing.T) {
 	inQueue(t, func(q *queue) {
 		q.n.Set("k", "held", time.Minute)
 		a, b, c, d := q.waits(20, "a"), q.waits(30, "b:ä\x00"), q.waits(40, "c"), q.waits(50, "d")
-		q.wants(backend.Reply{int64(4), a, b, c, d}, lua.Waiters, "9")
-		q.wants(backend.Reply{int64(4), a}, lua.Waiters, "1")
-		q.wants(backend.Reply{int64(4)}, lua.Waiters, "0")
-		q.wants(backend.Reply{int64(4)}, lua.Waiters, "0", "1")
-		q.wants(backend.Reply{int64(4), a, int64(4), b, int64(3), c, int64(2)}, lua.Waiters, "3", "1")
+		q.stand("9", 4, a, b, c, d)
+		q.stand("1", 4, a)
+		q.stand("0", 4)
+		if got, want := q.eval(lua.Inspect, "3")[3:], (backend.Reply{int64(4), a, int64(4), b, int64(3), c, int64(2)}); !slices.Equal(got, want) {
+			q.Errorf("the queue is %v, want %v", got, want)
+		}
 
 		q.wants(backend.Reply{int64(1)}, lua.Release, "held", "", "other")
 		q.holds("~"+a, 20*time.Millisecond)
@@ -94,7 +106,7 @@ func TestQueue(t *testing.T) {
 		q.hears("b:ä\x00", "n20:k")
 		q.hears("c", "n20:k")
 		q.hears("d")
-		q.wants(backend.Reply{int64(3), b, c, d}, lua.Waiters, "9")
+		q.stand("9", 3, b, c, d)
 
 		// The others are refused while the lock is reserved; who was called gets it.
 		q.wants(backend.Reply{int64(0), int64(20), int64(1), "~" + a}, lua.Acquire, "t", "1000", c, "0")
@@ -104,7 +116,7 @@ func TestQueue(t *testing.T) {
 		// It loses elsewhere, and stands again where it stood.
 		q.wants(backend.Reply{int64(1)}, lua.Rollback, "t-a", a, "1000", "0")
 		q.holds("", 0)
-		q.wants(backend.Reply{int64(4), a, b, c, d}, lua.Waiters, "9")
+		q.stand("9", 4, a, b, c, d)
 
 		// Giving up on a free lock calls the next one, and so does giving up
 		// when called.
@@ -121,7 +133,7 @@ func TestQueue(t *testing.T) {
 		time.Sleep(40 * time.Millisecond)
 		q.holds("", 0)
 		q.wants(backend.Reply{int64(1), int64(1000)}, lua.Acquire, "t-d", "1000", d, "0")
-		q.wants(backend.Reply{int64(0)}, lua.Waiters, "9")
+		q.stand("9", 0)
 		if keys := q.n.Keys(); !slices.Equal(keys, []string{"k"}) {
 			t.Errorf("the keys are %q, want the lock alone", keys)
 		}
@@ -138,7 +150,7 @@ func TestRollbackCallsAnother(t *testing.T) {
 		q.wants(backend.Reply{int64(1)}, lua.Rollback, "held", a, "9000", "1")
 		q.holds("", 0)
 		q.hears("a")
-		q.wants(backend.Reply{int64(1), a}, lua.Waiters, "9")
+		q.stand("9", 1, a)
 
 		q.n.Set("k", "held", time.Minute)
 		b := q.waits(30, "b")
@@ -147,7 +159,7 @@ func TestRollbackCallsAnother(t *testing.T) {
 		q.holds("~"+b, 30*time.Millisecond)
 		q.hears("b", "gk")
 		q.hears("a")
-		q.wants(backend.Reply{int64(1), a}, lua.Waiters, "9")
+		q.stand("9", 1, a)
 	})
 }
 
@@ -160,7 +172,7 @@ func TestDeadTickets(t *testing.T) {
 			_, _, _ = listen(q.Context(), q.n, "a")
 			q.wants(backend.Reply{int64(0), int64(60_000), int64(-1), "held"}, lua.Acquire, "t", "1000", ticket, "0")
 		}
-		q.wants(backend.Reply{int64(0)}, lua.Waiters, "9")
+		q.stand("9", 0)
 
 		for i := range mostDead + 4 {
 			q.n.db.zadd("k:q", fmt.Sprintf("20:dead %d", i), float64(i))
@@ -169,7 +181,7 @@ func TestDeadTickets(t *testing.T) {
 		q.wants(backend.Reply{int64(1), "", int64(1)}, lua.Release, "held", "", "")
 		q.holds("", 0)
 		q.hears("alive")
-		q.wants(backend.Reply{int64(5), "20:dead 515"}, lua.Waiters, "1")
+		q.stand("1", 5, "20:dead 515")
 		q.wants(backend.Reply{int64(0)}, lua.Release, "", "", "")
 		q.holds("~"+alive, 20*time.Millisecond)
 		q.hears("alive", "gk")
@@ -194,7 +206,7 @@ func TestQueueOfAnotherType(t *testing.T) {
 			q.wants(backend.Reply{int64(1)}, give.script, give.args...)
 			q.holds("", 0)
 		}
-		q.wants(backend.Reply{int64(0)}, lua.Waiters, "9")
+		q.stand("9", 0)
 		q.wants(backend.Reply{int64(1), int64(1000)}, lua.Acquire, "t", "1000", "20:a", "0")
 	})
 }
@@ -207,9 +219,9 @@ func TestQueueExpires(t *testing.T) {
 		time.Sleep(9 * time.Minute)
 		q.waits(20, "b") // keeps it
 		time.Sleep(9 * time.Minute)
-		q.wants(backend.Reply{int64(2), a}, lua.Waiters, "1")
+		q.stand("1", 2, a)
 		time.Sleep(time.Minute)
-		q.wants(backend.Reply{int64(0)}, lua.Waiters, "1")
+		q.stand("1", 0)
 	})
 }
 
@@ -245,7 +257,7 @@ func TestQueueArguments(t *testing.T) {
 			}{
 				{lua.Acquire, []string{"t", "1000", "20:a", waited}},
 				{lua.Rollback, []string{"held", "20:a", waited, "1"}},
-				{lua.Waiters, []string{waited}},
+				{lua.Inspect, []string{waited}},
 			} {
 				if r, err := q.n.Eval(t.Context(), run.script, []string{"k", "k:q"}, run.args); err == nil {
 					t.Errorf("%s %q answers %v, want an error", run.script.Name(), run.args, r)

@@ -39,8 +39,6 @@ func lookup(hash string) script {
 		return rollback
 	case lua.Vote.Hash():
 		return vote
-	case lua.Waiters.Hash():
-		return waiters
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -33,7 +34,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	results := make([]backend.Result, len(ops))
 	cmds := make([]command, 0, len(ops))
 	at := make([]int, 0, len(ops)) // cmds[i] is of ops[at[i]]
-	repeated := backend.Repeated(ops)
+	repeated := adapterkit.Repeated(ops)
 	for i := range ops {
 		script, args := parts(&ops[i])
 		switch {
@@ -82,11 +83,11 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 func parts(op *backend.Op) (*backend.Script, []any) {
 	switch op.Kind {
 	case backend.OpSetNX:
-		return nil, []any{op.Key, op.Token, "NX", "PX", backend.Milliseconds(op.TTL)}
+		return nil, []any{op.Key, op.Token, "NX", "PX", adapterkit.Milliseconds(op.TTL)}
 	case backend.OpEvalDelete:
 		return lua.Delete, []any{nil, 1, op.Key, op.Token}
 	case backend.OpExtend:
-		return lua.Extend, []any{nil, 1, op.Key, op.Token, backend.Milliseconds(op.TTL)}
+		return lua.Extend, []any{nil, 1, op.Key, op.Token, adapterkit.Milliseconds(op.TTL)}
 	case backend.OpEval:
 		return op.Script, scriptArgs(op.Keys, op.Args)
 	}

@@ -100,7 +100,7 @@ func TestNewPoolDials(t *testing.T) {
 	if s.dialled() != 0 {
 		t.Error("NewPool dialled")
 	}
-	if err := New(p).Ping(t.Context()); err != nil {
+	if err := ping(t.Context(), New(p)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := strings.Join(got, ", "), "AUTH u p@, SELECT 3, PING"; got != want {

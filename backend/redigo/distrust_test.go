@@ -46,8 +46,6 @@ func TestStaleConnections(t *testing.T) {
 					case args[0] == "SET":
 						return "+OK\r\n"
 					case args[0] == "PING":
-						return "+PONG\r\n"
-					case call.name == "Inspect":
 						return "*3\r\n:0\r\n$0\r\n\r\n:0\r\n"
 					}
 					return ":1\r\n"

@@ -23,7 +23,7 @@ func ExampleNew() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := node.Ping(ctx); err != nil {
+	if _, err := node.SetNX(ctx, "key", "token", time.Minute); err != nil {
 		log.Print(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -18,8 +19,6 @@ var (
 	_ backend.Node        = (*Node)(nil)
 	_ backend.Batcher     = (*Node)(nil)
 	_ backend.Scripter    = (*Node)(nil)
-	_ backend.Inspector   = (*Node)(nil)
-	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
 	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Explainer   = (*Node)(nil)
@@ -44,7 +43,7 @@ type Node struct {
 	name    string
 	named   bool // by WithName
 	conns   *supply
-	loaded  backend.Loaded
+	loaded  adapterkit.Loaded
 	lists   lists
 	holdOff holdOff
 }
@@ -90,7 +89,7 @@ func (n *Node) Address() (address string, instead bool) {
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 	args := n.lists.take()
 	defer n.lists.back(args)
-	*args = append(*args, key, token, "NX", "PX", backend.Milliseconds(ttl))
+	*args = append(*args, key, token, "NX", "PX", adapterkit.Milliseconds(ttl))
 	return stored(n.do(ctx, "SET", *args...))
 }
 
@@ -102,7 +101,7 @@ func (n *Node) EvalDelete(ctx context.Context, key, token string) (bool, error) 
 // Extend lets key live for at least ttl from now if it holds token; see
 // [backend.Node].
 func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return matched(n.eval(ctx, lua.Extend, []any{nil, 1, key, token, backend.Milliseconds(ttl)}))
+	return matched(n.eval(ctx, lua.Extend, []any{nil, 1, key, token, adapterkit.Milliseconds(ttl)}))
 }
 
 // Eval runs s atomically; see [backend.Scripter]. Its error matches
@@ -113,33 +112,6 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	defer n.lists.back(list)
 	*list = appendScriptArgs(*list, keys, args)
 	return answered(n.eval(ctx, s, *list))
-}
-
-// Inspect looks at key without changing it; see [backend.Inspector]. It asks
-// the server that the pool dials, which must be a master for the answer to be
-// a master's. Like [Node.Eval] it may be unsupported.
-func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	r, err := answered(n.eval(ctx, lua.Inspect, []any{nil, 1, key}))
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	found, err1 := r.Int(0)
-	value, err2 := r.Text(1)
-	ttl, err3 := r.Int(2)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return backend.Entry{}, err
-	}
-	e := backend.Entry{Found: found == 1, Value: value, TTL: time.Duration(ttl) * time.Millisecond}
-	if ttl < 0 {
-		e.TTL = backend.NoExpiry
-	}
-	return e, nil
-}
-
-// Ping returns nil if the server answers; see [backend.Pinger].
-func (n *Node) Ping(ctx context.Context) error {
-	_, err := n.do(ctx, "PING")
-	return unsupported(err)
 }
 
 // eval runs a script by its hash, or by its text the first time and if the

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,11 +40,6 @@ var calls = []struct {
 		_, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"})
 		return err
 	}},
-	{"Inspect", func(n *Node, ctx context.Context) error {
-		_, err := n.Inspect(ctx, "k")
-		return err
-	}},
-	{"Ping", func(n *Node, ctx context.Context) error { return n.Ping(ctx) }},
 	{"Batch", func(n *Node, ctx context.Context) error {
 		r := n.Batch(ctx, []backend.Op{{Kind: backend.OpSetNX, Key: "a", Token: "t", TTL: time.Second}, {Kind: backend.OpEvalDelete, Key: "b", Token: "t"}})
 		if r[0].Err == nil || r[1].Err == nil {
@@ -519,8 +515,8 @@ func TestReplies(t *testing.T) {
 		t.Errorf("EvalDelete answered a string: got %v, %v, want an error", ok, err)
 	}
 	replies["EVALSHA"] = "*3\r\n:1\r\n$1\r\nv\r\n:-1\r\n"
-	if e, err := n.Inspect(ctx, "k"); err != nil || e != (backend.Entry{Found: true, Value: "v", TTL: backend.NoExpiry}) {
-		t.Errorf("Inspect: got %+v, %v", e, err)
+	if r, err := n.Eval(ctx, lua.Inspect, []string{"k"}, nil); err != nil || !slices.Equal(r, backend.Reply{int64(1), "v", int64(-1)}) {
+		t.Errorf("Eval: got %v, %v", r, err)
 	}
 	for _, text := range []string{
 		"NOPERM this user has no permissions to run the 'evalsha' command",
@@ -660,4 +656,10 @@ func TestNewAndName(t *testing.T) {
 	if got := New(p, WithName("a")).Name(); got != "a" {
 		t.Errorf("WithName: got %q, want %q", got, "a")
 	}
+}
+
+// ping asks the server for a sign of life.
+func ping(ctx context.Context, n *Node) error {
+	_, err := n.do(ctx, "PING")
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -17,7 +18,7 @@ const maxBatch = 1024
 
 // Batch implements [backend.Batcher], in one round trip for every 1024
 // operations, to each master of a Cluster at the same time. A script goes as its
-// hash unless something comes after it on its keys ([backend.Repeated]).
+// hash unless something comes after it on its keys ([adapterkit.Repeated]).
 func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	if len(ops) == 0 {
 		return nil
@@ -40,7 +41,7 @@ func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Re
 		commands: make([]rueidis.Completed, 0, len(ops)),
 		sent:     make([]int, 0, len(ops)),
 	}
-	repeated := backend.Repeated(ops)
+	repeated := adapterkit.Repeated(ops)
 	for i, op := range ops {
 		script := scriptOf(op)
 		if script == nil && op.Kind != backend.OpSetNX {

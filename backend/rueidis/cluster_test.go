@@ -12,13 +12,14 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // Keys of the lower and of the upper half of the slots, several of each.
 var lower, upper = func() (lower, upper []string) {
 	for i := range 50 {
-		if key := fmt.Sprint("key", i); backend.ClusterSlot(key) < 16384/2 {
+		if key := fmt.Sprint("key", i); adapterkit.ClusterSlot(key) < 16384/2 {
 			lower = append(lower, key)
 		} else {
 			upper = append(upper, key)
@@ -92,7 +93,7 @@ func TestClusterFollowsRedirection(t *testing.T) {
 	key := lower[0]
 	low.setAnswer(func(args []string) string {
 		if args[0] == "SET" {
-			return fmt.Sprintf("-MOVED %d %s\r\n", backend.ClusterSlot(key), high.address)
+			return fmt.Sprintf("-MOVED %d %s\r\n", adapterkit.ClusterSlot(key), high.address)
 		}
 		return ""
 	})
@@ -235,10 +236,10 @@ func TestClusterSubscribe(t *testing.T) {
 	}
 }
 
-func TestClusterPingAndName(t *testing.T) {
+func TestClusterMastersAndName(t *testing.T) {
 	n, low, high, replica := newCluster(t)
-	if err := n.Ping(soon(t)); err != nil {
-		t.Error(err)
+	if masters, err := n.masters(soon(t)); len(masters) != 2 || err != nil {
+		t.Errorf("masters %v, %v", masters, err)
 	}
 	first := min(low.address, high.address, replica.address)
 	if got, want := n.Name(), first+" and 2 more"; got != want {
@@ -250,7 +251,7 @@ func TestClusterPingAndName(t *testing.T) {
 		}
 		return ""
 	})
-	if err := n.Ping(soon(t)); err == nil || !strings.Contains(err.Error(), high.address) {
+	if _, err := n.masters(soon(t)); err == nil || !strings.Contains(err.Error(), high.address) {
 		t.Errorf("with a master that does not answer: %v", err)
 	}
 }

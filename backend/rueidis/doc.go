@@ -86,6 +86,6 @@
 //
 // In addition a user needs +select for a database other than 0, +client|tracking
 // unless DisableCache is set, and in a Cluster +cluster|slots +cluster|shards +role.
-// Without +subscribe (and +role) there are no subscriptions, and waiters poll. Without
-// +ping only [Node.Ping] fails.
+// Without +subscribe (and +role) there are no subscriptions, and waiters poll. +ping
+// is for the driver, which sends PING on a silent connection.
 package rueidis

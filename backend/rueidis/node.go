@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -22,7 +23,7 @@ type Node struct {
 	name    string
 	vague   bool   // the name is of the client, and says nothing about the server
 	gates   []gate // one, in a Cluster one for each range of slots
-	loaded  backend.Loaded
+	loaded  adapterkit.Loaded
 
 	replacement replacement
 }
@@ -31,8 +32,6 @@ var (
 	_ backend.Node        = (*Node)(nil)
 	_ backend.Batcher     = (*Node)(nil)
 	_ backend.Scripter    = (*Node)(nil)
-	_ backend.Inspector   = (*Node)(nil)
-	_ backend.Pinger      = (*Node)(nil)
 	_ backend.Namer       = (*Node)(nil)
 	_ backend.Addresser   = (*Node)(nil)
 	_ backend.Partitioner = (*Node)(nil)
@@ -90,42 +89,6 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 		n.loaded.Add(s)
 	}
 	return reply(r)
-}
-
-// Inspect implements [backend.Inspector].
-func (n *Node) Inspect(ctx context.Context, key string) (backend.Entry, error) {
-	r, err := n.Eval(ctx, lua.Inspect, []string{key}, nil)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	found, err := r.Int(0)
-	if err != nil || found == 0 {
-		return backend.Entry{}, err
-	}
-	value, err := r.Text(1)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	left, err := r.Int(2)
-	if err != nil {
-		return backend.Entry{}, err
-	}
-	entry := backend.Entry{Found: true, Value: value, TTL: time.Duration(left) * time.Millisecond}
-	if left < 0 {
-		entry.TTL = backend.NoExpiry
-	}
-	return entry, nil
-}
-
-// Ping implements [backend.Pinger]. Of a Cluster it asks every server that the
-// driver knows, replicas too, as only an answer tells which is a master.
-func (n *Node) Ping(ctx context.Context) error {
-	if n.cluster {
-		_, err := n.masters(ctx)
-		return err
-	}
-	_, err := n.do(ctx, "", n.ping(""))
-	return err
 }
 
 // Name implements [backend.Namer]. Unless [WithName] was given it is the
@@ -205,7 +168,7 @@ func (n *Node) Partition(key string) (part, parts int) {
 	if !n.cluster {
 		return 0, 1
 	}
-	return backend.ClusterPartition(key)
+	return adapterkit.ClusterPartition(key)
 }
 
 // try asks the server that has key for a sign of life. Any answer is one, a
@@ -343,4 +306,4 @@ func reply(r rueidis.RedisMessage) (backend.Reply, error) {
 	return backend.NewReply(v)
 }
 
-func milliseconds(d time.Duration) string { return strconv.FormatInt(backend.Milliseconds(d), 10) }
+func milliseconds(d time.Duration) string { return strconv.FormatInt(adapterkit.Milliseconds(d), 10) }

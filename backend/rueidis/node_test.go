@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -80,10 +82,6 @@ var calls = []struct {
 		_, err := n.Eval(ctx, lua.Acquire, []string{"key"}, []string{"token", "1000"})
 		return err
 	}},
-	{"Inspect", "EVALSHA", func(ctx context.Context, n *Node) error {
-		_, err := n.Inspect(ctx, "key")
-		return err
-	}},
 	{"Batch of sets", "SET", func(ctx context.Context, n *Node) error {
 		return n.Batch(ctx, []backend.Op{
 			{Kind: backend.OpSetNX, Key: "a", Token: "token", TTL: time.Second},
@@ -96,6 +94,12 @@ var calls = []struct {
 			{Kind: backend.OpExtend, Key: "b", Token: "token", TTL: time.Second},
 		})[0].Err
 	}},
+}
+
+// ping asks the server for a sign of life, as a node does.
+func ping(ctx context.Context, n *Node) error {
+	_, err := n.do(ctx, "", n.ping(""))
+	return err
 }
 
 func TestWriteIsSentOnce(t *testing.T) {
@@ -117,7 +121,7 @@ func TestWriteIsSentOnce(t *testing.T) {
 					t.Errorf("%v: marked as not executed, but the server may have done it", err)
 				}
 				// What the driver would send again, it would have before this.
-				if err := n.Ping(soon(t)); err != nil {
+				if err := ping(soon(t), n); err != nil {
 					t.Fatal(err)
 				}
 				want := 1 // the fake reads no further on a connection that it drops
@@ -135,7 +139,7 @@ func TestWriteIsSentOnceConcurrently(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t, nil)
 			n := newNode(t, f, option)
-			if err := n.Ping(soon(t)); err != nil {
+			if err := ping(soon(t), n); err != nil {
 				t.Fatal(err)
 			}
 			f.setAnswer(func(args []string) string {
@@ -225,9 +229,9 @@ func TestTextAfterNoScript(t *testing.T) {
 	if want := "EVAL " + lua.Delete.Source() + " 1 key token"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	entry, err := n.Inspect(soon(t), "key")
-	if want := (backend.Entry{Found: true, Value: "v\x00", TTL: backend.NoExpiry}); entry != want || err != nil {
-		t.Errorf("Inspect: got %+v, %v, want %+v", entry, err, want)
+	r, err := n.Eval(soon(t), lua.Inspect, []string{"key"}, nil)
+	if want := (backend.Reply{int64(1), "v\x00", int64(-1)}); !slices.Equal(r, want) || err != nil {
+		t.Errorf("Eval: got %v, %v, want %v", r, err, want)
 	}
 }
 
@@ -238,7 +242,7 @@ func TestDeadline(t *testing.T) {
 				t.Parallel()
 				f := newFake(t, nil)
 				n := newNode(t, f, option)
-				if err := n.Ping(soon(t)); err != nil {
+				if err := ping(soon(t), n); err != nil {
 					t.Fatal(err)
 				}
 				f.setAnswer(func([]string) string { return silence })
@@ -272,7 +276,7 @@ func TestDeadline(t *testing.T) {
 func TestTextFirst(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{})
-	n.loaded = backend.Loaded{}
+	n.loaded = adapterkit.Loaded{}
 	for range 3 {
 		if _, err := n.EvalDelete(soon(t), "key", "token"); err != nil {
 			t.Error(err)
@@ -326,7 +330,7 @@ func TestEndedContext(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	if err := n.Ping(soon(t)); err != nil {
+	if err := ping(soon(t), n); err != nil {
 		t.Fatal(err)
 	}
 	if sent := f.count("SET") + f.count("EVALSHA"); sent > 0 {
@@ -338,7 +342,7 @@ func TestEndedContext(t *testing.T) {
 func TestNeighboursDeadline(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{PipelineMultiplex: -1})
-	if err := n.Ping(soon(t)); err != nil {
+	if err := ping(soon(t), n); err != nil {
 		t.Fatal(err)
 	}
 	f.setAnswer(func([]string) string { return silence })
@@ -489,11 +493,8 @@ func TestWithoutEvalsha(t *testing.T) {
 	} {
 		for _, c := range calls {
 			f := newFake(t, func(args []string) string {
-				switch {
-				case args[0] == "EVALSHA":
+				if args[0] == "EVALSHA" {
 					return reply
-				case args[0] == "EVAL" && c.name == "Inspect":
-					return "*3\r\n:0\r\n" + bulk("") + ":0\r\n"
 				}
 				return ""
 			})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
@@ -134,7 +135,7 @@ func onCluster(t *testing.T, cluster *servers.Cluster) backendtest.Harness {
 func set(ctx context.Context, server *servers.Server, key, value string, ttl time.Duration) error {
 	args := []any{"SET", key, value}
 	if ttl != backend.NoExpiry {
-		args = append(args, "PX", backend.Milliseconds(ttl))
+		args = append(args, "PX", adapterkit.Milliseconds(ttl))
 	}
 	_, err := server.Query(ctx, args...)
 	return err

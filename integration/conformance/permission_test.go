@@ -9,6 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
 )
 
 // A user who may not use the queue, or not all of it, can lock and unlock all the
@@ -72,7 +73,7 @@ func TestQueueWithoutPermission(t *testing.T) {
 					if tc.queues != (why == "") || !tc.queues && !strings.HasPrefix(why, strings.ToUpper(name)+": ") || r[0] != int64(0) || r[2] != rank {
 						t.Errorf("%s: acquire answers %v, want a refusal with the rank %d, and the command that failed", lock, r, rank)
 					}
-					if r := eval(t, all, lua.Waiters, keys[1:], "9"); r[0] != standing || r[1] != waiter {
+					if r := eval(t, all, lua.Inspect, keys, "9")[3:]; r[0] != standing || r[1] != waiter {
 						t.Errorf("%s: those who wait are %v, want %d", lock, r, standing)
 					}
 
@@ -97,6 +98,53 @@ func TestQueueWithoutPermission(t *testing.T) {
 	})
 }
 
+// A user who may not look at the queue, or not at all of it, sees the lock all the same.
+func TestInspectWithoutPermission(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		server.SetUser(t, "watcher", "on", ">pw", "allkeys", "allchannels", "+@all")
+		all := drivers.All[0].Node(t, server.Addr())
+		some := drivers.All[0].FromURL(t, "redis://watcher:pw@"+server.Addr())
+		keys := []string{"lock", "lock:queue"}
+		server.Do(t, "SET", "lock", "token", "PX", 60_000)
+		hears(t, all, "inbox")
+		eval(t, all, lua.Acquire, keys, "other", "60000", "60000:inbox", "5000")
+		for _, tc := range []struct {
+			deny    string
+			length  int // of the answer
+			waiting int64
+			waited  bool // the time is told
+		}{
+			{"+@all", 6, 1, true},
+			{"-zcard", 4, -1, false},
+			{"-zrange", 4, 1, false},
+			{"-time", 6, 1, false},
+		} {
+			t.Run(tc.deny, func(t *testing.T) {
+				server.SetUser(t, "watcher", tc.deny)
+				defer server.SetUser(t, "watcher", "+@all")
+				r := eval(t, some, lua.Inspect, keys, "9")
+				if len(r) != tc.length || r[0] != int64(1) || r[1] != "token" || r[3] != tc.waiting {
+					t.Fatalf("inspect answers %v, want %d parts, the token, and %d to wait", r, tc.length, tc.waiting)
+				}
+				if tc.length == 6 {
+					if ms, err := r.Int(5); err != nil || tc.waited != (ms >= 5000) || !tc.waited && ms != -1 {
+						t.Errorf("inspect answers %v; want the time: %v", r, tc.waited)
+					}
+				}
+			})
+		}
+		for _, deny := range []string{"-get", "-pttl"} {
+			server.SetUser(t, "watcher", deny)
+			op := backend.Op{Kind: backend.OpEval, Script: lua.Inspect, Keys: keys, Args: []string{"9"}}
+			if r := op.Do(t.Context(), some); !errors.Is(r.Err, backend.ErrRefused) {
+				t.Errorf("%s: inspect ends with %v, %v, want a refusal", deny, r.Reply, r.Err)
+			}
+			server.SetUser(t, "watcher", "+@all")
+		}
+	})
+}
+
 // Where the queue's key itself is out of bounds the server runs nothing, and says so:
 // the plain delete is left.
 func TestQueueKeyWithoutPermission(t *testing.T) {
@@ -110,10 +158,18 @@ func TestQueueKeyWithoutPermission(t *testing.T) {
 					{Kind: backend.OpEval, Script: lua.Release, Keys: []string{"lock", "queue"}, Args: []string{"token"}},
 					{Kind: backend.OpEval, Script: lua.Rollback, Keys: []string{"lock", "queue"}, Args: []string{"token", "", "", "1"}},
 					{Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{"lock", "queue"}, Args: []string{"other", "1000", "20:inbox", "0"}},
+					{Kind: backend.OpEval, Script: lua.Inspect, Keys: []string{"lock", "queue"}, Args: []string{"9"}},
 				} {
 					if r := call.Do(t.Context(), node); !errors.Is(r.Err, backend.ErrRefused) {
 						t.Errorf("%s ends with %v, %v, want a refusal", call.Script.Name(), r.Reply, r.Err)
 					}
+				}
+				locker, err := redlock.New([]backend.Node{node})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s, err := locker.Inspect(t.Context(), "lock"); err != nil || s.State != redlock.StateHeld || s.Waiting != -1 {
+					t.Errorf("Inspect: %v, %v, want the lock held, and not known who waits", s, err)
 				}
 				if ok, err := node.EvalDelete(t.Context(), "lock", "token"); !ok || err != nil {
 					t.Errorf("the plain delete = %v, %v, want true", ok, err)

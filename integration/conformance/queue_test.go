@@ -47,9 +47,9 @@ func TestQueueTimes(t *testing.T) {
 		now := milliseconds(t, server)
 		server.Do(t, "ZADD", "queue", "-inf", "a", strconv.FormatFloat(now-5000.25, 'f', 3, 64), "b",
 			strconv.FormatFloat(now+3_600_000, 'f', 3, 64), "c", "1e300", "d", "inf", "e")
-		r := eval(t, node, lua.Waiters, []string{"queue"}, "9", "1")
+		r := eval(t, node, lua.Inspect, []string{"lock", "queue"}, "9")[3:]
 		if len(r) != 11 || r[0] != int64(5) {
-			t.Fatalf("waiters answers %v", r)
+			t.Fatalf("inspect answers %v of the queue", r)
 		}
 		for i, want := range []int64{-1, 5000, -1, -1, -1} {
 			got, err := r.Int(2*i + 2)
@@ -58,9 +58,9 @@ func TestQueueTimes(t *testing.T) {
 			}
 		}
 		server.SetUser(t, "locker", "on", ">pw", "allkeys", "allchannels", "+@all", "-time")
-		r = eval(t, drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr()), lua.Waiters, []string{"queue"}, "2", "1")
+		r = eval(t, drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr()), lua.Inspect, []string{"lock", "queue"}, "2")[3:]
 		if len(r) != 5 || r[2] != int64(-1) || r[4] != int64(-1) {
-			t.Errorf("without the right to TIME waiters answers %v, want no times", r)
+			t.Errorf("without the right to TIME inspect answers %v, want no times", r)
 		}
 	})
 }

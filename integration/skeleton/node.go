@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // A Node locks on the server of a client.
 type Node struct {
 	client *Client // Do(ctx context.Context, args ...string) (any, error)
-	loaded backend.Loaded
+	loaded adapterkit.Loaded
 }
 
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -73,4 +74,4 @@ func (n *Node) do(ctx context.Context, args ...string) (any, error) {
 	return r, backend.MarkTimeout(backend.HideAddress(err))
 }
 
-func ms(d time.Duration) string { return strconv.FormatInt(backend.Milliseconds(d), 10) }
+func ms(d time.Duration) string { return strconv.FormatInt(adapterkit.Milliseconds(d), 10) }

@@ -108,11 +108,6 @@ func capabilities() []capability {
 			}
 			return nil
 		})},
-		{"Inspector", asking(func(ctx context.Context, i backend.Inspector, name string) error {
-			_, err := i.Inspect(ctx, name)
-			return err
-		})},
-		{"Pinger", asking(func(ctx context.Context, p backend.Pinger, _ string) error { return p.Ping(ctx) })},
 		{"Namer", asking(func(context.Context, backend.Namer, string) error { return nil })},
 		{"Partitioner", asking(func(context.Context, backend.Partitioner, string) error { return nil })},
 		{"Subscriber", asking(subscribeOnce)},

@@ -2,12 +2,14 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // Result performs op, which must not fail.
@@ -210,4 +212,27 @@ func Oddities() []Oddity {
 		{"every byte", string(every)},
 		{"1 MB", strings.Repeat("0123456789abcdef", 1<<16)},
 	}
+}
+
+// An Entry is what a key holds. The TTL is [backend.NoExpiry] if it does not expire.
+type Entry struct {
+	Found bool
+	Value string
+	TTL   time.Duration
+}
+
+// Inspect looks at key by a script, which must not fail.
+func (t *T) Inspect(key string) Entry {
+	r := t.Eval(lua.Inspect, key)
+	found, err1 := r.Int(0)
+	value, err2 := r.Text(1)
+	ms, err3 := r.Int(2)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Failf("inspect answers %v: %w", Brief(r), err)
+	}
+	e := Entry{found == 1, value, time.Duration(ms) * time.Millisecond}
+	if ms == -1 {
+		e.TTL = backend.NoExpiry
+	}
+	return e
 }

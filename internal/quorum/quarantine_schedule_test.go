@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
 // A loss says how the nodes of a ballot lose what they have: everything or the end of it,
@@ -78,14 +79,14 @@ func (s *ballot) losses(rng *rand.Rand) {
 // An image is what a node has written to its disk.
 type image struct {
 	at      time.Time // by its clock
-	entries map[string]backend.Entry
+	entries map[string]memory.Entry
 }
 
 // save writes an image of the node's keys, but for queues.
 func (v *voter) save() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.image = image{v.offset.now(), map[string]backend.Entry{}}
+	v.image = image{v.offset.now(), map[string]memory.Entry{}}
 	for _, key := range v.Keys() {
 		if e, _ := v.Inspect(context.Background(), key); e.Value != "" {
 			v.image.entries[key] = e

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
@@ -260,7 +261,7 @@ func TestQuarantineRefused(t *testing.T) {
 // A cluster is a node whose parts are several servers.
 type cluster struct{ *faulty.FaultNode }
 
-func (cluster) Partition(key string) (part, parts int) { return backend.ClusterPartition(key) }
+func (cluster) Partition(key string) (part, parts int) { return adapterkit.ClusterPartition(key) }
 
 // What cannot be in quarantine is refused, with the reason.
 func TestCanQuarantine(t *testing.T) {

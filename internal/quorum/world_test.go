@@ -341,12 +341,12 @@ func lockWaiting(ctx context.Context, g *Group, key string, token func() string,
 func (w *world) queue(i int, key string) []string {
 	w.t.Helper()
 	name, _ := proto.QueueKey(key)
-	r, err := w.mem[i].Eval(context.Background(), lua.Waiters, []string{name}, []string{"10000"})
+	r, err := w.mem[i].Eval(context.Background(), lua.Inspect, []string{key, name}, []string{"10000"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var tickets []string
-	for n := 1; n < len(r); n++ {
+	for n := 4; n < len(r); n += 2 {
 		ticket, _ := r.Text(n)
 		tickets = append(tickets, ticket)
 	}

@@ -75,6 +75,26 @@ func scripts(broken func(r run) (backend.Reply, error), of ...*backend.Script) f
 	}
 }
 
+// inspects returns what wrecks a client so that change is made to what inspect answers.
+func inspects(change func(r run, reply backend.Reply)) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		if err == nil {
+			change(r, reply)
+		}
+		return reply, err
+	}, lua.Inspect)
+}
+
+// tickets returns those in the queue, on the server that is not broken.
+func (r run) tickets() (tickets []string) {
+	all, _ := r.c.server.Eval(r.ctx, lua.Inspect, r.keys[:2], []string{"100"})
+	for i := 4; i < len(all); i += 2 {
+		tickets = append(tickets, all[i].(string))
+	}
+	return tickets
+}
+
 // says returns what wrecks a client so that what it hears is changed.
 func says(change func(next func(string), payload string)) func(c *client) {
 	return func(c *client) { c.hears(change) }
@@ -285,9 +305,9 @@ var brokenQueues = []brokenNode{
 		return reply, err
 	}, lua.Release), []string{"Eval/release calls", "Eval/acquire of a reserved lock"}},
 	{"release calls the last one", scripts(func(r run) (backend.Reply, error) {
-		all, _ := r.c.server.Eval(r.ctx, lua.Waiters, r.keys[1:], []string{"100"})
-		for i := 1; i < len(all)-1 && r.c.value(r.keys[0]) == r.args[0]; i++ {
-			r.also(lua.Release, "", all[i].(string), "")
+		all := r.tickets()
+		for i := 0; i < len(all)-1 && r.c.value(r.keys[0]) == r.args[0]; i++ {
+			r.also(lua.Release, "", all[i], "")
 		}
 		return r.do()
 	}, lua.Release), []string{"Eval/release calls", "Eval/release calls one after the other"}},
@@ -321,9 +341,9 @@ var brokenQueues = []brokenNode{
 		reply, err := r.do()
 		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
 			grace, _, _ := strings.Cut(ticket, ":")
-			all, _ := r.c.server.Eval(r.ctx, lua.Waiters, r.keys[1:], []string{"100"})
-			for _, behind := range all[min(3, len(all)):] {
-				_, channel, _ := strings.Cut(behind.(string), ":")
+			all := r.tickets()
+			for _, behind := range all[min(2, len(all)):] {
+				_, channel, _ := strings.Cut(behind, ":")
 				r.c.server.Publish(channel, "n"+grace+":"+r.keys[0])
 			}
 		}
@@ -331,18 +351,18 @@ var brokenQueues = []brokenNode{
 	}, lua.Release), []string{"Eval/release calls"}},
 	{"only the next one is told", scripts(func(r run) (backend.Reply, error) {
 		// All but the first two hide while the lock is released.
-		all, _ := r.c.server.Eval(r.ctx, lua.Waiters, r.keys[1:], []string{"100"})
-		hidden := all[min(3, len(all)):]
+		all := r.tickets()
+		hidden := all[min(2, len(all)):]
 		free := r.c.value(r.keys[0]) == ""
 		for _, ticket := range hidden {
 			if !free {
-				r.also(lua.Release, "", ticket.(string), "")
+				r.also(lua.Release, "", ticket, "")
 			}
 		}
 		reply, err := r.do()
 		for i, ticket := range hidden {
 			if !free {
-				r.also(lua.Rollback, "", ticket.(string), strconv.Itoa(1000-i), "0")
+				r.also(lua.Rollback, "", ticket, strconv.Itoa(1000-i), "0")
 			}
 		}
 		return reply, err
@@ -441,44 +461,61 @@ var brokenQueues = []brokenNode{
 		return backend.Reply{int64(1)}, err
 	}, lua.Echo), []string{"Eval/echo"}},
 
-	// Waiters.
-	{"waiters counts one too many", scripts(func(r run) (backend.Reply, error) {
-		reply, err := r.do()
-		if err == nil {
-			reply[0] = reply[0].(int64) + 1
-		}
-		return reply, err
-	}, lua.Waiters), []string{"Eval/waiters", "Eval/waiters of no queue"}},
-	{"waiters shows all", scripts(func(r run) (backend.Reply, error) {
-		if _, err := strconv.ParseUint(r.args[0], 10, 64); err == nil {
-			return r.with(0, "100")
-		}
-		return r.do()
-	}, lua.Waiters), []string{"Eval/waiters"}},
-	{"waiters shows the last one first", scripts(func(r run) (backend.Reply, error) {
-		reply, err := r.do()
-		if len(reply) > 1 {
-			slices.Reverse(reply[1:])
-		}
-		return reply, err
-	}, lua.Waiters), []string{"Eval/waiters", "Eval/acquire queues"}},
-	{"waiters tells no times", scripts(func(r run) (backend.Reply, error) {
-		if len(r.args) > 1 {
-			return r.with(1, "0")
-		}
-		return r.do()
-	}, lua.Waiters), []string{"Eval/waiters"}},
-	{"waiters tells seconds", scripts(func(r run) (backend.Reply, error) {
-		reply, err := r.do()
-		for i := 2; len(r.args) > 1 && r.args[1] == "1" && i < len(reply); i += 2 {
-			reply[i] = reply[i].(int64) / 1000
-		}
-		return reply, err
-	}, lua.Waiters), []string{"Eval/waiters"}},
-	{"waiters of no queue is an error", scripts(func(r run) (backend.Reply, error) {
-		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); e.Value != "" || e.TTL == backend.NoExpiry {
+	// Inspect.
+	{"inspect shows seconds", inspects(func(r run, reply backend.Reply) {
+		reply[2] = reply[2].(int64) / 1000
+	}), []string{"Eval/inspect of a held lock"}},
+	{"inspect deletes", inspects(func(r run, reply backend.Reply) {
+		r.also(lua.Delete, reply[1].(string))
+	}), []string{"Eval/inspect of a held lock"}},
+	{"inspect finds what is not there", inspects(func(_ run, reply backend.Reply) {
+		reply[0] = int64(1)
+	}), []string{"Eval/inspect of a free lock"}},
+	{"inspect does not know of no expiry", inspects(func(_ run, reply backend.Reply) {
+		reply[2] = max(reply[2].(int64), 0)
+	}), []string{"Eval/inspect of a lock without expiry"}},
+	{"inspect of another type is an error", scripts(func(r run) (backend.Reply, error) {
+		if r.isList(r.keys[0]) {
 			return nil, errWrongType
 		}
 		return r.do()
-	}, lua.Waiters), []string{"Eval/waiters of no queue"}},
+	}, lua.Inspect), []string{"Eval/inspect of another type"}},
+	{"inspect counts one waiter too many", inspects(func(_ run, reply backend.Reply) {
+		if len(reply) > 3 {
+			reply[3] = reply[3].(int64) + 1
+		}
+	}), []string{"Eval/inspect of a queue", "Eval/inspect of no queue"}},
+	{"inspect shows all waiters", scripts(func(r run) (backend.Reply, error) {
+		if _, err := strconv.ParseUint(r.arg(0), 10, 64); err == nil {
+			return r.with(0, "100")
+		}
+		return r.do()
+	}, lua.Inspect), []string{"Eval/inspect of a queue"}},
+	{"inspect shows the last waiter first", inspects(func(_ run, reply backend.Reply) {
+		for i, j := 4, len(reply)-2; i < j; i, j = i+2, j-2 {
+			reply[i], reply[j] = reply[j], reply[i]
+		}
+	}), []string{"Eval/inspect of a queue", "Eval/acquire queues"}},
+	{"inspect tells no times", inspects(func(_ run, reply backend.Reply) {
+		for i := 5; i < len(reply); i += 2 {
+			reply[i] = int64(-1)
+		}
+	}), []string{"Eval/inspect of a queue"}},
+	{"inspect tells seconds", inspects(func(_ run, reply backend.Reply) {
+		for i := 5; i < len(reply); i += 2 {
+			reply[i] = reply[i].(int64) / 1000
+		}
+	}), []string{"Eval/inspect of a queue"}},
+	{"inspect of no queue is an error", scripts(func(r run) (backend.Reply, error) {
+		if r.noQueue() {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Inspect), []string{"Eval/inspect of no queue"}},
+	{"inspect of a queue that is a lock is an error", scripts(func(r run) (backend.Reply, error) {
+		if len(r.keys) > 1 && r.keys[0] == r.keys[1] {
+			return nil, errWrongType
+		}
+		return r.do()
+	}, lua.Inspect), []string{"Eval/inspect of no queue"}},
 }

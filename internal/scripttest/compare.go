@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/check"
 )
@@ -295,7 +296,7 @@ func (g *generator) next() backend.Op {
 	if g.rng.IntN(2) == 0 {
 		return g.fencing(op)
 	}
-	ttl := strconv.FormatInt(backend.Milliseconds(op.TTL), 10)
+	ttl := strconv.FormatInt(adapterkit.Milliseconds(op.TTL), 10)
 	bad := pick(g, "soon", "", "0", "-1", "1.5", "99999999999999999999")
 	queue := g.queueOf(op.Key)
 	both := []string{op.Key, queue}
@@ -319,9 +320,8 @@ func (g *generator) next() backend.Op {
 		script(lua.Rollback, both, op.Token, ticket, g.waited(), pick(g, "0", "1")),
 		script(lua.Rollback, both, op.Token, ticket, g.waited(), pick(g, "0", "1")),
 		script(lua.Echo, both[:1], pick(g, g.channels()...), pick(g, "e", "")),
-		script(lua.Waiters, []string{queue}, pick(g, "100", "100", "2", "0", bad)),
-		script(lua.Waiters, []string{queue}, pick(g, "100", "2"), pick(g, "1", "1", "0", "")),
-		script(lua.Waiters, both[:1], "100"))
+		script(lua.Inspect, both, pick(g, "100", "100", "2", "0", bad)),
+		script(lua.Inspect, []string{op.Key, op.Key}, "100"))
 }
 
 // queueOf returns the lock's queue, mostly.
@@ -332,7 +332,7 @@ func (g *generator) queueOf(lock string) string {
 
 // fencing returns a script about a lock with a fencing token, by the token of op.
 func (g *generator) fencing(op backend.Op) backend.Op {
-	ttl := strconv.FormatInt(backend.Milliseconds(op.TTL), 10)
+	ttl := strconv.FormatInt(adapterkit.Milliseconds(op.TTL), 10)
 	keep := pick(g, "0", "120000", "240000", "0120000")
 	ticket := g.ticket()
 	if g.rng.IntN(3) > 0 { // a lock for which nobody waits, that it may change hands

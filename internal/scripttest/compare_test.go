@@ -104,6 +104,8 @@ func TestCompareTellsQueuesApart(t *testing.T) {
 		"acquire fails beside no queue", "release and rollback take a list for free",
 		"release and rollback keep the lock beside no queue", "release looks at any number of the dead",
 		"release does not say that there are more of the dead", "echo takes everybody for a subscriber",
+		// It meets no list.
+		"inspect of another type is an error", "inspect of no queue is an error",
 	}
 	tellsApart(t, brokenQueues, unseen)
 }

@@ -100,12 +100,9 @@ func (q queue) turnsAway(ticket, situation, failed string) {
 
 // stand fails the check unless these stand in the queue, in this order.
 func (q queue) stand(when string, want ...waiter) {
-	reply := backend.Reply{int64(len(want))}
-	for _, w := range want {
-		reply = append(reply, w.ticket)
-	}
-	if r := q.t.Eval(lua.Waiters, q.name, "100"); !slices.Equal(r, reply) {
-		q.t.Failf("%s, those who stand in the queue are %v, want %v", when, check.Brief(r), check.Brief(reply))
+	count, tickets, _ := q.look("100")
+	if count != int64(len(want)) || !slices.Equal(tickets, ticketsOf(want)) {
+		q.t.Failf("%s, those who stand in the queue are %d, %q, want %q", when, count, tickets, ticketsOf(want))
 	}
 }
 

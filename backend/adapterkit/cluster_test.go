@@ -1,10 +1,10 @@
-package backend_test
+package adapterkit_test
 
 import (
 	"fmt"
 	"testing"
 
-	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 func TestClusterSlot(t *testing.T) {
@@ -17,13 +17,13 @@ func TestClusterSlot(t *testing.T) {
 		{"foo", 12182},
 		{"a{foo}b", 12182},
 		{"a{foo}{bar}", 12182},
-		{"{foo", backend.ClusterSlot("x{{foo}")},
+		{"{foo", adapterkit.ClusterSlot("x{{foo}")},
 	} {
-		if got := backend.ClusterSlot(test.key); got != test.want {
+		if got := adapterkit.ClusterSlot(test.key); got != test.want {
 			t.Errorf("%q: %d, want %d", test.key, got, test.want)
 		}
 	}
-	if backend.ClusterSlot("{}foo") == backend.ClusterSlot("") || backend.ClusterSlot("foo{}{bar}") == backend.ClusterSlot("bar") {
+	if adapterkit.ClusterSlot("{}foo") == adapterkit.ClusterSlot("") || adapterkit.ClusterSlot("foo{}{bar}") == adapterkit.ClusterSlot("bar") {
 		t.Error("empty braces are no tag")
 	}
 }
@@ -34,11 +34,11 @@ func TestClusterPartition(t *testing.T) {
 	seen := make(map[int]int) // a part and its lowest slot
 	for i := range 20_000 {
 		key := fmt.Sprint("k", i)
-		part, n := backend.ClusterPartition(key)
+		part, n := adapterkit.ClusterPartition(key)
 		if n != parts || part < 0 || part >= n {
 			t.Fatalf("%s: part %d of %d", key, part, n)
 		}
-		slot := backend.ClusterSlot(key)
+		slot := adapterkit.ClusterSlot(key)
 		if first, ok := seen[part]; ok && (slot-first > 255 || first-slot > 255) {
 			t.Fatalf("slots %d and %d are both in part %d", first, slot, part)
 		}

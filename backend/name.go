@@ -1,41 +1,5 @@
 package backend
 
-import (
-	"context"
-	"time"
-)
-
-// Inspector is an optional capability: look at a key without changing it.
-// Without it nobody can be told who holds a lock.
-type Inspector interface {
-	// Inspect returns what key holds now, as its master sees it, never a
-	// replica. The rules of [Node] on deadlines and errors hold.
-	Inspect(ctx context.Context, key string) (Entry, error)
-}
-
-// An Entry is what an [Inspector] found at a key.
-type Entry struct {
-	Found bool // the key exists
-
-	// Value is what the key holds, empty if that is no string.
-	Value string
-
-	// TTL is how long the key will live, [NoExpiry] if for ever.
-	TTL time.Duration
-}
-
-// NoExpiry is the TTL of a key that does not expire.
-const NoExpiry time.Duration = -1
-
-// Pinger is an optional capability: ask whether a server answers at all.
-// Without it its health is judged by its last operation. A ping also opens a connection if
-// there is none, for which the caller's deadline may leave more time than a lock does.
-type Pinger interface {
-	// Ping returns nil if every master behind the node answers. The rules of
-	// [Node] on deadlines hold.
-	Ping(ctx context.Context) error
-}
-
 // Explainer is an optional capability: say why operations wait before they are sent.
 // Without it a node whose client has no connection left looks like one that does not
 // answer.
@@ -52,9 +16,10 @@ type Explainer interface {
 // Without it the node goes on with such connections until calls on them have timed out.
 type Reconnecter interface {
 	// Reconnect says that a call for key was not answered within the time for which callers
-	// wait, or that connections may lead to another server than they should. Calls for keys on the same server that begin from now on are to use connections
-	// that are opened from now on, as far as the client allows. Calls under way are left
-	// alone, because the server may only be slow.
+	// wait, or that connections may lead to another server than they should. Calls for keys
+	// on the same server that begin after that must use connections that are opened after
+	// that, as far as the client allows. Calls under way are left alone, because the server
+	// may only be slow.
 	//
 	// It does no I/O, does not block, and may be called concurrently with every other
 	// method. It is called seldom: once for each call that hangs.

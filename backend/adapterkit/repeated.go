@@ -1,18 +1,22 @@
-package backend
+package adapterkit
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
 
 var keySeed = maphash.MakeSeed()
 
-// Repeated says of each of ops whether one after it is on one of its keys, but for
-// those that scripts share ([Script.Shares]), and is nil if that is so of none, as in
-// most batches. It is for adapters: a script that the
-// server turns out not to know is sent again behind the rest of its batch, so one that
-// something on its keys comes after has to be sent as its text at once.
+// Repeated reports for each operation of a batch whether a later one is on one of its
+// keys. Keys that scripts share ([backend.Script.Shares]) do not count. It returns nil if
+// there is no such operation, as in most batches. A script that the server turns out not
+// to know is sent again behind the rest of its batch, so a script that Repeated reports
+// has to be sent as its text at once.
 //
-// It goes by hashes of 64 bits, so that in a very long time it may say so of an
-// operation without reason.
-func Repeated(ops []Op) []bool {
+// It compares hashes of 64 bits, so it may report an operation without reason, but
+// extremely rarely.
+func Repeated(ops []backend.Op) []bool {
 	if len(ops) < 2 {
 		return nil
 	}
@@ -33,13 +37,13 @@ func Repeated(ops []Op) []bool {
 		repeated[i] = true
 	}
 	for i := len(ops) - 1; i >= 0; i-- {
-		if ops[i].Kind != OpEval {
+		if ops[i].Kind != backend.OpEval {
 			if seen.add(hashOf(ops[i].Key)) {
 				note(i)
 			}
 			continue
 		}
-		keys := ops[i].Script.ownKeys(ops[i].Keys)
+		keys := ops[i].Script.OwnKeys(ops[i].Keys)
 		for _, key := range keys { // which may name one twice
 			if seen.has(hashOf(key)) {
 				note(i)

@@ -1,0 +1,65 @@
+package backendtest
+
+import (
+	"context"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+)
+
+func namerChecks() []rule {
+	return []rule{{
+		name: "Name/stable",
+		why:  "reports of one node must be found under one name, and a name that is empty tells nothing",
+		run: func(t *trial) {
+			n := has[backend.Namer](t, "Namer")
+			name := n.Name()
+			if name == "" {
+				t.Failf("the name is empty")
+			}
+			t.SetNX(t.Name(), t.Name(), long, true, "a free key")
+			t.Parallel(crowd, func(int) {
+				if again := n.Name(); again != name {
+					t.Failf("the name was %q, and then %q", name, again)
+				}
+			})
+		},
+	}, {
+		name:  "Name/no I/O",
+		needs: []string{"Stall"},
+		why:   "the name is asked for while the server is down, to say which one it is",
+		run: func(t *trial) {
+			n := has[backend.Namer](t, "Namer")
+			resume := t.stall()
+			late, _ := t.Within(2*time.Second, func(context.Context) error {
+				n.Name()
+				return nil
+			})
+			resume()
+			if late > -time.Second {
+				t.Failf("Name waited for a server that does not answer")
+			}
+		},
+	}}
+}
+
+func partitionerChecks() []rule {
+	return []rule{{
+		name: "Partition/stable",
+		why:  "the operations on a key wait for each other, those of another part for nothing",
+		run: func(t *trial) {
+			p := has[backend.Partitioner](t, "Partitioner")
+			_, parts := p.Partition("")
+			for range 100 {
+				key := t.Name()
+				part, n := p.Partition(key)
+				if n != parts || part < 0 || part >= n {
+					t.Failf("%q is in part %d of %d, of a node of %d", key, part, n, parts)
+				}
+				if again, _ := p.Partition(key); again != part {
+					t.Failf("%q is in part %d, and then in part %d", key, part, again)
+				}
+			}
+		},
+	}}
+}

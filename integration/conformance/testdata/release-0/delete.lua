@@ -1,0 +1,15 @@
+-- Delete the key if it holds the token.
+--
+-- KEYS[1]  the lock
+-- ARGV[1]  the token
+-- Answers 1 if the key was deleted, 0 if it is missing or holds anything else.
+
+local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then
+	return redis.call('DEL', KEYS[1])
+end
+-- A key of another type is somebody else's; any other error is the caller's to see.
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
+	return held
+end
+return 0

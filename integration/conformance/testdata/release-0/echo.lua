@@ -1,0 +1,17 @@
+-- Publish to the sender's own inbox, so that it sees whether notifications arrive.
+--
+-- KEYS[1]  a lock that it waits for, or any key
+-- ARGV[1]  the channel of its inbox
+-- ARGV[2]  what to publish
+-- Answers 1 if the channel has a subscriber here, else 0. Fails with the error of the
+-- server if that does not let a script publish, or say who listens.
+
+local sent = redis.pcall('PUBLISH', ARGV[1], ARGV[2])
+if type(sent) == 'table' then
+	return sent
+end
+local heard = redis.pcall('PUBSUB', 'NUMSUB', ARGV[1])
+if heard.err then
+	return heard
+end
+return (tonumber(heard[2]) or 0) > 0 and 1 or 0

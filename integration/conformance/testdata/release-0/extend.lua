@@ -1,0 +1,26 @@
+-- lengthen has a key live for at least so many milliseconds from now. It never
+-- shortens: an older extension may arrive after a newer one. A key without an
+-- expiry (-1) outlives any.
+local function lengthen(key, ms)
+	local left = redis.call('PTTL', key)
+	if left >= 0 and left < tonumber(ms) then
+		redis.call('PEXPIRE', key, ms)
+	end
+end
+
+-- Let the key live for at least so long from now, if it holds the token.
+--
+-- KEYS[1]  the lock
+-- ARGV[1]  the token
+-- ARGV[2]  the time to live, in milliseconds
+-- Answers 1 if the key holds the token, 0 if it is missing or holds anything else.
+
+local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then
+	lengthen(KEYS[1], ARGV[2])
+	return 1
+end
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
+	return held
+end
+return 0
