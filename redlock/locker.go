@@ -112,9 +112,9 @@ func (l *Locker) With(opts ...DerivedOption) (*Locker, error) {
 	return &Locker{base: l.base, settings: s}, nil
 }
 
-// abandoned logs a node that refuses to delete a key of ours.
+// abandoned logs a node that refuses to delete keys of ours, with the first of them.
 func (l *Locker) abandoned(node, key string, err error) {
-	l.settings.logger.Error("redlock: a node refuses to unlock; its key stays until it accepts that, or the key expires",
+	l.settings.logger.Error("redlock: a node refuses to unlock; keys stay there until it accepts that, or they expire",
 		"node", text.Name(node), "key", text.Name(key), "error", words(err))
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 // A free lock is had at once, on every node, under the caller's own key, for the
@@ -75,7 +76,10 @@ func TestTokens(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, c := range r.fault[0].Calls() {
 		token := c.Ops[0].Token
-		if c.Ops[0].Kind != backend.OpSetNX {
+		switch op := c.Ops[0]; {
+		case op.Kind == backend.OpEval && op.Script == lua.Acquire: // the first
+			token = op.Args[0]
+		case op.Kind != backend.OpSetNX:
 			continue
 		}
 		if label, random, _ := strings.Cut(token, ":"); label != "me" || len(random) != 26 {

@@ -367,6 +367,7 @@ const (
 	pollPause   = 250 * time.Millisecond                    // polling, and after split votes
 	lookPause   = 2500 * time.Millisecond                   // until the first in the queue looks for itself
 	reopenPause = 1010 * time.Millisecond                   // until a subscription that ends again and again is back
+	probePause  = 250 * time.Millisecond                    // between two probes of a node that has failed
 	hangPause   = quorum.CallTimeout + 500*time.Millisecond // until a call has ended that met a node which hung
 )
 
@@ -406,6 +407,9 @@ func (s *situation) within() time.Duration {
 	}
 	if s.hangs() > moment {
 		d += hangPause
+	}
+	if s.count(func(p place) bool { return p.conduct != suspect && s.fails(p) && s.answers(p) == moment }) > 0 {
+		d += probePause // tries between two probes fail without a request
 	}
 	pause := time.Duration(0)
 	for _, w := range s.ways(moment) {
@@ -639,7 +643,7 @@ func (s *situation) judge(parties []*party, end time.Duration) {
 			if took < situationTTL || took > most || !errors.Is(p.err, ErrUnavailable) && p.end != end {
 				s.problem("waiter %d ends after %v, as too many nodes have been unavailable, with %v", i, took, p.err)
 			}
-		case moment <= end:
+		case moment+s.within() <= end:
 			s.problem("waiter %d gives up after %v: %v", i, took, p.err)
 		default:
 			class, cause := ErrTaken, context.Canceled

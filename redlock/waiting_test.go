@@ -309,6 +309,8 @@ func TestRetryPolls(t *testing.T) {
 		held := r.lock(r.locker(), "k")
 		synctest.Wait()
 		l := r.locker()
+		r.lock(l, "other").Unlock(t.Context()) // the first acquire on a node is a script
+		synctest.Wait()
 		start, before := time.Now(), r.arrived(faulty.Kind(backend.OpSetNX))
 		time.AfterFunc(time.Second+time.Millisecond, func() { held.Unlock(context.Background()) })
 		lock, err := l.Lock(t.Context(), "k", WithRetry(Fixed(100*time.Millisecond)))

@@ -42,6 +42,9 @@ func complain(err error, waited time.Duration) complaint {
 		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
 	}
 	text := strings.TrimPrefix(err.Error(), "not sent: the node has just failed: ") // it said that before
+	if _, said, ok := strings.Cut(text, "could not release it (allow EVAL and EVALSHA, and in scripts GET and DEL): "); ok {
+		text = said // the advice below names all rights
+	}
 	code, _, _ := strings.Cut(text, " ")
 	switch {
 	case code == "NOAUTH":

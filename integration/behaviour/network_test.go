@@ -192,6 +192,8 @@ func TestLostReply(t *testing.T) {
 				nodes := a.nodes(t, proxyAddrs(proxies)...)
 				warm(t, nodes)
 				locker := newLocker(t, nodes)
+				cycle(t, locker, "first") // whose acquire is a script
+				servers.WaitEmpty(t, time.Second, list...)
 				lose := func(commands ...string) (sent func() int) {
 					before := make([]int, n)
 					for i, p := range proxies {
@@ -281,6 +283,7 @@ func TestLateSet(t *testing.T) {
 		nodes := a.nodes(t, proxyAddrs(proxies)...)
 		warm(t, nodes)
 		locker := newLocker(t, nodes)
+		cycle(t, locker, "first") // whose acquire is a script
 		stalled := proxies[0].StallRequest(1, netfault.Command("SET"))
 		if _, err := locker.TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrUnavailable) {
 			t.Fatalf("got %v, want ErrUnavailable", err)

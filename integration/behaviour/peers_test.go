@@ -61,6 +61,8 @@ func TestNoLateSetSurvivesUnlock(t *testing.T) {
 		nodes := a.nodes(t, proxyAddrs(proxies)...)
 		warm(t, nodes)
 		locker := newLocker(t, nodes)
+		cycle(t, locker, "first") // whose acquire is a script
+		servers.WaitEmpty(t, time.Second, list...)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 
@@ -200,6 +202,7 @@ func TestNoClientClockReachesTheServers(t *testing.T) {
 			return false
 		})
 		locker := a.locker(t, proxyAddrs(proxies))
+		cycle(t, locker, "first") // whose acquire is a script
 		lock, err := locker.Lock(t.Context(), "k", redlock.WithTTL(12345*time.Millisecond))
 		if err != nil {
 			t.Fatal(err)
@@ -240,13 +243,14 @@ func TestNoClientClockReachesTheServers(t *testing.T) {
 // more than that it has passed.
 func TestNoRefusalIsHidden(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
-		list := servers.Start(t, servers.Any, 1, servers.WithUser("locker", "pw", "resetchannels", "-@all", "~*", "+set"))
+		list := servers.Start(t, servers.Any, 1, servers.WithUser("locker", "pw", "resetchannels", "-@all", "~*", "+set", "+get", "+del", "+eval", "+evalsha"))
 		var log bytes.Buffer
 		locker := newLocker(t, []backend.Node{a.FromURL(t, list[0].URL())}, redlock.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		lock, err := locker.Lock(t.Context(), "k", redlock.WithTTL(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
+		list[0].SetUser(t, "locker", "-get", "-del", "-eval", "-evalsha")
 		for _, o := range []struct {
 			name string
 			run  func() error

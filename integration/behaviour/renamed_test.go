@@ -24,3 +24,14 @@ func TestWithoutEvalsha(t *testing.T) {
 		}
 	})
 }
+
+// A server on which EVAL is renamed could not release a lock, so it grants none.
+func TestWithoutEval(t *testing.T) {
+	if embedded(t) {
+		t.Skip("embedded servers rename no commands")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		s := servers.Start(t, kind, 1, servers.WithoutReuse(), servers.WithArgs("--rename-command", "EVAL", ""))[0]
+		cannotLock(t, s, a.locker(t, []string{s.Addr()}), "unknown command")
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,4 +44,59 @@ func TestMissingRight(t *testing.T) {
 		control := newLocker(t, []backend.Node{a.FromURL(t, "redis://control:secret@"+s.Addr())}, redlock.WithFencing())
 		cycle(t, control, "control")
 	})
+}
+
+// A user without scripts could set a lock and not release it. So no node grants one: the call
+// fails at once and says what to allow. The same holds when the rule changes later, but for
+// one lock that shows it.
+func TestUserWithoutScripts(t *testing.T) {
+	if embedded(t) {
+		t.Skip("embedded servers have no access control lists")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		rules := func(change ...string) {
+			s.SetUser(t, "plain", append([]string{"on", ">secret", "~*"}, change...)...)
+		}
+		rules("-@all", "+ping", "+set", "+get", "+del", "+pttl")
+		locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://plain:secret@%s", s.Addr()))})
+		cannotLock(t, s, locker, "NOPERM")
+		rules("+@all")
+		cycle(t, locker, "allowed")
+		held, err := locker.Lock(t.Context(), "shows it", redlock.WithTTL(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules("-eval", "-evalsha")
+		if err := held.Unlock(t.Context()); !errors.Is(err, redlock.ErrUnavailable) {
+			t.Errorf("Unlock: %v", err)
+		}
+		servers.WaitEmpty(t, 3*time.Second, s)
+		cannotLock(t, s, locker, "NOPERM")
+		rules("+@all")
+		cycle(t, locker, "allowed again")
+	})
+}
+
+// cannotLock checks that the server grants no lock, that the error says why, and that
+// nothing is left.
+func cannotLock(t *testing.T, s *servers.Server, locker *redlock.Locker, why string) {
+	t.Helper()
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var err error
+		took := timed(func() { _, err = locker.Lock(ctx, "k") })
+		if !errors.Is(err, redlock.ErrUnavailable) || took > time.Second {
+			t.Errorf("Lock took %v, and returned %v: want ErrUnavailable at once", took, err)
+		}
+		for _, want := range []string{why, "could not release it", "EVALSHA", s.Addr()} {
+			if !strings.Contains(fmt.Sprint(err), want) {
+				t.Errorf("%q does not say %q", err, want)
+			}
+		}
+	}
+	if keys := s.Keys(t); len(keys) > 0 {
+		t.Errorf("the server has %q", keys)
+	}
 }

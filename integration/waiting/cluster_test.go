@@ -246,6 +246,7 @@ func TestClusterMigrationOfFencedLock(t *testing.T) {
 		m.Close(t)
 		start := time.Now()
 		next := <-got
+		t.Logf("locked %v after the slot had moved", time.Since(start).Round(time.Millisecond))
 		within(t, "the wait after the slot had moved", time.Since(start), 0, 500*time.Millisecond)
 		if next.Fence() <= lock.Fence() {
 			t.Errorf("token %d after %d", next.Fence(), lock.Fence())

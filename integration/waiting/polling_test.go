@@ -1,7 +1,6 @@
 package waiting
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -142,24 +141,6 @@ func handOffs(t *testing.T, s *servers.Server, w way, opts ...redlock.Option) {
 				t.Errorf("the lock %q is left behind", k)
 			}
 		}
-	})
-}
-
-// A user without scripts can lock but not unlock: it is an error that says so, and
-// the key lives for its TTL.
-func TestScriptsForbidden(t *testing.T) {
-	realServers(t, "rules of access")
-	s := servers.Start(t, servers.Any, 1, servers.WithUser("locker", "secret", "-@all", "~*", "+set", "+get", "+del", "+pttl"))[0]
-	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
-		p := newPeer(t, []backend.Node{d.FromURL(t, s.URL())}, redlock.WithTTL(time.Second))
-		lock, err := p.Lock(t.Context(), d.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := lock.Unlock(t.Context()); !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "NOPERM") {
-			t.Errorf("unlock: %v, want ErrUnavailable that says NOPERM", err)
-		}
-		servers.WaitEmpty(t, 2*time.Second, s)
 	})
 }
 

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -158,8 +159,11 @@ func (a *Attempt) join(i int) bool {
 	if s.released.Load() || a.until.Past(a.group.cfg.Clock.Now()) {
 		return false
 	}
-	if s.token == absent && !s.rejoin.bars(time.Now()) {
-		s.ask(request{kind: acquiring, ttl: a.ttl, timeout: a.timeout}, time.Now())
+	// A rejoin that is under way names no ticket, so the node refuses it while the lock is
+	// reserved for us.
+	rejoins := s.busy && isRejoin(s.current) && !slices.ContainsFunc(s.queue, isJoin)
+	if (s.token == absent || rejoins) && !s.rejoin.bars(time.Now()) {
+		s.ask(request{kind: acquiring, joins: true, ttl: a.ttl, timeout: a.timeout}, time.Now())
 	}
 	return true
 }

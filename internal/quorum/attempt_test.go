@@ -560,7 +560,7 @@ func TestAbandonedUsesAttempt(t *testing.T) {
 			}
 			w.cleaned(time.Second)
 			w.fault[0].Clear()
-			time.Sleep(6 * time.Second) // the deletion is repeated
+			time.Sleep(time.Minute) // the deletion is repeated, and the next refusal is told again
 			w.rest(time.Second)
 		}
 		if n := len(w.abandoned); n != 2 {
@@ -635,4 +635,38 @@ func TestRefusedDeletionIsRepeated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Many refused deletions cost the node a few error replies in a second. They are told once,
+// and all are done as soon as the node accepts one.
+func TestManyRefusedDeletions(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		const locks = 300
+		var held []*Attempt
+		for i := range locks {
+			held = append(held, w.mustAcquire(fmt.Sprint("k", i)))
+		}
+		synctest.Wait()
+		w.fault[0].Set(denied)
+		for _, a := range held {
+			a.Abandon()
+		}
+		time.Sleep(time.Second)
+		for range 7 {
+			w.fault[0].Forget()
+			time.Sleep(time.Second)
+			if n := len(w.fault[0].Calls()); n > 10 {
+				t.Errorf("%d calls in a second", n)
+			}
+		}
+		if n := len(w.fault[0].Calls()); n == 0 {
+			t.Error("no deletion is repeated")
+		}
+		if n := len(w.abandoned); n != 1 {
+			t.Errorf("told %d times, want once", n)
+		}
+		w.fault[0].Clear()
+		time.Sleep(time.Second)
+		w.empty(0) // the keys would still live
+	})
 }

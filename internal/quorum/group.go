@@ -19,9 +19,10 @@ type Config struct {
 	// majority is refused.
 	Need int
 
-	// Abandoned, if set, is told of every node on which a token of ours may be
-	// left until it expires, because the node refuses to delete it. It must not
-	// block, and is called concurrently.
+	// Abandoned, if set, is told of a node on which tokens of ours may be left until
+	// they expire, because the node refuses to delete them, with the first of them. It
+	// is told once, and again if the node has deleted some meanwhile, a minute later at
+	// the earliest. It must not block, and is called concurrently.
 	Abandoned func(node, key string, err error)
 
 	// Inbox, if set, returns a new name for a channel on which the group is called

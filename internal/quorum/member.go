@@ -21,6 +21,9 @@ type member struct {
 	skew     *skew
 	rumours  *rumours
 	acquires atomic.Int64 // when it last answered one, since the group was made; 0: never
+	releases atomic.Bool  // it is known to run scripts, so it can release what it grants; see proof
+	refuses  complaint    // that it refuses to delete
+	forgot   complaint    // that a deletion was given up
 	outage   outage
 	parts    []*member // of a node that has several, m first
 }
@@ -29,6 +32,7 @@ type member struct {
 // all of them.
 func newMember(g *Group, n backend.Node, name *label) *member {
 	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew), rumours: new(rumours)}
+	m.releases.Store(!m.queueing.scripts)
 	p, ok := backend.As[backend.Partitioner](n)
 	if !ok {
 		return m
@@ -39,9 +43,11 @@ func newMember(g *Group, n backend.Node, name *label) *member {
 	}
 	m.parts, m.skew = []*member{m}, &skew{whole: m.skew}
 	for len(m.parts) < parts {
-		m.parts = append(m.parts, &member{
+		part := &member{
 			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, skew: &skew{whole: m.skew.whole}, rumours: m.rumours,
-		})
+		}
+		part.releases.Store(m.releases.Load())
+		m.parts = append(m.parts, part)
 	}
 	return m
 }
@@ -83,4 +89,34 @@ const maxBacklog = 64
 // not, the lock is free again when the reservation ends.
 func (m *member) mayPass(key string) bool {
 	return m.rumours.pass(time.Now()) && m.of(key).sender.Load().Waiting() < maxBacklog
+}
+
+// complaintAgain is how long after it was told that something is wrong it is told again, if
+// it was right in between.
+const complaintAgain = time.Minute
+
+// A complaint is something about a node that is told once, and not for each key.
+type complaint struct {
+	told  atomic.Int64 // when, in Unix nanoseconds; 0: it was not
+	right atomic.Bool  // it was, since then
+}
+
+// due reports whether it is to be told now.
+func (c *complaint) due(now time.Time) bool {
+	told := c.told.Load()
+	if told != 0 && (!c.right.Load() || now.UnixNano()-told < int64(complaintAgain)) {
+		return false
+	}
+	if !c.told.CompareAndSwap(told, now.UnixNano()) {
+		return false
+	}
+	c.right.Store(false)
+	return true
+}
+
+// settled notes that it is right.
+func (c *complaint) settled() {
+	if c.told.Load() != 0 && !c.right.Load() { // which is rare, and costs nothing else
+		c.right.Store(true)
+	}
 }

@@ -496,7 +496,7 @@ func (w *world) replace(n backend.Node) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.group = g
+	w.group = g.proven()
 }
 
 // miscounting is a node that answers a batch with the wrong number of results.
@@ -783,6 +783,7 @@ func TestPartsOfANode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		g.proven() // so that the commands name the key as the fault expects it
 		for i := range 20 {
 			_, res := g.Acquire(t.Context(), fmt.Sprint("h", i), fmt.Sprint("th", i), ttl, timeout)
 			if res.Verdict != Unavailable {

@@ -25,7 +25,10 @@ func (s *seat) migrating(err error, now time.Time) bool {
 	}
 	switch s.current.kind {
 	case acquiring:
-		if s.attempt.voting != nil || !s.ticketed {
+		if s.attempt.voting != nil {
+			return s.later(max(migrationPause, now.Sub(s.begun)), now) // which doubles
+		}
+		if !s.ticketed {
 			return false
 		}
 	case releasing:
@@ -36,7 +39,7 @@ func (s *seat) migrating(err error, now time.Time) bool {
 			s.owed = now.Add(lookAgain + lookAgain/4)
 		}
 	default:
-		return s.later(now)
+		return s.later(migrationPause, now)
 	}
 	s.apart = true
 	s.item.Op = s.operation()
@@ -46,11 +49,11 @@ func (s *seat) migrating(err error, now time.Time) bool {
 
 // later sends the current request again after a pause, unless that leaves no time for the
 // answer, or the lock is being released. The seat stays busy meanwhile.
-func (s *seat) later(now time.Time) bool {
-	if s.released.Load() || now.Add(2*migrationPause).After(s.item.Expires) {
+func (s *seat) later(pause time.Duration, now time.Time) bool {
+	if s.released.Load() || now.Add(2*pause).After(s.item.Expires) {
 		return false
 	}
-	time.AfterFunc(migrationPause, func() {
+	time.AfterFunc(pause, func() {
 		s.attempt.mu.Lock()
 		defer s.attempt.mu.Unlock()
 		s.submit(time.Now())

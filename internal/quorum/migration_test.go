@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -170,4 +171,48 @@ func TestExtensionInAMigratingSlot(t *testing.T) {
 			t.Errorf("the lock holds %q after its release", left)
 		}
 	})
+}
+
+func migrates(v Vote) bool { return errors.Is(v.Err, backend.ErrMigrating) }
+
+// A vote waits for the keys to be together, for as long as its caller does, and is sent
+// again a few times only.
+func TestVoteInAMigratingSlot(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inWorldOf(t, n, full, func(t *testing.T, w *world) {
+				var refused atomic.Int32
+				p := w.process(full)
+				f, err := p.Fencing("k")
+				if err != nil {
+					t.Fatal(err)
+				}
+				acquire := func() (*Attempt, Result) {
+					return f.Acquire(context.Background(), w.token(), ttl, timeout)
+				}
+				p.set(migratingSlot(&refused))
+				start := time.Now()
+				_, res := acquire()
+				if took := time.Since(start); res.Verdict != Unavailable || took > timeout || !slices.ContainsFunc(res.Votes, migrates) {
+					t.Errorf("in a migration that does not end: %v, after %v", res, took)
+				}
+				synctest.Wait()
+				if n := int(refused.Load()) / n; n < 2 || n > 8 {
+					t.Errorf("it was sent %d times, want a few", n)
+				}
+				w.empty()
+				const ends = timeout / 5
+				time.AfterFunc(ends, func() { p.set() })
+				start = time.Now()
+				a, res := acquire()
+				if took := time.Since(start); res.Verdict != Won || took > 2*ends {
+					t.Errorf("acquired while keys move: %v, after %v", res, took)
+				}
+				if a.Fence() == 0 {
+					t.Error("no fencing token")
+				}
+				a.release()
+			})
+		})
+	}
 }

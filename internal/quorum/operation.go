@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"errors"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -13,8 +12,8 @@ import (
 // one place where that is decided.
 //
 // The plain commands are the fast path: a SET NX costs a server half of what a
-// script does. A script acquires where somebody waits, or where the node is to see
-// whether it may grant. Every release is a script, on nodes that can: who releases
+// script does. A script acquires where somebody waits, where the node is to see
+// whether it may grant, or where it has yet to show that it can release. Every release is a script, on nodes that can: who releases
 // cannot know who waits.
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
@@ -43,8 +42,10 @@ func (s *seat) operation() backend.Op {
 		// An acquire that was taken for lost may have arrived meanwhile, which a script tells
 		// from the token of somebody else.
 		return s.acquireScript()
+	case r.kind == acquiring && !s.member.releases.Load():
+		return s.proof()
 	case r.kind == acquiring:
-		return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
+		return s.plainAcquire()
 	case r.onward:
 		a.name()
 		return (&proto.Release{Lock: a.key, Queue: a.queue}).Op(nil, nil)
@@ -111,6 +112,11 @@ func (s *seat) notifiedNobody(r proto.ReleaseReply) {
 	}
 }
 
+// plainAcquire returns an acquire that must not be sent again.
+func (s *seat) plainAcquire() backend.Op {
+	return backend.Op{Kind: backend.OpSetNX, Key: s.attempt.key, Token: s.attempt.token, TTL: s.current.ttl}
+}
+
 // acquireScript returns an acquire that may be sent again, and that queues the ticket, if
 // there is one, where it is refused. With a fencing token it is a vote.
 func (s *seat) acquireScript() backend.Op {
@@ -156,7 +162,7 @@ func (s *seat) cannotQueue(err error) bool {
 	if s.current.kind != releasing && (s.attempt.voting != nil || !s.ticketed) {
 		return false
 	}
-	return s.item.Op.Kind == backend.OpEval && (errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported))
+	return s.item.Op.Kind == backend.OpEval && cannot(err)
 }
 
 // withoutQueue does the current request without the queue if the node does not let us

@@ -17,6 +17,7 @@ import (
 // lock to two holders.
 type rejoin struct {
 	after *round  // the extension after which the node was last asked
+	ends  Instant // of the lease that it has given
 	given bool    // the node may have granted it since the last extension that it confirmed
 	news  bool    // it has granted it, which no round has told yet
 	sure  bool    // the quarantine does not apply to the current operation
@@ -42,10 +43,13 @@ func (a *Attempt) rejoin(ext request, now time.Time) {
 		if !s.lacks() || s.rejoin.bars(now) || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round || slices.ContainsFunc(s.queue, isRejoin) {
 			continue
 		}
-		s.rejoins().after = ext.round
+		s.rejoins().after, s.rejoin.ends = ext.round, a.group.cfg.Clock.at(ext.round.start).Add(ext.ttl)
 		s.ask(request{kind: acquiring, rejoin: true, ttl: ext.ttl, timeout: ext.timeout}, now)
 	}
 }
+
+// isJoin reports whether r asks a node that has notified a lock's holder.
+func isJoin(r request) bool { return r.joins }
 
 // isRejoin reports whether r asks a node again for a token that it has lost.
 func isRejoin(r request) bool { return r.kind == acquiring && r.rejoin }

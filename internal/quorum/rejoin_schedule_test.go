@@ -27,7 +27,7 @@ func (a *Attempt) misjoin(bug ballotBug, res Result, ext request) {
 			return
 		}
 		a.gone = false
-		ext.round = &round{verdict: Won}
+		ext.round = &round{verdict: Won, start: time.Now()}
 		a.rejoin(ext, time.Now())
 	case rejoinHasty:
 		for i := range a.seats {

@@ -697,8 +697,18 @@ func TestFencedRejoinThatArrivesAfterTheRelease(t *testing.T) {
 		if got := w.holders("k", a.token); got != 3 {
 			t.Errorf("%d nodes have the token after the next extension, want 3", got)
 		}
+		p.forget()
 		a.release().want(t, "release", Won, 0)
 		time.Sleep(ttl/2 + time.Second) // the first has arrived
+		deleted := 0
+		for _, w := range p.arrived(1) {
+			if w == "delete" {
+				deleted++
+			}
+		}
+		if deleted != 1 {
+			t.Errorf("node 1 got %d deletions, want one: its tombstone refuses the vote that is late", deleted)
+		}
 		if v := w.value(1, "k"); v != "" {
 			t.Errorf("node 1 has %q after the release", v)
 		}
@@ -1050,5 +1060,88 @@ func TestReleaseCountsADeletionThatIsRepeated(t *testing.T) {
 		time.Sleep(ttl)
 		synctest.Wait()
 		w.empty()
+	})
+}
+
+// A rejoin is not begun when the lease that its extension has given is over: nobody might
+// hold the lock any more.
+func TestRejoinIsNotBegunAfterTheLease(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[2].Flush()
+		w.fault[2].Set(faulty.On(extends, faulty.DelayReply(CallTimeout*3/4)))
+		w.fault[2].Forget()
+		a.Extend(context.Background(), time.Second, timeout).want(t, "extend", Won, 0)
+		time.Sleep(CallTimeout)
+		synctest.Wait()
+		if got := w.arrived(2); !slices.Equal(got, []string{"extend"}) {
+			t.Errorf("node 2 got %q, want an extension", got)
+		}
+		w.fault[2].Clear()
+		a.mustExtend(t, "the next extension")
+		synctest.Wait()
+		if n := w.holders("k", a.token); n != 3 {
+			t.Errorf("%d nodes have the token after the next extension, want 3", n)
+		}
+		a.release()
+	})
+}
+
+// A node notifies the holder while it is asked to grant the lock again. The rejoin is
+// refused, because the lock is reserved, and the holder takes the node by its ticket.
+func TestNotificationDuringARejoin(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		p := w.process(full)
+		for _, mem := range w.mem {
+			mem.Set("k", "before", 20*time.Millisecond)
+		}
+		waiter := p.mustJoin("k")
+		p.lose(waiter)
+		time.Sleep(30 * time.Millisecond)
+		a := p.win(waiter)
+		waiter.Leave()
+		synctest.Wait()
+		ticket := p.ticket()
+		w.mem[2].Flush()
+		w.mem[2].Set("k", "~"+ticket, reservation)
+		p.fault[2].Set(faulty.On(acquires, faulty.DelayReply(timeout/5)))
+		p.forget()
+		a.mustExtend(t, "extend")
+		synctest.Wait()
+		for range 3 {
+			a.join(2)
+		}
+		time.Sleep(timeout)
+		synctest.Wait()
+		if got := p.arrived(2); !slices.Equal(got, []string{"extend", "acquire", "acquire"}) {
+			t.Errorf("node 2 got %q", got)
+		}
+		if n := w.holders("k", a.token); n != 3 {
+			t.Errorf("%d nodes have the token, want 3", n)
+		}
+		a.release()
+	})
+}
+
+const reservation = time.Second
+
+// A node that has lost the token once more since it rejoined is not reported.
+func TestRejoinThatIsLostAgainIsNotReported(t *testing.T) {
+	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
+		a := w.mustAcquire("k")
+		synctest.Wait()
+		w.mem[2].Flush()
+		a.mustExtend(t, "extend")
+		synctest.Wait()
+		w.mem[2].Flush()
+		w.fault[1].Set(faulty.DelayReply(timeout / 5)) // so that node 2 answers before the verdict
+		res := a.extend()
+		res.want(t, "extend", Won, timeout/5)
+		if v := res.Votes[2]; v.Outcome != NotHeld || v.Rejoined {
+			t.Errorf("node 2: %+v, want not held, and not rejoined", v)
+		}
+		w.fault[1].Clear()
+		a.release()
 	})
 }

@@ -117,6 +117,7 @@ type request struct {
 	value   int64         // raising: to what
 	stay    bool          // releasing: to wait on, so the ticket stays in the queue
 	call    bool          // with stay: to call the next, as others may count on us
+	joins   bool          // acquiring: for an attempt that has won, on a node that has notified it
 	rejoin  bool          // acquiring: for an attempt that has won, on a node that has lost its token; releasing: to take that back
 	onward  bool          // releasing: to notify whoever the release before it has not reached, and nothing else
 	round   *round        // nil: nobody waits
@@ -128,7 +129,7 @@ func (r *round) vote(i int, v Vote, now time.Time) {
 	if r == nil || r.verdict != Undecided {
 		return
 	}
-	v.Latency, v.Rejoined = now.Sub(r.start), r.votes[i].Rejoined
+	v.Latency, v.Rejoined = now.Sub(r.start), r.votes[i].Rejoined && v.Outcome != NotHeld
 	r.votes[i] = v
 	verdict := r.judge(false)
 	if r.news != nil {

@@ -141,8 +141,10 @@ func (s *seat) begin(r request, now time.Time) {
 // it.
 func (s *seat) prepare(r request, now time.Time) bool {
 	switch {
-	case isRejoin(r) && (s.attempt.gone || !s.lacks()):
-		return false // it waited, and an extension has found the token meanwhile, or that the lock is gone
+	case isRejoin(r) && (s.attempt.gone || !s.lacks() || s.rejoin.ends.Past(s.attempt.group.cfg.Clock.at(now))):
+		return false // it waited, and an extension has found the token meanwhile, or that the lock is gone; or the lease is over
+	case r.joins && s.token != absent:
+		return false // it waited for a rejoin, which was not refused
 	case r.kind == extending && (s.released.Load() || s.token == absent):
 		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
 		return false
@@ -212,6 +214,9 @@ func (s *seat) Leave() {
 // Complete takes the outcome of the seat's operation from the sender. Sent says
 // whether it was sent at all.
 func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
+	if sent {
+		s.member.learn(&s.item.Op, r.Err)
+	}
 	// What is told is told with nothing locked, and before the cleanup counts as
 	// over.
 	switch {
@@ -222,7 +227,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 			s.notifiedNobody(reply)
 		}
 	case s.current.kind == releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
-		if report := s.attempt.group.cfg.Abandoned; report != nil {
+		if report := s.attempt.group.cfg.Abandoned; report != nil && s.member.refuses.due(now) {
 			report(s.member.name.String(), s.attempt.key, r.Err)
 		}
 	}
@@ -231,18 +236,18 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	forgot := s.forgot
 	s.forgot = false
 	s.attempt.mu.Unlock()
-	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil {
+	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil && s.member.forgot.due(now) {
 		report(s.member.name.String(), s.attempt.key, errForgot)
 	}
 }
 
 // settle takes an outcome, and goes on to what comes next on this seat.
 func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
-	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now)) {
+	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now) || s.proves(r.Err, now)) {
 		return
 	}
 	refusal := proto.Taken
-	ok, err := r.OK, s.explain(r.Err)
+	ok, err := r.OK, s.unproven(s.explain(r.Err))
 	switch {
 	case s.item.Op.Kind != backend.OpEval || err != nil:
 	case s.current.kind == acquiring:
@@ -322,6 +327,13 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		}
 		s.missing = err == nil && !ok
 	case releasing:
+		if ok {
+			s.member.refuses.settled()
+			if s.item.Refused {
+				s.item.Refused = false
+				s.member.sender.Accepts(now)
+			}
+		}
 		again = s.deleted(ok, err, unknown, &vote, now)
 		s.rejoin.tookBack(s, unknown || s.resent, now)
 		if vote.Outcome == Granted && s.found() {
@@ -361,7 +373,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 // whether the deletion is to be repeated.
 func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
 	switch {
-	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late):
+	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.buried:
 		// The key was found, but one more may still arrive.
 		s.token, again = doubted, true
 	case ok || s.token == absent: // it was not about the token, but about the ticket

@@ -72,8 +72,20 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.group = g
+	w.group = g.proven()
 	return w
+}
+
+// proven has the nodes of g have run a script before, so that plain commands acquire, as
+// they do but for the first time.
+func (g *Group) proven() *Group {
+	for _, m := range g.members {
+		m.releases.Store(true)
+		for _, part := range m.parts {
+			part.releases.Store(true)
+		}
+	}
+	return g
 }
 
 // dress takes from f what a node of make m cannot do.
@@ -209,7 +221,7 @@ func (w *world) processOver(m nodeMake, behind func(*memory.Node) backend.Node) 
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.Group = g
+	p.Group = g.proven()
 	w.processes = append(w.processes, p)
 	return p
 }

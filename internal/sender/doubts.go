@@ -14,6 +14,10 @@ const (
 	// set right, but not within a moment.
 	refusedRepeat = 5 * time.Second
 
+	// refusedPace is how far apart two such repetitions are, of any keys: there may be
+	// thousands, and the first that the node accepts makes all others due.
+	refusedPace = 250 * time.Millisecond
+
 	// maxDoubts is how many doubts a sender keeps. A node that is away gathers one for
 	// each lock that was held when it left and is released meanwhile.
 	maxDoubts = 1 << 18
@@ -33,6 +37,7 @@ type doubts struct {
 	steps   [repeatSteps + 1]list // the last one is for what the node refuses
 	n       int
 	revived time.Time // what came before is due
+	refused time.Time // until then nothing is repeated that the node refuses
 	search  time.Time // when to search for what has expired
 }
 
@@ -72,15 +77,24 @@ func (d *doubts) due() (at time.Time, ok bool) {
 		if first == nil {
 			continue
 		}
-		due := first.since.Add(interval(i))
-		if first.since.Before(d.revived) {
-			due = d.revived
-		}
+		due := d.time(i, first)
 		if !ok || due.Before(at) {
 			at, ok = due, true
 		}
 	}
 	return at, ok
+}
+
+// time returns when the first doubt of a list is to be repeated.
+func (d *doubts) time(step int, first *Item) time.Time {
+	due := first.since.Add(interval(step))
+	switch {
+	case first.since.Before(d.revived):
+		return d.revived
+	case step == repeatSteps && due.Before(d.refused):
+		return d.refused
+	}
+	return due
 }
 
 // pop returns a doubt that is due, or any if it need not be; nil if there is none.
@@ -90,8 +104,11 @@ func (d *doubts) pop(now time.Time, any bool) *Item {
 	}
 	for i := range d.steps {
 		first := d.steps[i].first
-		if first == nil || !any && !first.since.Before(d.revived) && first.since.Add(interval(i)).After(now) {
+		if first == nil || !any && d.time(i, first).After(now) {
 			continue
+		}
+		if i == repeatSteps {
+			d.refused = now.Add(refusedPace)
 		}
 		d.n--
 		return d.steps[i].pop()

@@ -150,6 +150,15 @@ func (s *Sender) Doubt(it *Item, now time.Time) bool {
 	return true
 }
 
+// Accepts says that the node has done what it refused before: all deletions that wait to be
+// repeated are due.
+func (s *Sender) Accepts(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doubts.revived = now
+	s.start(now)
+}
+
 // queued returns how many operations wait for a call.
 func (s *Sender) queued() int { return s.extends.n + s.acquires.n + s.deletes.n }
 

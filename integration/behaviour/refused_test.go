@@ -1,0 +1,122 @@
+package behaviour
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A logBuffer is a log that is read while it is written.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// refusals returns how many lines say that a node refuses to unlock.
+func (b *logBuffer) refusals() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), "refuses to unlock")
+}
+
+// manyLocks is how many locks are released while the server refuses it.
+const manyLocks = 300
+
+// refusing runs f with a user of its own and a Locker that has many locks, for a minute each.
+func refusing(t *testing.T, f func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer)) {
+	if embedded(t) {
+		t.Skip("embedded servers have no access control lists")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		t.Parallel()
+		s, log := servers.Start(t, kind, 1, servers.WithoutReuse())[0], new(logBuffer)
+		s.SetUser(t, "refused", "on", ">secret", "~*", "+@all")
+		locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://refused:secret@%s", s.Addr()))},
+			redlock.WithTTL(time.Minute), redlock.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+		var locks []*redlock.Lock
+		for i := range manyLocks {
+			lock, err := locker.Lock(t.Context(), fmt.Sprint("k", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			locks = append(locks, lock)
+		}
+		f(t, s, "refused", locks, log)
+	})
+}
+
+// unlockAll unlocks locks at the same time, which must fail.
+func unlockAll(t *testing.T, locks []*redlock.Lock) {
+	t.Helper()
+	var all sync.WaitGroup
+	for _, lock := range locks {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if err := lock.Unlock(ctx); err == nil {
+				t.Error("a lock was released")
+			}
+		})
+	}
+	all.Wait()
+}
+
+// While a password is being changed the server refuses to release locks. They are released
+// soon after it accepts the password again, and the log says it once.
+func TestUnlockDuringAPasswordRotation(t *testing.T) {
+	refusing(t, func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer) {
+		s.SetUser(t, user, "resetpass", ">other")
+		s.Do(t, "CLIENT", "KILL", "USER", user)
+		unlockAll(t, locks)
+		time.Sleep(3 * time.Second)
+		if n := len(s.Keys(t)); n != manyLocks {
+			t.Errorf("%d keys are left while the password is wrong, want %d", n, manyLocks)
+		}
+		s.SetUser(t, user, ">secret")
+		start := time.Now()
+		servers.WaitEmpty(t, 10*time.Second, s)
+		t.Logf("the keys are gone %v after the server accepts the password", time.Since(start).Round(time.Millisecond))
+		if n := log.refusals(); n != 1 {
+			t.Errorf("%d lines of the log say that the server refuses, want one", n)
+		}
+	})
+}
+
+// A user that lost the right to DEL costs the server a few error replies in a second, however
+// many locks it has to release.
+func TestUnlockWithoutDel(t *testing.T) {
+	refusing(t, func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer) {
+		scripts := func() int { return calls(t, s, "eval") + calls(t, s, "evalsha") }
+		s.SetUser(t, user, "-del")
+		unlockAll(t, locks)
+		time.Sleep(time.Second)
+		const lasts = 8 // seconds, so that all are due again
+		before := scripts()
+		time.Sleep(lasts * time.Second)
+		n := scripts() - before
+		t.Logf("%d scripts in %d seconds", n, lasts)
+		if n < 2 || n > 10*lasts {
+			t.Errorf("%d scripts in %d seconds, want a few in each", n, lasts)
+		}
+		if n := log.refusals(); n != 1 {
+			t.Errorf("%d lines of the log say that the server refuses, want one", n)
+		}
+		s.SetUser(t, user, "+del")
+		servers.WaitEmpty(t, 10*time.Second, s)
+	})
+}
