@@ -17,7 +17,7 @@ type Explainer interface {
 type Reconnecter interface {
 	// Reconnect says that a call for key was not answered within the time for which callers
 	// wait, or that connections may lead to another server than they should. Calls for keys
-	// on the same server that begin after that must use connections that are opened after
+	// on the same server that begin after that should use connections that are opened after
 	// that, as far as the client allows. Calls under way are left alone, because the server
 	// may only be slow.
 	//

@@ -255,7 +255,7 @@ func TestClusterStaleConnections(t *testing.T) {
 		a, b := newFakeServer(t, nil), newFakeServer(t, nil)
 		c := newCluster(t, set, a, b)
 		n := New(c)
-		if _, err := n.EvalDelete(within(t, 5*time.Second), low, "nobody"); err != nil { // which reads the map
+		if _, err := n.SetNX(within(t, 5*time.Second), low, "a", time.Minute); err != nil { // which reads the map
 			t.Fatal(err)
 		}
 		fillMaster(t, c, a)

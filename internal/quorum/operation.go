@@ -18,7 +18,7 @@ import (
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.buried = false, false
-	queue := s.member.queueing.works() && a.name() && !s.apart
+	queue := a.name() && s.member.queueing.works() && !s.apart
 	switch {
 	case a.voting != nil && r.kind == acquiring:
 		// Whoever votes does so with every acquire: a token that was set in
@@ -47,7 +47,6 @@ func (s *seat) operation() backend.Op {
 	case r.kind == acquiring:
 		return s.plainAcquire()
 	case r.onward:
-		a.name()
 		return (&proto.Release{Lock: a.key, Queue: a.queue}).Op(nil, nil)
 	case !queue || r.rejoin:
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
@@ -78,13 +77,8 @@ func (s *seat) operation() backend.Op {
 }
 
 // plainRelease returns the release that most attempts end with. All seats share its keys and
-// arguments, which are written once, because a node may read them while it makes a call.
+// arguments.
 func (a *Attempt) plainRelease() backend.Op {
-	if a.plain.args == nil {
-		release := proto.Release{Lock: a.key, Queue: a.queue, Token: a.token, Announce: a.announce()}
-		op := release.Op(a.plain.keys[:0], a.plain.room[:0])
-		a.plain.args = op.Args
-	}
 	return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.plain.keys[:], Args: a.plain.args}
 }
 
@@ -121,7 +115,6 @@ func (s *seat) plainAcquire() backend.Op {
 // there is one, where it is refused. With a fencing token it is a vote.
 func (s *seat) acquireScript() backend.Op {
 	a := s.attempt
-	a.name() // which nobody has done yet where queues are refused
 	acquire := proto.Acquire{Lock: a.key, Token: a.token, TTL: s.current.ttl, Check: s.check()}
 	if s.ticketed {
 		acquire.Wait = proto.Wait{Queue: a.queue, Ticket: a.line.ticket, Waited: time.Since(a.asked)}
@@ -146,10 +139,14 @@ func (s *seat) readAcquire(r backend.Reply, now time.Time) (proto.AcquireReply, 
 	return reply, err
 }
 
-// name finds the name of the queue, and reports whether the key can have one.
+// name finds the name of the queue, and reports whether the key can have one. The first
+// call, under the mutex, also writes the keys and arguments of the plain release. Nobody
+// changes these after that, because a node may read them while it makes a call.
 func (a *Attempt) name() bool {
 	if !a.named {
 		a.queue, _ = proto.QueueKey(a.key)
+		release := proto.Release{Lock: a.key, Queue: a.queue, Token: a.token, Announce: a.announce()}
+		a.plain.args = release.Op(a.plain.keys[:0], a.plain.room[:0]).Args
 		a.named = true
 	}
 	return a.queue != ""
