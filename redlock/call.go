@@ -121,7 +121,7 @@ var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter(
 // of a quarantine.
 func (c *call) pace() (retry RetryPolicy, standard bool) {
 	retry = c.settings.retry
-	standard = retry.delay == nil && retry.tries == 0
+	standard = !c.settings.polls()
 	if retry.delay == nil {
 		retry.delay = defaultRetry.delay
 	}

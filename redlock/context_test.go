@@ -88,7 +88,7 @@ func TestContextExpires(t *testing.T) {
 			t.Errorf("%d nodes hold the lock when its context ends, want a quorum", n)
 		}
 		synctest.Wait()
-		if len(lost) != 1 || lost[0].Elapsed != 14898*time.Millisecond || lost[0].Err != context.Cause(ctx) {
+		if len(lost) != 1 || lost[0].Held != 14898*time.Millisecond || lost[0].Elapsed != 0 || lost[0].Err != context.Cause(ctx) {
 			t.Errorf("Lost was told %+v", lost)
 		}
 	})

@@ -28,7 +28,7 @@ import (
 // not answered, or was refused as by an ACL, is only logged ([WithLogger]): fn ran
 // under a valid lock, and must not be run again for that.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
-	return l.do(ctx, key, fn, append(opts[:len(opts):len(opts)], WithAutoExtend()))
+	return l.do(ctx, key, fn, opts, l.Lock)
 }
 
 // TryDo runs fn under the lock unless somebody else holds it. It is [Locker.Do] with a
@@ -38,17 +38,19 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) er
 // A lock is free again as soon as fn has ended. For work that is to run once in a period
 // on any of several machines, whose clocks differ, see [WithMinHold].
 func (l *Locker) TryDo(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
-	return l.do(ctx, key, fn, append(opts[:len(opts):len(opts)], WithAutoExtend(), WithWait(0)))
+	return l.do(ctx, key, fn, opts, l.TryLock)
 }
 
-func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) error, opts []LockOption) error {
+func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) error, opts []LockOption,
+	acquire func(context.Context, string, ...LockOption) (*Lock, error),
+) error {
 	if err := l.check("do", key); err != nil {
 		return err
 	}
 	if fn == nil {
 		return fmt.Errorf("redlock: do %s: a function that is nil", text.Quote(l.settings.prefix+key))
 	}
-	lock, err := l.Lock(ctx, key, opts...)
+	lock, err := acquire(ctx, key, append(opts[:len(opts):len(opts)], WithAutoExtend())...)
 	if err != nil {
 		return err
 	}

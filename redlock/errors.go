@@ -3,6 +3,7 @@ package redlock
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +39,8 @@ var (
 // match the errors of the nodes: a node's time-out is not the caller's. These are
 // in the reports. It is always a pointer, and must not be changed.
 type QuorumError struct {
-	Op  string // "lock", "extend", "unlock", "release" or "resume"
-	Key string // as it is on the servers, with the prefix
+	Op  string // "lock", "extend", "unlock", "release", "resume", "check" or "end quarantine"
+	Key string // as it is on the servers, with the prefix; of "end quarantine" that of the marker
 
 	// Need is how many nodes make a quorum.
 	Need int
@@ -74,26 +75,27 @@ func (e *QuorumError) Error() string {
 	if e.Tries > 1 {
 		fmt.Fprintf(&b, " after %d tries in %v", e.Tries, e.Elapsed.Round(time.Millisecond))
 	}
-	if r := e.telling(); r != nil {
+	if r := e.Last(); r != nil {
 		fmt.Fprintf(&b, ": %d of %d nodes, need %d (%v)", r.Count(Granted), len(r), e.Need, r)
 	}
 	return b.String()
 }
 
-// telling returns the round that tells why: the last one, or the one before if
-// the caller's ctx cut the last one off before so many nodes had said something
-// against it that it could not succeed. It returns nil if there was none.
-func (e *QuorumError) telling() Report {
+// Last returns the report of the round that tells why: the last one, or the one before if ctx
+// cut the last one off before so many nodes had said something against it that it could not
+// succeed. It is nil if no node was asked.
+func (e *QuorumError) Last() Report {
 	n := len(e.Rounds)
 	if n == 0 {
 		return nil
 	}
 	last := e.Rounds[n-1]
-	if e.ctxErr == nil || n == 1 {
+	if n == 1 {
 		return last
 	}
+	cut := slices.ContainsFunc(last, func(r NodeReport) bool { return r.Outcome == Pending && r.Latency > 0 })
 	against := last.Count(Taken) + last.Count(Failed) + last.Count(Quarantined)
-	if against == 0 || last.Count(Pending) > 0 && against <= len(last)-e.Need {
+	if e.ctxErr != nil && against == 0 || (cut || e.ctxErr != nil && last.Count(Pending) > 0) && against <= len(last)-e.Need {
 		return e.Rounds[n-2]
 	}
 	return last

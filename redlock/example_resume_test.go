@@ -9,11 +9,12 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// One process locks, another one takes the lock over, given the key and the token.
+// One process locks, and another one takes the lock over. What is handed over is one line of
+// text, which goes where nobody else can read it: it is the right to unlock.
 func ExampleLocker_Resume() {
 	ctx := context.Background()
 	nodes := newNodes()
-	first, err := redlock.New(nodes)
+	first, err := redlock.New(nodes, redlock.WithFencing())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -21,51 +22,31 @@ func ExampleLocker_Resume() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	key, token := lock.Key(), lock.Token() // kept somewhere safe: it is the right to unlock
-
-	second, err := redlock.New(nodes)
+	line, err := lock.Handover().MarshalText()
 	if err != nil {
 		log.Fatal(err)
 	}
-	lock, err = second.Resume(ctx, key, token)
+
+	var handover redlock.Handover
+	if err := handover.UnmarshalText(line); err != nil {
+		log.Fatal(err)
+	}
+	second, err := redlock.New(nodes, redlock.WithFencing())
+	if err != nil {
+		log.Fatal(err)
+	}
+	resumed, err := second.Resume(ctx, handover)
 	if err != nil {
 		log.Fatal(err) // it matches ErrNotHeld if the lock has expired meanwhile
 	}
-	fmt.Println(lock.Unlock(ctx))
-	// Output: <nil>
-}
-
-// A lock with a fencing token is handed over with that: what the second process writes shows
-// the same number to the resource, and the nodes keep it for as long as the lock is held.
-func ExampleWithFence() {
-	ctx := context.Background()
-	nodes := newNodes()
-	first, err := redlock.New(nodes)
-	if err != nil {
-		log.Fatal(err)
-	}
-	lock, err := first.Lock(ctx, "migration", redlock.WithFencing())
-	if err != nil {
-		log.Fatal(err)
-	}
-	key, token, fence := lock.Key(), lock.Token(), lock.Fence()
-
-	second, err := redlock.New(nodes)
-	if err != nil {
-		log.Fatal(err)
-	}
-	resumed, err := second.Resume(ctx, key, token, redlock.WithFence(fence))
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(resumed.Fence() == fence)
+	fmt.Println(resumed.Fence() == lock.Fence())
 	fmt.Println(resumed.Unlock(ctx))
 	// Output:
 	// true
 	// <nil>
 }
 
-// A lock is given back without a handle, by a process that knows key and token.
+// A lock is released without a handle, by a process that has its Handover.
 func ExampleLocker_Release() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes())
@@ -76,8 +57,8 @@ func ExampleLocker_Release() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(locker.Release(ctx, "migration", lock.Token()))
-	err = locker.Release(ctx, "migration", lock.Token())
+	fmt.Println(locker.Release(ctx, lock.Handover()))
+	err = locker.Release(ctx, lock.Handover())
 	fmt.Println(errors.Is(err, redlock.ErrNotHeld))
 	// Output:
 	// <nil>

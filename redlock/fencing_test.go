@@ -154,7 +154,7 @@ func TestFencingResume(t *testing.T) {
 		}
 		fence := fmt.Sprint(held.Fence())
 
-		lock, err := l.Resume(t.Context(), "k", held.Token(), WithFence(held.Fence()), WithTTL(time.Minute), WithAutoExtend())
+		lock, err := l.Resume(t.Context(), held.Handover(), WithTTL(time.Minute), WithAutoExtend())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestFencingResume(t *testing.T) {
 		}
 		r.unlocks(nested)
 
-		plain, err := l.Resume(t.Context(), "k", lock.Token(), WithTTL(time.Hour))
+		plain, err := r.locker(WithCounterLife(life)).Resume(t.Context(), NewHandover("k", lock.Token(), 0), WithTTL(time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,8 +286,8 @@ func fencingRefuses(t *testing.T) {
 		_, err := l.TryLock(t.Context(), key, opts...)
 		return err
 	}
-	resume := func(l *Locker, key string, o ResumeOption) error {
-		_, err := l.Resume(t.Context(), key, "token", o)
+	resume := func(l *Locker, key string, fence uint64, opts ...ResumeOption) error {
+		_, err := l.Resume(t.Context(), NewHandover(key, "token", fence), opts...)
 		return err
 	}
 	short := r.locker(WithCounterLife(70*time.Second), WithTTL(time.Hour))
@@ -317,12 +317,11 @@ func fencingRefuses(t *testing.T) {
 		{"a negative life", negativeErr, "redlock: a counter life of -1ns"},
 		{"a TTL that is too long", ttlErr, "redlock: a TTL of 1h0m0s with fencing: counters live for 1h0m0s, and must live longer than that by 1m0s"},
 		{"a call with one", tryLock(short, "k", WithFencing()), `redlock: lock "k": a TTL of 1h0m0s with fencing`},
-		{"a token of 0", resume(short, "held", WithFence(0)), `redlock: resume "held": a fencing token of 0: must be from 1 to 2^53 - 1`},
-		{"a token that no counter reaches", resume(short, "held", WithFence(1<<53)), `redlock: resume "held": a fencing token of 9007199254740992: must be`},
-		{"a resumption on one", resume(plain, "k", WithFence(1)), `redlock: resume "k": no fencing token: c does not run scripts`},
-		{"a resumption without a counter", resume(r.locker(), "a}b", WithFence(1)), `redlock: resume "a}b": no fencing token: a key with braces but no hash tag`},
-		{"a resumption with a TTL that is too long", resume(short, "held", WithFence(1)), `redlock: resume "held": a TTL of 1h0m0s with fencing`},
-		{"a nil option", resume(short, "held", nil), `redlock: resume "held": an option that is nil`},
+		{"a token that no counter reaches", resume(short, "held", 1<<53), `redlock: resume "held": a fencing token of 9007199254740992: must be`},
+		{"a resumption on one", resume(plain, "k", 1), `redlock: resume "k": no fencing token: c does not run scripts`},
+		{"a resumption without a counter", resume(r.locker(), "a}b", 1), `redlock: resume "a}b": no fencing token: a key with braces but no hash tag`},
+		{"a resumption with a TTL that is too long", resume(short, "held", 1), `redlock: resume "held": a TTL of 1h0m0s with fencing`},
+		{"a nil option", resume(short, "held", 0, nil), `redlock: resume "held": an option that is nil`},
 		{"an extension with one", held.Extend(t.Context(), 11*time.Second), `redlock: extend "held": a TTL of 11s with fencing`},
 	} {
 		if tc.err == nil || !strings.Contains(tc.err.Error(), tc.want) {

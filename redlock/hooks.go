@@ -39,7 +39,7 @@ type Hooks struct {
 type Event struct {
 	Key     string        // as it is on the servers, with the prefix
 	Tries   int           // how many rounds there were
-	Elapsed time.Duration // how long it took so far; of Lost: how long the lock was held
+	Elapsed time.Duration // how long the call took so far; 0 of Lost, which is of no call
 	Waited  bool          // of Waiting and Locked: Waiting was told of this call
 
 	// Held is for how long the lock was held. It is set in one event of each lock, the one
@@ -47,7 +47,7 @@ type Event struct {
 	// [Locker.Release].
 	Held time.Duration
 
-	Report Report // what the nodes did in the last round
+	Report Report // what the nodes did in the last round; of Lost in the last that succeeded
 	Err    error  // nil on success
 }
 

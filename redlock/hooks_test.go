@@ -83,11 +83,11 @@ func TestHooks(t *testing.T) {
 		}
 		_ = lock.Unlock(t.Context())
 		check("Unlock again")
-		err = l.Release(t.Context(), "k", lock.Token())
+		err = l.Release(t.Context(), lock.Handover())
 		if e = check("Release", "unlocked")[0]; e.Err != err || !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Release: event %+v", e)
 		}
-		_, err = l.Resume(t.Context(), "k", lock.Token())
+		_, err = l.Resume(t.Context(), lock.Handover())
 		if e = check("Resume", "locked")[0]; e.Err != err || !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Resume: event %+v", e)
 		}
@@ -102,7 +102,7 @@ func TestHooks(t *testing.T) {
 		time.Sleep(time.Second)
 		err = lost.Extend(t.Context(), time.Minute)
 		events := check("lost", "locked", "lost", "extended")
-		if e := events[1]; e.Err != err || !errors.Is(err, ErrNotHeld) || e.Elapsed != 1005*time.Millisecond {
+		if e := events[1]; e.Err != err || !errors.Is(err, ErrNotHeld) || e.Held != 1005*time.Millisecond || e.Elapsed != 0 {
 			t.Errorf("lost: event %+v", e)
 		}
 		_ = lost.Unlock(t.Context())

@@ -47,7 +47,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	for i := range findings {
 		f := &findings[i]
 		node, name := l.group.Node(i)
-		f.node, f.waiting, f.err = name, -1, errNotInspected
+		f.node, f.waiting, f.err = name, NotKnown, errNotInspected
 		scripter, ok := backend.As[backend.Scripter](node)
 		if !ok {
 			continue
@@ -63,7 +63,7 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 			answers <- func() { f.read(reply, err) }
 		}()
 	}
-	timeout := time.NewTimer(l.settings.nodeTimeout)
+	timeout := time.NewTimer(l.settings.nodePatience())
 	defer timeout.Stop()
 	for waiting := true; waiting && pending > 0; {
 		select {
@@ -103,7 +103,7 @@ type finding struct {
 	node    string
 	lock    content
 	err     error    // why there is none
-	waiting int      // -1: not known
+	waiting int      // or NotKnown
 	tickets []string // the first of them
 	waited  []time.Duration
 }
@@ -152,7 +152,7 @@ func (f *finding) queue(r backend.Reply) {
 			return
 		}
 		tickets = append(tickets, ticket)
-		waited = append(waited, max(time.Duration(ms)*time.Millisecond, -1))
+		waited = append(waited, max(time.Duration(ms)*time.Millisecond, NotKnown))
 	}
 	f.waiting, f.tickets, f.waited = int(count), tickets, waited
 }
@@ -175,7 +175,7 @@ func (f *finding) status() NodeStatus {
 func holderOf(value string) (s State, owner, print string) {
 	if ticket, ok := proto.Reserved(value); ok {
 		if w, ok := waiterOf(ticket); ok {
-			return StateCalled, w.Owner, w.Fingerprint
+			return StateReserved, w.Owner, w.Fingerprint
 		}
 	}
 	return StateHeld, ownerOf(value), fingerprint(value)
@@ -220,10 +220,10 @@ func judge(key string, need int, findings []finding) Status {
 	return s
 }
 
-// waiters returns how many wait, -1 if no node could tell, and who, by the best
+// waiters returns how many wait, NotKnown if no node could tell, and who, by the best
 // place that each has on any node.
 func waiters(findings []finding) (count int, list []Waiter) {
-	count = -1
+	count = NotKnown
 	longest := 0
 	for _, f := range findings {
 		count, longest = max(count, f.waiting), max(longest, len(f.tickets))

@@ -45,12 +45,12 @@ func TestInspect(t *testing.T) {
 		{"one server", []string{us}, 1, StateHeld},
 		{"one server, free", []string{""}, 1, StateFree},
 		{"one server, down", []string{down}, 1, StateUnknown},
-		{"reserved", []string{first, first, first}, 2, StateCalled},
-		{"reserved on a majority", []string{first, second, first}, 2, StateCalled},
+		{"reserved", []string{first, first, first}, 2, StateReserved},
+		{"reserved on a majority", []string{first, second, first}, 2, StateReserved},
 		{"reserved for one or the other", []string{first, second, ""}, 2, StateSplit},
 		{"reserved for one or the other and one is down", []string{first, second, down}, 2, StateUnknown},
 		{"the one who is called comes", []string{first, us, us}, 2, StateHeld},
-		{"the holder goes", []string{first, first, us}, 2, StateCalled},
+		{"the holder goes", []string{first, first, us}, 2, StateReserved},
 		{"a foreign token that looks like it", []string{"~us", "~us", "~us"}, 2, StateHeld},
 		{"all are needed", []string{us, us, ""}, 3, StateSplit},
 		{"all are needed and one is down", []string{us, us, down}, 3, StateUnknown},
@@ -76,7 +76,7 @@ func TestInspect(t *testing.T) {
 					t.Errorf("status %v, want %v", s, tt.want)
 				}
 				for i, value := range tt.nodes {
-					want, ok := map[string]State{"": StateFree, down: StateUnknown, first: StateCalled, second: StateCalled}[value]
+					want, ok := map[string]State{"": StateFree, down: StateUnknown, first: StateReserved, second: StateReserved}[value]
 					if !ok {
 						want = StateHeld
 					}
@@ -171,7 +171,7 @@ func TestInspectHung(t *testing.T) {
 			start = time.Now()
 			s, err = l.Inspect(t.Context(), "k")
 			took(t, start, 100*time.Millisecond, 100*time.Millisecond)
-			if err != nil || s.State != StateUnknown || s.Waiting != -1 {
+			if err != nil || s.State != StateUnknown || s.Waiting != NotKnown {
 				t.Errorf("status %v, %v; want it unknown", s, err)
 			}
 		})
@@ -262,7 +262,7 @@ func TestInspectWaiters(t *testing.T) {
 			}
 			time.Sleep(5 * time.Millisecond)
 			next, err := watcher.Inspect(t.Context(), "k")
-			if err != nil || next.State != StateCalled || next.Owner != "host-1" || next.Fingerprint != s.Waiters[0].Fingerprint || next.Waiting != len(labels)-1 {
+			if err != nil || next.State != StateReserved || next.Owner != "host-1" || next.Fingerprint != s.Waiters[0].Fingerprint || next.Waiting != len(labels)-1 {
 				t.Errorf("status %+v, %v; want it reserved for %v, and %d to wait", next, err, s.Waiters[0], len(labels)-1)
 			}
 			if next.TTL <= 0 || next.TTL > time.Second {
@@ -467,8 +467,8 @@ func TestStatusString(t *testing.T) {
 			Key: "k", State: StateFree, Waiting: 3, Waiters: []Waiter{{"", "1", 0}}, Nodes: []NodeStatus{{Node: "a", State: StateFree, Waiting: 3}},
 		},
 		`"k" is reserved for "you" #0b for 20ms (a: reserved for "you" #0b for 20ms)`: {
-			Key: "k", State: StateCalled, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond,
-			Nodes: []NodeStatus{{Node: "a", State: StateCalled, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond}},
+			Key: "k", State: StateReserved, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond,
+			Nodes: []NodeStatus{{Node: "a", State: StateReserved, Owner: "you", Fingerprint: "0b", TTL: 20 * time.Millisecond}},
 		},
 		`"k" is held by #0a for ever, 9 waiting: #1, #2, #3, #4, #5, #6, #7, #8 and 1 more (a: held by #0a for ever, 9 waiting)`: {
 			Key: "k", State: StateHeld, Fingerprint: "0a", TTL: backend.NoExpiry, Waiting: 9,

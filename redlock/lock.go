@@ -78,7 +78,7 @@ func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string
 func (l *Lock) Key() string { return l.call.key }
 
 // Token returns the secret that proves ownership on the servers: whoever has it
-// may extend and release the lock, see [Locker.Resume] and [Locker.Release].
+// may extend and release the lock. To hand it to another process use [Lock.Handover].
 func (l *Lock) Token() string { return l.token }
 
 // Fence returns the fencing token of a lock that was acquired with [WithFencing], which
@@ -166,7 +166,7 @@ type renewal struct {
 
 // renew begins an extension, unless the lock has ended.
 func (l *Lock) renew(ttl time.Duration) (renewal, error) {
-	if err := l.lostOrReleased(); err != nil {
+	if err := l.lostOrReleased("extend"); err != nil {
 		return renewal{}, err
 	}
 	c := l.locker.newCall("extend", l.call.key, l.call.settings)
@@ -200,7 +200,7 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	now := l.locker.clock.Now()
 	if l.until.Past(now) {
 		l.mu.Unlock()
-		return l.lostOrReleased()
+		return l.lostOrReleased("extend")
 	}
 	if until.Until(now) > l.until.Until(now) {
 		l.until = until
@@ -220,7 +220,7 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 		}
 	}
 	l.mu.Unlock()
-	return l.lostOrReleased()
+	return l.lostOrReleased("extend")
 }
 
 // unextended takes the failure of an extension, and returns what it comes to: that
@@ -231,20 +231,20 @@ func (l *Lock) unextended(err error) error {
 	released := wasReleased(l.cause)
 	l.mu.Unlock()
 	if released {
-		return l.lostOrReleased()
+		return l.lostOrReleased("extend")
 	}
 	return err
 }
 
-// lostOrReleased returns why the lock cannot be extended, or nil: an error that
+// lostOrReleased returns why op, an extension or a check, has no lock, or nil: an error that
 // matches ErrNotHeld.
-func (l *Lock) lostOrReleased() error {
+func (l *Lock) lostOrReleased(op string) error {
 	err := l.Err()
 	switch err {
 	case ErrReleased:
-		return fmt.Errorf("redlock: extend %s: %w: it was unlocked", text.Quote(l.call.fullKey), ErrNotHeld)
+		return fmt.Errorf("redlock: %s %s: %w: it was unlocked", op, text.Quote(l.call.fullKey), ErrNotHeld)
 	case ErrClosed:
-		return fmt.Errorf("redlock: extend %s: %w: Shutdown has released it", text.Quote(l.call.fullKey), ErrNotHeld)
+		return fmt.Errorf("redlock: %s %s: %w: Shutdown has released it", op, text.Quote(l.call.fullKey), ErrNotHeld)
 	}
 	return err
 }
@@ -420,6 +420,6 @@ func (l *lease) lost(cause error) {
 	held := l.held // it does not change any more
 	s.logger.Error("redlock: lock lost", "key", text.Name(l.core.call.fullKey), "held", held, "error", cause)
 	if hook := s.hooks.Lost; hook != nil {
-		hook(l.ctx, Event{Key: l.core.call.fullKey, Elapsed: held, Held: held, Report: l.core.Report(), Err: cause})
+		hook(l.ctx, Event{Key: l.core.call.fullKey, Held: held, Report: l.core.Report(), Err: cause})
 	}
 }

@@ -44,7 +44,6 @@ type base struct {
 // that cannot do what an option needs, and options with bad values.
 func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	s := settings{
-		nodeTimeout: DefaultNodeTimeout,
 		drift:       DefaultDrift,
 		counterLife: DefaultCounterLife,
 		logger:      slog.New(slog.DiscardHandler),
@@ -60,6 +59,9 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	}
 	if err := s.check(s.call); err != nil {
 		return nil, fmt.Errorf("redlock: %w", err)
+	}
+	if ttl := s.lease(s.call); s.nodeTimeout > ttl/8 {
+		return nil, fmt.Errorf("redlock: a node timeout of %v: must be at most an eighth of the TTL, %v", s.nodeTimeout, ttl)
 	}
 	l := &Locker{base: new(base), settings: s}
 	group, err := quorum.NewGroup(nodes, quorum.Config{
@@ -91,6 +93,7 @@ func (l *Locker) With(opts ...DerivedOption) (*Locker, error) {
 		return nil, errZero
 	}
 	s := l.settings
+	s.call.given = 0
 	for _, o := range opts {
 		if o == nil {
 			return nil, fmt.Errorf("redlock: with: %w", errNilOption)
@@ -161,50 +164,54 @@ func (l *Locker) polls(node string, err error) {
 // Every method rejects a key that the library keeps beside another lock, before any I/O: see
 // "Names on the servers" in the documentation of the package.
 func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepareLock(ctx, key, opts)
+	c, err := l.prepareLock(ctx, key, opts, false)
 	if err != nil {
 		return nil, err
 	}
 	return c.lock(ctx)
 }
 
-// TryLock is Lock with one try, whatever the policy and [WithWait]: it returns within the node
+// TryLock is Lock with one attempt. Defaults that bound the wait do not matter, and options of
+// the call that do are rejected ([WithWait], [WithRetry], [WithPatience]). It returns within the node
 // timeout, or when ctx ends, with an error that matches [ErrTaken] if somebody
 // else holds the lock, and leaves behind as little. It does not queue. A lock that is
 // reserved for one who waits counts as taken.
 func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepareLock(ctx, key, opts)
+	c, err := l.prepareLock(ctx, key, opts, true)
 	if err != nil {
 		return nil, err
 	}
-	c.settings.wait = once
 	return c.lock(ctx)
 }
 
-// Resume takes over a lock that was acquired elsewhere, by another process or
-// before a restart, given its key and [Lock.Token]. It extends it on a quorum,
-// and so knows until when it is valid. There must be one holder: nobody else may
-// use the token from then on, but to release it.
+// Resume takes over a lock that was acquired elsewhere, by another process or before a
+// restart. It extends the lock on a quorum, and so knows until when it is valid: for the TTL of
+// the options ([WithTTL]), but it never makes the lock shorter. There must be one holder: nobody
+// else may use the lock from then on, but to release it.
 //
-// The TTL is that of the options ([WithTTL]), whatever it was before; what is left
-// on the servers is never made shorter. A fencing token is handed over beside the other
-// ([WithFence]); the servers do not tell it. Resume makes one try, and returns as
-// [Lock.Extend] does: with an error that matches [ErrNotHeld] if the lock is not
-// held with that token any more, and [ErrUnavailable] if too many nodes failed; the
-// lock is then left as it was, or extended on some nodes.
-func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOption) (*Lock, error) {
-	s, err := l.defaults().resumed(opts)
-	c, err := l.prepare(ctx, "resume", key, s, err)
+// It makes one attempt, and returns as [Lock.Extend] does: with an error that matches
+// [ErrNotHeld] if the lock is not held with that token any more, and [ErrUnavailable] if too
+// many nodes failed. The lock is then left as it was, or extended on some nodes.
+//
+// The servers do not know the fencing token. A lock that is handed over with one keeps it, as
+// if it was acquired with [WithFencing]. A Locker with WithFencing rejects a handover without
+// one. A key that does not begin with the Locker's prefix ([WithKeyPrefix]) is rejected too.
+// Both are errors before any I/O.
+func (l *Locker) Resume(ctx context.Context, h Handover, opts ...ResumeOption) (*Lock, error) {
+	key, err := l.takes("resume", h)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.checkToken("resume", key, token); err != nil {
+	token := h.Token()
+	s, err := l.defaults().resumed(h.fence, opts)
+	c, err := l.prepare(ctx, "resume", key, s, err)
+	if err != nil {
 		return nil, err
 	}
 	ttl := l.settings.lease(c.settings)
 	attempt := l.group.Adopt(c.fullKey, token, ttl)
 	if c.fencing != nil {
-		attempt = c.fencing.Adopt(token, c.settings.fence, ttl)
+		attempt = c.fencing.Adopt(token, h.fence, ttl)
 	}
 	res := attempt.Extend(ctx, ttl, l.settings.timeout(ttl))
 	c.note(res)
@@ -230,20 +237,20 @@ func (l *Locker) Resume(ctx context.Context, key, token string, opts ...ResumeOp
 	return &lock.first, nil
 }
 
-// Release unlocks without a handle, given the key and [Lock.Token]: for a lock
-// that another process acquired. It answers as [Lock.Unlock] does, and like that
-// sends even if ctx has ended. It knows nothing of what that process still has
-// under way: a node that gets its grant later keeps the key for its TTL.
-func (l *Locker) Release(ctx context.Context, key, token string) error {
-	if err := l.check("release", key); err != nil {
-		return err
-	}
-	if err := l.checkToken("release", key, token); err != nil {
+// Release unlocks without a handle, for a lock that another process acquired. It answers as
+// [Lock.Unlock] does, and sends even if ctx has ended. As [Locker.Resume] it rejects a key
+// without the Locker's prefix; it does not need the fencing token.
+//
+// It knows nothing of what the other process still has under way: a node that gets its grant
+// later keeps the key for its TTL.
+func (l *Locker) Release(ctx context.Context, h Handover) error {
+	key, err := l.takes("release", h)
+	if err != nil {
 		return err
 	}
 	c := l.newCall("release", key, l.settings.call)
-	attempt := l.group.Adopt(c.fullKey, token, c.settings.ttl)
-	err := c.release(ctx, attempt)
+	attempt := l.group.Adopt(c.fullKey, h.Token(), c.settings.ttl)
+	err = c.release(ctx, attempt)
 	c.tell(ctx, l.settings.hooks.Unlocked, err)
 	return err
 }
@@ -284,12 +291,16 @@ func (l *Locker) defaults() callSettings {
 	return l.settings.call
 }
 
-// prepareLock is prepare for a call that locks.
-func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption) (*call, error) {
+// prepareLock is prepare for a call that locks, with a single attempt if it is to try only.
+func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption, try bool) (*call, error) {
 	s := l.defaults()
+	s.given = 0
 	var err error
 	if len(opts) > 0 { // with allocates
 		s, err = s.with(opts)
+	}
+	if try && err == nil {
+		s, err = s.once()
 	}
 	return l.prepare(ctx, "lock", key, s, err)
 }
@@ -302,6 +313,9 @@ func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, op
 	}
 	if optErr == nil {
 		optErr = l.settings.check(s)
+	}
+	if optErr == nil {
+		optErr = s.checkGiven()
 	}
 	if optErr != nil {
 		return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(l.settings.prefix+key), optErr)
@@ -336,16 +350,6 @@ func (l *Locker) check(op, key string) error {
 func checkKey(op, fullKey string) error {
 	if why := proto.Conflict(fullKey); why != "" {
 		return fmt.Errorf("redlock: %s %s: the key is not free for a lock: %s: choose another key", op, text.Quote(fullKey), why)
-	}
-	return nil
-}
-
-func (l *Locker) checkToken(op, key, token string) error {
-	if token == "" {
-		return fmt.Errorf("redlock: %s %s: an empty token", op, text.Quote(l.settings.prefix+key))
-	}
-	if _, reserved := proto.Reserved(token); reserved {
-		return fmt.Errorf("redlock: %s %s: a token must not begin with ~, which marks reservations", op, text.Quote(l.settings.prefix+key))
 	}
 	return nil
 }

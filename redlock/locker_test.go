@@ -571,7 +571,7 @@ func TestTryLock(t *testing.T) {
 		l := r.locker(WithRetry(Fixed(time.Second)))
 		r.lock(l, "k")
 		start := time.Now()
-		_, err := l.TryLock(t.Context(), "k", WithRetry(Fixed(time.Minute).Limit(5)))
+		_, err := l.TryLock(t.Context(), "k")
 		took(t, start, 0, 0)
 		matches(t, err, ErrTaken)
 		differs(t, err, ErrUnavailable, ErrNotHeld)
@@ -599,7 +599,7 @@ func TestContextEndedBefore(t *testing.T) {
 		cancel(mine)
 		_, errLock := l.Lock(ctx, "k")
 		_, errTry := l.TryLock(ctx, "k")
-		_, errResume := l.Resume(ctx, "a", a.Token())
+		_, errResume := l.Resume(ctx, a.Handover())
 		_, errInspect := l.Inspect(ctx, "a")
 		for name, err := range map[string]error{
 			"Lock": errLock, "TryLock": errTry, "Resume": errResume, "Inspect": errInspect,
@@ -620,7 +620,7 @@ func TestContextEndedBefore(t *testing.T) {
 		if err := a.Unlock(ctx); err != nil {
 			t.Error("Unlock:", err)
 		}
-		if err := l.Release(ctx, "b", b.Token()); err != nil {
+		if err := l.Release(ctx, b.Handover()); err != nil {
 			t.Error("Release:", err)
 		}
 		if err := m.Unlock(ctx); err != nil {
@@ -650,11 +650,11 @@ func TestClosedAndZero(t *testing.T) {
 			ctx := t.Context()
 			_, errLock := tt.locker.Lock(ctx, "k")
 			_, errTry := tt.locker.TryLock(ctx, "k")
-			_, errResume := tt.locker.Resume(ctx, "k", "x")
+			_, errResume := tt.locker.Resume(ctx, NewHandover("k", "x", 0))
 			_, errInspect := tt.locker.Inspect(ctx, "k")
 			for name, err := range map[string]error{
 				"Lock": errLock, "TryLock": errTry, "Resume": errResume, "Inspect": errInspect,
-				"Release": tt.locker.Release(ctx, "k", "x"),
+				"Release": tt.locker.Release(ctx, NewHandover("k", "x", 0)),
 				"Do":      tt.locker.Do(ctx, "k", func(context.Context) error { return nil }),
 				"Mutex":   tt.locker.Mutex("k").Lock(ctx),
 			} {
@@ -741,7 +741,7 @@ func TestResume(t *testing.T) {
 
 		l := r.locker()
 		start := time.Now()
-		lock, err := l.Resume(t.Context(), first.Key(), first.Token(), WithTTL(20*time.Second))
+		lock, err := l.Resume(t.Context(), first.Handover(), WithTTL(20*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -758,12 +758,12 @@ func TestResume(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A token of nobody any more.
-		_, err = l.Resume(t.Context(), "k", first.Token())
+		_, err = l.Resume(t.Context(), first.Handover())
 		matches(t, err, ErrNotHeld)
 		differs(t, err, ErrUnavailable, ErrTaken)
 
 		r.setAll(faulty.Hang())
-		_, err = l.Resume(t.Context(), "k", first.Token())
+		_, err = l.Resume(t.Context(), first.Handover())
 		matches(t, err, ErrUnavailable)
 		differs(t, err, context.DeadlineExceeded)
 		r.clean(l)
@@ -779,7 +779,7 @@ func TestResumeLate(t *testing.T) {
 		first := r.lock(l, "k")
 		r.setAll(faulty.DelayReply(200 * time.Millisecond))
 		start := time.Now()
-		lock, err := l.Resume(t.Context(), "k", first.Token())
+		lock, err := l.Resume(t.Context(), first.Handover())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -787,7 +787,7 @@ func TestResumeLate(t *testing.T) {
 			t.Errorf("validity %v after the request, want %v", got, want)
 		}
 		time.AfterFunc(100*time.Millisecond, func() { forward(10 * time.Second) })
-		_, err = l.Resume(t.Context(), "k", first.Token())
+		_, err = l.Resume(t.Context(), first.Handover())
 		matches(t, err, ErrUnavailable)
 		if !strings.Contains(err.Error(), "granted too late") {
 			t.Errorf("error %q does not say that it was granted too late", err)
@@ -799,7 +799,7 @@ func TestResumeLate(t *testing.T) {
 func TestResumeAutoExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		first := r.lock(r.locker(), "k")
-		lock, err := r.locker().Resume(t.Context(), "k", first.Token(), WithAutoExtend())
+		lock, err := r.locker().Resume(t.Context(), first.Handover(), WithAutoExtend())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -815,22 +815,22 @@ func TestRelease(t *testing.T) {
 		a, b := r.locker(), r.locker()
 		lock := r.lock(a, "k")
 		synctest.Wait() // every node has it: nothing puts this Locker's deletion behind that one's set
-		if err := b.Release(t.Context(), "k", "somebody"); !errors.Is(err, ErrNotHeld) {
+		if err := b.Release(t.Context(), NewHandover("k", "somebody", 0)); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("a wrong token: error %v, want %v", err, ErrNotHeld)
 		}
-		if err := b.Release(t.Context(), lock.Key(), lock.Token()); err != nil {
+		if err := b.Release(t.Context(), lock.Handover()); err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
 		r.empty()
-		if err := b.Release(t.Context(), lock.Key(), lock.Token()); !errors.Is(err, ErrNotHeld) {
+		if err := b.Release(t.Context(), lock.Handover()); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("released twice: error %v, want %v", err, ErrNotHeld)
 		}
 		if err := lock.Unlock(t.Context()); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Unlock after it was released elsewhere: error %v, want %v", err, ErrNotHeld)
 		}
 		r.setAll(faulty.Refuse(nil))
-		err := b.Release(t.Context(), "k", "t")
+		err := b.Release(t.Context(), NewHandover("k", "t", 0))
 		matches(t, err, ErrUnavailable)
 		var q *QuorumError
 		if !errors.As(err, &q) || q.Op != "release" || q.Rounds[0].Count(Failed) == 0 {
@@ -901,8 +901,8 @@ func TestKeysOfOtherLocks(t *testing.T) {
 					"Mutex.TryLock": func() error {
 						return l.Mutex(tc.key).TryLock(ctx)
 					},
-					"Resume":  func() error { _, err := l.Resume(ctx, tc.key, token); return err },
-					"Release": func() error { return l.Release(ctx, tc.key, token) },
+					"Resume":  func() error { _, err := l.Resume(ctx, NewHandover(tc.prefix+tc.key, token, 0)); return err },
+					"Release": func() error { return l.Release(ctx, NewHandover(tc.prefix+tc.key, token, 0)) },
 					"Inspect": func() error { _, err := l.Inspect(ctx, tc.key); return err },
 				}
 				if tc.want == "" {

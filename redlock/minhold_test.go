@@ -242,7 +242,7 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 		}
 
 		elsewhere := r.lock(r.locker(WithTTL(time.Minute)), "k")
-		resumed, err := l.Resume(t.Context(), "k", elsewhere.Token())
+		resumed, err := l.Resume(t.Context(), elsewhere.Handover())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 
 		lock := r.lock(l, "k")
 		synctest.Wait() // Release knows nothing of grants that are under way
-		if err := l.Release(t.Context(), "k", lock.Token()); err != nil {
+		if err := l.Release(t.Context(), lock.Handover()); err != nil {
 			t.Error(err)
 		}
 		r.isFree("k", "Release")

@@ -70,12 +70,13 @@ func (m *Mutex) TryLock(ctx context.Context) error {
 	default:
 		return c.busy(nil)
 	}
-	return m.keep(m.locker.TryLock(ctx, m.key, m.opts...))
+	c.settings.wait = once
+	return m.keep(c.lock(ctx))
 }
 
 // prepare refuses what the Locker would refuse, before any waiting.
 func (m *Mutex) prepare(ctx context.Context) (*call, error) {
-	return m.locker.prepareLock(ctx, m.key, m.opts)
+	return m.locker.prepareLock(ctx, m.key, m.opts, false)
 }
 
 // busy returns the error of a caller whom another one of this Mutex kept out.

@@ -96,7 +96,7 @@ func TestCallsRefuse(t *testing.T) {
 		return err
 	}
 	resume := func(key, token string, opts ...ResumeOption) error {
-		_, err := l.Resume(ctx, key, token, opts...)
+		_, err := l.Resume(ctx, NewHandover("app:"+key, token, 0), opts...)
 		return err
 	}
 	tryLock := func(key string, opts ...LockOption) error {
@@ -120,7 +120,7 @@ func TestCallsRefuse(t *testing.T) {
 		{"TryLock empty key", tryLock(""), "redlock: lock: an empty key"},
 		{"Do empty key", l.Do(ctx, "", nil), "redlock: do: an empty key"},
 		{"Resume empty key", resume("", "x"), "redlock: resume: an empty key"},
-		{"Release empty key", l.Release(ctx, "", "x"), "redlock: release: an empty key"},
+		{"Release empty key", l.Release(ctx, NewHandover("", "x", 0)), "redlock: release: an empty key"},
 		{"Inspect empty key", inspect(""), "redlock: inspect: an empty key"},
 		{"Mutex empty key", l.Mutex("").Lock(ctx), "redlock: lock: an empty key"},
 		{"nil option", lock("k", nil), `redlock: lock "app:k": an option that is nil`},
@@ -135,8 +135,8 @@ func TestCallsRefuse(t *testing.T) {
 		{"Resume empty token", resume("k", ""), `redlock: resume "app:k": an empty token`},
 		{"Resume reserved token", resume("k", "~x"), `redlock: resume "app:k": a token must not begin with ~, which marks reservations`},
 		{"Resume option", resume("k", "x", WithTTL(0)), `redlock: resume "app:k": a TTL of 0s: must be positive`},
-		{"Release empty token", l.Release(ctx, "k", ""), `redlock: release "app:k": an empty token`},
-		{"Release reserved token", l.Release(ctx, "k", "~x"), `redlock: release "app:k": a token must not begin with ~, which marks reservations`},
+		{"Release empty token", l.Release(ctx, NewHandover("app:k", "", 0)), `redlock: release "app:k": an empty token`},
+		{"Release reserved token", l.Release(ctx, NewHandover("app:k", "~x", 0)), `redlock: release "app:k": a token must not begin with ~, which marks reservations`},
 		{"Extend 0", held.Extend(ctx, 0), `redlock: extend "app:held": a TTL of 0s: must be positive`},
 		{"Extend below a millisecond", held.Extend(ctx, time.Millisecond-1), `redlock: extend "app:held": a TTL of 999.999µs: must be at least 1ms`},
 		{"Extend without validity", held.Extend(ctx, 2*time.Millisecond), `redlock: extend "app:held": a TTL of 2ms leaves no validity: the drift allowance is 2.02ms`},

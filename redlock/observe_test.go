@@ -57,8 +57,8 @@ func TestHooksGetTheContext(t *testing.T) {
 		_ = lock.Extend(inSpan(ctx, "B"), time.Minute)
 		_, _ = l.Lock(inSpan(ctx, "C"), "k", WithWait(time.Second))
 		_ = lock.Unlock(inSpan(ctx, "D"))
-		_, _ = l.Resume(inSpan(ctx, "E"), "k", lock.Token())
-		_ = l.Release(inSpan(ctx, "F"), "k", lock.Token())
+		_, _ = l.Resume(inSpan(ctx, "E"), lock.Handover())
+		_ = l.Release(inSpan(ctx, "F"), lock.Handover())
 		expect("locked A", "extended B", "waiting C", "locked C", "unlocked D", "locked E", "unlocked F")
 
 		short, cancel := context.WithCancel(inSpan(ctx, "G"))
@@ -176,7 +176,7 @@ func TestHooksTellHoldTimes(t *testing.T) {
 		lost := r.lock(l, "b")
 		time.Sleep(15 * time.Second)
 		_ = lost.Unlock(t.Context())
-		_ = l.Release(t.Context(), "b", lost.Token())
+		_ = l.Release(t.Context(), lost.Handover())
 
 		_ = l.Do(t.Context(), "c", func(context.Context) error { time.Sleep(20 * time.Second); return nil })
 

@@ -1,6 +1,7 @@
 package redlock
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,11 +28,17 @@ type LockOption interface{ applyLock(*callSettings) error }
 // A ResumeOption changes one [Locker.Resume].
 type ResumeOption interface{ applyResume(*callSettings) error }
 
-// A SharedOption is a default when it is given to [New] or [Locker.With], and holds for one call
-// when it is given to that.
-type SharedOption interface {
+// An AcquireOption is a default when it is given to [New] or [Locker.With], and holds for one
+// call when it is given to that. A call rejects an option that would have no effect on it,
+// before any I/O: [Locker.TryLock] for example rejects [WithWait].
+type AcquireOption interface {
 	DerivedOption
 	LockOption
+}
+
+// A SharedOption is an [AcquireOption] that [Locker.Resume] takes too.
+type SharedOption interface {
+	AcquireOption
 	ResumeOption
 }
 
@@ -47,7 +54,7 @@ const (
 // call may change.
 type settings struct {
 	prefix      string
-	nodeTimeout time.Duration
+	nodeTimeout time.Duration // 0: the default
 	drift       float64
 	need        int
 	announce    func(key string) string
@@ -68,9 +75,21 @@ type callSettings struct {
 	maxHold    time.Duration // 0: no limit
 	minHold    time.Duration // 0: none
 	fencing    bool
-	fence      uint64 // of a lock that is resumed; 0: not known, or none
 	reentrant  bool
+
+	given given // to this call or Locker itself
 }
+
+// given is the options that were given to a call itself, of those that some calls would
+// ignore. Defaults need not matter to every call.
+type given uint8
+
+const (
+	givenRetry given = 1 << iota
+	givenWait
+	givenPatience
+	givenMaxHold
+)
 
 type lockerOption func(*settings) error
 
@@ -81,34 +100,33 @@ type derivedOption func(*settings) error
 func (o derivedOption) applyLocker(s *settings) error { return o(s) }
 func (derivedOption) derives()                        {}
 
-type sharedOption func(*callSettings) error
+type acquireOption func(*callSettings) error
 
-func (o sharedOption) applyLocker(s *settings) error     { return o(&s.call) }
-func (sharedOption) derives()                            {}
-func (o sharedOption) applyLock(s *callSettings) error   { return o(s) }
-func (o sharedOption) applyResume(s *callSettings) error { return o(s) }
+func (o acquireOption) applyLocker(s *settings) error   { return o(&s.call) }
+func (acquireOption) derives()                          {}
+func (o acquireOption) applyLock(s *callSettings) error { return o(s) }
 
-type resumeOption func(*callSettings) error
+type sharedOption struct{ acquireOption }
 
-func (o resumeOption) applyResume(s *callSettings) error { return o(s) }
+func (o sharedOption) applyResume(s *callSettings) error { return o.acquireOption(s) }
 
 // WithTTL sets how long a lock lives on the servers unless it is extended, so
 // how long others wait after a holder has died. Default [DefaultTTL]. It counts
 // in whole milliseconds, a fraction is dropped, and must be longer than the drift
 // allowance (1 % and 2 ms), or no validity would be left.
 func WithTTL(ttl time.Duration) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+	return sharedOption{func(s *callSettings) error {
 		s.ttl = ttl.Truncate(time.Millisecond)
 		return checkTTL(ttl)
-	})
+	}}
 }
 
 // WithOwner puts a label in front of the random part of each token, for
 // [Locker.Inspect] to show: a host name, a process id. The one that is given to New is
 // also in the name of the channel on which the Locker is called, and shown where it
 // waits. It is not secret. It must not begin with "~". Default none.
-func WithOwner(label string) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+func WithOwner(label string) AcquireOption {
+	return acquireOption(func(s *callSettings) error {
 		s.owner = label
 		if _, reserved := proto.Reserved(label); reserved {
 			return fmt.Errorf("an owner label of %s: must not begin with ~, which marks reservations", text.Quote(label))
@@ -127,10 +145,12 @@ func WithOwner(label string) SharedOption {
 // a random pause that grows up to a quarter of a second, for one TTL at most while too
 // many nodes are unavailable ([WithPatience]). With a policy they go on until it or ctx ends, whatever
 // the reason. Servers that refuse for good, because of a wrong password for instance,
-// end either at once. The pause before ctx's deadline is cut short, for a last try.
-func WithRetry(p RetryPolicy) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+// end either at once. The pause before ctx's deadline is cut short, for a last try. A call that
+// does not wait rejects it.
+func WithRetry(p RetryPolicy) AcquireOption {
+	return acquireOption(func(s *callSettings) error {
 		s.retry = p
+		s.given |= givenRetry
 		return p.err
 	})
 }
@@ -145,10 +165,11 @@ const once time.Duration = -1
 // When d is over, the error matches [ErrTaken] or [ErrUnavailable], and no error of a
 // ctx. A last attempt is made shortly before. The first attempt of a call does not count
 // as waiting: it may take up to the node timeout, however short d is. A d of 0 allows
-// that one attempt only, as [Locker.TryLock] and [Locker.TryDo] do.
-func WithWait(d time.Duration) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+// that one attempt only, as [Locker.TryLock] and [Locker.TryDo] do, which reject a longer one.
+func WithWait(d time.Duration) AcquireOption {
+	return acquireOption(func(s *callSettings) error {
 		s.wait = d
+		s.given |= givenWait
 		if d == 0 {
 			s.wait = once
 		}
@@ -170,11 +191,12 @@ const Forever time.Duration = math.MaxInt64
 // The time counts from when any call of this Locker has found the nodes unavailable, or from
 // the beginning of the call if that is later. Nodes that are unavailable for less do not
 // matter, however often. Nodes that refuse for good, for instance because of a wrong password,
-// end the call at once all the same. It has no effect with [WithRetry], which has a limit of
-// its own, nor on a call that does not wait.
-func WithPatience(d time.Duration) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+// end the call at once all the same. It cannot be combined with [WithRetry], which has a limit
+// of its own, and a call that does not wait rejects it.
+func WithPatience(d time.Duration) AcquireOption {
+	return acquireOption(func(s *callSettings) error {
 		s.patience = d
+		s.given |= givenPatience
 		if d <= 0 {
 			return fmt.Errorf("a patience of %v: must be positive", d)
 		}
@@ -189,23 +211,25 @@ func WithPatience(d time.Duration) SharedOption {
 // Any number of locks may do so: while none is due they are one timer together.
 // A holder that hangs holds such a lock for ever: see [WithMaxHold].
 func WithAutoExtend() SharedOption {
-	return sharedOption(func(s *callSettings) error {
+	return sharedOption{func(s *callSettings) error {
 		s.autoExtend = true
 		return nil
-	})
+	}}
 }
 
 // WithMaxHold ends the extensions of [WithAutoExtend] and [Locker.Do] so that a
 // lock expires at the latest when it has been held for d, which must not be
-// shorter than the TTL. [Lock.Extend] is not limited. Default no limit.
+// shorter than the TTL. [Lock.Extend] is not limited. A call that is given it, and does not
+// extend its lock, rejects it. Default no limit.
 func WithMaxHold(d time.Duration) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+	return sharedOption{func(s *callSettings) error {
 		s.maxHold = d
+		s.given |= givenMaxHold
 		if d <= 0 {
 			return fmt.Errorf("a maximal hold of %v: must be positive", d)
 		}
 		return nil
-	})
+	}}
 }
 
 // WithMinHold keeps a lock on the nodes for at least d, counted from just before the attempt
@@ -229,13 +253,13 @@ func WithMaxHold(d time.Duration) SharedOption {
 // must not be longer than [WithMaxHold]; what limits a TTL, such as [WithQuarantine], limits d.
 // Default none.
 func WithMinHold(d time.Duration) SharedOption {
-	return sharedOption(func(s *callSettings) error {
+	return sharedOption{func(s *callSettings) error {
 		s.minHold = (d + time.Millisecond - 1).Truncate(time.Millisecond)
 		if d <= 0 {
 			return fmt.Errorf("a minimum hold of %v: must be positive", d)
 		}
 		return nil
-	})
+	}}
 }
 
 // WithFencing gives each lock a fencing token, [Lock.Fence]: a number for the resource
@@ -268,29 +292,9 @@ func WithMinHold(d time.Duration) SharedOption {
 // node keeps a counter, for "orders/42" at "orders/42{orders/42}:fence". On a key with
 // tokens everybody must ask for them: a lock without one, of this library or of
 // another, excludes the others, but the resource cannot tell its writes. Default no tokens.
-func WithFencing() SharedOption {
-	return sharedOption(func(s *callSettings) error {
+func WithFencing() AcquireOption {
+	return acquireOption(func(s *callSettings) error {
 		s.fencing = true
-		return nil
-	})
-}
-
-// WithFence tells [Locker.Resume] the fencing token of the lock that it takes over, which
-// whoever hands the lock over hands over with it: its [Lock.Fence], from 1 to 2^53 - 1. The
-// lock then is as one that was acquired with [WithFencing]: Fence returns the token, and
-// extensions keep the counters, and make good one that was lost. It needs what WithFencing
-// needs. Nodes do not tell whether it is the right token; with a lower one the resource
-// refuses the holder, with a higher one those that come after it may be refused.
-//
-// Without it Fence is 0, and the counters are left to end, [WithCounterLife] after the last
-// holder that knew the token used them; tokens of later locks then rest on the nodes' clocks,
-// as after any loss of counters.
-func WithFence(fence uint64) ResumeOption {
-	return resumeOption(func(s *callSettings) error {
-		s.fence = fence
-		if fence < 1 || fence > mostFence {
-			return fmt.Errorf("a fencing token of %d: must be from 1 to 2^53 - 1", fence)
-		}
 		return nil
 	})
 }
@@ -321,7 +325,7 @@ const counterSlack = time.Minute
 // somebody else before they have ended. A node sees that for itself, in the script that
 // would grant: when it was started, with whatever data, when everything on it was
 // deleted, and when a replica has taken its place; a new node, and one that is asked so
-// for the first time, begins in quarantine too. It ends by itself, or by [Locker.Init].
+// for the first time, begins in quarantine too. It ends by itself.
 // Meanwhile the node extends and releases locks that it has; its [Outcome] is
 // [Quarantined]. If too many are in quarantine for a quorum, Lock and Do wait until it
 // ends, or ctx; TryLock, and a call with a policy of its own that gives up before
@@ -357,10 +361,13 @@ func WithKeyPrefix(prefix string) Option {
 	})
 }
 
-// WithNodeTimeout sets how long a call waits for a node before it counts it as
-// failed. It is an eighth of the TTL at most, whatever is set. Default
-// [DefaultNodeTimeout]. Too short, and a slow moment of the network makes locks
-// fail; too long, and a try that meets a majority of hanging nodes takes as long.
+// WithNodeTimeout sets how long a call waits for a node before it counts it as failed. New
+// rejects one that exceeds an eighth of the Locker's TTL. A call with a shorter TTL of its own
+// waits for an eighth of that. Default [DefaultNodeTimeout], or an eighth of the TTL if that
+// is shorter.
+//
+// If it is too short, a slow moment of the network makes locks fail. If it is too long, an
+// attempt that meets a majority of hanging nodes takes as long.
 //
 // The first call on a node makes a connection too, which takes two or more round trips.
 // On a slow network open the connections first, as the example of [backend.Node] shows.
@@ -445,6 +452,7 @@ func WithHooks(h Hooks) DerivedOption {
 
 // with returns the settings of a call with opts.
 func (s callSettings) with(opts []LockOption) (callSettings, error) {
+	s.given = 0
 	for _, o := range opts {
 		if o == nil {
 			return s, errNilOption
@@ -456,9 +464,9 @@ func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	return s, nil
 }
 
-// resumed returns the settings of a Resume with opts. The lock has the fencing token that
-// they tell, or none.
-func (s callSettings) resumed(opts []ResumeOption) (callSettings, error) {
+// resumed returns the settings of a Resume with opts, of a lock with that fencing token, or 0.
+func (s callSettings) resumed(fence uint64, opts []ResumeOption) (callSettings, error) {
+	s.given = 0
 	for _, o := range opts {
 		if o == nil {
 			return s, errNilOption
@@ -467,9 +475,37 @@ func (s callSettings) resumed(opts []ResumeOption) (callSettings, error) {
 			return s, err
 		}
 	}
-	s.fencing = s.fence > 0
+	if s.fencing && fence == 0 {
+		return s, errors.New("no fencing token: the Locker has WithFencing, so the handover must have it")
+	}
+	s.fencing = fence > 0
 	return s, nil
 }
+
+// once makes it the settings of a call that does not wait.
+func (s callSettings) once() (callSettings, error) {
+	if s.given&givenWait != 0 && s.wait != once {
+		return s, fmt.Errorf("a wait of %v: the call does not wait", s.wait)
+	}
+	s.wait = once
+	return s, nil
+}
+
+// checkGiven refuses an option that was given to a call which would ignore it.
+func (s callSettings) checkGiven() error {
+	switch {
+	case s.wait == once && s.given&givenRetry != 0:
+		return errors.New("a retry policy: the call does not wait")
+	case s.wait == once && s.given&givenPatience != 0:
+		return errors.New("a patience: the call does not wait")
+	case !s.autoExtend && s.given&givenMaxHold != 0:
+		return errors.New("a maximal hold: the lock does not extend itself (WithAutoExtend)")
+	}
+	return nil
+}
+
+// polls reports whether there is a retry policy.
+func (s *callSettings) polls() bool { return s.retry.delay != nil || s.retry.tries != 0 }
 
 var errNilOption = errors.New("an option that is nil")
 
@@ -486,6 +522,9 @@ func (s *settings) check(c callSettings) error {
 	}
 	if c.maxHold > 0 && c.maxHold < c.ttl {
 		return fmt.Errorf("a maximal hold of %v: must not be shorter than the TTL, %v", c.maxHold, c.ttl)
+	}
+	if c.given&givenPatience != 0 && c.polls() {
+		return errors.New("a patience: the retry policy says how long the call goes on")
 	}
 	if c.fencing {
 		if err := s.checkCounterLife(s.lease(c)); err != nil {
@@ -533,4 +572,7 @@ func (s *settings) driftOf(ttl time.Duration) time.Duration {
 }
 
 // timeout is how long a round for a lease of ttl waits for a node.
-func (s *settings) timeout(ttl time.Duration) time.Duration { return min(s.nodeTimeout, ttl/8) }
+func (s *settings) timeout(ttl time.Duration) time.Duration { return min(s.nodePatience(), ttl/8) }
+
+// nodePatience is how long a call waits for a node if the TTL allows that.
+func (s *settings) nodePatience() time.Duration { return cmp.Or(s.nodeTimeout, DefaultNodeTimeout) }

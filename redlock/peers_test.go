@@ -135,7 +135,7 @@ func TestNoWaitOnceAQuorumIsImpossible(t *testing.T) {
 func TestNoExtensionWithoutALock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
-		_, err := l.Resume(t.Context(), "k", "never locked")
+		_, err := l.Resume(t.Context(), NewHandover("k", "never locked", 0))
 		matches(t, err, ErrNotHeld)
 		synctest.Wait()
 		r.empty()
@@ -429,9 +429,9 @@ func TestNoPrefixOfATokenOpensTheLock(t *testing.T) {
 		lock := r.lock(l, "k")
 		synctest.Wait()
 		for _, part := range []string{"worker-1", "worker-10", lock.Token()[:len(lock.Token())-1], lock.Token() + "x"} {
-			_, err := l.Resume(t.Context(), "k", part)
+			_, err := l.Resume(t.Context(), NewHandover("k", part, 0))
 			matches(t, err, ErrNotHeld)
-			matches(t, l.Release(t.Context(), "k", part), ErrNotHeld)
+			matches(t, l.Release(t.Context(), NewHandover("k", part, 0)), ErrNotHeld)
 		}
 		_, err := l.TryLock(t.Context(), "k", WithOwner("worker-1"))
 		matches(t, err, ErrTaken)
@@ -504,7 +504,7 @@ func TestNoRepeatedUnlockDeletesANewerLock(t *testing.T) {
 		second := r.lock(l, "k")
 		synctest.Wait()
 		_ = first.Unlock(t.Context())
-		_ = l.Release(t.Context(), "k", first.Token())
+		_ = l.Release(t.Context(), first.Handover())
 		time.Sleep(6 * time.Second)
 		if n := r.holders("k", second.Token()); n != len(r.mem) {
 			t.Errorf("%d of %d nodes hold the newer lock", n, len(r.mem))

@@ -2,12 +2,11 @@ package redlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/proto"
-	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // quarantineSlack is by how much a quarantine is longer than a lease at least. A vote
@@ -25,35 +24,46 @@ func (s *settings) checkQuarantine(ttl time.Duration) error {
 
 func (l *Locker) marker() string { return proto.MarkerKey(l.settings.prefix) }
 
-// Init says of every node that it has lost nothing since it was started, so that none is
-// in quarantine, for all who use [WithQuarantine] with the prefix of this Locker, whether
-// it does itself or not. It is for nodes that are new, and for those that were
-// started again where it is certain that nobody holds a lock on them, or that they have
-// what they had acknowledged (appendfsync always, and a disk that does as it is told).
-// Used otherwise it undoes what a quarantine is for. Nothing else needs it: without it a
-// quarantine ends by itself.
+// EndQuarantine ends the quarantine of every node at once, for all who use [WithQuarantine]
+// with the prefix of this Locker. It declares that no node has lost a lock that somebody still
+// holds. If that is wrong, two callers can hold one lock. No program needs it, because a
+// quarantine ends by itself: docs/safety.md says when an operator may use it.
 //
-// It asks each node once, for 2 s at most, or until ctx ends. The error names each node
-// that was not told, and joins their errors; the others are out of quarantine.
-func (l *Locker) Init(ctx context.Context) error {
+// It asks each node once, for 2 s at most, or until ctx ends, and returns what each answered:
+// [Granted] if its quarantine has ended. If that is not so of all nodes, the error is a
+// [*QuorumError] that matches [ErrUnavailable]; the others are out of quarantine.
+func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
+	const op = "end quarantine"
 	switch {
 	case l == nil || l.base == nil:
-		return errZero
+		return nil, errZero
 	case l.closed.Load():
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	if err := l.group.CanQuarantine(); err != nil {
-		return fmt.Errorf("redlock: init: %w", err)
+		return nil, fmt.Errorf("redlock: %s: %w", op, err)
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("redlock: init: the context has ended already: %w", endOf(ctx, err))
+		return nil, fmt.Errorf("redlock: %s: the context has ended already: %w", op, endOf(ctx, err))
 	}
-	var failed []error
-	for i, err := range l.group.Mark(ctx) {
-		if err != nil {
-			_, name := l.group.Node(i)
-			failed = append(failed, fmt.Errorf("redlock: init: %s: %w", text.Name(name), newNodeError(err)))
-		}
+	start := time.Now()
+	report := newReport(l.group, l.group.Mark(ctx))
+	if report.Count(Granted) == len(report) {
+		return report, nil
 	}
-	return errors.Join(failed...)
+	return report, &QuorumError{
+		Op: op, Key: l.marker(), Need: len(report), Tries: 1, Rounds: []Report{report},
+		Elapsed: time.Since(start), class: ErrUnavailable, ctxErr: endOf(ctx, ctx.Err()),
+	}
+}
+
+// quarantineLeft returns for how much longer a node is in quarantine that answered err, or 0 if
+// it does not say so.
+func quarantineLeft(err error) time.Duration {
+	var ms int64
+	_, after, _ := strings.Cut(err.Error(), "QUARANTINE for another ")
+	if _, err := fmt.Sscanf(after, "%d ms", &ms); err != nil || ms < 0 || ms > int64(Forever/time.Millisecond) {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
 }

@@ -31,7 +31,7 @@ func TestQuarantineArguments(t *testing.T) {
 			}
 		}
 		l := r.locker(WithQuarantine(quarantine))
-		if err := l.Init(t.Context()); err != nil {
+		if _, err := l.EndQuarantine(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		lock := r.lock(l, "k")
@@ -49,7 +49,7 @@ func TestQuarantineArguments(t *testing.T) {
 		names("Lock", err)
 		_, err = l.TryLock(t.Context(), "k", WithTTL(tooLong))
 		names("TryLock", err)
-		_, err = l.Resume(t.Context(), "k", lock.Token(), WithTTL(tooLong))
+		_, err = l.Resume(t.Context(), lock.Handover(), WithTTL(tooLong))
 		names("Resume", err)
 		_, err = New(r.nodes, WithQuarantine(quarantine), WithTTL(tooLong))
 		names("New", err)
@@ -81,8 +81,8 @@ func TestQuarantineNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := l.Init(t.Context()); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), what) {
-				t.Errorf("Init with a node that %s: %v", what, err)
+			if _, err := l.EndQuarantine(t.Context()); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), what) {
+				t.Errorf("EndQuarantine with a node that %s: %v", what, err)
 			}
 		}
 		if n := r.calls(); n != 0 {
@@ -110,6 +110,11 @@ func TestQuarantineOfNewNodes(t *testing.T) {
 					matches(t, err, ErrUnavailable)
 					if text := err.Error(); !strings.Contains(text, ": quarantined: QUARANTINE for another 11000 ms") {
 						t.Errorf("the error is %q", text)
+					}
+					for _, node := range err.(*QuorumError).Last() {
+						if want := map[Outcome]time.Duration{Quarantined: quarantine}[node.Outcome]; node.Quarantine != want {
+							t.Errorf("a node that is %v is in quarantine for another %v, want %v", node.Outcome, node.Quarantine, want)
+						}
 					}
 					const patient = DefaultTTL + time.Second - time.Millisecond // longer than with nodes that fail
 					ctx, cancel := context.WithTimeout(t.Context(), patient)
@@ -146,12 +151,20 @@ func TestQuarantineOfNewNodes(t *testing.T) {
 	}
 }
 
-func TestInit(t *testing.T) {
+func TestEndQuarantine(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithQuarantine(quarantine))
 		r.set(1, 2, faulty.Refuse(nil))
-		if err := l.Init(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "redlock: init: b: ") || strings.Contains(err.Error(), "\n") {
-			t.Errorf("with a node down: %v", err)
+		report, err := l.EndQuarantine(t.Context())
+		matches(t, err, ErrUnavailable)
+		var e *QuorumError
+		if want := `redlock: end quarantine "redlock:marker": unavailable: 2 of 3 nodes, need 3 (a: granted; b: failed: `; !errors.As(err, &e) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("with a node down: %v, want %s", err, want)
+		} else if len(e.Rounds) != 1 || e.Rounds[0].String() != report.String() {
+			t.Errorf("the error has %v, returned was %v", e.Rounds, report)
+		}
+		if report.Count(Granted) != 2 || report[1].Outcome != Failed || report[1].Err == nil {
+			t.Errorf("the report is %v", report)
 		}
 		lock := r.lock(l, "k") // the others do
 		if n := r.holders("k", ""); n != 2 {
@@ -160,9 +173,21 @@ func TestInit(t *testing.T) {
 		lock.Unlock(t.Context())
 		r.clear()
 		// Who has no quarantine can say it for others.
-		if err := r.locker().Init(t.Context()); err != nil {
-			t.Error(err)
+		if report, err := r.locker().EndQuarantine(t.Context()); err != nil || report.Count(Granted) != 3 {
+			t.Errorf("%v, %v", report, err)
 		}
+		// A ctx that ends bounds the call, and is told.
+		r.set(2, 3, faulty.Hang())
+		short, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		start := time.Now()
+		report, err = l.EndQuarantine(short)
+		took(t, start, time.Second, time.Second)
+		matches(t, err, ErrUnavailable, context.DeadlineExceeded)
+		if report[2].Outcome != TimedOut || report[2].Latency != time.Second {
+			t.Errorf("the report is %v", report)
+		}
+		r.clear()
 		lock = r.lock(l, "k")
 		time.Sleep(time.Millisecond)
 		if n := r.holders("k", ""); n != 3 {
@@ -173,12 +198,15 @@ func TestInit(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("enough")
 		cancel(cause)
-		matches(t, l.Init(ctx), context.Canceled, cause)
+		_, err = l.EndQuarantine(ctx)
+		matches(t, err, context.Canceled, cause)
 		if err := l.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		matches(t, l.Init(t.Context()), ErrClosed)
-		matches(t, new(Locker).Init(t.Context()), errZero)
+		_, err = l.EndQuarantine(t.Context())
+		matches(t, err, ErrClosed)
+		_, err = new(Locker).EndQuarantine(t.Context())
+		matches(t, err, errZero)
 	})
 }
 
@@ -198,7 +226,7 @@ func TestQuarantineExcludes(t *testing.T) {
 						opts = append(opts, WithFencing())
 					}
 					a, b := r.locker(opts...), r.locker(opts...)
-					if err := a.Init(t.Context()); err != nil {
+					if _, err := a.EndQuarantine(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 					r.set(2, 3, faulty.Refuse(nil))

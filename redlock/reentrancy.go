@@ -54,9 +54,10 @@ import (
 // call's other options do not matter, but for [WithMinHold].
 //
 // The hooks Locked and Unlocked are told of the lock, so once each, and not of what is
-// nested. A [Mutex] is not re-entrant: the second Lock of one waits for its Unlock.
-func WithReentrancy() SharedOption {
-	return sharedOption(func(s *callSettings) error {
+// nested. A [Mutex] nests in a lock that ctx holds, but has no context that another call could
+// hold: the second Lock of one waits for its Unlock.
+func WithReentrancy() AcquireOption {
+	return acquireOption(func(s *callSettings) error {
 		s.reentrant = true
 		return nil
 	})

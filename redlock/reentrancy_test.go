@@ -166,8 +166,8 @@ func TestReentrancyOuterUnlocksFirst(t *testing.T) {
 }
 
 // must returns what gives the first of two results, or fails the test.
-func must(lock *Lock, err error) func(t *testing.T) *Lock {
-	return func(t *testing.T) *Lock {
+func must[T any](lock T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -811,7 +811,7 @@ func TestReentrancyMutexAndResume(t *testing.T) {
 		l := r.locker(WithReentrancy())
 		first := r.lock(l, "k")
 		synctest.Wait() // for the nodes that it did not wait for
-		resumed := must(l.Resume(t.Context(), "k", first.Token()))(t)
+		resumed := must(l.Resume(t.Context(), first.Handover()))(t)
 		ctx := resumed.Context(t.Context())
 		m := l.Mutex("k")
 		if err := m.TryLock(ctx); err != nil {
@@ -828,7 +828,7 @@ func TestReentrancyMutexAndResume(t *testing.T) {
 
 		first = r.lock(l, "k")
 		synctest.Wait()
-		resumed = must(l.Resume(t.Context(), "k", first.Token(), WithAutoExtend()))(t)
+		resumed = must(l.Resume(t.Context(), first.Handover(), WithAutoExtend()))(t)
 		inner := must(l.Lock(resumed.Context(t.Context()), "k"))(t)
 		r.unlocks(resumed)
 		time.Sleep(time.Minute)

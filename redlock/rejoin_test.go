@@ -68,7 +68,7 @@ func TestExtendOfAResumedLockRejoins(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		first := r.lock(r.locker(), "k", WithFencing())
 		synctest.Wait()
-		lock, err := r.locker().Resume(t.Context(), "k", first.Token(), WithFence(first.Fence()))
+		lock, err := r.locker().Resume(t.Context(), first.Handover())
 		if err != nil {
 			t.Fatal(err)
 		}

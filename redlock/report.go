@@ -30,6 +30,10 @@ type NodeReport struct {
 	// granted it again since the extension before. See [Lock.Extend].
 	Rejoined bool
 
+	// Quarantine is for how much longer a node that is Quarantined stays so: see
+	// [WithQuarantine]. It is 0 for others.
+	Quarantine time.Duration
+
 	// Err is why the node failed or timed out, or for how long it is in quarantine. Its text is one
 	// line that may be shown on a terminal and in a log: it is cut if it is long, what is
 	// not printable is escaped, and neither a token nor what may be a password is in it.
@@ -144,6 +148,9 @@ func newReport(g *quorum.Group, votes []quorum.Vote) Report {
 	for i, v := range votes {
 		_, name := g.Node(i)
 		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Rejoined: v.Rejoined, Err: newNodeError(v.Err)}
+		if v.Outcome == quorum.Quarantined {
+			r[i].Quarantine = quarantineLeft(v.Err)
+		}
 	}
 	return r
 }

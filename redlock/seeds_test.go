@@ -296,7 +296,7 @@ func TestSeedsOneLockerManyLocks(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
 		short := r.lock(l, "short", WithTTL(time.Second))
-		long := r.lock(l, "long", WithTTL(time.Minute), WithRetry(Fixed(0)))
+		long := r.lock(l, "long", WithTTL(time.Minute), WithOwner("me"))
 		if d := long.Until().Sub(short.Until()); d < 50*time.Second {
 			t.Errorf("one is valid for %v longer, want 58.41s", d)
 		}
@@ -406,7 +406,7 @@ func TestSeedsAnnounce(t *testing.T) {
 	}{
 		{"unlocked", []Option{WithAnnounce("rlock-channel:")}, unlock, true, false},
 		{"released elsewhere", []Option{WithAnnounce("rlock-channel:")}, func(t *testing.T, l *Locker, lock *Lock) error {
-			return l.Release(t.Context(), "k", lock.Token())
+			return l.Release(t.Context(), lock.Handover())
 		}, true, false},
 		{"without the option", nil, unlock, false, false},
 		{"taken back", []Option{WithAnnounce("rlock-channel:"), WithAnnounce("")}, unlock, false, false},
@@ -416,7 +416,7 @@ func TestSeedsAnnounce(t *testing.T) {
 			return nil
 		}, false, false},
 		{"not held", []Option{WithAnnounce("rlock-channel:")}, func(t *testing.T, l *Locker, _ *Lock) error {
-			matches(t, l.Release(t.Context(), "k", "another"), ErrNotHeld)
+			matches(t, l.Release(t.Context(), NewHandover("app:k", "another", 0)), ErrNotHeld)
 			return nil
 		}, false, false},
 		{"node without scripts", []Option{WithAnnounce("rlock-channel:")}, unlock, false, true},

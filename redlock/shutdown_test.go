@@ -23,7 +23,7 @@ func TestShutdownReleasesEverything(t *testing.T) {
 		}
 		elsewhere := r.lock(r.locker(), "resumed")
 		synctest.Wait() // Resume knows nothing of grants that are under way
-		resumed, err := l.Resume(t.Context(), "resumed", elsewhere.Token())
+		resumed, err := l.Resume(t.Context(), elsewhere.Handover())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,9 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
+// NotKnown stands in a [Status] for a number or a time that the nodes could not tell.
+const NotKnown = -1
+
 // Status is what [Locker.Inspect] found.
 type Status struct {
 	Key   string // as it is on the servers, with the prefix
@@ -23,7 +26,7 @@ type Status struct {
 	// it is extended or released; [backend.NoExpiry] if for ever.
 	TTL time.Duration
 
-	// Waiting is how many wait in the queues on the nodes, -1 if none of them
+	// Waiting is how many wait in the queues on the nodes, NotKnown if none of them
 	// could tell. Waiters are the first of them, a hundred of each node at most,
 	// the next one first. Who has died, or closed its Locker, may be among them for a
 	// while. Who polls is not.
@@ -39,7 +42,7 @@ type NodeStatus struct {
 	State              State // any but StateSplit
 	Owner, Fingerprint string
 	TTL                time.Duration
-	Waiting            int   // in the queue there; -1 if that is not known
+	Waiting            int   // in the queue there, or NotKnown
 	Err                error // why it is StateUnknown; as NodeReport.Err
 }
 
@@ -47,11 +50,11 @@ type NodeStatus struct {
 type State uint8
 
 const (
-	StateUnknown State = iota // the nodes that did not answer could decide it
-	StateFree                 // a quorum of nodes does not have it
-	StateHeld                 // one owner has it on a quorum
-	StateCalled               // a quorum has reserved it for a waiter, who has been told
-	StateSplit                // none of these, for sure: several tries at once, or what is left of one
+	StateUnknown  State = iota // the nodes that did not answer could decide it
+	StateFree                  // a quorum of nodes does not have it
+	StateHeld                  // one owner has it on a quorum
+	StateReserved              // a quorum has reserved it for a waiter, who has been told
+	StateSplit                 // none of these, for sure: several tries at once, or what is left of one
 )
 
 // String returns the state in words.
@@ -63,7 +66,7 @@ func (s State) String() string {
 		return "free"
 	case StateHeld:
 		return "held"
-	case StateCalled:
+	case StateReserved:
 		return "reserved"
 	case StateSplit:
 		return "split"
@@ -119,7 +122,7 @@ func whose(s State, owner, fingerprint string, ttl time.Duration) string {
 	switch s {
 	case StateHeld:
 		by = "by"
-	case StateCalled:
+	case StateReserved:
 		by = "for"
 	default:
 		return ""

@@ -173,11 +173,11 @@ func TestTryDo(t *testing.T) {
 		ran := 0
 		err := l.TryDo(t.Context(), "k", func(ctx context.Context) error {
 			time.Sleep(5 * time.Second)
-			other := r.locker()
+			other := r.locker(WithWait(time.Hour))
 			err := other.TryDo(t.Context(), "k", func(context.Context) error {
 				t.Error("it ran although somebody else held the lock")
 				return nil
-			}, WithWait(time.Hour))
+			})
 			matches(t, err, ErrTaken)
 			ran++
 			return ctx.Err()

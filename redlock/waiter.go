@@ -13,7 +13,7 @@ type Waiter struct {
 	Fingerprint string // a short hash, to tell waiters of the same label apart
 
 	// Waited is for how long the caller has waited that competes for the others, as
-	// most nodes where it stands have it; -1 if they do not know, as when a clock was set back.
+	// most nodes where it stands have it; NotKnown if they cannot tell, as when a clock was set back.
 	Waited time.Duration
 }
 
@@ -28,5 +28,5 @@ func waiterOf(ticket string) (Waiter, bool) {
 	if !ok {
 		return Waiter{}, false
 	}
-	return Waiter{Owner: ownerOf(proto.InboxName(t.Channel)), Fingerprint: fingerprint(ticket), Waited: -1}, true
+	return Waiter{Owner: ownerOf(proto.InboxName(t.Channel)), Fingerprint: fingerprint(ticket), Waited: NotKnown}, true
 }

@@ -137,7 +137,7 @@ var (
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}, and, if a
 	// command failed because of which the ticket is not queued, its error.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "2f157bb35bae0ac2f57bb4f1b23ad2630867a895").Shares(2)
+	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "0236a61e410f0b7cb9376e2e1372a82e366506e0").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
@@ -168,7 +168,7 @@ var (
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker.
 	// Args: token, value, ms to keep the counter or 0, ms of quarantine. The marker
 	// and the last argument may be left out. Answers 1 or 0.
-	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "24bde0adfa8624beba51c46beb213ba057c9f693").Shares(2)
+	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "8a5cb1faa0d11cf6f2b850bc310154cb76d0002f").Shares(2)
 
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
@@ -192,7 +192,7 @@ var (
 	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left
 	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
 	// -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "68e2bd220556256846e916aff0056aef0f275b08").Shares(4)
+	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "b76c738149bad0ba74794f5bd1bc03da70e944e2").Shares(4)
 )
 
 // All is every script of this package.

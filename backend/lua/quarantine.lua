@@ -33,7 +33,7 @@ local function suspect(marker, ms)
 	local left = since + length * 1000 - now
 	if since > 0 and left > 0 then
 		return redis.error_reply(string.format('QUARANTINE for another %.0f ms: this server has restarted, or has lost '
-			.. 'its marker %q, and may have lost locks with it; init ends that', math.ceil(left / 1000), marker))
+			.. 'its marker %q, and may have lost locks with it; this ends by itself', math.ceil(left / 1000), marker))
 	end
 end
 

@@ -26,7 +26,7 @@ func (db *db) suspect(c proto.Check) error {
 	}
 	if left := since + c.Quarantine.Microseconds() - now; since > 0 && left > 0 {
 		return fmt.Errorf("QUARANTINE for another %d ms: this server has restarted, or has lost its marker %s, "+
-			"and may have lost locks with it; init ends that", (left+999)/1000, quoted(c.Marker))
+			"and may have lost locks with it; this ends by itself", (left+999)/1000, quoted(c.Marker))
 	}
 	return nil
 }

@@ -41,8 +41,7 @@ func complain(err error, waited time.Duration) complaint {
 		}
 		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
 	}
-	text, _, _ := strings.Cut(err.Error(), ", with args beginning with:")   // among which is the token
-	text = strings.TrimPrefix(text, "not sent: the node has just failed: ") // it said that before
+	text := strings.TrimPrefix(err.Error(), "not sent: the node has just failed: ") // it said that before
 	if _, said, ok := strings.Cut(text, "could not release it (allow EVAL and EVALSHA, and in scripts GET and DEL): "); ok {
 		text = said // the advice below names all rights
 	}
@@ -55,14 +54,6 @@ func complain(err error, waited time.Duration) complaint {
 	case code == "NOPERM", strings.HasPrefix(text, "ERR ACL failure in script"), strings.HasPrefix(text, "ERR The user executing the script can't run"):
 		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key; " +
 			"for a fencing token +exists +time +persist besides, for a quarantine +info +time"}
-	case code == "QUARANTINE":
-		what := "it is in quarantine"
-		var ms int64
-		if _, err := fmt.Sscanf(text, "QUARANTINE for another %d ms", &ms); err == nil {
-			what += " for another " + round(time.Duration(ms)*time.Millisecond)
-		}
-		return complaint{what + ", as it is new, was started again or lost its data",
-			`that ends by itself; if no lock was lost, "redlock init" ends it now`}
 	case code == "NORUNID":
 		return complaint{"it does not tell its run_id (INFO server)", "it cannot have a --quarantine, or the user needs +info"}
 	case code == "READONLY":
@@ -125,22 +116,30 @@ func (t *trouble) add(server string, c complaint) {
 func failures(err error) trouble {
 	var t trouble
 	var quorum *redlock.QuorumError
-	if !errors.As(err, &quorum) || len(quorum.Rounds) == 0 {
+	if !errors.As(err, &quorum) {
 		return t
 	}
-	last := quorum.Rounds[len(quorum.Rounds)-1]
-	cut := false // some were waited for until the end of the caller's ctx
-	for _, n := range last {
-		cut = cut || n.Outcome == redlock.Pending && n.Latency > 0
+	return inTrouble(quorum.Last(), quorum.Need)
+}
+
+// inQuarantine is what is wrong with a server that is in quarantine for so long yet, or for
+// some time if that is 0.
+func inQuarantine(left time.Duration) complaint {
+	what := "it is in quarantine"
+	if left > 0 {
+		what += " for another " + round(left)
 	}
-	against := last.Count(redlock.Failed) + last.Count(redlock.Quarantined) + last.Count(redlock.Taken)
-	if n := len(quorum.Rounds); cut && n > 1 && against <= len(last)-quorum.Need {
-		last = quorum.Rounds[n-2] // the last one had no time to tell why
-	}
-	t.size, t.need = len(last), quorum.Need
-	for _, n := range last {
+	return complaint{what + ", as it is new, was started again or lost its data", "that ends by itself"}
+}
+
+// inTrouble returns what is wrong with the servers of a round that needed so many of them.
+func inTrouble(r redlock.Report, need int) trouble {
+	t := trouble{size: len(r), need: need}
+	for _, n := range r {
 		switch {
-		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Quarantined, n.Outcome == redlock.Pending && n.Latency > 0:
+		case n.Outcome == redlock.Quarantined:
+			t.add(n.Node, inQuarantine(n.Quarantine))
+		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Pending && n.Latency > 0:
 			t.add(n.Node, complain(n.Err, n.Latency))
 		}
 	}
@@ -161,7 +160,7 @@ func lossReason(err error) string {
 	if !errors.As(err, &quorum) || len(quorum.Rounds) == 0 {
 		return "it could not be extended in time"
 	}
-	last := quorum.Rounds[len(quorum.Rounds)-1]
+	last := quorum.Last()
 	const how = "it was deleted there, or taken over, or the server lost its data"
 	if len(last) == 1 {
 		return "the server does not have it any more: " + how

@@ -35,15 +35,13 @@ func TestComplain(t *testing.T) {
 		{errors.New("ERR ACL failure in script: User joe has no permissions to run the 'time' command"), "ERR ACL failure in script: User joe has no permissions to run the 'time' command", "more rights"},
 		{errors.New("ERR The user executing the script can't run this command or subcommand"), "ERR The user executing the script can't run this command or subcommand", "more rights"},
 		{errors.New("READONLY You can't write against a read only replica."), "it is a replica", "name the master"},
-		{errors.New("ERR unknown command 'set', with args beginning with: 'job' 'secret'"), "ERR unknown command 'set'", "Sentinel"},
+		{errors.New("ERR unknown command 'set'"), "ERR unknown command 'set'", "Sentinel"},
 		{errors.New("WRONGTYPE Operation against a key"), "the key is in use", "--prefix"},
 		{errors.New("tls: first record does not look like a TLS handshake"), "it does not speak TLS", "redis://"},
 		{fmt.Errorf("not sent: the node has just failed: %w", errors.New("READONLY You can't write")), "it is a replica", "name the master"},
 		{errors.New("not sent: the node does not answer"), "no answer within 1.2s", "--node-timeout"},
 		{errors.New("EOF"), "it closed the connection", "rediss://"},
 		{fmt.Errorf("read: %w", syscall.ECONNRESET), "it closed the connection", "rediss://"},
-		{errors.New("QUARANTINE for another 12345 ms: this server has restarted"), "it is in quarantine for another 12s, as", "redlock init"},
-		{errors.New("QUARANTINE"), "it is in quarantine, as", "redlock init"},
 		{errors.New("NORUNID this server does not tell"), "run_id", "--quarantine"},
 		{errors.New("ERR DB index is out of range"), "ERR DB index is out of range", ""},
 	}
@@ -116,6 +114,19 @@ func TestComplainOfSeveral(t *testing.T) {
 	}}, context.DeadlineExceeded)
 	if got, want := reason(err), "c: wrong user or password"; !strings.Contains(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A server in quarantine says for how long, if it does.
+func TestComplainOfQuarantine(t *testing.T) {
+	for left, want := range map[time.Duration]string{
+		12345 * time.Millisecond: "it is in quarantine for another 12s, as it is new",
+		0:                        "it is in quarantine, as it is new",
+	} {
+		err := &redlock.QuorumError{Need: 1, Rounds: []redlock.Report{{{Node: "a", Outcome: redlock.Quarantined, Quarantine: left, Err: errors.New("x")}}}}
+		if got := reason(err); !strings.HasPrefix(got, "a: "+want) || !strings.HasSuffix(got, "(that ends by itself)") {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -41,12 +41,13 @@ type nodeFlags struct {
 	quiet   bool
 }
 
-func (f *nodeFlags) register(flags *pflag.FlagSet) {
+// register adds the flags; limit says what else limits the node timeout.
+func (f *nodeFlags) register(flags *pflag.FlagSet, limit string) {
 	flags.StringArrayVarP(&f.urls, "node", "n", nil,
 		"server that keeps the lock, as a `URL` such as redis://:password@host:6379/0, rediss://host (TLS), unix:///path/to.sock or just host:6379; valkey:// and valkeys:// (TLS) mean the same; "+
 			"once for each of several independent servers, 3 or 5 of them, or once for all with commas between (default from the environment, else redis://localhost:6379/0)")
 	durationVar(flags, &f.timeout, "node-timeout", defaultNodeTimeout,
-		"how long to wait for a server before it counts as down; never more than an eighth of the TTL")
+		"how long to wait for a server before it counts as down"+limit)
 	flags.StringVar(&f.prefix, "prefix", "", "put this in front of the name to make the key on the servers")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no messages on stderr, only the exit code (wrong usage is still explained)")
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -167,7 +168,7 @@ func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) 
 		c.names = append(c.names, node.Name())
 		nodes = append(nodes, node)
 	}
-	opts = append(opts, redlock.WithNodeTimeout(f.timeout), redlock.WithKeyPrefix(f.prefix))
+	opts = append(opts, redlock.WithKeyPrefix(f.prefix))
 	if c.locker, err = redlock.New(nodes, opts...); err != nil {
 		return nil, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "redlock: "))
 	}

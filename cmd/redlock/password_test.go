@@ -34,9 +34,9 @@ func TestURLHidesPassword(t *testing.T) {
 			if strings.Contains(secret, ",") && !strings.Contains(url, "@") {
 				continue // the rest of the password is a valid host name
 			}
-			code, stdout, stderr := inProcess("init", "--node", url)
+			code, stdout, stderr := inProcess("end-quarantine", "--node", url)
 			check(t, secret, url, code, stdout, stderr)
-			code, stdout, stderr = inProcess("init", "--node", "127.0.0.1:2", "--node", url)
+			code, stdout, stderr = inProcess("end-quarantine", "--node", "127.0.0.1:2", "--node", url)
 			check(t, secret, url, code, stdout, stderr)
 			if code == exitUsage && !strings.Contains(secret+url, ",") && !strings.Contains(stderr, "--node: entry 2 of 2: ") {
 				t.Errorf("%q: %q does not say which entry is wrong", url, stderr)
@@ -46,7 +46,7 @@ func TestURLHidesPassword(t *testing.T) {
 			}
 			for _, nodes := range []string{url, "127.0.0.1:2," + url, "127.0.0.1:2 " + url + "\n127.0.0.1:3"} {
 				t.Setenv("REDLOCK_NODES", nodes)
-				code, stdout, stderr := inProcess("init")
+				code, stdout, stderr := inProcess("end-quarantine")
 				check(t, secret, nodes, code, stdout, stderr)
 			}
 		}
@@ -72,7 +72,7 @@ func TestEntryErrors(t *testing.T) {
 	} {
 		t.Run(tt.nodes, func(t *testing.T) {
 			t.Setenv("REDLOCK_NODES", tt.nodes)
-			code, _, stderr := inProcess("init")
+			code, _, stderr := inProcess("end-quarantine")
 			if code != exitUsage || !strings.Contains(stderr, tt.says) {
 				t.Errorf("code %d, stderr %q, want %q", code, stderr, tt.says)
 			}
@@ -95,7 +95,7 @@ func TestArgumentsHidePassword(t *testing.T) {
 	}{
 		{args: []string{url}, says: "there is no command (not shown"},
 		{args: []string{"help", url}, says: "there is no command (not shown"},
-		{args: []string{"init", url}, says: "init takes no argument, but was given (not shown"},
+		{args: []string{"end-quarantine", url}, says: "end-quarantine takes no argument, but was given (not shown"},
 		{args: []string{"version", "user:" + secret + "@h"}, says: "was given (not shown"},
 		{args: []string{"demo", "h:1,password=" + secret}, says: "was given (not shown"},
 		{args: []string{"completion", "bash", url}, says: "wrong arguments"},
@@ -114,12 +114,12 @@ func TestArgumentsHidePassword(t *testing.T) {
 		{args: []string{"run", "--quiet=" + url, "job", "--", "true"}, says: "invalid argument for --quiet: (not shown"},
 		{args: slices.Concat(run, []string{"job", "--", url}), says: "there is no command (not shown"},
 		{args: slices.Concat(run, []string{"job", "--", "mysql -p" + secret}), says: "a line of shell needs a shell"},
-		{env: "REDIS_HOST", value: url, args: []string{"init"}, says: "REDIS_HOST is no host name"},
-		{env: "REDIS_HOST", value: secret + "@127.0.0.1", args: []string{"init"}, says: "REDIS_HOST is no host name"},
-		{env: "REDIS_HOST", value: "h:1,password=" + secret, args: []string{"init"}, says: "REDIS_HOST is no host name"},
-		{env: "REDIS_PORT", value: "1,password=" + secret, args: []string{"init"}, says: "REDIS_PORT is no port number"},
-		{env: "REDIS_PORT", value: "tcp://:" + secret + "@127.0.0.1:1", args: []string{"init"}, says: "127.0.0.1:1: connection refused"},
-		{env: "REDIS_DB", value: "0@" + secret, args: []string{"init"}, says: "REDIS_DB is no database number"},
+		{env: "REDIS_HOST", value: url, args: []string{"end-quarantine"}, says: "REDIS_HOST is no host name"},
+		{env: "REDIS_HOST", value: secret + "@127.0.0.1", args: []string{"end-quarantine"}, says: "REDIS_HOST is no host name"},
+		{env: "REDIS_HOST", value: "h:1,password=" + secret, args: []string{"end-quarantine"}, says: "REDIS_HOST is no host name"},
+		{env: "REDIS_PORT", value: "1,password=" + secret, args: []string{"end-quarantine"}, says: "REDIS_PORT is no port number"},
+		{env: "REDIS_PORT", value: "tcp://:" + secret + "@127.0.0.1:1", args: []string{"end-quarantine"}, says: "127.0.0.1:1: connection refused"},
+		{env: "REDIS_DB", value: "0@" + secret, args: []string{"end-quarantine"}, says: "REDIS_DB is no database number"},
 		{env: "REDLOCK_QUARANTINE", value: url, args: slices.Concat(run, []string{"job", "--", "true"}), says: "REDLOCK_QUARANTINE is (not shown"},
 	} {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {

@@ -109,7 +109,7 @@ that know nothing of each other (3 or 5): it then works while most of them do.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, flagError(err)) })
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(newRun(), newInit(), newDemo(), newVersion())
+	root.AddCommand(newRun(), newEndQuarantine(), newDemo(), newVersion())
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Tell more about a command", RunE: func(cmd *cobra.Command, args []string) error {
 		about, rest, err := root.Find(args)
 		if err != nil || len(rest) > 0 {

@@ -124,7 +124,7 @@ itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the backgroun
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	r.nodes.register(flags)
+	r.nodes.register(flags, "; at most an eighth of the TTL, and less by default if that is short")
 	flags.VarP(&r.wait, "wait", "w", `how long to wait while the lock is taken: "forever", 0 to try once, or a time such as 90s (a number without a unit is seconds, here and in all flags that are times)`)
 	durationVar(flags, &r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
 	durationVar(flags, &r.grace, "grace", defaultGrace,
@@ -208,6 +208,9 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	case r.grace > longest:
 		return usage(cmd, fmt.Sprintf("--grace is %v: it can be a third of --ttl at most, so take a --ttl of %v or more", r.grace, graceShare*r.grace))
 	}
+	if !cmd.Flags().Changed("node-timeout") {
+		r.nodes.timeout = min(r.nodes.timeout, r.ttl/8)
+	}
 	if cmd.Flags().Changed("min-hold") && r.minHold <= 0 {
 		return usage(cmd, fmt.Sprintf("--min-hold is %v: it must be positive", r.minHold))
 	}
@@ -224,7 +227,7 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	}
 	var err error
 	opts := []redlock.Option{
-		redlock.WithTTL(r.ttl), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
+		redlock.WithTTL(r.ttl), redlock.WithNodeTimeout(r.nodes.timeout), redlock.WithOwner(r.owner), redlock.WithAutoExtend(),
 		redlock.WithHooks(redlock.Hooks{
 			Extended: r.extended,
 			Unlocked: func(_ context.Context, e redlock.Event) { r.last = e.Report },
@@ -298,7 +301,7 @@ func (r *run) execute() error {
 	process, err := child.Start(cmd, heldVariable+"="+held.String(), r.signals, reaper)
 	if err != nil {
 		if r.minHold > 0 { // the command did not run, so that another machine may try
-			_ = r.conn.locker.Release(context.Background(), r.name, lock.Token())
+			_ = r.conn.locker.Release(context.Background(), lock.Handover())
 		}
 		_ = lock.Unlock(context.Background())
 		return r.cannotRun(err)
@@ -502,7 +505,7 @@ func (r *run) tellWait(ctx context.Context) (told bool, lock *redlock.Lock) {
 // for.
 func quarantined(err error) bool {
 	var quorum *redlock.QuorumError
-	return errors.As(err, &quorum) && len(quorum.Rounds) > 0 && quorum.Rounds[len(quorum.Rounds)-1].Count(redlock.Quarantined) > 0
+	return errors.As(err, &quorum) && quorum.Last().Count(redlock.Quarantined) > 0
 }
 
 // patience is how long a wait goes on that could take as long as d.

@@ -71,7 +71,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 			{"run", "--wait", "0", "--ttl", "5m", "--node-timeout", "20s", "--node", addr, "job", "--", "true"},
 			{"run", "--wait", "0", "--ttl", "5m", "--node-timeout", "20s", "--fencing", "--node", addr, "job", "--", "true"},
 			{"run", "--wait", "0", "--ttl", "5m", "--node-timeout", "20s", "--quarantine", "10m", "--node", addr, "job", "--", "true"},
-			{"init", "--node", addr},
+			{"end-quarantine", "--node", addr},
 		} {
 			exit, stdout, stderr := inProcess(args...)
 			if exit == 0 || stdout != "" {
@@ -113,7 +113,7 @@ func TestArgumentsAreEscaped(t *testing.T) {
 	for _, args := range [][]string{
 		{long},
 		{"help", long},
-		{"init", long},
+		{"end-quarantine", long},
 		{"completion", "bash", long},
 		{"run", "a", long, "--", "true"},
 		{"run", long, long},

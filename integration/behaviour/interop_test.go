@@ -276,7 +276,7 @@ func TestRedsyncRespectsReservation(t *testing.T) {
 		if !strings.HasPrefix(ticket, "~") {
 			t.Fatalf("the lock is %q, want it reserved", ticket)
 		}
-		if status, err := first.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateCalled || status.Waiting != 0 {
+		if status, err := first.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateReserved || status.Waiting != 0 {
 			t.Errorf("inspected: %v, %v, want it reserved, and nobody else to wait", status, err)
 		}
 		taken := mutex.TryLockContext(t.Context())

@@ -256,7 +256,7 @@ func TestNoRefusalIsHidden(t *testing.T) {
 			run  func() error
 		}{
 			{"Extend", func() error { return lock.Extend(t.Context(), time.Minute) }},
-			{"Resume", func() error { _, err := locker.Resume(t.Context(), "k", lock.Token()); return err }},
+			{"Resume", func() error { _, err := locker.Resume(t.Context(), lock.Handover()); return err }},
 			{"Unlock", func() error { return lock.Unlock(t.Context()) }},
 		} {
 			var err error
@@ -304,10 +304,10 @@ func TestNoPrefixOfATokenOpensTheLock(t *testing.T) {
 		}
 		token := lock.Token()
 		for _, part := range []string{"worker-1", "worker-10", token[:len(token)-1], token + "x", strings.ToUpper(token)} {
-			if _, err := locker.Resume(t.Context(), "k", part); !errors.Is(err, redlock.ErrNotHeld) {
+			if _, err := locker.Resume(t.Context(), redlock.NewHandover("k", part, 0)); !errors.Is(err, redlock.ErrNotHeld) {
 				t.Errorf("Resume with %d bytes of the token: %v, want ErrNotHeld", len(part), err)
 			}
-			if err := locker.Release(t.Context(), "k", part); !errors.Is(err, redlock.ErrNotHeld) {
+			if err := locker.Release(t.Context(), redlock.NewHandover("k", part, 0)); !errors.Is(err, redlock.ErrNotHeld) {
 				t.Errorf("Release with %d bytes of the token: %v, want ErrNotHeld", len(part), err)
 			}
 		}
@@ -344,7 +344,7 @@ func TestNoUnlockIsLostToACancelledContext(t *testing.T) {
 				if err := lock.Unlock(ctx); err != nil {
 					t.Error("Unlock: ", err)
 				}
-				if err := locker.Release(ctx, "handed over", handed.Token()); err != nil {
+				if err := locker.Release(ctx, handed.Handover()); err != nil {
 					t.Error("Release: ", err)
 				}
 				servers.WaitEmpty(t, time.Second, list...)

@@ -172,10 +172,10 @@ func TestSeedsOnTheWire(t *testing.T) {
 		if _, err := locker.Lock(short, "k"); !errors.Is(err, redlock.ErrTaken) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("waited for 50ms: %v, want ErrTaken and DeadlineExceeded", err)
 		}
-		if _, err := locker.Resume(ctx, "k", ours.Token(), redlock.WithTTL(time.Minute)); !errors.Is(err, redlock.ErrNotHeld) {
+		if _, err := locker.Resume(ctx, ours.Handover(), redlock.WithTTL(time.Minute)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("resumed with our token: %v, want ErrNotHeld", err)
 		}
-		if err := locker.Release(ctx, "k", ours.Token()); !errors.Is(err, redlock.ErrNotHeld) {
+		if err := locker.Release(ctx, ours.Handover()); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("released with our token: %v, want ErrNotHeld", err)
 		}
 		wantValue(t, list, "k", theirs)
@@ -222,7 +222,7 @@ func TestSeedsReleaseElsewhere(t *testing.T) {
 		if !h.acquire(t, list, "k", theirs) {
 			t.Fatal("it does not get a lock that is free")
 		}
-		resumed, err := locker.Resume(ctx, "k", theirs, redlock.WithTTL(time.Minute))
+		resumed, err := locker.Resume(ctx, redlock.NewHandover("k", theirs, 0), redlock.WithTTL(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +238,7 @@ func TestSeedsReleaseElsewhere(t *testing.T) {
 				return nil
 			})
 		}
-		if err := locker.Release(ctx, "k", theirs); err != nil {
+		if err := locker.Release(ctx, redlock.NewHandover("k", theirs, 0)); err != nil {
 			t.Error(err)
 		}
 		servers.WaitEmpty(t, time.Second, list...)

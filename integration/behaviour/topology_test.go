@@ -55,14 +55,14 @@ func TestResumeThroughAnotherDriver(t *testing.T) {
 			t.Fatal(err)
 		}
 		locker := other.locker(t, addrs(list))
-		resumed, err := locker.Resume(t.Context(), "k", lock.Token())
+		resumed, err := locker.Resume(t.Context(), lock.Handover())
 		if err != nil {
 			t.Fatalf("%s resumes what %s acquired: %v", other.Name, a.Name, err)
 		}
 		if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld || status.Owner != a.Name {
 			t.Errorf("inspected: %v, %v", status, err)
 		}
-		if err := locker.Release(t.Context(), "k", resumed.Token()); err != nil {
+		if err := locker.Release(t.Context(), resumed.Handover()); err != nil {
 			t.Errorf("%s releases what %s acquired: %v", other.Name, a.Name, err)
 		}
 		if err := lock.Unlock(t.Context()); !errors.Is(err, redlock.ErrNotHeld) {

@@ -22,7 +22,7 @@ func BenchmarkPair(b *testing.B) {
 					newLocker(b, list, i, nil, opts...),
 					newLocker(b, list, i, nil, append(opts[:len(opts):len(opts)], redlock.WithQuarantine(time.Minute))...),
 				}
-				mustInit(b, lockers[0])
+				mustEndQuarantine(b, lockers[0])
 				var times [2][]time.Duration
 				for b.Loop() {
 					for j, l := range lockers {

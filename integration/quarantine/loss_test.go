@@ -37,7 +37,7 @@ func TestLoss(t *testing.T) {
 				b.Unlock(t.Context())
 
 				opts = append(opts, redlock.WithQuarantine(length))
-				mustInit(t, newLocker(t, list, i, nil))
+				mustEndQuarantine(t, newLocker(t, list, i, nil))
 				a = mustLock(t, newLocker(t, list, i, []int{2}, opts...))
 				loss.lose(t, list[1])
 				other := newLocker(t, list, i+1, []int{0}, opts...)
@@ -67,7 +67,7 @@ func TestRestartWithPersistence(t *testing.T) {
 				locker := newLocker(t, list, i, nil, append(opts, redlock.WithTTL(long),
 					redlock.WithNodeTimeout(3*time.Second), redlock.WithQuarantine(2*time.Minute))...)
 				wantQuarantined(t, locker, 1) // it is new
-				mustInit(t, locker)
+				mustEndQuarantine(t, locker)
 				lock := mustLock(t, locker)
 				list[0].Restart(t)
 				if err := retried(func() error { return lock.Extend(t.Context(), long) }); err != nil {
@@ -78,7 +78,7 @@ func TestRestartWithPersistence(t *testing.T) {
 					t.Errorf("unlock: %v", err)
 				}
 				wantQuarantined(t, locker, 1)
-				mustInit(t, locker)
+				mustEndQuarantine(t, locker)
 				if err := mustLock(t, locker).Unlock(t.Context()); err != nil {
 					t.Errorf("unlock: %v", err)
 				}
@@ -112,7 +112,7 @@ func TestFailover(t *testing.T) {
 		t.Run(d.Name, func(t *testing.T) {
 			set := servers.StartSentinel(t, servers.Any, 1)
 			locker := newLockerOf(t, d, set, redlock.WithTTL(ttl), redlock.WithQuarantine(2*time.Minute))
-			mustInit(t, locker)
+			mustEndQuarantine(t, locker)
 			mustLock(t, locker)
 			before := set.Master.Do(t, "GET", marker)
 			for start := time.Now(); set.Replica.Do(t, "GET", marker) != before || set.Replica.Do(t, "EXISTS", key) != int64(1); {
@@ -137,7 +137,7 @@ func TestFailover(t *testing.T) {
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
-			mustInit(t, locker)
+			mustEndQuarantine(t, locker)
 			mustLock(t, locker) // which may wait for the end of the first one's
 		})
 	}

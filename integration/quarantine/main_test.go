@@ -89,10 +89,10 @@ func mustLock(t testing.TB, locker *redlock.Locker) *redlock.Lock {
 	return lock
 }
 
-// mustInit says that the servers are well.
-func mustInit(t testing.TB, locker *redlock.Locker) {
+// mustEndQuarantine ends the quarantine of the servers.
+func mustEndQuarantine(t testing.TB, locker *redlock.Locker) {
 	t.Helper()
-	if err := locker.Init(t.Context()); err != nil {
+	if _, err := locker.EndQuarantine(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

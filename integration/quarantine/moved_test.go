@@ -104,7 +104,7 @@ func TestNameThatMoves(t *testing.T) {
 					}
 					first := locker()
 					if quarantined {
-						mustInit(t, first)
+						mustEndQuarantine(t, first)
 					}
 					a := mustLock(t, first)
 					n.move(list[1])
@@ -140,7 +140,7 @@ func TestPoolOfTwoServers(t *testing.T) {
 	}
 	t.Cleanup(func() { client.Close() })
 	locker := onNodes(t, []backend.Node{goredis.New(client)}, redlock.WithTTL(ttl), redlock.WithQuarantine(length))
-	mustInit(t, locker)
+	mustEndQuarantine(t, locker)
 
 	// Every other idle connection leads to the old server.
 	const each = 8

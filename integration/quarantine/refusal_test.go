@@ -49,8 +49,8 @@ func TestWithoutRights(t *testing.T) {
 					fenced(t, func(t *testing.T, opts ...redlock.Option) {
 						locker := onNodes(t, []backend.Node{d.FromURL(t, server.URL())}, append(opts, redlock.WithQuarantine(length))...)
 						wantRefused(t, locker, tc.reason)
-						if err := locker.Init(t.Context()); err == nil || !strings.Contains(err.Error(), tc.reason) {
-							t.Errorf("Init: %v", err)
+						if _, err := locker.EndQuarantine(t.Context()); err == nil || !strings.Contains(err.Error(), tc.reason) {
+							t.Errorf("EndQuarantine: %v", err)
 						}
 						if keys := server.Keys(t); slices.Contains(keys, key) {
 							t.Errorf("the keys are %q", keys)

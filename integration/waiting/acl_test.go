@@ -206,7 +206,7 @@ func TestHostileLines(t *testing.T) {
 						nodes := [2]backend.Node{d.FromURL(t, urlOf(s, u.name)), d.FromURL(t, urlOf(s, u.name))}
 						first, second := newPeer(t, nodes[:1], opts...), newPeer(t, nodes[1:], opts...)
 						if u.name == "quarantine" {
-							if err := first.Init(t.Context()); err != nil {
+							if _, err := first.EndQuarantine(t.Context()); err != nil {
 								t.Fatal(err)
 							}
 						}
@@ -258,7 +258,7 @@ func TestHostileTenants(t *testing.T) {
 		const theirs = tenantB + "x"
 		holder := newPeer(t, []backend.Node{drivers.All[0].Node(t, s.Addr())}, redlock.WithKeyPrefix(tenantB),
 			redlock.WithFencing(), redlock.WithQuarantine(quarantine))
-		if err := holder.Init(t.Context()); err != nil {
+		if _, err := holder.EndQuarantine(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		lock := lockOn(t, holder, "x")

@@ -332,10 +332,10 @@ func TestHostileKey(t *testing.T) {
 	}
 	first := lockOn(t, peers[0], key)
 	for _, p := range peers {
-		if err := p.Release(t.Context(), key, "another token"); !errors.Is(err, redlock.ErrNotHeld) {
+		if err := p.Release(t.Context(), redlock.NewHandover(key, "another token", 0)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("a release with another token: %v, want ErrNotHeld", err)
 		}
-		if _, err := p.Resume(t.Context(), key, "another token"); !errors.Is(err, redlock.ErrNotHeld) {
+		if _, err := p.Resume(t.Context(), redlock.NewHandover(key, "another token", 0)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("Resume with another token: %v, want ErrNotHeld", err)
 		}
 	}
@@ -469,7 +469,7 @@ func TestHostileMarker(t *testing.T) {
 	const marker = "redlock:marker"
 	s := hostileServers(t, 1)[0]
 	p := newPeers(t, []*servers.Server{s}, 1, redlock.WithQuarantine(redlock.DefaultTTL+time.Second))[0]
-	if err := p.Init(t.Context()); err != nil {
+	if _, err := p.EndQuarantine(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	healthy := s.Do(t, "GET", marker)

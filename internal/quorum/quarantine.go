@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/proto"
@@ -27,18 +28,28 @@ func (g *Group) CanQuarantine() error {
 }
 
 // Mark has every node told that it has lost nothing, so that none is in quarantine. It
-// returns an error for each that was not, by its index, and returns when ctx has ended
-// at the latest.
-func (g *Group) Mark(ctx context.Context) []error {
+// returns what each answered: Granted, Failed or TimedOut. It returns when ctx has ended at
+// the latest.
+func (g *Group) Mark(ctx context.Context) []Vote {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	errs := make([]error, len(g.members))
+	votes := make([]Vote, len(g.members))
+	start := time.Now()
 	var all sync.WaitGroup
 	for i, l := range g.members {
-		all.Go(func() { errs[i] = g.mark(ctx, l.node) })
+		all.Go(func() {
+			err := g.mark(ctx, l.node)
+			votes[i] = Vote{Outcome: Granted, Latency: time.Since(start), Err: err}
+			switch {
+			case errors.Is(err, context.DeadlineExceeded):
+				votes[i].Outcome = TimedOut
+			case err != nil:
+				votes[i].Outcome = Failed
+			}
+		})
 	}
 	all.Wait()
-	return errs
+	return votes
 }
 
 // mark tells one node, and once more if the connection broke: it was there before the

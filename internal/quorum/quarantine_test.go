@@ -34,8 +34,10 @@ func inQuarantineWorld(t *testing.T, n int, f func(t *testing.T, w *world, p *pr
 
 func (p *process) mustMark() {
 	p.w.t.Helper()
-	if err := errors.Join(p.Mark(context.Background())...); err != nil {
-		p.w.t.Fatal(err)
+	for i, v := range p.Mark(context.Background()) {
+		if v.Outcome != Granted {
+			p.w.t.Fatalf("node %d: %v", i, v)
+		}
 	}
 	p.forget()
 }
@@ -292,14 +294,17 @@ func TestMark(t *testing.T) {
 		p.fault[2].Set(faulty.Hang())
 		p.fault[3].Set(faulty.First(1, faulty.LoseReply(io.EOF)))
 		start := time.Now()
-		errs := p.Mark(context.Background())
+		votes := p.Mark(context.Background())
 		if took := time.Since(start); took != CallTimeout {
 			t.Errorf("it took %v, want %v", took, CallTimeout)
 		}
-		for i, failed := range []bool{true, false, true, false, false} {
-			if (errs[i] != nil) != failed {
-				t.Errorf("node %d: %v", i, errs[i])
+		for i, want := range []Outcome{Failed, Granted, TimedOut, Granted, Granted} {
+			if v := votes[i]; v.Outcome != want || (v.Err == nil) != (want == Granted) {
+				t.Errorf("node %d: %+v, want %v", i, v, want)
 			}
+		}
+		if votes[2].Latency != CallTimeout {
+			t.Errorf("the node that hangs took %v, want %v", votes[2].Latency, CallTimeout)
 		}
 		p.set()
 		a, res := p.plain("k")

@@ -86,7 +86,7 @@ func newWorker(number int, servers []server, ttl time.Duration, onResult func([]
 		onResult(outcomes)
 	}
 	var err error
-	w.locker, err = redlock.New(nodes, redlock.WithTTL(ttl), redlock.WithNodeTimeout(nodeTimeout), redlock.WithOwner(fmt.Sprintf("worker %d", number)),
+	w.locker, err = redlock.New(nodes, redlock.WithTTL(ttl), redlock.WithNodeTimeout(min(nodeTimeout, ttl/8)), redlock.WithOwner(fmt.Sprintf("worker %d", number)),
 		redlock.WithHooks(redlock.Hooks{Locked: note, Unlocked: note}))
 	return w, err
 }

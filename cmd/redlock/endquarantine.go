@@ -2,28 +2,26 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-func newInit() *cobra.Command {
+func newEndQuarantine() *cobra.Command {
 	var nodes nodeFlags
 	cmd := &cobra.Command{
-		Use:   "init [flags]",
+		Use:   "end-quarantine [flags]",
 		Short: "End the quarantine of servers that are known to have lost no data",
 		Long: `Ends the quarantine of the servers for everyone that uses one with the same --prefix
 ("redlock run --quarantine", or WithQuarantine of the library).
 
 A server that is new, was started again, lost its data or took another one's place
 may have lost locks that are still held. With a quarantine it locks nothing for some
-time. This command ends that time at once. Use it when you set up servers, or when
-you know that nobody holds a lock or that nothing was lost, for example after a
-restart with appendfsync always.`,
-		Example: `  redlock init                                       the servers in REDLOCK_NODES
-  redlock init --node r1:6379                        one that was started again`,
+time, which ends by itself. This command ends it at once. That is safe only when
+nobody holds a lock, as on new servers, or nothing was lost, as after a restart with
+appendfsync always. Otherwise two can hold one lock.`,
+		Example: `  redlock end-quarantine                             the servers in REDLOCK_NODES
+  redlock end-quarantine --node r1:6379              one that was started again`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment,
 			exitSection: `  0  all servers lock again
@@ -38,30 +36,24 @@ restart with appendfsync always.`,
 				return usage(cmd, err.Error())
 			}
 			defer conn.close(0)
-			err = conn.locker.Init(context.Background())
+			ctx, cancel := context.WithTimeout(context.Background(), nodes.timeout)
+			defer cancel()
+			report, err := conn.locker.EndQuarantine(ctx)
 			switch {
 			case err == nil:
 				return nil
 			case nodes.quiet:
 				return &exitError{code: exitFailed}
 			}
-			return &exitError{code: exitFailed, text: "init: " + notTold(len(conn.names), err).String()}
+			why := inTrouble(report, 0).String()
+			if report == nil {
+				why = reason(err)
+			}
+			return &exitError{code: exitFailed, text: "end-quarantine: " + why}
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	nodes.register(flags)
+	nodes.register(flags, "")
 	return cmd
-}
-
-// notTold returns what is wrong with the servers, of so many, that could not be told
-// that they are well, according to the error of Init.
-func notTold(size int, err error) trouble {
-	t := trouble{size: size}
-	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
-		why := errors.Unwrap(e)
-		server := strings.TrimSuffix(strings.TrimPrefix(e.Error(), "redlock: init: "), ": "+why.Error())
-		t.add(server, complain(why, 0))
-	}
-	return t
 }

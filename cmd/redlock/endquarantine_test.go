@@ -46,7 +46,7 @@ func realServer(t *testing.T, options ...string) string {
 	return "unix://" + socket
 }
 
-func TestInit(t *testing.T) {
+func TestEndQuarantine(t *testing.T) {
 	url := realServer(t)
 	run := []string{"run", "--node", url, "--wait", "0", "--quarantine", "31s", "job", "--", "true"}
 	wants := func(want int, says string, args ...string) {
@@ -56,26 +56,26 @@ func TestInit(t *testing.T) {
 			t.Errorf("%q: code %d, stdout %q, stderr %q, want %d and %q", args, code, stdout, stderr, want, says)
 		}
 	}
-	wants(runServers, `in quarantine for another 31s, as it is new, was started again or lost its data (that ends by itself; if no lock was lost, "redlock init" ends it now)`, run...)
+	wants(runServers, `in quarantine for another 31s, as it is new, was started again or lost its data (that ends by itself)`, run...)
 	t.Setenv("REDLOCK_QUARANTINE", "40s")
 	wants(runServers, "in quarantine for another 31s", run...)
 	wants(runServers, "in quarantine for another 40s", "run", "--node", url, "--wait", "0", "job", "--", "true")
-	wants(exitOK, "", "init", "--node", url)
+	wants(exitOK, "", "end-quarantine", "--node", url)
 	wants(exitOK, "", run...)
 	wants(exitOK, "", "run", "--node", url, "--wait", "0", "job", "--", "true")
 	wants(runServers, "in quarantine", append([]string{"run", "--prefix", "p:"}, run[1:]...)...)
-	wants(exitOK, "", "init", "--node", url, "--prefix", "p:")
+	wants(exitOK, "", "end-quarantine", "--node", url, "--prefix", "p:")
 	wants(exitOK, "", append([]string{"run", "--prefix", "p:"}, run[1:]...)...)
 	t.Setenv("REDLOCK_QUARANTINE", "soon")
 	wants(runUsage, `REDLOCK_QUARANTINE is "soon"`, "run", "--node", url, "--wait", "0", "job", "--", "true")
 }
 
 // Of several servers those are named that were not told, in one line.
-func TestInitFails(t *testing.T) {
+func TestEndQuarantineFails(t *testing.T) {
 	down, old := nobody(t), server(t).Addr()
-	args := []string{"init", "--node", down, "--node", old}
+	args := []string{"end-quarantine", "--node", down, "--node", old}
 	code, stdout, stderr := inProcess(args...)
-	for _, want := range []string{"redlock: init: 2 of 2 servers failed: " + down + ": connection refused", "; " + old + ": it does not tell its run_id"} {
+	for _, want := range []string{"redlock: end-quarantine: 2 of 2 servers failed: " + down + ": connection refused", "; " + old + ": it does not tell its run_id"} {
 		if code != exitFailed || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 		}

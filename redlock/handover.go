@@ -1,0 +1,174 @@
+package redlock
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/text"
+)
+
+// A Handover is what another process needs to go on with a lock ([Locker.Resume]) or to release
+// it ([Locker.Release]): the key, the token and the fencing token. It comes from
+// [Lock.Handover], or from [NewHandover] for a lock of another library.
+//
+// Whoever has it can release the lock, so keep it secret. Its texts for people, of package fmt
+// and log/slog, do not show the token. [Handover.MarshalText] and encoding/json do.
+type Handover struct {
+	key   string
+	token *string // a pointer, so that fmt does not show it as a field of another struct
+	fence uint64
+}
+
+// NewHandover returns the Handover of a lock of which the parts are known. The key is that on
+// the servers, with the prefix ([WithKeyPrefix]); fence is 0 for a lock without a fencing
+// token. Bad values are errors of the methods that use it.
+func NewHandover(key, token string, fence uint64) Handover { return Handover{key, &token, fence} }
+
+// Handover returns what another process needs to go on with the lock. It asks no node and
+// changes nothing: this process still holds the lock, and extends it if it did so.
+//
+// Only one process may use the lock. So the one that hands it over must not use or unlock it
+// from then on, and ends with [Locker.Close], not with [Locker.Shutdown], which releases it.
+// The other one must call [Locker.Resume] before the lock expires.
+func (l *Lock) Handover() Handover { return NewHandover(l.call.fullKey, l.token, l.Fence()) }
+
+// Key returns the key as it is on the servers, with the prefix.
+func (h Handover) Key() string { return h.key }
+
+// Token returns the secret that proves ownership: see [Lock.Token].
+func (h Handover) Token() string {
+	if h.token == nil {
+		return ""
+	}
+	return *h.token
+}
+
+// Fence returns the fencing token, 0 if the lock has none: see [Lock.Fence].
+func (h Handover) Fence() uint64 { return h.fence }
+
+// Owner returns the label of the process that acquired the lock ([WithOwner]), if any.
+func (h Handover) Owner() string { return ownerOf(h.Token()) }
+
+// String describes the lock for people, without the token.
+func (h Handover) String() string {
+	s := fmt.Sprintf("the lock %s of %s", text.Quote(h.key), who(h.Owner(), fingerprint(h.Token())))
+	if h.fence > 0 {
+		s += fmt.Sprintf(" with the fencing token %d", h.fence)
+	}
+	return s
+}
+
+// Format writes String, whatever the verb, so that no verb shows the token.
+func (h Handover) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.String())) }
+
+// LogValue returns String.
+func (h Handover) LogValue() slog.Value { return slog.StringValue(h.String()) }
+
+// handoverVersion begins the text of a Handover.
+const handoverVersion = "redlock1"
+
+// MarshalText returns the Handover, with the token, as one line of letters, digits and "-_.",
+// for a file, a header or the payload of a job:
+//
+//	redlock1.KEY.TOKEN.FENCE.SUM
+//
+// KEY and TOKEN are in base64 for URLs without padding (RFC 4648), FENCE is a decimal number,
+// and SUM is the CRC-32 (IEEE) of what is before its dot, as eight lower-case hexadecimal
+// digits. It shows whether the text is complete; it does not protect it from changes.
+func (h Handover) MarshalText() ([]byte, error) {
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("redlock: handover: %w", err)
+	}
+	return []byte(h.encode()), nil
+}
+
+func (h Handover) encode() string {
+	base64 := base64.RawURLEncoding
+	s := strings.Join([]string{
+		handoverVersion, base64.EncodeToString([]byte(h.key)), base64.EncodeToString([]byte(h.Token())), strconv.FormatUint(h.fence, 10),
+	}, ".")
+	return fmt.Sprintf("%s.%08x", s, crc32.ChecksumIEEE([]byte(s)))
+}
+
+// UnmarshalText reads what [Handover.MarshalText] has written, and nothing else: no spaces or
+// line ends around it. On an error, which shows no part of the text, it leaves h as it was.
+func (h *Handover) UnmarshalText(text []byte) error {
+	read, err := parseHandover(string(text))
+	if err != nil {
+		return fmt.Errorf("redlock: handover: %w", err)
+	}
+	*h = read
+	return nil
+}
+
+func parseHandover(s string) (h Handover, err error) {
+	fields := strings.SplitN(s, ".", 6)
+	switch {
+	case s == "":
+		return h, errors.New("an empty text")
+	case strings.ContainsAny(s, " \t\r\n"):
+		return h, errors.New("spaces or line ends in the text")
+	case !strings.HasPrefix(s, "redlock"):
+		return h, errors.New("not the text of a handover")
+	case fields[0] != handoverVersion:
+		return h, errors.New("the text of another version")
+	case len(fields) != 5:
+		return h, fmt.Errorf("%d parts instead of 5: the text is not complete, or not that of a handover", len(fields))
+	}
+	key, err1 := base64.RawURLEncoding.DecodeString(fields[1])
+	token, err2 := base64.RawURLEncoding.DecodeString(fields[2])
+	fence, err3 := strconv.ParseUint(fields[3], 10, 64)
+	h = NewHandover(string(key), string(token), fence)
+	// There is one text for each handover.
+	if err1 != nil || err2 != nil || err3 != nil || h.encode() != s {
+		return Handover{}, errors.New("the text is not complete, or was changed")
+	}
+	if err := h.check(); err != nil {
+		return Handover{}, err
+	}
+	return h, nil
+}
+
+// check refuses what cannot be of a lock.
+func (h Handover) check() error {
+	token := h.Token()
+	_, reserved := proto.Reserved(token)
+	switch {
+	case h.key == "":
+		return errors.New("an empty key")
+	case token == "":
+		return errors.New("an empty token")
+	case reserved:
+		return errors.New("a token must not begin with ~, which marks reservations")
+	case h.fence > mostFence:
+		return fmt.Errorf("a fencing token of %d: must be from 1 to 2^53 - 1, or 0 for none", h.fence)
+	}
+	return nil
+}
+
+// takes returns the key of h without the prefix of l, or why l cannot use it for op.
+func (l *Locker) takes(op string, h Handover) (key string, err error) {
+	switch {
+	case l == nil || l.base == nil:
+		return "", errZero
+	case l.closed.Load():
+		return "", ErrClosed
+	}
+	key, ok := strings.CutPrefix(h.key, l.settings.prefix)
+	switch {
+	case h.key == "" || ok && key == "":
+		return "", fmt.Errorf("redlock: %s: an empty key", op)
+	case !ok:
+		return "", fmt.Errorf("redlock: %s %s: the key does not begin with the prefix of this Locker, %s", op, text.Quote(h.key), text.Quote(l.settings.prefix))
+	}
+	if err := h.check(); err != nil {
+		return "", fmt.Errorf("redlock: %s %s: %w", op, text.Quote(h.key), err)
+	}
+	return key, l.check(op, key)
+}

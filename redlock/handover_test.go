@@ -1,0 +1,167 @@
+package redlock
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// The text of a handover is one word, and brings back all parts of it.
+func TestHandoverText(t *testing.T) {
+	for _, h := range []Handover{
+		NewHandover("k", "t", 0),
+		NewHandover("orders/42", "host:1:ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1795941290718845),
+		NewHandover("a b.c\r\n%\x00\xff", "\x00~ .", mostFence),
+	} {
+		text, err := h.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Trim(string(text), "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+			t.Errorf("the text is %q", text)
+		}
+		var read Handover
+		if err := read.UnmarshalText(text); err != nil {
+			t.Fatal(err)
+		}
+		if read.Key() != h.Key() || read.Token() != h.Token() || read.Fence() != h.Fence() || read.Owner() != h.Owner() {
+			t.Errorf("of %q was read %q", text, read.encode())
+		}
+		inJSON, err := json.Marshal(map[string]Handover{"lock": h})
+		var job map[string]Handover
+		if err != nil || json.Unmarshal(inJSON, &job) != nil || job["lock"].Token() != h.Token() {
+			t.Errorf("in JSON it is %s, %v", inJSON, err)
+		}
+	}
+	// The format is a contract between releases.
+	const want = "redlock1.b3JkZXJzLzQy.dG9rZW4.17.7a4b1e90"
+	if text := NewHandover("orders/42", "token", 17).encode(); text != want {
+		t.Errorf("the text is %q, want %q", text, want)
+	}
+}
+
+// No text for people has the token, however it is printed.
+func TestHandoverHidesToken(t *testing.T) {
+	const secret = "sekrit"
+	h := NewHandover("k", "me:"+secret, 17)
+	hidden := struct{ h Handover }{h}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("", "h", h, "p", &h)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("", "h", h, "p", &h)
+	texts := []string{h.String(), log.String(), fmt.Sprint(h), fmt.Sprintln(&h), fmt.Errorf("%w %v", errors.ErrUnsupported, h).Error()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%p"} {
+		texts = append(texts, fmt.Sprintf(verb, h), fmt.Sprintf(verb, &h), fmt.Sprintf(verb, []Handover{h}), fmt.Sprintf(verb, hidden), fmt.Sprintf(verb, &hidden))
+	}
+	for _, s := range texts {
+		if strings.Contains(strings.ToLower(s), secret) || strings.Contains(strings.ToLower(s), fmt.Sprintf("%x", secret)) {
+			t.Errorf("%q shows the token", s)
+		}
+	}
+	if s, want := h.String(), `the lock "k" of #`+fingerprint("me:"+secret)+" with the fencing token 17"; s != want {
+		t.Errorf("%q, want %q", s, want)
+	}
+	var zero Handover
+	_ = fmt.Sprintf("%v %+v %#v", zero, &zero, (*Handover)(nil))
+}
+
+// What is not the text of a handover is refused, in words that show no part of it.
+func TestHandoverRefusesText(t *testing.T) {
+	good := NewHandover("orders/42", "SEKRITTOKEN", 17).encode()
+	for _, tc := range []struct{ text, want string }{
+		{"", "an empty text"},
+		{good + "\n", "spaces or line ends"},
+		{" " + good, "spaces or line ends"},
+		{"SEKRIT", "not the text of a handover"},
+		{"redlock2" + good[8:], "another version"},
+		{"redlock10" + good[8:], "another version"},
+		{good[:len(good)-9], "4 parts instead of 5"},
+		{good + ".x", "6 parts instead of 5"},
+		{good[:len(good)-1], "not complete, or was changed"},
+		{strings.ToUpper(good[9:]), "not the text"},
+		{strings.Replace(good, ".17.", ".18.", 1), "not complete, or was changed"},
+		{strings.Replace(good, ".17.", ".017.", 1), "not complete, or was changed"},
+		{NewHandover("", "SEKRIT", 0).encode(), "an empty key"},
+		{NewHandover("k", "", 0).encode(), "an empty token"},
+		{NewHandover("k", "~SEKRIT", 0).encode(), "must not begin with ~"},
+		{NewHandover("k", "SEKRIT", mostFence+1).encode(), "a fencing token of 9007199254740992"},
+	} {
+		h := NewHandover("before", "t", 0)
+		err := h.UnmarshalText([]byte(tc.text))
+		if err == nil || !strings.HasPrefix(err.Error(), "redlock: handover: ") || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %v, want %q", tc.text, err, tc.want)
+		} else if strings.Contains(err.Error(), "SEKRIT") || strings.Contains(err.Error(), "U0VLUklU") {
+			t.Errorf("%q: the error shows the token: %v", tc.text, err)
+		}
+		if h.Key() != "before" {
+			t.Errorf("%q: the handover has changed", tc.text)
+		}
+	}
+	for _, bad := range []Handover{{}, NewHandover("k", "", 0), NewHandover("", "t", 0), NewHandover("k", "~t", 0), NewHandover("k", "t", 1<<53)} {
+		if text, err := bad.MarshalText(); err == nil {
+			t.Errorf("MarshalText gave %q", text)
+		}
+	}
+}
+
+// One text for each handover: what is read is written as it was.
+func FuzzHandover(f *testing.F) {
+	for _, s := range []string{
+		"", "redlock1....", "redlock1.aw.dA.0.", NewHandover("k", "t", 0).encode(), NewHandover("a}b", "me:x", mostFence).encode(),
+		"redlock1.aw.dA.0.00000000", "redlock1.aw\n.dA.0.00000000", strings.Repeat(".", 1000), NewHandover("k", "~", 0).encode(),
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var h Handover
+		if err := h.UnmarshalText([]byte(s)); err != nil {
+			return
+		}
+		if text, err := h.MarshalText(); err != nil || string(text) != s {
+			t.Errorf("%q was written as %q, %v", s, text, err)
+		}
+	})
+}
+
+// The key of a handover is that on the servers. A Locker with another prefix uses the same
+// lock, or none.
+func TestHandoverPrefix(t *testing.T) {
+	eachRig(t, func(t *testing.T, r *rig) {
+		first := r.locker(WithKeyPrefix("app:"))
+		lock := r.lock(first, "x:k")
+		synctest.Wait()
+		h := lock.Handover()
+		if h.Key() != "app:x:k" {
+			t.Errorf("the key is %q", h.Key())
+		}
+		for prefix, key := range map[string]string{"": "app:x:k", "app:": "x:k", "app:x:": "k"} {
+			resumed, err := r.locker(WithKeyPrefix(prefix)).Resume(t.Context(), h)
+			if err != nil || resumed.Key() != key || resumed.Handover().Key() != h.Key() {
+				t.Fatalf("with the prefix %q: the key is %q, %v", prefix, resumed.Key(), err)
+			}
+		}
+		before := r.calls()
+		for prefix, want := range map[string]string{
+			"other:":  `"app:x:k": the key does not begin with the prefix of this Locker, "other:"`,
+			"app:x:k": ": an empty key",
+		} {
+			other := r.locker(WithKeyPrefix(prefix))
+			_, err := other.Resume(t.Context(), h)
+			for op, err := range map[string]error{"resume": err, "release": other.Release(t.Context(), h)} {
+				if err == nil || !strings.HasPrefix(err.Error(), "redlock: "+op) || !strings.HasSuffix(err.Error(), want) {
+					t.Errorf("%s with the prefix %q: %v, want %q", op, prefix, err, want)
+				}
+			}
+		}
+		if n := r.calls(); n != before {
+			t.Errorf("%d calls were made", n-before)
+		}
+		if err := r.locker().Release(t.Context(), h); err != nil {
+			t.Error(err)
+		}
+	})
+}
