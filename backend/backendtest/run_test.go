@@ -144,7 +144,7 @@ func TestIdleHooks(t *testing.T) {
 		}, []string{"error reply/SetNX", "error reply/Batch"}},
 		{"Set", func(_ *lab, h *backendtest.Harness) {
 			h.Set = func(context.Context, backend.Node, string, string, time.Duration) error { return nil }
-		}, []string{"Extend/no expiry", "Inspect/no expiry"}},
+		}, []string{"Extend/no expiry"}},
 		{"FlushScripts", func(_ *lab, h *backendtest.Harness) {
 			h.FlushScripts = func(context.Context, backend.Node) error { return nil }
 		}, []string{"flushed scripts/forgotten"}},
