@@ -255,7 +255,8 @@ func TestClusterStaleConnections(t *testing.T) {
 		a, b := newFakeServer(t, nil), newFakeServer(t, nil)
 		c := newCluster(t, set, a, b)
 		n := New(c)
-		if _, err := n.SetNX(within(t, 5*time.Second), low, "a", time.Minute); err != nil { // which reads the map
+		ping := func(ctx context.Context, m *redis.Client) error { return m.Ping(ctx).Err() }
+		if err := c.ForEachMaster(within(t, 5*time.Second), ping); err != nil { // which reads the map
 			t.Fatal(err)
 		}
 		fillMaster(t, c, a)

@@ -66,14 +66,6 @@ func integer(arg string) (int64, error) {
 	return n, nil
 }
 
-// optional returns argument i, empty if there are fewer.
-func optional(args []string, i int) string {
-	if i < len(args) {
-		return args[i]
-	}
-	return ""
-}
-
 // whole returns the number of at most 15 digits that arg is, and whether it is one.
 func whole(arg string) (int64, bool) {
 	if len(arg) > 15 {
