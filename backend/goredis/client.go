@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 // NewClient returns a client for one server, made for locks. It does no I/O; the
@@ -25,8 +24,8 @@ import (
 //
 // where all but the scheme, and the path of a socket, may be missing; an empty
 // string is redis://localhost:6379/0. A port needs a host. In user and password
-// the characters that mean something in a URL are percent-encoded. The
-// parameters that [redis.ParseURL] knows may follow, such as
+// the characters that mean something in a URL are percent-encoded. A user needs a
+// password. The parameters that [redis.ParseURL] knows may follow, such as
 // ?db=1&pool_size=5. An error quotes no part of the URL, because any part may
 // belong to a password. For a Sentinel set or a Cluster make a client with [redis.NewFailoverClient] or [redis.NewClusterClient].
 //
@@ -61,57 +60,28 @@ func NewClient(rawURL string) (*redis.Client, error) {
 	return redis.NewClient(o), nil
 }
 
-const (
-	schemes = "want redis://, rediss:// or unix://"
-	escapes = "in a user name or password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
-)
-
 // parse returns what rawURL says. Its error completes a sentence that begins with "the
-// URL", and quotes nothing of it: where a password is not percent-encoded, any part of
-// the URL may belong to it. The driver's own errors do quote it.
+// URL", and quotes nothing of it. The driver's own errors do quote it.
 func parse(rawURL string) (*redis.Options, error) {
-	u, err := url.Parse(rawURL)
-	switch {
-	case err != nil:
-		return nil, errors.New("does not parse: " + schemes + ", and " + escapes)
-	case !strings.Contains(rawURL, "://"):
-		return nil, errors.New("has no scheme: " + schemes)
-	case u.Scheme != "redis" && u.Scheme != "rediss" && u.Scheme != "unix":
-		return nil, errors.New("has an unknown scheme: " + schemes)
-	case strings.Contains(rawURL, "#"):
-		return nil, errors.New("has a fragment: " + escapes)
-	case strings.Count(rawURL, "@") > 1 || strings.Contains(u.RawQuery+u.EscapedPath(), "@"):
-		return nil, errors.New("has more than one @, or one after its host: " + escapes)
-	case u.Scheme == "unix" && (u.Host != "" || strings.Trim(u.Path, "/ ") == ""):
-		return nil, errors.New("lacks an absolute path: want unix:///path/to.sock")
-	case u.Hostname() == "" && u.Port() != "":
-		// What looks like a port may be a password without its host.
-		return nil, errors.New("has a port and no host: write redis://localhost:PORT, and a password as redis://:PASSWORD@HOST:PORT")
-	case !backend.PlainAddress(u.Host):
-		return nil, errors.New("has a host or port that cannot be one: want host:6379, and " + escapes)
-	}
-	if db := strings.Trim(u.Path, "/"); u.Scheme != "unix" && db != "" {
-		if _, err := strconv.ParseUint(db, 10, 31); err != nil {
-			return nil, errors.New("has a path that is not a database number: want a number from 0, as in redis://host:6379/0")
-		}
-	}
-	query, err := url.ParseQuery(u.RawQuery)
+	u, err := adapterkit.ParseURL(rawURL)
 	if err != nil {
-		return nil, errors.New("has a query that does not parse: want NAME=VALUE with an & between parameters")
+		return nil, err
 	}
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
-		return nil, parameterError(u)
+		return nil, parameterError(rawURL)
 	}
-	if query.Has("db") && o.DB < 0 {
-		return nil, errors.New("has a db that is not a database number: want a number from 0")
-	}
+	o.DB = u.DB
 	return o, nil
 }
 
-// parameterError says which parameter of the query of u the driver rejects. It names a
+// parameterError says which parameter of the query of rawURL the driver rejects. It names a
 // parameter that the driver knows. What it does not know may be the rest of a password.
-func parameterError(u *url.URL) error {
+func parameterError(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return errors.New("does not parse") // not reached: adapterkit.ParseURL has parsed it
+	}
 	one := *u
 	for i, parameter := range strings.Split(u.RawQuery, "&") {
 		one.RawQuery = parameter

@@ -46,7 +46,8 @@ func hideURL(err error) error {
 type badURL struct{ err error }
 
 func (*badURL) Error() string {
-	return "redigo: the URL that the pool dials (not shown, because it may contain a password) is malformed: " + schemes + ", and " + escapes
+	return "redigo: the URL that the pool dials (not shown, because it may contain a password) is malformed: " +
+		"write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25 in a user name or password"
 }
 
 func (e *badURL) Unwrap() error { return e.err }

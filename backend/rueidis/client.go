@@ -1,21 +1,18 @@
 package rueidis
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
 // NewClient returns a client for the one server at rawURL, with settings that
@@ -75,83 +72,31 @@ func NewClient(rawURL string) (rueidis.Client, error) {
 	return client, nil
 }
 
-const (
-	schemes = "want redis://, rediss:// or unix://"
-	escapes = "in a user name or password, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
-)
-
-// parse reads a URL. Its error completes a sentence that begins with "the URL", and
-// quotes nothing of it: where a password is not percent-encoded, any part of the URL may
-// belong to it.
+// parse returns what rawURL says. Its error completes a sentence that begins with "the
+// URL", and quotes nothing of it.
 func parse(rawURL string) (rueidis.ClientOption, error) {
-	option := rueidis.ClientOption{DialCtxFn: dialTCP}
-	if rawURL == "" {
-		rawURL = "redis://localhost:6379/0"
+	u, err := adapterkit.ParseURL(rawURL)
+	if err == nil && len(u.Parameters) > 0 {
+		err = adapterkit.ErrParameter
 	}
-	u, err := url.Parse(rawURL)
-	switch {
-	case err != nil:
-		return option, errors.New("does not parse: " + schemes + ", and " + escapes)
-	case !strings.Contains(rawURL, "://"):
-		return option, errors.New("has no scheme: " + schemes)
-	case strings.Contains(rawURL, "#"):
-		return option, errors.New("has a fragment: " + escapes)
-	case strings.Count(rawURL, "@") > 1 || strings.Contains(u.RawQuery+u.EscapedPath(), "@"):
-		return option, errors.New("has more than one @, or one after its host: " + escapes)
-	}
-
-	path := strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "redis":
-	case "rediss":
-		option.TLSConfig = &tls.Config{ServerName: hostname(u), MinVersion: tls.VersionTLS12}
-		option.DialCtxFn = dialTLS
-	case "unix":
-		if u.Host != "" || path == "" {
-			return option, errors.New("lacks an absolute path: want unix:///path/to.sock")
-		}
-		option.InitAddress = []string{u.Path}
-		option.DialCtxFn = dialUnix
-		path = ""
-	default:
-		return option, errors.New("has an unknown scheme: " + schemes)
-	}
-	if option.InitAddress == nil {
-		switch {
-		case u.Hostname() == "" && u.Port() != "":
-			// What looks like a port may be a password without its host.
-			return option, errors.New("has a port and no host: write redis://localhost:PORT, and a password as redis://:PASSWORD@HOST:PORT")
-		case !backend.PlainAddress(u.Host):
-			return option, errors.New("has a host or port that cannot be one: want host:6379, and " + escapes)
-		}
-		option.InitAddress = []string{net.JoinHostPort(hostname(u), cmp.Or(u.Port(), "6379"))}
-	}
-
-	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return option, errors.New("has a query that does not parse: want ?db=0")
+		return rueidis.ClientOption{}, err
 	}
-	for name, values := range query {
-		if name != "db" || len(values) > 1 || path != "" {
-			return option, errors.New("has a parameter other than db, or more than one database: want one, in its path or as db")
-		}
-		path = values[0]
+	option := rueidis.ClientOption{
+		InitAddress: []string{u.Address},
+		DialCtxFn:   dialTCP,
+		Username:    u.User,
+		Password:    u.Password,
+		SelectDB:    u.DB,
 	}
-	if path != "" {
-		if option.SelectDB, err = strconv.Atoi(path); err != nil || option.SelectDB < 0 {
-			return option, errors.New("has a path or db that is not a database number: want a number from 0, as in redis://host:6379/0")
-		}
+	switch {
+	case u.TLS:
+		option.TLSConfig = &tls.Config{ServerName: u.Host, MinVersion: tls.VersionTLS12}
+		option.DialCtxFn = dialTLS
+	case u.Network == "unix":
+		option.DialCtxFn = dialUnix
 	}
-	option.Username = u.User.Username()
-	option.Password, _ = u.User.Password()
 	return option, nil
-}
-
-func hostname(u *url.URL) string {
-	if u.Hostname() == "" {
-		return "localhost"
-	}
-	return u.Hostname()
 }
 
 func dialTCP(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
