@@ -1,24 +1,26 @@
--- Take the lock, or find that this very token has it already: SET NX that may
--- be sent again when its reply was lost. A waiter that is refused stands in the
--- queue from then on; one for which the lock is reserved gets it.
+-- Take the lock, or find that this token already has it. Unlike SET NX, this may be sent
+-- again when its reply was lost. A waiter that is refused is added to the queue. A waiter for
+-- which the lock is reserved gets it.
 --
 -- KEYS[1]  the lock
--- KEYS[2]  its queue; missing, or any key, for one who does not wait
+-- KEYS[2]  its queue; missing, or any key, for a caller that does not wait
 -- KEYS[3]  the server's marker; missing for no quarantine
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
--- ARGV[3]  the waiter's ticket, empty or missing for one who does not wait
--- ARGV[4]  for how long it has waited, in milliseconds; with a ticket only
--- ARGV[5]  for how long the server does not vote when it may have lost anything, in
---          milliseconds; with a marker only
--- Answers {1, time to live} if the token has the lock, else {0, time to live,
--- rank, owner}. The time is in milliseconds, -1 if the key does not expire. Rank
--- is how many stand before this waiter, -1 if it does not stand in the queue: no
--- ticket, an inbox that is not heard here, a queue that cannot be used. Owner is
--- the last 32 bytes of what the lock holds, empty if that is no string. If the ticket
--- was not queued because a command failed, that command and its error follow.
--- Fails with QUARANTINE if the server must not vote yet. Nothing was done then, but
--- for the marker.
+-- ARGV[3]  the waiter's ticket; empty or missing for a caller that does not wait
+-- ARGV[4]  how long it has waited, in milliseconds; needed with a ticket and a queue
+-- ARGV[5]  how long the server grants nothing if it may have lost data, in milliseconds;
+--          needed with a marker
+-- Answers {1, time to live} if the token has the lock. Otherwise {0, time to live, rank,
+-- owner}. The time is in milliseconds, -1 if the key does not expire. Rank is the number of
+-- waiters before this one, or -1 if it is not queued: it has no ticket, its inbox has no
+-- subscriber here, or the queue cannot be used. Owner is the last 32 bytes of the lock's
+-- value, empty if that is not a string. If the ticket was not queued because a command
+-- failed, that command and its error follow.
+-- Fails with QUARANTINE if the server must not grant yet. Then nothing but the marker has
+-- changed.
+
+--@include quarantine, refuse, whole
 
 local ttl, ticket, waited = whole(ARGV[2]), ARGV[3] or '', whole(ARGV[4])
 if not ttl or ttl == 0 or ticket ~= '' and KEYS[2] and not waited then

@@ -1,10 +1,10 @@
--- Publish to the sender's own inbox, so that it sees whether notifications arrive.
+-- Publish to the caller's own inbox, so that it sees whether notifications arrive.
 --
--- KEYS[1]  a lock that it waits for, or any key
+-- KEYS[1]  a lock for which it waits, or any key
 -- ARGV[1]  the channel of its inbox
--- ARGV[2]  what to publish
--- Answers 1 if the channel has a subscriber here, else 0. Fails with the error of the
--- server if that does not let a script publish, or say who listens.
+-- ARGV[2]  the message
+-- Answers 1 if the channel has a subscriber here, else 0. Fails with the error of the server
+-- if it does not let a script publish or list subscribers.
 
 local sent = redis.pcall('PUBLISH', ARGV[1], ARGV[2])
 if type(sent) == 'table' then

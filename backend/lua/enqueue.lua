@@ -1,8 +1,10 @@
--- enqueue puts a ticket into the queue, by the time at which its waiter first
--- asked, unless it is queued already or its waiter does not listen here. The time is the
--- server's, in milliseconds with a fraction, less the milliseconds that the
--- waiter has waited, so that no other clock counts. It returns the ticket's rank,
--- 0 for the next one, or -1 if it is not queued. If a command failed, the error follows.
+--@include inbox
+
+-- enqueue adds a ticket to the queue, unless it is queued already or its waiter is not
+-- reachable here. The score is the time at which the waiter began to wait: the server's time,
+-- in milliseconds with a fraction, less the milliseconds that it has waited. So no other clock
+-- counts. It returns the ticket's rank, 0 for the first, or -1 if it is not queued. If a
+-- command failed, the command and its error follow.
 local function enqueue(queue, ticket, waited)
 	if not queue then
 		return -1
@@ -22,14 +24,14 @@ local function enqueue(queue, ticket, waited)
 	if type(added) == 'table' then
 		return -1, 'ZADD: ' .. added.err
 	end
-	-- A waiter asks again within a minute, and keeps the queue by that. A
-	-- queue for which nobody has asked for ten is of the dead alone.
+	-- A waiter asks again within a minute, which keeps the queue alive. If nobody has asked for
+	-- ten minutes, all waiters in the queue are dead.
 	local kept = redis.pcall('PEXPIRE', queue, 600000)
 	local rank = redis.pcall('ZRANK', queue, ticket)
 	if kept == 1 and type(rank) == 'number' then
 		return rank
 	end
-	redis.pcall('ZREM', queue, ticket) -- what may stay for ever must not stay
+	redis.pcall('ZREM', queue, ticket) -- a queue that may never expire must not stay
 	if type(kept) == 'table' then
 		return -1, 'PEXPIRE: ' .. kept.err
 	end

@@ -10,5 +10,5 @@ import (
 func ExampleDelete() {
 	key, token := "orders/42", "secret"
 	fmt.Println("EVALSHA", lua.Delete.Hash(), 1, key, token)
-	// Output: EVALSHA 7c5c3441344b8a67c9523e6c8e7853bcadf49885 1 orders/42 secret
+	// Output: EVALSHA 36ae5f3270a2086cf94024cc139223b7d839a5bd 1 orders/42 secret
 }

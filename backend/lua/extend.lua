@@ -1,9 +1,11 @@
--- Let the key live for at least so long from now, if it holds the token.
+-- Let the key live for at least this time from now on, if it holds the token.
 --
 -- KEYS[1]  the lock
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
 -- Answers 1 if the key holds the token, 0 if it is missing or holds anything else.
+
+--@include lengthen
 
 local held = redis.pcall('GET', KEYS[1])
 if held == ARGV[1] then

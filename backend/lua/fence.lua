@@ -1,11 +1,11 @@
--- Counters are in microseconds of the server's clock. 2^53 - 1, as far as Lua's
--- numbers are exact, is in the year 2255. A counter that is more than a day ahead
--- is not the work of a clock that is a little off: to follow it would take the
--- other nodes along.
+--@include number
+
+-- Counters are in microseconds of the server's clock. Lua's numbers are exact up to 2^53 - 1,
+-- which is in the year 2255. A counter that is more than a day ahead does not come from a clock
+-- that is a little off. If this server followed it, the other nodes would have to follow too.
 local most, day = 9007199254740991, 86400000000
 
--- count returns what a counter stands at, 0 if it is missing, or nothing and the
--- error.
+-- count returns the value of a counter, 0 if it is missing; or nothing and the error.
 local function count(counter)
 	local text = redis.pcall('GET', counter)
 	if not text then
@@ -22,7 +22,7 @@ local function count(counter)
 		.. 'delete it while nobody holds the lock', counter))
 end
 
--- beyond returns an error if a counter is not to stand at c at this time, else
+-- beyond returns an error if a counter must not be c at this time. Otherwise it returns
 -- nothing.
 local function beyond(counter, c, now)
 	if c > most or c > now + day then
@@ -31,8 +31,8 @@ local function beyond(counter, c, now)
 	end
 end
 
--- put has a counter stand at c, for so many milliseconds, or for ever if that is 0.
--- Lua's own way from numbers to text is not exact.
+-- put sets a counter to c, for this number of milliseconds, or for ever if that is 0. It
+-- formats the number itself, because Lua's conversion to text is not exact.
 local function put(counter, c, keep)
 	if keep > 0 then
 		redis.call('SET', counter, string.format('%.0f', c), 'PX', string.format('%.0f', keep))

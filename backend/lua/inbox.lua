@@ -1,10 +1,10 @@
--- inboxes returns the graces and the channels of tickets, in their order. The grace is
--- false if the waiter does not listen here, or if the ticket is not one. If the server does
--- not say who listens, inboxes returns nothing and why. A ticket is <grace>:<channel>:
--- the grace is for how long the lock is reserved when this waiter is notified, one to five
--- digits, in milliseconds; the channel, of any bytes, is where the waiter hears that.
--- A grace of more than a second counts as a second. Clients ask for no more, and
--- whoever can write to the queue must not keep the lock from everybody for longer.
+-- inboxes returns the graces and the channels of tickets, in their order. The grace is false
+-- if the waiter is not reachable here, or if the ticket is malformed. If the server does not
+-- list subscribers, inboxes returns nothing and the reason. A ticket is <grace>:<channel>. The
+-- grace is how long the lock is reserved when this waiter is notified: one to five digits, in
+-- milliseconds. The channel, of any bytes, is the waiter's inbox. A grace of more than a second
+-- counts as a second. Clients ask for no more, and anyone who can write to the queue must not
+-- block the lock for longer.
 local function inboxes(tickets)
 	local graces, channels = {}, {}
 	for i, ticket in ipairs(tickets) do
@@ -12,8 +12,8 @@ local function inboxes(tickets)
 		graces[i] = grace and math.min(tonumber(grace), 1000) or false
 		channels[i] = channel or ''
 	end
-	-- What PUBLISH counts is no test: it leaves out who listens at another
-	-- node of a cluster, and counts whoever listens to a pattern.
+	-- The number that PUBLISH returns is not usable: it leaves out subscribers at other nodes
+	-- of a Cluster, and counts subscribers of patterns.
 	local heard = redis.pcall('PUBSUB', 'NUMSUB', unpack(channels))
 	if heard.err then
 		return nil, 'PUBSUB: ' .. heard.err

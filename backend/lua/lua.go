@@ -63,7 +63,6 @@
 package lua
 
 import (
-	_ "embed"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -72,64 +71,6 @@ import (
 // MaxGrace is for how long a script reserves a lock at most, whatever the ticket says.
 const MaxGrace = time.Second
 
-// The scripts.
-var (
-	//go:embed acquire.lua
-	acquire string
-	//go:embed delete.lua
-	deleteIfHeld string
-	//go:embed echo.lua
-	echo string
-	//go:embed extend.lua
-	extend string
-	//go:embed inspect.lua
-	inspect string
-	//go:embed mark.lua
-	mark string
-	//go:embed prolong.lua
-	prolong string
-	//go:embed raise.lua
-	raise string
-	//go:embed release.lua
-	release string
-	//go:embed rollback.lua
-	rollback string
-	//go:embed vote.lua
-	vote string
-)
-
-// What goes before some of them, in this order.
-var (
-	//go:embed quickrelease.lua
-	quickRelease string
-	//go:embed quickvote.lua
-	quickVote string
-	//go:embed inbox.lua
-	inbox string
-	//go:embed whole.lua
-	whole string
-	//go:embed enqueue.lua
-	enqueue string
-	//go:embed refuse.lua
-	refuse string
-	//go:embed call.lua
-	call string
-	//go:embed bury.lua
-	bury string
-	//go:embed lengthen.lua
-	lengthen string
-	//go:embed clock.lua
-	clock string
-	//go:embed number.lua
-	number string
-	//go:embed fence.lua
-	fence string
-	//go:embed marker.lua
-	marker string
-	//go:embed quarantine.lua
-	quarantine string
-)
-
 var (
 	// Acquire takes a lock, or finds that the same token has it already; a
 	// waiter that is refused queues. Keys: lock, queue, marker. Args: token, ttl in
@@ -137,38 +78,38 @@ var (
 	// follows the ttl, may be left out; of one who does not wait the queue may be any
 	// key. Answers {1, ttl left in ms} or {0, ttl left in ms, rank, owner}, and, if a
 	// command failed because of which the ticket is not queued, its error.
-	Acquire = backend.NewScript("acquire", inbox+whole+enqueue+refuse+clock+number+marker+quarantine+acquire, "0236a61e410f0b7cb9376e2e1372a82e366506e0").Shares(2)
+	Acquire = backend.NewScript("acquire", link("acquire"), "2d8d3a6bfeb4d6f84dd91c149b57ab715e2c022c").Shares(2)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
-	Delete = backend.NewScript("delete", deleteIfHeld, "7c5c3441344b8a67c9523e6c8e7853bcadf49885")
+	Delete = backend.NewScript("delete", link("delete"), "36ae5f3270a2086cf94024cc139223b7d839a5bd")
 
 	// Echo publishes to the sender's own inbox, to show whether notifications arrive. Keys: a
 	// lock. Args: channel, payload. Answers 1 or 0: whether the channel has a subscriber.
-	Echo = backend.NewScript("echo", echo, "c770e769d07ae2cb6a50981abfd6fa89f24facf5")
+	Echo = backend.NewScript("echo", link("echo"), "0879368e4b4de88096c60aaf2ddf1b7935c77c9f")
 
 	// Extend is Node.Extend. Keys: lock. Args: token, ttl in ms. Answers 1 or 0.
-	Extend = backend.NewScript("extend", lengthen+extend, "116584fd390e1c2f499e398300cad8c07028b962")
+	Extend = backend.NewScript("extend", link("extend"), "334bbc68c35380e29e7fb686e9064d9d25f5f508")
 
 	// Inspect looks at a lock and at its queue. Keys: lock, queue. Args: the number of
 	// tickets to answer at most. Without the queue and the argument it looks at the lock
 	// alone. Answers {1 if the lock is held or else 0, value, ttl in ms or -1}; if a queue
 	// was given, the number of its tickets, -1 if the user may not look at it, and each
 	// of the first tickets with the ms that its waiter has waited, or -1.
-	Inspect = backend.NewScript("inspect", inspect, "b1945406a823297b61a7e31086f163bd9e81ea6b")
+	Inspect = backend.NewScript("inspect", link("inspect"), "b1945406a823297b61a7e31086f163bd9e81ea6b")
 
 	// Mark says that a server has lost nothing, so that it votes at once. Keys:
 	// marker. Answers 1.
-	Mark = backend.NewScript("mark", marker+mark, "fd736a01cd5b1d3c984bfa901492c12b05df15c4")
+	Mark = backend.NewScript("mark", link("mark"), "4513f81980966e4bc10986bcdff18a8eace9c374")
 
 	// Prolong extends a lock and the life of its counter, which it makes good if
 	// need be. Keys: lock, counter. Args: token, ttl in ms, fencing token, ms to
 	// keep the counter or 0. Answers 1 or 0.
-	Prolong = backend.NewScript("prolong", whole+lengthen+clock+number+fence+prolong, "8ada05398636ad0280e0cedbf960e89fc6c5e433")
+	Prolong = backend.NewScript("prolong", link("prolong"), "1f7fe7984c5669ffb77d425f467c6f74b451cebe")
 
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker.
 	// Args: token, value, ms to keep the counter or 0, ms of quarantine. The marker
 	// and the last argument may be left out. Answers 1 or 0.
-	Raise = backend.NewScript("raise", whole+clock+number+fence+marker+quarantine+raise, "8a5cb1faa0d11cf6f2b850bc310154cb76d0002f").Shares(2)
+	Raise = backend.NewScript("raise", link("raise"), "dcaa3f4a93c92ddc9e4956f02c6701d535a1e49b").Shares(2)
 
 	// Release releases a lock, or gives up waiting for it, and calls the next
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, channel, ms that
@@ -176,13 +117,13 @@ var (
 	// ones left out, which a server thanks for. Answers 1 or 0; {1 or 0, the error
 	// that kept it from notifying}; or {1 or 0, "", 1} if it has removed many tickets of
 	// the dead and there may be more: then send it again, without a token.
-	Release = backend.NewScript("release", quickRelease+inbox+whole+call+bury+release, "9d47a22279fedd53e2fb01b835b4423996217712")
+	Release = backend.NewScript("release", link("release"), "57fff316b978972453b3c51d31f70db9ffa02cc2")
 
 	// Rollback takes back what a failed attempt was granted, and queues its
 	// waiter. Keys: lock, queue, tombstone. Args: token, ticket, ms waited, "1"
 	// to call the next waiter or "0", ms that the tombstone stands. The tombstone
 	// and its time may be left out. Answers as Release does.
-	Rollback = backend.NewScript("rollback", inbox+whole+enqueue+call+bury+rollback, "ae32e792aa33b148d37485d292889498931a3315")
+	Rollback = backend.NewScript("rollback", link("rollback"), "33a064906eee92ece9b9cad9738d6356fc4db30c")
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, counter, tombstone,
 	// queue, marker. Args: token, ttl in ms, hint in µs, ms to keep the counter or 0,
@@ -192,7 +133,7 @@ var (
 	// for the hint, {1, vote, time in µs} for another, {0, counter, time in µs, ttl left
 	// in ms, rank, owner}, or, of a token that has a tombstone, {0, counter, time in µs,
 	// -2, -1, ""}.
-	Vote = backend.NewScript("vote", quickVote+inbox+whole+enqueue+refuse+clock+number+fence+marker+quarantine+vote, "b76c738149bad0ba74794f5bd1bc03da70e944e2").Shares(4)
+	Vote = backend.NewScript("vote", link("vote"), "5eeb5ac75128589e1beb467cd2b0f66c712ba18f").Shares(4)
 )
 
 // All is every script of this package.

@@ -4,10 +4,13 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/quorumlock/quorumlock/backend"
 )
 
 func TestHashes(t *testing.T) {
@@ -21,48 +24,71 @@ func TestHashes(t *testing.T) {
 
 // The longest grace is written in a script too.
 func TestMaxGrace(t *testing.T) {
-	if want := fmt.Sprintf("math.min(tonumber(grace), %d)", MaxGrace.Milliseconds()); strings.Count(inbox, want) != 1 {
+	if want := fmt.Sprintf("math.min(tonumber(grace), %d)", MaxGrace.Milliseconds()); strings.Count(link("inbox"), want) != 1 {
 		t.Errorf("inbox.lua does not say %q", want)
 	}
 }
 
-// Every file is a script or goes before one, and nothing else is in a script.
-func TestAllIsEveryFile(t *testing.T) {
-	files, err := filepath.Glob("*.lua")
-	if err != nil {
-		t.Fatal(err)
-	}
-	texts := map[string]string{} // of the files that are no script
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[strings.TrimSuffix(f, ".lua")] = string(text)
-	}
-	before := map[string]string{}
+// Every file is a script or is included by one, and no line that includes is left.
+func TestEveryFileIsUsed(t *testing.T) {
+	scripts := make(map[string]bool)
 	for _, s := range All {
-		rest, ends := strings.CutSuffix(s.Source(), texts[s.Name()])
-		if !ends || texts[s.Name()] == "" {
-			t.Errorf("script %s does not end with the text of %s.lua", s.Name(), s.Name())
+		scripts[s.Name()] = true
+		if strings.Contains(s.Source(), "--@") {
+			t.Errorf("script %s has a line that was not replaced", s.Name())
 		}
-		before[s.Name()] = rest
-		delete(texts, s.Name())
 	}
-	used := map[string]bool{}
-	for name, rest := range before {
-		for _, part := range []string{"quickrelease", "quickvote", "inbox", "whole", "enqueue", "refuse", "call", "bury", "lengthen", "clock", "number", "fence", "marker", "quarantine"} {
-			if after, ok := strings.CutPrefix(rest, texts[part]); ok {
-				rest, used[part] = after, true
+	names, err := fs.Glob(files, "*.lua")
+	if err != nil || len(names) < len(All) {
+		t.Fatalf("%d files for %d scripts, %v", len(names), len(All), err)
+	}
+	for _, name := range names {
+		name = strings.TrimSuffix(name, ".lua")
+		if scripts[name] {
+			continue
+		}
+		if !slices.ContainsFunc(All, func(s *backend.Script) bool { return strings.Contains(s.Source(), link(name)) || contains(s, name) }) {
+			t.Errorf("%s.lua is not a script and is not included by one", name)
+		}
+	}
+}
+
+// contains reports whether s has the own text of a file, that is, without what it includes.
+func contains(s *backend.Script, name string) bool {
+	text, err := files.ReadFile(name + ".lua")
+	if err != nil {
+		panic(err)
+	}
+	_, own, ok := strings.Cut(string(text), "\n\n")
+	return ok && strings.Contains(s.Source(), own)
+}
+
+// A script defines each function before it calls it, and none that it does not call.
+func TestFunctions(t *testing.T) {
+	definition := regexp.MustCompile(`(?m)^local function (\w+)\(`)
+	known := make(map[string]bool)
+	for _, s := range All {
+		for _, d := range definition.FindAllStringSubmatch(s.Source(), -1) {
+			known[d[1]] = true
+		}
+	}
+	if len(known) < 12 {
+		t.Fatalf("the functions are %v", known)
+	}
+	comment := regexp.MustCompile(`(?m)--.*$`)
+	for _, s := range All {
+		text := comment.ReplaceAllString(s.Source(), "")
+		for name := range known {
+			calls := regexp.MustCompile(`(^|[^.\w])`+name+`\(`).FindAllStringIndex(text, -1)
+			at := strings.Index(text, "local function "+name+"(")
+			switch {
+			case at < 0 && len(calls) > 0:
+				t.Errorf("script %s calls %s, which it does not define", s.Name(), name)
+			case at >= 0 && calls[0][0] < at:
+				t.Errorf("script %s calls %s before it defines it", s.Name(), name)
+			case at >= 0 && len(calls) == 1:
+				t.Errorf("script %s defines %s and does not call it", s.Name(), name)
 			}
-		}
-		if rest != "" {
-			t.Errorf("script %s has what is in no file before it: %q", name, rest)
-		}
-	}
-	for name := range texts {
-		if !used[name] {
-			t.Errorf("%s.lua is no script and goes before none", name)
 		}
 	}
 }

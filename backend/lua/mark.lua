@@ -1,8 +1,10 @@
--- Say that a server is well: it has lost nothing of what it had granted, or nothing
--- that matters any more. It votes at once.
+-- End the server's quarantine: it has lost nothing that it had granted, or nothing that still
+-- matters.
 --
 -- KEYS[1]  the server's marker
 -- Answers 1. The marker does not expire.
+
+--@include marker
 
 local id, err = run()
 if not id then

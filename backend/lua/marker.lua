@@ -1,5 +1,5 @@
--- run returns the server's run_id, which is another after each start, and another
--- on a replica than on its master, or nothing and the error.
+-- run returns the server's run_id, or nothing and the error. It changes with each start, and a
+-- replica has another one than its master.
 local function run()
 	local info = redis.pcall('INFO', 'server')
 	local id = type(info) == 'string' and string.match(info, 'run_id:(%S+)')
@@ -10,8 +10,7 @@ local function run()
 		.. (info.err or 'INFO server has none'))
 end
 
--- marked returns what a marker holds, empty if it is missing, or nothing and the
--- error.
+-- marked returns the value of a marker, empty if it is missing; or nothing and the error.
 local function marked(marker)
 	local held = redis.pcall('GET', marker)
 	if type(held) ~= 'table' then

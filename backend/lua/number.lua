@@ -1,5 +1,4 @@
--- number returns the number that a text of at most 16 digits says, nothing for
--- any other text.
+-- number returns the number with at most 16 digits that a text is, or nothing.
 local function number(text)
 	if text and #text <= 16 and string.find(text, '^%d+$') then
 		return tonumber(text)

@@ -1,17 +1,18 @@
--- Let a lock with a fencing token live for at least so long from now, if it holds
--- the token, and its counter too. A counter that was lost, or is below the value,
--- is made good.
+-- Extend a lock with a fencing token, and the life of its counter, if the lock holds the
+-- token. A counter that was lost, or is below the value, is set to the value.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its counter
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
 -- ARGV[3]  the value: the fencing token
--- ARGV[4]  for how long the counter is kept, in milliseconds, 0 for ever
+-- ARGV[4]  how long the counter is kept, in milliseconds; 0 for ever
 -- Answers 1 if the lock holds the token, 0 if it is missing or holds anything else.
--- A counter that is none is left as it is: nobody can vote on this node until
--- somebody sees to that, and so nothing is lost. Fails with FENCE if the counter
--- would have to move too far ahead. Nothing was done then.
+-- A counter that is not a number stays as it is. Nobody can vote on this node until somebody
+-- repairs it, so nothing is lost. Fails with FENCE if the counter would have to move too far
+-- ahead. Then nothing has changed.
+
+--@include clock, fence, lengthen, number, whole
 
 local ttl, value, keep = whole(ARGV[2]), number(ARGV[3]), whole(ARGV[4])
 if not ttl or ttl == 0 or not value or value == 0 or not keep then

@@ -1,12 +1,13 @@
--- suspect returns an error if this server must not vote, because it may have lost
--- what it had granted, else nothing.
+--@include clock, marker, number, whole
+
+-- suspect returns an error if this server must not grant locks, because it may have lost what
+-- it had granted. Otherwise it returns nothing.
 --
--- The marker holds "<run_id> <since>". It is missing after everything was deleted,
--- and of another run after a start, with whatever data, and where a replica has
--- taken its master's place. Since is when that was first seen, in microseconds of
--- this server's clock; from then on it does not vote for so many milliseconds. It
--- is 0 if the server was said to be well. The one who asks changes nothing about
--- since: each may have a length of his own.
+-- The marker holds "<run_id> <since>". It is missing if all data was deleted. It has another
+-- run_id after any restart, whatever data was loaded, and after a failover to a replica. Since
+-- is when that was first seen, in microseconds of this server's clock. From then on the server
+-- grants nothing for the given number of milliseconds. Since is 0 if the quarantine was ended.
+-- Each caller may give another number, so that does not change the marker.
 local function suspect(marker, ms)
 	local length = whole(ms)
 	if not length or length == 0 then
@@ -24,8 +25,8 @@ local function suspect(marker, ms)
 	local now = clock()
 	local of, since = string.match(held, '^(%S+) (%d+)$')
 	since = number(since)
-	-- One in the future was written before the clock was set back: how long ago
-	-- that is, nobody can tell.
+	-- A time in the future was written before the clock was set back. Nobody can tell how
+	-- long ago that was.
 	if of ~= id or not since or since > now then
 		since = now
 		redis.call('SET', marker, string.format('%s %.0f', id, now))

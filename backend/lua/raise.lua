@@ -5,15 +5,17 @@
 -- KEYS[3]  the server's marker; missing for no quarantine
 -- ARGV[1]  the token
 -- ARGV[2]  the value
--- ARGV[3]  for how long the counter is kept, in milliseconds, 0 for ever
--- ARGV[4]  for how long the server does not vote when it may have lost anything, in
---          milliseconds; with a marker only
--- Answers 1 if the lock holds the token and the counter was below the value, or is
--- there already: the token's vote is for the value then. Answers 0 if the lock is
--- missing or holds anything else, or the counter is above the value.
--- Fails with FENCE if the lock holds the token and the counter is none, or the
--- value too far ahead, and with QUARANTINE if the server must not vote yet. Nothing
--- was done then, but for the marker.
+-- ARGV[3]  how long the counter is kept, in milliseconds; 0 for ever
+-- ARGV[4]  how long the server grants nothing if it may have lost data, in milliseconds;
+--          needed with a marker
+-- Answers 1 if the lock holds the token and the counter was at most the value. Then the
+-- token's vote is for the value. Answers 0 if the lock is missing or holds anything else, or
+-- if the counter is above the value.
+-- Fails with FENCE if the lock holds the token, and the counter is not a number or the value
+-- is too far ahead. Fails with QUARANTINE if the server must not grant yet. Then nothing but
+-- the marker has changed.
+
+--@include clock, fence, number, quarantine, whole
 
 local value, keep = number(ARGV[2]), whole(ARGV[3])
 if not value or value == 0 or not keep then

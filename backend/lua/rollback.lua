@@ -1,19 +1,21 @@
--- Take back what an attempt was granted that has lost, and go on waiting.
+-- Take back what a failed attempt was granted, and go on waiting.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
--- KEYS[3]  the tombstone of the token, to put up whether the lock held the token
---          or not; missing for none
--- ARGV[1]  the token, empty for none
--- ARGV[2]  the waiter's ticket, empty or missing for none
--- ARGV[3]  for how long it has waited, in milliseconds; with a ticket only
--- ARGV[4]  '1' to call the next waiter, anything else to delete the lock only
--- ARGV[5]  for how long the tombstone stands, in milliseconds; with one only
--- Answers 1 if the lock held the token, 0 if it is missing or holds anything else, and
--- what release answers if the next waiter could not be notified, or was not reached.
+-- KEYS[3]  the tombstone of the token, which is added whether or not the lock holds the
+--          token; missing for none
+-- ARGV[1]  the token; empty for none
+-- ARGV[2]  the waiter's ticket; empty or missing for none
+-- ARGV[3]  how long it has waited, in milliseconds; needed with a ticket
+-- ARGV[4]  '1' to notify the next waiter; anything else only deletes the lock
+-- ARGV[5]  how long the tombstone is kept, in milliseconds; needed with one
+-- Answers 1 if the lock held the token, 0 if it is missing or holds anything else. What
+-- release adds to its answer follows here too.
+
+--@include enqueue, notify, tombstone, whole
 
 local held = redis.pcall('GET', KEYS[1])
--- A key of another type is somebody else's; any other error is the caller's to see.
+-- A key of another type is somebody else's. The caller must see any other error.
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end
@@ -29,12 +31,11 @@ local mine, why, rest = 0, nil, nil
 if held == ARGV[1] and held ~= '' then
 	mine = 1
 	if ARGV[4] == '1' then
-		-- The waiter stands in the queue again only after the call, or it
-		-- would call itself.
+		-- The waiter is queued again only after this, or it would notify itself.
 		if ticket ~= '' then
 			redis.pcall('ZREM', KEYS[2], ticket)
 		end
-		why, rest = call(KEYS[1], KEYS[2])
+		why, rest = notify(KEYS[1], KEYS[2])
 	else
 		redis.call('DEL', KEYS[1])
 	end
@@ -43,7 +44,7 @@ if ticket ~= '' then
 	enqueue(KEYS[2], ticket, waited)
 end
 if KEYS[3] then
-	bury(KEYS[3], stands)
+	entomb(KEYS[3], stands)
 end
 if why then
 	return {mine, why, rest}

@@ -1,5 +1,5 @@
--- whole returns the number that an argument says, if it is a whole one that Lua
--- counts exactly, else nothing.
+-- whole returns the whole number that an argument is, if it is small enough for Lua to count
+-- exactly, or nothing.
 local function whole(arg)
 	if arg and #arg <= 15 and string.find(arg, '^%d+$') then
 		return tonumber(arg)

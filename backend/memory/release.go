@@ -17,13 +17,13 @@ func release(db *db, keys, args []string) (backend.Reply, error) {
 	mine := r.Token != "" && e.holds(r.Token)
 	switch {
 	case mine:
-		rest = db.call(r.Lock, r.Queue)
+		rest = db.notify(r.Lock, r.Queue)
 		if r.Announce != "" {
 			db.publish(r.Announce, "ok")
 		}
 	case e == nil || e.reservedFor(r.Ticket):
-		rest = db.call(r.Lock, r.Queue)
+		rest = db.notify(r.Lock, r.Queue)
 	}
-	db.bury(r.Tombstone)
+	db.entomb(r.Tombstone)
 	return answer(mine, rest), nil
 }

@@ -16,13 +16,13 @@ func rollback(db *db, keys, args []string) (backend.Reply, error) {
 	switch {
 	case mine && r.Notify:
 		db.leave(r.Wait)
-		rest = db.call(r.Lock, r.Wait.Queue)
+		rest = db.notify(r.Lock, r.Wait.Queue)
 	case mine:
 		delete(db.entries, r.Lock)
 	}
 	if r.Wait.Ticket != "" {
 		db.enqueue(r.Wait)
 	}
-	db.bury(r.Tombstone)
+	db.entomb(r.Tombstone)
 	return answer(mine, rest), nil
 }

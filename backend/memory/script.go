@@ -11,7 +11,7 @@ import (
 
 // A script does to db what the Lua text of the same name does to a server, and
 // answers the same. Each has a file of its own, and so has each text that goes
-// before others: inbox, enqueue, call and so on are methods of db.
+// before others: inbox, enqueue, notify and so on are methods of db.
 type script func(db *db, keys, args []string) (backend.Reply, error)
 
 // lookup returns the script with the given hash, nil if there is none.

@@ -3,7 +3,7 @@
  * lock, and a first holder. docs/waiting.md has the protocol, README.md beside this
  * file what is modelled, what is not, and the variants. It stands for
  *
- *   backend/lua/acquire.lua, release.lua, rollback.lua, with call.lua and
+ *   backend/lua/acquire.lua, release.lua, rollback.lua, with notify.lua and
  *   enqueue.lua: the inlines acquire, release, rollback, call, enqueue
  *   internal/quorum/waiter.go, contest.go, line.go, operation.go, inbox.go and
  *   redlock/call.go: the steps of the process Waiter
@@ -129,7 +129,7 @@ byte onward;    /* nodes on which a release has yet to go on behind the dead */
 inline enqueue() { queue[j] = queue[j] | BIT(w) }
 inline dequeue() { queue[j] = queue[j] & ~BIT(w) }
 
-/* call.lua. Without DEADS the dead are out of the queue from the moment that they die,
+/* notify.lua. Without DEADS the dead are out of the queue from the moment that they die,
  * since they are passed over. With it a script removes one of the dead at most, and leaves
  * the lock free then: whoever sent it goes on, in the process Onward. What it tells the
  * two behind is for timers. */

@@ -2,8 +2,8 @@ package memory
 
 import "github.com/quorumlock/quorumlock/internal/proto"
 
-// bury is bury.lua.
-func (db *db) bury(t proto.Tombstone) {
+// entomb is tombstone.lua.
+func (db *db) entomb(t proto.Tombstone) {
 	if t.Key == "" {
 		return
 	}

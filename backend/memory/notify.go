@@ -5,16 +5,15 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// How many tickets a call looks at: in search of a waiter to call, and of two
-// behind it to tell.
+// How many tickets notify looks at: in search of a waiter, and of two behind it.
 const (
 	mostDead   = 3 + 4*128
 	mostBehind = 8
 )
 
-// call is call.lua: it frees the lock for the next waiter in queue, or for all if
+// notify is notify.lua: it frees the lock for the next waiter in queue, or for all if
 // there is none. It reports whether it stopped before the end of the queue.
-func (db *db) call(lock, queue string) (rest bool) {
+func (db *db) notify(lock, queue string) (rest bool) {
 	rest = true
 	for range mostDead {
 		ticket, ok := db.zpop(queue)
@@ -37,7 +36,7 @@ func (db *db) call(lock, queue string) (rest bool) {
 	return rest
 }
 
-// answer is what release and rollback answer, with what call has returned.
+// answer is what release and rollback answer, with what notify has returned.
 func answer(mine, rest bool) backend.Reply {
 	if rest {
 		return backend.Reply{flag(mine), "", int64(1)}

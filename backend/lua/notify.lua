@@ -1,16 +1,18 @@
--- call frees the lock for the next waiter: the first of the queue that listens is taken
--- out of it, the lock is reserved for it, and it is notified. The next two that listen, of
--- the eight behind it, are told to look once the reservation has ended, should it not
--- come. Tickets of the dead before it are removed, at most 515 at a time, so that they do
--- not hold up the server. Without a waiter, or with a queue that cannot be used, the lock
--- is deleted: nothing that is wrong with the queue may keep it.
--- It returns nothing; or, if the next waiter could not be notified, which command failed
--- and the error; or '' and 1 if it removed as many of the dead as it may, and there may be
--- more. A key that is no queue is not an error, because nobody waits there.
-local function call(lock, queue)
+--@include inbox
+
+-- notify frees the lock for the next waiter. It takes the first reachable ticket out of the
+-- queue, reserves the lock for it, and notifies its waiter. The next two reachable waiters, of
+-- the eight behind it, are told to look when the reservation has ended, in case the first one
+-- does not come. Tickets of dead waiters before it are removed, at most 515 of them, so that
+-- they do not hold up the server. If there is no waiter, or the queue cannot be used, the lock
+-- is deleted, because a damaged queue must not keep the lock.
+-- It returns nothing; or, if the next waiter could not be notified, the command that failed
+-- and its error; or '' and 1 if it removed as many tickets as it may and there may be more. A
+-- key that is not a queue is no error, because nobody waits there.
+local function notify(lock, queue)
 	local why
 	local rest = 1
-	local size = 3 -- most often they are alive, and no more are needed
+	local size = 3 -- usually they are alive, and no more are needed
 	for _ = 1, 5 do
 		local tickets = redis.pcall('ZRANGE', queue, 0, size - 1)
 		if not tickets[1] then
@@ -45,12 +47,12 @@ local function call(lock, queue)
 					told = told + 1
 				end
 			end
-			-- The last, because of what one script publishes servers send the last first.
+			-- This comes last, because servers send the last message of a script first.
 			local heard = redis.pcall('PUBLISH', channel, 'g' .. lock)
 			if set.err then
 				why = 'SET: ' .. set.err -- no right to SET, for example
 			elseif type(heard) == 'table' then
-				why = 'PUBLISH: ' .. heard.err -- nobody knows of the reservation
+				why = 'PUBLISH: ' .. heard.err -- nobody was told of the reservation
 			end
 			if why then
 				redis.call('DEL', lock)
