@@ -1,27 +1,26 @@
-// Package backendtest checks that a [backend.Node] keeps its contract. It needs the
-// standard library alone, and belongs in tests.
+// Package backendtest checks that a [backend.Node] keeps its contract. It is for authors
+// of adapters, belongs in tests, and needs no module but this one.
 //
-// [Run] makes every check there is as a subtest; [Check] makes the same checks
-// without a [testing.T]. A [Harness] says how to get at the node, and at the
-// server behind it as far as the test can:
+// [Run] runs every check as a subtest. [Check] runs the same checks without a
+// [testing.T]. A [Harness] says how to reach the node, and the server behind it as far as
+// the test can:
 //
 //	func TestNode(t *testing.T) {
 //		backendtest.Run(t, backendtest.Harness{New: backendtest.Reuse(newNode(t))})
 //	}
 //
-// A check that needs a hook which the harness does not have, or a capability
-// which the node does not have, is skipped with the reason. No check asks what
-// node it is.
+// A check is skipped if it needs a hook that the harness lacks, or a capability that the
+// node lacks. One line for each of these says so. No check asks what kind of node it has.
 //
-// On a real server the suite takes some five seconds, and fifteen with
-// Harness.Slow. Where it must judge time it is patient with a busy machine: what
-// may be late by accident is tried again, and only what is late each time fails.
-// The package tests itself: for every check there is a node that is broken on
-// purpose, and that the check rejects.
+// On a real server the suite takes about five seconds, and fifteen with Harness.Slow.
+// Checks that measure time allow for a busy machine: they repeat what may have been late
+// by accident, and fail only if it is late each time. The package tests itself: for every
+// check there is a node that is broken on purpose, and the check rejects it.
 //
-// What the scripts of package backend/lua mean is not among the checks, because it is the
-// server's matter: here is what an adapter does with any script, to pass keys, arguments,
-// replies and errors through, and to send again one that the server has forgotten.
+// The suite does not check what the scripts of package backend/lua mean, because that is
+// up to the server. It checks what an adapter does with any script: it passes keys,
+// arguments, replies and errors through, and sends a script again if the server has
+// forgotten it.
 //
-// Package backend/faulty makes nodes fail in a test.
+// To make nodes fail in a test, use package backend/faulty.
 package backendtest
