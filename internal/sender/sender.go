@@ -242,7 +242,9 @@ func (s *Sender) work() {
 	for {
 		room.clear()
 		now := time.Now()
-		some := s.next(room, now, s.shared.alone) // alone: a caller can make the next call itself, so do not linger
+		// With one node, end without lingering: callers then make the next call
+		// themselves.
+		some := s.next(room, now, s.shared.alone)
 		if !some && !s.shared.alone {
 			// Owners that have just been notified may submit more as soon as they run. A
 			// new goroutine for that would have to grow its stack again.
