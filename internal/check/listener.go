@@ -117,7 +117,7 @@ func (l *Listener) AwaitEnd(patience time.Duration, when string) error {
 }
 
 // Hears waits for the messages want, in this order. On a Cluster, a message may arrive
-// twice.
+// more than once.
 func (l *Listener) Hears(want ...string) {
 	timer := time.NewTimer(Patience)
 	defer timer.Stop()
