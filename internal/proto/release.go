@@ -67,9 +67,7 @@ func (r *Rollback) Op(keys, args []string) backend.Op {
 type ReleaseReply struct {
 	Held bool   // the lock held the token
 	Mute string // why the next waiter could not be notified: a command and its error
-	// Many tickets of dead waiters were removed, and there may be more. Repeat the
-	// release without a token.
-	More bool
+	More bool   // tickets of dead waiters were removed, and there may be more: repeat without a token
 }
 
 // ReadRelease reads the answer of a node to a [Release] or a [Rollback].

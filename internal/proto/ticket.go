@@ -18,10 +18,8 @@ const (
 
 // A Ticket is an entry in the queue of a lock. On a server it is "<grace in ms>:<channel>".
 type Ticket struct {
-	// How long the lock is reserved when this waiter is notified; rounded up to
-	// milliseconds.
-	Grace   time.Duration
-	Channel string // inbox of the waiter
+	Grace   time.Duration // how long the lock is reserved for this waiter; rounded up to milliseconds
+	Channel string        // inbox of the waiter
 }
 
 func (t Ticket) String() string {

@@ -14,7 +14,8 @@ type Attempt struct {
 	group      *Group
 	key, token string
 
-	// Only of an attempt that waits in a local queue: where it is notified.
+	// Set only if the attempt waits in a local queue: where it is notified, and what it
+	// asks for.
 	line    *line
 	inbox   *inbox
 	asked   time.Time // when its caller began to wait
@@ -185,9 +186,9 @@ func (a *Attempt) lacks(i int) bool {
 // join asks node i, which has notified this process, to grant a lock that a has won
 // without it: the more nodes have a lock, the more of them may fail.
 //
-// It reports whether the notification is used up, now or by the release of a. It is not
-// if a is being released. It is not if the lease of a has ended either, because a would
-// take the node from the next holder.
+// It reports whether a uses the notification, now or when it is released. a does not if
+// it is being released. It does not if its lease has ended either, because it would take
+// the node from the next holder.
 func (a *Attempt) join(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

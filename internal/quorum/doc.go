@@ -30,7 +30,7 @@
 //
 //	group.go       the nodes, the quorum, the configuration
 //	member.go      one node, or one part of a Cluster
-//	label.go       what texts call a node
+//	label.go       the names of nodes in messages
 //	outage.go      how long too many nodes have been unavailable
 //	tracker.go     counts cleanups that are under way
 //	clock.go       the time on two clocks
@@ -67,9 +67,9 @@
 // the outcome of an operation is unknown, until the deletion has succeeded or no key of
 // the attempt can be alive. [Group.Wait] waits for these.
 //
-// An idle group may leave two timers behind: the context of its last calls has one for
-// two to three seconds, and the deadline timers have one for as long as the last caller
-// would have waited.
+// An idle group may still have two timers: the context of its last calls has one for two
+// to three seconds, and the deadline timers have one for as long as the last caller would
+// have waited.
 //
 // # Mutexes and their order
 //

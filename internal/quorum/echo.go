@@ -18,7 +18,7 @@ const (
 	echoSoon = 50 * time.Millisecond
 
 	// An echo that has not arrived after this time is lost. A server that has answered
-	// with errors for this long is taken to publish none.
+	// with errors for this long is assumed to publish no echoes.
 	echoLate = time.Second
 
 	// An inbox that has heard nothing for minSilence asks for an echo while somebody
@@ -61,8 +61,7 @@ func (h *hearing) hear() {
 	}
 }
 
-// forget discards the note of messages that have arrived, and reports whether there was
-// one.
+// forget clears the note that a message has arrived, and reports whether there was one.
 func (h *hearing) forget() bool {
 	select {
 	case <-h.heard:

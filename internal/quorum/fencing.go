@@ -95,7 +95,7 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 // clocks, as far as these are known, so that this process's clock does not matter.
 //
 // If a counter is known to be ahead of that, hint returns a value above the counter. It
-// does not if the counter is too far ahead: each node cuts such a hint to a limit by its
+// does not if the counter is too far ahead: each node limits such a hint according to its
 // own clock, so the nodes would vote for different values.
 func (f *Fencing) hint(a *Attempt, now time.Time) int64 {
 	var room [8]time.Duration

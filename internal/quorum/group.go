@@ -134,7 +134,7 @@ func (g *Group) Size() int { return len(g.members) }
 // Need returns how many nodes make a quorum.
 func (g *Group) Need() int { return g.need }
 
-// Node returns node i and its name in texts, which may become more exact later.
+// Node returns node i and its name in messages, which may become more exact later.
 func (g *Group) Node(i int) (backend.Node, string) {
 	return g.members[i].node, g.members[i].name.String()
 }

@@ -244,7 +244,7 @@ func (g *Group) called(i int, key string) {
 
 // warned makes the caller that competes for key look for itself, in case the notified
 // waiter before it does not take the lock. Clients ask for a grace from minGrace to
-// maxGrace, so any other value is false. A shorter one would let anyone who can publish
+// maxGrace, so any other value is forged. A shorter one would let anyone who can publish
 // make all callers ask all the time.
 func (g *Group) warned(key string, grace time.Duration) {
 	grace = min(max(grace, minGrace), maxGrace)
@@ -274,7 +274,7 @@ func (g *Group) pass(i int, key, ticket string) {
 		ln.places[i].newest = a
 	}
 	a := ln.places[i].newest
-	ln.places[i].queued = true // it was, in order to be notified
+	ln.places[i].queued = true // it was in the queue until the node notified it
 	ls.mu.Unlock()
 	a.quit(i)
 }

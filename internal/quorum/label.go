@@ -7,8 +7,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A label is what texts call a node: its name, or its position with the address of its
-// server once that is known.
+// A label is the name of a node in messages: its own name, or its position with the
+// address of its server once that is known.
 type label struct {
 	name      string
 	addresser backend.Addresser // nil if the name is enough

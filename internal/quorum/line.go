@@ -32,7 +32,7 @@ type line struct {
 
 // A place is the state of a local queue's ticket on one node.
 type place struct {
-	queued bool     // the ticket may be in the queue there, or notified
+	queued bool     // the ticket may be in the queue there, or its waiter notified
 	newest *Attempt // the last attempt that sent an acquire there with the ticket
 }
 

@@ -13,8 +13,8 @@ import (
 //
 // Plain commands are the fast path: SET NX costs a server half as much as a script. An
 // acquire is a script if somebody waits, if the node must check whether it may grant, or
-// if the node has yet to show that it can release. Where scripts work, every release is
-// one, because the holder cannot know who waits.
+// if the node has yet to show that it can release. Where scripts work, every release is a
+// script, because the holder cannot know who waits.
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.buried = false, false

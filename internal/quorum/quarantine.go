@@ -80,7 +80,8 @@ func (s *seat) check() proto.Check {
 	return proto.Check{Marker: cfg.Marker, Quarantine: cfg.Quarantine}
 }
 
-// unjudged adds to err that the quarantine is the reason, if the error does not say so.
+// unjudged explains a CROSSSLOT error: the server belongs to a Cluster, and the marker is
+// in another slot than the lock.
 func (g *Group) unjudged(err error) error {
 	if g.cfg.Quarantine > 0 && strings.HasPrefix(strings.TrimPrefix(err.Error(), "-"), "CROSSSLOT ") {
 		return fmt.Errorf("no quarantine on a server of a cluster, which looks at no marker beside a lock: %w", err)

@@ -22,9 +22,7 @@ type rejoin struct {
 	news  bool    // the node has granted it, and no round has reported this yet
 	sure  bool    // the current operation is exempt from the quarantine
 	twice bool    // sent while an earlier one of unknown outcome might still arrive
-	// With a quarantine: the key that the node has confirmed lives until then, unless it
-	// is lost.
-	lasts Instant
+	lasts Instant // with a quarantine: until then the confirmed key lives, unless it is lost
 
 	// The node is not asked again before this time. A deletion that took a rejoin back
 	// may still arrive, and would end the lease there, because it names the same token.

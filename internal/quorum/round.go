@@ -30,10 +30,8 @@ type Vote struct {
 	// caller's context ended.
 	Latency time.Duration
 
-	Err error // for Failed, TimedOut and Quarantined
-	// Of an extension: the node had lost the token, and has been given it again since the
-	// previous extension.
-	Rejoined bool
+	Err      error // for Failed, TimedOut and Quarantined
+	Rejoined bool  // of an extension: the token was lost, and granted again since the previous one
 }
 
 // Verdict is the result of a round.
@@ -99,18 +97,15 @@ const (
 // A round is one question to all nodes, and the count of their answers. The mutex of its
 // attempt guards it.
 type round struct {
-	kind kind
-	need int
-	// If not nil, it has room for one and reports each vote. Votes then decide the round
-	// only by winning it.
-	news    chan int
+	kind    kind
+	need    int
+	news    chan int // nil, or has room for one: a vote was counted; votes then decide only a win
 	start   time.Time
 	votes   []Vote
 	verdict Verdict
 	took    time.Duration // until the verdict
-	// Has room for place, which it gets with the verdict; nil if nobody waits for it.
-	decided chan int
-	place   int // identifies the round if one goroutine waits for several
+	decided chan int      // has room for place, which arrives with the verdict; nil: nobody waits
+	place   int           // identifies the round if one goroutine waits for several
 }
 
 // A request is one node's part in a round.
@@ -122,11 +117,9 @@ type request struct {
 	stay    bool          // releasing: the caller waits on, so the ticket stays in the queue
 	call    bool          // with stay: notify the next waiter, because others may rely on it
 	joins   bool          // acquiring: the attempt has won, and this node has notified it
-	// acquiring: the attempt has won, and this node has lost its token; releasing: take
-	// that back
-	rejoin bool
-	onward bool   // releasing: only notify the waiter that the previous release did not reach
-	round  *round // nil: nobody waits
+	rejoin  bool          // acquiring: a held lock, whose token this node has lost; releasing: take that back
+	onward  bool          // releasing: only notify the waiter that the previous release did not reach
+	round   *round        // nil: nobody waits
 }
 
 // vote counts the answer of node i, unless there is a verdict. An answer may replace an

@@ -40,12 +40,10 @@ type seat struct {
 	member  *member
 	index   int
 
-	ticketed bool // the current operation names the ticket of the local queue
-	buried   bool // it adds a tombstone, so that no later vote is granted
-	// The current request names only the lock, because its queue is on another server for
-	// now.
-	apart   bool
-	refusal proto.Refusal // of the last acquire that was refused
+	ticketed bool          // the current operation names the ticket of the local queue
+	buried   bool          // it adds a tombstone, so that no later vote is granted
+	apart    bool          // only the lock is named: its queue is on another server for now
+	refusal  proto.Refusal // of the last acquire that was refused
 
 	token    tokenState
 	missing  bool // the last extension has not found the token

@@ -127,8 +127,8 @@ func ticketsOf(waiters []waiter) (tickets []string) {
 	return tickets
 }
 
-// look returns the length of the queue, its first tickets (at most most), and how many
-// milliseconds each has waited.
+// look returns the length of the queue, its first tickets, and how many milliseconds each
+// has waited. most limits the number of tickets.
 func (q queue) look(most string) (count int64, tickets []string, waited []int64) {
 	r := q.eval(lua.Inspect, most)
 	count, err := r.Int(3)

@@ -18,9 +18,7 @@ import (
 type queue struct {
 	t          *trial
 	lock, name string
-	// When a script that may have notified a waiter was last sent, on the clock of the
-	// check.
-	called *time.Duration
+	called     *time.Duration // when a script that may notify was last sent, on the clock of the check
 }
 
 // queue returns a free lock with an empty queue.

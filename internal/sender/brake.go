@@ -101,5 +101,5 @@ func (b *brake) answer(began, now time.Time, filled, slow bool, full int) (recov
 	return recovered
 }
 
-// room returns how many more operations may be under way, at most most.
+// room returns how many more operations may be under way, but not more than most.
 func (b *brake) room(flying, most int) int { return min(most, max(b.window-flying, 0)) }

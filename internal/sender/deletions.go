@@ -5,7 +5,8 @@ package sender
 // submitted earlier. It would meet this process's own older token, or be undone.
 //
 // So an acquire takes waiting deletions of its key along in its own call, in front of it.
-// If a deletion is under way, the acquire waits, or is *parked*.
+// While a deletion is under way, the acquire is parked: it waits until the deletion has
+// come back.
 type deletions struct {
 	byKey map[string]*keyDeletions
 	spare []*keyDeletions

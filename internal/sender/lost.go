@@ -105,8 +105,8 @@ func (s *Sender) moved(key string, err error, now time.Time) {
 	s.reconnecter.Reconnect(key)
 }
 
-// leaveBehind removes a lost call from all counts. It returns unanswered with the call's
-// items that may run twice, which no longer belong to the call.
+// leaveBehind removes a lost call from all counts. It takes the items that may run twice
+// from the call, and returns them appended to unanswered.
 func (s *Sender) leaveBehind(r *room, unanswered []*Item) []*Item {
 	r.lost = true
 	s.lost++

@@ -76,11 +76,9 @@ type Sender struct {
 	wait          time.Duration // how long the caller of the last item waits
 	answered      bool          // the last call was answered
 	newest        time.Time     // when the last call began
-	// When the last call ended other than by a time-out, or if that is later, when the
-	// oldest call under way began.
-	progress time.Time
-	timer    *time.Timer // starts what has to wait; nil: not needed yet
-	wake     time.Time   // when it fires; zero: not set
+	progress      time.Time     // last end of a call without a time-out, or begin of the first one under way
+	timer         *time.Timer   // starts what has to wait; nil: not needed yet
+	wake          time.Time     // when it fires; zero: not set
 }
 
 // New returns the sender for a node, or for one of its parts.
@@ -493,7 +491,8 @@ func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDe
 	return failed
 }
 
-// Context returns a context for a call by a caller that takes at most most.
+// Context returns a context for a call that a caller makes itself. It ends after most at
+// the latest.
 func (g *Shared) Context(most time.Duration, now time.Time) context.Context {
 	return g.inline.get(most, most/64, now)
 }
