@@ -61,7 +61,7 @@ func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout tim
 }
 
 // Adopt returns the attempt of a token that was acquired elsewhere, perhaps by another
-// process. It does no I/O. Life is how long a key with that token can still live, and so
+// process. It does no I/O. life is how long a key with that token can still live, and so
 // how long its deletion is worth repeating.
 func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
@@ -269,7 +269,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	ctxErr := ended(ctx)
 	switch {
 	case r.verdict == Won || r.verdict == Lost || r.verdict == Gone:
-		ctxErr = nil // the nodes decided before ctx ended
+		ctxErr = nil // the nodes decided, so ctx did not end the round
 	case r.verdict == Undecided && ctxErr != nil:
 		r.cut()
 	case r.verdict == Undecided:

@@ -78,7 +78,7 @@ func (f *Fencing) Adopt(token string, fence uint64, life time.Duration) *Attempt
 	return a
 }
 
-// fence makes every acquire of a a vote for a fencing token.
+// fence turns every acquire of a into a vote for a fencing token.
 func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	v := &voting{
 		fencing: f,

@@ -15,8 +15,8 @@ const (
 	Granted                    // it did what was asked
 	Taken                      // it refused to acquire: another token holds the key
 	NotHeld                    // it does not hold the token, to extend or to delete
-	Failed                     // an error; it is unknown whether anything was done
-	TimedOut                   // no answer in time; also unknown
+	Failed                     // an error; it may be unknown whether anything was done
+	TimedOut                   // no answer in time; as with Failed
 	Skipped                    // it was not asked, because the token cannot be there
 	Quarantined                // it does not vote for now; nothing was done
 )

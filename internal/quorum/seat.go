@@ -377,7 +377,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Ti
 	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.buried:
 		// The key was found and deleted, but another set may still arrive.
 		s.token, again = doubted, true
-	case ok || s.token == absent: // otherwise it was only about the ticket
+	case ok || s.token == absent: // if absent, it was only about the ticket
 		s.token = absent
 	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.buried:
 		// Nothing was found. That proves nothing, because the set may still arrive.
