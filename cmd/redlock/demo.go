@@ -37,7 +37,7 @@ It needs nothing, and listens on 127.0.0.1 only.`,
 			case cfg.Workers < 2 || cfg.Workers > demo.MaxWorkers:
 				return usage(cmd, fmt.Sprintf("--workers is %d: it takes 2 to fight, and %d at most", cfg.Workers, demo.MaxWorkers))
 			}
-			silenceDriver() // the demo reports its outages itself
+			silenceDriver() // the demo reports outages itself
 			ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer cancel()
 			cfg.Out = cmd.OutOrStdout()

@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// parseDuration parses a time such as 90s or 1h30m. A number without a unit is seconds.
+// parseDuration parses a duration such as 90s or 1h30m. A number without a unit is
+// seconds.
 func parseDuration(s string) (time.Duration, error) {
 	if strings.Trim(s, "+-.0123456789") == "" {
 		s += "s"
@@ -20,16 +21,16 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// duration is a flag that is a time. It implements pflag.Value.
+// duration is a flag with a duration. It implements pflag.Value.
 type duration time.Duration
 
-// durationVar registers a flag that is a time.
+// durationVar registers a flag with a duration.
 func durationVar(flags *pflag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
 	*p = value
 	flags.Var((*duration)(p), name, usage)
 }
 
-// String returns 0 without a unit: the help then shows no default.
+// String returns 0 without a unit, so that the help shows no default.
 func (d *duration) String() string {
 	if *d == 0 {
 		return "0"
@@ -45,16 +46,16 @@ func (d *duration) Set(s string) error {
 	return err
 }
 
-// Type is what the help calls the value.
+// Type returns the name of the value in the help.
 func (d *duration) Type() string { return "duration" }
 
-// patience is how long to wait: a flag. It implements pflag.Value.
+// patience is a flag with the time to wait. It implements pflag.Value.
 type patience struct {
 	forever bool
 	d       time.Duration
 }
 
-// once reports whether there is no waiting at all.
+// once reports whether the tool does not wait at all.
 func (p *patience) once() bool { return !p.forever && p.d == 0 }
 
 func (p *patience) String() string {
@@ -80,5 +81,5 @@ func (p *patience) Set(s string) error {
 	return nil
 }
 
-// Type is what the help calls the value.
+// Type returns the name of the value in the help.
 func (p *patience) Type() string { return "duration" }

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Variables that the tool sets for its command. The command of a run inside another one
-// must not see those of the outer run, so [commandEnvironment] removes all of them from
-// what the tool has inherited.
+// Variables that the tool sets for its command. If a run is inside another one, its
+// command must not see the outer run's values, so [commandEnvironment] removes all
+// inherited ones.
 const (
 	nameVariable     = "REDLOCK_NAME"
 	fenceVariable    = "REDLOCK_FENCE"
@@ -28,15 +28,15 @@ const commandEnvironmentHelp = `
   ` + withheldVariable + `
                   1 if REDLOCK_NODES is not passed on`
 
-// A surrounding is what the command of a run is told.
+// A surrounding is what the environment tells the command of a run.
 type surrounding struct {
 	name      string
 	fence     uint64 // 0: no fencing token
 	held      held
-	passNodes bool // even if they may contain a password
+	passNodes bool // even if the list may contain a password
 }
 
-// commandEnvironment returns the environment of the command: the inherited one, and the
+// commandEnvironment returns the environment of the command: the inherited one, plus the
 // variables that describe the lock.
 func commandEnvironment(inherited []string, s surrounding) []string {
 	env := make([]string, 0, len(inherited)+len(commandVariables))

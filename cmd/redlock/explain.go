@@ -13,12 +13,11 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A complaint is what is wrong with a server, in a few words, and what to do
-// about it, if that is known.
+// A complaint says in a few words what is wrong with a server, and what to do about it if
+// that is known.
 type complaint struct{ what, remedy string }
 
-// complain puts the error of a server into words, of which errors of the driver
-// have too many.
+// complain shortens the error of a server. Errors of the driver are too long.
 func complain(err error, waited time.Duration) complaint {
 	var (
 		dns     *net.DNSError
@@ -41,7 +40,7 @@ func complain(err error, waited time.Duration) complaint {
 		}
 		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
 	}
-	text := strings.TrimPrefix(err.Error(), "not sent: the node has just failed: ") // it said that before
+	text := strings.TrimPrefix(err.Error(), "not sent: the node has just failed: ") // the line already says that
 	if _, said, ok := strings.Cut(text, "could not release it (allow EVAL and EVALSHA, and in scripts GET and DEL): "); ok {
 		text = said // the advice below names all rights
 	}
@@ -70,9 +69,9 @@ func complain(err error, waited time.Duration) complaint {
 	return complaint{what: text}
 }
 
-// trouble is the list of what is wrong with servers.
+// A trouble is the list of what is wrong with servers.
 type trouble struct {
-	size, need int // need is 0 if each server is asked for itself
+	size, need int // need is 0 if each server is asked on its own
 	servers    []string
 	complaints []complaint
 }
@@ -111,8 +110,8 @@ func (t *trouble) add(server string, c complaint) {
 	t.complaints = append(t.complaints, c)
 }
 
-// failures returns what is wrong with the servers according to err, an error of
-// an operation on a lock.
+// failures returns what is wrong with the servers, from the error of an operation on a
+// lock.
 func failures(err error) trouble {
 	var t trouble
 	var quorum *redlock.QuorumError
@@ -122,8 +121,8 @@ func failures(err error) trouble {
 	return inTrouble(quorum.Last(), quorum.Need)
 }
 
-// inQuarantine is what is wrong with a server that is in quarantine for so long yet, or for
-// some time if that is 0.
+// inQuarantine describes a server that is in quarantine for another left. left is 0 if
+// that is not known.
 func inQuarantine(left time.Duration) complaint {
 	what := "it is in quarantine"
 	if left > 0 {
@@ -132,7 +131,7 @@ func inQuarantine(left time.Duration) complaint {
 	return complaint{what + ", as it is new, was started again or lost its data", "that ends by itself"}
 }
 
-// inTrouble returns what is wrong with the servers of a round that needed so many of them.
+// inTrouble returns what is wrong with the servers of a round that needs need of them.
 func inTrouble(r redlock.Report, need int) trouble {
 	t := trouble{size: len(r), need: need}
 	for _, n := range r {
@@ -168,7 +167,7 @@ func lossReason(err error) string {
 	return fmt.Sprintf("%d of %d servers do not have it any more: %s", last.Count(redlock.NotHeld), len(last), how)
 }
 
-// round makes a duration short enough to be read.
+// round rounds a duration so that it is easy to read.
 func round(d time.Duration) string {
 	switch {
 	case d >= 10*time.Second:

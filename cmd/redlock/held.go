@@ -11,17 +11,17 @@ import (
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
 )
 
-// held is the locks that are held around a command, by the runs that it is inside of,
-// the outermost first. It is handed on in an environment variable.
+// held is the list of locks held by the runs that surround a command, the outermost
+// first. An environment variable passes it on.
 type held []holding
 
-// A holding is a lock that a run holds.
+// A holding is a lock held by a run.
 type holding struct {
-	pid  int    // of the run
+	pid  int    // process id of the run
 	lock string // a hash of the key and the servers
 }
 
-// lockHash returns what tells a lock from others: its key and its servers, in any order.
+// lockHash returns a hash that identifies a lock: its key and its servers, in any order.
 func lockHash(key string, servers []string) string {
 	h := sha256.New()
 	for _, s := range slices.Sorted(slices.Values(servers)) {
@@ -31,7 +31,7 @@ func lockHash(key string, servers []string) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// parseHeld returns what the variable says. What it cannot parse it leaves out.
+// parseHeld parses the variable. It skips what it cannot parse.
 func parseHeld(value string) held {
 	var h held
 	for _, field := range strings.Fields(value) {
@@ -55,15 +55,15 @@ func (h held) String() string {
 	return b.String()
 }
 
-// with returns h and a lock that this process holds.
+// with returns h plus a lock held by this process.
 func (h held) with(lock string) held {
 	return append(h[:len(h):len(h)], holding{os.Getpid(), lock})
 }
 
-// around returns the process id of a run that holds the lock, that runs still, and whose
-// command started this process. It is 0 if there is none. Certain says that the command
-// waits for this process: it is this process, or this process is not in the background
-// of a shell.
+// around returns the process id of a run that holds the lock, still exists, and whose
+// command started this process; 0 if there is none. certain says that the command waits
+// for this process: either this process is the command, or it is not in the background of
+// a shell.
 func (h held) around(lock string) (pid int, certain bool) {
 	for _, one := range h {
 		if one.lock == lock && child.DescendsFrom(one.pid) {

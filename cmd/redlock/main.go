@@ -1,5 +1,5 @@
-// The command redlock holds a lock on Redis or Valkey servers while another
-// command runs, and shows in a demo what such a lock is good for.
+// The command redlock holds a lock on Redis or Valkey servers while another command runs.
+// A demo shows what such a lock is good for.
 //
 //	redlock demo                                       no Redis needed
 //	redlock run deploy -- ./deploy.sh production       see redlock run --help

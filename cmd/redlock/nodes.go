@@ -22,7 +22,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// defaultNodeTimeout is longer than the library's: a tool that runs once has to
+// defaultNodeTimeout is longer than the library's, because a tool that runs once must
 // open its connections first.
 const defaultNodeTimeout = time.Second
 
@@ -33,7 +33,7 @@ const nodesEnvironment = `  REDLOCK_NODES   the servers if no --node is given: U
   REDIS_HOST, REDIS_PORT, REDIS_DB
                   the one server where neither is given; default localhost, 6379 and 0`
 
-// nodeFlags are the flags of all commands that talk to servers.
+// nodeFlags are the flags of all commands that use servers.
 type nodeFlags struct {
 	urls    []string
 	timeout time.Duration
@@ -41,7 +41,7 @@ type nodeFlags struct {
 	quiet   bool
 }
 
-// register adds the flags; limit says what else limits the node timeout.
+// register adds the flags. limit says what else limits the node timeout.
 func (f *nodeFlags) register(flags *pflag.FlagSet, limit string) {
 	flags.StringArrayVarP(&f.urls, "node", "n", nil,
 		"server that keeps the lock, as a `URL` such as redis://:password@host:6379/0, rediss://host (TLS), unix:///path/to.sock or just host:6379; valkey:// and valkeys:// (TLS) mean the same; "+
@@ -51,14 +51,14 @@ func (f *nodeFlags) register(flags *pflag.FlagSet, limit string) {
 	flags.StringVar(&f.prefix, "prefix", "", "put this in front of the name to make the key on the servers")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no messages on stderr, only the exit code (wrong usage is still explained)")
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "redis" { // what the tool of the same name in Python calls it
+		if name == "redis" { // the name in the Python tool of the same name
 			name = "node"
 		}
 		return pflag.NormalizedName(name)
 	})
 }
 
-// A source is where the URLs of the servers were found, for messages.
+// A source says where the URLs of the servers come from, for messages.
 type source string
 
 const (
@@ -77,13 +77,13 @@ func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 		return list, nodesVariable, nil
 	}
 	if getenv(withheldVariable) != "" {
-		// Not some other server: what is locked there would not exclude anybody.
+		// Do not fall back to another server: a lock there would exclude nobody.
 		return nil, "", errors.New("no server is given, because the redlock run around this one has not passed REDLOCK_NODES on, which may contain a password: " +
 			"give that one --pass-nodes, or this one --node")
 	}
 	host, port, db := getenv("REDIS_HOST"), getenv("REDIS_PORT"), getenv("REDIS_DB")
 	if u, err := url.Parse(port); err == nil && u.Scheme == "tcp" {
-		// Kubernetes sets that for a service called redis.
+		// Kubernetes sets this for a service named redis.
 		host, port = cmp.Or(host, u.Hostname()), u.Port()
 	}
 	host, port, db = cmp.Or(host, "localhost"), cmp.Or(port, "6379"), cmp.Or(db, "0")
@@ -99,7 +99,7 @@ func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	return []string{"redis://" + net.JoinHostPort(host, port) + "/" + db}, "REDIS_HOST", nil
 }
 
-// entryURL returns the URL that an entry of the list of servers stands for.
+// entryURL returns the URL for an entry in the list of servers.
 func entryURL(entry string) (string, error) {
 	entry = strings.TrimSpace(entry)
 	switch {
@@ -115,14 +115,14 @@ func entryURL(entry string) (string, error) {
 		}
 		return scheme + "://" + rest, nil
 	case strings.Contains(entry, "@"):
-		// It may be the end of a URL whose password contains a comma.
+		// This may be the end of a URL whose password contains a comma.
 		return "", errors.New("the URL has an @ and no scheme: write redis://USER:PASSWORD@HOST:PORT")
 	}
 	return "redis://" + entry, nil
 }
 
-// entryError returns err as an error about one entry, of several, which it names by its
-// position: the entry itself may contain a password.
+// entryError adds to err which of several entries it is about. It names the entry by its
+// position, because the entry may contain a password.
 func (s source) entryError(i, of int, err error) error {
 	said := strings.TrimPrefix(err.Error(), "goredis: ")
 	if of == 1 {
@@ -137,15 +137,15 @@ func (s source) entryError(i, of int, err error) error {
 	return fmt.Errorf("%s: entry %d of %d: %s", s, i+1, of, said)
 }
 
-// A connection is a Locker and the clients under it.
+// A connection is a Locker and its clients.
 type connection struct {
 	locker  *redlock.Locker
 	clients []*redis.Client
 	names   []string
 }
 
-// connect makes a Locker on the servers that the flags and the environment
-// name. It does no I/O. Its errors are about what the user has given.
+// connect makes a Locker for the servers in the flags and the environment. It does no
+// I/O. Its errors are about what the user has specified.
 func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) (*connection, error) {
 	urls, from, err := f.find(getenv)
 	if err != nil {
@@ -175,8 +175,8 @@ func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) 
 	return c, nil
 }
 
-// close waits for so long for what is still to be deleted on servers that are slow, and
-// reports whether it is. Where it is not, it expires.
+// close waits up to patience for deletions on slow servers, and reports whether all are
+// done. What is not deleted expires.
 func (c *connection) close(patience time.Duration) (clean bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -187,7 +187,7 @@ func (c *connection) close(patience time.Duration) (clean bool) {
 	return err == nil
 }
 
-// servers returns what tells the servers from others.
+// servers returns texts that identify the servers.
 func (c *connection) servers() []string {
 	var servers []string
 	for _, client := range c.clients {
@@ -197,7 +197,7 @@ func (c *connection) servers() []string {
 	return servers
 }
 
-// owner is the label by which others see who holds a lock, unless one is given.
+// owner returns the default label, which tells others who holds a lock.
 func owner() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -206,11 +206,11 @@ func owner() string {
 	return strings.TrimLeft(host, "~") + ":" + strconv.Itoa(os.Getpid())
 }
 
-// silenceDriver keeps go-redis from logging failed dials, which the errors report too.
-// It sets the driver's logger once, because a goroutine of an earlier client may read it.
+// silenceDriver stops go-redis from logging failed dials, because the errors report them
+// too. It sets the driver's logger only once, because a goroutine of an earlier client
+// may read it.
 var silenceDriver = sync.OnceFunc(func() { redis.SetLogger(silent{}) })
 
-// silent is a logger for go-redis that logs nothing.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}

@@ -11,16 +11,16 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// Exit codes of all commands but run, which passes on the exit codes of another
-// command and so has its own.
+// Exit codes of all commands except run. run passes on the exit codes of another command,
+// so it has its own.
 const (
 	exitOK     = 0
-	exitFailed = 1 // what was asked for did not come about
+	exitFailed = 1 // the tool could not do what it was asked to do
 	exitUsage  = 2
 )
 
-// An exitError ends the tool with a code, and with a line on stderr unless it
-// has no text.
+// An exitError ends the tool with an exit code, and with a line on stderr if it has a
+// text.
 type exitError struct {
 	code int
 	text string
@@ -28,7 +28,7 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.text }
 
-// Sections of the help that cobra does not know.
+// Sections of the help that cobra does not have.
 const (
 	environmentSection = "environment"
 	exitSection        = "exit"
@@ -132,7 +132,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
-		exit = &exitError{code: exitUsage, text: text.Line(err.Error())} // cobra's own
+		exit = &exitError{code: exitUsage, text: text.Line(err.Error())} // from cobra
 		if mayHoldPassword(exit.text) {
 			exit.text = `wrong arguments; see "redlock --help"`
 		}
@@ -143,7 +143,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return exit.code
 }
 
-// usage is the error of a call that makes no sense.
+// usage returns the error for invalid arguments.
 func usage(cmd *cobra.Command, text string) error {
 	code := exitUsage
 	if cmd.Name() == "run" {

@@ -19,43 +19,43 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Exit codes of run that are not the command's: the codes of the other commands
-// and 120, so that they are not taken for those that commands use.
+// Exit codes of run itself. They are the codes of the other commands plus 120, so that
+// they are not mistaken for exit codes of the command.
 const (
 	runTaken   = 120 + exitFailed // somebody else has the lock
 	runUsage   = 120 + exitUsage
 	runServers = 123 // too few servers work
 	runLost    = 124 // the lock was lost while the command ran
 
-	// As shells have it.
-	runCannot   = 126 // the command is there and cannot be run
+	// As in shells.
+	runCannot   = 126 // the command exists and cannot be run
 	runNotFound = 127
 )
 
 const (
-	// defaultRunTTL is longer than the library's: what runs under the tool runs
-	// for minutes, and should outlive a server's restart.
+	// defaultRunTTL is longer than the library's, because commands run for minutes and
+	// should survive a restart of a server.
 	defaultRunTTL = 30 * time.Second
 
 	defaultGrace = 5 * time.Second
 
-	// graceShare of the TTL is the most that the grace can be: as much is left for
-	// the extensions and for trying them again.
+	// The grace is at most 1/graceShare of the TTL. This leaves as much time for
+	// extensions and for repeating them.
 	graceShare = 3
 
-	// margin is the share of the TTL that a command which must be killed is gone
-	// before the lock is.
+	// If the command must be killed, it is gone 1/margin of the TTL before the lock.
 	margin = 20
 
-	// quietWait is how long a lock is waited for without a word.
+	// quietWait is how long the tool waits for a lock without a message.
 	quietWait = 700 * time.Millisecond
 
-	// least and leave are how long the tool waits, at least and at most, for servers
-	// that have not answered yet when it could end.
+	// Before it exits, the tool waits for servers that have not answered, for a time
+	// between least and leave.
 	least = 50 * time.Millisecond
 	leave = 500 * time.Millisecond
 
-	// lingerCheck is how often what a stopped command left behind is looked for.
+	// lingerCheck is how often the tool checks for processes left behind by a stopped
+	// command.
 	lingerCheck = 20 * time.Millisecond
 )
 
@@ -147,7 +147,7 @@ itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the backgroun
 	return cmd
 }
 
-// run is one call of the command run.
+// A run is one invocation of redlock run.
 type run struct {
 	nodes      nodeFlags
 	wait       patience
@@ -163,21 +163,21 @@ type run struct {
 	stderr  io.Writer
 	conn    *connection
 	signals chan os.Signal
-	around  held   // the locks that are held around this run
-	lock    string // what tells its lock from others
+	around  held   // locks held by the runs around this one
+	lock    string // identifies its lock
 
 	passNodes bool
 
-	last   redlock.Report // of the last release or attempt, of which all is known when the tool ends
-	silent bool           // servers may be left of which nothing was said
+	last   redlock.Report // of the last release or attempt; close reports servers without an answer in it
+	silent bool           // there may be such servers, and nothing was said about them
 
-	extending struct { // how the extensions go
+	extending struct { // whether extensions fail
 		sync.Mutex
 		failing bool
 	}
 }
 
-// parse checks what was asked for, before any I/O.
+// parse checks the arguments, before any I/O.
 func (r *run) parse(cmd *cobra.Command, args []string) error {
 	dash := cmd.ArgsLenAtDash()
 	const form = "as in: redlock run NAME -- COMMAND"
@@ -251,14 +251,14 @@ func (r *run) parse(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// say tells the user something.
+// say prints a message for the user.
 func (r *run) say(format string, args ...any) {
 	if !r.nodes.quiet {
 		printLine(r.stderr, fmt.Sprintf(format, args...))
 	}
 }
 
-// end is how the tool ends, with a word about it.
+// end returns the error that ends the tool with this code and message.
 func (r *run) end(code int, format string, args ...any) error {
 	r.say(format, args...)
 	return &exitError{code: code}
@@ -274,7 +274,7 @@ func (r *run) execute() error {
 	}
 	reaper := child.NewReaper()
 	defer reaper.Close()
-	// Rather than take a lock for a command that is not there.
+	// Do not take a lock for a command that does not exist.
 	path, err := exec.LookPath(r.command[0])
 	if err != nil {
 		return r.cannotRun(err)
@@ -284,7 +284,7 @@ func (r *run) execute() error {
 	child.Notify(r.signals)
 
 	lock, err := r.acquire()
-	for err == nil && lock.Err() != nil { // this process was stopped for long
+	for err == nil && lock.Err() != nil { // this process was stopped for a long time
 		_ = lock.Unlock(context.Background())
 		lock, err = r.acquire()
 	}
@@ -300,7 +300,7 @@ func (r *run) execute() error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	process, err := child.Start(cmd, heldVariable+"="+held.String(), r.signals, reaper)
 	if err != nil {
-		if r.minHold > 0 { // the command did not run, so that another machine may try
+		if r.minHold > 0 { // the command did not run, so let another machine try
 			_ = r.conn.locker.Release(context.Background(), lock.Handover())
 		}
 		_ = lock.Unlock(context.Background())
@@ -331,11 +331,11 @@ func (r *run) execute() error {
 	return &exitError{code: status.Code}
 }
 
-// nested fails if this run would wait for itself: the lock is held by a run whose command
-// waits for this one.
+// nested fails if this run would wait for itself, because the lock is held by a run whose
+// command waits for this one.
 func (r *run) nested() error {
 	if r.wait.once() {
-		return nil // it does not wait
+		return nil // without waiting, there is no deadlock
 	}
 	pid, certain := r.around.around(r.lock)
 	switch {
@@ -349,8 +349,8 @@ func (r *run) nested() error {
 	return nil
 }
 
-// close ends the connections, and says what is left to expire. A quorum of the servers has
-// answered long ago. The others may be a little slower, or hang.
+// close ends the connections, and says what remains until it expires. A quorum of the
+// servers has already answered. The others may be a little slower, or hang.
 func (r *run) close() {
 	slowest := time.Duration(0)
 	var names []string
@@ -368,7 +368,7 @@ func (r *run) close() {
 	r.say("no answer yet from %s, where what is left of the lock %s ends by itself, at the latest after %v", strings.Join(names, ", "), text.Quote(r.name), r.ttl)
 }
 
-// cannotRun says why there is no command to run.
+// cannotRun explains why the command cannot be run.
 func (r *run) cannotRun(err error) error {
 	name := argument(r.command[0])
 	switch {
@@ -376,7 +376,7 @@ func (r *run) cannotRun(err error) error {
 		return r.end(runCannot, "the command %s is found in the current directory only by a PATH that contains it: write ./ before it", name)
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		if strings.ContainsAny(r.command[0], " \t|<>&;") {
-			// Its arguments are not shown: one of them may be a password.
+			// Do not show the arguments, because one of them may be a password.
 			return r.end(runNotFound, "there is no command with blanks or operators of a shell in its name; a line of shell needs a shell: redlock run %s -- sh -c 'COMMAND ARGUMENT...'",
 				text.Name(r.name))
 		}
@@ -395,7 +395,7 @@ func (r *run) cannotRun(err error) error {
 	return r.end(runCannot, "the command %s cannot be run: %v", name, err)
 }
 
-// acquire takes the lock. Its error is how the tool ends.
+// acquire takes the lock. Its error ends the tool.
 func (r *run) acquire() (*redlock.Lock, error) {
 	type outcome struct {
 		lock *redlock.Lock
@@ -434,7 +434,7 @@ func (r *run) acquire() (*redlock.Lock, error) {
 				continue
 			}
 			cancel()
-			if o := <-done; o.err == nil { // it was quicker, and lock has ended
+			if o := <-done; o.err == nil { // it was faster, and the attempt's lock is over
 				_ = lock.Unlock(context.Background())
 				lock = o.lock
 			}
@@ -463,9 +463,9 @@ func (r *run) acquire() (*redlock.Lock, error) {
 	}
 }
 
-// tellWait tells what is waited for, if that can be told. To find out why nobody holds the
-// lock and it is not to be had, it makes an attempt of its own. If that succeeds, it
-// returns the lock.
+// tellWait says what the tool waits for, if it can find out. If nobody holds the lock and
+// it still cannot be acquired, tellWait makes an attempt of its own to find out why. If
+// that succeeds, it returns the lock.
 func (r *run) tellWait(ctx context.Context) (told bool, lock *redlock.Lock) {
 	status, err := r.conn.locker.Inspect(ctx, r.name)
 	if err != nil {
@@ -501,14 +501,14 @@ func (r *run) tellWait(ctx context.Context) (told bool, lock *redlock.Lock) {
 	return true, nil
 }
 
-// quarantined reports whether err is of an attempt that a quarantine foiled. It is waited
-// for.
+// quarantined reports whether err is from an attempt that failed because of a quarantine.
+// The tool waits for the end of a quarantine.
 func quarantined(err error) bool {
 	var quorum *redlock.QuorumError
 	return errors.As(err, &quorum) && quorum.Last().Count(redlock.Quarantined) > 0
 }
 
-// patience is how long a wait goes on that could take as long as d.
+// patience returns how long the tool will wait for something that can take as long as d.
 func (r *run) patience(d time.Duration) time.Duration {
 	if r.wait.forever {
 		return d
@@ -523,7 +523,7 @@ func (r *run) until() string {
 	return ", for up to " + round(r.wait.d)
 }
 
-// holder names who has a lock.
+// holder returns the name of the lock's holder.
 func holder(s redlock.Status) string {
 	if s.Owner != "" {
 		return text.Quote(s.Owner)
@@ -531,7 +531,7 @@ func holder(s redlock.Status) string {
 	return "somebody without a label"
 }
 
-// notLocked tells why there is no lock.
+// notLocked explains why there is no lock.
 func (r *run) notLocked(err error) error {
 	var quorum *redlock.QuorumError
 	if errors.As(err, &quorum) && len(quorum.Rounds) > 0 {
@@ -556,7 +556,7 @@ func (r *run) notLocked(err error) error {
 	return r.end(runServers, "no lock %s: %s", text.Quote(r.name), strings.TrimPrefix(err.Error(), "redlock: "))
 }
 
-// extended is told of each extension of the lock.
+// extended handles the result of each extension of the lock.
 func (r *run) extended(_ context.Context, e redlock.Event) {
 	r.extending.Lock()
 	defer r.extending.Unlock()
@@ -570,18 +570,18 @@ func (r *run) extended(_ context.Context, e redlock.Event) {
 	}
 }
 
-// follow waits until the command has ended, and reports whether the lock was
-// lost before and the command therefore stopped.
+// follow waits until the command has ended. It reports whether the lock was lost before
+// that, in which case follow has stopped the command.
 func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 	held := lock.Context(context.Background()).Done()
-	// The command is to be gone before the lock is.
+	// The command must be gone before the lock.
 	lead := r.grace + r.ttl/margin
 	late := time.NewTimer(time.Until(lock.Until()) - lead)
 	defer late.Stop()
 	var (
 		kill, giveUp <-chan time.Time
 		done         = p.Done()
-		asked        bool // somebody has asked the command to end
+		asked        bool // somebody else has asked the command to end
 		left         <-chan time.Time
 	)
 	stop := func(why string) {
@@ -601,7 +601,7 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 		case <-held:
 			stop(lossReason(lock.Err()))
 		case <-late.C:
-			if left := time.Until(lock.Until()) - lead; left > 0 { // it was extended
+			if left := time.Until(lock.Until()) - lead; left > 0 { // extended in the meantime
 				late.Reset(left)
 			} else if err := lock.Err(); err != nil && !lost { // this process was stopped
 				stop(lossReason(err))
@@ -628,7 +628,7 @@ func (r *run) follow(p *child.Process, lock *redlock.Lock) (lost bool) {
 			if kill == nil && !asked || !p.Lingers() {
 				return lost
 			}
-			// What the command has started does not end as readily.
+			// Processes that the command has started may take longer to end.
 			done = nil
 			ticker := time.NewTicker(lingerCheck)
 			defer ticker.Stop()

@@ -12,17 +12,17 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// printLine prints one line on stderr. Everything that the tool says there passes
-// through it, so nothing that a server, a key, a label or an argument contains can
-// control the terminal or look like a second line.
+// printLine prints one line on stderr. All output of the tool on stderr passes through
+// it. So text from a server, a key, a label or an argument can neither control the
+// terminal nor look like a second line.
 func printLine(stderr io.Writer, line string) {
 	_, _ = fmt.Fprintln(stderr, "redlock:", text.Escape(line))
 }
 
 const notShown = "(not shown, because it may contain a password)"
 
-// argument returns an argument or the value of a variable for a message. The URL of a
-// server can be in the wrong place, so what looks like one is not shown.
+// argument formats an argument or the value of a variable for a message. The URL of a
+// server may be in the wrong place, so argument hides anything that looks like one.
 func argument(value string) string {
 	if mayHoldPassword(value) {
 		return notShown
@@ -38,12 +38,12 @@ func arguments(values []string) string {
 	return strings.Join(shown, ", ")
 }
 
-// mayHoldPassword reports whether value looks like a URL, or like a connection string.
+// mayHoldPassword reports whether value looks like a URL or a connection string.
 func mayHoldPassword(value string) bool {
 	return strings.ContainsAny(value, "@") || strings.Contains(value, "://") || strings.Contains(strings.ToLower(value), "passw")
 }
 
-// isServer reports whether value is the URL of a server, well-formed or not.
+// isServer reports whether value is the URL of a server, even a malformed one.
 func isServer(value string) bool {
 	value = strings.ToLower(value)
 	for _, scheme := range []string{"redis://", "rediss://", "valkey://", "valkeys://", "unix://"} {
@@ -56,9 +56,9 @@ func isServer(value string) bool {
 
 var flagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}$`)
 
-// flagError returns what is wrong with a flag. The errors of package pflag quote the
-// whole argument, which may be a password that is stuck to an unknown flag, as in
-// -pSECRET, or a URL.
+// flagError returns what is wrong with a flag. It does not quote the argument, as errors
+// of package pflag do, because the argument may be a URL, or a password that follows an
+// unknown flag directly, as in -pSECRET.
 func flagError(err error) string {
 	var (
 		unknown *pflag.NotExistError

@@ -20,7 +20,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// noArguments refuses arguments.
+// noArguments rejects arguments.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usage(cmd, fmt.Sprintf("%s takes no argument, but was given %s", cmd.Name(), argument(args[0])))
@@ -28,7 +28,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// version names what this program was built from.
+// version returns what this program was built from.
 func version() string {
 	v, revision := "(unknown)", ""
 	if info, ok := debug.ReadBuildInfo(); ok {

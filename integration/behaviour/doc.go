@@ -1,4 +1,7 @@
-// Package behaviour holds the tests of what users of package redlock may rely on,
-// with every adapter, on real servers: outages, slow and lossy networks,
-// cancellation, other libraries on the same keys. It has no code of its own.
+// Package behaviour tests what users of package redlock can rely on, with every adapter,
+// on real servers: behaviour during outages, on slow and lossy networks, on cancellation,
+// and when other libraries use the same keys. It has no code of its own.
+//
+// It is for developers who change the library or an adapter. See package servers for the
+// servers on which the tests run.
 package behaviour

@@ -1,9 +1,9 @@
-// Package overload tests that the library survives overload: floods of
-// notifications, of unlocks and of waiters, and servers that fail in ways that
-// invite clients to try too often. It has no code of its own.
+// Package overload tests that the library survives overload: floods of notifications, of
+// unlocks and of waiters, and servers that fail in ways that invite clients to retry too
+// often. It has no code of its own.
 //
-// It is for developers who change how requests are sent to nodes. Each test needs
-// real servers: containers or processes (see package servers). Embedded servers
+// It is for developers who change how requests are sent to nodes. Each test needs real
+// servers: containers or processes (see package servers). On embedded servers the tests
 // are skipped.
 //
 // # Running
@@ -12,13 +12,13 @@
 //	QUORUMLOCK_OVERLOAD=full go test ./overload -v -timeout 60m               full sizes
 //	QUORUMLOCK_OVERLOAD=full go test ./overload -v -run 'TestUnlockFlood'     one scenario
 //
-// Each test prints a table of what it measured and the bound for each figure. A
-// figure beyond its bound fails the test. Under the race detector some small
-// sizes are halved, and the log says so.
+// Each test prints a table of what it measured and the bound for each figure. A figure
+// beyond its bound fails the test. Under the race detector some small sizes are halved,
+// and the log says so.
 //
-// QUORUMLOCK_OVERLOAD_ADAPTER selects adapters, as in "goredis,rueidis" or "all".
-// By default small sizes of the first three scenarios use all adapters, and
-// everything else uses goredis.
+// QUORUMLOCK_OVERLOAD_ADAPTER selects adapters, as in "goredis,rueidis" or "all". By
+// default small sizes of the first three scenarios use all adapters, and everything else
+// uses goredis.
 //
 // # Scenarios
 //
@@ -42,21 +42,20 @@
 //
 // # How it measures
 //
-// The process under test is this test binary, started again as a child. Servers
-// and load generators therefore do not disturb its CPU time, memory and
-// goroutines, and a control group can limit it alone. Only loopback is used, and
-// each load ends after a fixed time.
+// The process under test is this test binary, started again as a child. So servers and
+// load generators do not disturb its CPU time, memory and goroutines, and a control group
+// can limit it alone. Only loopback is used, and each load ends after a fixed time.
 //
-// The other calls of a process are TryLock and Unlock of distinct keys, by 16
-// callers in a loop. Their latency is the time that one call takes. It is taken for
-// one second before an overload, and from its first moment until its last call has
-// returned. The bound is on the ratio of the two medians. The table also shows the
-// ratios of the means and of the 99th percentiles, which have no bound: they tell
-// what a median hides, a few calls that take very long.
+// The "other calls" of a process are TryLock and Unlock of distinct keys, made by 16
+// callers in a loop. Their latency is the time that one call takes. It is measured for
+// one second before an overload, and then from the first moment of the overload until its
+// last call has returned. The bound is on the ratio of the two medians. The table also
+// shows the ratios of the means and of the 99th percentiles. These have no bound. They
+// show what a median hides: a few calls that take very long.
 //
-// A publisher sends notifications for a contended key to each inbox at a rate, not
-// to all inboxes together.
+// A publisher's rate for a contended key is its rate to each inbox, not to all inboxes
+// together.
 //
-// CPU time and latency depend on the machine and on what else runs there. Where a
-// bound is a ratio, both sides are measured in the same run.
+// CPU time and latency depend on the machine and on what else runs there. If a bound is a
+// ratio, both sides are measured in the same run.
 package overload

@@ -1,5 +1,6 @@
-// Package servers gives tests real Redis and Valkey servers, that can be paused,
-// killed and restarted, at addresses that stay the same.
+// Package servers gives tests real Redis and Valkey servers. A test can pause, kill and
+// restart them, and their addresses stay the same. It is for everyone who writes tests in
+// this module.
 //
 //	func TestMain(m *testing.M) { servers.Main(m) }
 //
@@ -9,40 +10,44 @@
 //		…
 //	}
 //
-// [Start] gives each test empty servers of its own. They go on to the next test
-// when it ends, as they are started only once. [Each] runs a test on every kind of
-// server that is there. [StartSentinel] and [StartCluster] start what their names
-// say.
+// [Start] gives each test empty servers of its own. When the test ends, they are reused
+// for the next one, because servers are started only once. [Each] runs a test on every
+// available kind of server. [StartSentinel] and [StartCluster] start servers with
+// Sentinel and a Cluster.
 //
 // # The ladder
 //
-// [Main] takes the first of these rungs that holds, and prints which and why:
+// Where the servers come from is called a rung. [Main] uses the first of these rungs that
+// is available, and prints which one and why:
 //
-//   - addresses: QUORUMLOCK_ADDRS names servers, as host:port with commas between.
-//     They must be empty, and everything in them is deleted again and again. No
-//     two packages may use them at once (go test -p 1). They are not paused or
-//     killed.
-//   - containers: Docker answers here, and has the images or can pull them.
-//     integration/images/build makes them where no registry can be reached.
+//   - addresses: QUORUMLOCK_ADDRS lists servers as host:port, separated by commas. They
+//     must be empty, and all their data is deleted again and again. Only one package may use
+//     them at a time (go test -p 1). They are not paused or killed.
+//   - containers: Docker works on this machine, and has the images or can pull them. Where
+//     no registry can be reached, integration/images/build makes the images.
 //   - processes: redis-server, valkey-server or keydb-server from PATH, on a Unix system.
-//   - embedded: servers within the test's process, which know most commands, but
-//     neither options nor Sentinel nor Cluster.
+//   - embedded: servers inside the test process. They know most commands, but have no
+//     options, no Sentinel and no Cluster.
 //
-// What a rung cannot do is skipped, by the name of the test and with the reason.
-// QUORUMLOCK_REQUIRE_CONTAINERS=1 makes anything below containers a failure, a
-// missing image too, and QUORUMLOCK_RUNG=containers, processes or embedded takes
-// that rung or fails. QUORUMLOCK_KIND, as in "redis:6.0", leaves a rung that kind of
-// server alone.
+// A test that the rung cannot run is skipped, and the log gives the reason.
 //
-// Servers that are started [WithClock] have wall clocks that the test sets, on
-// containers and processes, by a library in C that is compiled for it.
+// Environment variables choose what is used:
 //
-// Containers and processes cost a test process a few goroutines that stay the same
-// however many tests run, and one for each process; embedded servers cost many.
+//   - QUORUMLOCK_RUNG=containers, processes or embedded: use this rung or fail.
+//   - QUORUMLOCK_REQUIRE_CONTAINERS=1: fail below containers, and also if an image is
+//     missing.
+//   - QUORUMLOCK_KIND, for example "redis:6.0": use only this kind of server.
+//
+// With [WithClock], a test can set the wall clock of its servers, on containers and
+// processes. This needs a C compiler, because a small library is compiled for it.
+//
+// Containers and processes cost a test process a few goroutines, independent of the
+// number of tests, plus one goroutine for each process. Embedded servers cost many
+// goroutines.
 //
 // # What is left behind
 //
-// Nothing, when [Main] returns, also after an interrupt. Where a test's process
-// dies, its containers stay; the next start on this machine removes them.
-// Processes die with it on Linux.
+// Nothing is left when [Main] returns, even after an interrupt. If a test process dies,
+// its containers remain, and the next run on the same machine removes them. On Linux,
+// server processes die with the test process.
 package servers

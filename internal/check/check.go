@@ -15,33 +15,33 @@ import (
 // A C is one check.
 type C struct {
 	Name string
-	Why  string // why the rule is there
+	Why  string // why the rule exists
 
-	// Needs names the capabilities and hooks without which it cannot be made.
+	// Needs names the capabilities and hooks that the check requires.
 	Needs []string
 
 	Run func(*T)
 }
 
-// A Suite is checks and what they are made on.
+// A Suite is a list of checks and the server on which they run.
 type Suite struct {
-	Name   string // of the package; begins each line of Log
+	Name   string // of the package; each line of Log begins with it
 	Server Server
-	Hooks  []Hook // those that Server has not
-	Checks []C    // in the order in which they are made
+	Hooks  []Hook // hooks that are not fields of Server
+	Checks []C    // in the order in which they run
 
-	// Log, if not nil, gets a line for each check that Check skips.
+	// Log, if not nil, receives a line for each check that the method Check skips.
 	Log func(format string, args ...any)
 }
 
-// A Hook says whether a test has set a function that checks may need.
+// A Hook says whether the test has set a function that checks may need.
 type Hook struct {
 	Name string
 	Set  bool
 }
 
-// Run makes each check as a subtest. For each capability and each hook that is missing,
-// one subtest of that name is skipped, and says which checks are not made.
+// Run runs each check as a subtest. For each missing capability or hook, it skips one
+// subtest of that name, with the number of checks that cannot run.
 func (s Suite) Run(t *testing.T) {
 	t.Helper()
 	lacks := s.lacks(t.Context())
@@ -61,14 +61,14 @@ func (s Suite) Run(t *testing.T) {
 	}
 }
 
-// A Failure is a check that failed, and what was seen.
+// A Failure is a failed check and what was observed.
 type Failure struct {
 	C
 	Err error
 }
 
-// Check makes each check without a test. If ctx ends, it makes no further check and returns
-// ctx's error too.
+// Check runs the checks without a test. If ctx ends, it stops, and also returns ctx's
+// error.
 func (s Suite) Check(ctx context.Context) ([]Failure, error) {
 	log := func(format string, args ...any) {
 		if s.Log != nil {
@@ -97,11 +97,11 @@ func (s Suite) Check(ctx context.Context) ([]Failure, error) {
 
 func (s Suite) prefix() string { return cmp.Or(s.Server.Prefix, s.Name+":") }
 
-// limit is how long a check may take.
+// limit is the maximum duration of a check.
 const limit = time.Minute
 
-// try makes the check on a node of its own. It returns why it was skipped, or
-// how it failed.
+// try runs a check on its own node. It returns why the check was skipped, or how it
+// failed.
 func (s Suite) try(ctx context.Context, c C, lacks []lack) (skipped string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -110,7 +110,7 @@ func (s Suite) try(ctx context.Context, c C, lacks []lack) (skipped string, err 
 	select {
 	case <-done:
 	case <-ctx.Done():
-		// Calls that keep to their deadlines come back now.
+		// Calls that respect their deadlines return now.
 		if !within(Patience, done) {
 			t.Report(fmt.Errorf("the check has not ended: a call runs that should have returned long ago: %w", ctx.Err()))
 		}
@@ -126,8 +126,8 @@ func (s Suite) try(ctx context.Context, c C, lacks []lack) (skipped string, err 
 	return t.outcome()
 }
 
-// begin runs the check on a goroutine of its own, and returns a channel that is closed at
-// its end.
+// begin runs the check on a new goroutine, and returns a channel that is closed when the
+// check ends.
 func (t *T) begin(c C) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
@@ -140,8 +140,8 @@ func (t *T) begin(c C) (done chan struct{}) {
 	return done
 }
 
-// WrongNeeds makes every check, and returns a line for each that uses other capabilities
-// and hooks than it says. It is for the tests of a suite.
+// WrongNeeds runs every check, and returns a line for each check that uses other
+// capabilities and hooks than its Needs say. It is for the tests of a suite.
 func (s Suite) WrongNeeds(ctx context.Context) (wrong []string) {
 	for _, c := range s.Checks {
 		t := s.newT(ctx, nil)
@@ -167,8 +167,8 @@ func within(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// Protect calls f, which may end by Failf or Skipf, and takes a panic for a
-// failure. It is for a goroutine of which nothing else is left to do.
+// Protect calls f, which may end by Failf or Skipf. It reports a panic as a failure. The
+// calling goroutine must have nothing else left to do.
 func (t *T) Protect(f func()) {
 	normal := false
 	defer func() {
@@ -183,14 +183,14 @@ func (t *T) Protect(f func()) {
 	normal = true
 }
 
-// Failf ends the check: the node has failed it. It must be called on a goroutine
-// of the check's own.
+// Failf ends the check because the node has failed it. Call it only on the check's own
+// goroutines.
 func (t *T) Failf(format string, args ...any) {
 	t.Report(fmt.Errorf(format, args...))
 	runtime.Goexit()
 }
 
-// Skipf ends the check: it cannot be made.
+// Skipf ends the check because it cannot run here.
 func (t *T) Skipf(format string, args ...any) {
 	t.mu.Lock()
 	t.skipped = fmt.Sprintf(format, args...)
@@ -198,7 +198,7 @@ func (t *T) Skipf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// Report records a failure and lets the check go on. The first one counts.
+// Report records a failure and lets the check continue. Only the first failure counts.
 func (t *T) Report(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

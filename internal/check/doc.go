@@ -1,8 +1,8 @@
-// Package check runs checks of a [backend.Node]: it gives each one a node, names
-// that nobody else uses and a deadline, reports why it failed or was skipped, and
-// ends what it began. It knows no rule itself: package backend/backendtest has those
-// for adapters, package internal/scripttest those of the scripts.
+// Package check runs checks of a [backend.Node]. It gives each check a node, names that
+// nobody else uses, and a deadline. It reports why a check failed or was skipped, and
+// cleans up after it. It knows no rules itself: package backend/backendtest has the rules
+// for adapters, and package internal/scripttest those for the scripts.
 //
-// A check that needs a capability which the node lacks, or a hook which the test has not
-// set, is not made; one line for each of these says how many checks are missing.
+// A check does not run if it needs a capability that the node lacks or a hook that the
+// test has not set. For each of these, one line says how many checks did not run.
 package check

@@ -12,14 +12,13 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A lack is a capability of the node, or a hook of the test, that is not there.
+// A lack is a missing capability of the node, or a missing hook of the test.
 type lack struct {
 	need, why string
 	skipped   []string // the checks that need it
 }
 
-// String says what is not checked for want of it, in one line: how many checks of which
-// groups.
+// String says in one line how many checks of which groups cannot run because of l.
 func (l lack) String() string {
 	var groups []string
 	count := map[string]int{}
@@ -39,8 +38,8 @@ func (l lack) String() string {
 	return fmt.Sprintf("%s: %s not made (%s)", l.why, checks, strings.Join(groups, ", "))
 }
 
-// lacks returns what is missing of all that checks need, each with the checks that
-// nothing before it in the list rules out.
+// lacks returns the capabilities and hooks that checks need and that are missing. Each
+// has the checks that need it, except those already listed for an earlier one.
 func (s Suite) lacks(ctx context.Context) []lack {
 	var list []lack
 	add := func(need, why string) { list = append(list, lack{need: need, why: why}) }
@@ -49,10 +48,10 @@ func (s Suite) lacks(ctx context.Context) []lack {
 			add(hook.Name, "the harness has no "+hook.Name)
 		}
 	}
-	// What the node lacks says more than what the harness does.
+	// A capability that the node lacks says more than a missing hook, so it comes first.
 	hooks := list
 	list = nil
-	if n, release, err := s.Server.New(ctx); err == nil && n != nil { // else each check says so
+	if n, release, err := s.Server.New(ctx); err == nil && n != nil { // otherwise each check reports this
 		prefix := s.prefix()
 		for _, c := range capabilities() {
 			ctx, cancel := context.WithTimeout(ctx, Call)
@@ -81,21 +80,21 @@ func (s Suite) lacks(ctx context.Context) []lack {
 	return slices.DeleteFunc(list, func(l lack) bool { return len(l.skipped) == 0 })
 }
 
-// possible returns those of all that need nothing which is missing.
+// possible returns the checks that need nothing missing.
 func possible(all []C, lacks []lack) []C {
 	return slices.DeleteFunc(slices.Clone(all), func(c C) bool {
 		return slices.ContainsFunc(lacks, func(l lack) bool { return slices.Contains(c.Needs, l.need) })
 	})
 }
 
-// A capability is an optional interface of a node. Ask returns whether the node has it,
-// and how a call of it went.
+// A capability is an optional interface of a node. ask reports whether the node has it,
+// and the error of a call.
 type capability struct {
 	name string
 	ask  func(ctx context.Context, n backend.Node, name string) (has bool, err error)
 }
 
-// capabilities returns all.
+// capabilities returns all capabilities that checks may need.
 func capabilities() []capability {
 	return []capability{
 		{"Scripter", asking(func(ctx context.Context, s backend.Scripter, name string) error {
@@ -114,7 +113,7 @@ func capabilities() []capability {
 	}
 }
 
-// asking makes an ask of a call of a T.
+// asking returns an ask function for the capability T, which makes the given call.
 func asking[T any](call func(ctx context.Context, t T, name string) error) func(context.Context, backend.Node, string) (bool, error) {
 	return func(ctx context.Context, n backend.Node, name string) (bool, error) {
 		t, ok := backend.As[T](n)
@@ -125,8 +124,8 @@ func asking[T any](call func(ctx context.Context, t T, name string) error) func(
 	}
 }
 
-// subscribeOnce subscribes until the subscription is ready. One that does not end with
-// its ctx fails the checks of subscriptions.
+// subscribeOnce subscribes until the subscription is ready. It ignores a subscription
+// that does not end with its ctx, because the checks of subscriptions report that.
 func subscribeOnce(ctx context.Context, s backend.Subscriber, channel string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

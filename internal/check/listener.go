@@ -12,8 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A Listener is a subscription under way. It watches that its events come as
-// they must.
+// A Listener is a running subscription. It checks the order of its events.
 type Listener struct {
 	t      *T
 	Cancel context.CancelFunc // ends the ctx of Subscribe
@@ -21,16 +20,16 @@ type Listener struct {
 	done   chan struct{}      // closed when Subscribe has returned err
 	err    error
 
-	inside atomic.Int32 // calls of events that run
+	inside atomic.Int32 // event functions that are running
 	over   atomic.Bool  // Subscribe has returned
 
 	mu       sync.Mutex
 	readies  int
 	messages []string
-	arrived  chan struct{} // has room for one: look at messages
+	arrived  chan struct{} // has room for one: messages has changed
 }
 
-// Listen subscribes to channel, under ctx. Slow is how long each message takes.
+// Listen subscribes to channel under ctx. Handling each message takes slow.
 func (t *T) Listen(ctx context.Context, channel string, slow time.Duration) *Listener {
 	s := Has[backend.Subscriber](t, "Subscriber")
 	ctx, cancel := context.WithCancel(ctx)
@@ -83,8 +82,8 @@ func (t *T) Listen(ctx context.Context, channel string, slow time.Duration) *Lis
 	return l
 }
 
-// enter reports a call of events that must not be, and returns what to call at
-// its end.
+// enter reports a call of an event function that is not allowed now. It returns a
+// function to call at the end of the event.
 func (l *Listener) enter(event string) func() {
 	if l.over.Load() {
 		l.t.Report(fmt.Errorf("events.%s was called after Subscribe had returned", event))
@@ -108,7 +107,7 @@ func (l *Listener) AwaitReady() {
 	}
 }
 
-// AwaitEnd waits until Subscribe has returned, and returns its error.
+// AwaitEnd waits up to patience until Subscribe has returned, and returns its error.
 func (l *Listener) AwaitEnd(patience time.Duration, when string) error {
 	if !within(patience, l.done) {
 		l.t.Failf("Subscribe has not returned %v after %s", patience, when)
@@ -117,8 +116,8 @@ func (l *Listener) AwaitEnd(patience time.Duration, when string) error {
 	return l.err
 }
 
-// Hears waits for the messages want, in this order. Where a node is a cluster
-// a message may come again.
+// Hears waits for the messages want, in this order. On a Cluster, a message may arrive
+// more than once.
 func (l *Listener) Hears(want ...string) {
 	timer := time.NewTimer(Patience)
 	defer timer.Stop()

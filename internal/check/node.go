@@ -30,31 +30,31 @@ func (t *T) Result(op backend.Op) backend.Result {
 	return r
 }
 
-// TrySetNX returns what SetNX answers.
+// TrySetNX returns the result of SetNX.
 func (t *T) TrySetNX(key, token string, ttl time.Duration) bool {
 	return t.Result(backend.Op{Kind: backend.OpSetNX, Key: key, Token: token, TTL: ttl}).OK
 }
 
-// TryExtend returns what Extend answers.
+// TryExtend returns the result of Extend.
 func (t *T) TryExtend(key, token string, ttl time.Duration) bool {
 	return t.Result(backend.Op{Kind: backend.OpExtend, Key: key, Token: token, TTL: ttl}).OK
 }
 
-// SetNX fails the check unless SetNX answers want; situation says of which key.
+// SetNX fails the check unless SetNX returns want. situation describes the key.
 func (t *T) SetNX(key, token string, ttl time.Duration, want bool, situation string) {
 	if got := t.TrySetNX(key, token, ttl); got != want {
 		t.Failf("SetNX of %s = %v, want %v", situation, got, want)
 	}
 }
 
-// EvalDelete fails the check unless EvalDelete answers want.
+// EvalDelete fails the check unless EvalDelete returns want.
 func (t *T) EvalDelete(key, token string, want bool, situation string) {
 	if got := t.Result(backend.Op{Kind: backend.OpEvalDelete, Key: key, Token: token}).OK; got != want {
 		t.Failf("EvalDelete of %s = %v, want %v", situation, got, want)
 	}
 }
 
-// Extend fails the check unless Extend answers want.
+// Extend fails the check unless Extend returns want.
 func (t *T) Extend(key, token string, ttl time.Duration, want bool, situation string) {
 	if got := t.TryExtend(key, token, ttl); got != want {
 		t.Failf("Extend of %s = %v, want %v", situation, got, want)
@@ -71,7 +71,7 @@ func (t *T) EvalKeys(s *backend.Script, keys []string, args ...string) backend.R
 	return t.Result(backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}).Reply
 }
 
-// Answer fails the check unless r is the numbers want.
+// Answer fails the check unless r consists of the numbers want.
 func (t *T) Answer(r backend.Reply, what string, want ...int64) {
 	reply := make(backend.Reply, len(want))
 	for i, n := range want {
@@ -82,8 +82,8 @@ func (t *T) Answer(r backend.Reply, what string, want ...int64) {
 	}
 }
 
-// Left fails the check unless r begins with two numbers, first and a time to live
-// of at most ttl and not much less.
+// Left fails the check unless r begins with two numbers: first, and a time to live of at
+// most ttl and not much less.
 func (t *T) Left(r backend.Reply, what string, first, ttl int64) {
 	n, err1 := r.Int(0)
 	ms, err2 := r.Int(1)
@@ -92,7 +92,7 @@ func (t *T) Left(r backend.Reply, what string, first, ttl int64) {
 	}
 }
 
-// Brief returns r for a message.
+// Brief formats r for a message.
 func Brief(r backend.Reply) string {
 	var parts []string
 	for _, e := range r {
@@ -105,7 +105,7 @@ func Brief(r backend.Reply) string {
 	return fmt.Sprint(parts)
 }
 
-// Set stores a value by the harness.
+// Set stores a value with the hook Set.
 func (t *T) Set(key, value string, ttl time.Duration) {
 	t.Need(t.server.Set != nil, "Set")
 	if err := t.server.Set(t.Ctx, t.Node, key, value, ttl); err != nil {
@@ -122,15 +122,15 @@ func (t *T) Set(key, value string, ttl time.Duration) {
 	}
 }
 
-// AwaitFree waits for the end of key's life, which began at the given time of
-// the check, takes key for token, and returns how long it was held. It fails
-// the check if that was less than ttl.
+// AwaitFree waits until key is free, takes it for token, and returns how long it was
+// held. began is when its life began, on the clock of the check. AwaitFree fails the
+// check if the key was held for less than ttl.
 func (t *T) AwaitFree(key, token string, began, ttl time.Duration, situation string) time.Duration {
 	for {
 		free := t.TrySetNX(key, token, Long)
 		lived := t.Clock() - began
 		if free {
-			// Two clocks differ a little, and servers count in milliseconds.
+			// Two clocks differ a little, and servers count whole milliseconds.
 			if lived < ttl-ttl/100-2*time.Millisecond {
 				t.Failf("%s was free after %v, want it held for %v", situation, lived, ttl)
 			}
@@ -143,9 +143,9 @@ func (t *T) AwaitFree(key, token string, began, ttl time.Duration, situation str
 	}
 }
 
-// Expires fails the check unless the key that hold takes, for token and ttl, is
-// free again after ttl and soon after. Hold returns when its life began and
-// whether it could be taken in time.
+// Expires fails the check unless a key is free again after ttl, and soon after it. hold
+// takes the key, for token and ttl. It returns when the life of the key began, and
+// whether the key could be taken in time.
 func (t *T) Expires(ttl time.Duration, situation string, hold func(key, token string) (began time.Duration, valid bool)) {
 	var lived time.Duration
 	for range Attempts {
@@ -164,9 +164,9 @@ func (t *T) Expires(ttl time.Duration, situation string, hold func(key, token st
 	t.Failf("%s was still held %v after its end, again and again: want a life of %v, in milliseconds", situation, lived-ttl, ttl)
 }
 
-// InTime runs f with longer and longer times to live until it is done before
-// the key that it made at its beginning has expired. F returns what it saw
-// as the failure that it is if the key was still there; it does not fail itself.
+// InTime runs f with longer and longer times to live, until f finishes before the key
+// that it made at its start has expired. f must not fail the check itself. It returns an
+// error, which counts only if the key was still there.
 func (t *T) InTime(f func(ttl time.Duration) error) {
 	for ttl := Short; ttl <= 32*Short; ttl *= 2 {
 		began := t.Clock()
@@ -181,7 +181,7 @@ func (t *T) InTime(f func(ttl time.Duration) error) {
 	t.Skipf("the server or this machine is too slow to tell")
 }
 
-// SetOther puts what is no string at key.
+// SetOther stores a value at key that is not a string.
 func (t *T) SetOther(key string) {
 	t.Need(t.server.SetOther != nil, "SetOther")
 	if err := t.server.SetOther(t.Ctx, t.Node, key); err != nil {
@@ -192,11 +192,10 @@ func (t *T) SetOther(key string) {
 	}
 }
 
-// An Oddity is a text with which a node that does not take keys and tokens for
-// plain bytes gets into trouble.
+// An Oddity is a text that causes trouble for a node that does not treat keys and tokens
+// as plain bytes.
 type Oddity struct{ Name, Text string }
 
-// Oddities returns all.
 func Oddities() []Oddity {
 	every := make([]byte, 256)
 	for i := range every {
@@ -218,14 +217,15 @@ func Oddities() []Oddity {
 	}
 }
 
-// An Entry is what a key holds. The TTL is [backend.NoExpiry] if it does not expire.
+// An Entry is the value of a key. Its TTL is [backend.NoExpiry] if the key does not
+// expire.
 type Entry struct {
 	Found bool
 	Value string
 	TTL   time.Duration
 }
 
-// Inspect looks at key by a script, which must not fail.
+// Inspect reads key with a script, which must not fail.
 func (t *T) Inspect(key string) Entry {
 	r := t.Eval(lua.Inspect, key)
 	found, err1 := r.Int(0)

@@ -16,56 +16,57 @@ import (
 )
 
 const (
-	Long  = time.Minute           // the life of a key that must not expire during a check
-	Short = 60 * time.Millisecond // of one that must
-	Call  = 10 * time.Second      // the deadline of a call that is to succeed
+	Long  = time.Minute           // life of a key that must not expire during a check
+	Short = 60 * time.Millisecond // life of a key that must expire
+	Call  = 10 * time.Second      // deadline of a call that should succeed
 
-	// Attempts is how often what was late is tried again. A busy machine makes everything
-	// late now and then: a node that is late each time is to blame.
+	// Attempts is how often a check repeats something that was late. A busy machine makes
+	// everything late now and then. A node that is late each time is at fault.
 	Attempts = 5
 
-	// Patience is how long what should happen at once may take.
+	// Patience is how long something may take that should happen at once.
 	Patience = 5 * time.Second
 
-	// Crowd is how many goroutines call a node at once. Many more would be a test
-	// of pools.
+	// Crowd is how many goroutines call a node at once. Many more would test connection
+	// pools.
 	Crowd = 16
 
-	// expirySlack is how late the end of a key's life may be seen.
+	// expirySlack is how late a key may be seen to expire.
 	expirySlack = 400 * time.Millisecond
 )
 
-// A Server is what checks are made on: a way to get nodes, and what another client of their
-// server can do. Only New is required. The hooks are never called concurrently.
+// A Server provides nodes for checks, and what another client of their server can do.
+// Only New is required. The hooks are never called concurrently.
 type Server struct {
 	// New returns a node for one check, with its server up, and a function that releases
-	// what it holds, or nil. It is called once for each check, and once before, and may
-	// return the same node each time.
+	// its resources, or nil. It is called once for each check and once before all of
+	// them. It may return the same node each time.
 	New func(ctx context.Context) (n backend.Node, release func(), err error)
 
 	// Prefix begins every name that a check uses. The default is the suite's name and a colon.
 	Prefix string
 
-	// Advance moves the server's clock forward. If it is nil, checks wait for as long.
+	// Advance moves the server's clock forward. If it is nil, checks wait for that time
+	// instead.
 	Advance func(d time.Duration)
 
-	// Set stores value at key for ttl, for ever if it is [backend.NoExpiry]. SetOther
-	// stores a value that is no string.
+	// Set stores value at key for ttl, or forever if ttl is [backend.NoExpiry]. SetOther
+	// stores a value that is not a string.
 	Set      func(ctx context.Context, n backend.Node, key, value string, ttl time.Duration) error
 	SetOther func(ctx context.Context, n backend.Node, key string) error
 }
 
-// A T is a check under way.
+// A T is a running check.
 type T struct {
 	Ctx  context.Context // ends with the check
-	Node backend.Node    // under check
+	Node backend.Node    // the node under check
 
 	server  Server
-	lacking []string // the capabilities and hooks that are missing
-	id      string   // in every key, so that no two checks meet
+	lacking []string // missing capabilities and hooks
+	id      string   // part of every key, so that checks do not collide
 	start   time.Time
 
-	// These belong to the check's first goroutine.
+	// Only the check's first goroutine uses these.
 	numbers  int
 	advanced time.Duration
 
@@ -73,10 +74,10 @@ type T struct {
 	cleanups []func()
 	failure  error
 	skipped  string
-	used     []string // the hooks and capabilities
+	used     []string // capabilities and hooks
 
-	// Published says that a hook has published messages: if one is not heard, that may be
-	// the hook's fault.
+	// Published says that a hook has published messages. If one does not arrive, the hook
+	// may be at fault.
 	Published atomic.Bool
 }
 
@@ -89,14 +90,14 @@ func (s Suite) newT(ctx context.Context, lacks []lack) *T {
 	return t
 }
 
-// Random returns a text that nobody else uses.
+// Random returns a unique text.
 func Random() string {
 	var b [8]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
 
-// Open makes a node, to be released when the check ends.
+// Open makes a node, which is released when the check ends.
 func (t *T) Open(make func(context.Context) (backend.Node, func(), error)) backend.Node {
 	n, release, err := make(t.Ctx)
 	if err != nil {
@@ -111,7 +112,7 @@ func (t *T) Open(make func(context.Context) (backend.Node, func(), error)) backe
 	return n
 }
 
-// Defer has f called when the check ends, the last one first.
+// Defer makes the check call f when it ends. The last f added is called first.
 func (t *T) Defer(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,8 +128,7 @@ func (t *T) cleanUp() {
 	}
 }
 
-// Need notes that the check needs the hook of that name. One that the test has not set
-// ends it.
+// Need notes that the check needs a hook. It ends the check if the test has not set it.
 func (t *T) Need(set bool, hook string) {
 	t.Uses(hook)
 	if !set {
@@ -146,8 +146,8 @@ func Has[I any](t *T, name string) I {
 	return c
 }
 
-// Optional returns the node as an I, if it is one and can be it here, for a check that
-// sees more then.
+// Optional returns the node as an I if it is one and can work here. It is for checks that
+// test more if so.
 func Optional[I any](t *T, name string) (I, bool) {
 	c, ok := backend.As[I](t.Node)
 	return c, ok && !slices.Contains(t.lacking, name)
@@ -169,24 +169,24 @@ func (t *T) Supported(err error) {
 	}
 }
 
-// Name returns a name for a key, a token or a channel that nobody has used.
+// Name returns an unused name for a key, a token or a channel.
 func (t *T) Name() string {
 	return fmt.Sprintf("%s%s:%d", t.server.Prefix, t.id, t.Number())
 }
 
-// Number returns a number that it has not returned before in this check.
+// Number returns a number that is unique in this check.
 func (t *T) Number() int {
 	t.numbers++
 	return t.numbers
 }
 
-// KeyFor returns a key that ends in text; a text always has the same key.
+// KeyFor returns a key that ends in text. The same text always gives the same key.
 func (t *T) KeyFor(text string) string {
 	return t.server.Prefix + t.id + ":" + text
 }
 
-// Clock returns the time of the check, by the server's clock if the harness
-// advances it.
+// Clock returns the time since the start of the check, including any time by which the
+// harness advanced the server's clock.
 func (t *T) Clock() time.Duration { return time.Since(t.start) + t.advanced }
 
 // Wait lets d pass on the server.
@@ -201,8 +201,8 @@ func (t *T) Wait(d time.Duration) {
 	}
 }
 
-// Within calls f with a ctx that has so long to live. It returns how much too
-// late f returned, and f's error. A call that does not come back fails the check.
+// Within calls f with a ctx that ends after d. It returns how long after that f returned,
+// and f's error. It fails the check if f does not return.
 func (t *T) Within(d time.Duration, f func(ctx context.Context) error) (late time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(t.Ctx, d)
 	defer cancel()
@@ -223,7 +223,7 @@ func (t *T) Within(d time.Duration, f func(ctx context.Context) error) (late tim
 	return took - d, err
 }
 
-// Parallel runs f on so many goroutines at once and waits for all.
+// Parallel runs f on n goroutines at once and waits for all of them.
 func (t *T) Parallel(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	begin := make(chan struct{})
@@ -240,7 +240,7 @@ func (t *T) Parallel(n int, f func(i int)) {
 	t.StopIfFailed()
 }
 
-// StopIfFailed ends the check if a goroutine of it has failed.
+// StopIfFailed ends the check if one of its goroutines has failed.
 func (t *T) StopIfFailed() {
 	t.mu.Lock()
 	failed := t.failure != nil || t.skipped != ""
@@ -250,7 +250,8 @@ func (t *T) StopIfFailed() {
 	}
 }
 
-// Eventually waits until f returns nil, and fails the check if it does not.
+// Eventually repeats f until it returns nil. It fails the check if that takes longer than
+// Patience.
 func (t *T) Eventually(what string, f func(ctx context.Context) error) {
 	began := time.Now()
 	for {
@@ -269,7 +270,7 @@ func (t *T) Eventually(what string, f func(ctx context.Context) error) {
 	}
 }
 
-// Quote returns text for a message, cut if it is long.
+// Quote quotes text for a message, and cuts it if it is long.
 func Quote(text string) string {
 	if len(text) > 80 {
 		return fmt.Sprintf("%q… (%d bytes)", text[:80], len(text))

@@ -1,6 +1,6 @@
-// Package port hands out TCP ports of loopback that stay free for whoever got
-// them while they are not listening there: a killed server's port must not go to
-// another before the server is back.
+// Package port allocates TCP ports on loopback for tests. A port stays allocated while
+// nothing listens on it, so that the port of a killed server does not go to another one
+// before the server is back.
 package port
 
 import (
@@ -11,19 +11,18 @@ import (
 	"sync"
 )
 
-// The range lies below the ports that Linux and the BSDs give to outgoing
-// connections, which would otherwise take a port that is free for a moment.
+// The range is below the ports that Linux and the BSDs use for outgoing connections. An
+// outgoing connection could otherwise take a port that is free for a moment.
 const first, count = 20000, 10000
 
 var (
 	mu    sync.Mutex
-	next  = rand.IntN(count) // so that processes side by side seldom meet
+	next  = rand.IntN(count) // random, so that processes running side by side rarely collide
 	given = map[int]bool{}
 )
 
-// Take returns a port where nothing listens now and that this process was not
-// given before. Another process may still take it: a caller whose bind fails
-// takes another.
+// Take returns a port that nothing listens on and that this process has not allocated.
+// Another process may still take it. If the bind fails, call Take again.
 func Take() (int, error) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -44,14 +43,14 @@ func Take() (int, error) {
 	return 0, errors.New("port: no free port")
 }
 
-// Give puts back a port that is of no use any more.
+// Give frees a port.
 func Give(p int) {
 	mu.Lock()
 	defer mu.Unlock()
 	delete(given, p)
 }
 
-// Listen listens at a port of loopback.
+// Listen listens on a loopback port.
 func Listen(p int) (net.Listener, error) {
 	return net.Listen("tcp", Addr(p))
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// An Acquire takes a lock, or finds that its token has it. It may be sent again. Its zero
-// parts are not asked for, and not sent where that is possible.
+// An Acquire takes a lock, or finds that its token already has it. It may be sent again.
+// Fields with zero values are not requested, and are omitted from the request if
+// possible.
 type Acquire struct {
 	Lock, Token string
 	TTL         time.Duration // whole milliseconds
@@ -25,22 +26,22 @@ type Wait struct {
 	Waited        time.Duration // since its caller began to wait; whole milliseconds
 }
 
-// A Vote is what it takes to vote for a fencing token. With it, [Acquire] is the script
+// A Vote is what a vote for a fencing token needs. With it, [Acquire] uses the script
 // vote.
 type Vote struct {
 	Counter, Tombstone string
 	Hint               int64         // the value to vote for, in microseconds since 1970
-	Keep               time.Duration // how long the counter is kept; 0: for ever
+	Keep               time.Duration // how long the counter is kept; 0: forever
 }
 
-// A Check has the server see whether it may have lost what it had granted.
+// A Check makes the server check whether it may have lost what it had granted.
 type Check struct {
 	Marker     string
 	Quarantine time.Duration // whole milliseconds
 }
 
-// Op returns the operation of a. It uses the capacity of keys and args, which may be nil,
-// and belong to the operation from then on.
+// Op returns the operation of a. It uses the capacity of keys and args, which may be nil.
+// From then on they belong to the operation.
 func (a *Acquire) Op(keys, args []string) backend.Op {
 	script := lua.Acquire
 	keys = append(room(keys), a.Lock)
@@ -54,7 +55,7 @@ func (a *Acquire) Op(keys, args []string) backend.Op {
 	case a.Wait.Ticket != "":
 		keys = append(keys, a.Wait.Queue)
 		args = append(args, a.Wait.Ticket, milliseconds(a.Wait.Waited))
-	case a.Check.Marker != "": // the marker comes after the queue, which is any key then
+	case a.Check.Marker != "": // the marker comes after the queue, which can then be any key
 		keys = append(keys, a.Lock)
 		args = append(args, "", "")
 	}
@@ -62,8 +63,8 @@ func (a *Acquire) Op(keys, args []string) backend.Op {
 	return backend.Op{Kind: backend.OpEval, Script: script, Keys: keys, Args: args}
 }
 
-// append adds the marker and the length of the quarantine, which are the last ones of every
-// script that grants.
+// append adds the marker and the length of the quarantine. They come last in every script
+// that grants.
 func (c Check) append(keys, args []string) (k, a []string) {
 	if c.Marker == "" {
 		return keys, args
@@ -90,20 +91,20 @@ type AcquireReply struct {
 	Granted bool
 	Refusal Refusal // if it is not granted
 
-	// With a vote.
-	Counter int64 // the vote, or of a refusal where the counter stands
+	// Only of an answer to a vote.
+	Counter int64 // the vote, or in a refusal the value of the counter
 	Clock   int64 // the server's time in microseconds since 1970
 }
 
 // A Refusal says why a node did not grant a lock.
 type Refusal struct {
-	Left  time.Duration // how long the lock is taken; [Forever] if that is not known
+	Left  time.Duration // how long the lock is still taken; [Forever] if that is not known
 	Rank  int           // the waiter's place in the queue, from 0; -1: it is not queued
 	Owner string        // the end of the lock's value
-	Why   string        // the command that failed, and its error, if the waiter is not queued because of that
+	Why   string        // the failed command and its error, if that is why the waiter is not queued
 }
 
-// Taken is the refusal of a node that says nothing more.
+// Taken is the refusal of a node that gives no details.
 var Taken = Refusal{Left: Forever, Rank: -1}
 
 // ReadAcquire reads the answer of a node to an [Acquire] without a vote.
@@ -144,8 +145,8 @@ func ReadVote(r backend.Reply, hint int64) (AcquireReply, error) {
 	return a, nil
 }
 
-// readRefusal reads the part of a reply that begins with element i. What is missing is not
-// known.
+// readRefusal reads the part of a reply that begins with element i. It treats missing
+// elements as unknown.
 func readRefusal(r backend.Reply, i int) Refusal {
 	refusal := Taken
 	if left, err := r.Int(i); err == nil && left >= 0 {

@@ -14,7 +14,7 @@ type Prolong struct {
 	Lock, Counter, Token string
 	TTL                  time.Duration // whole milliseconds
 	Value                int64         // the fencing token
-	Keep                 time.Duration // how long the counter is kept; 0: for ever
+	Keep                 time.Duration // how long the counter is kept; 0: forever
 }
 
 // Op returns the operation of p. It uses the capacity of keys and args as [Acquire.Op] does.
@@ -26,11 +26,11 @@ func (p *Prolong) Op(keys, args []string) backend.Op {
 	}
 }
 
-// A Raise moves the vote of a token up to a value.
+// A Raise raises the vote of a token to a value.
 type Raise struct {
 	Lock, Counter, Token string
 	Value                int64
-	Keep                 time.Duration // how long the counter is kept; 0: for ever
+	Keep                 time.Duration // how long the counter is kept; 0: forever
 	Check                Check
 }
 
@@ -50,7 +50,8 @@ func (m Mark) Op() backend.Op {
 	return backend.Op{Kind: backend.OpEval, Script: lua.Mark, Keys: []string{m.Marker}}
 }
 
-// An Echo has a server publish a payload to an inbox, in the same way as it notifies.
+// An Echo makes a server publish a payload to an inbox, in the same way as a
+// notification.
 type Echo struct{ Lock, Channel, Payload string }
 
 // Op returns the operation of e.

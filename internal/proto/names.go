@@ -13,20 +13,21 @@ const (
 	tombstones    = ":gone:"
 )
 
-// QueueKey returns the key of the queue of the lock with that key. It is in the same slot of a
-// Cluster, and begins with the same characters, for access rules that use prefixes. It
-// reports false for the few keys that have no such name. Callers of these locks poll.
+// QueueKey returns the key of the queue of the lock key. It is in the same slot of a
+// Cluster, and begins with the same characters, so that access rules by prefix cover it.
+// It reports false for the few keys that have no such name. Callers that wait for these
+// locks poll.
 func QueueKey(key string) (string, bool) { return beside(key, queueSuffix) }
 
-// CounterKey returns the key of the lock's counter for fencing tokens. It reports false where
-// [QueueKey] does.
+// CounterKey returns the key of the fencing counter of the lock key. It reports false
+// where [QueueKey] does.
 func CounterKey(key string) (string, bool) { return beside(key, counterSuffix) }
 
-// TombstoneKey returns the key that says that a token of the lock will not be granted. It
-// reports false where [QueueKey] does.
+// TombstoneKey returns the key which says that the lock key will not be granted to token.
+// It reports false where [QueueKey] does.
 func TombstoneKey(key, token string) (string, bool) { return beside(key, tombstones+token) }
 
-// beside returns the name with that suffix beside the key of a lock.
+// beside returns key with the suffix, in the same slot of a Cluster.
 func beside(key, suffix string) (string, bool) {
 	open := strings.IndexByte(key, '{')
 	if open < 0 {
@@ -36,36 +37,36 @@ func beside(key, suffix string) (string, bool) {
 		return key + "{" + key + "}" + suffix, true
 	}
 	if strings.IndexByte(key[open+1:], '}') < 1 {
-		return "", false // no hash tag, and a second one would not count
+		return "", false // there is no hash tag, and an added one would not count
 	}
 	return key + suffix, true
 }
 
-// markerName is the name of a server's marker, after the prefix of a Locker.
+// markerName follows a Locker's prefix in the name of the marker.
 const markerName = "redlock:marker"
 
-// MarkerKey returns the key of the marker that Lockers with that prefix use.
+// MarkerKey returns the key of the marker of Lockers with that prefix.
 func MarkerKey(prefix string) string { return prefix + markerName }
 
-// inboxName begins the name of each inbox, after the prefix of its Locker.
+// inboxName follows a Locker's prefix in the name of an inbox.
 const inboxName = "redlock:inbox:"
 
-// Inbox returns the channel on which the Locker with that prefix and name is notified. The
-// name is made like a token, with the owner's label if there is one.
+// Inbox returns the channel on which the Locker with that prefix and name is notified. A
+// name is made like a token, and includes the owner's label if there is one.
 func Inbox(prefix, name string) string { return prefix + inboxName + name }
 
-// InboxName returns the name that [Inbox] was called with, "" if channel is not an inbox.
+// InboxName returns the name that [Inbox] was called with, or "" if channel is not an
+// inbox.
 func InboxName(channel string) string {
 	_, name, _ := strings.Cut(channel, inboxName)
 	return name
 }
 
-// Conflict returns why key must not be the key of a lock: another lock keeps something
-// there or shares a name with it, or it may be a marker. It returns "" if there is no
-// reason. No two keys without a reason have a name in common, whatever the tokens of their
-// locks.
+// Conflict returns why key must not be the key of a lock, or "". Either another lock
+// stores something there or shares a name with it, or it may be a marker. Keys without a
+// conflict never have a name in common, whatever the tokens of their locks.
 func Conflict(key string) string {
-	if strings.HasSuffix(key, markerName) { // other Lockers have other prefixes
+	if strings.HasSuffix(key, markerName) { // of any Locker, whatever its prefix
 		return fmt.Sprintf("it ends in %q, the name of the markers (WithQuarantine)", markerName)
 	}
 	open := strings.IndexByte(key, '{')
@@ -74,9 +75,9 @@ func Conflict(key string) string {
 	}
 	size := strings.IndexByte(key[open+1:], '}')
 	if size < 1 {
-		return "" // without a hash tag: no lock has such a queue
+		return "" // it has no hash tag, so it is no lock's queue
 	}
-	end := open + 1 + size + 1 // of the hash tag
+	end := open + 1 + size + 1 // end of the hash tag
 	if owner, doubled := undouble(key); doubled {
 		return fmt.Sprintf("it has the same queue and fencing counter as the lock %s", text.Quote(owner))
 	}

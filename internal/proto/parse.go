@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Parsing is for nodes that imitate the scripts. They refuse what the scripts refuse, with
-// the same texts.
+// Parsing is for nodes that imitate the scripts. It rejects what the scripts reject, with
+// the same error texts.
 var (
 	errArguments  = errors.New("ERR Wrong number of args calling Redis command from script")
 	errAcquire    = errors.New("ERR a number of the acquire is not an integer or out of range")
@@ -50,9 +50,9 @@ func ParseVote(keys, args []string) (Acquire, error) {
 	return a, err
 }
 
-// parse takes what both forms of an acquire end with.
+// parse reads the arguments at the end of both forms of an acquire.
 func (a *Acquire) parse(keys, args []string, bad error) (err error) {
-	if len(keys) == 0 { // the time waited is of no use without a queue
+	if len(keys) == 0 { // the time waited has no use without a queue
 		a.Wait.Ticket = optional(args, 0)
 		return nil
 	}
@@ -63,8 +63,8 @@ func (a *Acquire) parse(keys, args []string, bad error) (err error) {
 	return err
 }
 
-// parseWait returns the wait with that queue of a request whose ticket and time waited are
-// the first of args. Without a ticket, the queue may be any key.
+// parseWait returns the wait of a request. The ticket and the time waited are the first
+// of args. Without a ticket, queue may be any key.
 func parseWait(queue string, args []string, bad error) (Wait, error) {
 	ticket := optional(args, 0)
 	if ticket == "" {
@@ -77,8 +77,8 @@ func parseWait(queue string, args []string, bad error) (Wait, error) {
 	return Wait{queue, ticket, waited}, nil
 }
 
-// parseCheck returns the check of a request whose marker is key k and whose quarantine is
-// argument a.
+// parseCheck returns the check of a request. The marker is keys[k], and the quarantine is
+// args[a].
 func parseCheck(keys, args []string, k, a int) (Check, error) {
 	if len(keys) <= k {
 		return Check{}, nil
@@ -116,7 +116,7 @@ func ParseRollback(keys, args []string) (Rollback, error) {
 	return Rollback{Lock: keys[0], Token: args[0], Wait: wait, Notify: optional(args, 3) == "1", Tombstone: tombstone}, err
 }
 
-// parseTombstone returns the tombstone of a request, whose life is argument i.
+// parseTombstone returns the tombstone of a request. Its life is args[i].
 func parseTombstone(keys, args []string, i int) (Tombstone, error) {
 	if len(keys) < 3 {
 		return Tombstone{}, nil
@@ -172,7 +172,7 @@ func ParseEcho(keys, args []string) (Echo, error) {
 	return Echo{optional(keys, 0), args[0], args[1]}, nil
 }
 
-// optional returns element i of s, "" if there are fewer.
+// optional returns s[i], or "" if s is shorter.
 func optional(s []string, i int) string {
 	if i < len(s) {
 		return s[i]
@@ -180,8 +180,8 @@ func optional(s []string, i int) string {
 	return ""
 }
 
-// parseMillis returns the duration with that number of milliseconds, and whether text is
-// a number of at most 15 digits.
+// parseMillis returns text as a number of milliseconds, and reports whether it is a
+// number of at most 15 digits.
 func parseMillis(text string) (time.Duration, bool) {
 	if len(text) > 15 {
 		return 0, false
@@ -190,13 +190,13 @@ func parseMillis(text string) (time.Duration, bool) {
 	return duration(n), ok
 }
 
-// duration returns so many milliseconds, [Forever] at most.
+// duration returns ms milliseconds, at most [Forever].
 func duration(ms int64) time.Duration {
 	return time.Duration(min(ms, int64(Forever/time.Millisecond))) * time.Millisecond
 }
 
-// ParseNumber returns the number with at most 16 digits that text is, as a counter has it,
-// and whether it is one.
+// ParseNumber returns text as the number in a counter, and reports whether it is one: at
+// most 16 digits.
 func ParseNumber(text string) (int64, bool) {
 	if len(text) > 16 || text == "" || strings.Trim(text, "0123456789") != "" {
 		return 0, false

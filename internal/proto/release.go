@@ -7,13 +7,14 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A Release deletes the lock if it holds the token, and notifies the next waiter. With a
-// ticket it also leaves the queue. Without a token it only notifies, if the lock is free.
+// A Release deletes the lock if the lock holds the token, and notifies the next waiter.
+// With a ticket it also leaves the queue. Without a token it only notifies, if the lock
+// is free.
 type Release struct {
 	Lock, Queue, Token string
-	Ticket             string    // of a waiter that leaves
-	Announce           string    // a channel of another library
-	Tombstone          Tombstone // to add
+	Ticket             string    // of the waiter that leaves
+	Announce           string    // channel for waiters of another library
+	Tombstone          Tombstone // to add; zero: none
 }
 
 // A Tombstone says on a server that a token will not be granted.
@@ -32,17 +33,18 @@ func (r *Release) Op(keys, args []string) backend.Op {
 	case r.Announce != "":
 	case r.Ticket != "":
 		args = args[:2]
-	default: // the common case: what is empty costs the server time
+	default: // the common case: empty arguments cost the server time
 		args = args[:1]
 	}
 	return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: keys, Args: args}
 }
 
-// A Rollback deletes the lock if it holds the token, and queues the waiter, which goes on
-// waiting. It notifies the next waiter only if Notify is set and the lock holds the token.
+// A Rollback deletes the lock if the lock holds the token, and queues the waiter, which
+// continues to wait. It notifies the next waiter only if Notify is set and the lock held
+// the token.
 type Rollback struct {
 	Lock, Token string
-	Wait        Wait // its ticket may be empty; the queue may not
+	Wait        Wait // the ticket may be empty; the queue may not
 	Notify      bool
 	Tombstone   Tombstone
 }
@@ -65,7 +67,7 @@ func (r *Rollback) Op(keys, args []string) backend.Op {
 type ReleaseReply struct {
 	Held bool   // the lock held the token
 	Mute string // why the next waiter could not be notified: a command and its error
-	More bool   // many tickets of dead waiters were removed, and there may be more: repeat it without a token
+	More bool   // tickets of dead waiters were removed, and there may be more: repeat without a token
 }
 
 // ReadRelease reads the answer of a node to a [Release] or a [Rollback].

@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// MinGrace is the shortest time for which clients ask to have a lock reserved.
+	// MinGrace is the shortest grace that clients ask for.
 	MinGrace = 20 * time.Millisecond
 
-	// MaxGrace is the longest one. Scripts shorten anything above it.
+	// MaxGrace is the longest grace. Scripts limit a longer one to it.
 	MaxGrace = lua.MaxGrace
 )
 
 // A Ticket is an entry in the queue of a lock. On a server it is "<grace in ms>:<channel>".
 type Ticket struct {
-	Grace   time.Duration // how long the lock is reserved when this waiter is notified; rounded up to milliseconds
-	Channel string        // the inbox of the waiter
+	Grace   time.Duration // how long the lock is reserved for this waiter; rounded up to milliseconds
+	Channel string        // inbox of the waiter
 }
 
 func (t Ticket) String() string {
 	return milliseconds(t.Grace+time.Millisecond-1) + ":" + t.Channel
 }
 
-// ParseTicket returns the ticket with that text, and whether it is one: a grace of one to
-// five digits without a leading zero, a colon and a channel.
+// ParseTicket parses a ticket, and reports whether s is one: a grace of one to five
+// digits without a leading zero, a colon and a channel.
 func ParseTicket(s string) (Ticket, bool) {
 	grace, channel, ok := strings.Cut(s, ":")
 	ms, err := strconv.ParseUint(grace, 10, 32)
@@ -37,34 +37,35 @@ func ParseTicket(s string) (Ticket, bool) {
 	return Ticket{time.Duration(ms) * time.Millisecond, channel}, true
 }
 
-// reservation begins the value of a lock that is reserved for a waiter. The ticket of the
-// waiter follows. No token begins with it.
+// reservation is the start of the value of a reserved lock. The ticket of the waiter
+// follows. No token begins with it.
 const reservation = "~"
 
-// Reservation returns the value of a lock that is reserved for the waiter with that ticket.
+// Reservation returns the value of a lock that is reserved for the waiter with the
+// ticket.
 func Reservation(ticket string) string { return reservation + ticket }
 
-// Reserved returns the ticket of the waiter for which the lock with that value is reserved,
-// and whether it is reserved.
+// Reserved returns the ticket in the value of a reserved lock, and reports whether the
+// lock is reserved.
 func Reserved(value string) (ticket string, ok bool) { return strings.CutPrefix(value, reservation) }
 
-// A Message is what a server publishes to an inbox. Receivers ignore messages of other
-// forms, which a later release may send.
+// A Message is what a server publishes to an inbox. Receivers ignore messages in other
+// forms, because a later release may send them.
 type Message struct {
 	Kind  MessageKind
 	Key   string        // of the lock
-	Grace time.Duration // of [Next] only: how long the notified waiter has to come
+	Grace time.Duration // only of [Next]: how long the notified waiter has to take the lock
 }
 
 // A MessageKind says what a [Message] is about.
 type MessageKind byte
 
 const (
-	Notify MessageKind = 'g' // the lock is reserved for the receiver: g<key>
-	Next   MessageKind = 'n' // it is reserved for a waiter just before the receiver: n<grace in ms>:<key>
+	Notify MessageKind = 'g' // g<key>: the lock is reserved for the receiver
+	Next   MessageKind = 'n' // n<grace in ms>:<key>: the lock is reserved for a waiter just before the receiver
 )
 
-// ParseMessage returns the message with that text, and whether it is one.
+// ParseMessage parses a message, and reports whether payload is one.
 func ParseMessage(payload string) (Message, bool) {
 	if payload == "" {
 		return Message{}, false
@@ -91,5 +92,5 @@ func (m Message) String() string {
 	return string(m.Kind) + m.Key
 }
 
-// milliseconds returns d as scripts take it.
+// milliseconds formats d for a script.
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -7,47 +7,48 @@ import (
 	"time"
 )
 
-// An Attempt is one token tried on every node of a group. It is made by
-// [Group.Acquire], or by [Group.Adopt] for a token that was tried elsewhere. Its
-// methods may be called concurrently.
+// An Attempt is one token on every node of a group. [Group.Acquire] makes one, and
+// [Group.Adopt] makes one for a token that was acquired elsewhere. Its methods may be
+// called concurrently.
 type Attempt struct {
 	group      *Group
 	key, token string
 
-	// Of an attempt that waits in a line, where it is to be called.
+	// Set only if the attempt waits in a local queue: where it is notified, and what it
+	// asks for.
 	line    *line
 	inbox   *inbox
 	asked   time.Time // when its caller began to wait
 	ttl     time.Duration
 	timeout time.Duration
 
-	voting *voting // for its fencing token; nil if it is to have none
+	voting *voting // for its fencing token; nil: none is wanted
 
 	mu    sync.Mutex
-	seats []*seat // nil once it was released and nobody asks them any more
+	seats []*seat // node states; nil once released and no longer needed
 	one   [1]*seat
-	gone  bool    // an extension found that a quorum does not have it
-	until Instant // when the lease of one that won in a line ends; zero: it has ended
-	queue string  // the key of the queue, once it is needed; "": it has none
-	named bool    // queue is known
+	gone  bool    // an extension found that a quorum does not have the token
+	until Instant // end of the lease, if it won in a local queue; zero: it has ended
+	queue string  // key of the queue, once named is set; "": the key has none
+	named bool    // queue and plain are set
 
 	// The keys and arguments of a release without a ticket, once they are needed.
 	plain struct {
 		keys [2]string
 		room [3]string
-		args []string // in room
+		args []string // uses room
 	}
 
-	// Room for the rounds that every attempt has, which would else be most of what
-	// a lock allocates. Each is used for one round, and its votes do not change
-	// once that is decided: they belong to the caller then, as a Result.
+	// Space for the two rounds that every attempt has; allocated separately, they would
+	// be most of what a lock allocates. Each is used for one round. Its votes do not
+	// change after the verdict, because they then belong to the caller, as part of a
+	// Result.
 	acquired, released round
 }
 
-// Acquire tries token on every node, with a lifetime of ttl, which is whole
-// milliseconds. It returns with the verdict, at the latest after timeout, which
-// is how long it waits for a node, or when ctx ends. Unless it won, the token is
-// taken back from wherever it may be, in the background.
+// Acquire asks every node to grant token for ttl, in whole milliseconds. It returns as
+// soon as the verdict is known, and at the latest after timeout, the time to wait for a
+// node, or when ctx ends. Unless it won, it releases the token in the background.
 //
 // The token must be new: never used before, for any key.
 func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout time.Duration) (*Attempt, Result) {
@@ -59,13 +60,13 @@ func (g *Group) Acquire(ctx context.Context, key, token string, ttl, timeout tim
 	return a, res
 }
 
-// Adopt returns the attempt of a token that was acquired elsewhere, by another
-// process perhaps, without I/O. Life is how long a key with that token can
-// live from now, so how long its deletion is worth trying.
+// Adopt returns the attempt of a token that was acquired elsewhere, perhaps by another
+// process. It does no I/O. life is how long a key with that token can still live, and so
+// how long its deletion is worth repeating.
 func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
 	now := time.Now()
-	a.acquired.start = now // as far as is known
+	a.acquired.start = now // the best guess
 	for i := range a.seats {
 		a.seats[i].token = held
 		a.seats[i].mayLive(life, false, now)
@@ -87,17 +88,16 @@ func (g *Group) attempt(key, token string) *Attempt {
 	return a
 }
 
-// Extend lets the token live for at least ttl more on every node that has it.
-// It returns as Acquire does. It never makes the life of a key shorter, nor
-// brings one back.
+// Extend makes the token live for at least ttl more on every node that has it. It returns
+// when Acquire does. It never shortens the life of a key, and never brings a key back.
 func (a *Attempt) Extend(ctx context.Context, ttl, timeout time.Duration) Result {
 	return a.round(ctx, request{kind: extending, ttl: ttl, timeout: timeout})
 }
 
-// Release deletes the token from every node that has it or may have it. It
-// returns as Acquire does; what is not deleted by then goes on in the
-// background until it is, or until no key of the token can be alive.
-// A ctx that has ended already does not shorten the wait.
+// Release deletes the token from every node that has it or may have it. It returns when
+// Acquire does, except that a ctx that has already ended does not shorten the wait.
+// Deletions that have not succeeded by then continue in the background until they do, or
+// until no key of the token can be alive.
 func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 	defer a.group.lines.release(a)
 	if ctx.Err() != nil {
@@ -110,11 +110,11 @@ func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 	return a.round(ctx, request{kind: releasing, timeout: timeout})
 }
 
-// shed lets go of what a released attempt has no more use for. A deletion may have to wait
-// for its node for a long time, and keeps alive its own seat and a, but nothing else.
+// shed frees what a released attempt no longer needs. A deletion may wait for its node
+// for a long time; it should keep only its own node state and a alive.
 func (a *Attempt) shed() {
 	if a.line != nil {
-		return // it may yet have to take its ticket out of a queue
+		return // it may still have to remove its ticket from a queue
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -122,7 +122,6 @@ func (a *Attempt) shed() {
 	a.acquired.votes, a.released.votes = nil, nil
 }
 
-// ask asks every seat for req.
 func (a *Attempt) ask(req request, now time.Time) {
 	for _, s := range a.seats {
 		s.ask(req, now)
@@ -138,7 +137,7 @@ func (a *Attempt) Abandon() {
 	a.clean(request{kind: releasing}, time.Now())
 }
 
-// clean asks every seat to delete the token.
+// clean asks every node to delete the token.
 func (a *Attempt) clean(req request, now time.Time) {
 	for _, s := range a.seats {
 		s.clean(req, now)
@@ -146,7 +145,7 @@ func (a *Attempt) clean(req request, now time.Time) {
 	a.skip(req, now)
 }
 
-// skip answers req if there are no seats any more: nothing is left to be asked for.
+// skip answers req if a has no node states any more, because then nothing is left to ask.
 func (a *Attempt) skip(req request, now time.Time) {
 	if a.seats == nil {
 		for i := range a.group.members {
@@ -155,8 +154,8 @@ func (a *Attempt) skip(req request, now time.Time) {
 	}
 }
 
-// Lasts says when the lease of a, which has won, ends unless it is extended again. Until
-// then a takes every node that notifies it.
+// Lasts sets when the lease of a, which has won, ends unless it is extended again. Until
+// then, nodes that notify this process are added to the lock.
 func (a *Attempt) Lasts(until Instant) {
 	if a.line == nil { // nobody notifies it
 		return
@@ -166,8 +165,9 @@ func (a *Attempt) Lasts(until Instant) {
 	a.until = until
 }
 
-// Lose says that the lease of a has ended though a was not released. From then on it takes
-// no node. What the nodes still have of it is for Release to delete, and to count.
+// Lose says that the lease of a has ended although a was not released. From then on no
+// node is added to it. Release still deletes the token from the nodes that have it, and
+// counts them.
 func (a *Attempt) Lose() {
 	if a.line == nil {
 		return
@@ -183,10 +183,12 @@ func (a *Attempt) lacks(i int) bool {
 	return a.seats[i].token == absent
 }
 
-// join asks node i, which has called, for an attempt that has won without it: the more
-// nodes have a lock, the more of them may fail. It reports whether a has use for the
-// call, or will settle it when it is released: not if it is being released, and not if
-// its lease has ended, because it would take the node from the next holder.
+// join asks node i, which has notified this process, to grant a lock that a has won
+// without it: the more nodes have a lock, the more of them may fail.
+//
+// It reports whether a uses the notification, now or when it is released. a does not if
+// it is being released. It does not if its lease has ended either, because it would take
+// the node from the next holder.
 func (a *Attempt) join(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -194,8 +196,8 @@ func (a *Attempt) join(i int) bool {
 	if s.released.Load() || a.until.Past(a.group.cfg.Clock.Now()) {
 		return false
 	}
-	// A rejoin that is under way names no ticket, so the node refuses it while the lock is
-	// reserved for us.
+	// A rejoin that is under way names no ticket, so the node rejects it while the lock
+	// is reserved for us.
 	rejoins := s.busy && isRejoin(s.current) && !slices.ContainsFunc(s.queue, isJoin)
 	if (s.token == absent || rejoins) && !s.rejoin.bars(time.Now()) {
 		s.ask(request{kind: acquiring, joins: true, ttl: a.ttl, timeout: a.timeout}, time.Now())
@@ -203,21 +205,20 @@ func (a *Attempt) join(i int) bool {
 	return true
 }
 
-// quit has the ticket taken out of the queue of node i.
+// quit removes the ticket from the queue of node i.
 func (a *Attempt) quit(i int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seats[i].clean(request{kind: releasing}, time.Now())
 }
 
-// newRound returns a round that begins now.
 func (a *Attempt) newRound(k kind) *round {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var r *round
 	switch {
 	case k == acquiring:
-		r = &a.acquired // there is no other
+		r = &a.acquired // an attempt acquires only once
 	case k == releasing && a.released.kind == 0:
 		r = &a.released
 	default:
@@ -227,7 +228,7 @@ func (a *Attempt) newRound(k kind) *round {
 	return r
 }
 
-// round asks every seat for req and waits for the verdict.
+// round asks every node for req and waits for the verdict.
 func (a *Attempt) round(ctx context.Context, req request) Result {
 	r := a.newRound(req.kind)
 	req.round = r
@@ -249,7 +250,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	a.mu.Unlock()
 
 	if p != nil {
-		if done := ctx.Done(); done == nil { // which is common, and costs less
+		if done := ctx.Done(); done == nil { // the common case; a plain receive is cheaper
 			<-p.news
 		} else {
 			select {
@@ -268,7 +269,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	ctxErr := ended(ctx)
 	switch {
 	case r.verdict == Won || r.verdict == Lost || r.verdict == Gone:
-		ctxErr = nil // the nodes decided
+		ctxErr = nil // the nodes decided, so ctx did not end the round
 	case r.verdict == Undecided && ctxErr != nil:
 		r.cut()
 	case r.verdict == Undecided:
@@ -277,9 +278,9 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	return r.result(ctxErr)
 }
 
-// ended returns the error of a context that has ended. The deadline counts as
-// soon as it has passed: a driver that returns by it can be ahead of the timer
-// that ends the context.
+// ended returns the error of a context that has ended. A deadline that has passed counts
+// even if ctx has no error yet, because a driver that returns at the deadline can be
+// ahead of the timer that ends the context.
 func ended(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -296,11 +297,12 @@ func endsWithin(ctx context.Context, d time.Duration, now time.Time) bool {
 	return ok && deadline.Before(now.Add(d))
 }
 
-// alone asks the seat where there is one node, and reports whether it did. If the
-// sender is idle it does the call in the caller's goroutine, which saves two changes
-// of goroutine. The call's deadline is then the node timeout. If ctx ends before that, the
-// sender does the call: its deadline is late enough for what the call has done to be known in
-// the end, though the caller does not wait for it.
+// alone handles req for a group of one node, and reports whether it did.
+//
+// If the sender is idle, the call runs in the caller's goroutine, which saves two
+// goroutine switches. Its deadline is then the node timeout. If ctx would end before
+// that, the sender makes the call instead: its deadline is late enough to learn what the
+// call has done, although the caller no longer waits for it.
 func (a *Attempt) alone(ctx context.Context, req request) bool {
 	if len(a.group.members) != 1 {
 		return false
@@ -327,7 +329,7 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 	s.Leave()
 	op := s.item.Op
 	a.mu.Unlock()
-	if ctx == context.Background() { // which says nothing, so that one serves all
+	if ctx == context.Background() { // it cannot end, so calls can share another context
 		ctx = a.group.shared.Context(req.timeout, req.round.start)
 	} else {
 		var cancel context.CancelFunc

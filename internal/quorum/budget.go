@@ -10,50 +10,52 @@ import (
 )
 
 const (
-	// A budget begins with firstTurns attempts at a time, and moves between the other two.
+	// A budget begins with firstTurns attempts at a time. It moves between the other two.
 	firstTurns = 64
 	leastTurns = 8
 	mostTurns  = 1024
 
-	// turnCut is for how long at least an answer that did not come in time cuts the
-	// budget only once: attempts that were under way together tell the same.
+	// turnCut is the minimum time between two cuts because of answers that did not come
+	// in time. Attempts that were under way together report the same problem, which must
+	// count once.
 	turnCut = 250 * time.Millisecond
 
-	// An attempt that found too many nodes unavailable keeps its turn for a pause that
-	// doubles with each of them from the first to the longest.
+	// An attempt that found too many nodes unavailable keeps its turn for a pause. The
+	// pause doubles with each such attempt, from the first to the longest.
 	firstOutagePause   = 10 * time.Millisecond
 	longestOutagePause = 250 * time.Millisecond
 )
 
 // A budget limits how many callers of a group ask the nodes at the same time without
-// having been notified: they poll, look for themselves, or begin to wait. Without it
-// thousands of waiters would ask so often that no answer came in time, and every attempt
-// that times out causes more work than one that does not.
+// having been notified: those that poll, look for themselves, or begin to wait. Without a
+// limit, thousands of waiters would ask so often that no answer came in time. An attempt
+// that times out causes more work than one that does not, so this would not end by
+// itself.
 //
-// It is a window as in TCP congestion control (RFC 5681): it grows with each attempt that
-// the nodes answered, doubling in each round trip at first, and is halved when most answers
-// did not come in time. While too many nodes are unavailable, a turn also lasts for a
-// pause, so that all waiters together ask a few times a second.
+// The limit is a window as in TCP congestion control (RFC 5681). It grows with each
+// attempt that the nodes answered, at first doubling in each round trip. It is halved
+// when most answers did not come in time. While too many nodes are unavailable, each turn
+// also lasts for a pause, so that all waiters together ask only a few times a second.
 type budget struct {
 	mu      sync.Mutex
 	window  float64
-	gentle  float64 // from here on the window grows by one in each round trip
+	gentle  float64 // above this the window grows by one in each round trip
 	taken   int
-	waiting list.List // of *turn, in the order in which they came
+	waiting list.List // of *turn, the oldest first
 	cut     time.Time // when the window was last halved
 	outages int       // attempts in a row that found too many nodes unavailable
 }
 
 func newBudget() *budget { return &budget{window: firstTurns, gentle: mostTurns} }
 
-// A turn is a caller's place in a budget. A nil turn is no place.
+// A turn is a caller's place in a budget. A nil turn means that the caller needs none.
 type turn struct {
 	budget *budget
 	ready  chan struct{} // closed when the caller may ask
-	place  *list.Element // nil when it need not wait any more
+	place  *list.Element // nil once it no longer waits
 }
 
-// join returns a turn, which may have to wait until it is ready. It must be ended.
+// join returns a turn, which may not be ready yet. It must be ended or left.
 func (b *budget) join() *turn {
 	t := &turn{budget: b, ready: make(chan struct{})}
 	b.mu.Lock()
@@ -63,7 +65,7 @@ func (b *budget) join() *turn {
 	return t
 }
 
-// serve lets those who wait have their turns, while there are any.
+// serve gives turns to waiting callers while there are any.
 func (b *budget) serve() {
 	for b.taken < int(b.window) && b.waiting.Len() > 0 {
 		t := b.waiting.Remove(b.waiting.Front()).(*turn)
@@ -90,7 +92,7 @@ func (t *turn) leave() {
 	b.serve()
 }
 
-// end ends a turn that was used for an attempt with that result.
+// end ends a turn that was used for an attempt with the result res.
 func (t *turn) end(res Result) {
 	if t == nil {
 		return
@@ -112,11 +114,12 @@ func (t *turn) end(res Result) {
 	})
 }
 
-// learn moves the window, and returns for how long the turn lasts on.
+// learn adjusts the window to the result of an attempt, and returns how much longer the
+// turn lasts.
 func (b *budget) learn(res Result) (pause time.Duration) {
 	switch {
 	case res.CtxErr != nil || res.Verdict == Undecided:
-		return 0 // it says little
+		return 0 // the caller ended it, so it says little about the nodes
 	case res.Verdict != Unavailable:
 		b.outages = 0
 		if b.window < b.gentle {
@@ -133,15 +136,15 @@ func (b *budget) learn(res Result) (pause time.Duration) {
 		}
 	}
 	now := time.Now()
-	if 2*silent > len(res.Votes) { // one node that is always slow is no sign of too much
+	if 2*silent > len(res.Votes) { // most nodes: one that is always slow is no sign of overload
 		if now.Sub(b.cut) >= turnCut {
 			b.cut = now
 			b.window = max(b.window/2, leastTurns)
 			b.gentle = b.window
 		}
-		return 0 // the attempt itself has taken long enough
+		return 0 // no pause: the attempt has already taken long
 	}
-	if b.outages == 0 { // the nodes are away, which is no sign of too much either
+	if b.outages == 0 { // nodes that are down are no sign of overload either
 		b.gentle = max(b.window, firstTurns)
 	}
 	b.window = max(b.window/2, leastTurns)
@@ -150,14 +153,15 @@ func (b *budget) learn(res Result) (pause time.Duration) {
 	return pause/2 + rand.N(pause/2)
 }
 
-// ErrAway ends the wait for a turn of a caller that gives up.
+// ErrAway says that a caller stopped waiting because no time was left to it.
 var ErrAway = errors.New("too many nodes have been unavailable for too long")
 
-// wait waits until the turn is ready, ctx ends, or no time is left to the caller by what
-// left says, which may be nil. It leaves the turn unless it is ready.
+// wait waits until the turn is ready. It gives the turn up and returns ctx's error if ctx
+// ends first, or [ErrAway] if left says that no time is left to the caller. left may be
+// nil.
 func (t *turn) wait(ctx context.Context, left func() time.Duration) error {
 	select {
-	case <-t.ready: // which is common, and needs no timer
+	case <-t.ready: // the common case, which needs no timer
 		return nil
 	default:
 	}
@@ -184,12 +188,12 @@ func (t *turn) wait(ctx context.Context, left func() time.Duration) error {
 	}
 }
 
-// A Turn is the leave to make one attempt without having been notified. See [Group.Turn].
+// A Turn is permission for one attempt without having been notified. See [Group.Turn].
 type Turn struct{ turn *turn }
 
 // Turn waits until a caller that has not been notified may make one more attempt. It
-// returns ctx's error if that ends before, and [ErrAway] if left, which may be nil, says
-// that no time is left to the caller. The turn must be ended.
+// returns ctx's error if ctx ends first, and [ErrAway] if left says that no time is left
+// to the caller. left may be nil. The turn must be ended.
 func (g *Group) Turn(ctx context.Context, left func() time.Duration) (Turn, error) {
 	t := g.budget.join()
 	if err := t.wait(ctx, left); err != nil {
@@ -198,5 +202,5 @@ func (g *Group) Turn(ctx context.Context, left func() time.Duration) (Turn, erro
 	return Turn{t}, nil
 }
 
-// End ends the turn with the result of the attempt. The zero Turn has nothing to end.
+// End ends the turn with the result of the attempt. On a zero Turn it does nothing.
 func (t Turn) End(res Result) { t.turn.end(res) }

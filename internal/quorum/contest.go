@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// How long a contest that was lost waits for calls that may be under way: some
-// round trips, for a release reaches the nodes at different times, and not so long
-// that others miss what it was granted.
+// How long a waiter that has lost keeps its grants and waits for notifications that may
+// be under way: a few round trips, because a release reaches the nodes at different
+// times, but not so long that others miss what this waiter was granted.
 const (
 	lingerTrips = 4
 	minLinger   = 2 * time.Millisecond
 	maxLinger   = minGrace / 2
 
-	// maxAsks is how often a contest asks one node. A node that has granted is not asked
-	// again, and one that has notified falsely so often is not to be believed.
+	// maxAsks is how often an attempt round asks one node. A node that has granted is not
+	// asked again. A node that has notified falsely this often is not believed.
 	maxAsks = 4
 )
 
-// A contest is an attempt of a Waiter under way, on several nodes.
+// A contest is an attempt round: one attempt of a Waiter on several nodes.
 //
-// A node that refused and then calls is asked again, for the same token. So a
-// waiter can go by the first call: where the release has not arrived yet it asks once
-// more when it has, and keeps meanwhile what it was granted elsewhere. It does so as
-// long as one owner stands on so many nodes that nobody else can win, which is most
-// likely the one that is releasing.
+// A node that refuses and then notifies is asked again for the same token. So a waiter
+// can act on the first notification. Where the release has not arrived yet, it asks again
+// after the release, and meanwhile keeps what other nodes granted. It does so only while
+// one owner has so many nodes that nobody else can win, because that owner is most likely
+// releasing. docs/waiting.md has the details.
 type contest struct {
 	w    *Waiter
 	a    *Attempt
 	r    *round
 	req  request
 	last time.Time // when a node was last asked
-	asks []int     // how often each node was asked
+	asks []int     // how often, by node
 }
 
 func newContest(w *Waiter, a *Attempt, req request) *contest {
@@ -42,8 +42,9 @@ func newContest(w *Waiter, a *Attempt, req request) *contest {
 	return &contest{w: w, a: a, r: r, req: req, asks: make([]int, len(a.seats))}
 }
 
-// run has the contest out, and returns what came of it. If rumours is not nil, the nodes
-// in it have notified and are asked first; if none of them grants, that was all.
+// run runs the attempt round to its end. If rumours is not nil, it asks only those nodes
+// at first, which have notified, and asks the others when one of them has granted. If
+// none of them grants, run returns with vain set.
 func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain bool) {
 	trip := c.a.group.near()
 	timer := time.NewTimer(c.req.timeout)
@@ -80,7 +81,8 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 				break
 			}
 			patience = min(max(lingerTrips*trip, minLinger), maxLinger)
-			if granted > len(c.r.votes)-c.r.need { // the other may wait as we do, and one must let go first
+			// The other may wait in the same way, so each gives up after a random time.
+			if granted > len(c.r.votes)-c.r.need {
 				patience = rand.N(max(lingerTrips*trip, minLinger))
 			}
 		}
@@ -110,14 +112,14 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 	return c.r.result(nil), false
 }
 
-// vain ends a contest in which no node that had notified has granted. What they answer
-// from now on does not count.
+// vain ends a round in which no node that had notified has granted. Later answers do not
+// count.
 func (c *contest) vain() (Result, bool) {
 	c.r.decide(Lost, time.Now())
 	return c.r.result(nil), true
 }
 
-// askCallers asks the nodes again that refused and have called since.
+// askCallers asks nodes again that refused and have notified since.
 func (c *contest) askCallers() {
 	for i, called := range c.w.callers() {
 		if called && c.r.votes[i].Outcome == Taken && c.r.verdict != Won && c.asks[i] < maxAsks {
@@ -134,12 +136,11 @@ func (c *contest) ask(i int) {
 	c.a.seats[i].ask(c.req, c.last)
 }
 
-// answered reports whether every node has.
+// answered reports whether every node has answered.
 func (c *contest) answered() bool {
 	return !slices.ContainsFunc(c.r.votes, func(v Vote) bool { return v.Outcome == Pending })
 }
 
-// granted returns how many nodes have granted.
 func (c *contest) granted() int {
 	n := 0
 	for _, v := range c.r.votes {
@@ -150,12 +151,11 @@ func (c *contest) granted() int {
 	return n
 }
 
-// owned reports whether one other owner stands on so many nodes that nobody else
-// can win.
+// owned reports whether one other owner has so many nodes that nobody else can win.
 func (c *contest) owned() bool { return c.a.majority(c.r.votes) > len(c.r.votes)-c.r.need }
 
-// majority returns on how many nodes of those that refused one owner stands, the
-// one that stands on most.
+// majority returns the largest number of nodes on which the same owner holds the key,
+// among the nodes that refused.
 func (a *Attempt) majority(votes []Vote) int {
 	most, owners := 0, make(map[string]int, len(votes))
 	for i, v := range votes {

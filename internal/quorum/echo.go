@@ -13,21 +13,21 @@ import (
 )
 
 const (
-	// After a node has published an echo, attempts wait for so long to hear it. Later they
-	// go on without the inbox.
+	// Attempts wait this long for an echo after a node has published it. Then they go on
+	// without the inbox.
 	echoSoon = 50 * time.Millisecond
 
-	// An echo that has not been heard for so long is lost. A server that answers with errors for so
-	// long gives none.
+	// An echo that has not arrived after this time is lost. A server that has answered
+	// with errors for this long is assumed to publish no echoes.
 	echoLate = time.Second
 
-	// An inbox that has heard nothing for so long asks for an echo while somebody waits. It
-	// does so after twice the time, and so on, if it goes on hearing nothing else.
+	// An inbox that has heard nothing for minSilence asks for an echo while somebody
+	// waits. The interval doubles, up to maxSilence, while it hears nothing but echoes.
 	minSilence = 2 * time.Second
 	maxSilence = 32 * time.Second
 
-	// manyUnknown is how many subscriptions in a row a server does not know of before that is
-	// told. While a replica takes its master's place there may be one or two.
+	// manyUnknown is how many subscriptions in a row a server must not know of before
+	// this is reported. One or two are normal during a failover to a replica.
 	manyUnknown = 3
 )
 
@@ -36,23 +36,24 @@ var (
 	errUnknown = errors.New("it does not know of the waiter's subscription (PUBSUB NUMSUB)")
 )
 
-// echo is the payload by which an inbox recognizes its own message. It looks like no
+// echo is the payload of an inbox's message to itself. It cannot be confused with a
 // notification.
 const echo = "e"
 
-// A hearing is a subscription of an inbox while the inbox makes sure that it hears what the
-// node publishes. A server that does not let scripts publish, or a proxy that loses messages,
-// would otherwise have waiters sleep on free locks. So the inbox is open on a node only after
-// it has heard an echo, and asks for another one when it has heard nothing for a while.
+// A hearing is one subscription of an inbox. It makes sure that the inbox receives what
+// the node publishes. If a server does not let scripts publish, or a proxy loses
+// messages, waiters would sleep while the lock is free. So the inbox is open on a node
+// only once an echo has arrived, and asks for another one when it has heard nothing for a
+// while.
 type hearing struct {
 	inbox  *inbox
 	index  int
 	member *member
-	opened func()        // the first echo has been heard
-	heard  chan struct{} // has room for one: a message has come
+	opened func()        // called when the first echo has arrived
+	heard  chan struct{} // has room for one: a message has arrived
 }
 
-// hear notes that a message has come.
+// hear notes that a message has arrived.
 func (h *hearing) hear() {
 	select {
 	case h.heard <- struct{}{}:
@@ -60,7 +61,7 @@ func (h *hearing) hear() {
 	}
 }
 
-// forget forgets the messages that have come, and reports whether there were any.
+// forget clears the note that a message has arrived, and reports whether there was one.
 func (h *hearing) forget() bool {
 	select {
 	case <-h.heard:
@@ -70,7 +71,7 @@ func (h *hearing) forget() bool {
 	}
 }
 
-// within waits for a message, for d at most, and reports whether one came.
+// within waits up to d for a message, and reports whether one arrived.
 func (h *hearing) within(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -83,8 +84,9 @@ func (h *hearing) within(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// watch asks for echoes until ctx ends, and then returns nil. It returns why if the node gives
-// no echo, or none that is heard, and errUnknown if the subscription is to be made again.
+// watch asks for echoes until ctx ends, and then returns nil. It returns errUnknown if
+// the subscription has to be made again, and another error if the node publishes no
+// echoes or they do not arrive.
 func (h *hearing) watch(ctx context.Context) error {
 	pause, silence, opened := minResubscribe, minSilence, false
 	answered := time.Now() // or failed in a way that may pass
@@ -128,7 +130,7 @@ func (h *hearing) watch(ctx context.Context) error {
 		default:
 			return fmt.Errorf("it does not let scripts notify waiters: %w", err)
 		}
-		// The node may be away for now. Whether it is, the subscription will tell.
+		// The node may be away for a while. The subscription will find out.
 		h.inbox.settle(h.index)
 		h.within(ctx, pause)
 		pause = min(2*pause, maxResubscribe)
@@ -136,13 +138,14 @@ func (h *hearing) watch(ctx context.Context) error {
 	return nil
 }
 
-// awaitSilence returns when the inbox has heard nothing for d and somebody waits. It reports
-// whether the inbox has heard anything before; then that is minSilence ago.
+// awaitSilence returns when the inbox has heard nothing for d while somebody waits. It
+// reports whether a message arrived before that; after a message, the silence needed is
+// minSilence.
 func (h *hearing) awaitSilence(ctx context.Context, d time.Duration) (heard bool) {
 	for ctx.Err() == nil {
 		if h.within(ctx, d) {
 			heard, d = true, minSilence
-			// Messages that come by the thousand are not to wake this goroutine as often.
+			// Sleep, so that thousands of messages do not wake this goroutine each time.
 			timer := time.NewTimer(minSilence / 2)
 			select {
 			case <-timer.C:
@@ -156,7 +159,7 @@ func (h *hearing) awaitSilence(ctx context.Context, d time.Duration) (heard bool
 	return heard
 }
 
-// ask has the node publish an echo.
+// ask makes the node publish an echo.
 func (h *hearing) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
@@ -171,8 +174,8 @@ func (h *hearing) ask(ctx context.Context) error {
 	return nil
 }
 
-// passes reports whether err says nothing about what a server lets a script do: it is about
-// the connection, or about the state of the server.
+// passes reports whether err says nothing about what the server lets scripts do, because
+// it is about the connection or the state of the server.
 func passes(err error) bool {
 	var network net.Error
 	return backend.NotExecuted(err) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||

@@ -14,25 +14,24 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// maxHint is by how much a hint may be ahead of a node's clock for the node to
-// follow it.
+// maxHint is how far a hint may be ahead of a node's clock and still be followed by the
+// node.
 const maxHint = 250 * time.Millisecond
 
-// maxAhead is by how much a node lets its counter be ahead of its clock.
+// maxAhead is how far a node lets its counter be ahead of its clock.
 const maxAhead = 24 * time.Hour
 
-// Fencing is what the tries of one caller for a key have in common that are to have
-// a fencing token. It is made by [Group.Fencing]. Its methods may be called
-// concurrently.
+// Fencing is what all attempts of one caller to get a key with a fencing token share.
+// [Group.Fencing] makes it. Its methods may be called concurrently.
 type Fencing struct {
 	group   *Group
 	key     string
-	counter string       // where nodes keep it
-	seen    atomic.Int64 // the highest counter of a node that refused
+	counter string       // key of the counter on the nodes
+	seen    atomic.Int64 // the highest counter reported with a refusal
 }
 
-// Fencing returns what it takes to acquire key with a fencing token, without I/O, or
-// an error if the nodes or the key do not allow it.
+// Fencing prepares to acquire key with a fencing token. It does no I/O. It returns an
+// error if the nodes or the key do not allow fencing.
 func (g *Group) Fencing(key string) (*Fencing, error) {
 	if err := g.CanFence(); err != nil {
 		return nil, err
@@ -45,8 +44,8 @@ func (g *Group) Fencing(key string) (*Fencing, error) {
 	return &Fencing{group: g, key: key, counter: counter}, nil
 }
 
-// CanFence returns an error that names a node which cannot vote for fencing tokens,
-// nil if all can.
+// CanFence returns an error that names a node that cannot vote for fencing tokens, or
+// nil.
 func (g *Group) CanFence() error {
 	for _, l := range g.members {
 		if !l.queueing.scripts {
@@ -71,7 +70,7 @@ func (f *Fencing) Acquire(ctx context.Context, token string, ttl, timeout time.D
 	return a, res
 }
 
-// Adopt is [Group.Adopt] of an attempt that has this fencing token.
+// Adopt is [Group.Adopt] for an attempt that already has the fencing token fence.
 func (f *Fencing) Adopt(token string, fence uint64, life time.Duration) *Attempt {
 	a := f.group.Adopt(f.key, token, life)
 	f.fence(a, life)
@@ -79,7 +78,7 @@ func (f *Fencing) Adopt(token string, fence uint64, life time.Duration) *Attempt
 	return a
 }
 
-// fence has a vote for a fencing token wherever it acquires.
+// fence turns every acquire of a into a vote for a fencing token.
 func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	v := &voting{
 		fencing: f,
@@ -92,10 +91,12 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	a.voting = v
 }
 
-// hint returns what the nodes are to vote for now: the time by their own clocks, as far
-// as these are known, so that it does not matter what ours says. A counter that is
-// ahead of that is passed, unless the others would not follow: what is too far ahead of
-// their clocks they cut, each by its own clock, and would vote for different values.
+// hint returns the value that the nodes should vote for now: the time on their own
+// clocks, as far as these are known, so that this process's clock does not matter.
+//
+// If a counter is known to be ahead of that, hint returns a value above the counter. It
+// does not if the counter is too far ahead: each node limits such a hint according to its
+// own clock, so the nodes would vote for different values.
 func (f *Fencing) hint(a *Attempt, now time.Time) int64 {
 	var room [8]time.Duration
 	offsets := room[:0]
@@ -111,7 +112,7 @@ func (f *Fencing) hint(a *Attempt, now time.Time) int64 {
 	return max(theirs, 1)
 }
 
-// sees notes the counter of a node that refused.
+// sees notes a counter reported with a refusal.
 func (f *Fencing) sees(counter int64) {
 	for {
 		old := f.seen.Load()
@@ -121,7 +122,7 @@ func (f *Fencing) sees(counter int64) {
 	}
 }
 
-// median returns the middle of offsets, 0 if there are none.
+// median returns the middle of offsets, or 0 if there are none.
 func median(offsets []time.Duration) time.Duration {
 	n := len(offsets)
 	if n == 0 {
@@ -132,42 +133,42 @@ func median(offsets []time.Duration) time.Duration {
 	return low + (offsets[n/2]-low)/2
 }
 
-// voting is an attempt's way to its fencing token. It is guarded by the mutex of the
-// attempt, but for what says otherwise.
+// voting is how an attempt gets its fencing token. The attempt's mutex guards it, except
+// where noted.
 //
-// A vote for a value is a node's counter being moved from below it up to it, which
-// happens once for each value, whatever the clocks and the network do. So a value with
-// the votes of a quorum is one attempt's alone, and a later attempt, which shares a node
-// with it, gets a higher one.
+// A node votes for a value by raising its counter from below that value to it. This
+// happens once for each value on each node, whatever clocks and networks do. So only one
+// attempt can have a value with the votes of a quorum. A later attempt shares a node with
+// it, and therefore gets a higher value.
 type voting struct {
 	fencing   *Fencing
-	tombstone string        // its key; not changed
-	stands    time.Duration // how long the tombstone is kept; not changed
+	tombstone string        // its key; constant
+	stands    time.Duration // how long the tombstone is kept; constant
 
 	hint  int64       // 0 until the first vote
 	votes []nodeVote  // by node
-	one   [1]nodeVote // room for votes where there is one node
-	value int64       // the fencing token; 0 while there is none
+	one   [1]nodeVote // space for votes if there is one node
+	value int64       // the fencing token; 0: none yet
 }
 
-// A nodeVote is what is known of a node's vote.
+// A nodeVote is what is known about a node's vote.
 type nodeVote struct {
 	aim    int64 // what it was last asked to vote for
-	cast   int64 // what it last voted for; 0: it did not, as far as is known
-	answer Vote  // to the last acquire, a late one too
+	cast   int64 // what it last voted for; 0: no vote is known
+	answer Vote  // to the last acquire, even if it came late
 
-	// A vote of unknown outcome was sent, or one twice, so that one may arrive later.
-	// Read by the sender, before the seat is submitted.
+	// A vote with an unknown outcome was sent, or a vote was sent twice, so one may still
+	// arrive. The sender reads this before the node state is submitted.
 	unsure bool
 
-	// Room for the first vote of a caller that does not wait, most often the only one. It is used once: a call that
-	// hangs may still read it.
+	// Space for the first vote of a caller that does not wait, which is usually the only
+	// one. It is used once, because a call that hangs may still read it.
 	used bool
 	keys [3]string
 	args [4]string
 }
 
-// room returns the room for a vote, nil if it has been used.
+// room returns the space for a vote, or nil if it has been used.
 func (b *nodeVote) room() (keys, args []string) {
 	if b.used {
 		return nil, nil
@@ -176,7 +177,7 @@ func (b *nodeVote) room() (keys, args []string) {
 	return b.keys[:0], b.args[:0]
 }
 
-// Fence returns the fencing token of an attempt that has won, 0 if it has none.
+// Fence returns the fencing token of an attempt that has won, or 0 if it has none.
 func (a *Attempt) Fence() uint64 {
 	if a.voting == nil {
 		return 0
@@ -186,10 +187,11 @@ func (a *Attempt) Fence() uint64 {
 	return uint64(a.voting.value)
 }
 
-// agree finds the fencing token of an attempt that a quorum has granted, with the
-// result res: the value for which a quorum has voted, or else the highest vote that is
-// known, if a quorum raises its votes to that. What is not answered yet is not waited
-// for. It returns res, or the result of the second round.
+// agree finds the fencing token of an attempt that a quorum has granted with result res.
+// It is the value for which a quorum voted. If there is none, a second round asks the
+// nodes to raise their votes to the highest known vote, and that value is the token if a
+// quorum does. agree does not wait for answers to the first round that are still missing.
+// It returns res, or the result of the second round.
 func (a *Attempt) agree(ctx context.Context, res Result, timeout time.Duration) Result {
 	v := a.voting
 	if v == nil {
@@ -214,8 +216,8 @@ func (a *Attempt) agree(ctx context.Context, res Result, timeout time.Duration) 
 	return raised
 }
 
-// tally returns the value for which need nodes have voted, or the one to raise the others
-// to.
+// tally returns the value for which need nodes have voted, or else the value to which the
+// others should be raised.
 func (v *voting) tally(need int) (value int64, agreed bool) {
 	for _, b := range v.votes {
 		votes := 0
@@ -231,9 +233,9 @@ func (v *voting) tally(need int) (value int64, agreed bool) {
 	return v.highest(), false
 }
 
-// highest returns the highest vote, but for those that the other nodes would not follow:
-// of a node whose clock is days ahead of theirs. The hint says where these are, and so does
-// the lowest vote, if the hint does not.
+// highest returns the highest vote that the other nodes would follow. It ignores the vote
+// of a node whose clock is days ahead of theirs. The hint shows what their clocks say;
+// the lowest vote does too, in case the hint is wrong.
 func (v *voting) highest() int64 {
 	lowest := int64(0)
 	for _, b := range v.votes {
@@ -251,7 +253,7 @@ func (v *voting) highest() int64 {
 	return highest
 }
 
-// aim returns what the next node is to vote for: the same as those before it.
+// aim returns what the next node should vote for: the same as the nodes before it.
 func (v *voting) aim() int64 {
 	if v.value > 0 {
 		return v.value
@@ -259,7 +261,7 @@ func (v *voting) aim() int64 {
 	return max(v.hint, v.highest())
 }
 
-// vote returns what the seat's node is to vote for. An acquire with a vote may be sent again.
+// vote returns what the node should vote for. An acquire with a vote may be sent again.
 func (s *seat) vote() proto.Vote {
 	v := s.attempt.voting
 	if v.hint == 0 {
@@ -270,7 +272,7 @@ func (s *seat) vote() proto.Vote {
 	return proto.Vote{Counter: v.fencing.counter, Tombstone: v.tombstone, Hint: aim, Keep: s.attempt.group.cfg.CounterLife}
 }
 
-// raise returns a raise of the node's vote, which may be sent again.
+// raise returns an operation that raises the node's vote. It may be sent again.
 func (s *seat) raise() backend.Op {
 	a := s.attempt
 	raise := proto.Raise{
@@ -280,7 +282,7 @@ func (s *seat) raise() backend.Op {
 	return raise.Op(nil, nil)
 }
 
-// prolong returns an extension that keeps the counter too.
+// prolong returns an extension that also keeps the counter alive.
 func (s *seat) prolong() backend.Op {
 	a := s.attempt
 	prolong := proto.Prolong{
@@ -290,14 +292,14 @@ func (s *seat) prolong() backend.Op {
 	return prolong.Op(nil, nil)
 }
 
-// explain adds to the error of a script for fencing what it may be about: a server that
-// refuses a key to a user does not say which.
+// explain adds the keys that fencing uses to an access error of a script, because the
+// server does not say which key it denies.
 func (s *seat) explain(err error) error {
 	if err == nil || s.attempt.voting == nil || s.current.kind == releasing || !strings.Contains(err.Error(), "NOPERM") {
 		return err
 	}
 	counter := text.Quote(s.attempt.voting.fencing.counter)
-	tombstone, _ := proto.TombstoneKey(s.attempt.key, "*") // its own would show the token
+	tombstone, _ := proto.TombstoneKey(s.attempt.key, "*") // the real key would show the token
 	if s.ticketed {
 		return fmt.Errorf("%w (a fencing token also takes the keys %s and %s, and to wait for it %s)", err,
 			counter, text.Quote(tombstone), text.Quote(s.attempt.queue))
@@ -305,8 +307,8 @@ func (s *seat) explain(err error) error {
 	return fmt.Errorf("%w (a fencing token also takes the keys %s and %s)", err, counter, text.Quote(tombstone))
 }
 
-// tombstone returns the tombstone that the current release or rollback is to add, if a vote
-// may still arrive, and notes whether there is one.
+// tombstone returns the tombstone that the current release or rollback should add, if a
+// vote may still arrive. It sets s.buried accordingly.
 func (s *seat) tombstone() proto.Tombstone {
 	v := s.attempt.voting
 	s.buried = v != nil && v.votes[s.index].unsure
@@ -316,8 +318,7 @@ func (s *seat) tombstone() proto.Tombstone {
 	return proto.Tombstone{Key: v.tombstone, Life: v.stands}
 }
 
-// raises returns what the seat has to say to a raise without asking its node, if
-// that can be told: whether its vote is for the value.
+// raises answers a raise without asking the node, if the known vote is enough to tell.
 func (s *seat) raises(r request) (vote Vote, told bool) {
 	b := s.attempt.voting.votes[s.index]
 	cast := b.cast
@@ -335,7 +336,7 @@ func (s *seat) raises(r request) (vote Vote, told bool) {
 	return Vote{}, false
 }
 
-// voted takes the answer of a node to a vote.
+// voted records a node's answer to a vote.
 func (s *seat) voted(r proto.AcquireReply, now time.Time) {
 	v := s.attempt.voting
 	s.member.skew.learn(time.UnixMicro(r.Clock), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)

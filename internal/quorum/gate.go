@@ -7,51 +7,51 @@ import (
 	"time"
 )
 
-// At least fewReleases of a group are under way at a time, and for each releasePace of a
-// round trip one more, up to manyReleases.
+// At least fewReleases of a group may be under way at a time, plus one for each
+// releasePace of a round trip, up to manyReleases.
 const (
 	fewReleases  = 128
 	manyReleases = 4096
 	releasePace  = 10 * time.Microsecond
 )
 
-// A gate limits how many releases of a group are under way. A process that unlocks
-// hundreds of thousands of locks at once would else have as many goroutines wake up
-// together when their time is over, and nothing else would run in time, extensions
-// included.
+// A gate limits how many releases of a group are under way. Otherwise a process that
+// unlocks hundreds of thousands of locks at once would have as many goroutines wake up
+// together when their time is over. Nothing else would run in time, including extensions.
 //
-// Callers that wait are in classes by how long their locks were held. The classes take
-// turns, so that a lock that was held for milliseconds does not wait for seconds to be
-// unlocked because a process unlocks everything that it has held for a minute.
+// Waiting callers are in classes according to how long their locks were held. The classes
+// take turns. So a lock that was held for milliseconds does not wait seconds for its
+// release while the process unlocks everything that it has held for a minute.
 type gate struct {
-	trip func() time.Duration // the shortest round trip: a longer one may be due to too many releases
+	trip func() time.Duration // the shortest round trip: a longer one may be the effect of too many releases
 
 	mu      sync.Mutex
 	inside  int
 	waiting int
 	classes [gateClasses]gateClass
-	served  int // the class that was let through last
+	served  int // the class that was served last
 }
 
-// gateClasses is how many classes there are. Each has locks that were held for up to
-// twice as long as those of the one before: the first up to 1 ms, the last from 2 minutes on.
+// gateClasses is the number of classes. The first has locks that were held for less than
+// 1 ms. Each further class has locks that were held for up to twice as long as the one
+// before; the last has all others, from about a minute on.
 const gateClasses = 18
 
-// gateClassOf returns the class of a lock that was held for so long.
+// gateClassOf returns the class of a lock that was held for the given time.
 func gateClassOf(held time.Duration) int {
 	return min(bits.Len64(uint64(max(held, 0)/time.Millisecond)), gateClasses-1)
 }
 
-// A gateClass is callers that wait. The newest and the oldest are let through by turns: a
-// caller that comes later does not wait for all the others, and nobody waits for ever.
+// A gateClass is a list of waiting callers. The newest and the oldest are served in turn:
+// a late caller does not wait for all others, and nobody waits forever.
 type gateClass struct {
 	waiting []chan struct{}
-	first   int  // of waiting, the oldest
-	oldest  bool // the next one is
+	first   int  // index of the oldest in waiting
+	oldest  bool // the last one served was the oldest
 }
 
-// enter waits for a place, or until ctx ends, and returns whether the caller has one. Its
-// lock has been held since that time.
+// enter waits for a place, and reports whether the caller got one before ctx ended. since
+// is when the caller's lock was acquired.
 func (g *gate) enter(ctx context.Context, since time.Time) bool {
 	g.mu.Lock()
 	if g.inside < fewReleases || g.inside < g.limit() {
@@ -73,7 +73,7 @@ func (g *gate) enter(ctx context.Context, since time.Time) bool {
 		if len(let) > 0 {
 			return true
 		}
-		// It stays among those who wait, and gives its place to the next when let through.
+		// Its entry stays in the list. When it is served, leave passes the place on.
 		let <- struct{}{}
 		return false
 	}
@@ -82,7 +82,7 @@ func (g *gate) enter(ctx context.Context, since time.Time) bool {
 // limit returns how many releases may be under way.
 func (g *gate) limit() int { return min(int(g.trip()/releasePace), manyReleases) }
 
-// leave gives back a place.
+// leave frees a place.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,12 +95,12 @@ func (g *gate) leave() {
 		select {
 		case let <- struct{}{}:
 			return
-		default: // its caller has gone on
+		default: // its caller has given up
 		}
 	}
 }
 
-// pop takes out the next caller that is to be let through, nil if none waits.
+// pop removes and returns the next caller to serve, nil if none waits.
 func (g *gate) pop() chan struct{} {
 	if g.waiting == 0 {
 		return nil
@@ -114,7 +114,7 @@ func (g *gate) pop() chan struct{} {
 	}
 }
 
-// pop takes out the next caller of a class, nil if none waits.
+// pop removes and returns the next caller of a class, nil if none waits.
 func (c *gateClass) pop() chan struct{} {
 	n := len(c.waiting)
 	if c.first == n {

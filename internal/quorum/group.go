@@ -13,54 +13,55 @@ import (
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
-// Config says how a [Group] works.
+// Config configures a [Group].
 type Config struct {
-	// Need is how many nodes make a quorum; 0 means a majority. Less than a
-	// majority is refused.
+	// Need is how many nodes make a quorum; 0 means a majority. NewGroup rejects less
+	// than a majority.
 	Need int
 
-	// Abandoned, if set, is told of a node on which tokens of ours may be left until
-	// they expire, because the node refuses to delete them, with the first of them. It
-	// is told once, and again if the node has deleted some meanwhile, a minute later at
-	// the earliest. It must not block, and is called concurrently.
+	// Abandoned, if set, is called when a node refuses to delete a token, so that tokens
+	// of this process may remain there until they expire. key is the first such token's
+	// key. It is called once for each node, and again, after a minute at the earliest, if
+	// the node has deleted tokens in between. It must not block, and is called
+	// concurrently.
 	Abandoned func(node, key string, err error)
 
-	// Inbox, if set, returns a new name for a channel on which the group is called
-	// when a lock that it waits for is free. If it is not set, waiters poll.
+	// Inbox, if set, returns a new name for the channel on which nodes notify the group
+	// of free locks. If it is not set, waiters poll.
 	Inbox func() string
 
-	// Polls, if set, is told once of each node on which waiters have to poll, and
-	// why. It must not block, and is called concurrently.
+	// Polls, if set, is called once for each node on which waiters have to poll, with the
+	// reason. It must not block, and is called concurrently.
 	Polls func(node string, err error)
 
-	// Foreign, if set, reports whether what a lock holds is of another library, which notifies
-	// nobody. It is given the last 32 bytes.
+	// Foreign, if set, reports whether a lock's value is from another library, whose
+	// holders notify nobody. owner is the last 32 bytes of the value.
 	Foreign func(owner string) bool
 
-	// Announce, if set, returns for a key the channel on which its release is
-	// announced besides, for waiters of another library, with the message "ok".
+	// Announce, if set, returns the channel on which the release of key is also announced
+	// to waiters of another library, with the message "ok".
 	Announce func(key string) string
 
-	// CounterLife is for how long the counters of fencing tokens are kept after
-	// they were last used, in whole milliseconds; 0 means for ever.
+	// CounterLife is how long the counters of fencing tokens are kept after their last
+	// use, in whole milliseconds; 0 means forever.
 	CounterLife time.Duration
 
-	// Quarantine is for how long a node votes for no lock after it may have lost what it
-	// had granted, in whole milliseconds; 0 means that it is not asked to look. Marker is
-	// the key on each node by which it can tell.
+	// Quarantine is how long a node grants no lock after it may have lost what it had
+	// granted, in whole milliseconds; 0 means that nodes do not check. Marker is the key
+	// by which a node can tell.
 	Quarantine time.Duration
 	Marker     string
 
-	// Drift returns what the clocks of a node and of the client may gain on each other
-	// during a TTL, and how exactly nodes count; nil means 1 % and 2 ms.
+	// Drift returns how far the clocks of a node and of the client may drift apart during
+	// a TTL, plus the precision with which nodes count. nil means 1 % and 2 ms.
 	Drift func(ttl time.Duration) time.Duration
 
-	// Clock is what the clocks of nodes are compared with; nil means the system's.
+	// Clock is the clock with which clocks of nodes are compared; nil means the system's.
 	Clock *Clock
 }
 
-// A Group is a set of independent nodes and the number of them that decides.
-// Its methods may be called concurrently.
+// A Group is a set of independent nodes and the number of them that decides. Its methods
+// may be called concurrently.
 type Group struct {
 	members []*member
 	need    int
@@ -75,8 +76,8 @@ type Group struct {
 	shared   *sender.Shared
 }
 
-// NewGroup checks nodes and makes a group of them, without I/O. It refuses an
-// empty list, a nil node, and the same node twice, which would vote twice: the
+// NewGroup checks nodes and makes a group of them. It does no I/O. It rejects an empty
+// list, a nil node, and a node that is listed twice, because it would vote twice: the
 // same value, or two nodes with the same name.
 func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 	if len(nodes) == 0 {
@@ -104,7 +105,7 @@ func NewGroup(nodes []backend.Node, cfg Config) (*Group, error) {
 		if name, ok := nameOf(n); ok {
 			identities = append(identities, name)
 		}
-		if reflect.ValueOf(n).Comparable() { // the value: a field may hold what is not
+		if reflect.ValueOf(n).Comparable() { // the value: a field may hold something that is not
 			identities = append(identities, n)
 		}
 		for _, id := range identities {
@@ -133,32 +134,32 @@ func (g *Group) Size() int { return len(g.members) }
 // Need returns how many nodes make a quorum.
 func (g *Group) Need() int { return g.need }
 
-// Node returns node i and what to call it, which may become more exact later.
+// Node returns node i and its name in messages, which may become more exact later.
 func (g *Group) Node(i int) (backend.Node, string) {
 	return g.members[i].node, g.members[i].name.String()
 }
 
-// Wait waits until no cleanup is under way: until every token that was released
-// is known to be gone from every node, or can no longer be alive there. If ctx
-// ends before, it returns ctx's error, and the cleanup goes on.
+// Wait waits until no cleanup is under way: every released token is known to be gone from
+// every node, or can no longer be alive there. If ctx ends first, Wait returns its error,
+// and the cleanup continues.
 func (g *Group) Wait(ctx context.Context) error { return g.cleanup.wait(ctx) }
 
 // Close closes the inbox for good, and then wakes every waiter that competes. From then
-// on waiters poll. The order matters: a waiter that tried again before the inbox is closed
-// would count on being called, and sleep.
+// on waiters poll. The order matters: a waiter that tries again before the inbox is
+// closed would rely on being notified, and sleep.
 func (g *Group) Close() {
 	g.lines.closeInbox(true)
 	g.lines.stir(true)
 }
 
-// near returns how long a round trip to the nearest nodes that make a quorum
-// takes at present; 0 if that is not known.
+// near returns the current round trip to the farthest of the nearest nodes that make a
+// quorum; 0 if it is not known.
 func (g *Group) near() time.Duration {
 	trips := g.trips()
 	return trips[g.need-1]
 }
 
-// farthest returns how long a round trip to the farthest node takes at present.
+// farthest returns the current round trip to the farthest node.
 func (g *Group) farthest() time.Duration {
 	var farthest time.Duration
 	for _, l := range g.members {
@@ -167,8 +168,8 @@ func (g *Group) farthest() time.Duration {
 	return farthest
 }
 
-// shortest returns how long the shortest round trip to the farthest node has taken of late,
-// which is how far it is, however much it has to do.
+// shortest returns the shortest recent round trip to the farthest node. Unlike the
+// current one, it shows the distance and not the load.
 func (g *Group) shortest() time.Duration {
 	var farthest time.Duration
 	for _, m := range g.members {
@@ -177,8 +178,7 @@ func (g *Group) shortest() time.Duration {
 	return farthest
 }
 
-// trips returns how long round trips to the nodes take at present, in ascending
-// order.
+// trips returns the current round trips to all nodes, in ascending order.
 func (g *Group) trips() []time.Duration {
 	trips := make([]time.Duration, len(g.members))
 	for i, l := range g.members {
@@ -188,11 +188,12 @@ func (g *Group) trips() []time.Duration {
 	return trips
 }
 
-// Cleanups returns how many nodes' seats are being cleaned up.
+// Cleanups returns how many node states are being cleaned up.
 func (g *Group) Cleanups() int { return g.cleanup.count() }
 
-// Answered returns when a quorum of nodes, or of the parts of them that have key, last
-// answered an acquire of this group; when the group was made if that has not been yet.
+// Answered returns when a quorum of nodes last answered an acquire of this group, or when
+// the group was made if that has not happened yet. Of a Cluster, only the part that has
+// key counts.
 func (g *Group) Answered(key string) time.Time {
 	last := make([]int64, len(g.members))
 	for i, m := range g.members {

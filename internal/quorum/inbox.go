@@ -13,45 +13,46 @@ import (
 )
 
 const (
-	// minGrace is how long a lock is reserved for a notified waiter at least. A waiter that is
-	// far away asks for longer, so that it is not skipped, up to maxGrace, because all others
-	// wait if it has died.
+	// minGrace is the minimum time for which a lock is reserved for a notified waiter. A
+	// distant waiter asks for longer, so that it is not skipped, but for at most
+	// maxGrace, because all others wait if it has died.
 	minGrace = proto.MinGrace
 	maxGrace = proto.MaxGrace
 
-	// graceTrips is how many round trips to the farthest node the grace is.
+	// graceTrips is the grace in round trips to the farthest node.
 	graceTrips = 4
 
-	// A subscription that broke is made again after a random time up to so long,
-	// doubled each time unless it has lasted for the longest.
+	// A broken subscription is renewed after a random time of up to minResubscribe. The
+	// limit doubles with each attempt, up to maxResubscribe, and starts over once a
+	// subscription has lasted that long.
 	minResubscribe = 10 * time.Millisecond
 	maxResubscribe = time.Second
 )
 
-// An inbox is where this process is called: one channel for all keys, and a
-// subscription to it on every node that can. Its goroutines, one for each node,
-// end when it is closed.
+// An inbox is where nodes notify this process: one channel for all keys, and a
+// subscription to it on every node that supports this. It has one goroutine for each of
+// these nodes, until it is closed.
 type inbox struct {
 	group   *Group
 	channel string
 	ticket  string
-	key     string // of a lock that somebody waited for when it was opened
+	key     string // a lock that somebody waited for when the inbox was opened
 	opened  time.Time
 	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	ears    []ear         // by node
-	pending int           // subscriptions for which attempts wait
+	pending int           // subscriptions that attempts still wait for
 	settled chan struct{} // closed when none is pending
 }
 
 // An ear is the inbox's subscription on one node.
 type ear struct {
 	open    bool // messages arrive, as an echo has shown
-	settled bool // attempts do not wait for it
+	settled bool // attempts no longer wait for it
 }
 
-// newInbox opens an inbox, in the background.
+// newInbox opens an inbox in the background.
 func newInbox(g *Group, key string) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
@@ -75,9 +76,8 @@ func newInbox(g *Group, key string) *inbox {
 
 func (in *inbox) close() { in.cancel() }
 
-// await waits until every subscription has been shown to work or not to, or ctx
-// ends, or the inbox has been open for d: a node that hangs holds up no more than
-// the first try.
+// await waits until every subscription is known to work or not to work, ctx ends, or the
+// inbox has been open for d. So a node that hangs delays only the first attempt.
 func (in *inbox) await(ctx context.Context, d time.Duration) {
 	select {
 	case <-in.settled:
@@ -100,17 +100,17 @@ func (in *inbox) hears(i int) bool {
 	return in.ears[i].open
 }
 
-// listen keeps a subscription on node i until ctx ends, or the node says that it
-// will have none.
+// listen keeps a subscription on node i until ctx ends, or the node refuses
+// subscriptions.
 func (in *inbox) listen(ctx context.Context, i int, l *member) {
 	pause, again := minResubscribe, false
-	counted := false // waiters may count on a subscription that is broken
+	counted := false // waiters may rely on a subscription that is broken
 	unknown := 0     // subscriptions in a row that the node did not know of
 	for {
 		var ready time.Time
 		mute, err := in.subscribe(ctx, i, l, func() {
 			in.set(i, true)
-			if again { // something may have been missed
+			if again { // a message may have been missed
 				in.group.lines.stir(false)
 			}
 			ready, again, counted, unknown = time.Now(), true, true, 0
@@ -122,7 +122,9 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 			}
 			mute = nil
 		}
-		if !ready.IsZero() && time.Since(ready) >= maxResubscribe { // else it is of little use, and each costs a try
+		// A subscription that breaks sooner is of little use, and each new one costs an
+		// attempt.
+		if !ready.IsZero() && time.Since(ready) >= maxResubscribe {
 			pause = minResubscribe
 		}
 		if ctx.Err() != nil {
@@ -131,7 +133,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 		refused := errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused)
 		if refused || mute != nil {
 			l.queueing.tell(cmp.Or(mute, err))
-			if again { // waiters that count on it must not sleep on
+			if again { // waiters that rely on it must not continue to sleep
 				in.group.lines.stir(false)
 			}
 		}
@@ -139,12 +141,13 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 			return
 		}
 		if mute == nil && ready.IsZero() && counted && !l.away() {
-			// It is not back at once, though commands may work: those who sleep must poll.
+			// It is not back at once although commands may work, so sleeping waiters must
+			// poll.
 			counted = false
 			in.group.lines.stir(false)
 		}
 		wait := rand.N(pause) + 1
-		if mute != nil { // the tickets that it has are dead until then
+		if mute != nil { // until then, tickets that name this inbox are dead
 			wait = queueingAgain
 		}
 		timer := time.NewTimer(wait)
@@ -158,9 +161,9 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 	}
 }
 
-// subscribe listens on node i until the subscription breaks, with err, or ctx ends. It ends the
-// subscription if it does not hear the node, and returns in mute why. It calls opened when
-// messages arrive.
+// subscribe listens on node i until the subscription breaks, with err, or ctx ends. If
+// the node's messages do not arrive, subscribe ends the subscription and returns the
+// reason in mute. It calls opened when messages arrive.
 func (in *inbox) subscribe(ctx context.Context, i int, l *member, opened func()) (mute, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	h := &hearing{inbox: in, index: i, member: l, opened: opened, heard: make(chan struct{}, 1)}
@@ -192,7 +195,8 @@ func (in *inbox) set(i int, open bool) {
 	in.settle(i)
 }
 
-// settle notes that attempts need not wait any longer for node i, although it may be heard later.
+// settle notes that attempts need not wait for node i any longer, although it may still
+// be heard later.
 func (in *inbox) settle(i int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -204,10 +208,10 @@ func (in *inbox) settle(i int) {
 	}
 }
 
-// hear takes a message that node i published.
+// hear handles a message that node i has published.
 func (g *Group) hear(i int, payload string) {
 	switch m, ok := proto.ParseMessage(payload); {
-	case !ok: // the echo of an inbox, or the message of a later release
+	case !ok: // the echo of an inbox, or a message of a later release
 	case m.Kind == proto.Notify:
 		g.called(i, m.Key)
 	case m.Kind == proto.Next:
@@ -215,8 +219,9 @@ func (g *Group) hear(i int, payload string) {
 	}
 }
 
-// called wakes the caller that competes for key. If there is none, but one that has
-// won meanwhile on other nodes, it gets this one too; else the call is passed on.
+// called handles a notification from node i. It wakes the caller that competes for key.
+// If there is none, but the process has the lock from other nodes, node i is added to the
+// lock. Otherwise the notification is passed on.
 func (g *Group) called(i int, key string) {
 	ls := &g.lines
 	ls.mu.Lock()
@@ -237,9 +242,10 @@ func (g *Group) called(i int, key string) {
 	}
 }
 
-// warned has the caller that competes for key look for itself if the one before
-// it does not come. Clients ask for a grace from minGrace to maxGrace. Anything else is false,
-// and a shorter one would let anyone who can publish make all callers ask all the time.
+// warned makes the caller that competes for key look for itself, in case the notified
+// waiter before it does not take the lock. Clients ask for a grace from minGrace to
+// maxGrace, so any other value is forged. A shorter one would let anyone who can publish
+// make all callers ask all the time.
 func (g *Group) warned(key string, grace time.Duration) {
 	grace = min(max(grace, minGrace), maxGrace)
 	look := time.Now().Add(grace + 2*g.near() + rand.N(grace/4+1))
@@ -256,7 +262,7 @@ func (g *Group) warned(key string, grace time.Duration) {
 	}
 }
 
-// pass hands a call on that node i made, and that nobody here waits for.
+// pass passes on a notification from node i that nobody in this process waits for.
 func (g *Group) pass(i int, key, ticket string) {
 	ls := &g.lines
 	ls.mu.Lock()
@@ -268,7 +274,7 @@ func (g *Group) pass(i int, key, ticket string) {
 		ln.places[i].newest = a
 	}
 	a := ln.places[i].newest
-	ln.places[i].queued = true // as it was, to be called
+	ln.places[i].queued = true // it was in the queue until the node notified it
 	ls.mu.Unlock()
 	a.quit(i)
 }

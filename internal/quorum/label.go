@@ -7,15 +7,15 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A label is what texts call a node: the name that it has, or its position, with the
+// A label is the name of a node in messages: its own name, or its position with the
 // address of its server once that is known.
 type label struct {
 	name      string
-	addresser backend.Addresser // nil if the name says enough
+	addresser backend.Addresser // nil if the name is enough
 	last      atomic.Pointer[located]
 }
 
-// A located is a label with the address in it.
+// A located is a label's text with the address in it.
 type located struct{ address, text string }
 
 func newLabel(n backend.Node, position int) *label {
@@ -32,7 +32,7 @@ func newLabel(n backend.Node, position int) *label {
 	return l
 }
 
-// nameOf returns the name that n gives itself.
+// nameOf returns the name that n gives itself, if any.
 func nameOf(n backend.Node) (name string, ok bool) {
 	if namer, ok := backend.As[backend.Namer](n); ok {
 		name = namer.Name()
@@ -40,7 +40,7 @@ func nameOf(n backend.Node) (name string, ok bool) {
 	return name, name != ""
 }
 
-// String returns the label as it is now.
+// String returns the current label.
 func (l *label) String() string {
 	if l.addresser == nil {
 		return l.name

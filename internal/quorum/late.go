@@ -7,21 +7,19 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A LateError is why a node timed out, if more is known than that it did. It matches
-// [context.DeadlineExceeded].
+// A LateError explains why a node timed out, if more is known than the time-out itself.
+// It matches [context.DeadlineExceeded].
 type LateError struct {
 	why string
 	err error
 }
 
-// Error says why the node timed out.
 func (e *LateError) Error() string { return e.why }
 
-// Unwrap returns the error of the time-out.
 func (e *LateError) Unwrap() error { return e.err }
 
-// late returns err, with which an operation of m timed out after its caller had waited for
-// so long, with what is known about the reason.
+// late adds to err what is known about the reason. err is the time-out of an operation
+// whose caller has waited for the given time.
 func (m *member) late(err error, waited time.Duration) error {
 	why := m.sender.Late(waited)
 	if why == "" && backend.NotExecuted(err) {

@@ -7,49 +7,48 @@ import (
 	"time"
 )
 
-// linger is how long the inbox stays open when nobody waits any more.
+// linger is how long the inbox stays open after the last wait.
 const linger = 5 * time.Second
 
-// A line is the callers of this process that want one key. The first of them
-// competes with other processes, under the one ticket that the process has; the
-// others wait behind it, in the order in which they came. It is guarded by the
-// mutex of the lines.
+// A line is a local queue: the callers of this process that wait for one key, in the
+// order in which they came. The first one competes with other processes, with the one
+// ticket that the process has. The mutex of the lines guards it.
 //
-// A line is there as long as somebody waits in it, or holds what was acquired in
-// it: to tell a call that nobody is there to hear, which is to be passed on, from
-// one to a holder, whose release will settle it. A line of holders alone, who may
-// have forgotten to unlock, goes when there is reason to make room.
+// A line exists while somebody waits in it, or holds a lock acquired in it. This tells
+// two kinds of notifications apart: one for a key that nobody here wants, which is passed
+// on, and one for a holder, whose release settles it. Lines that only have holders, which
+// may have forgotten to unlock, are removed when space is needed.
 type line struct {
 	group   *Group
 	key     string
 	ticket  string
-	waiters []*Waiter  // the first competes; nil where one has left from the middle
-	gaps    int        // how many of waiters are nil; the first never is
-	base    int        // the place of the first
-	holders []*Attempt // that won in this line, and are neither released nor known to be lost
-	expires time.Time  // when the last of them does, unless it is extended
+	waiters []*Waiter  // the first one competes; nil: it has left from the middle
+	gaps    int        // how many waiters are nil; the first never is
+	base    int        // place number of the first waiter
+	holders []*Attempt // won in this line, and neither released nor known to be lost
+	expires time.Time  // when the last holder's lease ends, unless it is extended
 	places  []place    // by node
 }
 
-// A place is where the ticket of a line stands on one node.
+// A place is the state of a local queue's ticket on one node.
 type place struct {
-	queued bool     // the ticket may be in the queue there, or called
-	newest *Attempt // the last whose acquire was sent there with the ticket
+	queued bool     // the ticket may be in the queue there, or its waiter notified
+	newest *Attempt // the last attempt that sent an acquire there with the ticket
 }
 
-// lines is all lines of a group, and the inbox in which they are called.
+// lines is all local queues of a group, and the inbox for their notifications.
 type lines struct {
 	mu      sync.Mutex
 	byKey   map[string]*line
-	sweepAt int // so many lines call for a sweep
-	waiting int // in all lines
+	sweepAt int // number of lines at which old ones are removed
+	waiting int // callers in all lines
 	inbox   *inbox
-	closed  bool        // there will be no other inbox
+	closed  bool        // no other inbox will be opened
 	idle    *time.Timer // closes the inbox
 }
 
-// Contended reports whether callers of this process wait for key, or hold what
-// they had to wait for.
+// Contended reports whether callers of this process wait for key, or hold it after having
+// waited.
 func (g *Group) Contended(key string) bool {
 	ls := &g.lines
 	ls.mu.Lock()
@@ -57,10 +56,12 @@ func (g *Group) Contended(key string) bool {
 	return ls.byKey[key] != nil
 }
 
-// Join takes a place in the line for key, and returns when it is the first, or
-// with ctx's error. Asked is when the caller began to want the key, which counts
-// on the servers: who asked first is called first. Left, which may be nil, is that of the
-// Waiter; if it says that no time is left, Join returns [ErrAway]. The Waiter must be left.
+// Join enters the local queue for key, and returns when the caller is its first. It
+// returns ctx's error if ctx ends first, or [ErrAway] if left says that no time is left.
+// left, which may be nil, also becomes that of the Waiter.
+//
+// asked is when the caller began to want the key. The nodes order waiters by it. The
+// Waiter must be left.
 func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func() time.Duration) (*Waiter, error) {
 	w := &Waiter{
 		asked: asked, left: left, turn: make(chan struct{}), wake: make(chan struct{}, 1), calls: make([]bool, len(g.members)),
@@ -81,7 +82,7 @@ func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func
 	}
 	ls.mu.Unlock()
 	select {
-	case <-w.turn: // which needs no timer
+	case <-w.turn: // the common case, which needs no timer
 		return w, nil
 	default:
 	}
@@ -92,7 +93,7 @@ func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func
 	return w, nil
 }
 
-// stand waits until w is the first in its line.
+// stand waits until w is the first in its local queue.
 func (w *Waiter) stand(ctx context.Context) error {
 	timer := time.NewTimer(max(w.patience(), 0))
 	defer timer.Stop()
@@ -112,7 +113,7 @@ func (w *Waiter) stand(ctx context.Context) error {
 	}
 }
 
-// add makes ln the line for its key.
+// add makes ln the local queue for its key.
 func (ls *lines) add(ln *line) {
 	if ls.byKey == nil {
 		ls.byKey = make(map[string]*line)
@@ -131,12 +132,13 @@ func (ls *lines) add(ln *line) {
 	ls.sweepAt = max(64, 2*len(ls.byKey))
 }
 
-// leave takes w out of the line, and lets the next one compete. Won is the
-// attempt that won, if one did.
+// leave removes w from the local queue, and lets the next one compete. won is the attempt
+// that won, or nil.
 func (ln *line) leave(w *Waiter, won *Attempt) {
 	ls := &ln.group.lines
 	if won != nil {
-		won.Lasts(ln.group.cfg.Clock.at(won.acquired.start).Add(won.ttl)) // until told better
+		// The caller may set a better time later.
+		won.Lasts(ln.group.cfg.Clock.at(won.acquired.start).Add(won.ttl))
 	}
 	ls.mu.Lock()
 	first, ok := ln.remove(w)
@@ -149,7 +151,7 @@ func (ln *line) leave(w *Waiter, won *Attempt) {
 	}
 	ls.waiting--
 	if won != nil && won.inbox != nil {
-		ln.holders = append(ln.holders[:0], won) // those before have lost it, whether they unlock or not
+		ln.holders = append(ln.holders[:0], won) // earlier holders have lost it, whether they unlock or not
 		ln.expires = latest(ln.expires, time.Now().Add(won.ttl))
 	}
 	left := ls.settle(ln)
@@ -160,15 +162,15 @@ func (ln *line) leave(w *Waiter, won *Attempt) {
 	ln.quit(left)
 }
 
-// push puts w behind the other waiters.
+// push adds w behind the other waiters.
 func (ln *line) push(w *Waiter) {
 	w.place = ln.base + len(ln.waiters)
 	ln.waiters = append(ln.waiters, w)
 }
 
-// remove takes w out of the waiters. It reports whether w was the first, and whether
-// it was there at all. It takes constant time on average, because all callers of one
-// key may be cancelled at once while other keys need the mutex.
+// remove removes w from the waiters. It reports whether w was the first, and whether it
+// was there at all. It takes constant time on average, because all callers of one key may
+// be cancelled at once while other keys need the mutex.
 func (ln *line) remove(w *Waiter) (first, ok bool) {
 	i := w.place - ln.base
 	if i < 0 || i >= len(ln.waiters) || ln.waiters[i] != w {
@@ -187,7 +189,7 @@ func (ln *line) remove(w *Waiter) (first, ok bool) {
 	return i == 0, true
 }
 
-// compact closes the gaps that waiters have left.
+// compact closes the gaps that leaving waiters left.
 func (ln *line) compact() {
 	old := ln.waiters
 	ln.waiters = make([]*Waiter, 0, len(old)-ln.gaps)
@@ -199,8 +201,8 @@ func (ln *line) compact() {
 	}
 }
 
-// release notes that a is being released. A caller of this process that polls for
-// the key need not wait until it would look: what it sends goes after the release.
+// release notes that a is being released. A caller of this process that polls for the key
+// need not wait for its next look, because its operations are sent after the release.
 func (ls *lines) release(a *Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
@@ -211,8 +213,9 @@ func (ls *lines) release(a *Attempt) {
 	a.line.quit(left)
 }
 
-// lose notes that the lease of a has ended. A line that is not needed any more takes its
-// ticket out of the queues, but the token of a stays where it may be.
+// lose notes that the lease of a has ended. If this ends its local queue, the ticket is
+// removed from the nodes' queues, except where a may still have its token: Release
+// deletes both there.
 func (ls *lines) lose(a *Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
@@ -225,12 +228,13 @@ func (ls *lines) lose(a *Attempt) {
 	a.line.quit(left)
 }
 
-// dismiss takes a out of the holders of its line, if it is one, and settles the line.
+// dismiss removes a from the holders of its local queue, and settles the queue if a was
+// one.
 func (ls *lines) dismiss(a *Attempt) (left []*Attempt) {
 	if a.line == nil {
 		return nil
 	}
-	i := slices.Index(a.line.holders, a) // there is one holder at most
+	i := slices.Index(a.line.holders, a) // there is at most one holder
 	if i < 0 {
 		return nil
 	}
@@ -238,9 +242,9 @@ func (ls *lines) dismiss(a *Attempt) (left []*Attempt) {
 	return ls.settle(a.line)
 }
 
-// settle ends a line that is not needed any more, and returns for each node the
-// attempt that has to take the ticket out of the queue there if it is in it, nil
-// where none was sent.
+// settle ends a local queue that is no longer needed. It returns, for each node, the
+// attempt that must remove the ticket from the node's queue if it is there, or nil if the
+// ticket was never sent.
 func (ls *lines) settle(ln *line) []*Attempt {
 	if len(ln.waiters) > 0 || len(ln.holders) > 0 || ls.byKey[ln.key] != ln {
 		return nil
@@ -248,12 +252,12 @@ func (ls *lines) settle(ln *line) []*Attempt {
 	delete(ls.byKey, ln.key)
 	left := make([]*Attempt, len(ln.places))
 	for i, p := range ln.places {
-		left[i] = p.newest // whose seat may yet put it there again, and so decides
+		left[i] = p.newest // its node state may still put the ticket there, so it decides
 	}
 	return left
 }
 
-// quit takes the ticket out of the queues, as settle says.
+// quit removes the ticket from the nodes' queues. left comes from settle.
 func (ln *line) quit(left []*Attempt) {
 	for i, a := range left {
 		if a != nil {
@@ -262,8 +266,7 @@ func (ln *line) quit(left []*Attempt) {
 	}
 }
 
-// enters notes that an acquire of a is about to be sent to node i with the
-// ticket.
+// enters notes that an acquire of a with the ticket is about to be sent to node i.
 func (ln *line) enters(i int, a *Attempt) {
 	ls := &ln.group.lines
 	ls.mu.Lock()
@@ -271,9 +274,9 @@ func (ln *line) enters(i int, a *Attempt) {
 	ln.places[i] = place{queued: true, newest: a}
 }
 
-// speaks reports whether a may still touch the ticket on node i: no later attempt
-// has asked there. What a takes out of the queue, or puts back, would else be the
-// later one's.
+// speaks reports whether a is the newest attempt that has asked node i. Only the newest
+// may change the ticket there; an older one would remove or restore the newer one's
+// entry.
 func (ln *line) speaks(i int, a *Attempt) bool {
 	ls := &ln.group.lines
 	ls.mu.Lock()
@@ -282,11 +285,11 @@ func (ln *line) speaks(i int, a *Attempt) bool {
 }
 
 func (ls *lines) speaks(ln *line, i int, a *Attempt) bool {
-	now := ls.byKey[ln.key] // a later line, perhaps, which may go without ever asking
+	now := ls.byKey[ln.key] // may be a later line that never asks any node
 	return ln.places[i].newest == a && (now == nil || now == ln || now.places[i].newest == nil)
 }
 
-// queued reports whether a has to take the ticket out of the queue of node i.
+// queued reports whether a has to remove the ticket from the queue of node i.
 func (ln *line) queued(i int, a *Attempt) bool {
 	ls := &ln.group.lines
 	ls.mu.Lock()
@@ -294,8 +297,7 @@ func (ln *line) queued(i int, a *Attempt) bool {
 	return ln.places[i].queued && ls.speaks(ln, i, a)
 }
 
-// stands notes whether the ticket may be in the queue of node i, after an answer
-// to a.
+// stands notes whether the ticket may be in the queue of node i, after an answer to a.
 func (ln *line) stands(i int, a *Attempt, queued bool) {
 	ls := &ln.group.lines
 	ls.mu.Lock()
@@ -305,8 +307,8 @@ func (ln *line) stands(i int, a *Attempt, queued bool) {
 	}
 }
 
-// openInbox makes sure that there is an inbox, and returns the ticket that names
-// it, or "" if there is to be none.
+// openInbox opens the inbox if necessary, and returns the ticket that names it, or "" if
+// there will be none.
 func (ls *lines) openInbox(g *Group, key string) string {
 	if g.cfg.Inbox == nil || ls.closed {
 		return ""
@@ -321,15 +323,14 @@ func (ls *lines) openInbox(g *Group, key string) string {
 	return ls.inbox.ticket
 }
 
-// awaited reports whether anybody waits.
 func (ls *lines) awaited() bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.waiting > 0
 }
 
-// closeInbox closes the inbox if nobody waits, or for good even if there are
-// waiters, which poll from then on. A ticket that is left in a queue is a dead one.
+// closeInbox closes the inbox if nobody waits. With forGood it closes the inbox even if
+// there are waiters, which poll from then on. Tickets that remain in queues are dead.
 func (ls *lines) closeInbox(forGood bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -346,8 +347,8 @@ func (ls *lines) closeInbox(forGood bool) {
 	}
 }
 
-// stir has everybody who competes try again: now if it is the end of the inbox, else as
-// soon as the budget lets them, because that concerns many at once.
+// stir wakes all callers that compete. With now they try again at once; otherwise as soon
+// as the budget allows, because very many may be woken together.
 func (ls *lines) stir(now bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
-// CallTimeout is how long a call on a node may take.
+// CallTimeout is the maximum duration of a call on a node.
 const CallTimeout = sender.CallTimeout
 
-// A member is one node of a group, or one part of a node that is a cluster: how to send
-// to it, and what is known of it.
+// A member is one node of a group, or one part of a node that is a Cluster: its sender,
+// and what is known about it.
 type member struct {
 	node     backend.Node
 	name     *label
@@ -20,16 +20,16 @@ type member struct {
 	queueing *queueing
 	skew     *skew
 	rumours  *rumours
-	acquires atomic.Int64 // when it last answered one, since the group was made; 0: never
-	releases atomic.Bool  // it is known to run scripts, so it can release what it grants; see proof
-	refuses  complaint    // that it refuses to delete
-	forgot   complaint    // that a deletion was given up
+	acquires atomic.Int64 // its last answer to an acquire, since the group was made; 0: none
+	releases atomic.Bool  // it is known to run scripts, so it can release what it grants; see proof.go
+	refuses  complaint    // it refuses to delete
+	forgot   complaint    // a deletion was given up
 	outage   outage
-	parts    []*member // of a node that has several, m first
+	parts    []*member // of a node with several parts; m is the first
 }
 
-// newMember returns the member for a node, or for the first of its parts with members for
-// all of them.
+// newMember returns the member for a node. If the node has parts, it returns the first
+// part's member, which has the members for all of them.
 func newMember(g *Group, n backend.Node, name *label) *member {
 	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew), rumours: new(rumours)}
 	m.releases.Store(!m.queueing.scripts)
@@ -52,7 +52,7 @@ func newMember(g *Group, n backend.Node, name *label) *member {
 	return m
 }
 
-// of returns the member for the operations on key.
+// of returns the member for operations on key.
 func (m *member) of(key string) *member {
 	if len(m.parts) < 2 {
 		return m
@@ -62,8 +62,8 @@ func (m *member) of(key string) *member {
 	return m.parts[part]
 }
 
-// trip returns how long a call takes, of late, to the farthest part of the node. Bare
-// leaves out what the first call may have taken longer than others.
+// trip returns the current duration of a call on the farthest part of the node. With
+// bare, the extra time of a first call is left out.
 func (m *member) trip(bare bool) time.Duration {
 	trip := m.sender.Trip(bare)
 	for _, part := range m.parts[min(1, len(m.parts)):] {
@@ -72,7 +72,7 @@ func (m *member) trip(bare bool) time.Duration {
 	return trip
 }
 
-// shortest returns how long the shortest call of late has taken, to the farthest part.
+// shortest returns the duration of the shortest recent call on the farthest part.
 func (m *member) shortest() time.Duration {
 	shortest := m.sender.Shortest()
 	for _, part := range m.parts[min(1, len(m.parts)):] {
@@ -90,27 +90,27 @@ func (m *member) away() bool {
 	return away
 }
 
-// maxBacklog is how many operations may wait for a node for it to be sent more that
-// nobody here waits for.
+// maxBacklog is how many operations may wait for a node before notifications that nobody
+// here waits for are no longer passed on.
 const maxBacklog = 64
 
-// mayPass reports whether a notification for key may be passed on to the node. If it is
-// not, the lock is free again when the reservation ends.
+// mayPass reports whether a notification for key may be passed on to the node. If not,
+// the lock is free again when the reservation ends.
 func (m *member) mayPass(key string) bool {
 	return m.rumours.pass(time.Now()) && m.of(key).sender.Load().Waiting() < maxBacklog
 }
 
-// complaintAgain is how long after it was told that something is wrong it is told again, if
-// it was right in between.
+// complaintAgain is the minimum time between two reports of the same problem. A problem
+// is reported again only if it was gone in between.
 const complaintAgain = time.Minute
 
-// A complaint is something about a node that is told once, and not for each key.
+// A complaint is a problem with a node that is reported once, and not for each key.
 type complaint struct {
-	told  atomic.Int64 // when, in Unix nanoseconds; 0: it was not
-	right atomic.Bool  // it was, since then
+	told  atomic.Int64 // when it was reported, in Unix nanoseconds; 0: never
+	right atomic.Bool  // the problem was gone since then
 }
 
-// due reports whether it is to be told now.
+// due reports whether the problem should be reported now.
 func (c *complaint) due(now time.Time) bool {
 	told := c.told.Load()
 	if told != 0 && (!c.right.Load() || now.UnixNano()-told < int64(complaintAgain)) {
@@ -123,9 +123,9 @@ func (c *complaint) due(now time.Time) bool {
 	return true
 }
 
-// settled notes that it is right.
+// settled notes that the problem is gone.
 func (c *complaint) settled() {
-	if c.told.Load() != 0 && !c.right.Load() { // which is rare, and costs nothing else
+	if c.told.Load() != 0 && !c.right.Load() { // rarely true; the common case only reads
 		c.right.Store(true)
 	}
 }

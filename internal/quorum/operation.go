@@ -8,21 +8,21 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// operation returns how the current request is done on the seat's node. It is the
-// one place where that is decided.
+// operation returns the operation for the current request. All such decisions are made
+// here.
 //
-// The plain commands are the fast path: a SET NX costs a server half of what a
-// script does. A script acquires where somebody waits, where the node is to see
-// whether it may grant, or where it has yet to show that it can release. Every release is a script, on nodes that can: who releases
-// cannot know who waits.
+// Plain commands are the fast path: SET NX costs a server half as much as a script. An
+// acquire is a script if somebody waits, if the node must check whether it may grant, or
+// if the node has yet to show that it can release. Where scripts work, every release is a
+// script, because the holder cannot know who waits.
 func (s *seat) operation() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.buried = false, false
 	queue := a.name() && s.member.queueing.works() && !s.apart
 	switch {
 	case a.voting != nil && r.kind == acquiring:
-		// Whoever votes does so with every acquire: a token that was set in
-		// another way has no vote. There is nothing to fall back on.
+		// With fencing, every acquire is a vote: a token that was set in another way has
+		// no vote. There is no fallback.
 		if a.inbox != nil && !r.rejoin && a.inbox.hears(s.index) {
 			s.ticketed = true
 			a.line.enters(s.index, a)
@@ -39,8 +39,8 @@ func (s *seat) operation() backend.Op {
 		a.line.enters(s.index, a)
 		return s.acquireScript()
 	case r.kind == acquiring && (s.quarantined() || r.rejoin && s.member.queueing.scripts):
-		// An acquire that was taken for lost may have arrived meanwhile, which a script tells
-		// from the token of somebody else.
+		// An earlier acquire that was considered lost may have arrived. Only a script can
+		// tell its token from somebody else's.
 		return s.acquireScript()
 	case r.kind == acquiring && !s.member.releases.Load():
 		return s.proof()
@@ -60,9 +60,9 @@ func (s *seat) operation() backend.Op {
 	tombstone := s.tombstone()
 	switch {
 	case r.stay || again && !s.ticketed:
-		// A release notifies wherever the lock is free. If that were done for whatever a waiter
-		// takes back, or looks for once more, the notified waiters would take back as much, and
-		// notify in turn.
+		// A release notifies wherever the lock is free. If each rollback and each
+		// repetition did so, the notified waiters would roll back in turn, and notify
+		// again.
 		wait := proto.Wait{Queue: a.queue, Ticket: ticket}
 		if s.ticketed {
 			wait.Waited = time.Since(a.asked)
@@ -76,13 +76,14 @@ func (s *seat) operation() backend.Op {
 	return a.plainRelease()
 }
 
-// plainRelease returns the release that most attempts end with. All seats share its keys and
-// arguments.
+// plainRelease returns the release with which most attempts end. All nodes share its keys
+// and arguments.
 func (a *Attempt) plainRelease() backend.Op {
 	return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.plain.keys[:], Args: a.plain.args}
 }
 
-// announce returns the channel of another library on which a release is announced, if any.
+// announce returns the channel of another library on which the release is announced, if
+// any.
 func (a *Attempt) announce() string {
 	if announce := a.group.cfg.Announce; announce != nil {
 		return announce(a.key)
@@ -90,10 +91,11 @@ func (a *Attempt) announce() string {
 	return ""
 }
 
-// notifiedNobody takes what a release or a rollback says about the next waiter: that it could
-// not be notified, or that as many tickets of dead waiters were removed as one script may, and
-// there may be more. Then the lock is free, and another release goes on from there. Each
-// removes hundreds, so few round trips are needed.
+// notifiedNobody handles what a release or a rollback says about the next waiter. It may
+// have been unable to notify. Or it may have removed as many tickets of dead waiters as
+// one script is allowed to, and there may be more; then the lock is free, and another
+// release continues. Each script removes hundreds of tickets, so few round trips are
+// needed.
 func (s *seat) notifiedNobody(r proto.ReleaseReply) {
 	if r.Mute != "" {
 		s.member.queueing.mute(r.Mute)
@@ -111,8 +113,8 @@ func (s *seat) plainAcquire() backend.Op {
 	return backend.Op{Kind: backend.OpSetNX, Key: s.attempt.key, Token: s.attempt.token, TTL: s.current.ttl}
 }
 
-// acquireScript returns an acquire that may be sent again, and that queues the ticket, if
-// there is one, where it is refused. With a fencing token it is a vote.
+// acquireScript returns an acquire that may be sent again. If it is refused, it adds the
+// ticket, if there is one, to the queue. With a fencing token it is a vote.
 func (s *seat) acquireScript() backend.Op {
 	a := s.attempt
 	acquire := proto.Acquire{Lock: a.key, Token: a.token, TTL: s.current.ttl, Check: s.check()}
@@ -126,7 +128,6 @@ func (s *seat) acquireScript() backend.Op {
 	return acquire.Op(a.voting.votes[s.index].room())
 }
 
-// readAcquire reads the answer of a script to the seat's acquire.
 func (s *seat) readAcquire(r backend.Reply, now time.Time) (proto.AcquireReply, error) {
 	v := s.attempt.voting
 	if v == nil {
@@ -140,8 +141,8 @@ func (s *seat) readAcquire(r backend.Reply, now time.Time) (proto.AcquireReply, 
 }
 
 // name finds the name of the queue, and reports whether the key can have one. The first
-// call, under the mutex, also writes the keys and arguments of the plain release. Nobody
-// changes these after that, because a node may read them while it makes a call.
+// call, under the mutex, also sets the keys and arguments of the plain release. They do
+// not change after that, because a node may read them during a call.
 func (a *Attempt) name() bool {
 	if !a.named {
 		a.queue, _ = proto.QueueKey(a.key)
@@ -152,9 +153,9 @@ func (a *Attempt) name() bool {
 	return a.queue != ""
 }
 
-// cannotQueue reports whether err says that the node does not let us use the
-// queue of the key, by its rules of access for instance. A script of fencing may have
-// other reasons, and nothing takes its place.
+// cannotQueue reports whether err says that the node does not let this process use the
+// queue of the key, for example because of its access rules. An acquire or extension with
+// fencing may fail for other reasons and has no fallback, so it never counts.
 func (s *seat) cannotQueue(err error) bool {
 	if s.current.kind != releasing && (s.attempt.voting != nil || !s.ticketed) {
 		return false
@@ -162,8 +163,8 @@ func (s *seat) cannotQueue(err error) bool {
 	return s.item.Op.Kind == backend.OpEval && cannot(err)
 }
 
-// withoutQueue does the current request without the queue if the node does not let us
-// use that, and reports whether it does.
+// withoutQueue repeats the current request without the queue if the node does not let
+// this process use it, and reports whether it does.
 func (s *seat) withoutQueue(err error, now time.Time) bool {
 	if !s.cannotQueue(err) {
 		return false

@@ -5,22 +5,23 @@ import (
 	"time"
 )
 
-// outageGap is for how long nobody may have asked for what was found before to count as the
-// same outage: nodes may have been available in between. Callers that wait out an outage ask
-// at most every 250 ms (defaultRetry in package redlock, longestOutagePause).
+// outageGap is the longest pause between attempts for which their failures count as one
+// outage. After a longer pause, the nodes may have been available in between. Callers
+// that wait out an outage ask at least every 250 ms (defaultRetry in package redlock,
+// longestOutagePause).
 const outageGap = time.Second
 
-// An outage is what this process knows of a time in which too many nodes were unavailable. It
-// is shared, so that callers which wait behind others know how long it has lasted.
+// An outage is a period in which this process found too many nodes unavailable. It is
+// shared, so that callers in a local queue know how long it has lasted.
 type outage struct {
 	mu    sync.Mutex
-	since time.Time     // the end of the first attempt that found them so; zero: there was none
-	last  time.Time     // of the last one
-	took  time.Duration // the last one
+	since time.Time     // end of the first failed attempt; zero: no outage
+	last  time.Time     // end of the last one
+	took  time.Duration // duration of the last one
 }
 
-// outageOf returns the outage of the nodes that have key, or the parts of them: where one is
-// a cluster, it is that of a part.
+// outageOf returns the outage of the nodes that have key. If a node is a Cluster, it is
+// that of the part which has key.
 func (g *Group) outageOf(key string) *outage {
 	for _, m := range g.members {
 		if len(m.parts) > 1 {
@@ -30,8 +31,8 @@ func (g *Group) outageOf(key string) *outage {
 	return &g.members[0].outage
 }
 
-// Failed notes that an attempt for key, which began at start, has just found too many nodes
-// unavailable.
+// Failed notes that an attempt for key, which began at start, has just found too many
+// nodes unavailable.
 func (g *Group) Failed(key string, start time.Time) {
 	answered := g.Answered(key)
 	o := g.outageOf(key)
@@ -44,9 +45,9 @@ func (g *Group) Failed(key string, start time.Time) {
 	o.last, o.took = now, now.Sub(start)
 }
 
-// Outage returns since when the nodes that have key have been found unavailable by all
-// attempts of this process, and the zero time if the last one was answered, or if it was so
-// long ago that it says nothing of now.
+// Outage returns since when all attempts of this process have found the nodes that have
+// key unavailable. It returns the zero time if the last attempt was answered, or is too
+// long ago to say anything about now.
 func (g *Group) Outage(key string) time.Time {
 	o := g.outageOf(key)
 	o.mu.Lock()

@@ -5,48 +5,50 @@ import (
 	"time"
 )
 
-// A patience is what it takes to wait for a verdict until some time. It is used again and
-// again. It belongs to the goroutine that waits, from begin to end. Before end, that
-// goroutine takes news away from its round, under the mutex of the attempt, so that a late
-// vote does not reach the next owner.
+// A patience is one caller's deadline while it waits for a verdict. It is reused. From
+// begin to end it belongs to the waiting goroutine. Before end, that goroutine removes
+// news from its round, under the mutex of the attempt, so that a late vote does not reach
+// the next owner.
 type patience struct {
 	news chan int // has room for one: the place of the round that is decided, or late
 
-	// Guarded by the mutex of the vigil.
+	// The mutex of the vigil guards these.
 	due        time.Time
-	in         *patienceList // nil: it is over
+	in         *patienceList // nil: the time is over
 	prev, next *patience
 }
 
-// late is what comes when the time is over.
+// late is sent on news when the time is over.
 const late = -1
 
-// A patienceList is those whose callers wait for the same time, by when that ends.
+// A patienceList is the deadlines of callers that wait equally long, the earliest first.
 type patienceList struct {
 	wait        time.Duration
 	first, last *patience
 }
 
-// maxPatienceLists is how many different times have lists of their own. Further ones share
-// the last list, in which it takes longer to find the place of each.
+// maxPatienceLists is how many different waiting times get their own list. Further ones
+// share the last list, where finding the right position takes longer.
 const maxPatienceLists = 32
 
-// A vigil is all who wait for a verdict of a group. One timer serves them all, because
-// almost every round is decided before that: to set and stop a timer for each would cost
-// about as much as the rest of waiting. A verdict leaves the timer set, so it may go off
-// for nobody. Then it is set for the first of those who wait by now, if any.
+// A vigil is the deadline timer of all callers of a group that wait for a verdict. One
+// timer serves them all, because almost every round is decided in time, and setting and
+// stopping a timer for each would cost about as much as the rest of the wait. A verdict
+// does not stop the timer. So it may fire for nobody; it is then set for the earliest
+// remaining deadline, if any.
 //
-// Everybody shares the mutex, so that nothing may be walked: callers who wait for the
-// same time come in the order in which their time ends, and have a list of their own.
+// All callers share the mutex, so nothing under it may take linear time. Callers that
+// wait equally long come in the order of their deadlines, and therefore have a list of
+// their own.
 type vigil struct {
 	mu    sync.Mutex
 	lists []*patienceList
-	timer *time.Timer // nil: none was needed so far
-	set   time.Time   // when it goes off; zero: it is not set
+	timer *time.Timer // nil: never needed so far
+	set   time.Time   // when it fires; zero: not set
 	spare sync.Pool   // of patience
 }
 
-// begin returns a patience that ends when that time has passed since start.
+// begin returns a patience that ends when wait has passed since start.
 func (v *vigil) begin(start time.Time, wait time.Duration) *patience {
 	p, ok := v.spare.Get().(*patience)
 	if !ok {
@@ -62,7 +64,7 @@ func (v *vigil) begin(start time.Time, wait time.Duration) *patience {
 	return p
 }
 
-// list returns the list of those who wait for so long.
+// list returns the list of callers that wait for the given time.
 func (v *vigil) list(wait time.Duration) *patienceList {
 	for _, l := range v.lists {
 		if l.wait == wait {
@@ -77,7 +79,7 @@ func (v *vigil) list(wait time.Duration) *patienceList {
 	return l
 }
 
-// end takes p back, which nobody else may know any more.
+// end takes p back. Nobody else may have it any more.
 func (v *vigil) end(p *patience) {
 	v.mu.Lock()
 	if p.in != nil {
@@ -91,7 +93,7 @@ func (v *vigil) end(p *patience) {
 	v.spare.Put(p)
 }
 
-// insert puts p in its place, which is most often the last one.
+// insert inserts p in order. Its position is usually the last one.
 func (l *patienceList) insert(p *patience) {
 	before := l.last
 	for before != nil && before.due.After(p.due) {
@@ -124,7 +126,7 @@ func (l *patienceList) remove(p *patience) {
 	p.in, p.prev, p.next = nil, nil, nil
 }
 
-// wake has the timer go off at t.
+// wake makes the timer fire at t.
 func (v *vigil) wake(t time.Time) {
 	v.set = t
 	if v.timer == nil {
@@ -134,7 +136,7 @@ func (v *vigil) wake(t time.Time) {
 	}
 }
 
-// look tells those whose patience has ended.
+// look tells callers whose time is over.
 func (v *vigil) look() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -146,7 +148,7 @@ func (v *vigil) look() {
 			l.remove(p)
 			select {
 			case p.news <- late:
-			default: // it has heard of a verdict
+			default: // it has a verdict already
 			}
 		}
 		if l.first != nil && (next.IsZero() || l.first.due.Before(next)) {

@@ -10,17 +10,18 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A node that runs no scripts, because of a renamed command or an access rule, would grant
-// locks by SET NX and could not release them: each would last until it expires. So the
-// first acquire on a node is a script. Once one has run, a plain command acquires, which is
-// cheaper. A deletion that the node refuses makes its next acquire a script again.
+// A node that runs no scripts, because of a renamed command or an access rule, would
+// grant locks by SET NX and could not release them. Each would last until it expires. So
+// the first acquire on a node is a script. Once a script has run, acquires are plain
+// commands, which are cheaper. If the node refuses a deletion, its next acquire is a
+// script again.
 //
-// Where a node refuses the script that acquires, the script that deletes is tried alone,
-// because it needs fewer rights. Where the adapter offers only that one, it is tried after
-// a refused deletion, and not at first, because it takes a second round trip.
+// If a node refuses the acquire script, the delete script is tried alone, because it
+// needs fewer rights. If the adapter offers only the delete script, the check comes after
+// a refused deletion, and not on the first acquire, because it takes a second round trip.
 
-// noToken is what the script is asked to delete. No lock has it: the deletion may arrive
-// late, when the lock is held.
+// noToken is the token that the check tries to delete. No lock has it, so a late deletion
+// does not harm a lock that is held.
 const noToken = "redlock:no token"
 
 // proof returns an operation that shows whether the node runs scripts.
@@ -35,7 +36,7 @@ func (s *seat) futileDeletion() backend.Op {
 	return backend.Op{Kind: backend.OpEvalDelete, Key: s.attempt.key, Token: noToken}
 }
 
-// learn notes whether the node can release, which op may have shown. Err is how it ended.
+// learn notes what op, which ended with err, shows about the node's ability to release.
 func (m *member) learn(op *backend.Op, err error) {
 	switch {
 	case op.Kind == backend.OpSetNX:
@@ -48,8 +49,8 @@ func (m *member) learn(op *backend.Op, err error) {
 	}
 }
 
-// proves goes on with an acquire that had to show first whether the node can release, and
-// reports whether it does. Err is how the operation ended.
+// proves continues an acquire that first had to show whether the node can release, and
+// reports whether it does. err is the result of the operation so far.
 func (s *seat) proves(err error, now time.Time) bool {
 	switch op := &s.item.Op; {
 	case s.current.kind != acquiring || s.current.rejoin || s.resent:
@@ -65,8 +66,8 @@ func (s *seat) proves(err error, now time.Time) bool {
 	return true
 }
 
-// unproven adds to the error of an acquire that the node could not release the lock:
-// nothing else would tell why it is not granted.
+// unproven adds to the error of an acquire that the node could not have released the
+// lock. Nothing else explains why the lock is not granted.
 func (s *seat) unproven(err error) error {
 	if s.current.kind == acquiring && s.item.Op.Kind == backend.OpEvalDelete && refusesScripts(err) {
 		return fmt.Errorf("it grants no lock, because it could not release it "+
@@ -75,13 +76,14 @@ func (s *seat) unproven(err error) error {
 	return err
 }
 
-// cannot reports whether err says that the node will not do this, however often it is asked.
+// cannot reports whether err says that the node will never do this, however often it is
+// asked.
 func cannot(err error) bool {
 	return errors.Is(err, backend.ErrRefused) || errors.Is(err, errors.ErrUnsupported)
 }
 
-// refusesScripts reports whether err says so of a script, and not of the connection: a
-// wrong password says nothing about scripts.
+// refusesScripts reports whether err is a refusal of a script rather than of the
+// connection. A wrong password says nothing about scripts.
 func refusesScripts(err error) bool {
 	return cannot(err) && !slices.ContainsFunc([]string{"NOAUTH", "WRONGPASS", "AUTH ", "password", "DB index"}, func(s string) bool {
 		return strings.Contains(err.Error(), s)

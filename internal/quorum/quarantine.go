@@ -12,8 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// CanQuarantine returns an error that names a node which cannot be in quarantine, nil
-// if all can.
+// CanQuarantine returns an error that names a node that cannot be in quarantine, or nil.
 func (g *Group) CanQuarantine() error {
 	for _, l := range g.members {
 		switch {
@@ -27,9 +26,9 @@ func (g *Group) CanQuarantine() error {
 	return nil
 }
 
-// Mark has every node told that it has lost nothing, so that none is in quarantine. It
-// returns what each answered: Granted, Failed or TimedOut. It returns when ctx has ended at
-// the latest.
+// Mark tells every node that it has lost nothing, which ends a quarantine. It returns the
+// outcome for each node: Granted, Failed or TimedOut. It returns when ctx ends, at the
+// latest, and within [CallTimeout].
 func (g *Group) Mark(ctx context.Context) []Vote {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
@@ -52,8 +51,8 @@ func (g *Group) Mark(ctx context.Context) []Vote {
 	return votes
 }
 
-// mark tells one node, and once more if the connection broke: it was there before the
-// server was started again, perhaps.
+// mark tells one node. If the connection breaks, mark repeats it once, because the
+// connection may be older than the last restart of the server.
 func (g *Group) mark(ctx context.Context, n backend.Node) error {
 	op := proto.Mark{Marker: g.cfg.Marker}.Op()
 	r := op.Do(ctx, n)
@@ -63,16 +62,16 @@ func (g *Group) mark(ctx context.Context, n backend.Node) error {
 	return r.Err
 }
 
-// quarantined reports whether the seat's current operation, an acquire or a raise, is
-// subject to the quarantine.
+// quarantined reports whether the current operation, an acquire or a raise, is subject to
+// the quarantine.
 func (s *seat) quarantined() bool {
 	return s.attempt.group.cfg.Quarantine > 0 && (s.rejoin == nil || !s.rejoin.sure)
 }
 
-// check has the node of the current operation, an acquire or a raise, check whether it may
-// have lost what it had granted, before it does anything else. Only the node can: a client
-// need not have been there when it restarted, and a restart may come between a check of the
-// client and what follows.
+// check makes the node check, at the start of the current acquire or raise, whether it
+// may have lost what it had granted. Only the node can do this. A client may not have
+// seen the restart, and a restart may come between a client's check and the next
+// operation.
 func (s *seat) check() proto.Check {
 	if !s.quarantined() {
 		return proto.Check{}
@@ -81,8 +80,8 @@ func (s *seat) check() proto.Check {
 	return proto.Check{Marker: cfg.Marker, Quarantine: cfg.Quarantine}
 }
 
-// unjudged returns err, with which op failed, with what it has to do with the quarantine
-// where it does not say so.
+// unjudged explains a CROSSSLOT error: the server belongs to a Cluster, and the marker is
+// in another slot than the lock.
 func (g *Group) unjudged(err error) error {
 	if g.cfg.Quarantine > 0 && strings.HasPrefix(strings.TrimPrefix(err.Error(), "-"), "CROSSSLOT ") {
 		return fmt.Errorf("no quarantine on a server of a cluster, which looks at no marker beside a lock: %w", err)

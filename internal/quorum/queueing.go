@@ -9,24 +9,24 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// queueingAgain is for how long a node that refused to let us use a queue is not
-// asked again: rules of access change.
+// queueingAgain is how long the queues of a node are not used after it refused. Access
+// rules may change.
 const queueingAgain = time.Minute
 
-// manyRebuffs is how many tickets in a row a node does not queue before that is told: one
-// or two may come while a subscription breaks, or a replica takes its master's place.
+// manyRebuffs is how many tickets in a row a node must fail to queue before this is
+// reported. One or two are normal while a subscription breaks or during a failover.
 const manyRebuffs = 3
 
 var errNotHeard = errors.New("it queues no waiter: it does not know of the waiter's subscription")
 
-// queueing is whether waiters can stand in queues on a node and be called.
+// queueing is whether waiters can use the queues of a node and be notified there.
 type queueing struct {
-	scripts, subscriptions bool // the node can
+	scripts, subscriptions bool // the node supports this
 
 	name    *label
-	polls   func(node string, err error) // nil, or told when waiters have to poll, once
+	polls   func(node string, err error) // called once when waiters have to poll; may be nil
 	told    atomic.Bool
-	refused atomic.Int64 // until then the node is not asked, in Unix nanoseconds
+	refused atomic.Int64 // in Unix nanoseconds: until then the node's queues are not used
 	rebuffs atomic.Int32 // tickets in a row that the node did not queue
 }
 
@@ -37,10 +37,10 @@ func newQueueing(g *Group, n backend.Node, name *label) *queueing {
 	return q
 }
 
-// calls reports whether the node can call waiters.
+// calls reports whether the node can notify waiters.
 func (q *queueing) calls() bool { return q.scripts && q.subscriptions }
 
-// works reports whether locks are released to those who stand in a queue.
+// works reports whether releases on the node can notify queued waiters.
 func (q *queueing) works() bool {
 	if !q.scripts {
 		return false
@@ -49,14 +49,15 @@ func (q *queueing) works() bool {
 	return until == 0 || time.Now().UnixNano() > until
 }
 
-// fail notes that the node refused to let us use a queue.
+// fail notes that the node refused to let this process use a queue.
 func (q *queueing) fail(err error) {
 	q.refused.Store(time.Now().Add(queueingAgain).UnixNano())
 	q.tell(err)
 }
 
-// answered notes whether the node has queued a ticket. If not, it tells that in the server's
-// words, because a right may be missing, but the server may as well be full or read-only.
+// answered notes whether the node has queued a ticket. It reports repeated failures in
+// the server's own words, because the cause may be a missing right, a full server or a
+// read-only one.
 func (q *queueing) answered(r proto.Refusal) {
 	switch {
 	case r.Rank >= 0:
@@ -69,12 +70,13 @@ func (q *queueing) answered(r proto.Refusal) {
 	}
 }
 
-// mute notes what kept a release from notifying the next waiter, in the server's words.
+// mute reports, in the server's own words, what kept a release from notifying the next
+// waiter.
 func (q *queueing) mute(why string) {
 	q.tell(errors.New("it releases locks, but does not notify waiters: " + why))
 }
 
-// tell tells, once, that waiters have to poll, and why.
+// tell reports once that waiters have to poll, and why.
 func (q *queueing) tell(err error) {
 	if q.polls != nil && q.told.CompareAndSwap(false, true) {
 		q.polls(q.name.String(), err)

@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// A rejoin is how a node that has lost the token of a held lock gets it back: the node
-// restarted without its data, or did not answer for longer than the TTL. Without it, a
-// lock would end once a quorum of nodes had been away at one time or another, however
+// A rejoin gives a node that has lost the token of a held lock the token back. The node
+// restarted without its data, or did not answer for longer than the TTL. Without rejoins,
+// a lock would end once a quorum of nodes had been away at one time or another, however
 // often it is extended.
 //
-// It is an acquire of the same token that belongs to no round. A seat sends it after an
-// extension that a quorum confirmed without its node, and never after the release has
-// begun. The node decides as it does for anybody: it grants the lock if the key is free.
-// The grant counts when a later extension finds it. docs/safety.md says why this gives no
+// It is an acquire of the same token that belongs to no round. It is sent after an
+// extension that a quorum confirmed without this node, and never after the release has
+// begun. The node decides as for any caller: it grants the lock if the key is free. The
+// grant counts once a later extension finds it. docs/safety.md explains why this gives no
 // lock to two holders.
 type rejoin struct {
 	after *round  // the extension after which the node was last asked
-	ends  Instant // of the lease that it has given
-	given bool    // the node may have granted it since the last extension that it confirmed
-	news  bool    // it has granted it, which no round has told yet
-	sure  bool    // the quarantine does not apply to the current operation
-	twice bool    // it was sent while an earlier one of unknown outcome might still arrive
-	lasts Instant // with a quarantine: until then the key that the node has confirmed lives, unless it is lost
+	ends  Instant // end of the lease that extension gave
+	given bool    // the node may have granted it since it last confirmed an extension
+	news  bool    // the node has granted it, and no round has reported this yet
+	sure  bool    // the current operation is exempt from the quarantine
+	twice bool    // sent while an earlier one of unknown outcome might still arrive
+	lasts Instant // with a quarantine: until then the confirmed key lives, unless it is lost
 
-	// Until then the node is not asked again: a deletion that took a rejoin back may still
-	// arrive, and would end the lease there, because it names the same token.
+	// The node is not asked again before this time. A deletion that took a rejoin back
+	// may still arrive, and would end the lease there, because it names the same token.
 	barred time.Time
 }
 
-// rejoin asks the nodes that have lost the token for it, if the extension ext was won.
-// It asks each once.
+// rejoin asks the nodes that have lost the token to grant it again, if the extension ext
+// was won. It asks each node once for each extension.
 func (a *Attempt) rejoin(ext request, now time.Time) {
 	if ext.round.verdict == Gone {
 		a.gone = true
@@ -51,23 +51,24 @@ func (a *Attempt) rejoin(ext request, now time.Time) {
 // isJoin reports whether r asks a node that has notified a lock's holder.
 func isJoin(r request) bool { return r.joins }
 
-// isRejoin reports whether r asks a node again for a token that it has lost.
+// isRejoin reports whether r asks a node to grant a token again that it has lost.
 func isRejoin(r request) bool { return r.kind == acquiring && r.rejoin }
 
-// lacks reports whether the token is not on the node, as far as is known.
+// lacks reports whether, as far as is known, the node does not have the token.
 func (s *seat) lacks() bool { return s.token == absent || s.token == doubted && s.missing }
 
-// bars reports whether the node must not be given the token now.
+// bars reports whether the node must not be asked now.
 func (r *rejoin) bars(now time.Time) bool { return r != nil && now.Before(r.barred) }
 
-// tookBack takes the outcome of a deletion that takes a rejoin back, which may be unknown.
+// tookBack handles the outcome of a deletion that takes a rejoin back.
 func (r *rejoin) tookBack(s *seat, unknown bool, now time.Time) {
 	if s.current.rejoin && unknown {
-		r.barred = now.Add(s.attempt.group.cfg.Quarantine) // which is longer than any request is on its way
+		r.barred = now.Add(s.attempt.group.cfg.Quarantine) // longer than a request can be on its way
 	}
 }
 
-// rejoins returns the seat's rejoin, which few seats have.
+// rejoins returns the rejoin of s, making it first if necessary. Few node states have
+// one.
 func (s *seat) rejoins() *rejoin {
 	if s.rejoin == nil {
 		s.rejoin = new(rejoin)
@@ -75,12 +76,13 @@ func (s *seat) rejoins() *rejoin {
 	return s.rejoin
 }
 
-// begin notes whether the quarantine applies to what the seat begins now. It does not
-// apply to a node that confirmed the token so lately that the key cannot have expired.
+// begin notes whether the quarantine applies to the request that begins now. It does not
+// if the node has confirmed the token so recently that the key cannot have expired.
 //
-// A quarantine is for what a node may have granted to others and lost. Such a node
-// granted nothing to others while it had the key. It has lost the key with other data,
-// and has been in quarantine since then, which lasts longer than the key would have.
+// A quarantine protects locks that a node may have granted to others and lost. This node
+// granted nothing to others while it had the key. If it has lost the key, it lost it with
+// all other data, and has been in quarantine since then, which lasts longer than the key
+// would have.
 func (r *rejoin) begin(s *seat, req request, now time.Time) {
 	if r != nil {
 		cfg := &s.attempt.group.cfg
@@ -88,14 +90,14 @@ func (r *rejoin) begin(s *seat, req request, now time.Time) {
 	}
 }
 
-// answered takes the outcome of a rejoin that is over now.
+// answered handles the outcome of a rejoin.
 func (r *rejoin) answered(s *seat, now time.Time) {
 	if !s.current.rejoin || s.token == absent {
 		return
 	}
 	r.given, r.news = true, r.news || s.token == held
 	if r.sure && (s.token == doubted || r.lasts.Past(s.attempt.group.cfg.Clock.at(now))) {
-		// The node may grant it, or have granted it, when its quarantine was over and others
+		// The node may grant it, or have granted it, after its quarantine, while others
 		// had the lock. It is taken back before an extension can find it.
 		s.queue = append([]request{{kind: releasing, rejoin: true, timeout: s.current.timeout}}, s.queue...)
 	}
@@ -109,8 +111,8 @@ func (s *seat) confirmed() {
 	}
 }
 
-// found notes that the token was found on the node, and reports whether that is for the
-// first time since a rejoin.
+// found notes that the token was found on the node, and reports whether this is the first
+// time since a rejoin.
 func (s *seat) found() bool {
 	r := s.rejoin
 	if r == nil || !r.given {
@@ -120,7 +122,7 @@ func (s *seat) found() bool {
 	return true
 }
 
-// tell has the round of an extension say that the node has the token again.
+// tell makes the round of an extension report that the node has the token again.
 func (r *rejoin) tell(ext *round, node int) {
 	if r != nil && r.news && ext.verdict == Undecided {
 		ext.votes[node].Rejoined, r.news = true, false

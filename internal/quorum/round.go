@@ -11,54 +11,53 @@ import (
 type Outcome uint8
 
 const (
-	Pending     Outcome = iota // it had not answered when the round was decided
+	Pending     Outcome = iota // it had not answered at the verdict
 	Granted                    // it did what was asked
 	Taken                      // it refused to acquire: another token holds the key
 	NotHeld                    // it does not hold the token, to extend or to delete
-	Failed                     // an error; whether anything was done may be unknown
-	TimedOut                   // it did not answer in time; the same
-	Skipped                    // it was not asked, as the token cannot be there
-	Quarantined                // it does not vote for now: nothing was done
+	Failed                     // an error; it may be unknown whether anything was done
+	TimedOut                   // no answer in time; as with Failed
+	Skipped                    // it was not asked, because the token cannot be there
+	Quarantined                // it does not vote for now; nothing was done
 )
 
 // A Vote is one node's part in a round.
 type Vote struct {
 	Outcome Outcome
 
-	// Latency is the time from entering the sender to the answer. It is above 0 for a
-	// Pending node only if the round waited for it until the caller's context ended.
-	// A node without which the round was decided has 0: nothing is known about it.
+	// Latency is the time from entering the sender to the answer. A Pending node has 0,
+	// because nothing is known about it, unless the round waited for it until the
+	// caller's context ended.
 	Latency time.Duration
 
-	Err      error // of Failed, TimedOut and Quarantined
-	Rejoined bool  // of an extension: the node had lost the token, and has been given it again since the one before
+	Err      error // for Failed, TimedOut and Quarantined
+	Rejoined bool  // of an extension: the token was lost, and granted again since the previous one
 }
 
-// Verdict is what a round came to.
+// Verdict is the result of a round.
 type Verdict uint8
 
 const (
-	Undecided   Verdict = iota // not yet; no Result has it
+	Undecided   Verdict = iota // not yet; never in a Result
 	Won                        // a quorum did what was asked
 	Lost                       // acquire: others hold too many nodes
 	Gone                       // extend, release: the token is not on a quorum
-	Unavailable                // too many nodes failed to tell
+	Unavailable                // too many nodes gave no usable answer
 )
 
-// A Result is how a round went.
+// A Result describes a finished round.
 type Result struct {
 	Verdict Verdict
 	Votes   []Vote // one for each node of the group, in order
 	Elapsed time.Duration
 
-	// CtxErr is the error of the caller's context where that ended the round.
-	// Verdict is then what the answers so far, and no answer from the others,
-	// come to.
+	// CtxErr is the error of the caller's context if its end ended the round. Verdict is
+	// then based on the answers so far, as if the other nodes would not answer.
 	CtxErr error
 }
 
-// Permanent reports whether trying again is of no use: the round failed
-// because of nodes that refuse or cannot do it, not merely fail.
+// Permanent reports whether another attempt is useless, because the round failed at nodes
+// that refuse or do not support it, and not at nodes that merely failed.
 func (r Result) Permanent(need int) bool {
 	refusals := 0
 	for _, v := range r.Votes {
@@ -69,8 +68,8 @@ func (r Result) Permanent(need int) bool {
 	return r.Verdict == Unavailable && refusals > len(r.Votes)-need
 }
 
-// Quarantined reports whether the round failed because of nodes that are in quarantine: as
-// far as is known the others leave a quorum possible. It is worth waiting for, since a
+// Quarantined reports whether the round failed because of nodes in quarantine: as far as
+// is known, the others would make a quorum possible. This is worth waiting for, because a
 // quarantine ends.
 func (r Result) Quarantined(need int) bool {
 	quarantined, failed := 0, 0
@@ -90,41 +89,41 @@ type kind uint8
 
 const (
 	acquiring kind = iota + 1
-	raising        // of votes for a fencing token
+	raising        // raise votes for a fencing token
 	extending
 	releasing
 )
 
-// A round is one question to all nodes and the count of their answers. It is
-// guarded by the mutex of its attempt.
+// A round is one question to all nodes, and the count of their answers. The mutex of its
+// attempt guards it.
 type round struct {
 	kind    kind
 	need    int
-	news    chan int // nil, or has room for one and tells of votes; then only a win is decided by them
+	news    chan int // nil, or has room for one: a vote was counted; votes then decide only a win
 	start   time.Time
 	votes   []Vote
 	verdict Verdict
 	took    time.Duration // until the verdict
-	decided chan int      // has room for place, which tells that the verdict has fallen; nil if nobody waits for it
-	place   int           // among the rounds that one goroutine waits for
+	decided chan int      // has room for place, which arrives with the verdict; nil: nobody waits
+	place   int           // identifies the round if one goroutine waits for several
 }
 
-// A request is a seat's part in a round.
+// A request is one node's part in a round.
 type request struct {
 	kind    kind
 	ttl     time.Duration
-	timeout time.Duration // for which the round waits for a node
-	value   int64         // raising: to what
-	stay    bool          // releasing: to wait on, so the ticket stays in the queue
-	call    bool          // with stay: to call the next, as others may count on us
-	joins   bool          // acquiring: for an attempt that has won, on a node that has notified it
-	rejoin  bool          // acquiring: for an attempt that has won, on a node that has lost its token; releasing: to take that back
-	onward  bool          // releasing: to notify whoever the release before it has not reached, and nothing else
+	timeout time.Duration // how long the round waits for a node
+	value   int64         // raising: the value to raise to
+	stay    bool          // releasing: the caller waits on, so the ticket stays in the queue
+	call    bool          // with stay: notify the next waiter, because others may rely on it
+	joins   bool          // acquiring: the attempt has won, and this node has notified it
+	rejoin  bool          // acquiring: a held lock, whose token this node has lost; releasing: take that back
+	onward  bool          // releasing: only notify the waiter that the previous release did not reach
 	round   *round        // nil: nobody waits
 }
 
-// vote counts what node i has answered by now, unless the verdict has fallen. An answer
-// may replace an earlier one: a deletion that failed and is tried again.
+// vote counts the answer of node i, unless there is a verdict. An answer may replace an
+// earlier one, if a deletion failed and is repeated.
 func (r *round) vote(i int, v Vote, now time.Time) {
 	if r == nil || r.verdict != Undecided {
 		return
@@ -144,7 +143,6 @@ func (r *round) vote(i int, v Vote, now time.Time) {
 	r.decide(verdict, now)
 }
 
-// decide lets the verdict fall, now.
 func (r *round) decide(v Verdict, now time.Time) {
 	if r.verdict == Undecided && v != Undecided {
 		r.verdict, r.took = v, now.Sub(r.start)
@@ -155,7 +153,7 @@ func (r *round) decide(v Verdict, now time.Time) {
 	}
 }
 
-// expire takes the nodes that have not answered for timed out, and decides. Late returns
+// expire counts the nodes that have not answered as timed out, and decides. late returns
 // the error of node i.
 func (r *round) expire(late func(i int) error) {
 	if r.verdict != Undecided {
@@ -170,8 +168,8 @@ func (r *round) expire(late func(i int) error) {
 	r.decide(r.judge(true), now)
 }
 
-// cut ends a round that is undecided when the caller's context has ended. A node that has
-// not answered stays Pending, with the time for which it was waited for.
+// cut ends an undecided round because the caller's context has ended. Nodes that have not
+// answered stay Pending, with the time for which the round waited for them.
 func (r *round) cut() {
 	if r.verdict != Undecided {
 		return
@@ -185,14 +183,14 @@ func (r *round) cut() {
 	r.decide(r.judge(true), now)
 }
 
-// result returns what a round came to that is decided. CtxErr is the error of the context
-// that ended it, if one did.
+// result returns the Result of a decided round. ctxErr is the error of the context that
+// ended it, or nil.
 func (r *round) result(ctxErr error) Result {
 	return Result{Verdict: r.verdict, Votes: r.votes, Elapsed: r.took, CtxErr: ctxErr}
 }
 
-// judge returns the verdict as soon as no answer that is still to come can
-// change it. Final says that none will come.
+// judge returns the verdict once no missing answer can change it. With final, no more
+// answers come.
 func (r *round) judge(final bool) Verdict {
 	var n [Quarantined + 1]int
 	free := 0 // nodes known not to hold the token, now and later
@@ -207,7 +205,7 @@ func (r *round) judge(final bool) Verdict {
 		n[Pending] = 0
 	}
 	all, pending := len(r.votes), n[Pending]
-	spare := all - r.need // how many may fail us
+	spare := all - r.need // how many nodes may fail
 	if n[Granted] >= r.need {
 		return Won
 	}
@@ -220,12 +218,12 @@ func (r *round) judge(final bool) Verdict {
 		}
 		return Undecided
 	}
-	// A node that was skipped never had the token, or lost it: like one that
-	// does not hold it, it was not in a quorum of ours to the end, and is free.
+	// A skipped node never had the token, or has lost it. So it was not part of a quorum
+	// to the end, just like a node that does not hold the token. It is free.
 	without := n[NotHeld] + n[Skipped]
 	us := n[Granted]
 	if r.kind == releasing {
-		us = free // it need not be us who deleted it
+		us = free // it does not matter who deleted it
 	}
 	switch {
 	case without > spare:

@@ -6,40 +6,41 @@ import (
 )
 
 const (
-	// So many notifications of a node after which it did not grant make its next ones
-	// rumours. Each that it does grant makes up for one.
+	// A node whose notifications were false fewRumours times is doubted: its next ones
+	// are rumours. Each grant after a notification subtracts one. The count stops at
+	// mostRumours.
 	fewRumours  = 3
 	mostRumours = 16
 
-	// A waiter verifies rumours at intervals of rumourPause, if it may be the next in the
-	// queue, else of laterPause. Both are shorter than a grace, so that a notification
-	// that is true still finds its reservation.
+	// A waiter checks rumours at intervals of rumourPause if it may be next in the queue,
+	// and of laterPause otherwise. Both are shorter than a grace, so a true notification
+	// still finds its reservation.
 	rumourPause = time.Millisecond
 	laterPause  = minGrace / 4
 
-	// A node's notifications that nobody here waits for are passed on at most so often:
-	// passRate a second on average, and passBurst at once.
+	// Notifications that nobody here waits for are passed on at an average rate of
+	// passRate a second for each node, and in bursts of up to passBurst.
 	passRate  = 1000
 	passBurst = 100
 )
 
-// rumours is what is known of how far the notifications of a node can be believed. A
-// node that notifies has reserved the lock for us, so it grants; if it does not, somebody
-// else has published the message, or the message was very late. Anybody who may PUBLISH to
-// the inbox can do so.
+// rumours is how far the notifications of a node can be believed. A node that notifies
+// has reserved the lock for this process, so it grants the lock. If it does not, somebody
+// else has published the message, or the message was very late. Anyone who may PUBLISH to
+// the inbox can send one.
 //
-// While there are many of these, a waiter asks the node that has notified before it asks
-// the others: a false notification then costs one operation on one node, and does not
-// take the votes of other nodes from those who have been notified truly.
+// While many are false, a waiter asks the node that has notified before it asks the
+// others. A false notification then costs one operation on one node. It does not take the
+// votes of other nodes from waiters that were really notified.
 type rumours struct {
 	mu    sync.Mutex
 	count int
 
-	passes float64 // that may be passed on now
+	passes float64 // how many may be passed on now
 	filled time.Time
 }
 
-// granted notes whether the node granted after it had notified.
+// granted notes whether the node granted the lock after it had notified.
 func (r *rumours) granted(ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +51,7 @@ func (r *rumours) granted(ok bool) {
 	}
 }
 
-// doubted reports whether the node's notifications are to be verified.
+// doubted reports whether the node's notifications must be checked.
 func (r *rumours) doubted() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
-// seatQueue is how many requests wait at a seat at most, but for releases, of
-// which there are few.
+// seatQueue is the maximum number of requests that wait in a node state, except for
+// releases, of which there are few.
 const seatQueue = 16
 
 var (
@@ -22,62 +22,62 @@ var (
 	errForgot   = errors.New("too many deletions wait for the node to answer again")
 )
 
-// tokenState is what is known of the attempt's token on a node.
+// tokenState is what is known about the token on a node.
 type tokenState uint8
 
 const (
 	absent  tokenState = iota // it is not there and will not come
-	setting                   // the operation that sets it is queued or under way
-	held                      // it was granted, and has not been found missing
+	setting                   // the operation that sets it waits or is under way
+	held                      // granted, and not found missing since
 	doubted                   // the outcome of setting it is unknown
 )
 
-// A seat is one node's place in an attempt: what is known of the token there,
-// and the requests for it, one at a time and in order. It is guarded by the
-// mutex of its attempt, but for what says otherwise.
+// A seat is a node state: what is known about an attempt's token on one node, and the
+// requests for it, one at a time and in order. The mutex of the attempt guards it, except
+// where noted.
 type seat struct {
 	attempt *Attempt
 	member  *member
 	index   int
 
-	ticketed bool          // the current operation names the ticket of the line
-	buried   bool          // it puts up a tombstone: no vote that comes later is granted
-	apart    bool          // the current request names the lock alone, because its queue is on another server for now
-	refusal  proto.Refusal // of the last acquire, if it was refused
+	ticketed bool          // the current operation names the ticket of the local queue
+	buried   bool          // it adds a tombstone, so that no later vote is granted
+	apart    bool          // only the lock is named: its queue is on another server for now
+	refusal  proto.Refusal // of the last acquire that was refused
 
 	token    tokenState
-	missing  bool // … but the last extension has not found it
-	maybeDel bool // a deletion was sent whose outcome is unknown
+	missing  bool // the last extension has not found the token
+	maybeDel bool // a deletion with an unknown outcome was sent
 	cleaning bool // counted as a cleanup until the token is gone
-	forgot   bool // a deletion was given up, which is to be reported
+	forgot   bool // a deletion was given up, and this is not reported yet
 
-	busy   bool      // current is queued, under way, or waits to be repeated
+	busy   bool      // current waits, is under way, or will be repeated
 	queue  []request // after current
-	begun  time.Time // when current began, or was repeated
+	begun  time.Time // when current began, or was last repeated
 	resent bool      // current was sent a second time
 	again  bool      // current is a deletion that was sent before
-	owed   time.Time // until then the release, which has notified nobody, is repeated to do so
-	late   time.Time // a set of unknown outcome arrives before, or never
-	gone   time.Time // no key that was sent so far lives longer
+	owed   time.Time // the release, which has notified nobody, is repeated until then to do so
+	late   time.Time // a set with an unknown outcome arrives before then, or never
+	gone   time.Time // no key sent so far lives longer
 
-	rejoin *rejoin // nil: there was no need for one
+	rejoin *rejoin // nil: none was needed
 
-	// For the sender, which reads them without the mutex: they are set before the item
-	// is submitted, and not changed until it has come back.
+	// The sender reads these without the mutex. They are set before the item is
+	// submitted, and do not change until it comes back.
 	current request // while busy
 	item    sender.Item
 
-	released atomic.Bool // the attempt is; an acquire not yet sent is not to be
+	released atomic.Bool // the attempt is released: an acquire that was not sent yet is not wanted
 }
 
-// clean asks the seat to delete the token.
+// clean asks the node to delete the token.
 func (s *seat) clean(r request, now time.Time) {
 	s.track(r)
 	s.ask(r, now)
 	s.rest()
 }
 
-// track makes the seat's deletion a cleanup that Group.Wait waits for.
+// track counts the deletion as a cleanup for Group.Wait.
 func (s *seat) track(r request) {
 	s.released.Store(true)
 	if !s.cleaning && (s.token != absent || r.onward || !r.stay && s.queued()) {
@@ -86,14 +86,14 @@ func (s *seat) track(r request) {
 	}
 }
 
-// rest ends the cleanup if nothing is left to be done.
+// rest ends the cleanup if nothing is left to do.
 func (s *seat) rest() {
 	if !s.busy && s.token == absent {
 		s.cleaned()
 	}
 }
 
-// cleaned ends the cleanup that is counted, if one is.
+// cleaned ends the cleanup if one is counted.
 func (s *seat) cleaned() {
 	if s.cleaning {
 		s.cleaning = false
@@ -101,8 +101,7 @@ func (s *seat) cleaned() {
 	}
 }
 
-// queued reports whether the seat has to take the line's ticket out of the queue
-// of its node.
+// queued reports whether this attempt has to remove the ticket from the node's queue.
 func (s *seat) queued() bool {
 	a := s.attempt
 	return a.line != nil && a.line.queued(s.index, a)
@@ -116,8 +115,9 @@ func (s *seat) Unwanted() error {
 	return nil
 }
 
-// ask lets r follow what the seat has under way. Extensions that come faster
-// than the node answers do not pile up.
+// ask starts r, or queues it behind the requests that the node state already has.
+// Extensions that come faster than the node answers are rejected, so that they do not
+// pile up.
 func (s *seat) ask(r request, now time.Time) {
 	if s.busy {
 		if r.kind == extending && len(s.queue) >= seatQueue {
@@ -130,21 +130,22 @@ func (s *seat) ask(r request, now time.Time) {
 	s.begin(r, now)
 }
 
-// begin takes r, now, and submits its operation if there is one to be sent.
+// begin starts r, and submits its operation if one has to be sent.
 func (s *seat) begin(r request, now time.Time) {
 	if s.prepare(r, now) {
 		s.submit(now)
 	}
 }
 
-// prepare makes r current, and reports whether there is anything to send for
-// it.
+// prepare makes r current, and reports whether an operation has to be sent for it.
 func (s *seat) prepare(r request, now time.Time) bool {
 	switch {
 	case isRejoin(r) && (s.attempt.gone || !s.lacks() || s.rejoin.ends.Past(s.attempt.group.cfg.Clock.at(now))):
-		return false // it waited, and an extension has found the token meanwhile, or that the lock is gone; or the lease is over
+		// While it waited, an extension has found the token or that the lock is gone, or
+		// the lease has ended.
+		return false
 	case r.joins && s.token != absent:
-		return false // it waited for a rejoin, which was not refused
+		return false // it waited for a rejoin, which may have succeeded
 	case r.kind == extending && (s.released.Load() || s.token == absent):
 		r.round.vote(s.index, Vote{Outcome: Skipped}, now)
 		return false
@@ -162,7 +163,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 		}
 	}
 	if (r.kind == extending || r.kind == raising) && now.Sub(r.round.start) > r.timeout {
-		return false // it waited behind another request for too long
+		return false // it waited too long behind another request
 	}
 	s.busy, s.current, s.begun, s.resent, s.again = true, r, now, false, false
 	s.rejoin.begin(s, r, now)
@@ -176,7 +177,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 			s.rejoins().twice = true
 		}
 		s.token = setting
-		s.maybeDel = false // that was about another key: a rejoin that was taken back
+		s.maybeDel = false // that was another key: a rejoin that was taken back
 	case extending:
 		s.item.Class = sender.Extending
 		s.rejoin.tell(r.round, s.index)
@@ -184,7 +185,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 		s.item.Class = sender.Extending
 	case releasing:
 		s.item.Class = sender.Deleting
-		// It is sent even if the key must have expired, to learn whether it had.
+		// A deletion is sent even if the key must have expired, to learn whether it had.
 		s.gone = latest(s.gone, now.Add(CallTimeout))
 		s.item.Expires = s.gone
 	}
@@ -198,9 +199,10 @@ func (s *seat) submit(now time.Time) {
 	}
 }
 
-// Leave looks once more at an operation that is about to leave: an acquire of its key
-// that comes from now on waits for it, but a later attempt may have asked since it was
-// submitted, and has the ticket now. It implements [sender.Owner].
+// Leave reconsiders an operation that is about to be sent. A later attempt may have asked
+// this node since the operation was submitted, and then owns the ticket. From now on, an
+// acquire of the same key waits for this operation, so the decision stays valid. Leave
+// implements [sender.Owner].
 func (s *seat) Leave() {
 	if s.again {
 		s.repeat()
@@ -211,14 +213,13 @@ func (s *seat) Leave() {
 	}
 }
 
-// Complete takes the outcome of the seat's operation from the sender. Sent says
-// whether it was sent at all.
+// Complete takes the result of the operation from the sender. sent says whether it was
+// sent at all.
 func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	if sent {
 		s.member.learn(&s.item.Op, r.Err)
 	}
-	// What is told is told with nothing locked, and before the cleanup counts as
-	// over.
+	// Callbacks run with nothing locked, and before the cleanup counts as finished.
 	switch {
 	case sent && s.cannotQueue(r.Err):
 		s.member.queueing.fail(r.Err)
@@ -241,7 +242,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 	}
 }
 
-// settle takes an outcome, and goes on to what comes next on this seat.
+// settle processes a result, and starts what comes next for this node.
 func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now) || s.proves(r.Err, now)) {
 		return
@@ -260,8 +261,8 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		done, err = r.Reply.Int(0)
 		ok = done == 1
 	}
-	// What an operation left behind is unknown if it failed after it may have
-	// been sent, this time or the time before.
+	// After an error, the effect is unknown if the operation may have been sent, this
+	// time or before.
 	unknown := err != nil && (sent && !backend.NotExecuted(err) || s.resent)
 	vote := Vote{Outcome: Granted}
 	switch {
@@ -312,7 +313,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 		}
 		s.rejoin.answered(s, now)
 	case raising:
-		if ok { // else it may be there all the same, with a vote above the value
+		if ok { // otherwise it may still be there, with a vote above the value
 			s.token = held
 			s.attempt.voting.votes[s.index].cast = s.current.value
 		}
@@ -349,11 +350,11 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	}
 	if again {
 		s.again, s.item.Refused = true, errors.Is(err, backend.ErrRefused)
-		if s.item.Refused { // nobody waits for somebody to change the rules of access
+		if s.item.Refused { // nobody waits for a change of the access rules
 			s.current.round = nil
 			s.cleaned()
 		}
-		if s.token == absent { // what is left to do changes nothing about the lock
+		if s.token == absent { // the rest does not affect the lock
 			s.current.round = nil
 			s.cleaned()
 		}
@@ -369,25 +370,25 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	s.next(now)
 }
 
-// deleted takes the outcome of a deletion. It completes the vote, and reports
-// whether the deletion is to be repeated.
+// deleted processes the result of a deletion. It completes the vote, and reports whether
+// the deletion has to be repeated.
 func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
 	switch {
 	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.buried:
-		// The key was found, but one more may still arrive.
+		// The key was found and deleted, but another set may still arrive.
 		s.token, again = doubted, true
-	case ok || s.token == absent: // it was not about the token, but about the ticket
+	case ok || s.token == absent: // if absent, it was only about the ticket
 		s.token = absent
 	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.buried:
-		// Nothing was found, which proves nothing: the set may still arrive.
+		// Nothing was found. That proves nothing, because the set may still arrive.
 		vote.Err = errDoubt
 		again = true
 	case err == nil:
-		if s.maybeDel { // the one that was not answered has done it
+		if s.maybeDel { // an earlier deletion without an answer has done it
 			vote.Outcome = Granted
 		}
 		s.token = absent
-	default: // also if the node refuses, since a password or a right may be set right
+	default: // also after a refusal, because a password or a right may be corrected
 		again = true
 	}
 	if s.token == absent && now.Before(s.owed) {
@@ -400,8 +401,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Ti
 	return again
 }
 
-// next begins what the seat is asked for after the current request, or ends
-// its cleanup.
+// next starts the next request for this node, or ends its cleanup.
 func (s *seat) next(now time.Time) {
 	s.busy, s.current, s.item.Op = false, request{}, backend.Op{}
 	for !s.busy && len(s.queue) > 0 {
@@ -413,11 +413,12 @@ func (s *seat) next(now time.Time) {
 	s.rest()
 }
 
-// resend sends the current operation once more if its connection broke before
-// the answer, which is often no more than a connection that was idle for too
-// long, and reports whether it did. It never does so after a time-out. Deletions and
-// extensions name their token and may run twice; a set goes as the script that
-// knows its own token, on a node that has scripts.
+// resend sends the current operation once more if its connection broke before the answer,
+// and reports whether it does. Often the connection was merely idle for too long. After a
+// time-out it never does.
+//
+// Deletions and extensions name their token and may run twice. A plain set may not, so it
+// is sent as the script that recognizes its own token, on nodes that run scripts.
 func (s *seat) resend(err error, now time.Time) bool {
 	if s.resent || !cutOff(err) {
 		return false
@@ -437,22 +438,21 @@ func (s *seat) resend(err error, now time.Time) bool {
 		}
 		s.item.Op = s.operation()
 	}
-	if s.member.sender.Submit(&s.item, now) != nil { // the first error says more than this one
+	if s.member.sender.Submit(&s.item, now) != nil { // the first error says more
 		return false
 	}
 	s.resent = true
 	return true
 }
 
-// cutOff reports whether err, with which an operation ended, leaves open whether it ran
-// and is no time-out: as a rule, its connection broke.
+// cutOff reports whether err, the error of an operation, leaves open whether the
+// operation ran, and is not a time-out. Usually the connection broke.
 func cutOff(err error) bool {
 	return err != nil && !backend.NotExecuted(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// mayLive notes that a key of ours may have got this time to live until now. If
-// the outcome is unknown it may get it yet, but no later than after the same
-// time again.
+// mayLive notes that a key of this token may live for ttl from now. With an unknown
+// outcome it may be set later, but at most ttl from now.
 func (s *seat) mayLive(ttl time.Duration, unknown bool, now time.Time) {
 	until := now.Add(ttl)
 	if unknown {
@@ -468,12 +468,12 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// repeat prepares the current deletion to be sent once more.
+// repeat prepares the current deletion to be sent again.
 func (s *seat) repeat() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
 	s.begun, s.resent, s.apart = time.Now(), false, false
-	if len(s.queue) > 0 { // it has given up meanwhile: its ticket is not to come back each time
+	if len(s.queue) > 0 { // it has given up meanwhile, so its ticket must not come back
 		s.current.stay = false
 	}
 	s.item.Op = s.operation()

@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// clockGrain is how exactly a node tells its time at the least.
+// clockGrain is the coarsest precision with which a node tells its time.
 const clockGrain = time.Millisecond
 
-// skewAge is for how long a close look at a node's clock is preferred to one from
-// further away: clocks drift.
+// skewAge is how long a precise measurement is preferred to a less precise new one.
+// Clocks drift.
 const skewAge = 10 * time.Second
 
-// A skew is what is known of how far a node's clock is ahead of ours, the wall clock.
-// Nothing but the speed of votes rests on it.
+// A skew is a clock offset: how far a node's clock is ahead of this process's wall clock,
+// as far as is known. Only the speed of votes depends on it.
 //
-// Each part of a node that is a cluster has one, since its keys are on another server, with
-// another clock. Until that has told the time, what any server of the node said is the
-// best guess: their clocks are more likely to agree with each other than ours with them.
+// Each part of a Cluster has its own, because its keys are on another server with another
+// clock. Until the part has told its time, the latest from any server of the node is the
+// best guess, because their clocks are more likely to agree with each other than with
+// ours.
 type skew struct {
-	whole *skew // of a part: what its node is thought to be ahead; else nil
+	whole *skew // of a part: the offset of its node; otherwise nil
 
 	mu     sync.Mutex
 	known  bool
 	offset time.Duration
-	margin time.Duration // by which offset may be wrong
-	at     time.Time     // when it was found
+	margin time.Duration // maximum error of offset
+	at     time.Time     // when offset was measured
 }
 
-// get returns by how much the node's clock is ahead, and whether that is known.
+// get returns the clock offset, and whether it is known.
 func (k *skew) get() (offset time.Duration, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -38,9 +39,9 @@ func (k *skew) get() (offset time.Duration, known bool) {
 	return k.offset, k.known
 }
 
-// learn takes what the node's clock said during a call that ended now, and took so
-// long. Wall is our clock at its end. The closest look counts, unless it is old, or the
-// new one says that a clock was set.
+// learn processes the time on the node's clock, read during a call that took so long and
+// ended now. wall is this process's clock at its end. The most precise measurement is
+// kept, unless it is old, or the new one shows that a clock was set.
 func (k *skew) learn(node, wall time.Time, took time.Duration, now time.Time) {
 	offset := node.Sub(wall.Add(-took / 2))
 	margin := (took + clockGrain) / 2

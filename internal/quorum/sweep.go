@@ -2,17 +2,16 @@ package quorum
 
 import "time"
 
-// A Renewal is the extension of one attempt among many that are extended together.
+// A Renewal is one attempt to be extended by [Group.ExtendAll].
 type Renewal struct {
 	Attempt *Attempt
 	TTL     time.Duration // whole milliseconds
-	Timeout time.Duration // for how long to wait for a node
+	Timeout time.Duration // how long to wait for a node
 }
 
-// ExtendAll extends many attempts at once, one at least, each as [Attempt.Extend]
-// does, so that they share calls and a goroutine. It hands the result of each to
-// done as soon as that is known, one after the other on the caller's goroutine, and
-// returns after the last.
+// ExtendAll extends at least one attempt, each as [Attempt.Extend] does. Together they
+// share calls and a goroutine. It calls done with each result as soon as it is known, one
+// at a time on the caller's goroutine, and returns after the last one.
 func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
 	decided := make(chan int, len(renewals))
 	rounds := make([]*round, len(renewals))
@@ -33,7 +32,7 @@ func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
 			rounds[i] = nil
 			left--
 		case <-timer.C:
-			// Those whose time is over are decided by that, and come by the channel.
+			// Rounds whose time is over are decided here, and arrive on the channel.
 			wait = CallTimeout
 			for i, r := range rounds {
 				if r == nil {
@@ -50,21 +49,20 @@ func (g *Group) ExtendAll(renewals []Renewal, done func(i int, r Result)) {
 	}
 }
 
-// renew asks every seat for req.
+// renew asks every node for req.
 func (a *Attempt) renew(req request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ask(req, req.round.start)
 }
 
-// expire decides r, whose time is over: its nodes were waited for for timeout.
+// expire decides r, which has waited for its nodes for timeout.
 func (a *Attempt) expire(r *round, timeout time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.expire(a.late(timeout))
 }
 
-// result returns what r, which is decided, came to.
 func (a *Attempt) result(r *round) Result {
 	a.mu.Lock()
 	defer a.mu.Unlock()

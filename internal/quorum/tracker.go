@@ -5,11 +5,12 @@ import (
 	"sync"
 )
 
-// tracker counts what is under way and lets one wait for none.
+// tracker counts operations that are under way, and lets callers wait until there are
+// none.
 type tracker struct {
 	mu   sync.Mutex
 	n    int
-	idle chan struct{} // closed when n falls to 0; nil if nobody waits
+	idle chan struct{} // closed when n drops to 0; nil if nobody waits
 }
 
 func (t *tracker) add(n int) {

@@ -8,60 +8,63 @@ import (
 )
 
 const (
-	// lookAgain is after how long a waiter at the head of the queue asks again,
-	// though nobody called it: for releases that were lost, and holders that do not
-	// call. The others ask more rarely, up to lookRarely times that.
+	// lookAgain is when the first waiter in a queue tries again although nobody notified
+	// it. A notification may be lost, or the holder may not notify. The others look less
+	// often, at most lookRarely times as late.
 	lookAgain  = 2 * time.Second
 	lookRarely = 15
 
-	// lookForeign is in place of lookAgain while a holder of another library has the lock,
-	// whose release notifies nobody. It is as long as the longest pause of a caller that polls.
+	// lookForeign replaces lookAgain while a holder from another library has the lock,
+	// because its release notifies nobody. It equals the longest pause of a caller that
+	// polls.
 	lookForeign = 250 * time.Millisecond
 
-	// Looks come minGrace later for each place in the queue, and maxStagger later at most.
-	// Anyone who can write to the queue can put any number of tickets before ours.
+	// Looks come minGrace later for each place in the queue, but at most maxStagger
+	// later, because anyone who can write to the queue can put any number of tickets
+	// before ours.
 	maxStagger = lookRarely * lookAgain
 
-	// maxSplitPause bounds the pause after a split vote, unless a round trip takes longer. It
-	// is reached where the owners do not let go, as when they have died.
+	// maxSplitPause limits the pause after a split vote, unless a round trip takes
+	// longer. It is reached if the owners do not release, for example because they have
+	// died.
 	maxSplitPause = 250 * time.Millisecond
 
-	// maxStirs is how often a waiter that loses calls others. They may lose in the same way,
-	// and call back.
+	// maxStirs is how often a losing waiter notifies others. They may lose in the same
+	// way, and notify it in return.
 	maxStirs = 4
 )
 
-// A Waiter is a caller's place in the line for a key. It is made by [Group.Join],
-// competes by turns of Acquire and Wait, and must be left in the end. It is used by one
-// goroutine.
+// A Waiter is a caller's place in the local queue for a key. [Group.Join] makes it. It
+// alternates between Acquire and Wait, and must be left in the end. Only one goroutine
+// may use it.
 type Waiter struct {
 	line  *line
 	asked time.Time
-	turn  chan struct{} // closed when it is the first in its line
-	wake  chan struct{} // has room for one: what follows has changed
+	turn  chan struct{} // closed when it is first in its local queue
+	wake  chan struct{} // has room for one: the fields below have changed
 
-	// Guarded by the mutex of the lines.
-	place   int       // in its line, counted from the first caller that the line had
-	calls   []bool    // by node: it has called since it was last asked
-	stirred bool      // there is another reason to try
-	polls   bool      // too few nodes can call it
-	next    bool      // it may be the next in the queue
-	look    time.Time // when to look, as somebody before us was called; zero: never
+	// The mutex of the lines guards these.
+	place   int       // in its local queue, counted from the queue's first caller
+	calls   []bool    // by node: it has notified since it was last asked
+	stirred bool      // there is another reason to try again
+	polls   bool      // too few nodes can notify it
+	next    bool      // it may be next in the queue
+	look    time.Time // when to look, because the waiter before it was notified; zero: never
 
-	// What came of the last try.
+	// State after the last attempt.
 	splits int       // split votes in a row
-	stirs  int       // how often it has called others, as it took back many grants
-	due    time.Time // of the next one, unless it is called
-	permit *turn     // of the budget, for the next one, which it was not called for
+	stirs  int       // how often it has notified others when it took back many grants
+	due    time.Time // when to try again without a notification
+	permit *turn     // its turn of the budget for the next attempt, if it was not notified
 
-	rumoured time.Time // when it last verified a notification in vain
+	rumoured time.Time // when it last checked a false notification
 
-	// left, if set, returns for how long the nodes may still be unavailable before the
-	// caller gives up; while they are available, how long that would be.
+	// left, if set, returns how much longer the nodes may be unavailable before the
+	// caller gives up. While they are available, it returns how long that would be.
 	left func() time.Duration
 }
 
-// patience returns what left says, and a long time without it.
+// patience returns the result of left, or a long time if there is no left.
 func (w *Waiter) patience() time.Duration {
 	if w.left == nil {
 		return time.Hour
@@ -69,7 +72,7 @@ func (w *Waiter) patience() time.Duration {
 	return w.left()
 }
 
-// signal changes what w is to notice, and wakes it. The lines are locked.
+// signal changes the state of w and wakes it. The lines must be locked.
 func (w *Waiter) signal(change func(*Waiter)) {
 	change(w)
 	select {
@@ -78,10 +81,11 @@ func (w *Waiter) signal(change func(*Waiter)) {
 	}
 }
 
-// Acquire tries token as [Group.Acquire] does, and has the ticket of the line queued
-// where it is refused. If it does not win, all answers are waited for: what was
-// granted is taken back, and what was refused says how long to wait. If it wins, the
-// Waiter has left the line.
+// Acquire asks all nodes for token as [Group.Acquire] does, and queues the ticket of the
+// local queue where it is refused.
+//
+// If it wins, the Waiter has left the local queue. If not, Acquire waits for all answers,
+// because refusals say how long to wait, and takes back what was granted.
 func (w *Waiter) Acquire(ctx context.Context, token string, ttl, timeout time.Duration) (*Attempt, Result) {
 	return w.acquire(ctx, nil, token, ttl, timeout)
 }
@@ -128,7 +132,7 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 		ln.leave(w, a)
 		return a, res
 	}
-	if vain { // it waits on as before
+	if vain { // it continues to wait as before
 		a.mu.Lock()
 		a.clean(request{kind: releasing, stay: true}, time.Now())
 		a.mu.Unlock()
@@ -138,9 +142,9 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 	return a, res
 }
 
-// notified returns which nodes have notified w since they were last asked, nil if none has,
-// and rumours if these are all that w has to go by and none of them is to be believed. The
-// lines are locked.
+// notified returns the nodes that have notified w since they were last asked, or nil. If
+// those are the only reason to try and none is believed, it returns them as rumours too.
+// The lines must be locked.
 func (w *Waiter) notified() (notified, rumours []bool) {
 	if !slices.Contains(w.calls, true) {
 		return nil, nil
@@ -152,8 +156,7 @@ func (w *Waiter) notified() (notified, rumours []bool) {
 	return notified, notified
 }
 
-// rumoursOnly reports whether no node has notified w that is to be believed. The lines are
-// locked.
+// rumoursOnly reports whether no believed node has notified w. The lines must be locked.
 func (w *Waiter) rumoursOnly() bool {
 	for i, called := range w.calls {
 		if called && !w.line.group.members[i].rumours.doubted() {
@@ -178,7 +181,7 @@ func (w *Waiter) judge(notified []bool, votes []Vote) {
 	}
 }
 
-// heed notes that node i is about to be asked, and forgets what it called before.
+// heed clears the notification of node i, which is about to be asked.
 func (w *Waiter) heed(i int) {
 	ls := &w.line.group.lines
 	ls.mu.Lock()
@@ -186,7 +189,7 @@ func (w *Waiter) heed(i int) {
 	w.calls[i] = false
 }
 
-// callers returns which nodes have called since they were last asked.
+// callers returns the nodes that have notified since they were last asked.
 func (w *Waiter) callers() []bool {
 	ls := &w.line.group.lines
 	ls.mu.Lock()
@@ -194,8 +197,8 @@ func (w *Waiter) callers() []bool {
 	return slices.Clone(w.calls)
 }
 
-// plan takes back what a was granted, and says how long to wait, after it has come
-// to the verdict with these answers to its acquires.
+// plan takes back what a was granted, and decides how long to wait. verdict and votes are
+// the result of its acquires.
 func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	g := w.line.group
 	a.mu.Lock()
@@ -204,7 +207,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 		n       = len(a.seats)
 		spare   = n - g.need
 		open    = 0  // nodes that granted, or may have
-		queued  = 0  // nodes that will call us
+		queued  = 0  // nodes that will notify w
 		rank    = -1 // the lowest
 		foreign = 0  // nodes on which another library has the lock
 		left    = make([]time.Duration, 0, n)
@@ -238,8 +241,8 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 			left = append(left, never)
 		}
 	}
-	// Others that lost may have seen us as the one owner, and sleep. If it goes on so, that is
-	// not why, and it is enough that we do not sleep.
+	// Other losers may have seen this waiter as the one owner, and sleep because of it.
+	// So it notifies them, at most maxStirs times. After that it is enough not to sleep.
 	crowded := open > spare
 	call := crowded && w.stirs < maxStirs
 	if call {
@@ -274,8 +277,8 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	w.due = time.Now().Add(pause + stagger(rank))
 }
 
-// stagger returns how much later than the first of the queue a waiter looks that has so
-// many before it. Beyond the longest time it is random, so that not all look at once.
+// stagger returns how much later than the first in the queue a waiter with that rank
+// looks. At the longest delays it is random, so that not all look at once.
 func stagger(rank int) time.Duration {
 	if rank > int(maxStagger/minGrace) {
 		return maxStagger/2 + rand.N(maxStagger/2)
@@ -283,14 +286,14 @@ func stagger(rank int) time.Duration {
 	return time.Duration(rank) * minGrace
 }
 
-// splitPause returns how long to pause after a split vote, the one after so many in a row:
-// a random time, of up to two round trips at first, that doubles.
+// splitPause returns how long to pause after a split vote that followed so many others.
+// It is a random time of up to two round trips at first. The limit doubles each time.
 func splitPause(trip time.Duration, splits int) time.Duration {
 	first := 2 * max(trip, time.Microsecond)
 	return rand.N(min(first<<min(splits, 20), max(first, maxSplitPause))) + 1
 }
 
-// poll notes whether w can be called, or has to poll.
+// poll notes whether w has to poll.
 func (w *Waiter) poll(polls bool) {
 	ls := &w.line.group.lines
 	ls.mu.Lock()
@@ -298,7 +301,7 @@ func (w *Waiter) poll(polls bool) {
 	w.polls = polls
 }
 
-// expect notes whether w may be the next in the queue.
+// expect notes whether w may be next in the queue.
 func (w *Waiter) expect(next bool) {
 	ls := &w.line.group.lines
 	ls.mu.Lock()
@@ -306,12 +309,14 @@ func (w *Waiter) expect(next bool) {
 	w.next = next
 }
 
-// Wait waits until it is worth trying again: until the Waiter is called, or the
-// holder's lease may have ended and the budget has a turn. Where it cannot be called, by
-// too many nodes, it waits for poll at most. If ctx has a deadline before, it waits until
-// shortly before that, so that there is time for a last try; it returns ctx's error if
-// that ended, or if the deadline is nearer than shortly, and [ErrAway] if no time is left to
-// the caller: others of this process may have found that the nodes are away.
+// Wait waits until another attempt is worthwhile: the Waiter was notified, or the
+// holder's lease may have ended and the budget has a turn. If too few nodes can notify
+// it, Wait waits for poll at most. If ctx has a deadline, Wait returns shortly before it,
+// to leave time for a last attempt.
+//
+// It returns ctx's error if ctx has ended or less time than shortly is left. It returns
+// [ErrAway] if no time is left to the caller, because other callers of this process may
+// have found the nodes unavailable.
 func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 	end := w.due
 	if w.polls {
@@ -319,7 +324,7 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		last := deadline.Add(-max(shortly, time.Millisecond))
-		if !last.After(time.Now()) { // the last try was that
+		if !last.After(time.Now()) { // the last attempt was the final one
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -377,8 +382,8 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 	}
 }
 
-// attends returns when w is to try again, which is end at the latest, and whether it has
-// been called for that. Rumours are put off for a moment if the last one was vain.
+// attends returns when w should try again, at end at the latest, and whether that is
+// because of a notification. Rumours are put off for a moment if the last one was false.
 func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
 	ls := &w.line.group.lines
 	ls.mu.Lock()
@@ -404,8 +409,9 @@ func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
 	return false, end
 }
 
-// Leave gives up the place in the line, and in the queues on the nodes unless
-// another caller of the line takes it over. It does nothing if the Waiter has left.
+// Leave gives up the place in the local queue. It also leaves the queues on the nodes,
+// unless another caller of this local queue takes over. It does nothing if the Waiter has
+// already left.
 func (w *Waiter) Leave() {
 	w.permit.leave()
 	w.permit = nil

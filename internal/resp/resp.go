@@ -1,6 +1,6 @@
-// Package resp reads and writes the protocol of Redis, RESP 2 and 3, one whole
-// command or reply at a time. The test servers and the faulty network use it so
-// that neither depends on a driver that is itself under test.
+// Package resp reads and writes the Redis protocol, RESP 2 and 3, one complete command or
+// reply at a time. The test servers and the faulty network use it, so that they do not
+// depend on a driver that is itself under test.
 package resp
 
 import (
@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// Limits on what a frame may claim, so that bytes that are no RESP at all end in
-// an error rather than in an allocation.
+// Limits on lengths in a frame, so that bytes which are not RESP cause an error and not a
+// huge allocation.
 const (
 	maxBulk  = 512 << 20
 	maxItems = 1 << 20
 )
 
-// ErrProtocol matches the error of a read that met bytes that are no RESP.
+// ErrProtocol matches errors about bytes that are not RESP.
 var ErrProtocol = errors.New("resp: not RESP")
 
 // An Error is an error reply.
@@ -27,8 +27,7 @@ type Error string
 
 func (e Error) Error() string { return string(e) }
 
-// A Push is a message that a server sends on its own, not the reply to a
-// command (RESP 3).
+// A Push is a message that a server sends without a command (RESP 3).
 type Push []any
 
 // AppendCommand appends a command to dst as an array of bulk strings.
@@ -40,9 +39,9 @@ func AppendCommand(dst []byte, args ...string) []byte {
 	return dst
 }
 
-// ReadCommand reads one command, inline commands included, and returns its bytes
-// as they came and its arguments, the name first. It returns [io.EOF] if r ends
-// before the command begins.
+// ReadCommand reads one command, which may be an inline command. It returns the raw bytes
+// and the arguments, starting with the name. It returns [io.EOF] if r ends before the
+// command begins.
 func ReadCommand(r *bufio.Reader) (raw []byte, args []string, err error) {
 	f := frame{r: r}
 	line, err := f.line()
@@ -70,9 +69,9 @@ func ReadCommand(r *bufio.Reader) (raw []byte, args []string, err error) {
 	return f.raw, args, nil
 }
 
-// ReadReply reads one reply and returns its bytes as they came and its value:
-// string, int64, nil, bool, float64, []any (a map as its keys and values in turn),
-// [Error] or [Push]. It returns [io.EOF] if r ends before the reply begins.
+// ReadReply reads one reply. It returns the raw bytes and the value: string, int64, nil,
+// bool, float64, []any (of a map, keys and values alternate), [Error] or [Push]. It
+// returns [io.EOF] if r ends before the reply begins.
 func ReadReply(r *bufio.Reader) (raw []byte, value any, err error) {
 	f := frame{r: r}
 	value, err = f.value()
@@ -82,7 +81,7 @@ func ReadReply(r *bufio.Reader) (raw []byte, value any, err error) {
 	return f.raw, value, err
 }
 
-// frame collects the bytes of what is being read.
+// frame collects the raw bytes of a command or a reply.
 type frame struct {
 	r   *bufio.Reader
 	raw []byte
@@ -143,7 +142,7 @@ func (f *frame) value() (any, error) {
 		case kind == '!':
 			return Error(s), nil
 		case kind == '=' && len(s) >= 4:
-			return s[4:], nil // the type of a verbatim string: "txt:"
+			return s[4:], nil // without the type of a verbatim string: "txt:"
 		}
 		return s, nil
 	case '*', '~':
@@ -154,7 +153,7 @@ func (f *frame) value() (any, error) {
 		v, err := f.items(rest, 1)
 		items, _ := v.([]any)
 		return Push(items), err
-	case '|': // attributes come before the value that they are about
+	case '|': // attributes precede the value that they describe
 		if _, err := f.items(rest, 2); err != nil {
 			return nil, err
 		}
@@ -206,7 +205,7 @@ func count(s string, limit int) (int, error) {
 	return n, nil
 }
 
-// unexpectedEOF tells an end in the middle of a frame from one between frames.
+// unexpectedEOF replaces io.EOF, because the input ended inside a frame.
 func unexpectedEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// owner returns what a refusal shows of a lock's value.
+// owner returns the part of a lock's value that a refusal contains.
 func owner(value string) string { return value[max(0, len(value)-32):] }
 
 // refused fails the check unless r is {0, a time to live, -1, owner}.
@@ -174,7 +174,7 @@ func acquireChecks() []rule {
 			q.waits(w, 0, 0, "whose inbox is heard")
 			q.leaves(w)
 			q.turnsAway("20:"+w.channel, "whose inbox is not heard any more", "")
-			q.stand("after tickets of the dead", w) // it stood before
+			q.stand("after tickets of the dead", w) // it was queued before
 			t.refused(t.EvalKeys(lua.Acquire, []string{q.lock}, t.Name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
 		},
 	}, {

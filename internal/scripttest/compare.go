@@ -16,17 +16,18 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// Compare performs the same n operations, in order, on two nodes, and returns an
-// error that tells the operations up to the first one that they answer
-// differently. The operations follow from seed alone, but for the keys, of which
-// each call invents its own under prefix, and for times that are near now. If both nodes run scripts, those of
-// package backend/lua are among them; if one can subscribe to both as well, some
-// waiters listen, and must hear the same from both.
+// Compare performs the same n operations, in order, on two nodes. If they answer one
+// differently, it returns an error that lists the operations up to there.
 //
-// It shows that what tests use in place of a server behaves as the server does.
-// Each must be one server, up and fast: no key expires within seconds, and times to
-// live count as the same if they differ by less than a few seconds. The keys it
-// leaves behind expire within ten minutes.
+// The operations depend only on seed, except for keys, which begin with prefix and are
+// new for each call, and times that are near the current time. If both nodes run scripts,
+// scripts of package backend/lua are included. If both can also subscribe, some waiters
+// listen, and must receive the same messages from both nodes.
+//
+// Compare shows that a test double behaves as a server does. Each node must be a single
+// server, up and fast: keys are expected not to expire within seconds, and times to live
+// count as equal if they differ by less than a few seconds. The remaining keys expire
+// within ten minutes.
 func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64, n int) error {
 	rng := rand.New(rand.NewPCG(seed, seed))
 	_, aRuns := backend.As[backend.Scripter](a)
@@ -56,7 +57,8 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(x.Reply) != len(y.Reply) { // by one clock the hint was near, by the other not
+		// For one node's clock the hint was near, and for the other's it was not.
+		if len(x.Reply) != len(y.Reply) {
 			x.Reply, y.Reply = inFull(op, x.Reply), inFull(op, y.Reply)
 		}
 		if err := differ(x, y, time.Since(began)); err != nil {
@@ -89,9 +91,9 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 	return nil
 }
 
-// afterCall returns what is to be done after op, if it has reserved a lock on n: the
-// reservation is looked at, and made to last. Otherwise it would end within a second, and
-// not at the same moment on both nodes.
+// afterCall returns the operations that follow op if it has reserved a lock on n. They
+// inspect the reservation and extend it. Otherwise it would end within a second, and not
+// at the same moment on both nodes.
 func (g *generator) afterCall(ctx context.Context, n backend.Node, op backend.Op) []backend.Op {
 	if op.Kind != backend.OpEval || op.Script != lua.Release && op.Script != lua.Rollback {
 		return nil
@@ -108,14 +110,13 @@ func (g *generator) afterCall(ctx context.Context, n backend.Node, op backend.Op
 	return []backend.Op{inspect, script(lua.Extend, op.Keys[:1], value, "60000")}
 }
 
-// An inboxPair listens to one channel on both nodes.
+// An inboxPair subscribes to one channel on both nodes.
 type inboxPair struct {
 	channel string
 	a, b    *inbox
 }
 
-// openInboxes returns a pair for each channel, none if a node cannot be listened
-// to.
+// openInboxes returns a pair for each channel, or none if a node cannot subscribe.
 func openInboxes(ctx context.Context, a, b backend.Node, channels []string) ([]inboxPair, error) {
 	var pairs []inboxPair
 	for _, channel := range channels {
@@ -144,8 +145,8 @@ func (p inboxPair) close() {
 	p.b.close()
 }
 
-// differ returns an error if the two did not hear the same before the message
-// last.
+// differ returns an error unless both nodes published the same messages before the
+// message last.
 func (p inboxPair) differ(last string) error {
 	x, err := p.a.until(last)
 	if err != nil {
@@ -166,24 +167,24 @@ func (p inboxPair) differ(last string) error {
 	return nil
 }
 
-// generator makes operations on few keys by few tokens, so that they meet.
+// A generator makes operations with few keys and few tokens, so that they collide.
 type generator struct {
 	rng     *rand.Rand
 	prefix  string
 	scripts bool
-	runs    bool // they tell their run_id
+	runs    bool // both nodes report a run_id
 	began   time.Time
-	made    int // how many operations
+	made    int // number of operations made
 }
 
 func pick[T any](g *generator, of ...T) T { return of[g.rng.IntN(len(of))] }
 
-// channels returns those on which somebody listens, if one can.
+// channels returns the channels with a subscriber, if the nodes can subscribe.
 func (g *generator) channels() []string {
 	return []string{g.prefix + "inbox", g.prefix + ":in\x00box:\xff", g.prefix + "other inbox"}
 }
 
-// ticket returns one of somebody who listens, mostly.
+// ticket usually returns the ticket of a subscriber.
 func (g *generator) ticket() string {
 	channel := pick(g, append(g.channels(), g.channels()...)...)
 	return pick(g,
@@ -191,17 +192,18 @@ func (g *generator) ticket() string {
 		"30000:"+g.prefix+"nobody", "0:"+channel, "030000:"+channel, "100000:"+channel, channel, "")
 }
 
-// waited returns a time in milliseconds, minutes from any other: at which moment a
-// server is asked must not decide who comes first.
+// waited returns a number of milliseconds that is minutes away from any other. So the
+// order in the queue does not depend on the moment at which a node is asked.
 func (g *generator) waited() string {
 	if g.rng.IntN(10) == 0 {
 		return pick(g, "", "soon", "-1", "1.5", "9999999999999999", "0x10", "inf")
 	}
-	return strconv.Itoa(g.rng.IntN(7e6) * 600_000) // a time.Duration can hold that
+	return strconv.Itoa(g.rng.IntN(7e6) * 600_000) // fits in a time.Duration
 }
 
-// locks returns the locks. One is at times a lock, at times its own queue, at times
-// another's: a string where a queue should be, and the other way round.
+// locks returns the locks. One of them is sometimes a lock, sometimes its own queue and
+// sometimes another lock's queue. So a string may be where a queue should be, and vice
+// versa.
 func (g *generator) locks() []string {
 	return []string{g.prefix + "a", g.prefix + "b\x00", g.prefix + "ключ", g.odd()}
 }
@@ -210,21 +212,21 @@ func (g *generator) odd() string { return g.prefix + "any" }
 
 func (g *generator) fencedLock() string { return g.prefix + "fenced" }
 
-// marker returns the server's marker. Now and then it is another: a server that was
-// said to be well stays so.
+// marker returns the server's marker. It changes now and then, because a server keeps the
+// state that Mark gave to a marker.
 func (g *generator) marker() string { return g.markerAt(g.made) }
 
 func (g *generator) markerAt(made int) string {
 	return g.prefix + "marker " + strconv.Itoa(made/counterLife)
 }
 
-// tellsRun reports whether a node can be in quarantine.
+// tellsRun reports whether a node supports the quarantine.
 func (g *generator) tellsRun(ctx context.Context, n backend.Node) bool {
 	return script(lua.Mark, []string{g.markerAt(-counterLife)}).Do(ctx, n).Err == nil
 }
 
-// counterOf returns the lock's counter. Now and then it is another: one that is too
-// far ahead, or none, stays so.
+// counterOf returns the lock's counter. It changes now and then, because a counter that
+// is invalid or too far ahead stays so.
 func (g *generator) counterOf(lock string) string { return counterAt(lock, g.made) }
 
 const counterLife = 100 // operations
@@ -233,20 +235,20 @@ func counterAt(lock string, made int) string {
 	return lock + "{" + lock + "}:fence " + strconv.Itoa(made/counterLife)
 }
 
-// micros returns a time in microseconds, so far from when Compare began.
+// micros returns a time in microseconds, relative to the start of Compare.
 func (g *generator) micros(after time.Duration) string {
 	return strconv.FormatInt(g.began.Add(after).UnixMicro(), 10)
 }
 
-// hint returns a hint: near the server's time, or one of which it does not depend on the
-// moment at which a server is asked whether it is higher than that.
+// hint returns a hint. Either it is near the server's time, or its comparison with that
+// time does not depend on the moment at which a server is asked.
 func (g *generator) hint() string {
 	now := strconv.FormatInt(time.Now().UnixMicro(), 10)
 	return pick(g, "0", "1", g.micros(-time.Hour), g.micros(time.Hour), "9999999999999999", now, now, now, now, now, now)
 }
 
-// inFull returns the answer to a vote which says that it is for the hint as it would be
-// for another number.
+// inFull converts the short answer to a vote, which says that the vote is for the hint,
+// to the long form that is used for other numbers.
 func inFull(op backend.Op, r backend.Reply) backend.Reply {
 	if op.Script != lua.Vote || len(r) != 1 || len(op.Args) < 3 {
 		return r
@@ -258,15 +260,15 @@ func inFull(op backend.Op, r backend.Reply) backend.Reply {
 	return backend.Reply{int64(1), hint, r[0]}
 }
 
-// value returns a value for a counter: below what a vote makes of it, so far ahead
-// that votes count up from there, or too far.
+// value returns a value for a counter. It is lower than the next vote, or so far ahead
+// that votes count up from it, or too far ahead.
 func (g *generator) value() string {
 	ahead := time.Duration(g.rng.IntN(8)) * time.Microsecond
 	return pick(g, "1", "41", g.micros(-time.Hour), g.micros(time.Hour), g.micros(time.Hour+ahead), g.micros(time.Hour+ahead),
 		g.micros(time.Hour+ahead), g.micros(20*time.Hour), g.micros(30*time.Hour), "9007199254740991", "9999999999999999")
 }
 
-// badNumber returns what is no number, or none that a script can use.
+// badNumber returns a text that is not a number, or a number that scripts cannot use.
 func (g *generator) badNumber() string {
 	return pick(g, append(likeCounters(time.Now().UnixMicro()),
 		"soon", "", "-1", "1.5", "0x10", " 1", "99999999999999999999", "12345678901234567")...)
@@ -280,7 +282,7 @@ func (g *generator) next() backend.Op {
 	}
 	g.made++
 	counter := g.counterOf(op.Key)
-	if g.scripts && g.rng.IntN(24) == 0 { // somebody else's counters, and ends of ours
+	if g.scripts && g.rng.IntN(24) == 0 { // counters of another lock, and invalid ones of this lock
 		op.Key, op.Token = counter, pick(g, pick(g, likeCounters(g.began.UnixMicro())...), "", "41", "041", "9007199254740990", "9007199254740991", "9007199254740993",
 			"99999999999999999", "-41", "4.1", "4e1", "x", g.micros(time.Hour), g.micros(30*time.Hour))
 		op.Kind = pick(g, backend.OpSetNX, backend.OpEvalDelete)
@@ -324,18 +326,18 @@ func (g *generator) next() backend.Op {
 		script(lua.Inspect, []string{op.Key, op.Key}, "100"))
 }
 
-// queueOf returns the lock's queue, mostly.
+// queueOf usually returns the lock's queue.
 func (g *generator) queueOf(lock string) string {
 	queue := lock + "{" + lock + "}"
 	return pick(g, queue, queue, queue, g.odd())
 }
 
-// fencing returns a script about a lock with a fencing token, by the token of op.
+// fencing returns a script for a lock with a fencing token, usually with the token of op.
 func (g *generator) fencing(op backend.Op) backend.Op {
 	ttl := strconv.FormatInt(adapterkit.Milliseconds(op.TTL), 10)
 	keep := pick(g, "0", "120000", "240000", "0120000")
 	ticket := g.ticket()
-	if g.rng.IntN(3) > 0 { // a lock for which nobody waits, that it may change hands
+	if g.rng.IntN(3) > 0 { // usually a lock without waiters, so that it changes hands
 		op.Key, op.Token, ticket = g.fencedLock(), pick(g, "x", "y\r\n"), ""
 	}
 	queue, counter := g.queueOf(op.Key), g.counterOf(op.Key)
@@ -345,13 +347,14 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 	tomb := op.Key + "{" + op.Key + "}:gone:" + op.Token
 	all := []string{op.Key, counter, tomb, queue, g.marker()}
 	alone := []string{op.Key, counter, tomb, op.Key, g.marker()}
-	vote := func(ttl, hint, keep string) backend.Op { // of one who does not wait
+	vote := func(ttl, hint, keep string) backend.Op { // of a caller that does not wait
 		keys := pick(g, alone[:3], alone[:3], alone[:4], all[:4])
 		rest := pick(g, nil, nil, []string{""}, []string{"", ""}, []string{"", g.badNumber()})
 		return script(lua.Vote, keys, append([]string{op.Token, ttl, hint, keep}, rest...)...)
 	}
 	length := pick(g, "3600000", "3600000", "3600000", "03600000", "0", g.badNumber())
-	// What stands there instead of a marker. What a marker holds no two nodes agree on.
+	// Something other than a valid marker. Two nodes never agree on the value of a
+	// marker.
 	planted := pick(g, "", "x", "0123456789abcdef 0", "0123456789abcdef 1")
 	made := pick(g,
 		vote(ttl, g.hint(), keep),
@@ -407,7 +410,7 @@ func (g *generator) fencing(op backend.Op) backend.Op {
 	return made
 }
 
-// clear deletes what may never expire.
+// clear deletes the keys that may never expire.
 func (g *generator) clear(ctx context.Context, nodes ...backend.Node) {
 	if !g.scripts {
 		return
@@ -433,7 +436,8 @@ func (g *generator) clear(ctx context.Context, nodes ...backend.Node) {
 	}
 }
 
-// call returns operations that call whoever listens on channel, and what it hears.
+// call returns operations that notify the subscriber of channel, and the message that it
+// receives.
 func (g *generator) call(channel string) (payload string, ops []backend.Op) {
 	lock := channel + " lock"
 	both := []string{lock, lock + "{" + lock + "}"}
@@ -448,8 +452,8 @@ func script(s *backend.Script, keys []string, args ...string) backend.Op {
 	return backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}
 }
 
-// differ returns an error if x and y are not the same answer, given that the
-// first operation of all was so long ago.
+// differ returns an error unless x and y are the same answer. ago is the time since the
+// first operation.
 func differ(x, y backend.Result, ago time.Duration) error {
 	different := fmt.Errorf("one answers %v, the other %v", outcome(x), outcome(y))
 	if (x.Err == nil) != (y.Err == nil) || x.OK != y.OK || len(x.Reply) != len(y.Reply) {
@@ -464,7 +468,7 @@ func differ(x, y backend.Result, ago time.Duration) error {
 	for i := range x.Reply {
 		m, ok1 := x.Reply[i].(int64)
 		n, ok2 := y.Reply[i].(int64)
-		if s, ok := x.Reply[i].(string); ok && !ok1 { // a counter as a key holds it
+		if s, ok := x.Reply[i].(string); ok && !ok1 { // a counter, as its key holds it
 			t, _ := y.Reply[i].(string)
 			m, ok1 = micros(s)
 			n, ok2 = micros(t)
@@ -481,10 +485,10 @@ func differ(x, y backend.Result, ago time.Duration) error {
 	return nil
 }
 
-// near reports whether m and n are the same number as two nodes say it, which are
-// asked one after the other, and whose clocks differ: a time to live in
-// milliseconds, a time in microseconds, or, if it is small, a flag. A counter far
-// ahead is from no clock, but was counted.
+// near reports whether m and n are the same number, read from two nodes one after the
+// other with different clocks. A number is a time to live in milliseconds, a time in
+// microseconds or, if it is small, a flag. A counter that is far ahead does not come from
+// a clock, so it must be equal.
 func near(m, n int64, ago time.Duration) bool {
 	low, apart, slack := min(m, n), max(m, n)-min(m, n), ago+3*time.Second
 	switch {
@@ -496,14 +500,14 @@ func near(m, n int64, ago time.Duration) bool {
 	return apart <= slack.Milliseconds()
 }
 
-// micros returns the time in microseconds that a text says, if it is one of our days.
+// micros parses a current time in microseconds, and reports whether text is one.
 func micros(text string) (int64, bool) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	return n, err == nil && n > 1e14
 }
 
-// fencingCode returns the word with which an error of a fencing script begins, empty
-// for any other error.
+// fencingCode returns the code at the start of the error of a fencing script, or "" for
+// any other error.
 func fencingCode(err error) string {
 	for _, code := range []string{"FENCE", "QUARANTINE"} {
 		if strings.HasPrefix(strings.TrimPrefix(err.Error(), "-"), code+" ") {
@@ -530,7 +534,7 @@ func describe(op backend.Op) string {
 	return fmt.Sprintf("%v %q %q %v", op.Kind, op.Key, op.Token, op.TTL)
 }
 
-// trace returns the end of the history.
+// trace returns the last operations of the history.
 func trace(history []string) string {
 	const most = 20
 	text := ""

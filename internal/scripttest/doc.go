@@ -1,11 +1,12 @@
-// Package scripttest checks what the scripts of package backend/lua mean, for whoever
-// executes or imitates them: servers of every kind and version, and package
-// backend/memory. That an adapter passes keys, arguments, replies and errors through is a
-// part of its contract, so package backend/backendtest checks it.
+// Package scripttest checks the behaviour of the scripts in package backend/lua. It is
+// for everything that executes or imitates them: servers of every kind and version, and
+// package backend/memory. It does not check that an adapter passes keys, arguments,
+// replies and errors through. That is part of an adapter's contract, so package
+// backend/backendtest checks it.
 //
-// [Run] makes every check as a subtest. [Compare] asks two nodes the same random questions,
-// to show that one that imitates the scripts answers as a server does.
+// [Run] runs each check as a subtest. [Compare] sends the same random operations to two
+// nodes, to show that a node which imitates the scripts answers as a server does.
 //
-// The package tests itself: for every check there is a node that is broken on purpose, and
-// that the check rejects.
+// The package tests itself: for each check there is a node that is broken on purpose,
+// which the check must reject.
 package scripttest

@@ -13,20 +13,20 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// A fenced is a lock, its queue and its counter, on the node under check.
+// A fenced is a lock with its queue and its counter, on the node under check.
 type fenced struct {
 	queue
 	counter string
 }
 
 const (
-	keep     = time.Hour // the life of a counter
-	slackBy  = 250_000   // by how many microseconds a hint may part from the time
+	keep     = time.Hour // life of a counter
+	slackBy  = 250_000   // in microseconds: how far a hint may be from the server's time
 	farAhead = 23 * time.Hour
 	tooFar   = 25 * time.Hour
 )
 
-// fenced returns a lock that is free and whose counter is missing.
+// fenced returns a free lock without a counter.
 func (t *trial) fenced() fenced {
 	q := t.queue()
 	f := fenced{q, q.name + ":fence"}
@@ -34,8 +34,7 @@ func (t *trial) fenced() fenced {
 	return f
 }
 
-// removes has a key that holds a text, and may not expire, deleted when the check
-// ends.
+// removes deletes a key when the check ends. The key holds a string, and may not expire.
 func (t *trial) removes(key string) {
 	t.Defer(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Ctx), time.Second)
@@ -54,7 +53,8 @@ func (t *trial) remove(ctx context.Context, key string) {
 func (f fenced) tomb(token string) string { return f.name + ":gone:" + token }
 func (f fenced) two() []string            { return []string{f.lock, f.counter} }
 
-// three are the keys of a vote of one who does not wait, and four those of a waiter's.
+// three returns the keys of a vote by a caller that does not wait, and four those of a
+// waiter's vote.
 func (f fenced) three(token string) []string { return []string{f.lock, f.counter, f.tomb(token)} }
 func (f fenced) four(token string) []string  { return append(f.three(token), f.name) }
 
@@ -62,13 +62,13 @@ func decimal(n int64) string                 { return strconv.FormatInt(n, 10) }
 func millis(d time.Duration) string          { return strconv.FormatInt(d.Milliseconds(), 10) }
 func ahead(now int64, d time.Duration) int64 { return now + d.Microseconds() }
 
-// ask sends a vote of one who does not wait.
+// ask sends a vote of a caller that does not wait.
 func (f fenced) ask(token string, hint int64) backend.Reply {
 	return f.t.EvalKeys(lua.Vote, f.three(token), token, "60000", decimal(hint), millis(keep))
 }
 
-// granted fails the check unless r, the answer to a vote with this hint, grants the lock, and
-// returns the vote and the time.
+// granted fails the check unless r, the answer to a vote with this hint, grants the lock.
+// It returns the vote and the time.
 func (f fenced) granted(r backend.Reply, hint int64, what string) (vote, now int64) {
 	if len(r) == 1 {
 		now, err := r.Int(0)
@@ -83,8 +83,8 @@ func (f fenced) granted(r backend.Reply, hint int64, what string) (vote, now int
 	return f.ints(r, what)
 }
 
-// refused fails the check unless r refuses the lock that owner has, with this rank,
-// and returns the counter and the time.
+// refused fails the check unless r refuses the lock, because owner has it, with this
+// rank. It returns the counter and the time.
 func (f fenced) refused(r backend.Reply, what string, rank int64, owner string) (counter, now int64) {
 	if len(r) != 6 || r[0] != int64(0) || r[4] != rank || r[5] != owner {
 		f.t.Failf("%s answers %v, want {0, the counter, the time, the time to live, %d, %q}", what, check.Brief(r), rank, owner)
@@ -95,7 +95,7 @@ func (f fenced) refused(r backend.Reply, what string, rank int64, owner string) 
 	return f.ints(r, what)
 }
 
-// buried fails the check unless r says that the token has a tombstone.
+// buried fails the check unless r says that there is a tombstone for the token.
 func (f fenced) buried(r backend.Reply, what string) {
 	if len(r) != 6 || r[0] != int64(0) || r[3] != int64(-2) || r[4] != int64(-1) || r[5] != "" {
 		f.t.Failf("%s answers %v, want {0, the counter, the time, -2, -1, \"\"}", what, check.Brief(r))
@@ -111,8 +111,8 @@ func (f fenced) ints(r backend.Reply, what string) (counter, now int64) {
 	return counter, now
 }
 
-// votes takes the free lock for token, whose counter stands at c, and returns the
-// vote and the time. It fails the check unless the vote is what it must be.
+// votes takes the free lock for token, while the counter is at c, and returns the vote
+// and the time. It fails the check unless the vote has the right value.
 func (f fenced) votes(token string, c, hint int64, situation string) (vote, now int64) {
 	what := "vote for a free lock, " + situation + ","
 	vote, now = f.granted(f.ask(token, hint), hint, what)
@@ -121,9 +121,9 @@ func (f fenced) votes(token string, c, hint int64, situation string) (vote, now 
 	return vote, now
 }
 
-// votesAs has two votes, of which one may be quick, take the free lock and others be
-// refused. Nobody stands in the queue, then as before. What and rest are what is sent
-// beside the token, its ttl, the hint and the counter's life.
+// votesAs checks that a vote with these keys takes a free lock, and that a second one is
+// refused and queues nobody. It does so with two hints, because one of them may take a
+// fast path. rest is sent after the token, the ttl, the hint and the counter's life.
 func (f fenced) votesAs(what string, keys func(token string) []string, rest ...string) {
 	what = "vote with " + what
 	for _, hint := range []int64{0, f.t.now() + 1000} {
@@ -143,21 +143,21 @@ func (f fenced) votesAs(what string, keys func(token string) []string, rest ...s
 	}
 }
 
-// at returns what the counter holds, empty if it is missing.
+// at returns the value of the counter, or "" if it is missing.
 func (f fenced) at() string {
 	text, _ := f.t.Eval(lua.Inspect, f.counter).Text(1)
 	return text
 }
 
-// rises fails the check unless vote is the one for this hint at this time.
+// rises fails the check unless vote is the right one for this counter, hint and time.
 func (f fenced) rises(vote, c, hint, now int64, what string) {
 	if want := max(c+1, min(max(hint, now-slackBy), now+slackBy)); vote != want {
 		f.t.Failf("%s with the counter at %d, the hint %d, the time being %d, is for %d, want %d", what, c, hint, now, vote, want)
 	}
 }
 
-// counts fails the check unless the counter stands at c, for at most life and not
-// much less.
+// counts fails the check unless the counter is c and lives for at most life and not much
+// less.
 func (f fenced) counts(c int64, life time.Duration, when string) {
 	r := f.t.Eval(lua.Inspect, f.counter)
 	left, _ := r.Int(2)
@@ -169,7 +169,7 @@ func (f fenced) counts(c int64, life time.Duration, when string) {
 	}
 }
 
-// standsAt puts text in the place of the counter, which must be missing.
+// standsAt sets the missing counter to text.
 func (f fenced) standsAt(text string) {
 	f.t.SetNX(f.counter, text, long, true, "a counter that is missing")
 }
@@ -195,8 +195,8 @@ func (t *trial) missing(key, what string) {
 	}
 }
 
-// failsWith fails the check unless a script fails with an error that begins with
-// code and names key.
+// failsWith fails the check unless the script returns an error that begins with code and
+// names key.
 func (t *trial) failsWith(code, key string, s *backend.Script, keys []string, args ...string) {
 	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
@@ -218,13 +218,13 @@ func (t *trial) now() int64 {
 	return now
 }
 
-// badCounters are texts that are no counter's.
+// badCounters returns texts that are not valid counters.
 func badCounters() []string {
 	return []string{"", "x", "-1", "+1", "1.5", " 1", "1 ", "1e15", "0x10", "nan", "inf", "12345678901234567", "1\x00"}
 }
 
-// likeCounters are texts that are no counter's, but as long as those of our days, and
-// some say a time that is near now.
+// likeCounters returns texts that are not valid counters, but have the length of a
+// current one. Some contain a time near now.
 func likeCounters(now int64) []string {
 	digits := (decimal(now) + "0000")[:16]
 	return []string{
@@ -233,8 +233,8 @@ func likeCounters(now int64) []string {
 	}
 }
 
-// tooHigh are counters from which no vote goes up, and values to which none is
-// raised.
+// tooHigh returns counters above which nobody may vote. No vote is raised to these values
+// either.
 func tooHigh(now int64) []int64 {
 	return []int64{ahead(now, tooFar), 1<<53 - 2, 1<<53 - 1, 1 << 53, math.MaxInt64 / 1000}
 }

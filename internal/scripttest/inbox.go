@@ -16,16 +16,16 @@ import (
 type inbox struct {
 	cancel context.CancelFunc
 	ready  chan struct{}
-	done   chan struct{} // closed when the subscription has ended with err
+	done   chan struct{} // closed when the subscription has ended, with err
 	err    error
 
 	mu       sync.Mutex
 	messages []string
-	arrived  chan struct{} // has room for one: look at messages
+	arrived  chan struct{} // has room for one: messages has changed
 }
 
-// openInbox subscribes to channel on n, and returns when that is so. Without an
-// error the caller closes the inbox.
+// openInbox subscribes to channel on n, and returns once it is subscribed. The caller
+// must close the inbox unless there is an error.
 func openInbox(ctx context.Context, n backend.Node, channel string) (*inbox, error) {
 	s, ok := backend.As[backend.Subscriber](n)
 	if !ok {
@@ -66,7 +66,7 @@ func (b *inbox) close() {
 	<-b.done
 }
 
-// until waits for the message last and returns all that came before it.
+// until waits for the message last, and returns the messages before it.
 func (b *inbox) until(last string) ([]string, error) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()

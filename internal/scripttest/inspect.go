@@ -119,7 +119,7 @@ func inspectChecks() []rule {
 	}}
 }
 
-// ticketsOf returns the tickets of these waiters.
+// ticketsOf returns the tickets of the waiters.
 func ticketsOf(waiters []waiter) (tickets []string) {
 	for _, w := range waiters {
 		tickets = append(tickets, w.ticket)
@@ -127,8 +127,8 @@ func ticketsOf(waiters []waiter) (tickets []string) {
 	return tickets
 }
 
-// look returns how many stand in the queue, and the tickets of the first of them, with the
-// milliseconds for which each has waited.
+// look returns the length of the queue, its first tickets, and how many milliseconds each
+// has waited. most limits the number of tickets.
 func (q queue) look(most string) (count int64, tickets []string, waited []int64) {
 	r := q.eval(lua.Inspect, most)
 	count, err := r.Int(3)

@@ -74,7 +74,7 @@ func prolongChecks() []rule {
 			token := f.take()
 			for _, bad := range append(badNumbers(), "12345678901234567") {
 				f.fails(lua.Prolong, f.two(), token, bad, "41", hour)
-				if bad != "9999999999999999" { // this one is only too high
+				if bad != "9999999999999999" { // a valid number, but too high
 					f.fails(lua.Prolong, f.two(), token, "600000", bad, hour)
 				}
 				f.fails(lua.Prolong, f.two(), token, "600000", "41", bad)

@@ -13,18 +13,18 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// A suspect is a lock on a server that may have lost it, a script that would vote for
-// it, and the server's marker.
+// A suspect is a lock on a server that may have lost it, with a script that would grant
+// or raise it, and the server's marker.
 type suspect struct {
 	fenced
 	marker string
 	script *backend.Script
 	keys   []string
 	args   []string
-	vote   int64 // of a lock that is held already
+	vote   int64 // of a lock that is already held
 }
 
-// eachSuspect runs f for each script that votes. The marker is missing.
+// eachSuspect runs f for each script that checks the marker. The marker is missing.
 func (t *trial) eachSuspect(f func(s suspect)) {
 	for _, script := range []*backend.Script{lua.Acquire, lua.Vote, lua.Raise} {
 		fenced := t.fenced()
@@ -41,13 +41,13 @@ func (t *trial) eachSuspect(f func(s suspect)) {
 			s.keys, s.args = fenced.two(), []string{token, decimal(s.vote + 5), millis(keep)}
 		}
 		s.keys = append(s.keys, s.marker)
-		t.well(s.marker) // or it skips the check
+		t.well(s.marker) // skips the check if the server has no run_id
 		t.lose(s.marker)
 		f(s)
 	}
 }
 
-// well says that the server has lost nothing, and returns its run_id.
+// well marks the server as having lost nothing, and returns its run_id.
 func (t *trial) well(marker string) (run string) {
 	ctx, cancel := t.callContext()
 	defer cancel()
@@ -64,7 +64,7 @@ func (t *trial) well(marker string) (run string) {
 	return run
 }
 
-// markerAt returns what a marker holds, and fails the check if it expires.
+// markerAt returns the value of a marker, and fails the check if the marker expires.
 func (t *trial) markerAt(marker string) (held string, found bool) {
 	r := t.Eval(lua.Inspect, marker)
 	held, _ = r.Text(1)
@@ -74,25 +74,25 @@ func (t *trial) markerAt(marker string) (held string, found bool) {
 	return held, found
 }
 
-// callContext returns the ctx of a call that is to succeed.
+// callContext returns the ctx of a call that should succeed.
 func (t *trial) callContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Ctx, call)
 }
 
-// lose deletes a text.
+// lose deletes a string.
 func (t *trial) lose(key string) {
 	ctx, cancel := t.callContext()
 	defer cancel()
 	t.remove(ctx, key)
 }
 
-// plants puts text in the place of the marker, which may expire.
+// plants replaces the marker by text, which may expire.
 func (s suspect) plants(text string) {
 	s.t.lose(s.marker)
 	s.t.SetNX(s.marker, text, long, true, "a marker that is missing")
 }
 
-// ask runs the script with a length of the quarantine.
+// ask runs the script with a quarantine of that length.
 func (s suspect) ask(length time.Duration) backend.Result {
 	ctx, cancel := s.t.callContext()
 	defer cancel()
@@ -116,8 +116,8 @@ func (s suspect) votes(length time.Duration, situation string) {
 
 var another = regexp.MustCompile(`^-?QUARANTINE for another (\d+) ms: `)
 
-// isQuarantined fails the check unless the server does not vote, for so long yet and
-// not much less, and has done nothing.
+// isQuarantined fails the check unless the server does not vote, says that this lasts for
+// about left and not longer, and has done nothing.
 func (s suspect) isQuarantined(length, left time.Duration, situation string) {
 	r := s.ask(length)
 	if r.Err == nil {
@@ -136,7 +136,7 @@ func (s suspect) isQuarantined(length, left time.Duration, situation string) {
 	s.nothing(situation)
 }
 
-// nothing fails the check unless the script has done nothing.
+// nothing fails the check unless the script has changed nothing.
 func (s suspect) nothing(situation string) {
 	when := fmt.Sprintf("after a %s in vain, %s", s.script.Name(), situation)
 	if s.script == lua.Raise {
@@ -147,8 +147,8 @@ func (s suspect) nothing(situation string) {
 	s.t.missing(s.counter, when+", the counter")
 }
 
-// since fails the check unless the marker says that the server, whose run that is,
-// counts since about now, and returns since when.
+// since fails the check unless the marker names this run, and a start of the quarantine
+// that is about now. It returns that start.
 func (s suspect) since(run, situation string) int64 {
 	held, _ := s.t.markerAt(s.marker)
 	of, text, _ := strings.Cut(held, " ")

@@ -18,13 +18,13 @@ import (
 type queue struct {
 	t          *trial
 	lock, name string
-	called     *time.Duration // when a script was last sent that may have called a waiter, by the check's clock
+	called     *time.Duration // when a script that may notify was last sent, on the clock of the check
 }
 
-// queue returns a lock that is free and a queue in which nobody stands.
+// queue returns a free lock with an empty queue.
 func (t *trial) queue() queue { return t.queueOf(t.Name()) }
 
-// queueOf names the queue so that it shares the lock's slot in a cluster.
+// queueOf returns a lock and its queue, which is in the same slot of a Cluster.
 func (t *trial) queueOf(lock string) queue {
 	has[backend.Scripter](t, "Scripter")
 	return queue{t, lock, lock + "{" + lock + "}", new(time.Duration)}
@@ -38,12 +38,12 @@ func (q queue) eval(s *backend.Script, args ...string) backend.Reply {
 	return q.t.EvalKeys(s, []string{q.lock, q.name}, args...)
 }
 
-// sends notes that a script is about to be sent that may call a waiter.
+// sends notes that a script that may notify a waiter is about to be sent.
 func (q queue) sends() { *q.called = q.t.Clock() }
 
-// fails fails the check unless a script fails with these arguments.
+// fails fails the check unless the script returns an error for these arguments.
 func (q queue) fails(s *backend.Script, keys []string, args ...string) {
-	q.t.Eval(lua.Inspect, q.t.Name()) // or it says that it is unsupported
+	q.t.Eval(lua.Inspect, q.t.Name()) // skips the check if scripts are not supported
 	ctx, cancel := context.WithTimeout(q.t.Ctx, call)
 	defer cancel()
 	r := backend.Op{Kind: backend.OpEval, Script: s, Keys: keys, Args: args}.Do(ctx, q.t.Node)
@@ -52,14 +52,14 @@ func (q queue) fails(s *backend.Script, keys []string, args ...string) {
 	}
 }
 
-// A waiter is one who may stand in a queue. It listens.
+// A waiter has a ticket, and is subscribed to its channel.
 type waiter struct {
 	*check.Listener
 	channel, ticket string
-	grace           time.Duration // for which a lock is reserved for it
+	grace           time.Duration // how long a lock is reserved for it
 }
 
-// waiter returns a waiter; grace is in milliseconds.
+// waiter returns a waiter. grace is in milliseconds.
 func (q queue) waiter(grace int) waiter { return q.waiterOn(grace, q.t.Name()) }
 
 func (q queue) waiterOn(grace int, channel string) waiter {
@@ -71,8 +71,8 @@ func (q queue) waiterOn(grace int, channel string) waiter {
 	return w
 }
 
-// waits fails the check unless w is refused, and stands in the queue then, with so
-// many before it. Waited is for how many milliseconds it says it has waited.
+// waits fails the check unless w is refused, and then is in the queue behind rank others.
+// w claims to have waited for waited milliseconds.
 func (q queue) waits(w waiter, waited int, rank int64, situation string) {
 	r := q.eval(lua.Acquire, q.t.Name(), "60000", w.ticket, strconv.Itoa(waited))
 	if n, err := r.Int(0); err != nil || n != 0 || len(r) != 4 || r[2] != rank {
@@ -80,8 +80,8 @@ func (q queue) waits(w waiter, waited int, rank int64, situation string) {
 	}
 }
 
-// turnsAway fails the check unless the ticket's waiter is refused, and is not queued.
-// Failed is the command because of which, "" if none failed.
+// turnsAway fails the check unless the waiter with the ticket is refused and not queued.
+// failed is the command that caused this, or "".
 func (q queue) turnsAway(ticket, situation, failed string) {
 	r := q.eval(lua.Acquire, q.t.Name(), "60000", ticket, "0")
 	n, err := r.Int(0)
@@ -98,7 +98,7 @@ func (q queue) turnsAway(ticket, situation, failed string) {
 	}
 }
 
-// stand fails the check unless these stand in the queue, in this order.
+// stand fails the check unless the queue consists of these waiters, in this order.
 func (q queue) stand(when string, want ...waiter) {
 	count, tickets, _ := q.look("100")
 	if count != int64(len(want)) || !slices.Equal(tickets, ticketsOf(want)) {
@@ -106,8 +106,8 @@ func (q queue) stand(when string, want ...waiter) {
 	}
 }
 
-// holds fails the check unless the lock holds value, for at most ttl and not much
-// less.
+// holds fails the check unless the lock holds value, and lives for at most ttl and not
+// much less.
 func (q queue) holds(value string, ttl time.Duration, when string) {
 	r := q.t.Eval(lua.Inspect, q.lock)
 	if len(r) != 3 || r[0] != int64(1) || r[1] != value {
@@ -119,8 +119,8 @@ func (q queue) holds(value string, ttl time.Duration, when string) {
 }
 
 // reserved fails the check unless the script that was just sent has reserved the lock for
-// w, for its grace. Then it lets the reservation last for as long as the check takes. A
-// check that is too slow to see the reservation is skipped.
+// w, for its grace. It then extends the reservation for the rest of the check. If the
+// check is too slow to see the reservation, reserved skips it.
 func (q queue) reserved(w waiter, when string) {
 	r := q.t.Eval(lua.Inspect, q.lock)
 	least := w.grace - (q.t.Clock() - *q.called)
@@ -130,7 +130,7 @@ func (q queue) reserved(w waiter, when string) {
 	if len(r) != 3 || r[0] != int64(1) || r[1] != "~"+w.ticket {
 		q.t.Failf("%s, the lock is %v, want {1, %s, its time to live}", when, check.Brief(r), check.Quote("~"+w.ticket))
 	}
-	// Two clocks differ a little, and servers count in milliseconds.
+	// Two clocks differ a little, and servers count whole milliseconds.
 	least -= w.grace/100 + 2*time.Millisecond
 	if left, _ := r.Int(2); left > w.grace.Milliseconds() || left < max(least.Milliseconds(), 0) {
 		q.t.Failf("%s, the lock is reserved for %d ms more, want %v since the call", when, left, w.grace)
@@ -144,8 +144,8 @@ func (q queue) reserved(w waiter, when string) {
 	q.staysReserved(w, when)
 }
 
-// staysReserved fails the check unless the lock is still reserved for w, which it was
-// found to be.
+// staysReserved fails the check unless the lock is still reserved for w. It must have
+// been reserved before.
 func (q queue) staysReserved(w waiter, when string) {
 	q.holds("~"+w.ticket, long, when)
 	q.t.SetNX(q.lock, q.t.Name(), long, false, "a lock that is reserved")
@@ -165,14 +165,14 @@ func (q queue) take() (token string) {
 	return token
 }
 
-// beside returns another lock and its queue, which share the slot of this one in a
-// cluster, and so its master.
+// beside returns another lock and its queue. They are in the same slot of a Cluster, and
+// therefore on the same master.
 func (q queue) beside() queue {
 	return q.t.queueOf(fmt.Sprintf("%s{%s}%d", q.lock, q.lock, q.t.Number()))
 }
 
-// mark has the server say something to w by which to know that all it said before
-// has come, and returns what w hears.
+// mark makes the server send a message to w, and returns it. When the message arrives,
+// all earlier ones have arrived too.
 func (q queue) mark(w waiter) string {
 	other := q.beside()
 	token := other.take()
@@ -181,14 +181,14 @@ func (q queue) mark(w waiter) string {
 	return other.call()
 }
 
-// hearsOnly fails the check unless w has heard want and nothing else. It can be
-// asked once for each waiter.
+// hearsOnly fails the check unless w has received the messages want and no others. Use it
+// once for each waiter.
 func (q queue) hearsOnly(w waiter, want ...string) {
 	w.Hears(append(slices.Clone(want), q.mark(w))...)
 }
 
-// leaves ends the subscription of w, and waits until the server knows, which each master of
-// a cluster does in its own time.
+// leaves ends the subscription of w, and waits until the server knows. The masters of a
+// Cluster learn of it at different times.
 func (q queue) leaves(w waiter) {
 	w.Cancel()
 	w.AwaitEnd(patience, "its ctx ended")
@@ -203,25 +203,25 @@ func (q queue) leaves(w waiter) {
 	})
 }
 
-// spoil puts what is no queue in the place of the queue.
+// spoil replaces the queue by a value that is not a queue.
 func (q queue) spoil() {
 	q.t.SetOther(q.name)
 }
 
-// call and next are what a call publishes: to the one that is called, and to
-// those behind it.
+// call is the message that a notified waiter receives, and next the message to the
+// waiters behind it.
 func (q queue) call() string { return "g" + q.lock }
 
 func (q queue) next(head waiter) string {
 	return "n" + strconv.FormatInt(head.grace.Milliseconds(), 10) + ":" + q.lock
 }
 
-// badNumbers are no number of milliseconds that anybody has waited.
+// badNumbers returns texts that are not a valid time waited.
 func badNumbers() []string {
 	return []string{"", "-1", "+1", "1.5", " 1", "1 ", "soon", "0x10", "1e3", "inf", "nan", "9999999999999999"}
 }
 
-// badTickets are nobody's, though somebody listens on channel.
+// badTickets returns invalid tickets, although channel has a subscriber.
 func badTickets(channel string) []string {
 	return []string{
 		channel, ":" + channel, "0:" + channel, "020:" + channel, "+20:" + channel, "-20:" + channel, " 20:" + channel, "20 :" + channel,

@@ -54,7 +54,7 @@ func raiseChecks() []rule {
 			f := t.fenced()
 			token := f.take()
 			for _, bad := range append(badNumbers(), "12345678901234567") {
-				if bad != "9999999999999999" { // this one is only too high
+				if bad != "9999999999999999" { // a valid number, but too high
 					f.fails(lua.Raise, f.two(), token, bad, hour)
 				}
 				f.fails(lua.Raise, f.two(), token, "41", bad)

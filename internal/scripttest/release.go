@@ -11,11 +11,11 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// mostDead is how many tickets of the dead a script removes at a time.
+// mostDead is how many tickets of dead waiters one script removes.
 const mostDead = 515
 
-// stopsShort fails the check unless r says that the lock held the token (1) or not (0), and that
-// there may be more tickets of the dead than the script has removed.
+// stopsShort fails the check unless r says whether the lock held the token (1 or 0), and
+// that there may be more tickets of dead waiters than the script has removed.
 func (t *trial) stopsShort(r backend.Reply, mine int64) {
 	if want := (backend.Reply{mine, "", int64(1)}); !slices.Equal(r, want) {
 		t.Failf("a script that has removed %d tickets of the dead, and nothing else, answers %v, want %v", mostDead, check.Brief(r), check.Brief(want))
@@ -168,7 +168,7 @@ func releaseChecks() []rule {
 			t.Answer(q.eval(lua.Release, t.Name(), b.ticket, ""), "release by the one that was called", 0)
 			q.reserved(c, "after the one that was called gave up")
 
-			// A lock that is free, but has waiters.
+			// A free lock with waiters.
 			token = t.Name()
 			t.Answer(q.eval(lua.Acquire, token, "60000", c.ticket, "0"), "acquire by the one that was called", 1, ms)
 			t.EvalDelete(q.lock, token, true, "a key by its holder")
@@ -189,7 +189,7 @@ func releaseChecks() []rule {
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
-			dead := q.waiter(ms) // and its other tickets
+			dead := q.waiter(ms) // the waiter with all the dead tickets
 			var tickets []waiter
 			for i := range mostDead + 4 {
 				w := dead
@@ -266,7 +266,7 @@ func releaseChecks() []rule {
 			other.Hears(mark, "ok")
 			q.hearsOnly(a, q.call())
 			q.hearsOnly(late)
-			// Without a waiter of ours.
+			// Without a waiter of this check.
 			token = q.take()
 			other = q.waiter(ms)
 			t.Answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)

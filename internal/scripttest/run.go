@@ -15,15 +15,15 @@ const (
 	crowd    = check.Crowd
 )
 
-// Run checks that the nodes of server answer to the scripts as the heads of the scripts say.
-// The nodes must be Scripters; checks of queues need a Subscriber too. What is missing is one
-// skipped subtest each, which says how many checks are not made.
+// Run checks that the nodes of server behave as the comments at the top of the scripts
+// say. The nodes must be Scripters. Checks of queues also need a Subscriber. For each
+// missing capability or hook, one skipped subtest says how many checks did not run.
 func Run(t *testing.T, server check.Server) {
 	t.Helper()
 	suite(server).Run(t)
 }
 
-// suite returns what checks the nodes of server.
+// suite returns the checks for the nodes of server.
 func suite(server check.Server) check.Suite {
 	s := check.Suite{Name: "scripttest", Server: server}
 	for _, r := range rules() {
@@ -35,10 +35,10 @@ func suite(server check.Server) check.Suite {
 	return s
 }
 
-// A rule is one thing that every execution of the scripts must do.
+// A rule is something that every implementation of the scripts must do.
 type rule struct {
 	name, why string
-	needs     []string // the capabilities and hooks that its check uses, but for Scripter
+	needs     []string // capabilities and hooks that the check uses, except Scripter
 	run       func(*trial)
 }
 
@@ -49,7 +49,7 @@ func rules() []rule {
 		voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks())
 }
 
-// A trial is a check under way.
+// A trial is a running check.
 type trial struct{ *check.T }
 
 // has returns the node as an I, which the check needs.

@@ -8,7 +8,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// ender is a script that ends an attempt.
+// An ender is a script that ends an attempt.
 type ender struct {
 	script *backend.Script
 	args   func(token, ticket, stands string) []string
@@ -55,7 +55,7 @@ func tombstoneChecks() []rule {
 				f.free("after votes of the dead")
 				f.counts(c, keep, "after votes of the dead")
 
-				// The waiters are called, or queued, all the same.
+				// Waiters are notified or queued as usual.
 				token = t.Name()
 				f.votes(token, c, 0, "after votes of the dead")
 				w := f.waiter(ms)
@@ -111,7 +111,7 @@ func tombstoneChecks() []rule {
 			for _, e := range enders() {
 				t.Expires(3*short, "a tombstone", func(tomb, token string) (time.Duration, bool) {
 					f := t.queueOf(tomb)
-					f.lock, f.name = f.name, f.name+":queue" // in the tombstone's slot
+					f.lock, f.name = f.name, f.name+":queue" // a lock and a queue in the tombstone's slot
 					began := t.Clock()
 					t.EvalKeys(e.script, []string{f.lock, f.name, tomb}, e.args(token, "", millis(3*short))...)
 					return began, true

@@ -130,7 +130,7 @@ func voteChecks() []rule {
 			for _, bad := range append(badNumbers(), "99999999999999999999", "12345678901234567") {
 				f.fails(lua.Vote, f.three(token), token, bad, "0", "60000")
 				f.fails(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, bad)
-				if bad != "9999999999999999" { // as a hint, it is one
+				if bad != "9999999999999999" { // valid as a hint
 					f.fails(lua.Vote, f.three(token), token, "60000", bad, "60000")
 				}
 				f.fails(lua.Vote, f.three(token), token, "60000", "0", bad)
@@ -147,7 +147,7 @@ func voteChecks() []rule {
 			}
 			near.free("after votes with hints that are as long as the time")
 			near.unchanged("0000000000000041", "after votes with hints that are as long as the time")
-			// What is a number, but not as a server writes it, does not fail half way.
+			// A number that is not in the form servers use must not fail halfway.
 			r := t.EvalKeys(lua.Vote, f.three(token), token, "060000", "00", "03600000")
 			v, _ := f.granted(r, 0, "vote with noughts before its numbers")
 			f.counts(v, keep, "after a vote with noughts before its numbers")
@@ -188,7 +188,8 @@ func voteChecks() []rule {
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 				f.free("after a vote that failed")
 				f.unchanged(decimal(c), "after a vote that failed")
-				// Whoever is refused does not hear of such a counter either: he would take it for a hint.
+				// A refused caller does not get such a counter either, because it would
+				// use it as a hint.
 				f.take()
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
 			}

@@ -1,33 +1,34 @@
 package sender
 
-// deletions keeps the acquires and the deletions of a key in order. Calls of one sender
-// overtake each other, and an acquire must not overtake the deletions of its key that
-// were submitted before it: it would meet this process's own older token, or be undone.
+// deletions keeps the acquires and deletions of a key in order. Calls of one sender can
+// overtake each other, but an acquire must not overtake a deletion of its key that was
+// submitted earlier. It would meet this process's own older token, or be undone.
 //
-// So an acquire takes the deletions that wait along in its own call, before it, and waits
-// itself while one is under way.
+// So an acquire takes waiting deletions of its key along in its own call, in front of it.
+// While a deletion is under way, the acquire is parked: it waits until the deletion has
+// come back.
 type deletions struct {
 	byKey map[string]*keyDeletions
 	spare []*keyDeletions
-	parks int // acquires that wait
+	parks int // acquires that are parked
 }
 
 // keyDeletions is the deletions of one key.
 type keyDeletions struct {
 	key     string
 	uses    int   // deletions that wait, are about to be sent, or are under way
-	waiting *Item // linked by sibling
+	waiting *Item // linked by Item.sibling
 	flying  int
-	parked  []*Item // acquires that wait until none is flying
+	parked  []*Item // acquires that wait until flying is 0
 }
 
-// add notes a deletion that waits in a queue.
+// add records a deletion that waits in a queue.
 func (d *deletions) add(it *Item) {
 	k := d.of(it)
 	it.sibling, k.waiting = k.waiting, it
 }
 
-// of returns the record that a deletion is on, which it makes if there is none.
+// of returns the record of a deletion, making it if necessary.
 func (d *deletions) of(it *Item) *keyDeletions {
 	if it.record != nil {
 		return it.record
@@ -50,7 +51,7 @@ func (d *deletions) of(it *Item) *keyDeletions {
 	return k
 }
 
-// take notes that a deletion does not wait any more. It is to fly or to be dropped.
+// take notes that a deletion no longer waits. It will be sent or dropped.
 func (d *deletions) take(it *Item) {
 	for at := &it.record.waiting; *at != nil; at = &(*at).sibling {
 		if *at == it {
@@ -63,22 +64,22 @@ func (d *deletions) take(it *Item) {
 // fly notes that a deletion is about to be sent.
 func (d *deletions) fly(it *Item) { d.of(it).flying++ }
 
-// park has an acquire wait.
+// park makes an acquire wait.
 func (d *deletions) park(k *keyDeletions, it *Item) {
 	k.parked = append(k.parked, it)
 	d.parks++
 }
 
-// lift takes a deletion that has come back off its record, which counts it as under way
-// until [deletions.land]: its owner may have it sent again first.
+// lift removes a deletion that has come back from its record. The record still counts it
+// as under way until [deletions.land], because its owner may first have it sent again.
 func (d *deletions) lift(it *Item) *keyDeletions {
 	k := it.record
 	it.record = nil
 	return k
 }
 
-// land notes that a deletion is not under way any more, and moves the acquires that
-// waited for that to the queue.
+// land notes that a deletion is no longer under way, and moves the acquires that waited
+// for it to the queue.
 func (d *deletions) land(k *keyDeletions, acquires *list) {
 	if k.flying--; k.flying == 0 {
 		d.unpark(k, acquires)
@@ -86,14 +87,14 @@ func (d *deletions) land(k *keyDeletions, acquires *list) {
 	d.leave(k)
 }
 
-// drop takes a deletion that is not to be sent off its record.
+// drop removes a deletion that will not be sent from its record.
 func (d *deletions) drop(it *Item) {
 	if k := d.lift(it); k != nil {
 		d.leave(k)
 	}
 }
 
-// leave counts a deletion off a record, and drops the record of a key that has none.
+// leave subtracts a deletion from a record, and frees the record if it was the last one.
 func (d *deletions) leave(k *keyDeletions) {
 	if k.uses--; k.uses > 0 {
 		return
@@ -114,7 +115,7 @@ func (d *deletions) unpark(k *keyDeletions, to *list) {
 	k.parked = k.parked[:0]
 }
 
-// unparkAll moves all acquires that wait to a list.
+// unparkAll moves all parked acquires to a list.
 func (d *deletions) unparkAll(to *list) {
 	if d.parks == 0 {
 		return
@@ -124,5 +125,5 @@ func (d *deletions) unparkAll(to *list) {
 	}
 }
 
-// maxSpare is how many spare records are kept.
+// maxSpare is the number of spare records to keep.
 const maxSpare = 1024

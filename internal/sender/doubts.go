@@ -3,45 +3,48 @@ package sender
 import "time"
 
 const (
-	// A doubt is repeated at intervals that double from the first to the longest.
+	// Repetitions of a doubt come at intervals that double from firstRepeat to
+	// longestRepeat.
 	firstRepeat   = 10 * time.Millisecond
 	longestRepeat = 250 * time.Millisecond
 
-	// repeatSteps is how many of these intervals there are.
+	// repeatSteps is the number of these intervals.
 	repeatSteps = 6
 
-	// refusedRepeat is the interval for what the node refuses: a password or a right may be
-	// set right, but not within a moment.
+	// refusedRepeat is the interval for deletions that the node refuses. A password or a
+	// right may be corrected, but not within a moment.
 	refusedRepeat = 5 * time.Second
 
-	// refusedPace is how far apart two such repetitions are, of any keys: there may be
-	// thousands, and the first that the node accepts makes all others due.
+	// refusedPace is the minimum time between two such repetitions, whatever their keys.
+	// There may be thousands, and the first one that the node accepts makes all others
+	// due.
 	refusedPace = 250 * time.Millisecond
 
-	// maxDoubts is how many doubts a sender keeps. A node that is away gathers one for
-	// each lock that was held when it left and is released meanwhile.
+	// maxDoubts is the maximum number of doubts of a sender. While a node is down, each
+	// lock that was held at the start and is released meanwhile adds one.
 	maxDoubts = 1 << 18
 
 	// expiryPace is how often the doubts of a node that does not answer are searched for
-	// those that are no longer worth sending.
+	// expired ones.
 	expiryPace = time.Second
 )
 
-// doubts is the deletions that did not succeed so far: the node did not answer, or has
-// found nothing, which proves nothing while the set may still arrive. They are repeated
-// when their time has come, and all of them as soon as a node answers that did not before.
+// doubts holds deletions that have not succeeded so far. Either the node did not answer,
+// or it found nothing, which proves nothing while the set may still arrive. Each is
+// repeated after its interval. All are repeated as soon as a node answers that did not
+// before.
 //
-// There is a list for each interval. What waits in one is in the order of its time, so
-// that the first of each list says all about it.
+// Each interval has a list. The deletions in one list are in the order of their times, so
+// only the first one of each list needs to be looked at.
 type doubts struct {
 	steps   [repeatSteps + 1]list // the last one is for what the node refuses
 	n       int
-	revived time.Time // what came before is due
-	refused time.Time // until then nothing is repeated that the node refuses
-	search  time.Time // when to search for what has expired
+	revived time.Time // doubts added before then are due
+	refused time.Time // no refused deletion is repeated before then
+	search  time.Time // the next search for expired doubts
 }
 
-// interval returns how long a doubt waits in a list.
+// interval returns how long a doubt waits in the list for step.
 func interval(step int) time.Duration {
 	if step == repeatSteps {
 		return refusedRepeat
@@ -49,7 +52,7 @@ func interval(step int) time.Duration {
 	return min(firstRepeat<<step, longestRepeat)
 }
 
-// add takes a doubt, or returns false if there are too many.
+// add adds a doubt. It returns false if there are too many.
 func (d *doubts) add(it *Item, now time.Time) bool {
 	if d.n >= maxDoubts {
 		return false
@@ -67,7 +70,7 @@ func (d *doubts) add(it *Item, now time.Time) bool {
 	return true
 }
 
-// due returns when the next doubt is to be repeated, and whether there is any.
+// due returns when the next doubt should be repeated, and whether there is one.
 func (d *doubts) due() (at time.Time, ok bool) {
 	if d.n == 0 {
 		return at, false
@@ -85,7 +88,7 @@ func (d *doubts) due() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// time returns when the first doubt of a list is to be repeated.
+// time returns when the first doubt of a list should be repeated.
 func (d *doubts) time(step int, first *Item) time.Time {
 	due := first.since.Add(interval(step))
 	switch {
@@ -97,7 +100,8 @@ func (d *doubts) time(step int, first *Item) time.Time {
 	return due
 }
 
-// pop returns a doubt that is due, or any if it need not be; nil if there is none.
+// pop removes and returns a doubt that is due, or with any one that is not due yet, or
+// nil if there is none.
 func (d *doubts) pop(now time.Time, any bool) *Item {
 	if d.n == 0 {
 		return nil
@@ -116,7 +120,8 @@ func (d *doubts) pop(now time.Time, any bool) *Item {
 	return nil
 }
 
-// expired moves what is no longer worth sending to the list, now and then.
+// expired moves expired doubts to a list. Most calls do nothing, because it searches only
+// once every expiryPace.
 func (d *doubts) expired(now time.Time, to *list) {
 	if d.n == 0 || now.Before(d.search) {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// Why an operation was not sent.
+// Reasons why an operation was not sent.
 var (
 	errLate = backend.MarkNotExecuted(timeoutError("not sent: the node did not take it in time"))
 	errHung = backend.MarkNotExecuted(errors.New("not sent: the node does not answer"))
@@ -22,8 +22,8 @@ type timeoutError string
 func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// Late returns why an operation was not answered though its caller has waited for so long,
-// as far as that is known; else the empty string.
+// Late returns what is known about why an operation was not answered although its caller
+// waited for the given time. It returns "" if nothing is known.
 func (s *Sender) Late(waited time.Duration) string {
 	if why := s.hindered(); why != nil {
 		return why.Error()
@@ -41,8 +41,7 @@ func (s *Sender) Late(waited time.Duration) string {
 	return ""
 }
 
-// hindered returns what keeps the node's client from sending anything, nil if nothing is
-// known to.
+// hindered returns what keeps the node's client from sending anything, or nil.
 func (s *Sender) hindered() error {
 	if e, ok := backend.As[backend.Explainer](s.node); ok {
 		return e.Hindered()
@@ -50,8 +49,8 @@ func (s *Sender) hindered() error {
 	return nil
 }
 
-// unsent returns the error of what is not sent because the node does not answer a call
-// within the time for which callers wait.
+// unsent returns the error of an operation that is not sent because the node does not
+// answer calls within the time for which callers wait.
 func (s *Sender) unsent(waited time.Duration) error {
 	why := s.hindered()
 	switch {
@@ -66,14 +65,15 @@ func (s *Sender) unsent(waited time.Duration) error {
 	return backend.MarkNotExecuted(fmt.Errorf("not sent: %w", why))
 }
 
-// answered reports whether err, if any, shows that the node is well. A refusal does, and
-// so do a quarantine and a slot that is on the move, which says nothing about other keys.
-// An error that says "not now" does not: it is no use to send more.
+// answered reports whether err, which may be nil, shows that the node works. A refusal
+// does. So do a quarantine and a moving slot, which says nothing about other keys. An
+// error that says "not now" does not, because it is no use to send more.
 func answered(err error) bool {
 	return err == nil || errors.Is(err, backend.ErrRefused) || errors.Is(err, backend.ErrQuarantined) || errors.Is(err, backend.ErrMigrating)
 }
 
-// worst returns nil if the node answered any of the batch, else the first error.
+// worst returns nil if the node answered any operation of the batch, or else the first
+// error.
 func worst(results []backend.Result) error {
 	for _, r := range results {
 		if answered(r.Err) {
@@ -83,8 +83,8 @@ func worst(results []backend.Result) error {
 	return results[0].Err
 }
 
-// cannotBatch reports whether the node has answered that it cannot batch, after
-// all. Of a script it may say that alone.
+// cannotBatch reports whether the node has answered that it cannot batch after all.
+// Scripts do not count, because the node may be unable to run only those.
 func cannotBatch(ops []backend.Op, results []backend.Result) bool {
 	for i, r := range results {
 		if ops[i].Kind != backend.OpEval {

@@ -6,17 +6,17 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A Class says which queue an operation waits in.
+// A Class says in which queue an operation waits.
 type Class uint8
 
 const (
-	Extending Class = iota // extensions, and what a half-won acquire still needs
+	Extending Class = iota // extensions, and the second round of an acquire
 	Acquiring
 	Deleting
 )
 
-// An Item is an operation on its way to a node. Its owner sets the exported fields
-// before it submits the item, and leaves them alone until it is complete.
+// An Item is an operation on its way to a node. Its owner sets the exported fields before
+// it submits the item, and does not touch them until the item is complete.
 type Item struct {
 	Op      backend.Op
 	Key     string // of the lock
@@ -25,33 +25,34 @@ type Item struct {
 	Wait    time.Duration // how long its caller waits for the node
 	Owner   Owner
 
-	// Refused says that the node refuses the item, so that it is repeated rarely.
+	// Refused says that the node refuses the item, so it is repeated rarely.
 	Refused bool
 
-	// Of the sender that has it.
+	// For the sender.
 	next, prev *Item
 	in         *list
 	record     *keyDeletions // of a deletion that waits or is under way
-	sibling    *Item         // the next deletion of the same key that waits
+	sibling    *Item         // the next waiting deletion of the same key
 	since      time.Time
-	repeats    uint8 // how often a doubt was sent, up to the longest pause
-	doubted    bool  // it waits among the doubts, or was taken from there
+	repeats    uint8 // how often a doubt was sent, up to repeatSteps
+	doubted    bool  // it waits among the doubts, or came from there
 }
 
-// An Owner is who has an item sent. Its methods are called on the sender's goroutines.
+// An Owner submits items. The sender calls its methods on its own goroutines.
 type Owner interface {
-	// Unwanted returns why the item should not be sent any more, or nil. It must not
-	// block, and must not call the sender.
+	// Unwanted returns why the item should no longer be sent, or nil. It must not block
+	// or call the sender.
 	Unwanted() error
 
 	// Leave is called when the item is about to be sent. It may still change Op.
 	Leave()
 
-	// Complete hands the item back with its result. Sent says whether it was sent.
+	// Complete returns the item to its owner with its result. sent says whether it was
+	// sent.
 	Complete(r backend.Result, sent bool, now time.Time)
 }
 
-// A list is items in the order in which they came.
+// A list is a queue of items, the oldest first.
 type list struct {
 	first, last *Item
 	n           int
@@ -68,7 +69,7 @@ func (l *list) push(it *Item) {
 	l.n++
 }
 
-// unpop puts back what was popped last.
+// unpop puts back the item that was popped last.
 func (l *list) unpop(it *Item) {
 	it.in, it.prev, it.next = l, nil, l.first
 	if l.first == nil {

@@ -7,24 +7,26 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// leastPatience is the shortest time after which a call is lost: with short TTLs callers
-// wait for less, and that alone says nothing about a connection.
+// leastPatience is the shortest time after which a call is lost. With short TTLs callers
+// wait for less time, but that says nothing about a connection.
 const leastPatience = 50 * time.Millisecond
 
-// errLost is for what a lost call carries: it may have been executed, or may be yet.
+// errLost is the result of operations in a lost call. They may have been executed, or may
+// still be.
 var errLost = timeoutError("the node did not answer, and its connection may be dead")
 
-// patience returns for how long a call may be under way before it is lost: as long as
-// callers wait, but at least twice as long as the last call, so that a slow node does not
-// lose its connections for that.
+// patience returns how long a call may be under way before it is lost. It is as long as
+// callers wait, but at least twice as long as the last call, so that a node does not lose
+// its connections only because it is slow.
 func (s *Sender) patience() time.Duration {
 	return max(s.wait, 2*max(s.trip.last, s.trip.round), leastPatience)
 }
 
-// maxLost returns how many calls may be lost and not yet back, so also how many more
-// goroutines a node that hangs can hold. The probe after the first loss shows whether a new
-// connection helps. It is lost only for an extension, which may be the last one before its
-// lock expires.
+// maxLost returns how many calls may be lost and not have returned, and so how many more
+// goroutines a node that hangs can hold.
+//
+// The probe after the first loss shows whether a new connection helps. A probe is lost
+// only if an extension waits, because that may be the last one before its lock expires.
 func (s *Sender) maxLost() int {
 	switch {
 	case s.brake.hung && s.extends.n == 0:
@@ -35,23 +37,23 @@ func (s *Sender) maxLost() int {
 	return 2 * depth
 }
 
-// overdue returns when the oldest call under way is lost, and whether it may be.
+// overdue returns when the oldest call under way is lost, and whether it can be.
 func (s *Sender) overdue() (at time.Time, any bool) {
-	// The first answer takes longer, because a connection has to be made.
+	// The first answer takes longer, because it includes connecting.
 	if s.reconnecter == nil || len(s.under) == 0 || s.trip.answers == 0 || s.lost >= s.maxLost() {
 		return at, false
 	}
 	return s.under[0].began.Add(s.patience()), true
 }
 
-// lose stops counting on the calls that have been under way for too long. A firewall may
-// have forgotten their connections, and then nothing comes until the driver gives up,
-// which takes seconds. So others may begin beside them, on new connections. A node that
-// cannot be told to make new ones loses no calls.
+// lose gives up calls that have been under way for too long, so that others can begin, on
+// new connections. A firewall may have forgotten the old connections. Then nothing
+// arrives on them until the driver gives up, which takes seconds. If a node cannot be
+// told to make new connections, its calls are never lost.
 //
-// What a lost call carries and may run twice, extensions and deletions, is completed at
-// once, so that its owner can have it sent again. An acquire may not: it completes when
-// the call returns. An answer that still comes counts as any other.
+// Operations in a lost call that may run twice, extensions and deletions, are completed
+// at once, so that their owners can have them sent again. An acquire may not run twice,
+// so it completes when the call returns. A late answer counts like any other.
 func (s *Sender) lose(now time.Time) {
 	at, any := s.overdue()
 	if !any || at.After(now) {
@@ -76,7 +78,7 @@ func (s *Sender) lose(now time.Time) {
 	if lost == 0 {
 		return
 	}
-	if !s.progress.After(oldest) { // else the others are answered
+	if !s.progress.After(oldest) { // otherwise other calls are being answered
 		s.answered = false
 		s.brake.hang(now)
 	}
@@ -87,12 +89,14 @@ func (s *Sender) lose(now time.Time) {
 	}
 }
 
-// quarantinePause is how often a quarantine has connections replaced at most.
+// quarantinePause is the minimum time between two replacements of connections because of
+// a quarantine.
 const quarantinePause = time.Second
 
-// moved has the node use new connections if the server answered that it is in quarantine.
-// It may be another one than before, to which the node's name leads now, and then others of
-// the node's connections still lead to the old one, which grants locks all the same.
+// moved makes the node use new connections if the server answered that it is in
+// quarantine. That server may be new: the node's name may have started to lead to it,
+// while other connections of the node still lead to the old server, which continues to
+// grant locks.
 func (s *Sender) moved(key string, err error, now time.Time) {
 	if s.reconnecter == nil || !errors.Is(err, backend.ErrQuarantined) || now.Sub(s.replaced) < quarantinePause {
 		return
@@ -101,8 +105,8 @@ func (s *Sender) moved(key string, err error, now time.Time) {
 	s.reconnecter.Reconnect(key)
 }
 
-// leaveBehind takes a call off all counts, and returns the items with those that are no
-// longer the call's.
+// leaveBehind removes a lost call from all counts. It takes the items that may run twice
+// from the call, and returns them appended to unanswered.
 func (s *Sender) leaveBehind(r *room, unanswered []*Item) []*Item {
 	r.lost = true
 	s.lost++
@@ -121,7 +125,7 @@ func (s *Sender) leaveBehind(r *room, unanswered []*Item) []*Item {
 	return unanswered
 }
 
-// giveUp completes items that were not answered.
+// giveUp completes items of lost calls.
 func (s *Sender) giveUp(items []*Item) {
 	now := time.Now()
 	var r room
@@ -138,7 +142,7 @@ func (s *Sender) giveUp(items []*Item) {
 	s.settle(&r, now)
 }
 
-// begun notes that the call of r is about to be made. It is lost if that takes too long.
+// begun notes that the call of r is about to be made. The call can be lost from now on.
 func (s *Sender) begun(r *room, now time.Time) {
 	r.began, r.lost = now, false
 	r.written.Store(false)
@@ -146,7 +150,7 @@ func (s *Sender) begun(r *room, now time.Time) {
 	s.watch(now)
 }
 
-// ended notes that the call of r has returned, and whether it had been lost.
+// ended notes that the call of r has returned, and reports whether it had been lost.
 func (s *Sender) ended(r *room) (lost bool) {
 	for i, u := range s.under {
 		if u == r {
@@ -160,13 +164,13 @@ func (s *Sender) ended(r *room) (lost bool) {
 	return r.lost
 }
 
-// watch has the oldest call looked at when it is lost.
+// watch makes the timer fire when the oldest call is lost.
 func (s *Sender) watch(now time.Time) {
 	at, any := s.overdue()
 	if !any {
 		return
 	}
-	if !at.After(now) { // it is not written yet
+	if !at.After(now) { // it was not lost, because it is not written yet
 		at = now.Add(leastPatience)
 	}
 	s.startAt(at, now)

@@ -8,53 +8,54 @@ import (
 )
 
 const (
-	// batchSize is how many operations go in one call at most. More would overrun their
-	// deadline while most of them had been executed.
+	// batchSize is the maximum number of operations in one call. A larger call could miss
+	// its deadline after most of its operations had been executed.
 	batchSize = 512
 
-	// So many deletions may be under way, and one more for each deletePace of a round
-	// trip, so that extensions and acquires do not wait at the server behind more of
-	// them: these are in no hurry.
+	// The number of deletions under way is limited to deleteShare, plus one for each
+	// deletePace of a round trip. Otherwise extensions and acquires would wait at the
+	// server behind them, and deletions are in no hurry.
 	deleteShare = 64
 	deletePace  = 20 * time.Microsecond
 
-	// One of so many places in a call is kept for acquires, and one for deletions, so that
-	// extensions do not starve them. What extensions leave, these two share.
+	// 1/keptPart of a call is kept for acquires, and as much for deletions, so that
+	// extensions do not starve them. Acquires and deletions share what extensions do not
+	// use.
 	keptPart = 8
 )
 
-// A policy is how a sender shares its calls. Tests have others, to show what each part
-// is for.
+// A policy is how a sender shares its calls among operations. Tests turn parts of it off
+// to show their effect.
 type policy struct {
-	classes bool // extensions first, and deletions only a share
-	brake   bool // for what fails otherwise than by a time-out
-	window  bool // on the operations under way, after an outage and when calls take too long
+	classes bool // extensions first, and only a share for deletions
+	brake   bool // also after failures other than time-outs
+	window  bool // limit operations under way after an outage and when calls take too long
 }
 
 var standard = policy{classes: true, brake: true, window: true}
 
-// A room is where a sender puts together what a call sends. It is used again and again,
-// by one goroutine at a time: nobody has it after the call.
+// A room is where a sender assembles a call. It is reused, by one goroutine at a time,
+// and must not be used after the call.
 type room struct {
 	batch   []*Item
 	dropped []drop
 	ops     []backend.Op
 	results []backend.Result
-	failed  []*keyDeletions // of the deletions whose owners may have them sent again at once
+	failed  []*keyDeletions // of deletions whose owners may have them sent again at once
 
-	// Of the call.
+	// The call.
 	began   time.Time
 	lost    bool        // guarded by the sender's mutex
-	written atomic.Bool // ops has what is sent
+	written atomic.Bool // ops is complete, so the items are no longer read
 }
 
-// drop is an operation that is not sent, and why.
+// A drop is an operation that is not sent, and why.
 type drop struct {
 	item *Item
 	why  error
 }
 
-// clear forgets what was sent, and keeps nothing of it alive.
+// clear empties r, without keeping anything alive that was sent.
 func (r *room) clear() {
 	clear(r.batch)
 	clear(r.dropped)
@@ -63,7 +64,7 @@ func (r *room) clear() {
 	r.batch, r.dropped, r.ops, r.results = r.batch[:0], r.dropped[:0], r.ops[:0], r.results[:0]
 }
 
-// room returns an empty one.
+// room returns an empty room.
 func (g *Shared) room() *room {
 	if r, ok := g.rooms.Get().(*room); ok {
 		return r
@@ -77,9 +78,9 @@ func (g *Shared) leave(r *room) {
 	g.rooms.Put(r)
 }
 
-// next takes from the queues what the next call sends, and what is not to be sent any
-// more, and returns whether there is either. If there is not, and the caller is to leave
-// then, it has taken the call off the count.
+// next fills r with what the next call sends and with what is dropped, and reports
+// whether there is either. If there is neither, and leave is set, it also subtracts the
+// caller from the calls under way.
 func (s *Sender) next(r *room, now time.Time, leave bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +88,7 @@ func (s *Sender) next(r *room, now time.Time, leave bool) bool {
 	if some := len(r.batch)+len(r.dropped) > 0; !some {
 		if leave {
 			s.calls--
-			s.start(now) // what waits for a moment
+			s.start(now) // sets the timer if something waits
 		}
 		return false
 	}
@@ -101,7 +102,7 @@ func (s *Sender) next(r *room, now time.Time, leave bool) bool {
 	return true
 }
 
-// fly notes that an operation is about to be under way.
+// fly notes that an operation is about to be sent.
 func (s *Sender) fly(it *Item) {
 	s.flying++
 	if it.Class == Deleting {
@@ -114,7 +115,7 @@ func (s *Sender) fly(it *Item) {
 func (s *Sender) most(now time.Time) int {
 	switch {
 	case s.brake.on && (s.calls > 1 || now.Before(s.brake.probe)):
-		return 0 // others are probing, or it is too early for that
+		return 0 // another call is the probe, or it is too early for one
 	case s.brake.on && s.batches:
 		return max(1, min(s.extends.n, minWindow)) // an extension that is not sent may cost a lock
 	case s.brake.on:
@@ -125,7 +126,7 @@ func (s *Sender) most(now time.Time) int {
 	return s.brake.room(s.flying, batchSize)
 }
 
-// take fills r.
+// take fills r from the queues, without counting anything as sent.
 func (s *Sender) take(r *room, now time.Time) {
 	most := s.most(now)
 	if most == 0 {
@@ -163,7 +164,7 @@ func (s *Sender) patient() int {
 	return max(share-s.flyingDeletes, 0)
 }
 
-// takeFrom takes items from a list until the call has so many.
+// takeFrom moves items from a list to the call until the call has most operations.
 func (s *Sender) takeFrom(l *list, r *room, most int, now time.Time) {
 	for l.n > 0 && len(r.batch) < most {
 		it := l.pop()
@@ -174,8 +175,8 @@ func (s *Sender) takeFrom(l *list, r *room, most int, now time.Time) {
 	}
 }
 
-// takeAcquires takes acquires until the call has so many operations, each behind the
-// deletions of its key that wait.
+// takeAcquires moves acquires to the call until it has most operations. Waiting deletions
+// of an acquire's key go in front of the acquire.
 func (s *Sender) takeAcquires(r *room, most int, now time.Time) {
 	for s.acquires.n > 0 && len(r.batch) < most {
 		it := s.acquires.pop()
@@ -198,7 +199,7 @@ func (s *Sender) takeAcquires(r *room, most int, now time.Time) {
 	}
 }
 
-// add puts an item into the call, or drops it.
+// add adds an item to the call, or drops it.
 func (s *Sender) add(r *room, it *Item, now time.Time) {
 	why := it.Owner.Unwanted()
 	if why == nil && now.Add(s.margin(it)).After(it.Expires) {
@@ -214,8 +215,8 @@ func (s *Sender) add(r *room, it *Item, now time.Time) {
 	r.batch = append(r.batch, it)
 }
 
-// margin returns how long before it expires an operation has to leave. The caller of an
-// acquire does not wait for an answer that comes later.
+// margin returns how long before its expiry an operation must be sent. An acquire needs
+// time for the answer, because its caller does not wait for a later one.
 func (s *Sender) margin(it *Item) time.Duration {
 	if it.Class != Acquiring {
 		return 0

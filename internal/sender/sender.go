@@ -11,55 +11,55 @@ import (
 )
 
 const (
-	// depth is how many calls a sender has under way at most, so also how many
+	// depth is the maximum number of calls that a sender has under way, and so how many
 	// goroutines a node that hangs can hold.
 	depth = 4
 
-	// stagger is how long a call has to be under way before another one may begin
-	// beside it. What comes meanwhile is gathered: where the node is near, the next call
-	// leaves sooner than that anyway, and few calls with many operations cost both sides
-	// less than many with few; where it is far, calls overlap.
+	// stagger is how long a call must be under way before another one may begin beside
+	// it. Operations that come meanwhile are collected. If the node is near, the first
+	// call usually ends sooner, and few large calls cost both sides less than many small
+	// ones. If the node is far away, calls overlap.
 	stagger = time.Millisecond
 
-	// eager is how many operations have to wait for a group's only node to leave beside
-	// a single call at once, however short it has been under way: server and client then
-	// work at the same time. With several nodes they do so anyway, and more calls only cost.
+	// If at least eager operations wait for a group's only node, a second call begins at
+	// once, so that the server and the client work at the same time. With several nodes
+	// they do so anyway, and more calls only cost time.
 	eager = 16
 
-	// bareDepth is depth for a node that cannot batch, where a call is one operation:
-	// with few calls a slow network would leave it idle.
+	// bareDepth replaces depth for a node that cannot batch. Each call is then one
+	// operation, and with few calls a slow network would leave the node idle.
 	bareDepth = 32
 
 	// maxAcquires is how many acquires may wait before another one fails at once.
-	// Deletions and extensions always find a place: there are never more of them than a
-	// few for each key.
+	// Deletions and extensions are never rejected, because there are only a few for each
+	// key.
 	maxAcquires = 8192
 )
 
-// Shared is what the senders of one group have in common.
+// Shared is what all senders of one group share.
 type Shared struct {
 	alone  bool        // the group has one node
-	calls  callContext // of senders
-	inline callContext // of callers who make the call themselves
+	calls  callContext // contexts for calls by senders
+	inline callContext // contexts for calls that callers make themselves
 	rooms  sync.Pool   // of room
 }
 
-// NewShared returns it for a group of so many nodes.
+// NewShared returns a Shared for a group with that many nodes.
 func NewShared(nodes int) *Shared { return &Shared{alone: nodes == 1} }
 
-// A Sender sends operations to one node, or to one part of a node that is a cluster. It
-// sends at once while no call is under way, and gathers what comes meanwhile for the
-// next call: group commit. Its methods may be called concurrently.
+// A Sender sends operations to one node, or to one part of a node that is a Cluster. If
+// no call is under way, it sends at once. Otherwise it collects operations for the next
+// call, as in a group commit. Its methods may be called concurrently.
 type Sender struct {
 	shared      *Shared
 	node        backend.Node
 	batcher     backend.Batcher
-	reconnecter backend.Reconnecter // nil: the node has no such capability
-	worker      func()              // work; a function made once is not allocated for each goroutine
+	reconnecter backend.Reconnecter // nil: not supported
+	worker      func()              // the method work, stored to avoid an allocation for each goroutine
 	policy      policy
 
 	mu            sync.Mutex
-	batches       bool // the node can batch; else a call is one operation
+	batches       bool // the node can batch; otherwise a call is one operation
 	extends       list
 	acquires      list
 	deletes       list
@@ -67,18 +67,18 @@ type Sender struct {
 	deletions     deletions
 	brake         brake
 	trip          trip
-	calls         int // under way, without those that are lost
-	lost          int // calls that are lost and have not returned
-	flying        int // operations under way, without those of lost calls
+	calls         int // under way, without lost calls
+	lost          int // lost calls that have not returned
+	flying        int // operations under way, without those in lost calls
 	flyingDeletes int
-	under         []*room       // of the goroutines whose calls are under way and not lost, the oldest first
-	replaced      time.Time     // when connections were, because of a quarantine
-	wait          time.Duration // for which callers wait, of the last item
-	answered      bool          // the last call was
+	under         []*room       // calls under way and not lost, the oldest first
+	replaced      time.Time     // when connections were last replaced because of a quarantine
+	wait          time.Duration // how long the caller of the last item waits
+	answered      bool          // the last call was answered
 	newest        time.Time     // when the last call began
-	progress      time.Time     // when the last call ended otherwise than by a time-out, or the first of those under way began
-	timer         *time.Timer   // starts what has to wait; nil: nothing had to so far
-	wake          time.Time     // when it goes off; zero: it is not set
+	progress      time.Time     // last end of a call without a time-out, or begin of the first one under way
+	timer         *time.Timer   // starts what has to wait; nil: not needed yet
+	wake          time.Time     // when it fires; zero: not set
 }
 
 // New returns the sender for a node, or for one of its parts.
@@ -90,24 +90,24 @@ func New(shared *Shared, node backend.Node) *Sender {
 	return s
 }
 
-// Submit takes an item, which comes back through its Complete on another goroutine. It
-// does not block. An error says that it did not take it.
+// Submit accepts an item without blocking. The item comes back through its Complete, on
+// another goroutine. If Submit returns an error, it has not accepted the item.
 func (s *Sender) Submit(it *Item, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wait = it.Wait
 	s.lose(now)
-	if it.Class == Acquiring { // to refuse an extension may cost a lock: it goes with the next probe
+	if it.Class == Acquiring { // a rejected extension may cost a lock, so it goes with the next probe
 		switch {
 		case s.acquires.n+s.deletions.parks >= maxAcquires:
 			return errFull
 		case s.calls > 0 && (s.hung() || !s.shared.alone && now.Sub(s.progress) > it.Wait):
-			// A group's only node is waited for until a call has timed out: the one that is
-			// late may be making a connection, and the next has one.
+			// With one node, callers wait until a call has timed out: the slow one may be
+			// connecting, and the next call can use the connection.
 			return s.unsent(it.Wait)
 		case s.brake.on && !s.brake.hung && !s.shared.alone && (s.calls > 0 || now.Before(s.brake.probe)):
-			// The others can decide without this node, and must not wait for it. A
-			// group's only node is waited for.
+			// The other nodes can decide without this one, and callers must not wait for
+			// it. With only one node, they do.
 			return s.brake.why
 		}
 	}
@@ -117,8 +117,8 @@ func (s *Sender) Submit(it *Item, now time.Time) error {
 	return nil
 }
 
-// hung reports whether the node is known to hang. Of a group's only node one lost call does
-// not show that: the probe on a new connection will.
+// hung reports whether the node is known to hang. If it is the group's only node, one
+// lost call does not show this. The probe on a new connection will.
 func (s *Sender) hung() bool {
 	return s.brake.hung && !(s.shared.alone && s.lost > 0 && s.brake.failures == 1)
 }
@@ -138,8 +138,9 @@ func (s *Sender) put(it *Item) {
 	}
 }
 
-// Doubt takes a deletion that was submitted and has to be repeated, and repeats it after
-// a pause, or when the node answers again. It returns false if there are too many.
+// Doubt accepts a deletion that was submitted before and has to be repeated. It repeats
+// it after a pause, or when the node answers again. It returns false if there are too
+// many.
 func (s *Sender) Doubt(it *Item, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +151,8 @@ func (s *Sender) Doubt(it *Item, now time.Time) bool {
 	return true
 }
 
-// Accepts says that the node has done what it refused before: all deletions that wait to be
-// repeated are due.
+// Accepts says that the node has accepted a deletion that it had refused before. All
+// deletions that wait to be repeated become due.
 func (s *Sender) Accepts(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +163,7 @@ func (s *Sender) Accepts(now time.Time) {
 // queued returns how many operations wait for a call.
 func (s *Sender) queued() int { return s.extends.n + s.acquires.n + s.deletes.n }
 
-// begin counts a call.
+// begin counts a call that begins.
 func (s *Sender) begin(now time.Time) {
 	s.newest = now
 	if s.calls == 0 {
@@ -171,7 +172,8 @@ func (s *Sender) begin(now time.Time) {
 	s.calls++
 }
 
-// start begins a call on a goroutine of its own, at once or when one may begin.
+// start begins a call on a new goroutine if one is allowed now, and otherwise sets the
+// timer.
 func (s *Sender) start(now time.Time) {
 	s.lose(now)
 	s.watch(now)
@@ -186,13 +188,13 @@ func (s *Sender) start(now time.Time) {
 	}
 }
 
-// opens returns when the next call may begin, and whether there is to be one at all
-// before something else happens.
+// opens returns when the next call may begin. any is false if there will be none before
+// something else happens.
 func (s *Sender) opens(now time.Time) (at time.Time, any bool) {
 	at, any = s.doubts.due()
 	waiting := s.extends.n + s.acquires.n + min(s.deletes.n, s.patient())
 	switch {
-	case waiting == 0 && (!any || s.calls > 0): // a call takes along what is due
+	case waiting == 0 && (!any || s.calls > 0): // a call under way will take along doubts that are due
 		return at, false
 	case s.brake.on:
 		return s.brake.probe, s.calls == 0
@@ -212,7 +214,7 @@ func (s *Sender) opens(now time.Time) (at time.Time, any bool) {
 	return s.newest.Add(stagger), true
 }
 
-// startAt has start look again then.
+// startAt makes the timer call start at that time.
 func (s *Sender) startAt(at, now time.Time) {
 	if !s.wake.IsZero() && !at.Before(s.wake) {
 		return
@@ -230,18 +232,20 @@ func (s *Sender) startAt(at, now time.Time) {
 	s.timer.Reset(at.Sub(now))
 }
 
-// work makes calls until there is nothing to send, and then ends. Its caller has counted
-// the call.
+// work makes calls until there is nothing to send. Its caller has already counted the
+// first call.
 func (s *Sender) work() {
 	room := s.shared.room()
 	defer s.shared.leave(room)
 	for {
 		room.clear()
 		now := time.Now()
-		some := s.next(room, now, s.shared.alone) // then callers make the call themselves if nobody is here
+		// With one node, end without lingering: callers then make the next call
+		// themselves.
+		some := s.next(room, now, s.shared.alone)
 		if !some && !s.shared.alone {
-			// Those who have just been told may ask for more as soon as they run, and
-			// a new goroutine for that would have to grow its stack again.
+			// Owners that have just been notified may submit more as soon as they run. A
+			// new goroutine for that would have to grow its stack again.
 			runtime.Gosched()
 			now = time.Now()
 			some = s.next(room, now, true)
@@ -252,10 +256,10 @@ func (s *Sender) work() {
 		for _, d := range room.dropped {
 			d.item.Owner.Complete(backend.Result{Err: d.why}, false, now)
 		}
-		if len(room.batch) == 0 { // what was dropped may have left something to send
+		if len(room.batch) == 0 { // dropping may have left other operations to send
 			continue
 		}
-		if lost := s.send(room, now); lost { // others have taken this goroutine's place
+		if lost := s.send(room, now); lost { // another goroutine has taken over
 			return
 		}
 	}
@@ -271,7 +275,7 @@ func (s *Sender) send(room *room, now time.Time) (lost bool) {
 	for _, it := range batch {
 		room.ops = append(room.ops, it.Op)
 	}
-	room.written.Store(true) // from here on the items are not looked at: the call may be lost
+	room.written.Store(true) // the call may be lost from here on, so items are no longer read
 	if len(batch) == 1 {
 		room.results = append(room.results, room.ops[0].Do(ctx, s.node))
 	} else {
@@ -293,8 +297,8 @@ func (s *Sender) send(room *room, now time.Time) (lost bool) {
 	return lost
 }
 
-// batch sends ops in one call, and stands in for an adapter that answers with
-// too few or too many results.
+// batch sends ops in one call. If an adapter returns the wrong number of results, all of
+// them are errors.
 func (s *Sender) batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	results := s.batcher.Batch(ctx, ops)
 	if len(results) == len(ops) {
@@ -307,8 +311,8 @@ func (s *Sender) batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// separate queues the operations of a batch again, and lets each be a call of
-// its own from now on. It returns false if the call was lost.
+// separate queues the operations of a batch again. From now on, each one is a call of its
+// own. It returns false if the call was lost.
 func (s *Sender) separate(r *room, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -324,9 +328,9 @@ func (s *Sender) separate(r *room, now time.Time) bool {
 	return true
 }
 
-// land notes that an operation is not under way any more. The acquires that wait for a
-// deletion that failed wait on, until its owner has had the chance to have it sent again
-// before them: then land returns what they wait for.
+// land notes that an operation is no longer under way. If a deletion failed, acquires
+// that wait for it continue to wait until its owner has had the chance to send it again
+// first. Then land returns the record that they wait on.
 func (s *Sender) land(it *Item, err error) *keyDeletions {
 	s.flying--
 	if it.Class != Deleting {
@@ -341,8 +345,8 @@ func (s *Sender) land(it *Item, err error) *keyDeletions {
 	return nil
 }
 
-// settle lets the acquires go that waited for deletions that failed, behind whatever
-// the owners of those have submitted meanwhile.
+// settle releases acquires that waited for failed deletions. They are sent after whatever
+// the owners of the deletions have submitted meanwhile.
 func (s *Sender) settle(r *room, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -354,9 +358,8 @@ func (s *Sender) settle(r *room, now time.Time) {
 	s.start(now)
 }
 
-// note records how a call that began then ended now. If the node is not to be sent
-// anything for now, the acquires that have not been sent fail. It reports whether the call
-// was lost.
+// note records a call that lasted from began to now, and reports whether it was lost. If
+// the brake is on, acquires that have not been sent fail.
 func (s *Sender) note(r *room, began, now time.Time) (lost bool) {
 	err := worst(r.results)
 	s.mu.Lock()
@@ -392,7 +395,7 @@ func (s *Sender) note(r *room, began, now time.Time) (lost bool) {
 			s.progress = now
 		}
 	}
-	if filled || !s.batches { // what waits may need more than this goroutine
+	if filled || !s.batches { // one goroutine may not be enough for what waits
 		s.start(now)
 	}
 	why := s.brake.why
@@ -403,7 +406,7 @@ func (s *Sender) note(r *room, began, now time.Time) (lost bool) {
 	return false
 }
 
-// answer notes that the call that began then was answered now. Filled says that it left
+// answer records an answered call that lasted from began to now. filled says that it left
 // no room for another operation.
 func (s *Sender) answer(began, now time.Time, filled bool) {
 	s.progress = now
@@ -415,7 +418,7 @@ func (s *Sender) answer(began, now time.Time, filled bool) {
 	}
 }
 
-// failed notes that the call that began then was not answered.
+// failed records a call without an answer.
 func (s *Sender) failed(err error, began, now time.Time) {
 	if s.policy.brake || errors.Is(err, context.DeadlineExceeded) {
 		s.brake.fail(err, began, now)
@@ -424,7 +427,7 @@ func (s *Sender) failed(err error, began, now time.Time) {
 	}
 }
 
-// full returns how many operations may be under way at most.
+// full returns the maximum number of operations under way.
 func (s *Sender) full() int {
 	if !s.batches {
 		return bareDepth
@@ -432,7 +435,7 @@ func (s *Sender) full() int {
 	return depth * batchSize
 }
 
-// drain takes out the acquires. Extensions go with the next probe.
+// drain removes and returns all acquires. Extensions stay, and go with the next probe.
 func (s *Sender) drain() list {
 	var out list
 	s.deletions.unparkAll(&s.acquires)
@@ -442,9 +445,9 @@ func (s *Sender) drain() list {
 	return out
 }
 
-// Claim begins a call of the caller's own for an item, if nothing is under way or waits
-// and the node has answered last time. If it returns true, the caller makes the call
-// under the context of [Shared.Context] or its own, and then calls Yield.
+// Claim begins a call that the caller makes itself. It does so if nothing is under way or
+// waits and the node has answered the last call. If it returns true, the caller makes the
+// call with a context of [Shared.Context] or its own, and then calls Yield.
 func (s *Sender) Claim(it *Item, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -456,8 +459,8 @@ func (s *Sender) Claim(it *Item, now time.Time) bool {
 	return true
 }
 
-// Yield ends the call that Claim began then, and completes the item. That it timed out
-// says little, because its deadline was the caller's: the sender's own next call will tell.
+// Yield ends a call begun by Claim, and completes the item. A time-out says little,
+// because the deadline was the caller's. The sender's own next call will tell.
 func (s *Sender) Yield(it *Item, r backend.Result, began, now time.Time) {
 	failed := s.yield(it, r.Err, began, now)
 	it.Owner.Complete(r, true, now)
@@ -488,18 +491,18 @@ func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDe
 	return failed
 }
 
-// Context returns one under which a caller may make a call of its own that takes no longer
-// than most.
+// Context returns a context for a call that a caller makes itself. It ends after most at
+// the latest.
 func (g *Shared) Context(most time.Duration, now time.Time) context.Context {
 	return g.inline.get(most, most/64, now)
 }
 
-// A Load is what a sender has to do.
+// A Load is the work that a sender has.
 type Load struct {
 	Calls                      int  // under way
-	Extends, Acquires, Deletes int  // that wait for a call
+	Extends, Acquires, Deletes int  // waiting for a call
 	Parked                     int  // acquires that wait for deletions of their keys
-	Deleting                   int  // keys that have deletions, waiting or under way
+	Deleting                   int  // keys with deletions that wait or are under way
 	Doubts                     int  // deletions that wait to be repeated
 	Away                       bool // the node does not answer
 }
@@ -507,7 +510,6 @@ type Load struct {
 // Waiting returns how many operations wait for a call.
 func (l Load) Waiting() int { return l.Extends + l.Acquires + l.Deletes + l.Parked }
 
-// Load returns what the sender has to do.
 func (s *Sender) Load() Load {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,30 +2,30 @@ package sender
 
 import "time"
 
-// setUp is how many round trips the first call on a node may take: it makes a
-// connection too.
+// setUp is how many round trips the first call on a node may take, because it also
+// connects.
 const setUp = 3
 
-// tripWindow is for how long the shortest call counts, and once more as long as the
-// shortest of the window before.
+// tripWindow is the length of a window for the shortest call. A shortest call counts in
+// its window and in the next one.
 const tripWindow = 30 * time.Second
 
-// A trip is how long a call takes, of late.
+// A trip is how long calls take at present.
 type trip struct {
 	answers int
 	last    time.Duration // the last call
 	round   time.Duration // 0: not known
 
-	// The shortest call of this window and of the one before. What is longer has waited
-	// at the server for what was sent before, which says nothing about the way to it.
+	// The shortest calls of this window and of the previous one. A longer call has waited
+	// at the server behind others, which says nothing about the network.
 	least, before time.Duration
-	began         time.Time // the window
+	began         time.Time // start of this window
 }
 
-// shortest returns how long the shortest call of late has taken; 0 if there was none.
+// shortest returns the duration of the shortest recent call; 0 if there was none.
 func (t *trip) shortest() time.Duration { return min(t.least, t.before) }
 
-// answer notes that a call was answered now, after it took so long.
+// answer records a call that was answered now, after took.
 func (t *trip) answer(took time.Duration, now time.Time) {
 	t.answers++
 	t.last = took
@@ -40,15 +40,15 @@ func (t *trip) answer(took time.Duration, now time.Time) {
 	switch {
 	case t.answers == 1:
 		t.round = took
-	case took < t.round: // what was longer was a pause, or a new connection
+	case took < t.round: // the longer ones were a pause or a new connection
 		t.round -= (t.round - took) / 2
 	default:
 		t.round += (took - t.round) / 16
 	}
 }
 
-// Trip returns how long a call takes, of late; 0 if that is not known. Bare leaves out
-// what the first call may have taken longer than others.
+// Trip returns how long a call takes at present; 0 if that is not known. With bare, the
+// extra time of a first call is left out.
 func (s *Sender) Trip(bare bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *Sender) Trip(bare bool) time.Duration {
 	return s.trip.round
 }
 
-// Shortest returns how long the shortest call of late has taken; 0 if that is not known.
+// Shortest returns the duration of the shortest recent call; 0 if that is not known.
 func (s *Sender) Shortest() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

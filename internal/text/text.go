@@ -1,7 +1,7 @@
-// Package text makes what somebody else wrote fit for an error, a log and a terminal:
-// server replies, keys, labels and names of nodes. Such text can contain escape sequences
-// for the reader's terminal, line breaks that look like the next log entry, characters
-// that reverse the order of a line, or a megabyte of anything.
+// Package text makes text from other sources safe for errors, logs and terminals: server
+// replies, keys, labels and names of nodes. Such text can contain escape sequences for
+// the reader's terminal, line breaks that look like the next log entry, characters that
+// reverse the order of a line, or a megabyte of anything.
 package text
 
 import (
@@ -13,26 +13,28 @@ import (
 )
 
 const (
-	// maxLine is the most bytes that Line returns. The longest known replies of servers,
-	// about errors in scripts, have half of it.
+	// maxLine is the maximum number of bytes that Line returns. The longest known server
+	// replies, about errors in scripts, are half as long.
 	maxLine = 600
 
-	// maxName is the most bytes that Name returns, and that Quote puts in quotes.
+	// maxName is the maximum number of bytes that Name returns, and that Quote puts in
+	// quotes.
 	maxName = 200
 )
 
-// Line returns s with everything that is not printable escaped as %q would, and cut to a
-// length that suits one line of a log. It does not quote s: ordinary text stays as it is,
-// and so does what Line has returned.
+// Line returns s for one line of a log: it escapes what is not printable as %q would, and
+// cuts s if it is too long. It adds no quotes. Ordinary text is unchanged, and so is a
+// result of Line.
 func Line(s string) string { return clip(s, maxLine) }
 
-// Name is Line for a key, a label or the name of a node, which is cut to a shorter length.
+// Name is Line with a shorter limit, for a key, a label or the name of a node.
 func Name(s string) string { return clip(s, maxName) }
 
 // Escape is Line without a limit.
 func Escape(s string) string { return clip(s, math.MaxInt) }
 
-// Quote returns s as %q would. If s is long, it quotes the beginning and states the length.
+// Quote returns s as %q would. If s is long, it quotes only the beginning and adds the
+// length.
 func Quote(s string) string {
 	if len(s) <= maxName {
 		return strconv.Quote(s)
@@ -44,17 +46,17 @@ func Quote(s string) string {
 	return strconv.Quote(s[:end]) + length(s)
 }
 
-// length is what follows a text that was cut.
+// length returns the note at the end of a text that was cut.
 func length(s string) string { return fmt.Sprintf("… (%d bytes)", len(s)) }
 
-// clip returns s escaped, and cut if that has more than most bytes.
+// clip returns s escaped, and cut if that is longer than most bytes.
 func clip(s string, most int) string {
 	if len(s) <= most && printable(s) {
 		return s
 	}
 	var b strings.Builder
 	tail := len(length(s))
-	cut := 0 // how much of b fits with the tail
+	cut := 0 // how much of b fits together with the tail
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		piece := s[i : i+size]
