@@ -12,31 +12,31 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// An Option sets up a [Locker]. Where two set the same, the later one counts, except that
-// the hooks of all [WithHooks] are called.
+// An Option sets up a [Locker]. If two options set the same thing, the later one counts.
+// [WithHooks] is different: the hooks of all of them are called.
 type Option interface{ applyLocker(*settings) error }
 
-// A DerivedOption sets up a [Locker] that [Locker.With] returns, or one that [New] returns.
+// A DerivedOption sets up a [Locker] that [New] or [Locker.With] returns.
 type DerivedOption interface {
 	Option
 	derives()
 }
 
-// A LockOption changes one call's way of locking.
+// A LockOption applies to one call that locks.
 type LockOption interface{ applyLock(*callSettings) error }
 
-// A ResumeOption changes one [Locker.Resume].
+// A ResumeOption applies to one [Locker.Resume].
 type ResumeOption interface{ applyResume(*callSettings) error }
 
-// An AcquireOption is a default when it is given to [New] or [Locker.With], and holds for one
-// call when it is given to that. A call rejects an option that would have no effect on it,
-// before any I/O: [Locker.TryLock] for example rejects [WithWait].
+// An AcquireOption sets a default if it is given to [New] or [Locker.With], and applies
+// to one call if it is given to that call. A call rejects an option that would have no
+// effect on it, before any I/O. For example, [Locker.TryLock] rejects [WithWait].
 type AcquireOption interface {
 	DerivedOption
 	LockOption
 }
 
-// A SharedOption is an [AcquireOption] that [Locker.Resume] takes too.
+// A SharedOption is an [AcquireOption] that [Locker.Resume] accepts too.
 type SharedOption interface {
 	AcquireOption
 	ResumeOption
@@ -50,8 +50,8 @@ const (
 	DefaultCounterLife = 24 * time.Hour         // see [WithCounterLife]
 )
 
-// settings is what a Locker was set up with, callSettings the part of it that a
-// call may change.
+// settings is the configuration of a Locker. callSettings is the part that a call may
+// change.
 type settings struct {
 	prefix      string
 	nodeTimeout time.Duration // 0: the default
@@ -69,7 +69,7 @@ type callSettings struct {
 	ttl        time.Duration
 	owner      string
 	retry      RetryPolicy
-	patience   time.Duration // with nodes that are unavailable; 0: one TTL
+	patience   time.Duration // while too many nodes are unavailable; 0: one TTL
 	wait       time.Duration // 0: no limit; once: a single attempt
 	autoExtend bool
 	maxHold    time.Duration // 0: no limit
@@ -77,11 +77,11 @@ type callSettings struct {
 	fencing    bool
 	reentrant  bool
 
-	given given // to this call or Locker itself
+	given given // options given to this call or Locker itself
 }
 
-// given is the options that were given to a call itself, of those that some calls would
-// ignore. Defaults need not matter to every call.
+// given records the options that were given to a call itself, of those that some calls
+// would ignore. A call may ignore a default, but not its own option.
 type given uint8
 
 const (
@@ -110,10 +110,11 @@ type sharedOption struct{ acquireOption }
 
 func (o sharedOption) applyResume(s *callSettings) error { return o.acquireOption(s) }
 
-// WithTTL sets how long a lock lives on the servers unless it is extended, so
-// how long others wait after a holder has died. Default [DefaultTTL]. It counts
-// in whole milliseconds, a fraction is dropped, and must be longer than the drift
-// allowance (1 % and 2 ms), or no validity would be left.
+// WithTTL sets how long a lock lives on the servers unless it is extended. That is also
+// how long others wait after a holder has died. Default [DefaultTTL].
+//
+// The TTL counts in whole milliseconds; a fraction is dropped. It must be longer than the
+// drift allowance (1 % and 2 ms), because otherwise no validity would be left.
 func WithTTL(ttl time.Duration) SharedOption {
 	return sharedOption{func(s *callSettings) error {
 		s.ttl = ttl.Truncate(time.Millisecond)
@@ -121,10 +122,12 @@ func WithTTL(ttl time.Duration) SharedOption {
 	}}
 }
 
-// WithOwner puts a label in front of the random part of each token, for
-// [Locker.Inspect] to show: a host name, a process id. The one that is given to New is
-// also in the name of the channel on which the Locker is called, and shown where it
-// waits. It is not secret. It must not begin with "~". Default none.
+// WithOwner puts a label, such as a host name or a process id, in front of the random
+// part of each token. [Locker.Inspect] shows it. The label must not begin with "~", and
+// it is not secret. Default none.
+//
+// The label given to New is also part of the name of the channel on which the Locker is
+// notified, so Inspect shows it while the Locker waits.
 func WithOwner(label string) AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.owner = label
@@ -135,18 +138,14 @@ func WithOwner(label string) AcquireOption {
 	})
 }
 
-// WithRetry has [Locker.Lock] and [Locker.Do] poll: try again at the pace of p
-// after a try that failed, be it because the lock is taken or because nodes are not
-// available. Such a caller does not queue: nobody calls it, and those that do queue
-// come first.
+// WithRetry makes [Locker.Lock] and [Locker.Do] poll: after a failed attempt they try
+// again at the pace of p, until p or ctx ends, whether the lock is taken or nodes are
+// unavailable. Such a caller joins no queue and is not notified, so queued waiters get
+// the lock first. Default: callers wait in a queue (see [Locker.Lock]).
 //
-// By default they wait to be called while the lock is taken, until ctx ends (see
-// [Locker.Lock]). Where nodes cannot call, or are not available, they poll too, with
-// a random pause that grows up to a quarter of a second, for one TTL at most while too
-// many nodes are unavailable ([WithPatience]). With a policy they go on until it or ctx ends, whatever
-// the reason. Servers that refuse for good, because of a wrong password for instance,
-// end either at once. The pause before ctx's deadline is cut short, for a last try. A call that
-// does not wait rejects it.
+// The last pause before ctx's deadline is shortened, so that there is time for one more
+// attempt. If servers refuse for good, for example because of a wrong password, the call
+// ends at once. A call that does not wait rejects this option. See docs/options.md.
 func WithRetry(p RetryPolicy) AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.retry = p
@@ -158,14 +157,14 @@ func WithRetry(p RetryPolicy) AcquireOption {
 // once is a wait of 0: a single attempt.
 const once time.Duration = -1
 
-// WithWait bounds how long [Locker.Lock], [Locker.Do] and [Mutex.Lock] wait for the
-// lock. It does not bound how long the lock is held, nor what [Locker.Do] runs. If ctx
-// ends first, it bounds the wait too. Default: ctx alone does.
+// WithWait limits how long [Locker.Lock], [Locker.Do] and [Mutex.Lock] wait for the lock.
+// It limits neither the hold nor the function of Do. If ctx ends first, the wait ends
+// then. Default: only ctx limits the wait.
 //
 // When d is over, the error matches [ErrTaken] or [ErrUnavailable], and no error of a
-// ctx. A last attempt is made shortly before. The first attempt of a call does not count
-// as waiting: it may take up to the node timeout, however short d is. A d of 0 allows
-// that one attempt only, as [Locker.TryLock] and [Locker.TryDo] do, which reject a longer one.
+// ctx. The first attempt does not count as waiting, and may take up to the node timeout.
+// A d of 0 allows only that attempt, like [Locker.TryLock] and [Locker.TryDo], which
+// reject any other value. See docs/options.md.
 func WithWait(d time.Duration) AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.wait = d
@@ -180,19 +179,17 @@ func WithWait(d time.Duration) AcquireOption {
 	})
 }
 
-// Forever is a time that does not end: see [WithPatience].
+// Forever is a duration that never ends: see [WithPatience].
 const Forever time.Duration = math.MaxInt64
 
-// WithPatience sets for how long [Locker.Lock] and [Locker.Do] wait while too many nodes are
-// unavailable, before they return [ErrUnavailable]. With [Forever] they wait for as long as
-// ctx and [WithWait] let them. They keep their places in the queues meanwhile, and ask again
-// when nodes answer. Default one TTL.
+// WithPatience sets how long [Locker.Lock] and [Locker.Do] wait while too many nodes are
+// unavailable, before they return [ErrUnavailable]. Callers keep their places in the
+// queues, and ask again when nodes answer. Default one TTL. With [Forever], only ctx and
+// [WithWait] limit the wait.
 //
-// The time counts from when any call of this Locker has found the nodes unavailable, or from
-// the beginning of the call if that is later. Nodes that are unavailable for less do not
-// matter, however often. Nodes that refuse for good, for instance because of a wrong password,
-// end the call at once all the same. It cannot be combined with [WithRetry], which has a limit
-// of its own, and a call that does not wait rejects it.
+// Shorter outages do not count, however many there are. If nodes refuse for good, for
+// example because of a wrong password, the call ends at once. A call that does not wait
+// rejects this option, and so does one with [WithRetry]. See docs/options.md.
 func WithPatience(d time.Duration) AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.patience = d
@@ -204,12 +201,14 @@ func WithPatience(d time.Duration) AcquireOption {
 	})
 }
 
-// WithAutoExtend lets a lock extend itself until it is unlocked or lost: at a
-// third of its TTL, with some jitter, and again soon after an attempt that
-// failed, as long as it is valid. If it cannot, the contexts of the lock end
-// before the lock does, with the cause; [Hooks.Lost] and the logger are told.
-// Any number of locks may do so: while none is due they are one timer together.
-// A holder that hangs holds such a lock for ever: see [WithMaxHold].
+// WithAutoExtend makes a lock extend itself until it is unlocked or lost. It extends at a
+// third of the TTL, with some jitter, and soon again after a failed attempt while the
+// lock is valid. Default off; [Locker.Do] turns it on.
+//
+// If no extension succeeds, the contexts of the lock end before the lock does, with the
+// cause, and [Hooks.Lost] and the logger report it. Any number of locks can extend
+// themselves: they share one timer while none is due. A holder that hangs keeps such a
+// lock for ever unless [WithMaxHold] is set.
 func WithAutoExtend() SharedOption {
 	return sharedOption{func(s *callSettings) error {
 		s.autoExtend = true
@@ -217,10 +216,12 @@ func WithAutoExtend() SharedOption {
 	}}
 }
 
-// WithMaxHold ends the extensions of [WithAutoExtend] and [Locker.Do] so that a
-// lock expires at the latest when it has been held for d, which must not be
-// shorter than the TTL. [Lock.Extend] is not limited. A call that is given it, and does not
-// extend its lock, rejects it. Default no limit.
+// WithMaxHold stops the extensions of [WithAutoExtend] and [Locker.Do], so that a lock
+// expires at the latest when it has been held for d. [Lock.Extend] is not limited.
+// Default no limit.
+//
+// d must not be shorter than the TTL. A call that is given this option, and does not
+// extend its lock, rejects it.
 func WithMaxHold(d time.Duration) SharedOption {
 	return sharedOption{func(s *callSettings) error {
 		s.maxHold = d
@@ -232,26 +233,16 @@ func WithMaxHold(d time.Duration) SharedOption {
 	}}
 }
 
-// WithMinHold keeps a lock on the nodes for at least d, counted from just before the attempt
-// that acquired it. It is for work that must run once in a period on any of several machines:
-// without it the lock is free as soon as the work has ended, and a machine whose clock is
-// behind does the work again. A lock is no schedule, however: docs/schedules.md has a recipe.
+// WithMinHold keeps a lock on the nodes for at least d, counted from just before the
+// attempt that acquired it. It is for jobs that must run once in a period on any of
+// several machines: docs/schedules.md has a recipe. Before d is over, Unlock ends the
+// lock for its owner only. It asks no node, and returns nil, or how the lock was lost.
+// The lock is deleted in the background when d is over.
 //
-//   - A lock that is unlocked earlier stays taken for the rest of d, for everybody, this
-//     process included. Unlock ends it for its owner, asks no node, and returns nil, or how the
-//     lock was lost. When d is over it is deleted in the background, and the next waiter is
-//     notified.
-//   - If the process has ended or called [Locker.Close] or [Locker.Shutdown] before d is over,
-//     the lock expires: not before d, and not later than one TTL after its last extension.
-//   - A lock with a TTL that is shorter than d is acquired with one of d and the drift
-//     allowance. Extensions, automatic ones too, have the TTL of [WithTTL].
-//   - A call that fails leaves nothing behind, and [Locker.Release] deletes at once.
-//
-// It makes no other promises than a lock does: nodes that lose their data forget it. A
-// nested call ([WithReentrancy]) extends what it enters so that it stays for d from then on.
-// With [Locker.Resume] d counts from that call. d counts in whole milliseconds, rounded up. It
-// must not be longer than [WithMaxHold]; what limits a TTL, such as [WithQuarantine], limits d.
-// Default none.
+// d counts in whole milliseconds, rounded up. It must not be longer than [WithMaxHold],
+// and it is subject to the same limits as a TTL, such as [WithQuarantine]. Nodes that
+// lose their data forget it. Default none. See docs/options.md for what happens when the
+// process ends first.
 func WithMinHold(d time.Duration) SharedOption {
 	return sharedOption{func(s *callSettings) error {
 		s.minHold = (d + time.Millisecond - 1).Truncate(time.Millisecond)
@@ -262,36 +253,16 @@ func WithMinHold(d time.Duration) SharedOption {
 	}}
 }
 
-// WithFencing gives each lock a fencing token, [Lock.Fence]: a number for the resource
-// that the lock protects, which refuses whoever comes with a lower one than it has seen
-// (package fence does that). So a holder that was paused, and writes after its lock has
-// expired and somebody else has got it, is refused.
+// WithFencing gives each lock a fencing token: a number that the protected resource uses
+// to reject late writes. [Lock.Fence] and [FenceFromContext] return it, and package fence
+// has the resource's part. No two locks of a key have the same token, and a lock that was
+// requested after another was granted has a higher one. Default no tokens.
 //
-// No two locks of a key have the same token, and a lock that was asked for after another
-// was granted has a higher one. That holds whatever clocks, pauses, expiries and the
-// network do, as long as nodes keep the counters that they have acknowledged: a token is
-// a value to which a quorum of nodes have moved their counters, each up and from below,
-// and any two quorums share a node. Of locks that were asked for at the same time
-// either may have the higher token, the one that was granted first too.
-//
-// Where nodes lose counters (a restart without persistence, an eviction, [WithCounterLife]),
-// their clocks step in, for counters are near the time in microseconds since 1970, and
-// never follow a client by more than 250 ms: a lock that is asked for later than half a
-// second, and twice what the nodes' clocks are off, after another was granted, still has a
-// higher token. Those of locks closer to each other than that may be equal, or the wrong way
-// round, unless [WithQuarantine] is set.
-//
-// A token costs no round trip, as long as a quorum of nodes vote for the same value:
-// the Locker learns from their answers how far its own clock is off. Where they do not, as
-// after a node was away, a second round puts that right, for which a call waits for up
-// to the node timeout again; if it fails, so does the try. There is no lock without its
-// token. Extensions keep it.
-//
-// All nodes must run scripts (backend.Scripter), and a key with braces needs a hash tag:
-// otherwise New, if it is given this, or the call returns an error before any I/O. Each
-// node keeps a counter, for "orders/42" at "orders/42{orders/42}:fence". On a key with
-// tokens everybody must ask for them: a lock without one, of this library or of
-// another, excludes the others, but the resource cannot tell its writes. Default no tokens.
+// All nodes must run scripts (backend.Scripter), and a key with braces needs a hash tag.
+// Otherwise New, if it is given this option, or the call returns an error before any I/O.
+// Everybody who locks the key must use tokens. If nodes disagree on the number, a second
+// round follows, which may take up to another node timeout; if that fails, so does the
+// attempt, because a lock is never granted without its token. See docs/fencing.md.
 func WithFencing() AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.fencing = true
@@ -299,13 +270,15 @@ func WithFencing() AcquireOption {
 	})
 }
 
-// mostFence is as far as counters go (package lua).
+// mostFence is the highest value of a counter (package lua).
 const mostFence = 1<<53 - 1
 
-// WithCounterLife sets for how long the counters of [WithFencing] are kept after a key was
-// last locked or extended; 0 means for ever. It must be longer than the TTL by a minute
-// at least. Default [DefaultCounterLife]. With 0 a key that is never used again leaves its
-// counter on the servers, but tokens do not rest on clocks there.
+// WithCounterLife sets how long nodes keep the counters of [WithFencing] after a key was
+// last locked or extended. It must be at least a minute longer than the TTL. Default
+// [DefaultCounterLife].
+//
+// 0 means for ever. Tokens then do not depend on clocks, but each key that is never used
+// again leaves its counter on the servers.
 func WithCounterLife(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.counterLife = d.Truncate(time.Millisecond)
@@ -316,31 +289,23 @@ func WithCounterLife(d time.Duration) Option {
 	})
 }
 
-// counterSlack is by how much counters outlive a lease at least: more than the clocks of
-// nodes that can be used for fencing are apart.
+// counterSlack is how much longer than a lease a counter must live. It is more than the
+// clocks of nodes that can be used for fencing differ.
 const counterSlack = time.Minute
 
-// WithQuarantine has a node that may have lost what it had granted vote for no lock for
-// so long: neither its lost locks nor, with [WithFencing], its lost tokens come back to
-// somebody else before they have ended. A node sees that for itself, in the script that
-// would grant: when it was started, with whatever data, when everything on it was
-// deleted, and when a replica has taken its place; a new node, and one that is asked so
-// for the first time, begins in quarantine too. It ends by itself.
-// Meanwhile the node extends and releases locks that it has; its [Outcome] is
-// [Quarantined]. If too many are in quarantine for a quorum, Lock and Do wait until it
-// ends, or ctx; TryLock, and a call with a policy of its own that gives up before
-// ([WithRetry]), return [ErrUnavailable].
+// WithQuarantine stops a node that may have lost data from granting locks for d. So a
+// lost lock, and with [WithFencing] a lost token, has ended before anybody else can get
+// it. The node decides this by itself: after a start, after all its data was deleted,
+// after a replica has taken its place, and when it is new. Meanwhile it extends and
+// releases the locks that it has, and its [Outcome] is [Quarantined]. If that leaves too
+// few nodes for a quorum, Lock and Do wait; TryLock, and a call whose [WithRetry] gives
+// up first, return [ErrUnavailable]. Default none.
 //
-// It must be longer than the TTL by a second at least, that of New and of each call, or
-// these return an error before any I/O, and longer than the longest TTL that anybody
-// uses on these nodes: everybody should set the same. The clocks of nodes may then be
-// off by half of what it is longer than the TTL, less 250 ms. It does not help where
-// some keys go and others stay, as by an eviction, nor those who lock without it.
-//
-// Every acquisition is a script then. All nodes must run scripts (backend.Scripter), tell
-// their run_id by INFO, and be one server each, not a Cluster, else New or the call fails.
-// Each keeps a key that never expires, "redlock:marker", with the prefix of
-// [WithKeyPrefix]. Default none.
+// d must be at least a second longer than every TTL in use on these nodes; everybody
+// should set the same. A shorter one is an error before any I/O. All nodes must run
+// scripts (backend.Scripter), tell their run_id by INFO, and be single servers, not a
+// Cluster; otherwise New or the call fails. See docs/safety.md for the clocks that this
+// assumes, for what it costs, and for what it does not cover.
 func WithQuarantine(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.quarantine = d.Truncate(time.Millisecond)
@@ -351,9 +316,9 @@ func WithQuarantine(d time.Duration) Option {
 	})
 }
 
-// WithKeyPrefix puts prefix in front of every key, and of the name of the channel on
-// which the Locker is called, for access rules that go by them. Default none, so that
-// a lock excludes the holders of other libraries which use the bare key.
+// WithKeyPrefix puts prefix in front of every key, and in front of the name of the
+// channel on which the Locker is notified, so that access rules can use it. Default none,
+// so that locks exclude those of other libraries that use the bare key.
 func WithKeyPrefix(prefix string) Option {
 	return lockerOption(func(s *settings) error {
 		s.prefix = prefix
@@ -361,16 +326,15 @@ func WithKeyPrefix(prefix string) Option {
 	})
 }
 
-// WithNodeTimeout sets how long a call waits for a node before it counts it as failed. New
-// rejects one that exceeds an eighth of the Locker's TTL. A call with a shorter TTL of its own
-// waits for an eighth of that. Default [DefaultNodeTimeout], or an eighth of the TTL if that
-// is shorter.
+// WithNodeTimeout sets how long a call waits for a node before it counts the node as
+// failed. New rejects more than an eighth of the Locker's TTL. A call with a shorter TTL
+// of its own waits for an eighth of that. Default [DefaultNodeTimeout], or an eighth of
+// the TTL if that is shorter.
 //
-// If it is too short, a slow moment of the network makes locks fail. If it is too long, an
-// attempt that meets a majority of hanging nodes takes as long.
-//
-// The first call on a node makes a connection too, which takes two or more round trips.
-// On a slow network open the connections first, as the example of [backend.Node] shows.
+// If it is too short, a slow moment of the network makes locks fail. If it is too long,
+// an attempt takes as long when a majority of the nodes hangs. The first call on a node
+// also opens a connection, which takes two or more round trips. On a slow network open
+// the connections first, as the example of [backend.Node] shows.
 func WithNodeTimeout(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.nodeTimeout = d
@@ -381,9 +345,9 @@ func WithNodeTimeout(d time.Duration) Option {
 	})
 }
 
-// WithDrift sets by how much clocks may differ in rate, as a share of the time
-// that passes, from 0 up to but not including 1. The validity of a lock is
-// shorter than its TTL by that share and 2 ms. Default [DefaultDrift].
+// WithDrift sets how much the rates of clocks may differ, as a share of the elapsed time,
+// from 0 up to but not including 1. The validity of a lock is shorter than its TTL by
+// that share and 2 ms. Default [DefaultDrift].
 func WithDrift(share float64) Option {
 	return lockerOption(func(s *settings) error {
 		s.drift = share
@@ -394,9 +358,8 @@ func WithDrift(share float64) Option {
 	})
 }
 
-// WithQuorum asks for more nodes than a majority, up to all of them. Locks then
-// survive the loss of data on some nodes, and fail when fewer nodes are down.
-// Default a majority.
+// WithQuorum requires more nodes than a majority, up to all of them. Locks then survive
+// the loss of data on some nodes, but fail when fewer nodes are down. Default a majority.
 func WithQuorum(nodes int) Option {
 	return lockerOption(func(s *settings) error {
 		s.need = nodes
@@ -407,17 +370,15 @@ func WithQuorum(nodes int) Option {
 	})
 }
 
-// WithAnnounce has each release of a lock announced besides: every node on which it
-// is released publishes "ok" on the channel that prefix and the key (with that of
-// [WithKeyPrefix]) make. It is for waiters of another library on the same keys: those of
-// redis-lock-py listen with the prefix "rlock-channel:", and without it notice a release
-// only when they poll. Default "", no announcement.
+// WithAnnounce makes each node publish "ok" when it releases a lock, on the channel whose
+// name is prefix and the key (with the prefix of [WithKeyPrefix]). It is for waiters of
+// another library that use the same keys: those of redis-lock-py listen with the prefix
+// "rlock-channel:". Default "", no announcement.
 //
-// It costs a node one PUBLISH for each release. Who waits with this library does not
-// need it, and is called before: an announcement says that it is worth a try, not
-// that the lock is free. A lock that expires is not announced, nor is one that is
-// released on a node which keeps no queue for it (see [Locker.Lock]) or forbids the
-// channel.
+// It costs a node one PUBLISH for each release. Waiters of this library are notified
+// before, so an announcement says that an attempt is worthwhile, not that the lock is
+// free. A lock is not announced if it expires, or if the node keeps no queue for it (see
+// [Locker.Lock]) or forbids the channel.
 func WithAnnounce(prefix string) Option {
 	return lockerOption(func(s *settings) error {
 		s.announce = nil
@@ -428,9 +389,9 @@ func WithAnnounce(prefix string) Option {
 	})
 }
 
-// WithLogger sets where the Locker logs what nobody is told by an error: locks
-// that were lost, automatic extensions and cleanups that failed, nodes that do not let
-// waiters queue. Default nowhere. Tokens are never logged.
+// WithLogger sets where the Locker logs what no error reports: lost locks, failed
+// automatic extensions and cleanups, and nodes that do not let waiters queue. Tokens are
+// never logged. Default nowhere.
 func WithLogger(logger *slog.Logger) DerivedOption {
 	return derivedOption(func(s *settings) error {
 		s.logger = logger
@@ -441,8 +402,8 @@ func WithLogger(logger *slog.Logger) DerivedOption {
 	})
 }
 
-// WithHooks adds functions that are told what the Locker does. Given several times, also to
-// [New] and then to [Locker.With], all of them are called, in that order. Default none.
+// WithHooks adds functions that observe the Locker. If it is given several times, also to
+// [New] and then to [Locker.With], all hooks are called, in that order. Default none.
 func WithHooks(h Hooks) DerivedOption {
 	return derivedOption(func(s *settings) error {
 		s.hooks = s.hooks.and(h)
@@ -450,7 +411,7 @@ func WithHooks(h Hooks) DerivedOption {
 	})
 }
 
-// with returns the settings of a call with opts.
+// with returns the settings of a call with these options.
 func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	s.given = 0
 	for _, o := range opts {
@@ -464,7 +425,8 @@ func (s callSettings) with(opts []LockOption) (callSettings, error) {
 	return s, nil
 }
 
-// resumed returns the settings of a Resume with opts, of a lock with that fencing token, or 0.
+// resumed returns the settings of a Resume with these options, for a lock with that
+// fencing token, or 0.
 func (s callSettings) resumed(fence uint64, opts []ResumeOption) (callSettings, error) {
 	s.given = 0
 	for _, o := range opts {
@@ -482,7 +444,7 @@ func (s callSettings) resumed(fence uint64, opts []ResumeOption) (callSettings, 
 	return s, nil
 }
 
-// once makes it the settings of a call that does not wait.
+// once returns the settings of a call that does not wait.
 func (s callSettings) once() (callSettings, error) {
 	if s.given&givenWait != 0 && s.wait != once {
 		return s, fmt.Errorf("a wait of %v: the call does not wait", s.wait)
@@ -491,7 +453,7 @@ func (s callSettings) once() (callSettings, error) {
 	return s, nil
 }
 
-// checkGiven refuses an option that was given to a call which would ignore it.
+// checkGiven rejects an option of a call that would ignore it.
 func (s callSettings) checkGiven() error {
 	switch {
 	case s.wait == once && s.given&givenRetry != 0:
@@ -509,7 +471,7 @@ func (s *callSettings) polls() bool { return s.retry.delay != nil || s.retry.tri
 
 var errNilOption = errors.New("an option that is nil")
 
-// check refuses what is wrong with several settings together.
+// check rejects settings that do not fit together.
 func (s *settings) check(c callSettings) error {
 	if err := s.checkTTL(c.ttl); err != nil {
 		return err
@@ -534,10 +496,10 @@ func (s *settings) check(c callSettings) error {
 	return s.checkQuarantine(s.lease(c))
 }
 
-// longestHold is as long as a minimum hold can be: a server has to count it.
+// longestHold is the longest minimum hold, because a server has to count it.
 const longestHold = 10 * 365 * 24 * time.Hour
 
-// checkCounterLife refuses a TTL during which counters may end.
+// checkCounterLife rejects a TTL during which a counter may end.
 func (s *settings) checkCounterLife(ttl time.Duration) error {
 	if s.counterLife > 0 && s.counterLife-counterSlack < ttl {
 		return fmt.Errorf("a TTL of %v with fencing: counters live for %v, and must live longer than that by %v",
@@ -546,7 +508,7 @@ func (s *settings) checkCounterLife(ttl time.Duration) error {
 	return nil
 }
 
-// checkTTL refuses what is not positive in whole milliseconds.
+// checkTTL rejects a TTL of less than a millisecond.
 func checkTTL(ttl time.Duration) error {
 	switch {
 	case ttl <= 0:
@@ -557,7 +519,7 @@ func checkTTL(ttl time.Duration) error {
 	return nil
 }
 
-// checkTTL refuses a TTL that leaves no validity.
+// checkTTL rejects a TTL that leaves no validity.
 func (s *settings) checkTTL(ttl time.Duration) error {
 	if valid := ttl - s.driftOf(ttl); valid <= 0 {
 		return fmt.Errorf("a TTL of %v leaves no validity: the drift allowance is %v", ttl, s.driftOf(ttl))
@@ -565,14 +527,14 @@ func (s *settings) checkTTL(ttl time.Duration) error {
 	return nil
 }
 
-// driftOf is what a lease of ttl is cut by for clocks that do not run at the same
-// rate: a share of it, and 2 ms because servers count in milliseconds.
+// driftOf returns the drift allowance of a lease: a share of ttl, because clocks run at
+// different rates, and 2 ms, because servers count in milliseconds.
 func (s *settings) driftOf(ttl time.Duration) time.Duration {
 	return time.Duration(float64(ttl)*s.drift) + 2*time.Millisecond
 }
 
-// timeout is how long a round for a lease of ttl waits for a node.
+// timeout returns how long a round for a lease of ttl waits for a node.
 func (s *settings) timeout(ttl time.Duration) time.Duration { return min(s.nodePatience(), ttl/8) }
 
-// nodePatience is how long a call waits for a node if the TTL allows that.
+// nodePatience returns how long a call waits for a node if the TTL allows that.
 func (s *settings) nodePatience() time.Duration { return cmp.Or(s.nodeTimeout, DefaultNodeTimeout) }
