@@ -8,19 +8,19 @@ import (
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
-// Check asks the servers whether the lock is still held, and changes nothing there: it does not
-// extend the lock. It returns nil if a quorum held it when Check was called. By the time that
-// Check returns the lock may be lost, so a late write needs more than this: see package fence.
-// [Lock.Err] tells what is known without asking.
+// Check asks the servers whether the lock is still held. It changes nothing there, does
+// not extend the lock, and invokes no hook. It returns nil if a quorum held the lock when
+// Check was called. The lock may be lost by the time that Check returns, so it does not
+// prevent late writes: see package fence. [Lock.Err] tells what is known without asking.
 //
-// It blocks until a quorum has answered, for the node timeout at most, or until ctx ends. An
-// error that matches [ErrNotHeld] says that the lock is lost, or was unlocked, and ends its
-// contexts. One that matches [ErrUnavailable] says that too few nodes answered, or can be
-// asked at all (backend.Scripter); the lock then stays as it is. No hook is told. A node that
+// It blocks until a quorum has answered, for the node timeout at most, or until ctx ends.
+// An error that matches [ErrNotHeld] means that the lock is lost, or was unlocked; its
+// contexts end. An error that matches [ErrUnavailable] means that too few nodes answered,
+// or can be asked at all (backend.Scripter); the lock then stays as it is. A node that
 // hangs keeps a goroutine for two seconds at most.
 //
-// The report is of the nodes that were asked: Granted if the node holds the lock, Taken if
-// somebody else does there, NotHeld if nobody does. It is nil if none was asked.
+// The report shows each node that was asked: Granted if it holds the lock, Taken if
+// somebody else does there, NotHeld if nobody does. It is nil if no node was asked.
 func (l *Lock) Check(ctx context.Context) (Report, error) {
 	if err := l.locker.checkContext(ctx, "check", l.call.key); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (l *Lock) Check(ctx context.Context) (Report, error) {
 	return report, err
 }
 
-// ask asks all nodes whether they hold the token, until they have decided it.
+// ask asks all nodes whether they hold the token, until the answers decide it.
 func (l *Lock) ask(ctx context.Context, c *call) quorum.Result {
 	type answer struct {
 		node int
@@ -61,7 +61,7 @@ func (l *Lock) ask(ctx context.Context, c *call) quorum.Result {
 	for i := range votes {
 		node, _ := group.Node(i)
 		go func() {
-			// Longer than it is waited for: a connection that is being made serves the next call.
+			// Longer than Check waits, because the next call can use a connection that is being made.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
 			defer cancel()
 			vote := entryVote(ctx, node, c.fullKey, l.token)
@@ -100,7 +100,7 @@ func (l *Lock) ask(ctx context.Context, c *call) quorum.Result {
 	return quorum.Result{Verdict: quorum.Unavailable, Votes: votes}
 }
 
-// unanswered makes vote that of all nodes that have not answered.
+// unanswered sets vote for all nodes that have not answered.
 func unanswered(votes []quorum.Vote, vote quorum.Vote) {
 	for i := range votes {
 		if votes[i].Outcome == quorum.Pending {

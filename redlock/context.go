@@ -7,19 +7,17 @@ import (
 	"time"
 )
 
-// Context returns a copy of parent that ends when the lock does: when it is
-// unlocked, found lost, or at the end of its validity, before the servers let
-// it expire; and when parent ends. [context.Cause] tells which: [ErrReleased],
-// an error that matches [ErrNotHeld], or parent's own; [ErrClosed] after a
-// [Locker.Shutdown].
+// Context returns a copy of parent that ends when the lock ends: when it is unlocked or
+// found lost, or at the end of its validity, before the servers let it expire. It also
+// ends when parent does. [context.Cause] tells which: [ErrReleased], an error that
+// matches [ErrNotHeld], [ErrClosed] after a [Locker.Shutdown], or parent's own cause. Use
+// this context for all work under the lock. With [WithReentrancy] a call with it may lock
+// the key again.
 //
-// Work under the lock uses this context. It ends in time even where the machine
-// was suspended meanwhile: within a second of the resumption, and its own Err
-// says so at once (that of a context derived from it only then). It has no
-// deadline, as an extension may move the end.
-//
-// It does no I/O and does not block. Any number of contexts may be asked for; each
-// is freed when it ends. With [WithReentrancy] who has it may lock the key again.
+// Context does no I/O and does not block. A lock can have any number of contexts; each is
+// freed when it ends. The context has no deadline, because an extension may move the end.
+// After a suspend of the machine it ends within a second, and its own Err says so at once
+// (that of a context derived from it only then).
 func (l *Lock) Context(parent context.Context) context.Context {
 	inner, cancel := context.WithCancelCause(parent)
 	ctx := &lockContext{Context: inner, lock: l, cancel: cancel}
@@ -49,7 +47,7 @@ func (l *Lock) Context(parent context.Context) context.Context {
 		cancel(cause)
 		return ctx
 	}
-	context.AfterFunc(inner, func() { // parent ended: there is nothing left to end
+	context.AfterFunc(inner, func() { // parent ended, so the lock need not end this context
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.contexts, ctx)
@@ -60,9 +58,9 @@ func (l *Lock) Context(parent context.Context) context.Context {
 	return ctx
 }
 
-// endContexts returns the contexts of this handle, which are to be ended, and forgets
-// them. Each handle has its own set, because every handle on the lock shares the mutex.
-// The lease is locked.
+// endContexts forgets the contexts of this handle, and returns them for the caller to
+// end. Each handle has a set of its own, because all handles on the lock share the mutex.
+// The caller holds the lease's mutex.
 func (l *Lock) endContexts() []*lockContext {
 	contexts := slices.Collect(maps.Keys(l.contexts))
 	l.contexts = nil
@@ -70,7 +68,7 @@ func (l *Lock) endContexts() []*lockContext {
 	return contexts
 }
 
-// endAllContexts is endContexts of all handles.
+// endAllContexts is endContexts for all handles.
 func (l *lease) endAllContexts() []*lockContext {
 	contexts := l.first.endContexts()
 	for handle := range l.nested {
@@ -79,8 +77,8 @@ func (l *lease) endAllContexts() []*lockContext {
 	return contexts
 }
 
-// lockContext is a context that ends with its lock. Its Err looks at the clock,
-// so that it is right before a timer that is late.
+// lockContext is a context that ends with its lock. Its Err checks the clock, so it is
+// right even if a timer is late.
 type lockContext struct {
 	context.Context
 	lock   *Lock
@@ -94,8 +92,8 @@ func (c *lockContext) Err() error {
 	return c.Context.Err()
 }
 
-// Value has the context itself too, for [WithReentrancy] and to see that a call would wait for
-// itself, and the fencing token of the lock.
+// Value also finds the context itself, for [WithReentrancy] and to detect a call that
+// would wait for itself, and the fencing token of the lock.
 func (c *lockContext) Value(key any) any {
 	switch key {
 	case holds{c.lock.locker.base, c.lock.call.fullKey}:
@@ -110,25 +108,27 @@ func (c *lockContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// locked is the key under which a context has true if it belongs to any lock. Unlike holds
+// locked is the key under which every context of a lock has the value true. Unlike holds,
 // it costs no allocation.
 type locked struct{}
 
 // fenced is the key under which a context has the fencing token of its lock.
 type fenced struct{}
 
-// FenceFromContext returns the fencing token ([Lock.Fence]) of the lock whose context ctx
-// is, or derives from: one that [Lock.Context] made, or that [Locker.Do] gave to its
-// function. If there are several such locks it is that of the innermost one with a
-// token; 0 if there is none. It says nothing of whether the lock is still held: that is
-// for the resource to find out.
+// FenceFromContext returns the fencing token ([Lock.Fence]) of the lock to which ctx
+// belongs. ctx is, or derives from, a context that [Lock.Context] made or that
+// [Locker.Do] passed to its function. If it belongs to several locks, the innermost one
+// with a token counts. The result is 0 if there is none.
+//
+// The result does not mean that the lock is still held. Only the resource can find that
+// out.
 func FenceFromContext(ctx context.Context) uint64 {
 	fence, _ := ctx.Value(fenced{}).(uint64)
 	return fence
 }
 
-// watchExpiry makes sure that the lock ends at the end of its validity without
-// anybody asking.
+// watchExpiry starts the timer that ends the lock at the end of its validity, even if
+// nobody asks.
 func (l *Lock) watchExpiry() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,12 +139,12 @@ func (l *Lock) watchExpiry() {
 	l.locker.watch.add(&l.core)
 }
 
-// expire is what the expiry timer does.
+// expire is what the expiry timer calls.
 func (l *Lock) expire() {
 	if l.Err() != nil {
 		return
 	}
-	// An extension was quicker, or the wall clock was set back.
+	// An extension came first, or the wall clock was set back.
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {

@@ -8,35 +8,32 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// Do holds the lock on key while fn runs. It waits for the lock as [Locker.Lock]
-// does, extends it for as long as fn takes ([WithAutoExtend]), and unlocks it
-// afterwards, also when fn panics. The ctx that fn gets derives from ctx, and
-// ends when the lock is lost: fn must then stop. Do always waits for fn. With
-// [WithFencing], [FenceFromContext] says the lock's token.
+// Do holds the lock on key while fn runs. It waits for the lock like [Locker.Lock],
+// extends it for as long as fn takes ([WithAutoExtend]), and unlocks it afterwards, even
+// if fn panics. The ctx of fn derives from ctx, and ends when the lock is lost: fn must
+// then stop. Do always waits for fn. With [WithFencing], [FenceFromContext] returns the
+// lock's token.
 //
-// ctx bounds both the wait and fn: a ctx with a deadline of 5 s ends the ctx of fn 5 s
-// after the call, however long the wait was. To bound the wait alone, use [WithWait]. To
-// bound fn alone, derive a ctx in fn. [WithMaxHold] ends a lock that is held for too long.
+// ctx limits both the wait and fn: with a deadline of 5 s, the ctx of fn ends 5 s after
+// the call, however long the wait was. To limit only the wait, use [WithWait]. To limit
+// only fn, derive a ctx in fn. [WithMaxHold] limits the hold. Do with the ctx of fn and
+// the same key fails at once, because it would wait for itself: see [WithReentrancy].
 //
-// Do with the ctx of fn, on the same key, fails at once: it would wait for itself. See
-// [WithReentrancy].
-//
-// If the lock cannot be had, fn does not run, and the error is that of Lock.
-// Otherwise the error is what fn returned, joined with one that matches
-// [ErrNotHeld] if the lock was lost before fn had ended, unless fn returned that one
-// itself: it is the [context.Cause] of its ctx. That the unlocking was
-// not answered, or was refused as by an ACL, is only logged ([WithLogger]): fn ran
-// under a valid lock, and must not be run again for that.
+// If the lock cannot be acquired, fn does not run, and the error is that of Lock.
+// Otherwise Do returns fn's error. If the lock was lost before fn ended, an error that
+// matches [ErrNotHeld] is joined to it, unless fn returned that one itself (it is the
+// [context.Cause] of its ctx). A failure to unlock is only logged ([WithLogger]), because
+// fn ran under a valid lock, and an error would invite callers to run it again.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
 	return l.do(ctx, key, fn, opts, l.Lock)
 }
 
 // TryDo runs fn under the lock unless somebody else holds it. It is [Locker.Do] with a
-// single attempt, as [Locker.TryLock] makes it: if the lock is taken, fn does not run, and
-// the error matches [ErrTaken].
+// single attempt, like [Locker.TryLock]. If the lock is taken, fn does not run, and the
+// error matches [ErrTaken].
 //
-// A lock is free again as soon as fn has ended. For work that is to run once in a period
-// on any of several machines, whose clocks differ, see [WithMinHold].
+// The lock is free again as soon as fn has ended. For a job that should run once in a
+// period on several machines whose clocks differ, see [WithMinHold].
 func (l *Locker) TryDo(ctx context.Context, key string, fn func(context.Context) error, opts ...LockOption) error {
 	return l.do(ctx, key, fn, opts, l.TryLock)
 }
@@ -75,7 +72,7 @@ func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) er
 		}
 		return nil
 	}
-	defer func() { // fn panicked or ended the goroutine; let it
+	defer func() { // fn panicked or ended the goroutine
 		if !unlocked {
 			_ = unlock()
 		}

@@ -10,49 +10,50 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// A Lock is a lock that is held, or was. It is made by a [Locker], and used
-// once: it is not locked again after it was unlocked or lost. Its methods may
-// be called concurrently. With [WithReentrancy] several may be handles on one lock.
+// A Lock is a lock that is held, or was. A [Locker] makes it, and it is used once: after
+// it was unlocked or lost it cannot be locked again. Its methods may be called
+// concurrently. With [WithReentrancy] several Locks can be handles on one lock.
 type Lock struct {
 	*lease
 	call *call // that acquired it: the key and the settings
 
-	// Of this handle, under the lease's mu:
+	// Of this handle, guarded by the lease's mu:
 	unlock   unlocking
-	left     error // why it ended, if others were left; else what ends is the lease
+	left     error // why this handle ended, if other handles remained
 	contexts map[*lockContext]struct{}
 }
 
-// A lease is a lock on the servers, which one or several handles share.
+// A lease is a lock on the servers. One or several handles share it.
 type lease struct {
 	locker  *Locker
 	attempt *quorum.Attempt
 	entry   entry
 	token   string
 	since   time.Time
-	ctx     context.Context // for hooks: what that of the acquiring call carries; nil without them
-	held    time.Duration   // for how long; guarded by mu, and final once it has ended
+	ctx     context.Context // for hooks, with the values of the acquiring call's ctx; nil without hooks
+	held    time.Duration   // how long it was held; guarded by mu, final once it has ended
 
-	core  Lock // what timers and extensions use; it is never unlocked
+	core  Lock // for timers and extensions; it is never unlocked
 	first Lock // the handle of the caller that acquired it
 
 	mu          sync.Mutex
 	handles     int  // that are not unlocked
 	extends     bool // it extends itself, or is about to
-	limited     bool // … for WithMaxHold at most
-	interrupted bool // it gets no contexts any more
+	limited     bool // the extensions end with WithMaxHold
+	interrupted bool // new contexts have ended already
 	until       quorum.Instant
-	least       time.Time          // until when the nodes keep it at least
+	least       time.Time          // end of the minimum hold
 	votes       []quorum.Vote      // of the last round that was won
 	failure     error              // of the last extension; nil if it succeeded
 	cause       error              // why it ended; nil while it is held
-	nested      map[*Lock]struct{} // the handles beside first that have contexts
+	nested      map[*Lock]struct{} // the handles other than first that have contexts
 	expiry      *time.Timer        // ends it at until; nil while nobody would notice
 	extension   *extension         // nil unless it extends itself
 }
 
-// newLock returns the core of a lock that is held since now, and was asked for at begun; who acquired it gets the first
-// handle. It returns nil after a Shutdown.
+// newLock returns the core of a lock that is held since now and was requested at begun.
+// The caller that acquired it gets the first handle. newLock returns nil after a
+// Shutdown.
 func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string, begun, now, until quorum.Instant) *Lock {
 	l := &lease{
 		locker: c.locker, attempt: attempt, token: token, since: now.Time(),
@@ -77,59 +78,55 @@ func newLock(ctx context.Context, c *call, attempt *quorum.Attempt, token string
 // Key returns the key that was locked, without the Locker's prefix.
 func (l *Lock) Key() string { return l.call.key }
 
-// Token returns the secret that proves ownership on the servers: whoever has it
-// may extend and release the lock. To hand it to another process use [Lock.Handover].
+// Token returns the secret that proves ownership on the servers. Anyone who has it can
+// extend and release the lock. To hand the lock to another process, use [Lock.Handover].
 func (l *Lock) Token() string { return l.token }
 
 // Fence returns the fencing token of a lock that was acquired with [WithFencing], which
-// is always above 0, and 0 of any other. It stays the same for as long as the lock is held,
-// and goes to the resource with everything that is done under the lock: see package fence. It
-// is not secret.
+// is always above 0. For any other lock it returns 0.
+//
+// The token stays the same while the lock is held, and is not secret. Pass it to the
+// resource with every operation under the lock: see package fence.
 func (l *Lock) Fence() uint64 { return l.attempt.Fence() }
 
-// Until returns when the validity ends: the time by which the protected work must
-// be done, or the lock extended. A quorum of the servers keeps the lock for a
-// little longer, the drift allowance. It moves only when an extension has
-// succeeded, and never back, unless the machine was suspended or its clock set in
-// between: then what the clock that is ahead leaves of the older lease counts (see
-// [Lock.Err]).
+// Until returns when the validity ends: the time by which the protected work must be
+// done, or the lock extended. A quorum of the servers keeps the lock a little longer, by
+// the drift allowance.
+//
+// Only a successful extension changes it, and only to a later time. There is one
+// exception: if the machine was suspended or its clock was set, the clock that is ahead
+// decides how much of the older lease is left (see [Lock.Err]).
 func (l *Lock) Until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.until.Time()
 }
 
-// Report says what each node did in the last round that succeeded, acquisition or
-// extension, as far as was known when the round was decided.
+// Report returns what each node did in the last round that succeeded, an acquisition or
+// an extension, as far as this was known when the round was decided.
 func (l *Lock) Report() Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return newReport(l.locker.group, l.votes)
 }
 
-// Extend lets the lock live for at least ttl from now. It never makes it
-// shorter: with a ttl that ends before what is left it only makes sure that the
-// lock is held.
+// Extend makes the lock live for at least ttl from now. It never makes it shorter: if
+// more than ttl is left, it only verifies that the lock is held. It blocks until a quorum
+// has answered, for the node timeout at most (an eighth of ttl, if that is shorter), or
+// until ctx ends. After an extension that succeeded, nodes that have lost the lock are
+// asked in the background to grant it again, as docs/safety.md describes.
 //
-// It blocks until a quorum has answered, for the node timeout at most (or an eighth
-// of ttl, if that is shorter), or until ctx ends. An error that matches
-// [ErrNotHeld] says that the lock is lost, or was unlocked, and ends its contexts.
-// One that matches [ErrUnavailable] says that too few nodes answered; the lock
-// then stays valid until [Lock.Until], as before, and some nodes may have extended
-// it. A lock past its validity stays lost, even where the servers still have it, and even
-// if the answers arrive just after it.
-//
-// A node that has lost the lock, because it restarted without its data or did not answer for
-// longer than the TTL, is asked to grant it again after each extension that succeeded
-// without it. This happens in the background. So a lock that is extended survives restarts
-// of all servers, if at any time a quorum has it, and if there is an extension between
-// one restart and the next. [NodeReport] shows which nodes have granted it again.
+// An error that matches [ErrNotHeld] means that the lock is lost, or was unlocked; its
+// contexts end. An error that matches [ErrUnavailable] means that too few nodes answered.
+// The lock then stays valid until [Lock.Until], as before, and some nodes may have
+// extended it. A lock past its validity stays lost, even if the servers still have it or
+// their answers arrive just after its end.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 	_, err := l.extend(ctx, ttl)
 	return err
 }
 
-// extend is Extend, and returns the result of its round too, if there was one.
+// extend is Extend, and also returns the result of its round, if there was one.
 func (l *Lock) extend(ctx context.Context, ttl time.Duration) (quorum.Result, error) {
 	err := checkTTL(ttl)
 	ttl = ttl.Truncate(time.Millisecond)
@@ -157,11 +154,11 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration) (quorum.Result, er
 	return res, n.end(ctx, res)
 }
 
-// A renewal is one extension of a lock under way.
+// A renewal is an extension of a lock that is under way.
 type renewal struct {
 	lock  *Lock
 	call  *call
-	until quorum.Instant // of the lock, if it succeeds
+	until quorum.Instant // of the lock, if the extension succeeds
 }
 
 // renew begins an extension, unless the lock has ended.
@@ -174,7 +171,7 @@ func (l *Lock) renew(ttl time.Duration) (renewal, error) {
 	return renewal{l, c, l.locker.clock.Now().Add(ttl - l.locker.settings.driftOf(ttl))}, nil
 }
 
-// end takes what came of the extension, and returns its error.
+// end processes the result of the extension, and returns its error.
 func (n renewal) end(ctx context.Context, res quorum.Result) error {
 	l, c := n.lock, n.call
 	c.note(res)
@@ -191,10 +188,10 @@ func (n renewal) end(ctx context.Context, res quorum.Result) error {
 	return err
 }
 
-// extended takes the outcome of an extension that a quorum made, unless the
-// lock has ended meanwhile. It has ended too if its validity was over before the answer
-// came: another may have held it in between, and released it before nodes that had lost
-// the token were given it again.
+// extended processes an extension that a quorum confirmed, unless the lock has ended
+// meanwhile. The lock has also ended if its validity was over before the answer came.
+// Another caller may then have held the lock in between, and released it before nodes
+// that had lost the token were given it again.
 func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	l.mu.Lock()
 	now := l.locker.clock.Now()
@@ -223,8 +220,8 @@ func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
 	return l.lostOrReleased("extend")
 }
 
-// unextended takes the failure of an extension, and returns what it comes to: that
-// the lock was unlocked, if it was meanwhile.
+// unextended processes a failed extension. It returns err, or an error that says that the
+// lock was unlocked meanwhile.
 func (l *Lock) unextended(err error) error {
 	l.mu.Lock()
 	l.failure = err
@@ -236,8 +233,8 @@ func (l *Lock) unextended(err error) error {
 	return err
 }
 
-// lostOrReleased returns why op, an extension or a check, has no lock, or nil: an error that
-// matches ErrNotHeld.
+// lostOrReleased returns nil if the lock is held. Otherwise it returns an error that
+// matches ErrNotHeld and says why op, an extension or a check, has no lock.
 func (l *Lock) lostOrReleased(op string) error {
 	err := l.Err()
 	switch err {
@@ -249,22 +246,21 @@ func (l *Lock) lostOrReleased(op string) error {
 	return err
 }
 
-// Unlock releases the lock. Its contexts end first, with [ErrReleased]. While there
-// are other handles on the lock ([WithReentrancy]) it only ends this one. Before the end of a
-// minimum hold ([WithMinHold]) it asks no node, and leaves the lock there.
+// Unlock ends the lock's contexts with [ErrReleased], then releases the lock. While there
+// are other handles on the lock ([WithReentrancy]) it only ends this one. Before the end
+// of a minimum hold ([WithMinHold]) it asks no node, and leaves the lock there.
 //
-// It blocks until the servers' answers decide, for the node timeout at most, or
-// until ctx ends. If hundreds of goroutines unlock at the same time, they take turns,
-// and waiting for a turn comes on top of that. A ctx that has ended before, and a lock past its validity,
-// change nothing: it is sent, and answered, all the same. What is not deleted by
-// then goes on to be deleted in the background: see [Locker.Close].
+// It blocks until a quorum has decided, for the node timeout at most, or until ctx ends.
+// (Hundreds of goroutines that unlock at the same time take turns, and waiting for a turn
+// adds to that.) It is sent and answered even if ctx has already ended or the lock is
+// past its validity. Whatever is not deleted by then is deleted in the background: see
+// [Locker.Close].
 //
-// It returns nil if a quorum deleted the lock, or at least is known to be free of
-// it. An error that matches [ErrNotHeld] says that it was not held any more: so
-// few nodes still had it that others may have held it meanwhile. One that matches
-// [ErrUnavailable] says that too few nodes answered to tell.
-// A second Unlock waits for the first, or until its own ctx ends, and returns its
-// answer.
+// It returns nil if a quorum deleted the lock, or at least is known to be free of it. An
+// error that matches [ErrNotHeld] means that the lock was lost: so few nodes still had it
+// that others may have held it meanwhile. An error that matches [ErrUnavailable] means
+// that too few nodes answered to tell. A second Unlock waits for the first, or until its
+// own ctx ends, and returns the same result.
 func (l *Lock) Unlock(ctx context.Context) error {
 	l.mu.Lock()
 	u := &l.unlock
@@ -281,7 +277,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 
 	c := l.locker.newCall("unlock", l.call.key, l.call.settings)
 	err := errInterrupted
-	defer func() { l.answer(err) }() // even if a hook panics: others may wait for it
+	defer func() { l.answer(err) }() // even if a hook panics, because others may wait for it
 	last, lost := l.leave(c.start)
 	if !last || lost == ErrClosed {
 		err = lost
@@ -302,8 +298,8 @@ func (l *Lock) Unlock(ctx context.Context) error {
 // errInterrupted is what a second Unlock returns if a hook has panicked in the first.
 var errInterrupted = fmt.Errorf("redlock: unlock: %w: a hook panicked in another Unlock", ErrUnavailable)
 
-// heldFor returns for how long a lock was held that was unlocked, and 0 of one that was
-// lost, of which the hook Lost was told.
+// heldFor returns how long a lock was held that was unlocked. It returns 0 for a lost
+// lock, because the hook Lost has already reported that time.
 func (l *lease) heldFor() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -313,7 +309,7 @@ func (l *lease) heldFor() time.Duration {
 	return l.held
 }
 
-// answer ends the one time that the handle is unlocked.
+// answer records the result of the first Unlock of this handle.
 func (l *Lock) answer(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -324,15 +320,14 @@ func (l *Lock) answer(err error) {
 	}
 }
 
-// unlocking is the one time that a lock is unlocked.
+// unlocking is the state of the first Unlock of a handle.
 type unlocking struct {
 	begun, ended bool
-	err          error         // once it has ended
-	done         chan struct{} // closed then; nil if nobody waits for it
+	err          error         // set once it has ended
+	done         chan struct{} // closed when it ends; nil if nobody waits for that
 }
 
-// unlockedElsewhere waits for an Unlock that another caller has begun, and returns
-// its answer.
+// unlockedElsewhere waits for the Unlock of another caller, and returns its result.
 func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) error {
 	if done != nil {
 		select {
@@ -349,10 +344,10 @@ func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) erro
 	return l.unlock.err
 }
 
-// Err returns nil while the lock is held, as far as this process knows without
-// asking the servers: after that [ErrReleased], [ErrClosed] if [Locker.Shutdown] released it,
-// or an error that matches [ErrNotHeld] and says how it was lost. It is what [context.Cause] says of
-// the lock's contexts.
+// Err returns nil while the lock is held, as far as this process knows without asking the
+// servers. After that it returns [ErrReleased], [ErrClosed] if [Locker.Shutdown] released
+// the lock, or an error that matches [ErrNotHeld] and says how the lock was lost. It is
+// the [context.Cause] of the lock's contexts.
 func (l *Lock) Err() error { return l.err(l.locker.clock.Now()) }
 
 func (l *Lock) err(now quorum.Instant) error {
@@ -375,8 +370,8 @@ func (l *Lock) err(now quorum.Instant) error {
 		text.Quote(l.call.fullKey), ErrNotHeld, until.Format(time.RFC3339Nano), why))
 }
 
-// end ends the lock for this process, once: contexts, timers and extensions. It
-// returns the cause of the first call.
+// end ends the lock for this process: contexts, timers and extensions. Only the first
+// call has an effect. end returns the cause of that call.
 func (l *Lock) end(cause error) error {
 	if l.endFirst(cause) {
 		return cause
@@ -386,7 +381,7 @@ func (l *Lock) end(cause error) error {
 	return l.cause
 }
 
-// endFirst is end, and reports whether it was the first.
+// endFirst is end, and reports whether it was the first call.
 func (l *lease) endFirst(cause error) bool {
 	l.mu.Lock()
 	if l.cause != nil {
@@ -414,10 +409,10 @@ func (l *lease) endFirst(cause error) bool {
 	return true
 }
 
-// lost tells those who watch the Locker that the lock ended by itself.
+// lost logs that the lock was lost, and calls the hook.
 func (l *lease) lost(cause error) {
 	s := &l.locker.settings
-	held := l.held // it does not change any more
+	held := l.held // final by now
 	s.logger.Error("redlock: lock lost", "key", text.Name(l.core.call.fullKey), "held", held, "error", cause)
 	if hook := s.hooks.Lost; hook != nil {
 		hook(l.ctx, Event{Key: l.core.call.fullKey, Held: held, Report: l.core.Report(), Err: cause})
