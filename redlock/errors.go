@@ -11,58 +11,58 @@ import (
 )
 
 var (
-	// ErrTaken says that somebody else holds the lock.
+	// ErrTaken means that somebody else holds the lock.
 	ErrTaken = errors.New("taken")
 
-	// ErrUnavailable says that too many nodes failed or did not answer in time,
-	// so that nobody can tell. What was left behind is cleaned up in the background.
+	// ErrUnavailable means that too many nodes failed or did not answer in time, so that
+	// nobody can tell. Whatever the call left on nodes is deleted in the background.
 	ErrUnavailable = errors.New("unavailable")
 
-	// ErrNotHeld says that the lock was lost: it expired, was deleted or belongs
-	// to somebody else by now. The protected work must stop.
+	// ErrNotHeld means that the lock was lost: it expired, was deleted, or belongs to
+	// somebody else by now. The protected work must stop.
 	ErrNotHeld = errors.New("not held")
 
-	// ErrReleased is the cause of the end of a [Lock]'s contexts when it was
-	// unlocked.
+	// ErrReleased is the cause with which a [Lock]'s contexts end when it is unlocked.
 	ErrReleased = errors.New("redlock: the lock was released")
 
-	// ErrClosed says that the Locker was closed. It is also the cause of the end of a
-	// [Lock]'s contexts by [Locker.Shutdown].
+	// ErrClosed means that the Locker was closed. It is also the cause with which a
+	// [Lock]'s contexts end in [Locker.Shutdown].
 	ErrClosed = errors.New("redlock: the Locker is closed")
 
 	errZero = errors.New("redlock: the Locker was not made by New")
 )
 
-// A QuorumError says how an operation failed and what each node answered. It
-// matches one of [ErrTaken], [ErrUnavailable] and [ErrNotHeld], and if the caller's
-// ctx ended the operation, that one's error and its [context.Cause]. It does not
-// match the errors of the nodes: a node's time-out is not the caller's. These are
-// in the reports. It is always a pointer, and must not be changed.
+// A QuorumError says how an operation failed and what each node answered. It matches one
+// of [ErrTaken], [ErrUnavailable] and [ErrNotHeld]. If the caller's ctx ended the
+// operation, it also matches ctx's error and its [context.Cause]. It does not match the
+// errors of nodes, which are in the reports, because a node's time-out is not the
+// caller's.
+//
+// It is always a pointer, and must not be changed.
 type QuorumError struct {
 	Op  string // "lock", "extend", "unlock", "release", "resume", "check" or "end quarantine"
-	Key string // as it is on the servers, with the prefix; of "end quarantine" that of the marker
+	Key string // as it is on the servers, with the prefix; for "end quarantine" the marker's
 
 	// Need is how many nodes make a quorum.
 	Need int
 
-	// Tries is how many rounds there were, and Rounds are the reports of the
-	// last of them, 16 at most, in order. Both are empty where no node was asked,
-	// as by a [Mutex] that is locked in this process.
+	// Tries is the number of rounds. Rounds has the reports of the last 16 of them, in
+	// order. Both are empty if no node was asked, for example because a [Mutex] is locked
+	// in this process.
 	Tries  int
 	Rounds []Report
 
-	// Elapsed is how long it all took.
+	// Elapsed is how long the operation took.
 	Elapsed time.Duration
 
-	class  error  // what it matches
+	class  error  // one of the three that it matches
 	ctxErr error  // of the caller's ctx, if that ended it
-	detail string // more about it, if anything
+	detail string // an additional explanation, or empty
 }
 
-// Error says on one line what failed, on which nodes of the last round, and why; of
-// the round before, if ctx cut the last one off before enough nodes had answered to
-// tell. The lock's token is not in it. Text that comes from servers is shortened, and
-// escaped where it is not printable; so is the key.
+// Error says on one line what failed, on which nodes of the round that [QuorumError.Last]
+// returns, and why. It does not contain the lock's token. The key and all text from
+// servers are shortened, and escaped if they are not printable.
 func (e *QuorumError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "redlock: %s %s: %v", e.Op, text.Quote(e.Key), e.class)
@@ -81,9 +81,9 @@ func (e *QuorumError) Error() string {
 	return b.String()
 }
 
-// Last returns the report of the round that tells why: the last one, or the one before if ctx
-// cut the last one off before so many nodes had said something against it that it could not
-// succeed. It is nil if no node was asked.
+// Last returns the report of the round that explains the error. That is the last round.
+// If ctx cut that round off before enough nodes had answered to decide it, Last returns
+// the round before it. Last returns nil if no node was asked.
 func (e *QuorumError) Last() Report {
 	n := len(e.Rounds)
 	if n == 0 {

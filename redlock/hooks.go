@@ -5,53 +5,50 @@ import (
 	"time"
 )
 
-// Hooks are functions that observe a [Locker], for metrics and tracing. Any may be nil.
-// Several may run at a time, and none must block: they run on the goroutine that does the
-// work. A call that is rejected before any I/O invokes no hook.
+// Hooks are functions that observe a [Locker], for metrics and tracing. Any of them may
+// be nil. They run on the goroutine that does the work, several at a time, so they must
+// be safe for concurrent use and must not block. Calls rejected before any I/O invoke no
+// hook.
 //
-// The ctx is the one that the method was called with, so a span that a hook makes has the
-// caller's span as its parent. An automatic extension and Lost have no caller: theirs
-// carries the values of the ctx with which the lock was acquired, and does not end.
+// The ctx is that of the method that was called, so a span that a hook starts has the
+// caller's span as its parent. An automatic extension and Lost have no caller. Their ctx
+// carries the values of the ctx with which the lock was acquired, and never ends.
 //
-// A hook must not panic. In a call, the panic reaches the caller: if Locked panics, the lock
-// is released first. On a goroutine of the library, as in an automatic extension and often
-// in Lost, it ends the program, as in a function that [time.AfterFunc] runs. The library
-// does not recover, because a hook that panics may have left a mutex locked: the next one
-// would then hold up the extensions of all locks, without a word. A hook that may panic
-// recovers itself.
+// A hook must not panic. The library does not recover the panic: in a call it reaches the
+// caller, and on a goroutine of the library it ends the program. See docs/options.md.
 type Hooks struct {
-	// Waiting is told when Lock or Do begins to wait, at most once in a call: after a first
-	// attempt that failed, or before it if other callers of the Locker wait already. Err
-	// says why. Locked follows, with Waited set.
+	// Waiting is called when Lock or Do begins to wait, at most once in a call. That is
+	// after the first attempt has failed, or before it if other callers of the Locker
+	// already wait. Err says why. Locked follows, with Waited set.
 	Waiting func(context.Context, Event)
 
 	Locked   func(context.Context, Event) // Lock, TryLock, Do, TryDo or Resume ended
 	Extended func(context.Context, Event) // an extension ended, an automatic one too
 	Unlocked func(context.Context, Event) // Unlock or Release ended
 
-	// Lost is told once of each lock that ended before it was unlocked: at once if
-	// it has a context or extends itself, else when a method of it finds out, Unlock
-	// at the latest. The contexts of the lock have ended by then.
+	// Lost is called once for each lock that ended before it was unlocked. The contexts
+	// of the lock have ended by then. It is called at once if the lock has a context or
+	// extends itself, otherwise when a method of the lock finds out, at the latest
+	// Unlock.
 	Lost func(context.Context, Event)
 }
 
-// An Event is what a hook is told.
+// An Event describes to a hook a call, or a lock that was lost.
 type Event struct {
 	Key     string        // as it is on the servers, with the prefix
-	Tries   int           // how many rounds there were
-	Elapsed time.Duration // how long the call took so far; 0 of Lost, which is of no call
-	Waited  bool          // of Waiting and Locked: Waiting was told of this call
+	Tries   int           // the number of rounds
+	Elapsed time.Duration // how long the call has taken so far; 0 in Lost, which has no call
+	Waited  bool          // in Waiting and Locked: this call has invoked Waiting
 
-	// Held is for how long the lock was held. It is set in one event of each lock, the one
-	// that ended it, which is Unlocked or Lost, and 0 in all others. It is not known to
-	// [Locker.Release].
+	// Held is how long the lock was held. It is set in one event of each lock, Unlocked or
+	// Lost, and is 0 in all others. [Locker.Release] does not know it.
 	Held time.Duration
 
-	Report Report // what the nodes did in the last round; of Lost in the last that succeeded
+	Report Report // what the nodes did in the last round; in Lost, in the last that succeeded
 	Err    error  // nil on success
 }
 
-// and returns hooks that call those of h and then those of next.
+// and returns hooks that call first those of h and then those of next.
 func (h Hooks) and(next Hooks) Hooks {
 	return Hooks{
 		Waiting:  both(h.Waiting, next.Waiting),

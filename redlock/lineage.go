@@ -5,13 +5,14 @@ import (
 	"reflect"
 )
 
-// endsWith reports whether ctx certainly ends when ancestor does, from which its values
-// come. A ctx that [context.WithoutCancel] made does not, nor do those that derive from it:
-// what has one may well wait for the end of ancestor.
+// endsWith reports whether ctx certainly ends when ancestor does. ctx has its values from
+// ancestor. A ctx that [context.WithoutCancel] made, or that derives from such a one,
+// does not end with ancestor: a caller with such a ctx may want to wait for the end of
+// ancestor.
 //
-// A context does not tell its parent, and its type may be anybody's. Of the types of package
-// context the parent is an exported field. If these ever change, or ctx has another type on
-// the way that ends by itself, the answer is false.
+// A context does not reveal its parent, and anybody can define a type of context. In the
+// types of package context the parent is an exported field. If that ever changes, or
+// another type on the way ends by itself, the answer is false.
 func endsWith(ctx context.Context, ancestor *lockContext) bool {
 	for {
 		if ctx == context.Context(ancestor) || ctx.Done() == ancestor.Done() {

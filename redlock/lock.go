@@ -95,7 +95,7 @@ func (l *Lock) Fence() uint64 { return l.attempt.Fence() }
 //
 // Only a successful extension changes it, and only to a later time. There is one
 // exception: if the machine was suspended or its clock was set, the clock that is ahead
-// decides how much of the older lease is left (see [Lock.Err]).
+// decides how much of the older lease is left.
 func (l *Lock) Until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,34 +8,33 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// A Mutex is one key of a [Locker], to be locked again and again, for code that
-// wants the shape of [sync.Mutex]. Its methods may be called concurrently.
+// A Mutex is one key of a [Locker] with the methods of a mutex. It can be locked again
+// and again. Its methods may be called concurrently. Two Mutexes on one key exclude each
+// other like two processes. For the handle of a lock, such as for its context, use
+// [Locker.Lock] or [Locker.Do].
 //
-// Like a sync.Mutex it is locked from Lock to Unlock: a second Lock of the same
-// Mutex waits for the first one's Unlock, even where the lock on the servers has
-// expired meanwhile, so that an Unlock that comes late never releases the lock
-// of somebody else. Two Mutexes on one key exclude each other as two processes do.
-//
-// What needs the handle, such as its context, uses [Locker.Lock] or [Locker.Do].
+// A second Lock of the same Mutex waits for the Unlock of the first, even if the lock on
+// the servers has expired meanwhile. So a late Unlock never releases somebody else's
+// lock.
 type Mutex struct {
 	locker *Locker
 	key    string
 	opts   []LockOption
-	turn   chan struct{} // of capacity 1: full while it is locked or being locked
+	turn   chan struct{} // capacity 1; full while the Mutex is locked or being locked
 
 	mu   sync.Mutex
 	lock *Lock // nil unless it is locked
 }
 
-// Mutex returns a Mutex on key; opts hold for each of its locks. It does no I/O;
-// a bad key or option is an error of its Lock.
+// Mutex returns a Mutex on key. opts apply to each of its locks. It does no I/O; a bad
+// key or option is an error of its Lock.
 func (l *Locker) Mutex(key string, opts ...LockOption) *Mutex {
 	return &Mutex{locker: l, key: key, opts: append([]LockOption(nil), opts...), turn: make(chan struct{}, 1)}
 }
 
-// Lock waits until the Mutex is unlocked, and then locks as [Locker.Lock] does. If
-// ctx ends while another caller has the Mutex, the error matches [ErrTaken] and
-// ctx's error. [WithWait] bounds both waits together.
+// Lock waits until the Mutex is unlocked, and then locks like [Locker.Lock]. If ctx ends
+// while another caller has the Mutex, the error matches [ErrTaken] and ctx's error.
+// [WithWait] limits both waits together.
 func (m *Mutex) Lock(ctx context.Context) error {
 	c, err := m.prepare(ctx)
 	if err != nil {
@@ -58,8 +57,8 @@ func (m *Mutex) Lock(ctx context.Context) error {
 	return m.keep(m.locker.Lock(ctx, m.key, m.opts...))
 }
 
-// TryLock locks as [Locker.TryLock] does. If another caller has the Mutex, it
-// returns at once an error that matches [ErrTaken].
+// TryLock locks like [Locker.TryLock]. If another caller has the Mutex, it returns at
+// once with an error that matches [ErrTaken].
 func (m *Mutex) TryLock(ctx context.Context) error {
 	c, err := m.prepare(ctx)
 	if err != nil {
@@ -74,12 +73,12 @@ func (m *Mutex) TryLock(ctx context.Context) error {
 	return m.keep(c.lock(ctx))
 }
 
-// prepare refuses what the Locker would refuse, before any waiting.
+// prepare makes the Locker's checks before any waiting.
 func (m *Mutex) prepare(ctx context.Context) (*call, error) {
 	return m.locker.prepareLock(ctx, m.key, m.opts, false)
 }
 
-// busy returns the error of a caller whom another one of this Mutex kept out.
+// busy returns the error of a call that failed because another caller has the Mutex.
 func (c *call) busy(ctxErr error) error {
 	e := c.quorumError(ErrTaken)
 	e.detail, e.ctxErr = "this Mutex is locked", ctxErr
@@ -97,9 +96,9 @@ func (m *Mutex) keep(lock *Lock, err error) error {
 	return nil
 }
 
-// Unlock unlocks as [Lock.Unlock] does, and lets the next caller in whatever comes
-// of it. Without a lock to unlock it returns an error that matches [ErrNotHeld],
-// and does nothing.
+// Unlock unlocks like [Lock.Unlock], and lets the next caller in, whatever the result. If
+// the Mutex is not locked, it returns an error that matches [ErrNotHeld], and does
+// nothing.
 func (m *Mutex) Unlock(ctx context.Context) error {
 	m.mu.Lock()
 	lock := m.lock
@@ -112,7 +111,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 	return lock.Unlock(ctx)
 }
 
-// fullKey is the key for errors; a zero Mutex has none.
+// fullKey returns the key for errors. A zero Mutex has none.
 func (m *Mutex) fullKey() string {
 	if m.locker == nil {
 		return m.key

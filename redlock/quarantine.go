@@ -9,12 +9,12 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// quarantineSlack is by how much a quarantine is longer than a lease at least. A vote
-// follows a hint by 250 ms, at the loss and after the quarantine; what is left of it,
-// shared by two, is what the clocks of nodes may be off.
+// quarantineSlack is how much longer than a lease a quarantine must be. A vote follows a
+// hint by up to 250 ms, both at the loss and after the quarantine. Half of the rest is
+// how much the clocks of nodes may be off.
 const quarantineSlack = time.Second
 
-// checkQuarantine refuses a TTL that a quarantine does not outlast.
+// checkQuarantine rejects a TTL that is too long for the quarantine.
 func (s *settings) checkQuarantine(ttl time.Duration) error {
 	if s.quarantine > 0 && s.quarantine-quarantineSlack < ttl {
 		return fmt.Errorf("a quarantine of %v: must be longer than the TTL, %v, by %v", s.quarantine, ttl, quarantineSlack)
@@ -24,14 +24,16 @@ func (s *settings) checkQuarantine(ttl time.Duration) error {
 
 func (l *Locker) marker() string { return proto.MarkerKey(l.settings.prefix) }
 
-// EndQuarantine ends the quarantine of every node at once, for all who use [WithQuarantine]
-// with the prefix of this Locker. It declares that no node has lost a lock that somebody still
-// holds. If that is wrong, two callers can hold one lock. No program needs it, because a
-// quarantine ends by itself: docs/safety.md says when an operator may use it.
+// EndQuarantine ends the quarantine of every node at once, for everybody who uses
+// [WithQuarantine] with the prefix of this Locker. It declares that no node has lost a
+// lock that somebody still holds. If that is wrong, two callers can hold one lock. No
+// program needs it, because a quarantine ends by itself: docs/safety.md says when an
+// operator may use it.
 //
-// It asks each node once, for 2 s at most, or until ctx ends, and returns what each answered:
-// [Granted] if its quarantine has ended. If that is not so of all nodes, the error is a
-// [*QuorumError] that matches [ErrUnavailable]; the others are out of quarantine.
+// It asks each node once, for 2 s at most, or until ctx ends. The report shows what each
+// node answered: [Granted] if its quarantine has ended. If some node did not answer so,
+// the error is a [*QuorumError] that matches [ErrUnavailable]; the quarantine of the
+// other nodes has ended.
 func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 	const op = "end quarantine"
 	switch {
@@ -57,8 +59,8 @@ func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 	}
 }
 
-// quarantineLeft returns for how much longer a node is in quarantine that answered err, or 0 if
-// it does not say so.
+// quarantineLeft returns how much longer a node that answered err is in quarantine, or 0
+// if err does not say so.
 func quarantineLeft(err error) time.Duration {
 	var ms int64
 	_, after, _ := strings.Cut(err.Error(), "QUARANTINE for another ")

@@ -2,11 +2,10 @@ package redlock
 
 import "sync"
 
-// A register is all leases of a Locker and those derived from it, for [Locker.Shutdown]. They
-// are a list through the leases, so that a lock costs no allocation here.
-//
-// A lock that expires without anybody noticing, and is never unlocked, would stay in it for
-// ever. So the list is looked through when it has doubled.
+// A register has all leases of a Locker and of those derived from it, for
+// [Locker.Shutdown]. It is a list through fields of the leases, so that a lock costs no
+// allocation here. A lock that expires unnoticed, and is never unlocked, would stay in
+// the list for ever. So the list is searched for such locks when its length has doubled.
 //
 // Its mutex is locked before that of a lease.
 type register struct {
@@ -15,21 +14,21 @@ type register struct {
 	size    int
 	sweepAt int
 	shut    bool
-	working int           // functions that run under a lock
-	idle    chan struct{} // closed when that falls to 0; nil if nobody waits for it
+	working int           // the number of functions that run under a lock
+	idle    chan struct{} // closed when working falls to 0; nil if nobody waits for that
 }
 
-// minSweep is how many leases are not worth looking through.
+// minSweep is the number of leases that is not worth a search.
 const minSweep = 64
 
-// An entry is the place of a lease in register, and is guarded by their mutex.
+// An entry is the place of a lease in the register. The register's mutex guards it.
 type entry struct {
 	prev, next *lease
 	listed     bool
-	working    int // functions of Do that run under it
+	working    int // the number of functions of Do that run under it
 }
 
-// add adds l, and reports whether it did: not after a Shutdown.
+// add adds l, and reports whether it did. It does not after a Shutdown.
 func (h *register) add(l *lease) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,7 +54,7 @@ func (h *register) add(l *lease) bool {
 	return true
 }
 
-// remove takes l out, if it is there.
+// remove removes l, if it is there.
 func (h *register) remove(l *lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -78,7 +77,7 @@ func (h *register) unlink(l *lease) {
 	h.size--
 }
 
-// begin notes that a function begins to run under l, and reports whether it may.
+// begin records that a function is about to run under l, and reports whether it may.
 func (h *register) begin(l *lease) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,7 +89,8 @@ func (h *register) begin(l *lease) bool {
 	return true
 }
 
-// finish notes that a function which ran under l has ended, and is unlocked.
+// finish records that a function that ran under l has ended, and that the lock is
+// unlocked.
 func (h *register) finish(l *lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -102,8 +102,8 @@ func (h *register) finish(l *lease) {
 	}
 }
 
-// shutDown refuses further leases and functions. It returns the leases under which no
-// function runs, and those under which some do.
+// shutDown makes add and begin fail from now on. It returns the leases under which no
+// function runs, and those under which functions run.
 func (h *register) shutDown() (free, busy []*lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

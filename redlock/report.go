@@ -11,48 +11,48 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// A Report says what each node did in a round, in the order in which the nodes
-// were given to [New].
+// A Report has what each node did in a round, in the order in which the nodes were given
+// to [New].
 type Report []NodeReport
 
-// A NodeReport is one node's part in a round.
+// A NodeReport is what one node did in a round.
 type NodeReport struct {
 	Node    string // its name, usually the address
 	Outcome Outcome
 
-	// Latency is how long the node took to answer, or how long it was waited for.
-	// It is 0 for a node that is Skipped, and for one that is Pending because the
-	// round was decided without it: such a node has not failed. It is above 0 for a
-	// node that was Pending when the caller's ctx ended the round.
+	// Latency is how long the node took to answer, or how long the call waited for it. It
+	// is 0 for a Skipped node, and for a Pending node if the round was decided without
+	// it: such a node has not failed. It is above 0 for a Pending node if the caller's
+	// ctx ended the round.
 	Latency time.Duration
 
-	// Rejoined says, in the report of an extension, that the node had lost the lock and has
-	// granted it again since the extension before. See [Lock.Extend].
+	// Rejoined is set in the report of an extension if the node had lost the lock, and
+	// has granted it again since the previous extension. See [Lock.Extend].
 	Rejoined bool
 
-	// Quarantine is for how much longer a node that is Quarantined stays so: see
-	// [WithQuarantine]. It is 0 for others.
+	// Quarantine is how much longer a Quarantined node stays so (see [WithQuarantine]).
+	// It is 0 for other nodes.
 	Quarantine time.Duration
 
-	// Err is why the node failed or timed out, or for how long it is in quarantine. Its text is one
-	// line that may be shown on a terminal and in a log: it is cut if it is long, what is
-	// not printable is escaped, and neither a token nor what may be a password is in it.
-	// The driver's own error, with the text as it came, is in its chain.
+	// Err is why the node failed or timed out, or how long it is in quarantine. Its text
+	// is one line that is safe to show on a terminal and in a log: it is shortened,
+	// escaped if it is not printable, and contains neither a token nor anything that may
+	// be a password. The driver's own error, with the original text, is in its chain.
 	Err error
 }
 
-// Outcome is what a node did in a round.
+// An Outcome is what a node did in a round.
 type Outcome uint8
 
 const (
-	Pending     = Outcome(quorum.Pending)     // it had not answered when the round was decided, or cut off: see NodeReport.Latency
+	Pending     = Outcome(quorum.Pending)     // it had not answered when the round was decided or cut off: see NodeReport.Latency
 	Granted     = Outcome(quorum.Granted)     // it did what was asked
-	Taken       = Outcome(quorum.Taken)       // another token holds the key there
+	Taken       = Outcome(quorum.Taken)       // the key holds another token there
 	NotHeld     = Outcome(quorum.NotHeld)     // it does not hold the token
-	Failed      = Outcome(quorum.Failed)      // an error
+	Failed      = Outcome(quorum.Failed)      // it answered with an error, or could not be asked
 	TimedOut    = Outcome(quorum.TimedOut)    // it did not answer in time
-	Skipped     = Outcome(quorum.Skipped)     // it was not asked: the token cannot be there
-	Quarantined = Outcome(quorum.Quarantined) // it does not vote for now: see [WithQuarantine]
+	Skipped     = Outcome(quorum.Skipped)     // it was not asked, because the token cannot be there
+	Quarantined = Outcome(quorum.Quarantined) // it grants no locks for now: see [WithQuarantine]
 )
 
 // String returns the outcome in words.
@@ -120,14 +120,14 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// nodeError is the error of a node, with a text that may be shown. All errors of nodes
-// that leave this package in a field or in a chain are nodeErrors.
+// nodeError is the error of a node, with a text that is safe to show. Every error of a
+// node that leaves this package, in a field or in a chain, is a nodeError.
 type nodeError struct{ err error }
 
 func (e *nodeError) Error() string { return words(e.err) }
 func (e *nodeError) Unwrap() error { return e.err }
 
-// newNodeError returns err as a nodeError, and nil if it is nil.
+// newNodeError returns err as a nodeError, or nil if err is nil.
 func newNodeError(err error) error {
 	if _, ok := err.(*nodeError); ok || err == nil {
 		return err
@@ -135,9 +135,9 @@ func newNodeError(err error) error {
 	return &nodeError{err}
 }
 
-// words is what err, the error of a node, says on a line that may be shown. A server
-// that does not know a command (a Sentinel, for example) quotes its arguments. They are
-// left out, because the token is one of them.
+// words returns the text of a node's error on one line that is safe to show. A server
+// that does not know a command (a Sentinel, for example) quotes its arguments. words
+// leaves them out, because the token is one of them.
 func words(err error) string {
 	said, _, _ := strings.Cut(backend.HideAddress(err).Error(), ", with args beginning with:")
 	return text.Line(said)

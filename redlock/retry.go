@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// A RetryPolicy says how long [Locker.Lock] pauses after each try, and how many
-// tries it makes. It has no state: any number of calls may use one at the same
+// A RetryPolicy says how long [Locker.Lock] pauses after each failed attempt, and how
+// many attempts it makes. It has no state, so any number of calls may use one at the same
 // time. The zero value is the default: see [WithRetry].
 type RetryPolicy struct {
 	delay func(tries int) time.Duration
-	tries int // at most; 0 means until ctx ends
+	tries int // the most attempts; 0 means until ctx ends
 	err   error
 }
 
-// Fixed pauses for d after each try. A d of 0 tries again at once.
+// Fixed pauses for d after each attempt. A d of 0 tries again at once.
 func Fixed(d time.Duration) RetryPolicy {
 	p := RetryPolicy{delay: func(int) time.Duration { return d }}
 	if d < 0 {
@@ -25,7 +25,7 @@ func Fixed(d time.Duration) RetryPolicy {
 	return p
 }
 
-// Exponential pauses for first after the first try, and twice as long after each
+// Exponential pauses for first after the first attempt, and twice as long after each
 // further one, up to longest.
 func Exponential(first, longest time.Duration) RetryPolicy {
 	p := RetryPolicy{delay: func(tries int) time.Duration {
@@ -41,8 +41,8 @@ func Exponential(first, longest time.Duration) RetryPolicy {
 	return p
 }
 
-// RetryFunc pauses for what delay returns, given the number of tries so far. A
-// negative pause is taken for 0.
+// RetryFunc pauses for the result of delay, which gets the number of attempts so far. A
+// negative result counts as 0.
 func RetryFunc(delay func(tries int) time.Duration) RetryPolicy {
 	p := RetryPolicy{delay: delay}
 	if delay == nil {
@@ -51,9 +51,8 @@ func RetryFunc(delay func(tries int) time.Duration) RetryPolicy {
 	return p
 }
 
-// Jitter returns p with each pause drawn at random between 0 and what p says
-// ("full jitter"), so that callers who were refused together do not come back
-// together.
+// Jitter returns p with random pauses between 0 and p's own ("full jitter"), so that
+// callers that failed together do not come back together.
 func (p RetryPolicy) Jitter() RetryPolicy {
 	delay := p.delay
 	if delay == nil {
@@ -69,8 +68,8 @@ func (p RetryPolicy) Jitter() RetryPolicy {
 	return p
 }
 
-// Limit returns p with at most so many tries, the first one counted: Limit(1)
-// does not try again, and does not pause.
+// Limit returns p with at most so many attempts, including the first. Limit(1) does not
+// try again, and does not pause.
 func (p RetryPolicy) Limit(tries int) RetryPolicy {
 	if tries < 1 {
 		return p.fail(fmt.Errorf("a limit of %d tries: must be at least 1", tries))
@@ -86,8 +85,8 @@ func (p RetryPolicy) fail(err error) RetryPolicy {
 	return p
 }
 
-// pause returns how long to wait after so many tries, and whether to try again
-// at all.
+// pause returns how long to wait after that many attempts, and whether to try again at
+// all.
 func (p RetryPolicy) pause(tries int) (time.Duration, bool) {
 	if p.tries > 0 && tries >= p.tries {
 		return 0, false

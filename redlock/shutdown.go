@@ -5,24 +5,19 @@ import (
 	"fmt"
 )
 
-// Shutdown closes the Locker as [Locker.Close] does, and releases every lock that is held by
-// way of it, or of a Locker that shares its nodes ([Locker.With]), so that nobody has to
-// wait for a TTL when a program ends. It is the last thing that a program does with its
-// locks:
+// Shutdown closes the Locker like [Locker.Close], and releases every lock that was
+// acquired through it or a Locker that shares its nodes ([Locker.With]). So nobody has to
+// wait for a TTL when a program ends. Calls that wait return [ErrClosed], and the
+// contexts of all locks end with the cause ErrClosed. A lock under which [Locker.Do] or
+// [Locker.TryDo] runs a function is released when the function returns, and Shutdown
+// waits for that. Any other lock is released at once, so stop the work under it before. A
+// lock whose minimum hold is not over ([WithMinHold]) is left to expire.
 //
-//   - Calls that wait return [ErrClosed].
-//   - The contexts of all locks end, with the cause [ErrClosed].
-//   - A lock under which [Locker.Do] or [Locker.TryDo] runs a function is released, and
-//     extended until then, by that call when the function returns. Shutdown waits for it.
-//   - Any other lock is released at once, because nothing tells when its work ends: stop that
-//     work before. Extend then returns an error that matches [ErrNotHeld], and Unlock nil.
-//
-// A lock whose minimum hold is not over ([WithMinHold]) ends, and is left to expire.
-//
-// Shutdown returns nil when everything else has been deleted on the nodes or has expired. If ctx ends
-// before, it returns an error that matches ctx's: functions go on to hold their locks, and
-// deletions go on in the background. It may be called again. A function that Do runs must
-// not call it: it would wait for itself. It does not close the clients of the nodes.
+// Shutdown returns nil when everything else has been deleted on the nodes or has expired.
+// If ctx ends first, it returns an error that matches ctx's; functions keep their locks,
+// and deletions go on in the background. It may be called again. A function that Do runs
+// must not call it, because it would wait for itself. It does not close the clients of
+// the nodes. See docs/options.md.
 func (l *Locker) Shutdown(ctx context.Context) error {
 	if l == nil || l.base == nil {
 		return errZero
@@ -50,8 +45,8 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 	return l.cleaned(ctx, "shutdown")
 }
 
-// interrupt ends the contexts of a lock, and those that are asked for from now on, but not
-// the lock.
+// interrupt ends the contexts of a lock, and those that are requested later, but not the
+// lock.
 func (l *lease) interrupt() {
 	l.mu.Lock()
 	l.interrupted = true
@@ -85,5 +80,5 @@ func (l *lease) past() bool {
 	return l.until.Past(l.locker.clock.Now())
 }
 
-// released reports whether a lock ended with that cause because it was released.
+// wasReleased reports whether cause means that a lock ended because it was released.
 func wasReleased(cause error) bool { return cause == ErrReleased || cause == ErrClosed }

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// NotKnown stands in a [Status] for a number or a time that the nodes could not tell.
+// NotKnown is the value of a number or a time in a [Status] that no node could tell.
 const NotKnown = -1
 
 // Status is what [Locker.Inspect] found.
@@ -17,19 +17,18 @@ type Status struct {
 	Key   string // as it is on the servers, with the prefix
 	State State
 
-	// Owner and Fingerprint tell the holder of a lock that is held: the label
-	// that it gave with [WithOwner], if any, and a short hash of its token. Of a
-	// lock that is reserved they tell the waiter, as [Waiter] does.
+	// Owner and Fingerprint identify the holder of a held lock: its label ([WithOwner]),
+	// if any, and a short hash of its token. For a reserved lock they identify the waiter,
+	// as in [Waiter].
 	Owner, Fingerprint string
 
-	// TTL is how long a lock that is held or reserved stays so on a quorum unless
-	// it is extended or released; [backend.NoExpiry] if for ever.
+	// TTL is how long a held or reserved lock stays so on a quorum unless it is extended
+	// or released. It is [backend.NoExpiry] if that is for ever.
 	TTL time.Duration
 
-	// Waiting is how many wait in the queues on the nodes, NotKnown if none of them
-	// could tell. Waiters are the first of them, a hundred of each node at most,
-	// the next one first. Who has died, or closed its Locker, may be among them for a
-	// while. Who polls is not.
+	// Waiting is the number of waiters in the queues on the nodes, or NotKnown if no node
+	// could tell. Waiters are the first of them, next one first, at most a hundred of each
+	// node. Dead or closed Lockers may be listed for a while; callers that poll never are.
 	Waiting int
 	Waiters []Waiter
 
@@ -42,19 +41,19 @@ type NodeStatus struct {
 	State              State // any but StateSplit
 	Owner, Fingerprint string
 	TTL                time.Duration
-	Waiting            int   // in the queue there, or NotKnown
+	Waiting            int   // the number of waiters in the queue there, or NotKnown
 	Err                error // why it is StateUnknown; as NodeReport.Err
 }
 
-// State is whether a lock is held.
+// A State says whether a lock is held.
 type State uint8
 
 const (
-	StateUnknown  State = iota // the nodes that did not answer could decide it
+	StateUnknown  State = iota // it depends on nodes that did not answer
 	StateFree                  // a quorum of nodes does not have it
 	StateHeld                  // one owner has it on a quorum
-	StateReserved              // a quorum has reserved it for a waiter, who has been told
-	StateSplit                 // none of these, for sure: several tries at once, or what is left of one
+	StateReserved              // a quorum has reserved it for a waiter that was notified
+	StateSplit                 // certainly none of these: several attempts at once, or remains of one
 )
 
 // String returns the state in words.
@@ -74,11 +73,10 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// inWords is how many waiters a Status names on its one line.
+// inWords is the number of waiters that Status.String names.
 const inWords = 8
 
-// String returns the status on one line: the verdict, who waits, and what each
-// node said.
+// String returns the status on one line: the state, the waiters, and what each node said.
 func (s Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %v", text.Quote(s.Key), s.State)
@@ -108,7 +106,7 @@ func (s Status) String() string {
 	return b.String()
 }
 
-// waiting says how many wait, if that is known and there are any.
+// waiting says how many callers wait, if that is known and there are any.
 func waiting(n int) string {
 	if n <= 0 {
 		return ""
@@ -116,7 +114,7 @@ func waiting(n int) string {
 	return fmt.Sprintf(", %d waiting", n)
 }
 
-// whose says who has a lock, or is to have it, and for how long.
+// whose says who holds a lock, or for whom it is reserved, and for how long.
 func whose(s State, owner, fingerprint string, ttl time.Duration) string {
 	var by string
 	switch s {

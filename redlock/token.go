@@ -7,12 +7,11 @@ import (
 	"strings"
 )
 
-// randomLen is the length of the random part of a token: 26 letters and digits,
-// 130 bits.
+// randomLen is the length of the random part of a token: 26 letters and digits, 130 bits.
 const randomLen = 26
 
-// newToken returns a token that has never been used: the owner's label, if there
-// is one, and a random part.
+// newToken returns a token that has never been used: the owner's label, if there is one,
+// and a random part.
 func newToken(owner string) string {
 	if owner == "" {
 		return rand.Text()
@@ -20,15 +19,16 @@ func newToken(owner string) string {
 	return owner + ":" + rand.Text()
 }
 
-// foreign reports whether the end of what a lock holds, of randomLen + 1 bytes or more, is
-// neither of a token of ours nor of a reservation: another library has the lock. A token of
-// another library may look like one of ours by chance.
+// foreign reports whether another library has the lock. end is the end of the lock's
+// value, at least randomLen + 1 bytes if there are as many. It is foreign if it is
+// neither that of a token of ours nor that of a reservation. A token of another library
+// may look like one of ours by chance.
 func foreign(end string) bool {
 	i := len(end) - randomLen
 	return i < 0 || i > 0 && end[i-1] != ':' || !isRandom(end[i:])
 }
 
-// isRandom reports whether text is of letters and digits that rand.Text uses.
+// isRandom reports whether text consists of letters and digits that rand.Text uses.
 func isRandom(text string) bool {
 	return strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
@@ -42,8 +42,8 @@ func ownerOf(token string) string {
 	return token[:i]
 }
 
-// fingerprint tells tokens apart without giving them away, for whoever has the
-// token may unlock.
+// fingerprint returns a short hash of a token. It distinguishes tokens without revealing
+// them, because anyone who has a token can unlock.
 func fingerprint(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:4])

@@ -6,23 +6,24 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// A Waiter is one who stands in the queue for a lock: a [Locker], whose own callers
-// stand in line behind each other.
+// A Waiter is a [Locker] in the queue for a lock. Several callers of it may wait behind
+// each other.
 type Waiter struct {
 	Owner       string // the label that its Locker was given with WithOwner, if any
 	Fingerprint string // a short hash, to tell waiters of the same label apart
 
-	// Waited is for how long the caller has waited that competes for the others, as
-	// most nodes where it stands have it; NotKnown if they cannot tell, as when a clock was set back.
+	// Waited is how long the Locker's first caller has waited: the median of the nodes
+	// that have it in their queues. It is NotKnown if they cannot tell, for example
+	// because a clock was set back.
 	Waited time.Duration
 }
 
-// inbox returns a name for a channel on which this Locker is notified.
+// inbox returns a new name for the channel on which this Locker is notified.
 func (l *Locker) inbox() string {
 	return proto.Inbox(l.settings.prefix, newToken(l.settings.call.owner))
 }
 
-// waiterOf returns the waiter with a ticket, and whether it is a ticket.
+// waiterOf returns the waiter of a ticket, and whether ticket is one.
 func waiterOf(ticket string) (Waiter, bool) {
 	t, ok := proto.ParseTicket(ticket)
 	if !ok {

@@ -7,14 +7,15 @@ import (
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
-// watchInterval is how often the two clocks are compared.
+// watchInterval is how often watch compares the two clocks.
 const watchInterval = time.Second
 
-// watch ends locks whose validity ended while the machine was suspended. Timers
-// go by the monotonic clock, which on some systems stands still meanwhile
-// (Linux: golang.org/issue/24595); the wall clock does not, so when the two have
-// parted every lock is looked at, and extended sooner by as much if it extends
-// itself. One timer serves a Locker, and runs only while there is something to watch.
+// watch ends locks whose validity ended while the machine was suspended. Timers use the
+// monotonic clock, which stands still during a suspend on some systems (Linux:
+// golang.org/issue/24595). The wall clock does not. So when the two have parted, watch
+// checks every lock, and has those that extend themselves extended sooner by the
+// difference. A Locker has one such timer, which runs only while there are locks to
+// watch.
 type watch struct {
 	mu    sync.Mutex
 	locks map[*Lock]struct{}
@@ -65,7 +66,7 @@ func (w *watch) look(clock quorum.Clock) {
 	w.timer.Reset(watchInterval)
 	w.mu.Unlock()
 	for _, l := range locks {
-		l.expire() // or sets its timer by the clock that is ahead
+		l.expire() // or sets its timer according to the clock that is ahead
 		l.hurry(gap)
 	}
 }
