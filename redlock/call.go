@@ -8,24 +8,24 @@ import (
 	"github.com/quorumlock/quorumlock/internal/quorum"
 )
 
-// A call is one operation of a Locker under way, its settings and what came of
-// it so far.
+// A call is one operation of a Locker that is under way, with its settings and its
+// results so far.
 type call struct {
 	locker   *Locker
 	op       string
 	key      string
 	fullKey  string
 	settings callSettings
-	fencing  *quorum.Fencing // nil without
+	fencing  *quorum.Fencing // nil without fencing
 	start    quorum.Instant
 	tries    int
-	waited   bool // the hook was told
+	waited   bool // the hook Waiting was called
 	last     quorum.Result
 	rounds   []Report // of the last rounds that failed
 
-	// Since when this call has found too many nodes unavailable, and in how many
-	// attempts after the first. Fields, because a closure over variables would cost
-	// each call three allocations, and most calls never wait.
+	// When this call first found too many nodes unavailable, and in how many attempts
+	// after that. These are fields because a closure over variables would cost each call
+	// three allocations, and most calls never wait.
 	unavailable time.Time
 	failures    int
 }
@@ -37,11 +37,12 @@ func (l *Locker) newCall(op, key string, s callSettings) *call {
 // timerSlack is how late the timer of a context may be.
 const timerSlack = 100 * time.Millisecond
 
-// endOf returns err, with which ctx ended, joined with the cause that the caller
-// gave for it, if any.
+// endOf returns err, with which ctx ended, joined with the cause that the caller gave for
+// it, if any.
 //
-// A deadline counts as soon as it has passed, which the timer that ends ctx may be late to
-// notice. Whoever is told that ctx has ended may look at it next, and finds it so.
+// A deadline counts as soon as it has passed, but the timer that ends ctx may be late. A
+// caller that is told that ctx has ended may look at ctx next, so endOf waits until ctx
+// has ended.
 func endOf(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() == nil {
 		late := time.NewTimer(timerSlack)
@@ -61,14 +62,14 @@ func endOf(ctx context.Context, err error) error {
 	return err
 }
 
-// waitOver ends the wait of a call that has waited for as long as [WithWait] allows. It is
-// not the error of a ctx: that of the caller has not ended.
+// waitOver ends the wait of a call whose [WithWait] is over. It is not the error of a
+// ctx, because the caller's ctx has not ended.
 type waitOver struct{ limit time.Duration }
 
 func (e waitOver) Error() string { return fmt.Sprintf("waited for %v", e.limit) }
 
-// limit returns ctx, which ends when the call has waited for as long as [WithWait] allows. It
-// must be cancelled.
+// limit returns a copy of ctx that ends when [WithWait] is over. The caller must cancel
+// it.
 func (c *call) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc) {
 	if d := c.settings.wait; d > 0 {
 		return context.WithDeadlineCause(ctx, c.start.Time().Add(d), waitOver{d})
@@ -76,7 +77,7 @@ func (c *call) limit(ctx context.Context) (limited context.Context, cancel conte
 	return ctx, func() {}
 }
 
-// wait tries until it holds the lock or may not go on.
+// wait makes attempts until it holds the lock or has to give up.
 func (c *call) wait(ctx context.Context) (*Lock, error) {
 	lock, err := c.acquire(ctx)
 	if c.locker.settings.hooks.Locked != nil {
@@ -89,8 +90,8 @@ func (c *call) wait(ctx context.Context) (*Lock, error) {
 	return lock, nil
 }
 
-// locked tells the hook how the call ended. If that panics, the caller does not get the
-// lock, which must not stay.
+// locked calls the hook Locked. If the hook panics, the caller does not get the lock, so
+// locked releases it.
 func (c *call) locked(ctx context.Context, lock *Lock, err error) {
 	told := false
 	defer func() {
@@ -103,8 +104,7 @@ func (c *call) locked(ctx context.Context, lock *Lock, err error) {
 	told = true
 }
 
-// waits tells the hook that the call begins to wait, because of err, unless it has waited
-// before.
+// waits calls the hook Waiting, unless it was called before. err is why the call waits.
 func (c *call) waits(ctx context.Context, err error) {
 	if c.waited {
 		return
@@ -113,12 +113,12 @@ func (c *call) waits(ctx context.Context, err error) {
 	c.tell(ctx, c.locker.settings.hooks.Waiting, err)
 }
 
-// defaultRetry is the pace of a waiting caller that set no policy.
+// defaultRetry is the pace of a polling caller without a policy.
 var defaultRetry = Exponential(8*time.Millisecond, 250*time.Millisecond).Jitter()
 
-// pace returns how the call tries again, and whether that is the standard, as no policy was
-// set: then it gives up when nodes have been unavailable for one TTL, but waits for the end
-// of a quarantine.
+// pace returns the policy of the call. standard is true if none was set. The call then
+// gives up when nodes have been unavailable for its patience, but waits for the end of a
+// quarantine.
 func (c *call) pace() (retry RetryPolicy, standard bool) {
 	retry = c.settings.retry
 	standard = !c.settings.polls()
@@ -128,7 +128,7 @@ func (c *call) pace() (retry RetryPolicy, standard bool) {
 	return retry, standard
 }
 
-// acquire waits for the lock, for as long as [WithWait] allows. That does not bound the
+// acquire waits for the lock for as long as [WithWait] allows. That does not limit the
 // first attempt.
 func (c *call) acquire(ctx context.Context) (*Lock, error) {
 	limited, cancel := c.limit(ctx)
@@ -136,17 +136,16 @@ func (c *call) acquire(ctx context.Context) (*Lock, error) {
 	return c.compete(limited, ctx)
 }
 
-// compete tries once, plainly, and then waits as the settings say: in line with
-// other callers of this process and in the queues on the nodes, or at the pace of
-// the caller's own policy. An attempt that it makes without having waited is made
-// with the ctx first.
+// compete makes a plain attempt, and then waits as the settings say: in the local queue
+// and in the queues on the nodes, or at the pace of the caller's own policy. An attempt
+// that it makes without having waited uses the ctx first.
 func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 	caller := first
 	retry, standard := c.pace()
 	var (
 		waiter *quorum.Waiter
-		taken  bool        // what the last attempt that ran to its end found
-		turn   quorum.Turn // of a call that was not notified
+		taken  bool        // the last complete attempt found the lock taken
+		turn   quorum.Turn // for a call that was not notified
 	)
 	join := func() (err error) {
 		if waiter == nil && standard {
@@ -168,12 +167,12 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		} else if err != nil {
 			return nil, c.behind(ctx, err)
 		}
-		if c.locker.closed.Load() { // while it stood behind others
+		if c.locker.closed.Load() { // while the call waited behind others
 			return nil, ErrClosed
 		}
 	}
 	start := c.start
-	if waiter != nil { // it may have stood behind others for long
+	if waiter != nil { // the call may have waited behind others for long
 		start = c.locker.clock.Now()
 	}
 	if waiter != nil {
@@ -191,7 +190,7 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 			return lock, nil
 		}
 		if res.CtxErr != nil {
-			if taken { // ctx cut off this try, which says nothing
+			if taken { // ctx cut this attempt off, so the previous one counts
 				err.class = ErrTaken
 			}
 			return nil, err
@@ -221,7 +220,7 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 		case waiter != nil:
 			ctxErr = waiter.Wait(ctx, pause, 2*res.Elapsed)
 		case standard && taken:
-			// And try at once: the first in line may be called.
+			// Then try at once, because the first in the local queue may have been notified.
 			if ctxErr = join(); ctxErr == nil {
 				turn, ctxErr = c.locker.group.Turn(ctx, c.left)
 			}
@@ -231,7 +230,7 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 				turn, ctxErr = c.locker.group.Turn(ctx, c.left)
 			}
 		}
-		if ctxErr == quorum.ErrAway && taken { // others have found it out
+		if ctxErr == quorum.ErrAway && taken { // other callers have found the outage
 			return nil, c.away()
 		}
 		if ctxErr == quorum.ErrAway {
@@ -250,14 +249,14 @@ func (c *call) compete(ctx, first context.Context) (*Lock, error) {
 	}
 }
 
-// manyFailures is after how many tries in a row that found too many nodes unavailable it
-// does not matter any more that the nodes answer others.
+// manyFailures is the number of attempts in a row that found too many nodes unavailable,
+// after which it does not matter that the nodes answer other callers.
 const manyFailures = 16
 
-// left returns for how long too many nodes may still be unavailable before the call gives
-// up, and a positive time while they are available. An outage counts from when any call of
-// this process has found it, or this call began, whichever is later, so that callers which
-// wait behind each other do not give up one after another.
+// left returns how long too many nodes may remain unavailable before the call gives up.
+// It is positive while they are available. An outage counts from when any call of this
+// process has found it, or from the beginning of this call if that is later. So callers
+// that wait behind each other do not give up one after another.
 func (c *call) left() time.Duration {
 	patience := c.settings.patience
 	if patience == 0 {
@@ -276,8 +275,8 @@ func (c *call) left() time.Duration {
 	return patience - time.Since(since)
 }
 
-// try makes one attempt, now, with a token of its own, as waiter if that is not nil. It
-// returns neither a lock nor an error if a Shutdown came in between.
+// try makes one attempt, with a new token, and as waiter if that is not nil. It returns
+// neither a lock nor an error if a Shutdown came in between.
 func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instant) (*Lock, quorum.Result, *QuorumError) {
 	l := c.locker
 	ttl := l.settings.lease(c.settings)
@@ -305,13 +304,13 @@ func (c *call) try(ctx context.Context, waiter *quorum.Waiter, now quorum.Instan
 	}
 	begun := now
 	until := now.Add(ttl - l.settings.driftOf(ttl))
-	// Looked at after the answers have come, and as late as can be: the process
-	// may have been paused in between.
+	// Check the validity after the answers have come, and as late as possible, because the
+	// process may have been paused in between.
 	if now = l.clock.Now(); until.Past(now) {
 		attempt.Abandon()
 		return nil, res, c.late()
 	}
-	c.rounds = nil // the lock keeps c for as long as it lives
+	c.rounds = nil // free them, because the lock keeps c for as long as it lives
 	lock := newLock(ctx, c, attempt, token, begun, now, until)
 	if lock == nil {
 		attempt.Abandon()
@@ -329,7 +328,7 @@ func (c *call) release(ctx context.Context, attempt *quorum.Attempt) error {
 	return c.failed(ctx, res)
 }
 
-// note counts a round.
+// note records a round.
 func (c *call) note(res quorum.Result) {
 	c.tries++
 	c.last = res
@@ -338,11 +337,11 @@ func (c *call) note(res quorum.Result) {
 	}
 }
 
-// keepRounds is how many rounds an error reports, the last ones: a caller may
-// have waited for days.
+// keepRounds is how many rounds an error reports. These are the last ones, because a
+// caller may have waited for days.
 const keepRounds = 16
 
-// keep reports a round that failed.
+// keep records the report of a round that failed.
 func (c *call) keep(res quorum.Result) {
 	if len(c.rounds) == keepRounds {
 		c.rounds = append(c.rounds[:0], c.rounds[1:]...)
@@ -363,8 +362,8 @@ func (c *call) failed(ctx context.Context, res quorum.Result) *QuorumError {
 	return e
 }
 
-// behind returns the error of a call whose ctx ended while others of this Locker
-// waited before it, so that it made no try.
+// behind returns the error of a call whose ctx ended while it waited behind others of
+// this Locker, so that it made no attempt.
 func (c *call) behind(ctx context.Context, ctxErr error) *QuorumError {
 	e := c.quorumError(ErrTaken)
 	e.ctxErr = endOf(ctx, ctxErr)
@@ -372,14 +371,15 @@ func (c *call) behind(ctx context.Context, ctxErr error) *QuorumError {
 	return e
 }
 
-// away returns the error of a call that gives up because of what others of this Locker found.
+// away returns the error of a call that gives up because other callers of this Locker
+// found too many nodes unavailable.
 func (c *call) away() *QuorumError {
 	e := c.quorumError(ErrUnavailable)
 	e.detail = "other callers of the same Locker find too many nodes unavailable"
 	return e
 }
 
-// late returns the error of a round that won when the validity was over.
+// late returns the error of a round that won after the validity was over.
 func (c *call) late() *QuorumError {
 	c.keep(c.last)
 	e := c.quorumError(ErrUnavailable)
@@ -396,12 +396,12 @@ func (c *call) quorumError(class error) *QuorumError {
 
 func (c *call) elapsed() time.Duration { return time.Since(c.start.Time()) }
 
-// tell tells hook, if it is set, how the call goes.
+// tell calls hook, if it is set, with the state of the call.
 func (c *call) tell(ctx context.Context, hook func(context.Context, Event), err error) {
 	c.tellHeld(ctx, hook, 0, err)
 }
 
-// tellHeld is tell of the call that ended a lock which was held for so long.
+// tellHeld is tell for a call that ended a lock. held is how long that was held.
 func (c *call) tellHeld(ctx context.Context, hook func(context.Context, Event), held time.Duration, err error) {
 	if hook == nil {
 		return
@@ -412,13 +412,13 @@ func (c *call) tellHeld(ctx context.Context, hook func(context.Context, Event), 
 	})
 }
 
-// sleep waits for d, or less if ctx has a deadline before: then until shortly
-// before that, so that there is time for a last try. It returns ctx's error if
-// that ended, or if the deadline is nearer than shortly.
+// sleep waits for d. If ctx has a deadline before that, it waits until shortly before the
+// deadline, so that there is time for a last attempt. If the deadline is nearer than
+// shortly, or ctx ends, it returns ctx's error.
 func sleep(ctx context.Context, d, shortly time.Duration) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		if left := time.Until(deadline) - max(shortly, time.Millisecond); left < d {
-			if left <= 0 { // the last try was that
+			if left <= 0 { // the last attempt was made
 				<-ctx.Done()
 				return ctx.Err()
 			}

@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// sweepSize is how many locks are extended together at most.
+	// sweepSize is the most locks that are extended together.
 	sweepSize = 256
 
-	// sweepRoom is how many locks are being extended at a time, in all sweeps. When
-	// the nodes take long the others wait for their turn: were they all asked at
-	// once, none would be answered in time.
+	// sweepRoom is the most locks that are being extended at a time, in all sweeps. When
+	// the nodes are slow, the others wait for their turn. If all were sent at once, none
+	// would be answered in time.
 	sweepRoom = 4096
 )
 
-// An extender extends the locks of a Locker that extend themselves. Those that are
-// due at about the same time are one sweep: they share a goroutine, and calls.
-// While none is due it is one timer, and none if there are no such locks.
+// An extender extends the locks of a Locker that extend themselves. Locks that are due at
+// about the same time form one sweep: they share a goroutine, and calls. While no lock is
+// due, an extender is one timer, and not even that if there are no such locks.
 type extender struct {
 	mu    sync.Mutex
 	queue extensions
-	timer *time.Timer // for the first of the queue; nil: none was needed so far
-	busy  int         // locks that are being extended
+	timer *time.Timer // for the first in the queue; nil if none was needed so far
+	busy  int         // the number of locks that are being extended
 }
 
-// set has e extended after d. Its lock is locked.
+// set schedules an extension after d. The caller holds the lock's mutex.
 func (x *extender) set(e *extension, d time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -38,7 +38,7 @@ func (x *extender) set(e *extension, d time.Duration) {
 	}
 }
 
-// remove has e not extended any more. Its lock is locked.
+// remove cancels the next extension. The caller holds the lock's mutex.
 func (x *extender) remove(e *extension) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -51,7 +51,7 @@ func (x *extender) remove(e *extension) {
 	}
 }
 
-// hurry has e extended sooner by d. Its lock is locked.
+// hurry schedules the next extension earlier by d. The caller holds the lock's mutex.
 func (x *extender) hurry(e *extension, d time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -97,8 +97,8 @@ func (x *extender) sweep() {
 	x.arm()
 }
 
-// take takes from the queue what is due, or will be so soon that it may as well go
-// at once, and begins to wait for what comes after that.
+// take removes from the queue the locks that are due, or will be so soon that they can be
+// extended now, and sets the timer for the rest.
 func (x *extender) take() []*extension {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -117,7 +117,7 @@ func (x *extender) take() []*extension {
 	return due
 }
 
-// extensions is a heap of what is to be extended, by when.
+// extensions is a heap of extensions, ordered by when they are due.
 type extensions []extensionDue
 
 type extensionDue struct {

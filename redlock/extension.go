@@ -9,20 +9,20 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// extension is what makes a lock extend itself: its place in the extender of its
-// Locker, and while it is in a sweep what that is doing to it.
+// An extension is the state of a lock that extends itself: its place in the extender of
+// its Locker, and its part in the current sweep.
 type extension struct {
 	lock *Lock
-	last quorum.Instant // of the hold, if that is limited
+	last quorum.Instant // the end of the hold, if that is limited
 
-	place int // in the extender's queue; -1: it is not there
+	place int // in the extender's queue; -1 if it is not there
 
 	// Of the sweep.
 	renewal renewal
-	final   bool // the hold ends before another one would be due
+	final   bool // the hold ends before another extension would be due
 }
 
-// startExtending begins what [WithAutoExtend] asks for.
+// startExtending starts the extensions of [WithAutoExtend].
 func (l *Lock) startExtending() {
 	s := l.call.settings
 	if !s.autoExtend {
@@ -41,8 +41,8 @@ func (l *Lock) startExtending() {
 	l.locker.extender.set(l.extension, extendAfter(s.ttl))
 }
 
-// hurry has the lock extended sooner by d, if it extends itself: its validity ends sooner by
-// as much.
+// hurry makes the next automatic extension of the lock come earlier by d, because its
+// validity ends earlier by d.
 func (l *Lock) hurry(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,20 +51,21 @@ func (l *Lock) hurry(d time.Duration) {
 	}
 }
 
-// extendAfter is when a lock with that TTL is extended: after a third of it, less up
-// to a tenth of that, so that locks taken together are not extended together.
+// extendAfter returns when a lock with that TTL is extended: after a third of the TTL,
+// less up to a tenth of that, so that locks that were acquired together are not extended
+// together.
 func extendAfter(ttl time.Duration) time.Duration {
 	third := ttl / 3
 	return third - rand.N(third/10+1)
 }
 
-// slack is how much earlier the lock may be extended, in order to go with others.
+// slack returns how much earlier the lock may be extended, so that it can join others.
 func (e *extension) slack() time.Duration { return e.lock.call.settings.ttl / 128 }
 
-// begin returns what the sweep is to ask for, unless there is nothing to extend.
+// begin returns the renewal for the sweep, unless there is nothing to extend.
 func (e *extension) begin() (n quorum.Renewal, ok bool) {
 	l := e.lock
-	if l.Err() != nil { // lost while the process was paused, for instance
+	if l.Err() != nil { // for example lost while the process was paused
 		return n, false
 	}
 	s := &l.locker.settings
@@ -76,7 +77,7 @@ func (e *extension) begin() (n quorum.Renewal, ok bool) {
 			ttl, e.final = left, true
 		}
 	}
-	if s.checkTTL(ttl) != nil { // there is nothing left to win
+	if s.checkTTL(ttl) != nil { // too little is left for an extension
 		e.next(nil)
 		return n, false
 	}
@@ -87,7 +88,7 @@ func (e *extension) begin() (n quorum.Renewal, ok bool) {
 	return quorum.Renewal{Attempt: l.attempt, TTL: ttl, Timeout: s.timeout(ttl)}, true
 }
 
-// end takes what came of it.
+// end processes the result of the renewal.
 func (e *extension) end(r quorum.Result) {
 	ctx := e.lock.ctx
 	if ctx == nil {
@@ -98,21 +99,20 @@ func (e *extension) end(r quorum.Result) {
 	e.next(err)
 }
 
-// next has the lock extended again, after an extension that failed with err or did
-// not.
+// next schedules the next extension. err is the error of the last one.
 func (e *extension) next(err error) {
 	l := e.lock
 	l.mu.Lock()
 	over := l.cause != nil
 	l.mu.Unlock()
-	if over { // by this or meanwhile
+	if over { // because of this extension, or for another reason meanwhile
 		return
 	}
 	s := &l.locker.settings
 	var wait time.Duration
 	switch {
 	case err != nil:
-		// Again soon: several times before the validity ends.
+		// Soon, so that several attempts fit before the validity ends.
 		wait = max(min(l.call.settings.ttl/12, 500*time.Millisecond), time.Millisecond)
 		wait -= rand.N(wait / 4)
 		s.logger.Warn("redlock: lock not extended, trying again",

@@ -13,32 +13,33 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// A Handover is what another process needs to go on with a lock ([Locker.Resume]) or to release
-// it ([Locker.Release]): the key, the token and the fencing token. It comes from
-// [Lock.Handover], or from [NewHandover] for a lock of another library.
+// A Handover is what another process needs to continue with a lock ([Locker.Resume]) or
+// to release it ([Locker.Release]): the key, the token and the fencing token. It comes
+// from [Lock.Handover], or from [NewHandover] for a lock of another library.
 //
-// Whoever has it can release the lock, so keep it secret. Its texts for people, of package fmt
-// and log/slog, do not show the token. [Handover.MarshalText] and encoding/json do.
+// Keep it secret, because anyone who has it can release the lock. Packages fmt and
+// log/slog do not show the token. [Handover.MarshalText] and encoding/json do.
 type Handover struct {
 	key   string
 	token *string // a pointer, so that fmt does not show it as a field of another struct
 	fence uint64
 }
 
-// NewHandover returns the Handover of a lock of which the parts are known. The key is that on
-// the servers, with the prefix ([WithKeyPrefix]); fence is 0 for a lock without a fencing
-// token. Bad values are errors of the methods that use it.
+// NewHandover returns the Handover of a lock whose parts are known. key is the key on the
+// servers, with the prefix ([WithKeyPrefix]). fence is 0 for a lock without a fencing
+// token. The methods that use the Handover report bad values.
 func NewHandover(key, token string, fence uint64) Handover { return Handover{key, &token, fence} }
 
-// Handover returns what another process needs to go on with the lock. It asks no node and
-// changes nothing: this process still holds the lock, and extends it if it did so.
+// Handover returns what another process needs to continue with the lock. It asks no node
+// and changes nothing: this process still holds the lock, and extends it if it did
+// before.
 //
-// Only one process may use the lock. So the one that hands it over must not use or unlock it
-// from then on, and ends with [Locker.Close], not with [Locker.Shutdown], which releases it.
-// The other one must call [Locker.Resume] before the lock expires.
+// Only one process may use the lock. So the process that hands it over must no longer use
+// or unlock it, and must end with [Locker.Close], because [Locker.Shutdown] would release
+// it. The other process must call [Locker.Resume] before the lock expires.
 func (l *Lock) Handover() Handover { return NewHandover(l.call.fullKey, l.token, l.Fence()) }
 
-// Key returns the key as it is on the servers, with the prefix.
+// Key returns the key on the servers, with the prefix.
 func (h Handover) Key() string { return h.key }
 
 // Token returns the secret that proves ownership: see [Lock.Token].
@@ -49,13 +50,13 @@ func (h Handover) Token() string {
 	return *h.token
 }
 
-// Fence returns the fencing token, 0 if the lock has none: see [Lock.Fence].
+// Fence returns the fencing token, or 0 if the lock has none: see [Lock.Fence].
 func (h Handover) Fence() uint64 { return h.fence }
 
 // Owner returns the label of the process that acquired the lock ([WithOwner]), if any.
 func (h Handover) Owner() string { return ownerOf(h.Token()) }
 
-// String describes the lock for people, without the token.
+// String describes the lock without the token.
 func (h Handover) String() string {
 	s := fmt.Sprintf("the lock %s of %s", text.Quote(h.key), who(h.Owner(), fingerprint(h.Token())))
 	if h.fence > 0 {
@@ -64,23 +65,24 @@ func (h Handover) String() string {
 	return s
 }
 
-// Format writes String, whatever the verb, so that no verb shows the token.
+// Format writes String for every verb, so that no verb shows the token.
 func (h Handover) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.String())) }
 
 // LogValue returns String.
 func (h Handover) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
-// handoverVersion begins the text of a Handover.
+// handoverVersion is how the text of a Handover begins.
 const handoverVersion = "redlock1"
 
-// MarshalText returns the Handover, with the token, as one line of letters, digits and "-_.",
-// for a file, a header or the payload of a job:
+// MarshalText returns the Handover, with the token, as one line of letters, digits and
+// "-_.". The line is for a file, a header or the payload of a job:
 //
 //	redlock1.KEY.TOKEN.FENCE.SUM
 //
-// KEY and TOKEN are in base64 for URLs without padding (RFC 4648), FENCE is a decimal number,
-// and SUM is the CRC-32 (IEEE) of what is before its dot, as eight lower-case hexadecimal
-// digits. It shows whether the text is complete; it does not protect it from changes.
+// KEY and TOKEN are in base64 for URLs without padding (RFC 4648). FENCE is a decimal
+// number. SUM is the CRC-32 (IEEE) of everything before its dot, as eight lower-case
+// hexadecimal digits. It shows whether the text is complete; it does not protect it from
+// changes.
 func (h Handover) MarshalText() ([]byte, error) {
 	if err := h.check(); err != nil {
 		return nil, fmt.Errorf("redlock: handover: %w", err)
@@ -96,8 +98,9 @@ func (h Handover) encode() string {
 	return fmt.Sprintf("%s.%08x", s, crc32.ChecksumIEEE([]byte(s)))
 }
 
-// UnmarshalText reads what [Handover.MarshalText] has written, and nothing else: no spaces or
-// line ends around it. On an error, which shows no part of the text, it leaves h as it was.
+// UnmarshalText reads what [Handover.MarshalText] has written, and nothing else: no
+// spaces or line ends around it. After an error h is unchanged. The error shows no part
+// of the text.
 func (h *Handover) UnmarshalText(text []byte) error {
 	read, err := parseHandover(string(text))
 	if err != nil {
@@ -125,7 +128,7 @@ func parseHandover(s string) (h Handover, err error) {
 	token, err2 := base64.RawURLEncoding.DecodeString(fields[2])
 	fence, err3 := strconv.ParseUint(fields[3], 10, 64)
 	h = NewHandover(string(key), string(token), fence)
-	// There is one text for each handover.
+	// Each handover has exactly one text.
 	if err1 != nil || err2 != nil || err3 != nil || h.encode() != s {
 		return Handover{}, errors.New("the text is not complete, or was changed")
 	}
@@ -135,7 +138,7 @@ func parseHandover(s string) (h Handover, err error) {
 	return h, nil
 }
 
-// check refuses what cannot be of a lock.
+// check rejects values that no lock has.
 func (h Handover) check() error {
 	token := h.Token()
 	_, reserved := proto.Reserved(token)
@@ -152,7 +155,7 @@ func (h Handover) check() error {
 	return nil
 }
 
-// takes returns the key of h without the prefix of l, or why l cannot use it for op.
+// takes returns the key of h without the prefix of l, or why l cannot use h for op.
 func (l *Locker) takes(op string, h Handover) (key string, err error) {
 	switch {
 	case l == nil || l.base == nil:

@@ -16,19 +16,17 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// mostWaiters is how many waiters Inspect asks each node for.
+// mostWaiters is how many waiters Inspect requests from each node.
 const mostWaiters = 100
 
-// Inspect looks at who holds the lock on key and who waits for it, without changing
-// anything. It asks all nodes at once and returns when all have answered, after the node
-// timeout at the latest, or when ctx ends. What it returns may be out of date
-// already: it is for people and monitoring, not for decisions.
+// Inspect returns who holds the lock on key and who waits for it. It changes nothing. The
+// result may already be out of date: it is for people and monitoring, not for decisions.
 //
-// Nodes that fail, that do not answer in time, or that run no scripts are StateUnknown,
-// which is not an error. Nor is it an error if a node cannot tell which callers wait. The
-// error is that of bad arguments, or of ctx if that has ended.
-//
-// A node that hangs keeps a goroutine of each Inspect for two seconds at most.
+// Inspect asks all nodes at once. It returns when all have answered, after the node
+// timeout at the latest, or when ctx ends. Nodes that fail, do not answer in time or run
+// no scripts are StateUnknown, which is not an error. Nor is it an error if a node cannot
+// tell which callers wait. Only bad arguments, and a ctx that has ended, are errors. A
+// node that hangs keeps a goroutine of each Inspect for two seconds at most.
 func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	if err := l.check("inspect", key); err != nil {
 		return Status{}, err
@@ -55,8 +53,8 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		f.err = errNoAnswer
 		pending++
 		go func() {
-			// This lasts longer than Inspect waits: a connection that is being made serves
-			// the next call.
+			// Longer than Inspect waits, because the next call can use a connection that is
+			// being made.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
 			defer cancel()
 			reply, err := look(ctx, scripter, keys)
@@ -86,8 +84,9 @@ var (
 	errNoAnswer     = fmt.Errorf("no answer within the node timeout: %w", context.DeadlineExceeded)
 )
 
-// look asks a node about a lock and its queue, or about the lock alone if the node rejects
-// the queue's key: the user has no right to it, or the slot of the keys is being moved.
+// look asks a node about a lock and its queue. If the node rejects the queue's key,
+// because the user has no right to it or the slot of the keys is being moved, look asks
+// about the lock alone.
 func look(ctx context.Context, node backend.Scripter, keys []string) (backend.Reply, error) {
 	if len(keys) > 1 {
 		reply, err := node.Eval(ctx, lua.Inspect, keys, []string{strconv.Itoa(mostWaiters)})
@@ -102,9 +101,9 @@ func look(ctx context.Context, node backend.Scripter, keys []string) (backend.Re
 type finding struct {
 	node    string
 	lock    content
-	err     error    // why there is none
+	err     error    // why there is no answer
 	waiting int      // or NotKnown
-	tickets []string // the first of them
+	tickets []string // the first in the queue
 	waited  []time.Duration
 }
 
@@ -115,7 +114,7 @@ type content struct {
 	ttl   time.Duration
 }
 
-// read takes what the script Inspect answered, if it has the right form.
+// read takes the answer of the script Inspect, if it has the right form.
 func (f *finding) read(r backend.Reply, err error) {
 	if f.err = err; err != nil {
 		return
@@ -157,7 +156,7 @@ func (f *finding) queue(r backend.Reply) {
 	f.waiting, f.tickets, f.waited = int(count), tickets, waited
 }
 
-// status returns what the node said of the lock.
+// status returns what the node said about the lock.
 func (f *finding) status() NodeStatus {
 	n := NodeStatus{Node: f.node, Waiting: f.waiting, Err: newNodeError(f.err)}
 	switch {
@@ -171,7 +170,8 @@ func (f *finding) status() NodeStatus {
 	return n
 }
 
-// holderOf returns what a key that holds value says of the lock, and of whom.
+// holderOf returns what the value of a lock's key says about the state, the owner and the
+// fingerprint.
 func holderOf(value string) (s State, owner, print string) {
 	if ticket, ok := proto.Reserved(value); ok {
 		if w, ok := waiterOf(ticket); ok {
@@ -181,11 +181,11 @@ func holderOf(value string) (s State, owner, print string) {
 	return StateHeld, ownerOf(value), fingerprint(value)
 }
 
-// judge returns what a quorum of the nodes says of the lock.
+// judge returns what a quorum of the nodes says about the lock.
 func judge(key string, need int, findings []finding) Status {
 	s := Status{Key: key, State: StateSplit}
 	free, unknown := 0, 0
-	holders := make(map[string][]time.Duration) // a value and how long each node will have it
+	holders := make(map[string][]time.Duration) // how long each node keeps a value
 	for _, f := range findings {
 		s.Nodes = append(s.Nodes, f.status())
 		switch {
@@ -220,8 +220,8 @@ func judge(key string, need int, findings []finding) Status {
 	return s
 }
 
-// waiters returns how many wait, NotKnown if no node could tell, and who, by the best
-// place that each has on any node.
+// waiters returns the number of waiters, NotKnown if no node could tell, and the waiters,
+// ordered by the best place that each has on any node.
 func waiters(findings []finding) (count int, list []Waiter) {
 	count = NotKnown
 	longest := 0
@@ -247,8 +247,8 @@ func waiters(findings []finding) (count int, list []Waiter) {
 	return count, list
 }
 
-// waited returns for how long a ticket has waited: the median of what the nodes say, one of
-// whose clocks may have been set.
+// waited returns how long the waiter of a ticket has waited. It is the median of the
+// answers, because the clock of a node may have been set.
 func waited(ticket string, findings []finding) time.Duration {
 	var all []time.Duration
 	for _, f := range findings {

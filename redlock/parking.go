@@ -6,17 +6,18 @@ import (
 	"time"
 )
 
-// parking is the locks of a Locker, and those derived from it, that were unlocked before
-// their minimum hold was over. Each has a timer, which deletes it on the nodes then and so
-// notifies those who wait. Without that, as when the process ends before, the key is left to
-// expire, which is later at most by the TTL of the last extension, and never earlier.
+// parking has the locks of a Locker, and of those derived from it, that were unlocked
+// before their minimum hold was over. Each has a timer, which deletes the lock on the
+// nodes at the end of the minimum hold and so notifies the next waiter. If the timer does
+// not run, for example because the process has ended, the key expires. That is never
+// before the end of the minimum hold, and at most one TTL after the last extension.
 type parking struct {
 	mu     sync.Mutex
 	closed bool
 	timers map[*lease]*time.Timer
 }
 
-// add has l deleted after d, unless the Locker is closed before.
+// add deletes l after d, unless the Locker is closed first.
 func (p *parking) add(l *lease, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,12 +35,12 @@ func (p *parking) end(l *lease) {
 	_, parked := p.timers[l]
 	delete(p.timers, l)
 	if parked {
-		l.attempt.Abandon() // which a Close after this waits for
+		l.attempt.Abandon() // a later Close waits for this
 	}
 	p.mu.Unlock()
 }
 
-// close stops all timers, for good.
+// close stops all timers for good.
 func (p *parking) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,8 +51,8 @@ func (p *parking) close() {
 	p.timers = nil
 }
 
-// park ends the part of the lock's owner while its minimum hold is not over, and reports
-// whether that is so. No node is asked.
+// park reports whether the minimum hold is not over. If so, it schedules the deletion of
+// the lock. It asks no node.
 func (l *lease) park() bool {
 	l.mu.Lock()
 	rest := time.Until(l.least)
@@ -63,8 +64,8 @@ func (l *lease) park() bool {
 	return true
 }
 
-// parked is what Unlock does instead of a release if the lock stays on the nodes. It returns
-// how the lock was lost before, if it was.
+// parked is what Unlock does instead of a release if the lock stays on the nodes. It
+// returns how the lock was lost before, if it was.
 func (l *lease) parked(ctx context.Context, c *call) error {
 	l.mu.Lock()
 	err := l.cause
@@ -76,8 +77,8 @@ func (l *lease) parked(ctx context.Context, c *call) error {
 	return err
 }
 
-// keep returns ttl, or longer if the minimum hold needs it: a node that has lost the lock and
-// gets it back by an extension must keep it as long as the others.
+// keep returns ttl, or longer if the minimum hold needs it. A node that has lost the lock
+// and gets it back from an extension must keep it as long as the others.
 func (l *lease) keep(ttl time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,14 +88,14 @@ func (l *lease) keep(ttl time.Duration) time.Duration {
 	return max(ttl, l.locker.settings.outlasting(time.Until(l.least)))
 }
 
-// outlasting returns a TTL that does not end before d is over, whatever the rate of a node's
-// clock.
+// outlasting returns a TTL that does not end before d is over, even if a node's clock is
+// fast.
 func (s *settings) outlasting(d time.Duration) time.Duration {
 	return (d + s.driftOf(d) + time.Millisecond).Truncate(time.Millisecond)
 }
 
-// lease returns the TTL with which a call acquires: that of [WithTTL], or longer for
-// [WithMinHold].
+// lease returns the TTL with which a call acquires: that of [WithTTL], or longer if
+// [WithMinHold] needs it.
 func (s *settings) lease(c callSettings) time.Duration {
 	if c.minHold == 0 {
 		return c.ttl

@@ -10,52 +10,21 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// WithReentrancy lets code that runs under a lock lock it again: [Locker.Lock],
-// [Locker.TryLock] and [Locker.Do] with a ctx that holds the key do not wait for
-// their own caller, but return a nested handle on the lock that ctx holds. A ctx
-// holds a key if it is, or derives from, one that [Lock.Context] or Do made, for a
-// lock of the same Locker, or one derived from it ([Locker.With]), on the same key; so it can hold several. Given to a
-// call, it lets that one nest; the lock that is entered need not have been made with it.
+// WithReentrancy lets code that runs under a lock lock it again. [Locker.Lock],
+// [Locker.TryLock] and [Locker.Do], with a ctx that holds the key, return a nested handle
+// on the lock instead of waiting for their own caller. A ctx holds a key if it is, or
+// derives from, a context that [Lock.Context] or Do made, for a lock on that key of the
+// same Locker or one derived from it ([Locker.With]). The ctx is the holder, not the
+// goroutine, so everybody who uses it shares the lock. Without this option Lock and Do
+// fail at once, with an error that matches [ErrTaken], if they would certainly wait for
+// their own caller.
 //
-// Default: a Lock or Do with a ctx that holds the key would wait for its own caller. It
-// fails at once, before any I/O, with an error that matches [ErrTaken] and says so, if ctx
-// ends with the lock, as one does that derives from the lock's by way of package context. If
-// that is not certain, as after [context.WithoutCancel], it waits, and this is logged. TryLock,
-// TryDo and a policy of one try ask the nodes, which say that the lock is taken.
-//
-// It is ctx that holds, not the goroutine: all who use the ctx, or one that
-// derives from it, are one holder, and do not exclude each other. Goroutines that
-// are to do so get contexts that do not hold the key.
-//
-// A nested handle has the lock's token, fencing token, Until and report, and Extend
-// extends the lock for all handles. Its contexts end when the lock does, or when it is unlocked
-// itself. The lock is released when all of its handles have been unlocked, in whatever
-// order: who unlocks first does not take it from under those who still work, as a
-// goroutine does that outlives the Do in which it began. Each Unlock but the last
-// only counts down: it asks no node, and returns nil, or how the lock was lost. A
-// nested handle that is never unlocked keeps the lock until it expires, for ever if
-// that extends itself ([WithMaxHold]).
-//
-// The lock must be valid on entry, and the handle whose context ctx is must not be
-// unlocked. Otherwise the error matches [ErrNotHeld], and no node is asked: what
-// runs under a lock that has ended never gets another one unawares, not even with what
-// [context.WithoutCancel] made of its ctx. (If ctx itself has ended by then, the error
-// is that of any such ctx, joined with the cause.)
-//
-// A nested handle is valid for as long as one that is not: if less is left than the
-// TTL of the nested call, this extends the lock, as [Lock.Extend] does, and fails
-// as that does; the lock then is left as that leaves it. While too many nodes are unavailable
-// Lock and Do try again, as they do without a lock ([WithRetry] changes it the same way), for as
-// long as the lock is valid. A lock that extends itself without a limit
-// needs no such help: entering it asks no node. If the nested call asks for automatic
-// extension (Do does), and the lock does not extend itself yet, it does so from then
-// on until it is released, with the TTL and the WithMaxHold of that call. A call that
-// asks for a fencing token is refused, before any I/O, if the lock has none. The
-// call's other options do not matter, but for [WithMinHold].
-//
-// The hooks Locked and Unlocked are told of the lock, so once each, and not of what is
-// nested. A [Mutex] nests in a lock that ctx holds, but has no context that another call could
-// hold: the second Lock of one waits for its Unlock.
+// A nested lock is valid for at least its own TTL: if less remains, it first extends the
+// outer lock, with the errors and effects of [Lock.Extend]. The lock is released when all
+// of its handles have been unlocked, in any order. If the outer lock has ended, or the
+// handle of ctx was unlocked, the error matches [ErrNotHeld], and no node is asked. A
+// call with [WithFencing] is rejected before any I/O if the outer lock has no fencing
+// token. Default off. See docs/options.md.
 func WithReentrancy() AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.reentrant = true
@@ -69,7 +38,8 @@ type holds struct {
 	key  string // as it is on the servers
 }
 
-// heldContext returns the context of a lock on the key that ctx is, or derives from, or nil.
+// heldContext returns the context of a lock on the key that ctx is, or derives from, or
+// nil.
 func (c *call) heldContext(ctx context.Context) *lockContext {
 	if ctx.Value(locked{}) == nil {
 		return nil
@@ -78,7 +48,7 @@ func (c *call) heldContext(ctx context.Context) *lockContext {
 	return held
 }
 
-// held returns the handle on the lock whose context ctx is, or nil.
+// held returns the handle on the lock to which ctx belongs, or nil.
 func (c *call) held(ctx context.Context) *Lock {
 	if held := c.heldContext(ctx); held != nil {
 		return held.lock
@@ -86,8 +56,8 @@ func (c *call) held(ctx context.Context) *Lock {
 	return nil
 }
 
-// lock returns a handle on the lock that ctx holds, if it may nest, and else one on
-// a lock that it waits for.
+// lock returns a handle on the lock that ctx holds, if the call may nest. Otherwise it
+// waits for the lock.
 func (c *call) lock(ctx context.Context) (*Lock, error) {
 	if c.settings.wait == once {
 		c.settings.retry = RetryPolicy{tries: 1}
@@ -109,14 +79,14 @@ func (c *call) lock(ctx context.Context) (*Lock, error) {
 	return &lock.first, nil
 }
 
-// itself returns an error if the call would wait for the lock that ctx holds, whose end is
-// the end of ctx too.
+// itself returns an error if the call would wait for the lock that ctx holds, and ctx
+// ends with that lock.
 func (c *call) itself(ctx context.Context) error {
 	held := c.heldContext(ctx)
 	if held == nil || held.lock.Err() != nil {
 		return nil
 	}
-	if !endsWith(ctx, held) { // somebody may have detached it in order to wait
+	if !endsWith(ctx, held) { // the caller may have detached it in order to wait
 		c.locker.settings.logger.Warn("redlock: a call waits for a lock that its own ctx holds, perhaps for itself (see WithReentrancy)",
 			"key", text.Name(c.fullKey))
 		return nil
@@ -126,11 +96,11 @@ func (c *call) itself(ctx context.Context) error {
 	return e
 }
 
-// holdsItself is what an error says if it is ctx that has the lock.
+// holdsItself is part of an error if ctx itself holds the lock.
 const holdsItself = "ctx itself holds it (see WithReentrancy)"
 
-// hint returns err with a word about who has the lock, if that is ctx itself. Hooks
-// were told err, so that is not changed.
+// hint returns err, with an explanation if ctx itself holds the lock. It returns a copy,
+// because hooks have already seen err.
 func (c *call) hint(ctx context.Context, err error) error {
 	var e *QuorumError
 	if !errors.As(err, &e) || e.class != ErrTaken || e.detail != "" {
@@ -144,7 +114,7 @@ func (c *call) hint(ctx context.Context, err error) error {
 	return &told
 }
 
-// nest returns another handle on the lock that outer is one on.
+// nest returns another handle on the lock of outer.
 func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 	if c.settings.fencing && outer.Fence() == 0 {
 		return nil, fmt.Errorf("redlock: %s %s: no fencing token: the lock that ctx holds has none", c.op, text.Quote(c.fullKey))
@@ -173,9 +143,9 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 	return lock, nil
 }
 
-// lengthen extends lock to the TTL of the nested call. It is as patient with nodes that are
-// unavailable as a call that is not nested, but no longer than the lock is valid, which is
-// less than one TTL.
+// lengthen extends lock to the TTL of the nested call. If nodes are unavailable, it waits
+// like a call that is not nested, but no longer than the lock is valid, which is less
+// than one TTL.
 func (c *call) lengthen(ctx context.Context, lock *Lock) error {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
@@ -213,14 +183,14 @@ func (l *Lock) enter() (*Lock, error) {
 	return &Lock{lease: l.lease, call: l.call}, nil
 }
 
-// leave ends this handle, now, and the lock with the last one. If it was not the last
-// it returns how the lock was lost, if it was. The error is ErrClosed if a Shutdown has
+// leave ends this handle, and the lock with the last handle. If other handles remain, it
+// returns how the lock was lost, if it was. The error is ErrClosed if a Shutdown has
 // released the lock.
 func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
-	_ = l.err(now) // a lock past its validity was lost before
+	_ = l.err(now) // a lock past its validity is lost, not released
 	l.mu.Lock()
 	l.handles--
-	if l.handles == 0 { // for good: it takes a handle to make another
+	if l.handles == 0 { // for good, because only a handle can make another
 		l.mu.Unlock()
 		if l.end(ErrReleased) == ErrClosed {
 			return true, ErrClosed
@@ -239,8 +209,9 @@ func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
 	return false, err
 }
 
-// lasts reports whether the lock is valid for as long as one with these settings would be, or
-// sees to that itself. It does not if its process dies, which matters to a minimum hold.
+// lasts reports whether the lock is valid for at least as long as one with these
+// settings, or extends itself. Extending itself is not enough for a minimum hold, because
+// it ends with the process.
 func (l *Lock) lasts(s callSettings) bool {
 	ttl := l.locker.settings.lease(s)
 	l.mu.Lock()
@@ -249,8 +220,8 @@ func (l *Lock) lasts(s callSettings) bool {
 	return left >= ttl-l.locker.settings.driftOf(ttl) || s.minHold == 0 && l.extends && !l.limited
 }
 
-// keepExtending begins what [WithAutoExtend] asks for in s, unless the lock extends
-// itself already.
+// keepExtending makes the lock extend itself if s has [WithAutoExtend], unless it already
+// does.
 func (l *Lock) keepExtending(s callSettings) {
 	if !s.autoExtend {
 		return
