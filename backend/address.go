@@ -10,10 +10,10 @@ import (
 	"unicode"
 )
 
-// PlainAddress reports whether address is a host name or an IP address, with or without
-// a port. Anything else may contain a password, because somebody wrote a URL or a
-// connection string in the wrong place or forgot the host. An adapter must not show it,
-// not even as the name of a node.
+// PlainAddress reports whether address is a host name or an IP address, with or without a
+// port. Anything else may contain a password, because somebody may have written a URL or
+// a connection string in the wrong place, or forgotten the host. An adapter must not show
+// it, not even as the name of a node.
 func PlainAddress(address string) bool {
 	if strings.ContainsFunc(address, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._:%[]", r)
@@ -36,10 +36,10 @@ func PlainAddress(address string) bool {
 	return err == nil
 }
 
-// HideAddress returns err with a text that does not quote the URL or the address that a
-// driver was given and could not use: either may contain a password. An adapter must
-// pass every error that is not an error reply through it. A text that quotes neither
-// stays as it is, and so does what err matches. A nil err stays nil.
+// HideAddress returns err with a text that does not quote a URL or an address that the
+// driver was given and could not use. Either may contain a password. An adapter must pass
+// every error that is not an error reply through it. If the text quotes neither, it stays
+// the same. What err matches always stays the same. A nil err stays nil.
 func HideAddress(err error) error {
 	var (
 		parse   *url.Error

@@ -7,34 +7,33 @@ import (
 	"time"
 )
 
-// Batcher is an optional capability: many independent operations in one round
-// trip. Without it each operation is a round trip of its own.
+// Batcher is an optional capability: many independent operations in one round trip.
+// Without it each operation takes a round trip of its own.
 type Batcher interface {
-	// Batch sends ops in one round trip and returns one [Result] for each, in
-	// the same order. The operations run in the order given, those on the same
-	// key at least; they are not atomic together, others may run between them.
+	// Batch sends ops in one round trip and returns one [Result] for each, in the same
+	// order. Operations on the same key run in the given order. Together they are not
+	// atomic: other operations may run between them. An empty ops has no result and takes
+	// no round trip. The rules of [Node] on deadlines, repetition and errors apply to
+	// each operation.
 	//
-	// Each operation fails alone: an error that the server answers to one of
-	// them must not touch the others. A failure of the connection leaves every
-	// operation unanswered so far unknown. A script that the server does not
-	// know is sent again as its text, alone, before Batch returns.
+	// Each operation fails alone: an error that the server answers to one of them must
+	// not touch the others. If the connection fails, the outcome of every unanswered
+	// operation is unknown. A script that the server does not know is sent again as its
+	// text, alone, before Batch returns.
 	//
-	// The rules of [Node] on deadlines, repetition and errors hold for each
-	// operation. An empty ops is answered with no result and no round trip.
-	//
-	// The caller owns ops, and the Keys and Args in it, and may use these slices
-	// again as soon as Batch has returned. So Batch must not read them afterwards,
-	// even if ctx ended while they were being written: what outlasts the call needs
-	// copies. The caller owns the results.
+	// The caller owns ops, and the Keys and Args in it, and may use these slices again as
+	// soon as Batch has returned. So Batch must not read them afterwards, even if ctx
+	// ended while they were being written: what outlasts the call needs copies. The
+	// caller owns the results.
 	Batch(ctx context.Context, ops []Op) []Result
 }
 
-// An Op is one operation of a [Batcher]: a method of [Node] or of [Scripter],
-// as a value.
+// An Op is one operation of a [Batcher]: a call of a method of [Node] or [Scripter], as a
+// value.
 type Op struct {
 	Kind OpKind
 
-	// Key and Token are set for every kind but [OpEval], TTL for OpSetNX and
+	// Key and Token are set for every kind except [OpEval]. TTL is set for OpSetNX and
 	// OpExtend.
 	Key, Token string
 	TTL        time.Duration
@@ -44,7 +43,7 @@ type Op struct {
 	Keys, Args []string
 }
 
-// OpKind names the method that an [Op] stands for.
+// An OpKind says which method an [Op] calls.
 type OpKind uint8
 
 const (
@@ -71,14 +70,13 @@ func (k OpKind) String() string {
 
 // A Result is the outcome of one [Op].
 type Result struct {
-	OK    bool  // what SetNX, EvalDelete or Extend reports
-	Reply Reply // what a script answered
-	Err   error // see [Node]; OK and Reply are zero
+	OK    bool  // the result of SetNX, EvalDelete or Extend
+	Reply Reply // the answer of a script
+	Err   error // see [Node]; if it is set, OK and Reply are zero
 }
 
-// Do performs op on n by calling the method that it stands for. An OpEval on a
-// node that is no [Scripter] fails with an error that matches
-// [errors.ErrUnsupported].
+// Do performs op on n by calling its method. An OpEval on a node that is not a [Scripter]
+// fails with an error that matches [errors.ErrUnsupported].
 func (op Op) Do(ctx context.Context, n Node) Result {
 	var r Result
 	switch op.Kind {

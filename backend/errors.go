@@ -9,34 +9,33 @@ import (
 )
 
 var (
-	// ErrRefused marks an error that trying again will not cure: the server
-	// answered that it will not do this for this user or on this server. A
-	// refused operation was not executed.
+	// ErrRefused marks an error that trying again does not cure: the server will not do
+	// this for this user, or not on this server. A refused operation was not executed.
 	ErrRefused = errors.New("refused by the server")
 
-	// ErrNotExecuted marks an error that proves that the operation had no effect
-	// and will have none. Ask with [NotExecuted].
+	// ErrNotExecuted marks an error that proves that the operation had no effect and will
+	// have none. Use [NotExecuted] to ask for it.
 	ErrNotExecuted = errors.New("not executed")
 
-	// ErrQuarantined marks, beside ErrNotExecuted, the error of a server that votes
-	// for no lock for some time, as it may have lost what it had granted.
+	// ErrQuarantined marks, in addition to ErrNotExecuted, the error of a server that
+	// grants no locks for some time, because it may have lost locks.
 	ErrQuarantined = errors.New("in quarantine")
 
 	// ErrMigrating marks, in addition to ErrNotExecuted, the error of a Cluster that is
-	// moving the slot of a script's keys and has them on two servers. An operation on one
-	// key works meanwhile.
+	// moving the slot of a script's keys and has them on two servers. Operations on one
+	// key work meanwhile.
 	ErrMigrating = errors.New("slot is migrating")
 
-	// ErrNotMaster marks, beside ErrNotExecuted, the error of a server that is a
-	// replica. An adapter that meets it must open a new connection within about a
-	// second, because after a failover a name may lead to another server.
+	// ErrNotMaster marks, in addition to ErrNotExecuted, the error of a server that is a
+	// replica. An adapter that meets it must open a new connection within about a second,
+	// because after a failover a name may lead to another server.
 	ErrNotMaster = errors.New("not a master")
 )
 
-// NotExecuted reports whether err proves that the operation it came from had
-// no effect on the node and will have none: it is marked with [ErrNotExecuted]
-// or [ErrRefused], matches [errors.ErrUnsupported], or is the failure to open a
-// connection. Any other error leaves the outcome unknown.
+// NotExecuted reports whether err proves that its operation had no effect on the node and
+// will have none. That is so if err is marked with [ErrNotExecuted] or [ErrRefused],
+// matches [errors.ErrUnsupported], or is a failure to open a connection. Any other error
+// leaves the outcome unknown.
 func NotExecuted(err error) bool {
 	if errors.Is(err, ErrNotExecuted) || errors.Is(err, ErrRefused) || errors.Is(err, errors.ErrUnsupported) {
 		return true
@@ -45,20 +44,23 @@ func NotExecuted(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// MarkNotExecuted returns err marked with [ErrNotExecuted], for an adapter that
-// knows that it sent nothing (a pool without a free connection). Its text and
-// what it matches stay as they are. A nil err stays nil.
+// MarkNotExecuted returns err marked with [ErrNotExecuted]. It is for an adapter that
+// knows that it sent nothing, for example because a pool has no free connection. The text
+// of err and what it matches stay the same. A nil err stays nil.
 func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
 
-// MarkReply returns err, an error that a server answered, with the marks that
-// its first word calls for: [ErrRefused] where this user or this server will
-// never do it, [ErrNotExecuted] where it would not do it now, with
-// [ErrQuarantined] if a quarantine is why, [ErrMigrating] if a slot that is on the move
-// is, and [ErrNotMaster] if the server is a replica, none where it is not known to be
-// either. It finds that word also where the server quotes what a command inside a
-// script was answered. An adapter must pass every error reply through it, and no other error.
-// The text of err stays, with a hint at its end where a server is too old. A nil err
-// stays nil.
+// MarkReply returns err, an error that a server answered, with the marks that its first
+// word calls for. It also finds that word if the server quotes the answer to a command
+// inside a script. The marks are
+//
+//   - [ErrRefused] if this user or this server will never do it;
+//   - [ErrNotExecuted] if the server did not do it now, together with [ErrQuarantined]
+//     because of a quarantine, [ErrMigrating] because a slot is being moved, or
+//     [ErrNotMaster] because the server is a replica;
+//   - none if neither is known.
+//
+// An adapter must pass every error reply through it, and no other error. The text of err
+// stays the same, with a hint at its end if the server is too old. A nil err stays nil.
 func MarkReply(err error) error {
 	if err == nil {
 		return nil
@@ -81,12 +83,12 @@ func MarkReply(err error) error {
 		if !quoted {
 			return err
 		}
-		rest = text // an error that a script got has no code where others have ERR
+		rest = text // inside a script there is no code where other errors have ERR
 	}
 	if strings.HasPrefix(rest, "max number of clients") {
 		return mark(err, ErrNotExecuted)
 	}
-	// Redis 4 and older let no script write that has asked for the time or for INFO.
+	// In Redis 4 and older, a script cannot write after it has called TIME or INFO.
 	if strings.Contains(rest, "Write commands not allowed after non deterministic commands") {
 		return mark(fmt.Errorf("%w (the server is older than Redis 5, which this operation needs)", err), ErrRefused)
 	}
@@ -98,7 +100,7 @@ func MarkReply(err error) error {
 	return err
 }
 
-// refusals are how the errors begin, after ERR, that trying again will not cure.
+// refusals are the beginnings, after ERR, of errors that trying again does not cure.
 var refusals = []string{
 	"unknown command", "invalid password", "Client sent AUTH", "AUTH ",
 	"operation not permitted", "invalid DB index", "DB index is out of range", "SELECT is not allowed",
@@ -112,13 +114,13 @@ var refusals = []string{
 }
 
 // quotedReply returns the error reply that text is or quotes, without a leading "-", and
-// whether it is quoted. Redis before 7.0 and KeyDB put the place in the script before what
-// a command of a script was answered, and if the script does not handle that, a sentence
-// of their own before the place:
+// whether it is quoted. Redis before 7.0 and KeyDB put the place in the script before the
+// answer to the script's command. If the script does not handle the error, they put a
+// sentence of their own before that:
 //
 //	ERR Error running script (call to f_4e…): @user_script:7: @user_script: 7: -OOM command not allowed …
 //
-// Newer servers put the place behind it.
+// Newer servers put the place after the answer.
 func quotedReply(text string) (reply string, quoted bool) {
 	text = strings.TrimPrefix(text, "-")
 	if rest, ok := strings.CutPrefix(text, "ERR Error running script (call to "); ok {
@@ -139,9 +141,9 @@ func quotedReply(text string) (reply string, quoted bool) {
 	}
 }
 
-// MarkTimeout returns err so that it matches [context.DeadlineExceeded] if it
-// is a time-out by another name, such as a connection's "i/o timeout". Any
-// other err stays as it is.
+// MarkTimeout returns err so that it matches [context.DeadlineExceeded] if it is a
+// time-out under another name, such as a connection's "i/o timeout". Any other err stays
+// the same.
 func MarkTimeout(err error) error {
 	var timeout net.Error
 	if errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &timeout) || !timeout.Timeout() {

@@ -5,45 +5,44 @@ import (
 	"fmt"
 )
 
-// Scripter is an optional capability: run a Lua script atomically. Without it a
-// lock has no fencing token and no place in a queue, and a SetNX whose reply
-// was lost is not sent again.
+// Scripter is an optional capability: to run a Lua script atomically. Without it a lock
+// has no fencing token and no place in a queue, and a SetNX whose reply was lost is not
+// sent again.
 type Scripter interface {
-	// Eval runs s atomically on keys and args and returns its answer. It should
-	// send the script's hash, and its text only where the server does not know
-	// the hash or may not (adapterkit.Loaded remembers this). In a cluster all keys share a slot.
+	// Eval runs s atomically on keys and args and returns its answer. It should send the
+	// script's hash, and its text only if the server does not know the hash or does not
+	// allow it (adapterkit.Loaded remembers this). In a Cluster all keys share a slot.
 	//
-	// The rules of [Node] on deadlines, repetition and errors hold. The caller owns
-	// keys and args, and may use these slices again as soon as Eval has returned. So
-	// Eval must not read them afterwards, even if ctx ended while they were being
-	// written.
+	// The rules of [Node] on deadlines, repetition and errors apply. The caller owns keys
+	// and args, and may use these slices again as soon as Eval has returned. So Eval must
+	// not read them afterwards, even if ctx ended while they were being written.
 	Eval(ctx context.Context, s *Script, keys, args []string) (Reply, error)
 }
 
-// A Script is a Lua script with a name for people and the SHA-1 by which
-// servers know it. The hash is a constant beside the text, never computed:
-// programs must be able to run where SHA-1 is disabled.
+// A Script is a Lua script with a name for people and the SHA-1 by which servers know it.
+// The hash is a constant beside the text, never computed: programs must be able to run
+// where SHA-1 is disabled.
 type Script struct {
 	name, source, hash string
-	own                int // how many of its keys are not shared; 0: all
+	own                int // how many of its keys are not shared; 0 means all
 }
 
-// NewScript returns the script with the given text. Hash is the SHA-1 of
-// source, in lower-case hexadecimal; it is not checked, but a server refuses
-// to run one script for another.
+// NewScript returns the script with the given text. hash is the SHA-1 of source, in
+// lower-case hexadecimal. It is not checked, but a server does not run another script in
+// place of this one.
 func NewScript(name, source, hash string) *Script {
 	return &Script{name: name, source: source, hash: hash}
 }
 
-// Shares returns s with all keys after the first own ones being shared: it does not
-// matter in which order calls run that have no other key in common.
+// Shares returns s with all keys after the first own ones being shared. Calls that have
+// only shared keys in common may run in any order.
 func (s *Script) Shares(own int) *Script {
 	shares := *s
 	shares.own = own
 	return &shares
 }
 
-// OwnKeys returns those of keys, the keys of a call of s, that are not shared.
+// OwnKeys returns the keys of a call of s that are not shared.
 func (s *Script) OwnKeys(keys []string) []string {
 	if s != nil && s.own > 0 && len(keys) > s.own {
 		return keys[:s.own]
@@ -60,16 +59,16 @@ func (s *Script) Source() string { return s.source }
 // Hash returns the SHA-1 of the text in lower-case hexadecimal.
 func (s *Script) Hash() string { return s.hash }
 
-// A Reply is what a script answered: a flat list whose elements are int64 or
-// string. A script that answers a single value gives a list of one. Nobody may
-// change it: several calls may share one list.
+// A Reply is the answer of a script: a flat list whose elements are int64 or string. A
+// script that answers a single value gives a list of one. Nobody may change a Reply,
+// because several calls may share one list.
 type Reply []any
 
-// What scripts answer most, made once and shared for ever.
+// The most frequent replies are made once and shared.
 var no, yes = Reply{int64(0)}, Reply{int64(1)}
 
-// NewReply makes a Reply of what a driver decoded: an int64, a string, a []byte,
-// or a []any of these. Anything else, a nil too, is an error.
+// NewReply makes a Reply from a value that a driver decoded: an int64, a string, a
+// []byte, or a []any of these. Anything else, including nil, is an error.
 func NewReply(v any) (Reply, error) {
 	switch v {
 	case int64(0):
