@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// A Column fences the rows of one table of an SQL database, by a column with the
-// highest token that each row has seen, for where a lock protects one row:
+// A Column fences the rows of one table of an SQL database. A column of that table has
+// the highest token that each row has seen. It is for locks that protect one row each:
 //
 //	ALTER TABLE orders ADD COLUMN fence bigint NOT NULL DEFAULT 0
 //
@@ -20,23 +20,20 @@ import (
 //	err := orders.Update(ctx, db, 42, token, "state = $1", "paid")    // one statement, no transaction
 //	err := orders.Do(ctx, db, 42, token, func(tx *sql.Tx) error { … }) // or all in one
 //
-// A row must be there to be fenced: [sql.ErrNoRows] says that it is not. A row that is
-// deleted takes its fence with it, so where late writers may create rows, use a
-// [Table].
-//
+// A row must exist to be fenced; if it does not, the error matches [sql.ErrNoRows]. A
+// deleted row takes its fence with it, so use a [Table] if late writers may create rows.
 // A Column is a value without state, for use by any number of goroutines.
 type Column struct {
-	// Dialect must be set, and Table, the name of the table.
+	// Dialect and Table, the name of the table, must be set.
 	Dialect Dialect
 	Table   string
 
-	// Key is the column that names a row, unique and not null, "id" by
-	// default.
+	// Key is the column that identifies a row, unique and not null. Default "id".
 	Key string
 
-	// Name is the column of the tokens, a bigint that is not null, "fence" by
-	// default. Like Table and Key it becomes part of the statements as it is, so
-	// it must come from the program's text.
+	// Name is the column of the tokens, a bigint that is not null. Default "fence".
+	// Table, Key and Name become part of the statements unchanged, so they must come from
+	// the program's text.
 	Name string
 }
 
@@ -44,9 +41,10 @@ func (c Column) key() string { return cmp.Or(c.Key, "id") }
 
 func (c Column) name() string { return cmp.Or(c.Name, "fence") }
 
-// Do begins a transaction, announces token in the row, calls fn and commits, with the rules and
-// errors of [Table.Do]. The error matches [sql.ErrNoRows] if there is no such row. fn may write
-// to the row with statements of any kind: the row is locked until the transaction ends.
+// Do begins a transaction, announces token in the row, calls fn and commits, with the
+// rules and errors of [Table.Do]. If the row does not exist, the error matches
+// [sql.ErrNoRows]. fn may write to the row with any statements, because the row is locked
+// until the transaction ends.
 func (c Column) Do(ctx context.Context, db Beginner, key any, token uint64, fn func(tx *sql.Tx) error) error {
 	if err := c.check(token); err != nil {
 		return err
@@ -55,15 +53,15 @@ func (c Column) Do(ctx context.Context, db Beginner, key any, token uint64, fn f
 	return do(ctx, db, c.Dialect, announce, fn)
 }
 
-// Announce makes the row refuse lower tokens from now on, and is what a holder does before it
-// reads the row. With a [*sql.DB] it stands at once, with a [*sql.Tx] when that commits; announce
-// again there as the last statement before COMMIT, as with [Table.Announce]. It waits while
-// another transaction has the row.
+// Announce makes the row reject lower tokens from now on. A holder calls it before it
+// reads the row. With a [*sql.DB] it takes effect at once. With a [*sql.Tx] it takes
+// effect with the commit; announce again there as the last statement before COMMIT, as
+// with [Table.Announce]. It waits while another transaction has the row locked.
 //
 // The error is a [*StaleError] if the row has seen a higher token, and matches
-// [sql.ErrNoRows] if there is no such row; nothing was changed then. It may be the
-// database's or ctx's: these leave open whether the statement ran or will run yet, as
-// with any statement outside of a transaction. The fence makes that safe.
+// [sql.ErrNoRows] if the row does not exist; nothing was changed then. After an error of
+// the database or of ctx, the statement may have run or may still run, like any statement
+// outside of a transaction. The fence makes that harmless.
 func (c Column) Announce(ctx context.Context, q Querier, key any, token uint64) error {
 	return c.Update(ctx, q, key, token, "")
 }
@@ -72,10 +70,10 @@ func (c Column) Announce(ctx context.Context, q Querier, key any, token uint64) 
 //
 //	UPDATE table SET set, fence = token WHERE id = key AND fence <= token
 //
-// set is the text between SET and the fence, and args are its arguments; the
-// placeholders of PostgreSQL count from $1. Errors and waiting are those of
-// [Column.Announce]. What set is made from must have been read after an
-// announcement of this token.
+// set is the text between SET and the fence, and args are its arguments. In PostgreSQL
+// their placeholders count from $1. Errors and waiting are those of [Column.Announce].
+// The new values must be based only on data that was read after an announcement of this
+// token.
 func (c Column) Update(ctx context.Context, q Querier, key any, token uint64, set string, args ...any) error {
 	if err := c.check(token); err != nil {
 		return err
@@ -92,15 +90,15 @@ func (c Column) Update(ctx context.Context, q Querier, key any, token uint64, se
 	case err != nil:
 		return err
 	case c.Dialect == MySQL && highest == token:
-		return nil // MySQL counts changed rows, and the row was like this already
+		return nil // MySQL counts changed rows, and the row already had these values
 	default:
-		return c.missing(key) // when it was looked for
+		return c.missing(key) // it did not exist when Update ran
 	}
 }
 
-// Check tells whether the row refuses token, with the errors of [Column.Announce].
-// It is for an UPDATE of the caller's own that compares the fence, as Update does, and
-// affected no row. If Check returns nil then, the token is not why.
+// Check reports whether the row rejects token, with the errors of [Column.Announce]. It
+// is for your own UPDATE that compares the fence, like Update, and affected no row. If
+// Check returns nil then, the token is not the reason.
 func (c Column) Check(ctx context.Context, q Querier, key any, token uint64) error {
 	if err := c.check(token); err != nil {
 		return err
@@ -135,8 +133,8 @@ func (c Column) update(ctx context.Context, q Querier, key any, token int64, set
 	return res.RowsAffected()
 }
 
-// admits returns the highest token that the row has seen, or the error with
-// which it refuses token.
+// admits returns the highest token that the row has seen, or the error with which it
+// rejects token.
 func (c Column) admits(ctx context.Context, q Querier, key any, token uint64) (uint64, error) {
 	query := fmt.Sprintf("SELECT %s FROM %s WHERE %s = %s%s", c.name(), c.Table, c.key(), c.Dialect.placeholder(1), c.Dialect.current())
 	var highest sql.Null[int64]

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A Dialect is the SQL of one family of databases, as far as it differs here.
+// A Dialect is the SQL of one family of databases, as far as package fence needs it.
 type Dialect int
 
 const (
@@ -15,7 +15,7 @@ const (
 	// SQLite is version 3.24 or later, with placeholders ?.
 	SQLite
 
-	// MySQL is MySQL and MariaDB, on tables of InnoDB, with placeholders ?.
+	// MySQL is MySQL and MariaDB, with InnoDB tables and placeholders ?.
 	MySQL
 )
 
@@ -40,7 +40,7 @@ func (d Dialect) check() error {
 	return nil
 }
 
-// placeholder is that of the i-th argument, counted from 1.
+// placeholder returns the placeholder of argument i, counted from 1.
 func (d Dialect) placeholder(i int) string {
 	if d == PostgreSQL {
 		return fmt.Sprintf("$%d", i)
@@ -48,8 +48,9 @@ func (d Dialect) placeholder(i int) string {
 	return "?"
 }
 
-// current makes a SELECT see what is in the database now. In MySQL's default
-// isolation it would see the moment of the transaction's first SELECT.
+// current returns a suffix that makes a SELECT return what is in the database now. In
+// MySQL's default isolation it would return what was there at the transaction's first
+// SELECT.
 func (d Dialect) current() string {
 	if d == MySQL {
 		return " FOR UPDATE"

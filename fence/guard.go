@@ -2,44 +2,41 @@ package fence
 
 import "sync"
 
-// A Guard fences one resource of this process: it remembers the highest token
-// seen and lets one holder at a time at the resource. It stands beside what it
-// protects, as a [sync.Mutex] does, and lives as long:
+// A Guard fences one resource of this process. It remembers the highest token that it has
+// seen, and admits one holder at a time. Declare it beside the data that it protects,
+// like a [sync.Mutex]:
 //
 //	type account struct {
 //		guard   fence.Guard
 //		balance int // under guard
 //	}
 //
-// It protects from holders that come with tokens, from wherever, on condition that
-// all of them come through this process. A new Guard has seen nothing: what outlives the
-// process, a file say, keeps its token beside the data, and whoever loads the data
-// announces that token first.
+// All holders must come through this process. A new Guard has seen no token. So if the
+// data outlives the process, as in a file, store the token with the data, and announce it
+// first when you load the data.
 //
-// The zero Guard is ready for use. It may be used by any number of goroutines, and
-// must not be copied after its first use.
+// The zero Guard is ready for use. It may be used by any number of goroutines, and must
+// not be copied after its first use.
 type Guard struct {
 	mu      sync.Mutex
-	highest uint64 // under mu
+	highest uint64 // guarded by mu
 }
 
-// Do announces token and calls fn, with the resource to itself: fn reads and
-// writes, and no other fn of the same Guard runs meanwhile. It returns fn's error.
+// Do announces token, calls fn and returns its error. No other fn of the same Guard runs
+// meanwhile. If the resource has seen a higher token, Do returns a [*StaleError] and does
+// not call fn. Token 0 is an error too, because the lock was acquired without fencing.
+// The token stays announced if fn fails or panics.
 //
-// If the resource has seen a higher token, Do returns a [*StaleError] and does not
-// call fn. Token 0 is an error too: the lock was acquired without fencing. The token
-// stays announced if fn fails or panics.
-//
-// Do waits for other calls of the Guard without a limit, so fn should be short; an
-// fn that calls its own Guard waits for ever.
+// Do waits for other calls of the Guard without a limit, so fn should be short. An fn
+// that calls its own Guard waits for ever.
 func (g *Guard) Do(token uint64, fn func() error) error {
 	return g.do("", token, fn)
 }
 
-// Announce makes the resource refuse lower tokens from now on, and is for a holder
-// that reads elsewhere than in [Guard.Do]. It waits for an fn that is running: when it
-// has returned, what earlier holders wrote is there, and no more of it will come.
-// The errors are those of Do.
+// Announce makes the resource reject lower tokens from now on. It is for a holder that
+// reads outside of [Guard.Do]. It waits for a running fn. So when it has returned,
+// everything that earlier holders wrote is there, and they will write no more. The errors
+// are those of Do.
 func (g *Guard) Announce(token uint64) error {
 	return g.do("", token, func() error { return nil })
 }

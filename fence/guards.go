@@ -6,29 +6,28 @@ import (
 	"time"
 )
 
-// Guards is a [Guard] for each of many resources of this process that have names and
-// no place of their own for a Guard: the paths that a service serves, say.
+// Guards is a [Guard] for each of many named resources of this process, such as the paths
+// that a service serves.
 //
-// Each resource that was ever named takes about 100 bytes and its name (go test
-// -run '^$' -bench Memory ./fence) until it is forgotten: see [Guards.Forget].
-// Names should therefore not be anybody's to invent.
+// A resource takes about 100 bytes and its name (go test -run '^$' -bench Memory
+// ./fence), from its first use until [Guards.Forget] drops it. So do not let just anybody
+// invent names.
 //
-// The zero Guards is ready for use. It may be used by any number of goroutines, and
-// must not be copied after its first use.
+// The zero Guards is ready for use. It may be used by any number of goroutines, and must
+// not be copied after its first use.
 type Guards struct {
 	mu    sync.Mutex
-	named map[string]*named // under mu
+	named map[string]*named // guarded by mu
 }
 
 // named is the Guard of one resource.
 type named struct {
 	guard Guard
-	users int       // that are in the guard or wait for it; under Guards.mu
-	left  time.Time // when the last of them left; under Guards.mu
+	users int       // calls that are in the guard or wait for it; guarded by Guards.mu
+	left  time.Time // when the last of them left; guarded by Guards.mu
 }
 
-// Do is [Guard.Do] for a resource by name. Different resources do not wait for each
-// other.
+// Do is [Guard.Do] for a named resource. Different resources do not wait for each other.
 func (g *Guards) Do(resource string, token uint64, fn func() error) error {
 	if err := check(token); err != nil {
 		return err // and remember nothing
@@ -38,7 +37,7 @@ func (g *Guards) Do(resource string, token uint64, fn func() error) error {
 	return n.guard.do(resource, token, fn)
 }
 
-// Announce is [Guard.Announce] for a resource by name.
+// Announce is [Guard.Announce] for a named resource.
 func (g *Guards) Announce(resource string, token uint64) error {
 	return g.Do(resource, token, func() error { return nil })
 }
@@ -65,14 +64,15 @@ func (g *Guards) leave(n *named) {
 	n.left = time.Now()
 }
 
-// Forget drops the resources that were not used for at least idle, and returns how
-// many. What was forgotten has seen no token: a holder that was away for longer than
-// idle is no longer told from a new one. So idle must be longer than a holder can be
-// paused and a request be under way, by a wide margin; a day is a good value. Nothing
-// is forgotten unless Forget is called, from a [time.Ticker] for instance.
+// Forget drops the resources that were not used for at least idle, and returns how many
+// it dropped. Call it regularly, for example from a [time.Ticker]; nothing else drops
+// resources. A dropped resource has seen no token, so a holder that was away for longer
+// than idle is no longer recognised as stale. Choose an idle that is much longer than a
+// holder can be paused or a request can take: a day is a good value.
 //
-// It keeps what is in use, and does not wait for it. All resources wait for Forget,
-// about 0.2 s if there are a million. The space of what was dropped is kept for others.
+// Forget keeps the resources that are in use, and does not wait for them. All resources
+// wait for Forget, about 0.2 s if there are a million. Memory of dropped resources is
+// kept for new ones.
 func (g *Guards) Forget(idle time.Duration) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -12,25 +12,25 @@ import (
 const (
 	savepoint = "quorumlock_fence"
 
-	// grace limits each statement that tidies up after the transaction and must not end with ctx.
+	// grace limits each statement that cleans up after the transaction and must not end with ctx.
 	grace = 2 * time.Second
 )
 
-// A session is one connection and the one transaction of a Do on it.
+// A session is one connection, and the one transaction of a Do on it.
 //
-// On MySQL, autocommit is off in the meantime. A statement after the end of the transaction then
+// On MySQL, autocommit is off meanwhile. So a statement after the end of the transaction
 // begins another one, which nobody commits, instead of being written at once.
 type session struct {
 	dialect Dialect
 	conn    connection
-	pooled  *sql.Conn // conn, if it is to be given back to its pool
+	pooled  *sql.Conn // conn, if it has to be returned to its pool
 	tx      *sql.Tx
 
-	autocommit bool // to be switched on again
+	autocommit bool // has to be switched on again
 	clean      bool // nothing of the transaction is left on the connection
 
-	// On SQLite, unwatch keeps the end of ctx from rolling back, or returns false if it is too late
-	// for that. watched then receives what rollbackTo returned.
+	// On SQLite, unwatch prevents a rollback at the end of ctx. It returns false if it is too
+	// late for that. watched then receives the result of rollbackTo.
 	unwatch func() bool
 	watched chan error
 }
@@ -112,14 +112,14 @@ func (s *session) begin(ctx context.Context) (err error) {
 	return nil
 }
 
-// abandon rolls back. It returns an error if the transaction had ended before, so that fn may have
-// written something without it.
+// abandon rolls back. It returns an error if the transaction had ended before, because fn
+// may then have written something outside of it.
 func (s *session) abandon(ctx context.Context) (gone error) {
 	switch {
 	case s.dialect == SQLite && !s.unwatch():
 		return <-s.watched
 	case s.dialect != SQLite && ctx.Err() != nil:
-		s.rollback() // database/sql does the same, and refuses further statements
+		s.rollback() // database/sql does the same, and rejects further statements
 		return nil
 	default:
 		s.clean, gone = s.rollbackTo(ctx)
@@ -127,22 +127,23 @@ func (s *session) abandon(ctx context.Context) (gone error) {
 	}
 }
 
-// rollbackTo rolls back. gone is an error if the transaction of the announcement was no longer there.
+// rollbackTo rolls back. gone is an error if the transaction of the announcement no
+// longer existed.
 func (s *session) rollbackTo(ctx context.Context) (clean bool, gone error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	_, gone = s.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+savepoint)
 	err := s.tx.Rollback()
 	if gone == nil && s.dialect == SQLite {
-		gone = err // no connection can break, so there was nothing to roll back
+		gone = err // a connection cannot break here, so there was nothing to roll back
 	}
 	return gone == nil && err == nil, gone
 }
 
-// rollback rolls back where fn has not run, or can write no more.
+// rollback rolls back if fn has not run, or can no longer write.
 func (s *session) rollback() { s.clean = s.tx.Rollback() == nil }
 
-// commit commits. The error tells whether that happened.
+// commit commits. Its error tells whether the transaction was committed.
 func (s *session) commit(ctx context.Context) error {
 	err := s.tx.Commit()
 	switch {
@@ -160,18 +161,18 @@ func (s *session) commit(ctx context.Context) error {
 	}
 }
 
-// answers tells whether the connection is still in use after a failed COMMIT. Then the error was the
-// database's answer, and not the loss of an answer.
+// answers reports whether the connection still works after a failed COMMIT. Then the
+// error was the database's answer, and the answer was not lost.
 func (s *session) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // some drivers leave the transaction open; SQLite minds if there is none
+	_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // some drivers leave the transaction open; SQLite fails if there is none
 	var one int
 	return s.conn.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
 }
 
-// close rolls back if nothing else has ended the transaction, and gives the connection back. One that
-// cannot be brought back to what it was is discarded.
+// close rolls back if nothing else has ended the transaction, and returns the connection.
+// If the connection cannot be restored to its previous state, close discards it.
 func (s *session) close(ctx context.Context) {
 	if s.unwatch != nil {
 		s.unwatch()
@@ -188,7 +189,7 @@ func (s *session) close(ctx context.Context) {
 	switch {
 	case s.clean:
 	case s.dialect == SQLite:
-		// A database in memory ends with its connection. Here a connection has no state but its transaction.
+		// Keep the connection, because a database in memory ends with it. It has no state but its transaction.
 		_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
 	default:
 		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })

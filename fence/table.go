@@ -8,9 +8,10 @@ import (
 	"fmt"
 )
 
-// A Table fences data in an SQL database by a second table, with the highest token of each resource.
-// It suits anything that a lock protects: many rows, rows that come and go, several tables. Every
-// holder announces its token there, in the transaction in which it reads and writes:
+// A Table fences data in an SQL database with a second table, which has the highest token
+// of each resource. It suits anything that a lock protects: many rows, rows that come and
+// go, several tables. Every holder announces its token there, in the transaction in which
+// it reads and writes:
 //
 //	var fences = fence.Table{Dialect: fence.PostgreSQL}
 //
@@ -18,22 +19,22 @@ import (
 //		// read, and write what follows from it
 //	})
 //
-// The row of a resource stays locked until the transaction ends, so that two holders never run side
-// by side. A new holder waits for the transaction of the old one, then sees what it wrote, and from
-// then on the old one is refused. This row orders them, not the isolation level: any level will do
-// as long as the announcement comes first.
+// The row of a resource stays locked until the transaction ends, so two holders never run
+// side by side. A new holder waits for the transaction of the old one, then sees what it
+// wrote, and from then on the old one is rejected. Any isolation level will do if the
+// announcement comes first, because the row orders the holders.
 //
-// Rows are never deleted: a resource without a row has seen no token. Delete a row only when no
-// holder of an older lock can be left. On MySQL a resource has at most 255 bytes.
-//
-// A Table is a value without state. Any number of goroutines may use it.
+// Rows are never deleted, because a resource without a row has seen no token. Delete a
+// row only when no holder of an older lock can be left. On MySQL the name of a resource
+// has at most 255 bytes. A Table is a value without state, for use by any number of
+// goroutines.
 type Table struct {
 	// Dialect must be set.
 	Dialect Dialect
 
-	// Name is the table's name, "fences" by default. It becomes part of the
-	// statements as it is, so it must come from the program's text and be
-	// quoted as the database wants it.
+	// Name is the table's name. Default "fences". It becomes part of the statements
+	// unchanged, so it must come from the program's text, quoted as the database wants
+	// it.
 	Name string
 }
 
@@ -43,7 +44,8 @@ const longest = 255
 func (t Table) name() string { return cmp.Or(t.Name, "fences") }
 
 // Schema returns the statement that creates the table if it does not exist, for a
-// migration. Any number of sessions may run it at once. The column resource compares byte by byte.
+// migration. Any number of sessions may run it at once. The column resource compares byte
+// by byte.
 func (t Table) Schema() string {
 	create := "CREATE TABLE IF NOT EXISTS %s (resource %s NOT NULL PRIMARY KEY, token bigint NOT NULL)"
 	switch t.Dialect {
@@ -58,23 +60,23 @@ func (t Table) Schema() string {
 	}
 }
 
-// Do begins a transaction with the database's default isolation, announces token in it, calls fn
-// and commits. fn reads and writes through tx, whichever tables it likes. It must return the
-// errors of its statements, must not end the transaction, by DDL on MySQL for example, and must
-// not use tx after it has returned: docs/fencing.md tells what happens otherwise. If fn fails or
-// panics, or ctx ends, Do rolls back everything, the announcement too. What fn has read is then
-// of no use for a later write.
+// Do begins a transaction with the database's default isolation, announces token in it,
+// calls fn and commits. If fn fails or panics, or ctx ends, Do rolls back everything,
+// including the announcement; discard what fn has read then. fn must return the errors of
+// its statements, must not end the transaction (on MySQL also not by DDL), and must not
+// use tx after it has returned. See docs/fencing.md. Do never repeats a transaction.
 //
-// The error is a [*StaleError] if the resource has seen a higher token; fn was not called. It is
-// fn's error if fn failed, joined with the cause of ctx's end if ctx has ended. It matches
-// [ErrEnded] if the transaction ended before fn returned, and [ErrCommitUnknown] if the answer to
-// COMMIT was lost. After any other error nothing is written, unless ctx has ended and fn had
-// committed before: Do cannot tell then. Do never repeats a transaction.
+// The error is a [*StaleError] if the resource has seen a higher token; fn was not
+// called. It is fn's error if fn failed, joined with the cause of ctx's end if ctx has
+// ended. It matches [ErrEnded] if the transaction ended before fn returned, and
+// [ErrCommitUnknown] if the answer to COMMIT was lost. After any other error nothing is
+// written, except if ctx has ended and fn had committed before, because Do cannot tell
+// then.
 //
-// Do waits for the row while another transaction holds it, for as long as ctx and the database's
-// own limits allow; SQLite looks at ctx only when its busy_timeout is up. Do holds one connection
-// of db. On MySQL it switches autocommit off there and restores it. A connection whose state is
-// in doubt is closed, even a [*sql.Conn] of the caller.
+// Do waits for the row while another transaction holds it, for as long as ctx and the
+// database's own limits allow. SQLite checks ctx only when its busy_timeout is over. Do
+// holds one connection of db. On MySQL it switches autocommit off there and restores it.
+// A connection whose state is in doubt is closed, even a [*sql.Conn] of the caller.
 func (t Table) Do(ctx context.Context, db Beginner, resource string, token uint64, fn func(tx *sql.Tx) error) error {
 	if err := t.check(resource, token); err != nil {
 		return err
@@ -83,15 +85,17 @@ func (t Table) Do(ctx context.Context, db Beginner, resource string, token uint6
 	return do(ctx, db, t.Dialect, announce, fn)
 }
 
-// Announce is the first statement of a transaction in which token's holder reads and writes, for
-// programs that begin and commit themselves. Such a program announces again as the last statement
-// before COMMIT: if the transaction was ended in between, and a higher token was seen, this
-// returns a [*StaleError]. The errors and the wait are those of [Table.Do]; after any error, roll
-// the transaction back. Announce takes one round trip in PostgreSQL and SQLite, and two in MySQL.
+// Announce announces token in a transaction that the program begins and commits itself.
+// Call it as the first statement, before you read, and again as the last statement before
+// COMMIT. The second call returns a [*StaleError] if the transaction was ended in between
+// and a higher token was seen. The errors and the wait are those of [Table.Do]. After any
+// error, roll the transaction back. Announce takes one round trip in PostgreSQL and
+// SQLite, and two in MySQL.
 //
-// With a [*sql.DB] the announcement is a transaction of its own. Then lower tokens are
-// refused from now on and reading is safe, but each write needs a transaction that
-// announces again. An error other than a [*StaleError] leaves open whether it was made.
+// With a [*sql.DB] the announcement is a transaction of its own. Lower tokens are
+// rejected from then on and reading is safe, but each write needs a transaction that
+// announces again. After an error other than a [*StaleError] the announcement may have
+// been made.
 func (t Table) Announce(ctx context.Context, q Querier, resource string, token uint64) error {
 	if err := t.check(resource, token); err != nil {
 		return err
@@ -106,10 +110,10 @@ func (t Table) Announce(ctx context.Context, q Querier, resource string, token u
 	return nil
 }
 
-// raise locks the row and lets it have token at least.
+// raise locks the row and raises its token at least to token.
 func (t Table) raise(ctx context.Context, q Querier, resource string, token int64) (stale bool, highest int64, err error) {
 	if t.Dialect == MySQL {
-		// Rows affected do not tell: an equal token changes nothing.
+		// The number of affected rows does not tell, because an equal token changes nothing.
 		upsert := fmt.Sprintf("INSERT INTO %s (resource, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE token = GREATEST(token, ?)", t.name())
 		if _, err := q.ExecContext(ctx, upsert, resource, token, token); err != nil {
 			return false, 0, err

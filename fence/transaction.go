@@ -13,18 +13,20 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// A Beginner starts transactions: a [*sql.DB], a [*sql.Conn], or a type that embeds one of them.
-// Do refuses other types, because it has to keep hold of the connection.
+// A Beginner starts transactions: a [*sql.DB], a [*sql.Conn], or a type that embeds one
+// of them. Do rejects other types, because it has to keep the connection.
 //
-// Of a [*sql.DB] Do takes one connection with its method Conn and begins the transaction there.
-// A BeginTx that overrides the one of an embedded [*sql.DB] is not called.
+// From a [*sql.DB], Do takes one connection with the method Conn, and begins the
+// transaction there. It does not call a BeginTx that overrides the one of an embedded
+// [*sql.DB].
 type Beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
-// do runs fn in a transaction whose first statement is announce. A savepoint that follows the
-// announcement must still exist when fn has returned. It is gone if the transaction was ended
-// behind fn's back, and with it the lock on the row that holds the token.
+// do runs fn in a transaction whose first statement is announce. A savepoint follows the
+// announcement, and must still exist when fn has returned. If the transaction was ended
+// behind fn's back, the savepoint is gone, and with it the lock on the row that holds the
+// token.
 func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) error, fn func(*sql.Tx) error) error {
 	s, err := newSession(ctx, db, d)
 	if err != nil {
@@ -57,8 +59,8 @@ func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) erro
 	return nil
 }
 
-// because adds the cause of ctx's end, if ctx has ended. The transaction was rolled back for it,
-// and the errors that follow from the rollback do not name it.
+// because adds the cause of ctx's end, if ctx has ended. The transaction was rolled back
+// because of it, but the errors that follow from the rollback do not name it.
 func because(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if cause == nil || errors.Is(err, cause) {
