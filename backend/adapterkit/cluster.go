@@ -5,19 +5,20 @@ import "strings"
 const (
 	clusterSlots = 16384
 
-	// clusterParts is how many parts a Cluster is taken for: it does not say which
-	// server has a slot, but a server has long ranges of slots.
+	// clusterParts is the number of parts of a Cluster. A client need not know which server
+	// has a slot, because a server has long ranges of slots.
 	clusterParts = 64
 )
 
-// ClusterPartition is the Partition of a Redis or Valkey Cluster: a range of slots.
+// ClusterPartition is the Partition method of a Redis or Valkey Cluster. A part is a
+// range of slots.
 func ClusterPartition(key string) (part, parts int) {
 	return ClusterSlot(key) * clusterParts / clusterSlots, clusterParts
 }
 
 // ClusterSlot returns the hash slot of key (Redis Cluster specification, "Key
-// distribution model"): the CRC-16 (XMODEM) of the key, or of what is in its first
-// braces if that is not empty, modulo 16384.
+// distribution model"): the CRC-16 (XMODEM) modulo 16384. It is that of the text in the
+// key's first braces, or of the whole key if there is no such text.
 func ClusterSlot(key string) int {
 	if _, tail, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(tail, "}"); ok && tag != "" {

@@ -8,14 +8,13 @@ import (
 
 var keySeed = maphash.MakeSeed()
 
-// Repeated reports for each operation of a batch whether a later one is on one of its
-// keys. Keys that scripts share ([backend.Script.Shares]) do not count. It returns nil if
-// there is no such operation, as in most batches. A script that the server turns out not
-// to know is sent again behind the rest of its batch, so a script that Repeated reports
-// has to be sent as its text at once.
+// Repeated reports for each operation of a batch whether a later operation uses one of
+// its keys. It returns nil if there is none, as in most batches. Keys that scripts share
+// ([backend.Script.Shares]) do not count. A script that the server does not know is sent
+// again after the rest of its batch. So send a script for which Repeated is true as its
+// text at once.
 //
-// It compares hashes of 64 bits, so it may report an operation without reason, but
-// extremely rarely.
+// It compares 64-bit hashes, so false positives are possible but extremely rare.
 func Repeated(ops []backend.Op) []bool {
 	if len(ops) < 2 {
 		return nil
@@ -44,7 +43,7 @@ func Repeated(ops []backend.Op) []bool {
 			continue
 		}
 		keys := ops[i].Script.OwnKeys(ops[i].Keys)
-		for _, key := range keys { // which may name one twice
+		for _, key := range keys { // before any is added, because keys may have duplicates
 			if seen.has(hashOf(key)) {
 				note(i)
 			}
@@ -58,11 +57,10 @@ func Repeated(ops []backend.Op) []bool {
 
 func hashOf(key string) uint64 { return max(1, maphash.String(keySeed, key)) }
 
-// hashes is a set of numbers above 0, which is at most half full. Its length is a power
-// of two.
+// hashes is a set of numbers above 0, at most half full. Its length is a power of two.
 type hashes []uint64
 
-// find returns where h is, or is to be.
+// find returns the place of h, where it is or has to be stored.
 func (s hashes) find(h uint64) *uint64 {
 	at := h
 	for {
@@ -76,7 +74,7 @@ func (s hashes) find(h uint64) *uint64 {
 
 func (s hashes) has(h uint64) bool { return *s.find(h) == h }
 
-// add returns whether h was there before.
+// add adds h, and reports whether it was there before.
 func (s hashes) add(h uint64) bool {
 	place := s.find(h)
 	was := *place == h

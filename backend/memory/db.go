@@ -9,18 +9,18 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// db is what a node holds. Whoever calls a method of it holds the node's lock.
+// A db is what a node holds. Callers of its methods hold the node's mutex.
 type db struct {
-	now     time.Time // of the operation under way: time stands still for it
-	run     string    // the run_id, another after each start
+	now     time.Time // of the current operation, for which time stands still
+	run     string    // the run_id, which changes with each start
 	entries map[string]*entry
-	sweepAt int // so many entries call for a sweep
+	sweepAt int // the number of entries that starts a sweep
 
 	channels map[string][]*subscription // in the order of subscribing
 }
 
-// An entry is what a key holds: a text, or a list or a sorted set, in which case
-// the text is empty and no token is equal to it.
+// An entry is what a key holds: a text, a list or a sorted set. In the last two cases the
+// text is empty, and no token is equal to it.
 type entry struct {
 	text    string
 	list    []string  // not nil if the entry is a list
@@ -28,19 +28,19 @@ type entry struct {
 	expires time.Time // zero if never
 }
 
-// holds reports whether e, which may be nil, is the text token.
+// holds reports whether e holds the text token. e may be nil.
 func (e *entry) holds(token string) bool {
 	return e != nil && e.list == nil && e.zset == nil && e.text == token
 }
 
-// reservedFor reports whether the key is reserved for the waiter with that ticket.
+// reservedFor reports whether e is a reservation for the waiter with that ticket.
 func (e *entry) reservedFor(ticket string) bool {
 	return ticket != "" && e.holds(proto.Reservation(ticket))
 }
 
 var errExpireTime = errors.New("ERR invalid expire time in 'set' command")
 
-// find returns the entry at key, nil if there is none or it has expired.
+// find returns the entry at key, or nil if there is none or it has expired.
 func (db *db) find(key string) *entry {
 	e := db.entries[key]
 	if e == nil || !db.expired(e) {
@@ -54,8 +54,8 @@ func (db *db) expired(e *entry) bool {
 	return !e.expires.IsZero() && !db.now.Before(e.expires)
 }
 
-// put stores e at key. So that keys that nobody asks for again do not pile up,
-// it removes the expired ones whenever the number of entries has doubled.
+// put stores e at key. It removes expired entries whenever the number of entries has
+// doubled, because otherwise keys that are never used again would pile up.
 func (db *db) put(key string, e *entry) {
 	if db.entries == nil {
 		db.entries = make(map[string]*entry)
@@ -73,7 +73,7 @@ func (db *db) put(key string, e *entry) {
 	db.sweepAt = max(64, 2*len(db.entries))
 }
 
-// set stores text at key for so many milliseconds.
+// set stores text at key for ms milliseconds.
 func (db *db) set(key, text string, ms int64) error {
 	if ms <= 0 {
 		return errExpireTime
@@ -82,7 +82,7 @@ func (db *db) set(key, text string, ms int64) error {
 	return nil
 }
 
-// keep stores text at key for so many milliseconds, or for ever if that is 0.
+// keep stores text at key for ms milliseconds, or for ever if that is 0.
 func (db *db) keep(key, text string, ms int64) {
 	e := &entry{text: text}
 	if ms > 0 {
@@ -91,8 +91,8 @@ func (db *db) keep(key, text string, ms int64) {
 	db.put(key, e)
 }
 
-// after returns the moment so many milliseconds from now, or the latest there
-// is where a Duration cannot say it.
+// after returns the time in ms milliseconds. If that is too much for a Duration, it
+// returns the latest possible time.
 func (db *db) after(ms int64) time.Time {
 	d := time.Duration(math.MaxInt64)
 	if ms <= int64(d/time.Millisecond) {
@@ -101,9 +101,8 @@ func (db *db) after(ms int64) time.Time {
 	return db.now.Add(d)
 }
 
-// left returns for how many milliseconds e will live, -1 if for ever. A
-// fraction is rounded down: who takes it for the whole never believes more than
-// there is.
+// left returns for how many milliseconds e will live, or -1 if for ever. It rounds down,
+// so that nobody expects more time than there is.
 func (db *db) left(e *entry) int64 {
 	if e.expires.IsZero() {
 		return -1

@@ -9,8 +9,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// Where counters end, and by how much a hint and a counter may part from the
-// node's clock, in microseconds.
+// The highest counter, and how far a hint and a counter may be from the node's clock, in
+// microseconds.
 const (
 	mostCount = 1<<53 - 1
 	hintSlack = int64(250 * time.Millisecond / time.Microsecond)
@@ -20,7 +20,7 @@ const (
 // clock returns the node's time in microseconds since 1970.
 func (db *db) clock() int64 { return db.now.UnixMicro() }
 
-// count returns what a counter stands at, 0 if it is missing.
+// count returns the value of a counter, or 0 if it is missing.
 func (db *db) count(counter string) (int64, error) {
 	e := db.find(counter)
 	if e == nil {
@@ -33,7 +33,7 @@ func (db *db) count(counter string) (int64, error) {
 		"delete it while nobody holds the lock", quoted(counter))
 }
 
-// beyond returns an error if a counter is not to stand at c now.
+// beyond returns an error if a counter must not have the value c now.
 func (db *db) beyond(counter string, c int64) error {
 	if c <= mostCount && c <= db.clock()+maxAhead {
 		return nil
@@ -42,12 +42,12 @@ func (db *db) beyond(counter string, c int64) error {
 		"set its clock right, or delete the counter while nobody holds the lock", quoted(counter), c)
 }
 
-// move has a counter stand at c, for so many milliseconds, or for ever if that is 0.
+// move sets a counter to c, for keep milliseconds, or for ever if that is 0.
 func (db *db) move(counter string, c, keep int64) {
 	db.keep(counter, strconv.FormatInt(c, 10), keep)
 }
 
-// quoted returns text as a script shows it in an error.
+// quoted returns text as it appears in an error of a script.
 func quoted(text string) string {
 	return `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`, "\n", `\ `, "\r", `\r`, "\x00", `\000`).Replace(text) + `"`
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// inbox is inbox.lua: it returns the grace and the channel of a ticket whose waiter can be
-// notified, and whether it can.
+// inbox is inbox.lua: it returns the grace and the channel of a ticket, and whether its
+// waiter can be notified.
 func (db *db) inbox(ticket string) (grace time.Duration, channel string, heard bool) {
 	t, ok := proto.ParseTicket(ticket)
 	if !ok || len(db.channels[t.Channel]) == 0 {

@@ -26,7 +26,7 @@ func inspect(db *db, keys, args []string) (backend.Reply, error) {
 		return nil, errInteger
 	}
 	z, err := db.zset(keys[1])
-	if z == nil || err != nil { // what is not a queue has no waiters
+	if z == nil || err != nil { // a key of another type has no waiters
 		return append(reply, int64(0)), nil
 	}
 	reply = append(reply, int64(len(z.members)))
@@ -36,8 +36,8 @@ func inspect(db *db, keys, args []string) (backend.Reply, error) {
 	return reply, nil
 }
 
-// waited returns how many milliseconds ago a waiter first asked, according to its score;
-// -1 if the score is not a time in the past.
+// waited returns how many milliseconds ago a waiter first asked, according to its score.
+// It returns -1 if the score is not a time in the past.
 func (db *db) waited(asked float64) int64 {
 	ms := math.Floor(db.milliseconds() - asked)
 	if !(ms >= 0 && ms < 1e15) {

@@ -13,8 +13,7 @@ func newRun() string {
 	return hex.EncodeToString(id[:])
 }
 
-// marked is marked of marker.lua: it returns what a marker holds, empty if it is
-// missing.
+// marked is marked of marker.lua: it returns what a marker holds, or "" if it is missing.
 func (db *db) marked(marker string) (string, error) {
 	e := db.find(marker)
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
-// Node is a lock server in memory. Make one with [New]; its methods may be
-// called concurrently.
+// A Node is a lock server in memory. Make one with [New]. Its methods may be called
+// concurrently.
 type Node struct {
 	name string
 	now  func() time.Time
@@ -33,7 +33,7 @@ var (
 // made counts the nodes of this process, for their default names.
 var made atomic.Int64
 
-// New returns an empty node. It holds nothing that needs to be closed.
+// New returns an empty node. It needs no closing.
 func New(opts ...Option) *Node {
 	n := &Node{now: time.Now, db: db{run: newRun()}}
 	for _, o := range opts {
@@ -45,21 +45,21 @@ func New(opts ...Option) *Node {
 	return n
 }
 
-// begin locks the node for one operation and returns what it holds, at this
-// moment of its clock. The caller unlocks n.mu.
+// begin locks n.mu for one operation, and returns what the node holds at this moment of
+// its clock. The caller unlocks n.mu.
 func (n *Node) begin() *db {
 	n.mu.Lock()
 	n.db.now = n.now()
 	return &n.db
 }
 
-// ended returns the error of a ctx that is over, nil while it is not.
+// ended returns the error of a ctx that has ended, and nil for any other.
 func ended(ctx context.Context) error {
 	return backend.MarkNotExecuted(ctx.Err())
 }
 
-// SetNX stores token at key for ttl if key is free, and reports whether it did;
-// see [backend.Node]. A ttl that is not positive is an error, as on a server.
+// SetNX stores token at key for ttl if key is free, and reports whether it did; see
+// [backend.Node]. A ttl that is not positive is an error, as on a server.
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 	if err := ended(ctx); err != nil {
 		return false, err
@@ -106,9 +106,8 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// Eval answers what s would answer on a server, if s is a script of package
-// backend/lua. Any other script is an error that matches
-// [errors.ErrUnsupported].
+// Eval answers like a server if s is a script of package backend/lua. For any other
+// script the error matches [errors.ErrUnsupported].
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
@@ -130,8 +129,8 @@ type Entry struct {
 	TTL   time.Duration // [backend.NoExpiry] if the key does not expire
 }
 
-// Inspect returns what key holds now. It is for tests. The error is that of ctx, if it has
-// ended.
+// Inspect returns what key holds now. It is for tests. The only error is that of a ctx
+// that has ended.
 func (n *Node) Inspect(ctx context.Context, key string) (Entry, error) {
 	if err := ended(ctx); err != nil {
 		return Entry{}, err
@@ -149,12 +148,11 @@ func (n *Node) Inspect(ctx context.Context, key string) (Entry, error) {
 	return Entry{Found: true, Value: e.text, TTL: ttl}, nil
 }
 
-// Name returns the name of the node, the same at each call.
+// Name returns the name of the node, which is always the same.
 func (n *Node) Name() string { return n.name }
 
-// Set stores value at key for ttl, whatever key holds, as a foreign client
-// would with SET. A ttl of [backend.NoExpiry] is for ever; any other that is not
-// positive panics.
+// Set stores value at key for ttl, whatever key holds, like a SET of another client. A
+// ttl of [backend.NoExpiry] is for ever. Any other ttl that is not positive panics.
 func (n *Node) Set(key, value string, ttl time.Duration) {
 	db := n.begin()
 	defer n.mu.Unlock()
@@ -167,24 +165,23 @@ func (n *Node) Set(key, value string, ttl time.Duration) {
 	}
 }
 
-// Push stores a list with the given elements at key, whatever key holds, as a
-// foreign client would with RPUSH: a key that is held, but by no token. It does
-// not expire.
+// Push stores a list with the given elements at key, whatever key holds, like an RPUSH of
+// another client. The key is then held, but by no token. It does not expire.
 func (n *Node) Push(key string, elements ...string) {
 	db := n.begin()
 	defer n.mu.Unlock()
 	db.put(key, &entry{list: append([]string{}, elements...)})
 }
 
-// Keys returns the keys that exist now, in order.
+// Keys returns the keys that exist now, sorted.
 func (n *Node) Keys() []string {
 	db := n.begin()
 	defer n.mu.Unlock()
 	return db.keys()
 }
 
-// Restart gives the node another run_id, and breaks every subscription, as a
-// restart does that loses nothing. One that loses everything is Restart and
+// Restart gives the node a new run_id and breaks every subscription, like a restart of a
+// server that loses nothing. For a restart that loses everything, call Restart and
 // [Node.Flush].
 func (n *Node) Restart() {
 	n.begin().run = newRun()
@@ -192,8 +189,7 @@ func (n *Node) Restart() {
 	n.Disconnect()
 }
 
-// Flush removes every key, as FLUSHALL does. Subscriptions go on; see
-// [Node.Disconnect].
+// Flush removes every key, like FLUSHALL. Subscriptions stay; see [Node.Disconnect].
 func (n *Node) Flush() {
 	db := n.begin()
 	defer n.mu.Unlock()

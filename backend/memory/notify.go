@@ -5,14 +5,16 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// How many tickets notify looks at: in search of a waiter, and of two behind it.
+// The most tickets that notify reads: in search of a waiter to notify, and of two waiters
+// behind it.
 const (
 	mostDead   = 3 + 4*128
 	mostBehind = 8
 )
 
-// notify is notify.lua: it frees the lock for the next waiter in queue, or for all if
-// there is none. It reports whether it stopped before the end of the queue.
+// notify is notify.lua: it reserves the lock for the next waiter in queue and notifies
+// it, or deletes the lock if there is none. It reports whether it stopped before the end
+// of the queue.
 func (db *db) notify(lock, queue string) (rest bool) {
 	rest = true
 	for range mostDead {
@@ -26,7 +28,7 @@ func (db *db) notify(lock, queue string) (rest bool) {
 			continue
 		}
 		if err := db.set(lock, proto.Reservation(ticket), grace.Milliseconds()); err != nil {
-			panic("memory: a ticket without a grace") // inbox lets none through
+			panic("memory: a ticket without a grace") // inbox accepts none
 		}
 		db.tellBehind(queue, proto.Message{Kind: proto.Next, Key: lock, Grace: grace}.String())
 		db.publish(channel, proto.Message{Kind: proto.Notify, Key: lock}.String())
@@ -36,7 +38,7 @@ func (db *db) notify(lock, queue string) (rest bool) {
 	return rest
 }
 
-// answer is what release and rollback answer, with what notify has returned.
+// answer returns the answer of release and rollback. rest is the result of notify.
 func answer(mine, rest bool) backend.Reply {
 	if rest {
 		return backend.Reply{flag(mine), "", int64(1)}
@@ -44,7 +46,7 @@ func answer(mine, rest bool) backend.Reply {
 	return backend.Reply{flag(mine)}
 }
 
-// tellBehind publishes payload to the first two waiters of queue.
+// tellBehind publishes payload to the first two waiters in queue.
 func (db *db) tellBehind(queue, payload string) {
 	z, err := db.zset(queue)
 	if z == nil || err != nil {

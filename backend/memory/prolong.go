@@ -19,7 +19,7 @@ func prolong(db *db, keys, args []string) (backend.Reply, error) {
 	keep := p.Keep.Milliseconds()
 	c, err := db.count(p.Counter)
 	switch {
-	case err != nil: // nobody can vote here
+	case err != nil: // nobody can vote on this node
 	case c < p.Value:
 		if err := db.beyond(p.Counter, p.Value); err != nil {
 			return nil, err

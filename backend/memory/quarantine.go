@@ -8,8 +8,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// suspect is quarantine.lua: it returns an error if the node must not vote, because
-// it may have lost what it had granted.
+// suspect is quarantine.lua: it returns an error if the node must not vote, because it
+// may have lost locks.
 func (db *db) suspect(c proto.Check) error {
 	if c.Marker == "" {
 		return nil
@@ -31,7 +31,7 @@ func (db *db) suspect(c proto.Check) error {
 	return nil
 }
 
-// since returns since when the node counts, by what a marker of this run holds.
+// since returns when the node's quarantine began, according to a marker of this run.
 func (db *db) since(held string) (int64, bool) {
 	run, text, _ := strings.Cut(held, " ")
 	since, ok := proto.ParseNumber(text)

@@ -8,7 +8,7 @@ import (
 // ownerBytes is how much of a lock's value a refusal shows.
 const ownerBytes = 32
 
-// refuse is refuse.lua: it adds to reply what a refusal says of the lock e.
+// refuse is refuse.lua: it adds to reply what a refusal says about the lock e.
 func (db *db) refuse(reply backend.Reply, e *entry, wait proto.Wait) backend.Reply {
 	left, rank := db.left(e), int64(-1)
 	var why error

@@ -9,12 +9,12 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// A script does to db what the Lua text of the same name does to a server, and
-// answers the same. Each has a file of its own, and so has each text that goes
-// before others: inbox, enqueue, notify and so on are methods of db.
+// A script does to db what the Lua script of the same name does to a server, and gives
+// the same answer. Each has a file of its own. So does each file that scripts include:
+// inbox, enqueue, notify and so on are methods of db.
 type script func(db *db, keys, args []string) (backend.Reply, error)
 
-// lookup returns the script with the given hash, nil if there is none.
+// lookup returns the script with the given hash, or nil if there is none.
 func lookup(hash string) script {
 	switch hash {
 	case lua.Acquire.Hash():
@@ -48,8 +48,7 @@ var (
 	errInteger   = errors.New("ERR value is not an integer or out of range")
 )
 
-// takes returns an error if a script was called with fewer keys or arguments
-// than it takes.
+// takes returns an error if a script was called with too few keys or arguments.
 func takes(keys, args []string, wantKeys, wantArgs int) error {
 	if len(keys) < wantKeys || len(args) < wantArgs {
 		return errArguments
@@ -57,7 +56,7 @@ func takes(keys, args []string, wantKeys, wantArgs int) error {
 	return nil
 }
 
-// integer returns the number that an argument says.
+// integer returns the number in an argument.
 func integer(arg string) (int64, error) {
 	n, err := strconv.ParseInt(arg, 10, 64)
 	if err != nil {
@@ -66,7 +65,7 @@ func integer(arg string) (int64, error) {
 	return n, nil
 }
 
-// whole returns the number of at most 15 digits that arg is, and whether it is one.
+// whole returns the number in arg, and whether arg is a number of at most 15 digits.
 func whole(arg string) (int64, bool) {
 	if len(arg) > 15 {
 		return 0, false
@@ -74,7 +73,7 @@ func whole(arg string) (int64, bool) {
 	return proto.ParseNumber(arg)
 }
 
-// flag returns ok as scripts answer it.
+// flag returns ok as the number that scripts answer.
 func flag(ok bool) int64 {
 	if ok {
 		return 1

@@ -8,27 +8,25 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// ErrDisconnected is the error with which a subscription ends that
-// [Node.Disconnect] broke.
+// ErrDisconnected is the error of a subscription that [Node.Disconnect] broke.
 var ErrDisconnected = errors.New("memory: the subscription was disconnected")
 
-// ErrSlow is the error with which a subscription ends whose messages came
-// faster than it took them, for too long.
+// ErrSlow is the error of a subscription that took its messages too slowly.
 var ErrSlow = errors.New("memory: the subscriber fell too far behind")
 
-// maxPending is how many messages may await a subscriber. A server has such a
-// limit too.
+// maxPending is the most messages that may be pending for a subscriber. A server has such
+// a limit too.
 const maxPending = 1 << 16
 
-// A subscription is one call of Subscribe. The node's lock guards its fields;
-// wake has room for one, and one is enough.
+// A subscription is one call of Subscribe. The node's mutex guards its fields. wake has a
+// capacity of one, which is enough.
 type subscription struct {
 	pending []string
 	broken  error
 	wake    chan struct{}
 }
 
-// tell has the subscriber look at its subscription.
+// tell wakes the subscriber.
 func (s *subscription) tell() {
 	select {
 	case s.wake <- struct{}{}:
@@ -67,16 +65,16 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	}
 }
 
-// Publish sends payload to every subscription of channel and returns their
-// number. It does not wait until they have taken it.
+// Publish sends payload to every subscription of channel and returns their number. It
+// does not wait until they have received it.
 func (n *Node) Publish(channel, payload string) int {
 	db := n.begin()
 	defer n.mu.Unlock()
 	return db.publish(channel, payload)
 }
 
-// Disconnect breaks every subscription there is, as the loss of their
-// connections would: each takes the messages that have come and ends with
+// Disconnect breaks every subscription, like the loss of its connection. Each
+// subscription receives the messages that have already arrived, and ends with
 // [ErrDisconnected]. New ones may be made at once. Keys stay; see [Node.Flush].
 func (n *Node) Disconnect() {
 	n.mu.Lock()
@@ -105,7 +103,7 @@ func (n *Node) unsubscribe(channel string, s *subscription) {
 	n.db.drop(channel, s)
 }
 
-// take returns the messages that await s, and why it is broken if it is.
+// take returns the pending messages of s, and its error if it is broken.
 func (n *Node) take(s *subscription) ([]string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -8,6 +8,6 @@ func (db *db) entomb(t proto.Tombstone) {
 		return
 	}
 	if err := db.set(t.Key, "1", t.Life.Milliseconds()); err != nil {
-		panic("memory: a tombstone without a life") // parsing lets none through
+		panic("memory: a tombstone without a life") // the parser accepts none
 	}
 }

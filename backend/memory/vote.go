@@ -5,7 +5,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// vote is vote.lua. The short cut at its top gives the same answers.
+// vote is vote.lua. The quick part at its top gives the same answers.
 func vote(db *db, keys, args []string) (backend.Reply, error) {
 	a, err := proto.ParseVote(keys, args)
 	if err != nil {

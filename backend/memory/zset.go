@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// A zset is a sorted set: members in the order of their scores, those of equal
-// scores in the order of their bytes. One in a db is never empty.
+// A zset is a sorted set: members in the order of their scores, and in the order of their
+// bytes if scores are equal. A zset in a db is never empty.
 type zset struct{ members []scored }
 
 type scored struct {
@@ -22,7 +22,7 @@ func (a scored) compare(b scored) int {
 // errWrongType is the answer to a command on a key of another type.
 var errWrongType = errors.New("WRONGTYPE Operation against a key holding the wrong kind of value")
 
-// zset returns the sorted set at key, nil if key is missing.
+// zset returns the sorted set at key, or nil if key is missing.
 func (db *db) zset(key string) (*zset, error) {
 	e := db.find(key)
 	if e == nil {
@@ -34,8 +34,8 @@ func (db *db) zset(key string) (*zset, error) {
 	return e.zset, nil
 }
 
-// zadd adds text to the sorted set at key, which it makes if there is none. A
-// text that is in it keeps its score.
+// zadd adds text to the sorted set at key, and makes the set if there is none. A text
+// that is already in it keeps its score.
 func (db *db) zadd(key, text string, score float64) error {
 	z, err := db.zset(key)
 	if err != nil {
@@ -53,7 +53,7 @@ func (db *db) zadd(key, text string, score float64) error {
 	return nil
 }
 
-// zrem removes text from the sorted set at key, if it is one and has it.
+// zrem removes text from the sorted set at key, if there is such a set and it has text.
 func (db *db) zrem(key, text string) {
 	z, err := db.zset(key)
 	if z == nil || err != nil {
@@ -64,8 +64,8 @@ func (db *db) zrem(key, text string) {
 	}
 }
 
-// zpop removes the first member of the sorted set at key and returns it. There
-// is none if key is missing or of another type.
+// zpop removes and returns the first member of the sorted set at key. There is none if
+// key is missing or has another type.
 func (db *db) zpop(key string) (text string, ok bool) {
 	z, err := db.zset(key)
 	if z == nil || err != nil {
@@ -83,12 +83,12 @@ func (db *db) zremAt(key string, z *zset, i int) {
 	}
 }
 
-// rank returns how many members are before text, -1 if it is no member.
+// rank returns how many members are before text, or -1 if text is not a member.
 func (z *zset) rank(text string) int {
 	return slices.IndexFunc(z.members, func(m scored) bool { return m.text == text })
 }
 
-// first returns the first members, at most n.
+// first returns the first n members, or fewer if there are not as many.
 func (z *zset) first(n int) []string {
 	var texts []string
 	for _, m := range z.members[:min(n, len(z.members))] {
