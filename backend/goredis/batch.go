@@ -9,13 +9,12 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// Batch implements [backend.Batcher] with a pipeline; over a Cluster with one
-// to each master, side by side, so that it takes as long as the slowest.
+// Batch implements [backend.Batcher] with a pipeline. For a Cluster it uses one pipeline
+// to each master, in parallel, so it takes as long as the slowest.
 //
-// The operations on one key run in the order given also where the server does
-// not know a script: a script is sent as its text if a later operation of the
-// batch is on one of its keys, and otherwise as its hash, which is safe to
-// repeat after the rest of the batch.
+// Operations on one key run in the given order even if the server does not know a script.
+// A script is sent as its text if a later operation of the batch uses one of its keys,
+// and otherwise as its hash, which can be repeated after the rest of the batch.
 func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	if len(ops) == 0 {
 		return nil
@@ -29,7 +28,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	}
 
 	room := make([]command, len(ops))
-	all := make([]*command, len(ops)) // nil for what is no operation
+	all := make([]*command, len(ops)) // nil for an unknown operation
 	sent := make([]*command, 0, len(ops))
 	repeated := adapterkit.Repeated(ops)
 	for i, op := range ops {
@@ -41,7 +40,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		n.route.pipeline(ctx, sent)
 	}
 
-	var again []*command // not in the room of sent, which a call that was left behind may read
+	var again []*command // new ones, because an abandoned call may still read those in sent
 	for i, c := range all {
 		if c != nil && (isNoScript(c.err) || ops[i].Kind != backend.OpSetNX && n.rejectsHash(c.err)) {
 			all[i] = new(command).order(ctx, ops[i], true)
@@ -58,7 +57,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// order makes c the command for op, and returns nil if op is no operation.
+// order makes c the command for op. It returns nil for an unknown operation.
 func (c *command) order(ctx context.Context, op backend.Op, text bool) *command {
 	switch op.Kind {
 	case backend.OpSetNX:
@@ -75,7 +74,7 @@ func (c *command) order(ctx context.Context, op backend.Op, text bool) *command 
 	return c
 }
 
-// outcome returns what came of op, which was sent as c.
+// outcome returns the result of op, which was sent as c.
 func outcome(op backend.Op, c *command) backend.Result {
 	var r backend.Result
 	switch op.Kind {

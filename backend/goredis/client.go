@@ -13,28 +13,30 @@ import (
 	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
-// NewClient returns a client for one server, made for locks. It does no I/O; the
-// caller owns the client and closes it.
-//
-// The URL is one of
+// NewClient returns a client for one server with settings that suit locks. It does no
+// I/O. The caller owns the client and closes it. The URL is one of
 //
 //	redis://user:password@host:port/db
 //	rediss://user:password@host:port/db     with TLS
 //	unix://user:password@/path/to.sock?db=N
 //
-// where all but the scheme, and the path of a socket, may be missing; an empty
-// string is redis://localhost:6379/0. A port needs a host. In user and password
-// the characters that mean something in a URL are percent-encoded. A user needs a
-// password. The parameters that [redis.ParseURL] knows may follow, such as
-// ?db=1&pool_size=5. An error quotes no part of the URL, because any part may
-// belong to a password. For a Sentinel set or a Cluster make a client with [redis.NewFailoverClient] or [redis.NewClusterClient].
+// Everything except the scheme, and the path of a socket, may be omitted; an empty string
+// is redis://localhost:6379/0. A port needs a host, and a user needs a password. In user
+// and password, percent-encode the characters that have a meaning in a URL. The
+// parameters of [redis.ParseURL] may follow, such as ?db=1&pool_size=5. An error quotes
+// no part of the URL, because any part may belong to a password. For a Sentinel set or a
+// Cluster make a client with [redis.NewFailoverClient] or [redis.NewClusterClient].
 //
-// Where the URL does not say otherwise the settings differ from the driver's
-// defaults: commands heed the deadline of their context; nothing is sent or
-// dialled a second time, as the locker does so where it is safe; a connection is
-// given up when it could not be opened for 3 seconds, and when it was idle for
-// 3 minutes, before a firewall drops it without a word; and the set-up of a
-// connection is one round trip, two with a database other than 0.
+// Unless the URL says otherwise, these settings differ from the driver's defaults:
+//
+//   - Commands end at the deadline of their context.
+//   - Nothing is sent or dialled a second time, because the locker does so where it is
+//     safe.
+//   - An attempt to open a connection ends after 3 seconds.
+//   - A connection that was idle for 3 minutes is closed, before a firewall drops it
+//     silently.
+//   - The set-up of a connection takes one round trip, or two with a database other than
+//     0.
 func NewClient(rawURL string) (*redis.Client, error) {
 	if rawURL == "" {
 		rawURL = "redis://localhost:6379/0"
@@ -60,8 +62,8 @@ func NewClient(rawURL string) (*redis.Client, error) {
 	return redis.NewClient(o), nil
 }
 
-// parse returns what rawURL says. Its error completes a sentence that begins with "the
-// URL", and quotes nothing of it. The driver's own errors do quote it.
+// parse returns the options in rawURL. Its error completes a sentence that begins with
+// "the URL", and quotes no part of it. The driver's own errors do quote it.
 func parse(rawURL string) (*redis.Options, error) {
 	u, err := adapterkit.ParseURL(rawURL)
 	if err != nil {
@@ -75,8 +77,8 @@ func parse(rawURL string) (*redis.Options, error) {
 	return o, nil
 }
 
-// parameterError says which parameter of the query of rawURL the driver rejects. It names a
-// parameter that the driver knows. What it does not know may be the rest of a password.
+// parameterError says which parameter in the query of rawURL the driver rejects. It names
+// only parameters that the driver knows, because others may be the rest of a password.
 func parameterError(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	if err != nil {

@@ -11,26 +11,26 @@ import (
 )
 
 const (
-	// topologyTimeout bounds how long the driver may look for a server that
-	// tells it the map of the cluster.
+	// topologyTimeout limits how long the driver searches for a server that sends the map
+	// of the cluster.
 	topologyTimeout = 10 * time.Second
 
-	// maxClones bounds the copies that are kept of the driver's clients, one for
-	// each server that was ever a master.
+	// maxClones is the most copies of the driver's clients that are kept, one for each
+	// server that was ever a master.
 	maxClones = 256
 )
 
-// cluster is the route to the masters of a Redis Cluster, or to the master
-// behind a Sentinel client that spreads reads.
+// cluster is the route to the masters of a Redis Cluster, or to the master behind a
+// Sentinel client that distributes reads.
 //
-// The driver's cluster client has no copy that honours deadlines. So the map of
-// the cluster is left to it, and the commands go to copies of its clients, one
-// for each master, which are routes to one server. Only the few that a server redirects go through the cluster
-// client itself.
+// The driver's cluster client has no copy that honours deadlines. So the driver only
+// keeps the map of the cluster. Commands go to copies of its clients for the masters,
+// each of which is a route to one server. Only the few commands that a server redirects
+// go through the cluster client itself.
 type cluster struct {
 	client *redis.ClusterClient
 	guard  guard
-	mapped atomic.Bool   // the driver has a map, asking it is no I/O any more
+	mapped atomic.Bool   // the driver has a map, so asking for a master needs no I/O
 	moves  atomic.Uint64 // how often a server answered that another one has the slot
 
 	mu      sync.Mutex
@@ -38,8 +38,8 @@ type cluster struct {
 	clones  map[*redis.Client]*single
 }
 
-// A topology is what one reading of the map brought; the other fields are set
-// when done is closed.
+// A topology is the result of reading the map once. masters and err are set when done is
+// closed.
 type topology struct {
 	done    chan struct{}
 	masters []*redis.Client
@@ -86,8 +86,8 @@ func (r *cluster) pipeline(ctx context.Context, cs []*command) {
 	}
 }
 
-// masters reads the map of the cluster anew. One goroutine at a time does so,
-// however many wait for it, as the driver heeds no deadline there.
+// masters reads the map of the cluster again. Only one goroutine does so at a time,
+// however many callers wait for it, because the driver ignores deadlines there.
 func (r *cluster) masters(ctx context.Context) ([]*redis.Client, error) {
 	r.mu.Lock()
 	t := r.loading
@@ -106,12 +106,12 @@ func (r *cluster) masters(ctx context.Context) ([]*redis.Client, error) {
 	}
 }
 
-// watch reads the map every so often, and within an eighth of that after a command was
-// sent on to another master. It returns errMoved when the masters are not these any more,
-// or the error of ctx.
+// watch reads the map at the given interval, and within an eighth of it after a command
+// was sent on to another master. It returns errMoved when the masters have changed, or
+// the error of ctx.
 //
-// A server that became a replica keeps the connections that are subscribed to it, and what
-// joined has none.
+// This is necessary because a server that became a replica keeps its subscribed
+// connections, and a server that joined has none.
 func (r *cluster) watch(ctx context.Context, masters []*redis.Client, every time.Duration) error {
 	look := time.NewTicker(every / 8)
 	defer look.Stop()
@@ -126,7 +126,7 @@ func (r *cluster) watch(ctx context.Context, masters []*redis.Client, every time
 		if seen == moves && time.Since(read) < every {
 			continue
 		}
-		// If no server tells the map, the connections will show what is the matter.
+		// If no server sends the map, the connections will show the cause.
 		if now, err := r.masters(ctx); err == nil && !sameMasters(now, masters) {
 			return errMoved
 		}
@@ -134,7 +134,7 @@ func (r *cluster) watch(ctx context.Context, masters []*redis.Client, every time
 	}
 }
 
-// sameMasters reports whether a and b are the same, in whatever order.
+// sameMasters reports whether a and b are the same, in any order.
 func sameMasters(a, b []*redis.Client) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(m *redis.Client) bool { return !slices.Contains(b, m) })
 }
@@ -170,7 +170,7 @@ func (r *cluster) ready(ctx context.Context) error {
 	return err
 }
 
-// known returns the route to the master of key, nil if the driver has no map so far.
+// known returns the route to the master of key, or nil if the driver has no map yet.
 func (r *cluster) known(key string) *single {
 	if !r.mapped.Load() {
 		return nil
@@ -205,19 +205,19 @@ func (r *cluster) clone(m *redis.Client) *single {
 	return own
 }
 
-// follow sends c to the server in charge, where a server answered that it is
-// not, so that nothing has run. The cluster client does that: it knows where to
-// and, for a slot that is on the move, how.
+// follow sends c on to the right server if a server answered that it is not responsible.
+// Nothing has run then. The cluster client does this, because it knows where to send the
+// command and how, even for a slot that is being moved.
 func (r *cluster) follow(ctx context.Context, c *command, err error) error {
 	switch {
 	case isRedirection(err):
-		if _, ask := redis.IsAskError(err); !ask { // which is about one key alone
+		if _, ask := redis.IsAskError(err); !ask { // ASK is about one key only
 			r.moves.Add(1)
 		}
 		_, err = r.guard.run(ctx, []*command{c}, func() error { return r.client.Process(ctx, c) })
 	case err != nil && !isReply(err):
-		// The master may have been replaced: have the map read anew. The driver
-		// does so in the background, one reading at a time.
+		// The master may have been replaced, so have the map read again. The driver does
+		// that in the background, once at a time.
 		r.client.ReloadState(ctx)
 	}
 	return err

@@ -13,50 +13,49 @@ import (
 	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
-// A command is one command on its way through the driver, which sends it once
-// at most, and which leaves behind whether it was handed to a connection.
+// A command is one command that the driver sends at most once. It records whether it was
+// handed to a connection.
 type command struct {
 	redis.Cmd
 
 	// key says which master of a cluster the command belongs to.
 	key string
 
-	// written is set before the first byte of the command can leave. While it
-	// is not, whatever went wrong proves that the command was not executed.
+	// written is set before the first byte of the command can be sent. While it is not set,
+	// any error proves that the command was not executed.
 	written atomic.Bool
 
-	// err is what came of the command in a pipeline or on the route to one server, as the
-	// driver has it.
+	// err is the driver's error for the command, in a pipeline or on the route to one server.
 	err error
 
-	// Room for the arguments of most commands. Those that are no names are passed
-	// as pointers: an interface holds them without an allocation of its own, and
-	// a hook that logs arguments does not show a token.
+	// Room for the arguments of most commands. Arguments other than names are passed as
+	// pointers, because an interface holds a pointer without another allocation, and a hook
+	// that logs arguments then does not show a token.
 	//
-	// The pointers of a script's arguments lead into the lists of the caller, who
-	// may use these again when the call has returned. The driver reads and writes a
-	// command on the goroutine of the call, so it has ended by then. A call that
-	// may be left behind owns its arguments: see [guard.run].
+	// The pointers to a script's arguments lead into the caller's slices, which the caller
+	// may use again when the call has returned. The driver reads and writes a command on
+	// the goroutine of the call, so it has ended by then. A call that may be abandoned owns
+	// its arguments: see [guard.run].
 	args  [8]any
 	token string
 	ttl   int64
 }
 
-// NoRetry keeps the driver from sending the command again after an error, alone
-// or in a pipeline. By default it would do so up to three times, even when the
-// server has executed the command and only the reply was lost.
+// NoRetry prevents the driver from sending the command again after an error, alone or in
+// a pipeline. By default it would do so up to three times, even if the server has
+// executed the command and only the reply was lost.
 func (c *command) NoRetry() bool { return true }
 
-// Args returns the arguments. The driver asks for them to write them to the
-// connection; where anything else asks, such as a hook that logs, the command
-// counts as written too early, which is safe.
+// Args returns the arguments. The driver calls it to write them to the connection. If
+// something else calls it, such as a hook that logs, the command counts as written too
+// early, which is safe.
 func (c *command) Args() []any {
 	c.written.Store(true)
 	return c.Cmd.Args()
 }
 
-// Clone returns a copy that is sent once as well. The original counts as
-// written, as the fate of a copy cannot be followed.
+// Clone returns a copy that is also sent only once. The original then counts as written,
+// because it cannot learn what happens to the copy.
 func (c *command) Clone() redis.Cmder {
 	c.written.Store(true)
 	clone := &command{key: c.key}
@@ -67,8 +66,7 @@ func (c *command) Clone() redis.Cmder {
 	return clone
 }
 
-// own gives the command copies of the arguments that lead into lists of the
-// caller.
+// own replaces the arguments that point into the caller's slices with copies.
 func (c *command) own() {
 	args := c.Cmd.Args()
 	for i, a := range args {
@@ -82,8 +80,8 @@ func (c *command) own() {
 func (c *command) init(ctx context.Context, key string, args []any) {
 	c.key = key
 	c.Cmd = *redis.NewCmd(ctx, args...)
-	// Only commands on many keys have a step, ours have not; but where it is
-	// unset, a cluster client asks a server for its table of commands first.
+	// Only commands on many keys need a step, and ours do not. But if it is unset, a
+	// cluster client first asks a server for its table of commands.
 	c.SetStepCount(1)
 }
 
@@ -92,7 +90,7 @@ func (c *command) setNX(ctx context.Context, key, token string, ttl time.Duratio
 	c.init(ctx, key, append(c.args[:0], "set", key, &c.token, "nx", "px", &c.ttl))
 }
 
-// eval runs a script, by its text or by its hash.
+// eval makes c run a script, by its text or by its hash.
 func (c *command) eval(ctx context.Context, s *backend.Script, text bool, keys, args []string) {
 	list := c.args[:0]
 	if n := 3 + len(keys) + len(args); n > cap(list) {
@@ -120,13 +118,12 @@ func (c *command) eval(ctx context.Context, s *backend.Script, text bool, keys, 
 	c.init(ctx, key, list)
 }
 
-// milliseconds returns ttl as the argument of a script.
+// milliseconds returns ttl as an argument of a script.
 func milliseconds(ttl time.Duration) string {
 	return strconv.FormatInt(adapterkit.Milliseconds(ttl), 10)
 }
 
-// stored reports whether a SET NX that the driver answered with err stored its
-// value.
+// stored reports whether a SET NX stored its value. err is the driver's error.
 func (c *command) stored(err error) (bool, error) {
 	if isNil(err) {
 		return false, nil

@@ -12,23 +12,25 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// replacePause is how often the connections to a server that turned out to be a replica are
-// replaced at most. It may stay one, and others may read from it.
+// replacePause is the shortest time between two replacements of the connections to a
+// replica. The server may remain a replica, and others may read from it.
 const replacePause = time.Second
 
-// distrust decides when the idle connections of a client are not to be used any more. A
-// fault of one connection has usually broken the others too: the server was restarted, or a
-// firewall has forgotten them. The driver notices that of some, but not of those with TLS, or
-// of those that are swallowed. Each of them would fail a call, or let it time out.
+// distrust decides when the idle connections of a client must no longer be used. If one
+// connection fails, the others are usually broken too, because the server was restarted
+// or a firewall has forgotten them. The driver notices that for some connections, but not
+// for those with TLS and those that silently swallow data. Each of them would fail a
+// call, or let it time out.
 type distrust struct {
-	faults   atomic.Uint64 // how many there were
-	stale    atomic.Bool   // the idle connections are to be closed
+	faults   atomic.Uint64 // the number of faults so far
+	stale    atomic.Bool   // the idle connections have to be closed
 	closing  sync.Mutex
-	replaced atomic.Int64 // when those to a replica were, in Unix nanoseconds; 0: never
+	replaced atomic.Int64 // when connections to a replica were last replaced, in Unix nanoseconds; 0 if never
 }
 
-// heard takes what came of cs, which were sent together. Faults is how many faults there
-// were before: what was sent before the last one met the same one.
+// heard processes the results of cs, which were sent together. faults is the number of
+// faults before that. Commands that were sent before the last fault met the same one, so
+// it counts once.
 func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
 	for _, c := range cs {
 		switch {
@@ -48,9 +50,9 @@ func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
 	}
 }
 
-// Reconnect implements [backend.Reconnecter]: the calls that begin from now on use none of
-// the idle connections to the server of key. With a client of an unknown type it does
-// nothing.
+// Reconnect implements [backend.Reconnecter]. Calls that begin later do not use the
+// connections to the server of key that are idle now. With a client of an unknown type it
+// does nothing.
 func (n *Node) Reconnect(key string) {
 	switch r := n.route.(type) {
 	case *single:
@@ -62,25 +64,25 @@ func (n *Node) Reconnect(key string) {
 	}
 }
 
-// reconnect has the calls that begin from now on use none of the idle connections.
+// reconnect makes calls that begin later open new connections instead of using idle ones.
 func (d *distrust) reconnect() {
 	d.faults.Add(1) // a call that is under way hangs for the same reason
 	d.stale.Store(true)
 }
 
-// mayReplace reports whether connections to a replica are to be replaced now.
+// mayReplace reports whether the connections to a replica may be replaced now.
 func (d *distrust) mayReplace() bool {
 	now, last := time.Now().UnixNano(), d.replaced.Load()
 	return now-last > int64(replacePause) && d.replaced.CompareAndSwap(last, now)
 }
 
-// closeStale closes the idle connections of client if they are not to be used. That needs no
-// I/O, unless somebody else takes the last of them meanwhile.
+// closeStale closes the idle connections of client if they must not be used. That needs
+// no I/O, unless somebody else takes the last of them meanwhile.
 func (d *distrust) closeStale(ctx context.Context, client *redis.Client) {
 	if !d.stale.Load() {
 		return
 	}
-	d.closing.Lock() // nobody is to take one of them meanwhile
+	d.closing.Lock() // so that no other call takes one of them meanwhile
 	defer d.closing.Unlock()
 	if !d.stale.Load() {
 		return
@@ -96,8 +98,8 @@ func (d *distrust) closeStale(ctx context.Context, client *redis.Client) {
 	d.stale.Store(false)
 }
 
-// unusable is an argument that cannot be written. The driver closes the connection to which
-// it should have been, and has sent nothing.
+// unusable is an argument that cannot be written. When the driver fails to write it, it
+// sends nothing and closes the connection.
 type unusable struct{}
 
 var errUnusable = errors.New("goredis: the connection is closed because another one to the same server has failed")

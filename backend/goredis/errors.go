@@ -24,8 +24,8 @@ var (
 	errUnanswered = errors.New("goredis: the driver reports neither a reply nor an error")
 )
 
-// failure returns err, with which the driver answered c, with the marks that
-// package backend asks for. The driver's own error stays in its chain.
+// failure returns err, the driver's error for c, with the marks that package backend
+// requires. The driver's own error stays in its chain.
 func (c *command) failure(err error) error {
 	if err == nil {
 		return nil
@@ -41,16 +41,16 @@ func (c *command) failure(err error) error {
 	return err
 }
 
-// ended returns the error of a context with which there is nothing to start.
+// ended returns the error for a call whose context has already ended.
 func ended(ctx context.Context) error { return backend.MarkNotExecuted(ctx.Err()) }
 
-// isReply reports whether a server answered err.
+// isReply reports whether err is a server's answer.
 func isReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)
 }
 
-// isNil reports whether err is how the driver spells a null reply.
+// isNil reports whether err is the driver's form of a null reply.
 func isNil(err error) bool {
 	return err != nil && errors.Is(err, redis.Nil)
 }
@@ -60,8 +60,8 @@ func isNoScript(err error) bool {
 	return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT")
 }
 
-// isRedirection reports whether a server of a cluster says that another one is
-// in charge.
+// isRedirection reports whether a server of a Cluster says that another one is
+// responsible.
 func isRedirection(err error) bool {
 	if err == nil {
 		return false

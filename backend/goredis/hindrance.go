@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Hindered implements [backend.Explainer]: it returns an error if others have all
+// Hindered implements [backend.Explainer]. It returns an error if other users have all
 // connections that a client for one server allows.
 func (n *Node) Hindered() error {
 	if r, ok := n.route.(*single); ok {

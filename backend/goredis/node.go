@@ -27,27 +27,27 @@ var (
 	_ backend.Subscriber  = (*Node)(nil)
 )
 
-// A Node is one lock server behind a go-redis client: a [backend.Node] with
-// every optional capability. Make one with [New].
+// A Node is one lock server behind a go-redis client: a [backend.Node] with every
+// optional capability. Make one with [New].
 //
-// Its methods may be called concurrently. It owns no connection, and no
-// goroutine between calls.
+// Its methods may be called concurrently. It owns no connection, and no goroutine between
+// calls.
 type Node struct {
 	route  route
 	name   string
-	vague  bool // the name is of the client, and says nothing about the server
+	vague  bool // the name is that of the client, and does not identify the server
 	loaded adapterkit.Loaded
 
-	// How Subscribe watches its connections; tests make it faster.
+	// How Subscribe watches its connections. Tests make it faster.
 	setup, heartbeat, silence, remap time.Duration
 }
 
-// New returns a node that locks on the server, Sentinel set or Cluster behind
-// client. It does no I/O, and leaves the client and its settings as they are:
-// closing it remains the caller's task, when the node is no longer in use.
+// New returns a node that locks on the server, Sentinel set or Cluster behind client. It
+// does no I/O, and does not change the client or its settings. The caller closes the
+// client when the node is no longer in use.
 //
-// Over a [redis.Ring] every method answers with an error that matches
-// [errors.ErrUnsupported]. New panics if client is nil.
+// Over a [redis.Ring] every method returns an error that matches [errors.ErrUnsupported].
+// New panics if client is nil.
 func New(client redis.UniversalClient, opts ...Option) *Node {
 	if v := reflect.ValueOf(client); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("goredis: New with a nil client")
@@ -63,7 +63,7 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 		n.route = &single{client: withDeadlines(client)}
 	case *redis.ClusterClient:
 		n.route = &cluster{client: client}
-	case interface{ Options() *redis.RingOptions }: // a Ring, or what embeds one
+	case interface{ Options() *redis.RingOptions }: // a Ring, or a type that embeds one
 		n.route = ring{}
 	default:
 		n.route = &wrapped{client: client}
@@ -77,11 +77,11 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 	return n
 }
 
-// label returns the default name of n, and whether it says nothing about the server.
+// label returns the default name of n, and whether it does not identify the server.
 func (n *Node) label(client redis.UniversalClient) (name string, vague bool) {
 	switch c := client.(type) {
 	case interface{ Options() *redis.Options }:
-		// What a Sentinel client gives for its address is the same for all.
+		// All Sentinel clients give the same address.
 		o := c.Options()
 		if o.Addr != "FailoverClient" && (o.Network == "unix" || backend.PlainAddress(o.Addr)) {
 			return o.Addr, false
@@ -98,18 +98,19 @@ func (n *Node) label(client redis.UniversalClient) (name string, vague bool) {
 	return fmt.Sprintf("%T@%p", client, n), true
 }
 
-// Name returns the label set with [WithName]. By default it is the address that
-// the client was made with (for a Cluster its addresses, in order, with commas
-// between). A Sentinel client does not tell an address: its name is its type
-// and where it is in memory, such as "*redis.Client@0xc000123400", the same for
-// as long as the process runs. So is the name of a client whose address is not of the
-// form host:port, because what was written there instead may contain a password. A client with a dialer of its own may tell an
-// address that it does not use, then set a name.
+// Name returns the label set with [WithName]. By default it is the address with which the
+// client was made. For a Cluster these are its addresses, sorted, with commas between. If
+// a client with a dialer of its own does not use its address, set a name.
+//
+// A Sentinel client does not tell an address. Its name is its type and its address in
+// memory, such as "*redis.Client@0xc000123400", which is the same for as long as the
+// process runs. The same holds for a client whose address is not of the form host:port,
+// because that text may contain a password.
 func (n *Node) Name() string { return n.name }
 
-// Address implements [backend.Addresser]: errors and reports call a node whose name
-// would be where its client is in memory by its position, such as
-// "node 2". It never tells an address.
+// Address implements [backend.Addresser]. If the name would be the client's address in
+// memory, errors and reports identify the node by its position, such as "node 2". Address
+// never returns an address.
 func (n *Node) Address() (address string, instead bool) { return "", n.vague }
 
 // SetNX implements [backend.Node] with one SET … NX PX.
@@ -140,8 +141,8 @@ func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration)
 	return c.truth(err)
 }
 
-// Eval implements [backend.Scripter] with EVALSHA, and EVAL the first time and
-// where the server does not know the script.
+// Eval implements [backend.Scripter] with EVALSHA. It uses EVAL the first time, and if
+// the server does not know the script.
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 	if ctx.Err() != nil {
 		return nil, ended(ctx)
@@ -150,8 +151,8 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	return c.reply(err)
 }
 
-// Partition implements [backend.Partitioner]: a Cluster has parts, anything else
-// has one.
+// Partition implements [backend.Partitioner]. A Cluster has many parts, and every other
+// node has one.
 func (n *Node) Partition(key string) (part, parts int) {
 	if _, ok := n.route.(*cluster); !ok {
 		return 0, 1
@@ -159,7 +160,7 @@ func (n *Node) Partition(key string) (part, parts int) {
 	return adapterkit.ClusterPartition(key)
 }
 
-// rejectsHash reports whether the server does not let scripts be sent as their hash.
+// rejectsHash reports whether the server does not accept the hashes of scripts.
 func (n *Node) rejectsHash(err error) bool {
 	return err != nil && isReply(err) && n.loaded.Rejects(backend.MarkReply(err))
 }

@@ -10,7 +10,7 @@ import (
 // single is the route to one server, or to the master of a Sentinel set.
 type single struct {
 	client *redis.Client // honours deadlines
-	calls  atomic.Int32  // under way
+	calls  atomic.Int32  // the number of calls under way
 	distrust
 }
 
@@ -43,10 +43,10 @@ func (r *single) masters(context.Context) ([]*redis.Client, error) {
 	return []*redis.Client{r.client}, nil
 }
 
-// withDeadlines returns a client over c's connections whose reads and writes
-// end by the deadline of their context: c itself if it was made like that, else
-// a copy, which needs no closing. Waiting for a connection ends by the deadline
-// with any client: the driver dials on a goroutine of its own.
+// withDeadlines returns a client over c's connections whose reads and writes end by the
+// deadline of their context. That is c itself if it has the right options, otherwise a
+// copy, which needs no closing. Waiting for a connection ends by the deadline with any
+// client, because the driver dials on another goroutine.
 func withDeadlines(c *redis.Client) *redis.Client {
 	o := c.Options()
 	if o.ContextTimeoutEnabled && o.ReadTimeout >= 0 && o.WriteTimeout >= 0 {
@@ -55,13 +55,13 @@ func withDeadlines(c *redis.Client) *redis.Client {
 	return clone(c)
 }
 
-// clone returns a copy of c that shares its connections and honours deadlines.
-// The options of the copy are its own.
+// clone returns a copy of c that shares its connections and honours deadlines. The copy
+// has options of its own.
 func clone(c *redis.Client) *redis.Client {
 	own := c.WithTimeout(0)
 	from, to := c.Options(), own.Options()
 	to.ContextTimeoutEnabled = true
-	// Below zero the driver would set no deadline on the connection at all.
+	// With a negative value the driver would set no deadline on the connection.
 	to.ReadTimeout = max(0, from.ReadTimeout)
 	to.WriteTimeout = max(0, from.WriteTimeout)
 	return own

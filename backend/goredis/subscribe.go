@@ -18,21 +18,17 @@ var (
 	errMoved        = errors.New("goredis: the cluster has other masters now")
 )
 
-// Subscribe implements [backend.Subscriber] with one connection to each master,
-// beside those of the client's pool. It sends a PING on each every three
-// seconds, and ends when nothing has come on one for eight. The functions of
-// events are called on several goroutines, one at a time.
+// Subscribe implements [backend.Subscriber] with one connection to each master, in
+// addition to those of the client's pool. It sends a PING on each every three seconds,
+// and ends when nothing has arrived on one for eight. It calls the functions of events on
+// several goroutines, one at a time. For a Cluster it reads the map (CLUSTER SLOTS) every
+// two seconds, and sooner after a command was redirected. It ends when the masters have
+// changed.
 //
-// Of a Cluster it reads the map (CLUSTER SLOTS) every two seconds, and sooner after a
-// command was redirected, and ends when the masters are others than at first.
-//
-// A ctx that ends while Subscribe is connecting to a server that does not answer
-// may leave that attempt behind, for up to five seconds, or for the client's
-// DialTimeout with TLS.
-//
-// Through a client that is neither a [redis.Client] nor a [redis.ClusterClient],
-// and where the server does not let the user subscribe, the error matches
-// [errors.ErrUnsupported].
+// The error matches [errors.ErrUnsupported] if the client is neither a [redis.Client] nor
+// a [redis.ClusterClient], and if the server does not let the user subscribe. If ctx ends
+// while Subscribe is connecting to a server that does not answer, the attempt may go on
+// for up to five seconds, or with TLS for the client's DialTimeout.
 func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -74,7 +70,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	return fmt.Errorf("goredis: subscription broken: %w", marked(err))
 }
 
-// watch returns when ctx ends or when something comes from broken, with an error.
+// watch returns an error when ctx ends or when broken receives one.
 func (n *Node) watch(ctx context.Context, subs []*subscription, broken <-chan error) error {
 	beat := time.NewTicker(n.heartbeat)
 	defer beat.Stop()
@@ -94,7 +90,7 @@ func (n *Node) watch(ctx context.Context, subs []*subscription, broken <-chan er
 	}
 }
 
-// connect subscribes on every master, and returns them when all have acknowledged.
+// connect subscribes on every master, and returns when all have acknowledged.
 func (n *Node) connect(ctx context.Context, channel string) ([]*redis.Client, []*subscription, error) {
 	setup, cancel := context.WithTimeout(ctx, n.setup)
 	defer cancel()
@@ -116,8 +112,8 @@ func (n *Node) connect(ctx context.Context, channel string) ([]*redis.Client, []
 	return nil, nil, fmt.Errorf("goredis: subscribe: %w", err)
 }
 
-// end returns the error of ctx, also in the moment between its deadline, by which
-// reads fail, and the timer that ends it.
+// end returns the error of ctx, even between its deadline, at which reads fail, and the
+// timer that ends it.
 func end(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
 		return context.DeadlineExceeded
@@ -141,7 +137,7 @@ func subscribeAll(ctx context.Context, masters []*redis.Client, channel string) 
 		subs []*subscription
 		err  error
 	)
-	left := len(masters) // attempts under way
+	left := len(masters) // the number of attempts under way
 	for left > 0 && err == nil {
 		select {
 		case a := <-attempts:
@@ -160,7 +156,7 @@ func subscribeAll(ctx context.Context, masters []*redis.Client, channel string) 
 		s.close()
 	}
 	if left > 0 {
-		// They end by their own time-outs, nothing interrupts the driver there.
+		// They end with their own time-outs, because nothing can interrupt the driver there.
 		go func() {
 			for range left {
 				if a := <-attempts; a.err == nil {
@@ -172,9 +168,9 @@ func subscribeAll(ctx context.Context, masters []*redis.Client, channel string) 
 	return nil, err
 }
 
-// A subscription is one connection that is subscribed to one channel. The
-// driver would like to connect and subscribe anew, unseen, when the connection
-// breaks; what is set here keeps it from that.
+// A subscription is one connection that is subscribed to one channel. If the connection
+// breaks, the driver would silently connect and subscribe again. The settings here
+// prevent that.
 type subscription struct {
 	pubsub *redis.PubSub
 }
@@ -183,8 +179,8 @@ type subscription struct {
 func subscribe(ctx context.Context, client *redis.Client, channel string) (*subscription, error) {
 	own := clone(client)
 	o := own.Options()
-	// On RESP3 the driver peeks at the next 36 bytes, and waits for them, even
-	// where a whole message is shorter; and it may be told to change servers.
+	// With RESP3 the driver waits for the next 36 bytes, even if a whole message is shorter,
+	// and a server may tell it to change to another server.
 	o.Protocol = 2
 	s := &subscription{own.Subscribe(ctx)}
 	if err := s.pubsub.Subscribe(ctx, channel); err != nil {
@@ -208,20 +204,20 @@ func subscribe(ctx context.Context, client *redis.Client, channel string) (*subs
 	return s, nil
 }
 
-// over is a context that has ended. The driver reads and writes with it, but
-// does not dial.
+// over is a context that has ended. With it, the driver reads and writes, but does not
+// dial.
 var over = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// receive calls message for each message, until the subscription is closed,
-// breaks, or is silent for longer than silence; then it returns why.
+// receive calls message for each message. It returns an error when the subscription is
+// closed, breaks, or is silent for longer than silence.
 func (s *subscription) receive(silence time.Duration, message func(payload string)) error {
 	for {
-		// After a time-out the stream may be in the midst of a message. So it is
-		// always an end, and never a chance to look at something else.
+		// After a time-out the stream may be in the middle of a message, so a time-out
+		// always ends the subscription.
 		msg, err := s.pubsub.ReceiveTimeout(over, silence)
 		if err != nil {
 			return err
@@ -235,16 +231,16 @@ func (s *subscription) receive(silence time.Duration, message func(payload strin
 	}
 }
 
-// ping asks for a sign of life, which receive notices.
+// ping requests a sign of life, which receive notices.
 func (s *subscription) ping(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	cancel() // see over; the deadline counts all the same
+	cancel() // see over; the deadline still counts
 	return s.pubsub.Ping(ctx)
 }
 
-// marked returns err with the marks of an error reply, if it is one, and otherwise
-// without an address that may hold a password. A time-out stays what it is: it is none of
-// the caller's context.
+// marked returns err with the marks of an error reply, if it is one. Otherwise it returns
+// err without an address that may contain a password. It does not mark a time-out,
+// because that is not one of the caller's context.
 func marked(err error) error {
 	if isReply(err) {
 		return backend.MarkReply(err)

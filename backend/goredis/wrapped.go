@@ -9,8 +9,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// wrapped is the route through a client of a type unknown to this package. What
-// it does on the way is its own affair, so it is called as it is.
+// wrapped is the route through a client of a type that this package does not know. It
+// calls the client's own methods, because nothing is known about what it does.
 type wrapped struct {
 	client redis.UniversalClient
 	guard  guard
@@ -33,18 +33,18 @@ func (r *wrapped) pipeline(ctx context.Context, cs []*command) {
 
 func (r *wrapped) masters(context.Context) ([]*redis.Client, error) { return nil, errWrapped }
 
-// maxStrays is how many calls may be left behind in a client, past their
-// deadline, before further ones fail at once.
+// maxStrays is how many calls may be abandoned in a client, past their deadline, before
+// further calls fail at once.
 const maxStrays = 4
 
-// A guard bounds calls into the driver that may not heed their context.
+// A guard limits calls into the driver that may ignore their context.
 type guard struct{ strays atomic.Int32 }
 
-// run has call run on a goroutine of its own, and returns true and what it
-// returned; or, when ctx ends first, false and the error of ctx. Then the call,
-// which goes on, owns cs, its commands, with their arguments; nobody else may read
-// them, and they count as written. A call that was not made, because of too many
-// strays, is false and an error as well.
+// run runs call on a goroutine. It returns true and the error of call. If ctx ends first,
+// it returns false and ctx's error. The abandoned call goes on and then owns cs, its
+// commands, with their arguments: nobody else may read them, and they count as written.
+// If too many calls are abandoned, run does not make the call, and returns false and an
+// error.
 func (g *guard) run(ctx context.Context, cs []*command, call func() error) (back bool, err error) {
 	if ctx.Done() == nil {
 		return true, call()
@@ -56,7 +56,7 @@ func (g *guard) run(ctx context.Context, cs []*command, call func() error) (back
 		c.own()
 	}
 	done := make(chan error, 1)
-	var over atomic.Bool // the call has returned, or has been left behind
+	var over atomic.Bool // the call has returned, or was abandoned
 	go func() {
 		done <- call()
 		if !over.CompareAndSwap(false, true) {
