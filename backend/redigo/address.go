@@ -8,11 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// address is that of the server, as far as connections have told it. A pool does not tell
-// which server it dials, and redigo's connections do not tell where they lead.
+// address is the address of the server, as far as connections have revealed it. A pool
+// does not tell which server it dials, and redigo's connections do not tell where they
+// lead.
 type address struct{ last atomic.Pointer[string] }
 
-// get returns the address, empty while it is not known.
+// get returns the address, or "" while it is not known.
 func (a *address) get() string {
 	if last := a.last.Load(); last != nil {
 		return *last
@@ -26,8 +27,8 @@ func (a *address) set(text string) {
 	}
 }
 
-// watch returns ctx such that a dial under it tells the address. Package net does so
-// if the pool's DialContext passes ctx on.
+// watch returns a ctx under which a dial reveals the address. Package net reports it if
+// the pool's DialContext passes the ctx on.
 func (a *address) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		ConnectDone: func(_, text string, err error) {
@@ -38,7 +39,7 @@ func (a *address) watch(ctx context.Context) context.Context {
 	})
 }
 
-// learn takes the address from an error of the network.
+// learn takes the address from a network error.
 func (a *address) learn(err error) {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Addr != nil {

@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// large is how much can be written to a connection without its filling the
-	// system's buffer, whatever the server does. Beyond that the driver may get
-	// stuck for a while even when it closes the connection: TLS sends a word of
-	// farewell, and gives it five seconds.
+	// large is how many bytes can be written to a connection without filling the system's
+	// buffer, whatever the server does. With more, the driver may block for a while even
+	// when it closes the connection, because TLS sends a closing message and allows it five
+	// seconds.
 	large = 16 << 10
 
-	// farewell is how long an exchange whose connection was closed at the
-	// deadline is given to say what it had received.
+	// farewell is how long an exchange whose connection was closed at the deadline has to
+	// report what it had received.
 	farewell = 10 * time.Millisecond
 )
 
-// Batch sends ops in one round trip; see [backend.Batcher]. A script is sent by
-// its hash if its keys do not occur again further on in ops, and is sent again
-// as text, in a second round trip, if the server does not know it. Otherwise it
-// is sent as text at once, so that nothing on its keys can overtake it.
+// Batch sends ops in one round trip; see [backend.Batcher]. If a later operation uses the
+// keys of a script, the script is sent as its text, so that nothing on its keys can
+// overtake it. Otherwise it is sent as its hash, and again as its text in a second round
+// trip if the server does not know it.
 func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	results := make([]backend.Result, len(ops))
 	cmds := make([]command, 0, len(ops))
-	at := make([]int, 0, len(ops)) // cmds[i] is of ops[at[i]]
+	at := make([]int, 0, len(ops)) // cmds[i] is the command of ops[at[i]]
 	repeated := adapterkit.Repeated(ops)
 	for i := range ops {
 		script, args := parts(&ops[i])
@@ -77,9 +77,8 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// parts returns the script that op runs, nil for SetNX, and the arguments of
-// its command, with a place for the script. For no known operation both are
-// nil.
+// parts returns the script that op runs, nil for SetNX, and the arguments of its command,
+// with a place for the script. Both are nil for an unknown operation.
 func parts(op *backend.Op) (*backend.Script, []any) {
 	switch op.Kind {
 	case backend.OpSetNX:
@@ -107,23 +106,23 @@ func result(kind backend.OpKind, a answer) (r backend.Result) {
 	return r
 }
 
-// command is one command of a pipeline. The pipeline owns args from then on, and
-// may read it until the connection's write has ended: see [Node.pipeline].
+// A command is one command of a pipeline. The pipeline owns args from then on, and may
+// read it until the write to the connection has ended: see [Node.pipeline].
 type command struct {
 	name string
 	args []any
 }
 
-// answer is the reply to a command, or an error fit to be returned by a Node.
+// An answer is the reply to a command, or an error that a Node may return.
 type answer struct {
 	reply any
 	err   error
 }
 
-// fromReplica reports whether a is the answer of a server that is a replica.
+// fromReplica reports whether a comes from a replica.
 func fromReplica(a answer) bool { return a.err != nil && errors.Is(a.err, backend.ErrNotMaster) }
 
-// fail sets err for the answers from first on, and returns them all.
+// fail sets err for the answers from index first on, and returns all answers.
 func fail(answers []answer, first int, err error) []answer {
 	for i := first; i < len(answers); i++ {
 		answers[i].err = err
@@ -131,7 +130,7 @@ func fail(answers []answer, first int, err error) []answer {
 	return answers
 }
 
-// size returns how many bytes of keys, tokens and scripts args hold.
+// size returns how many bytes of keys, tokens and scripts are in args.
 func size(args []any) (n int) {
 	for _, a := range args {
 		if s, ok := a.(string); ok {
@@ -141,10 +140,10 @@ func size(args []any) (n int) {
 	return n
 }
 
-// pipeline sends cmds, at least one, in one round trip and returns the answer
-// to each. If ctx ends first it may go on reading cmds and their arguments after
-// it has returned, and no answer is a reply of the server then. So the caller
-// must not use them again, except to send once more what the server has answered.
+// pipeline sends cmds, at least one, in one round trip and returns the answer to each. If
+// ctx ends first, it may read cmds and their arguments after it has returned, and no
+// answer is a reply of the server. So the caller must not use cmds again, except to send
+// a command again that the server has answered.
 func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	faults := n.conns.faults.Load()
 	c, err := n.conns.take(ctx)
@@ -153,7 +152,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	}
 	var total int
 	for i := range cmds {
-		total += size(cmds[i].args) + 64 // and what frames it
+		total += size(cmds[i].args) + 64 // and the bytes that frame it
 	}
 	if total <= large {
 		answers := n.exchange(ctx, c, cmds)
@@ -162,9 +161,9 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 		return answers
 	}
 
-	// In a goroutine, which owns cmds, the connection and the answers until it
-	// ends. It may outlast this call: a cancelled one until the deadline, and any
-	// by those five seconds.
+	// In a goroutine, which owns cmds, the connection and the answers until it ends. It may
+	// outlast this call: until the deadline if the call was cancelled, and then by the five
+	// seconds of TLS.
 	done := make(chan []answer, 1)
 	go func() {
 		answers := n.exchange(ctx, c, cmds)
@@ -185,8 +184,8 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	}
 }
 
-// exchange sends cmds on c and receives their replies. If the connection
-// breaks, the replies that had come are kept.
+// exchange sends cmds on c and receives their replies. If the connection breaks, it keeps
+// the replies that had arrived.
 func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []answer {
 	if err := ended(ctx); err != nil {
 		return fail(make([]answer, len(cmds)), 0, backend.MarkNotExecuted(err))
@@ -198,7 +197,7 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 		if err := c.Send(cmds[i].name, cmds[i].args...); err != nil {
 			err = n.failure(ctx, err)
 			fail(answers, 0, err)
-			return fail(answers, i+1, backend.MarkNotExecuted(err)) // not even begun
+			return fail(answers, i+1, backend.MarkNotExecuted(err)) // not sent
 		}
 	}
 	if err := c.Flush(); err != nil {
@@ -214,8 +213,8 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 		case i == 0:
 			reply, err = redis.ReceiveWithTimeout(c, left(deadline))
 		default:
-			// To move the deadline for each would cost more than to read it; should
-			// the rest not come, the watcher sees to that.
+			// Moving the deadline for each reply would cost more than reading the reply. If
+			// the rest does not arrive, the watcher ends the call.
 			reply, err = redis.ReceiveWithTimeout(c, 0)
 		}
 		if err == nil {

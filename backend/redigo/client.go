@@ -12,31 +12,30 @@ import (
 	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
-// setUp bounds each step of a dial, and each read and write of a command that comes without
-// a deadline of its own.
+// setUp limits each step of a dial, and each read and write of a command without a
+// deadline of its own.
 const setUp = 5 * time.Second
 
-// NewPool returns a pool for the server at rawURL, which the caller owns and
-// closes. It does no I/O. The forms are
+// NewPool returns a pool for the server at rawURL with settings that suit locks. It does
+// no I/O. The caller owns the pool and closes it. The URL is one of
 //
 //	redis://user:password@host:6379/0
 //	rediss://user:password@host:6379/0   over TLS
 //	unix://user:password@/path/to.sock?db=0
 //
-// of which everything between the scheme and the path may be left out: the
-// host is localhost by default, the port 6379, the database 0, and the empty
-// string is redis://localhost:6379/0. A port needs a host. The database may be
-// given as ?db=0 in all of them. A user needs a password, a password no user;
-// special characters in them are percent-encoded. The error for anything else
-// quotes no part of the URL, because any part may belong to a password.
+// Everything between the scheme and the path may be omitted. The default host is
+// localhost, the port 6379, and the database 0; the empty string is
+// redis://localhost:6379/0. A port needs a host. The database may always be given as
+// ?db=0. A user needs a password, but a password needs no user. Percent-encode special
+// characters in them. An error quotes no part of the URL, because any part may belong to
+// a password.
 //
-// The pool is meant for locks, and can serve other users beside them. It dials
-// with the context of the call that needs a connection, within 5 seconds for
-// each step. It keeps up to 64 idle connections for 4 minutes each, and sets no
-// limit to those in use. An idle connection is not tested before it is used: a
-// Node reports a stale one and closes the others, and the core sends again. Reads and writes that
-// others do without a deadline end after 5 seconds. TLS checks the server's
-// certificate against the system's roots.
+// Other users may share the pool. It dials with the context of the call that needs a
+// connection, within 5 seconds for each step. It keeps up to 64 idle connections for 4
+// minutes each, and does not limit those in use. It does not test an idle connection
+// before use: a Node reports a stale one and closes the others, and the core sends again.
+// Reads and writes of other users without a deadline end after 5 seconds. TLS checks the
+// server's certificate against the system's roots.
 //
 // A pool does not tell its address before it has dialled. To have it in all errors, name
 // the node: New(pool, WithName(…)).
@@ -60,7 +59,7 @@ func dial(ctx context.Context, u adapterkit.URL) (redis.Conn, error) {
 	dialer := &net.Dialer{Timeout: setUp}
 	dial := dialer.DialContext
 	if u.TLS {
-		// Not redigo's own TLS, whose handshake does not know the context.
+		// Not redigo's own TLS, because its handshake ignores the context.
 		dial = (&tls.Dialer{NetDialer: dialer}).DialContext
 	}
 	return redis.DialContext(ctx, u.Network, u.Address,

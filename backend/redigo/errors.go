@@ -11,10 +11,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// failure turns an error that redigo returned for a command into one that a
-// Node may return: marked as [backend.MarkReply] says if the server answered
-// it, else such that it matches what ended ctx, if ctx has ended. The driver's
-// error stays in its chain.
+// failure turns an error of redigo for a command into one that a Node may return. If the
+// server answered it, it is marked according to [backend.MarkReply]. Otherwise it matches
+// the error of ctx, if ctx has ended. The driver's error stays in its chain.
 func failure(ctx context.Context, err error) error {
 	var reply redis.Error
 	if errors.As(err, &reply) {
@@ -22,14 +21,13 @@ func failure(ctx context.Context, err error) error {
 	}
 	err = backend.MarkTimeout(hideURL(err))
 	if cause := ended(ctx); cause != nil && !errors.Is(err, cause) {
-		// The connection was closed under the call, which is all that the
-		// driver knows about it.
+		// The driver only knows that the connection was closed during the call.
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err
 }
 
-// hideURL is [backend.HideAddress], and hides what [redis.DialURL] quotes as well.
+// hideURL is [backend.HideAddress], and also hides what [redis.DialURL] quotes.
 func hideURL(err error) error {
 	if err == nil {
 		return nil
@@ -42,7 +40,7 @@ func hideURL(err error) error {
 	return backend.HideAddress(err)
 }
 
-// badURL is an error of the driver about a URL, without the URL.
+// badURL is an error of the driver about a URL. Its text does not show the URL.
 type badURL struct{ err error }
 
 func (*badURL) Error() string {
@@ -52,20 +50,19 @@ func (*badURL) Error() string {
 
 func (e *badURL) Unwrap() error { return e.err }
 
-// failure is the function of that name, and learns the server's address.
+// failure is the function failure, and also learns the server's address.
 func (n *Node) failure(ctx context.Context, err error) error {
 	n.conns.address.learn(err)
 	return failure(ctx, err)
 }
 
-// notSent is failure for a call that got no connection to send on.
+// notSent is failure for a call that got no connection.
 func (n *Node) notSent(ctx context.Context, err error) error {
 	return backend.MarkNotExecuted(n.failure(ctx, err))
 }
 
-// unsupported returns err so that it matches [errors.ErrUnsupported] if it
-// says that the server has no such command, or forbids it to this user
-// whatever the keys.
+// unsupported returns err so that it matches [errors.ErrUnsupported] if it says that the
+// server does not have the command, or forbids it to this user for all keys.
 func unsupported(err error) error {
 	var reply redis.Error
 	if !errors.As(err, &reply) || !errors.Is(err, backend.ErrRefused) {
@@ -79,8 +76,8 @@ func unsupported(err error) error {
 	return err
 }
 
-// unknownScript reports whether err is the server's answer to a hash that it
-// does not know.
+// unknownScript reports whether err is the server's answer to a hash that it does not
+// know.
 func unknownScript(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && strings.HasPrefix(string(reply), "NOSCRIPT")

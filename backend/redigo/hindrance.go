@@ -8,7 +8,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// Hindered implements [backend.Explainer]: it returns an error if others have all
+// Hindered implements [backend.Explainer]. It returns an error if other users have all
 // connections that the pool allows.
 func (n *Node) Hindered() error { return n.conns.hindered() }
 
@@ -31,8 +31,8 @@ func (s *supply) exhausted() error {
 	return fmt.Errorf("no free connection in the pool (size %d)", s.own.MaxActive)
 }
 
-// explain returns err, with which no connection was to be had, with the reason if that is
-// the pool.
+// explain returns err, the error of a call that got no connection, and adds the reason if
+// that is the pool.
 func (s *supply) explain(err error) error {
 	if errors.Is(err, redis.ErrPoolExhausted) {
 		return fmt.Errorf("%w: %w", s.exhausted(), err)

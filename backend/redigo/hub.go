@@ -14,49 +14,49 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// hubs is the hubs of this process, by hubKey.
+// hubs has the hubs of this process, by hubKey.
 var hubs = struct {
 	mu    sync.Mutex
 	byKey map[any]*hub
 }{byKey: make(map[any]*hub)}
 
-// hubKey returns what the Nodes over one pool have in common.
+// hubKey returns a value that is the same for all Nodes over one pool.
 func hubKey(pool Pool, s *supply) any {
 	if reflect.ValueOf(pool).Kind() == reflect.Pointer {
 		return pool
 	}
-	return s // it may not be comparable
+	return s // the pool may not be comparable
 }
 
 // errStarved ends a subscription whose connection is needed by commands.
 var errStarved = errors.New("the pool has no connection left for commands, which go first")
 
-// A hub is one connection of a pool on which all subscriptions of this process listen, of
-// whatever Node over the pool. It has one goroutine that takes the connection, receives
-// and gives it back, and one that writes. Both end when nobody listens any more, when the
-// connection breaks, or when it is given up for commands.
+// A hub is one connection of a pool. All subscriptions of this process over that pool
+// share it, whatever their Nodes. One goroutine takes the connection, receives and
+// returns the connection; another one writes. Both end when nobody listens any more, when
+// the connection breaks, or when commands need it.
 type hub struct {
 	key  any
-	ctx  context.Context // ends when the connection is to be given back
+	ctx  context.Context // ends when the connection has to be returned
 	stop context.CancelCauseFunc
-	wake chan struct{} // has room for one: there is something to write
-	done chan struct{} // closed when the connection has been given back
-	err  error         // why; once done is closed
+	wake chan struct{} // capacity 1; receives when there is something to write
+	done chan struct{} // closed when the connection has been returned
+	err  error         // why the hub ended; set when done is closed
 
-	mu     sync.Mutex // taken after that of the hubs, if both are
+	mu     sync.Mutex // locked after that of hubs, if both are locked
 	held   bool       // it has a connection
 	topics map[string]*topic
 	todo   []request // to be written
 	sent   []request // taken by the writer, and not answered; answers come in this order
 }
 
-// A topic is a channel, and who listens to it.
+// A topic is a channel and its listeners.
 type topic struct {
 	channel   string
 	listeners []*listener
 	acked     chan struct{} // closed when the server has acknowledged
 	refused   chan struct{} // closed when it has refused
-	err       error         // once refused is closed
+	err       error         // the refusal; set when refused is closed
 }
 
 // A listener is one call of Subscribe.
@@ -69,11 +69,11 @@ type listener struct {
 // A request is a command that the server answers in turn.
 type request struct {
 	command string // SUBSCRIBE, UNSUBSCRIBE or PING
-	topic   *topic // of the first two
+	topic   *topic // for SUBSCRIBE and UNSUBSCRIBE
 }
 
-// join has a listener listen to channel, on the hub for key, which is made if there is
-// none. The connection is taken from s.
+// join adds a listener for channel to the hub for key. It makes the hub if there is none,
+// with a connection from s.
 func join(key any, s *supply, channel string) (*hub, *listener) {
 	l := &listener{messages: make(chan string, 64), over: make(chan struct{})}
 	hubs.mu.Lock()
@@ -98,8 +98,8 @@ func join(key any, s *supply, channel string) (*hub, *listener) {
 	return h, l
 }
 
-// leave ends l. If it was the last one of the hub, it returns when the connection has been
-// given back.
+// leave ends l. If l was the last listener of the hub, it returns when the connection has
+// been returned.
 func (h *hub) leave(l *listener) {
 	close(l.over)
 	if h.remove(l) {
@@ -107,7 +107,7 @@ func (h *hub) leave(l *listener) {
 	}
 }
 
-// remove takes l out of the hub, and reports whether it was the last one.
+// remove removes l from the hub, and reports whether it was the last listener.
 func (h *hub) remove(l *listener) (last bool) {
 	hubs.mu.Lock()
 	defer hubs.mu.Unlock()
@@ -118,7 +118,7 @@ func (h *hub) remove(l *listener) (last bool) {
 	if len(t.listeners) > 0 {
 		return false
 	}
-	if h.topics[t.channel] == t { // else the server has refused it
+	if h.topics[t.channel] == t { // otherwise the server has refused it
 		delete(h.topics, t.channel)
 		h.order(request{"UNSUBSCRIBE", t})
 	}
@@ -129,8 +129,8 @@ func (h *hub) remove(l *listener) (last bool) {
 	return true
 }
 
-// end has the hub give its connection back, because of cause. Who comes from now on gets
-// another hub. The hubs are locked.
+// end makes the hub return its connection, because of cause. New listeners get another
+// hub. The caller holds the mutex of hubs.
 func (h *hub) end(cause error) {
 	if hubs.byKey[h.key] == h {
 		delete(hubs.byKey, h.key)
@@ -138,9 +138,8 @@ func (h *hub) end(cause error) {
 	h.stop(cause)
 }
 
-// giveUp has the hub for key, if there is one with a connection, give that back for
-// commands, and returns true when it has. It returns false if there is none, or when ctx
-// ends.
+// giveUp makes the hub for key return its connection for commands, and returns true when
+// it has. It returns false if there is no hub with a connection, or when ctx ends.
 func giveUp(ctx context.Context, key any) bool {
 	hubs.mu.Lock()
 	h := hubs.byKey[key]
@@ -169,8 +168,8 @@ func giveUp(ctx context.Context, key any) bool {
 // errDemoted ends a subscription to a server that has turned out to be a replica.
 var errDemoted = errors.New("the server is a replica")
 
-// demoted ends the hub for key, if there is one, because its server is a replica: another one
-// may be behind the name by now.
+// demoted ends the hub for key, if there is one, because its server is a replica and
+// another one may have its name by now.
 func demoted(key any) {
 	hubs.mu.Lock()
 	defer hubs.mu.Unlock()
@@ -179,7 +178,7 @@ func demoted(key any) {
 	}
 }
 
-// order has r written. The hub is locked.
+// order schedules r for writing. The caller holds the hub's mutex.
 func (h *hub) order(r request) {
 	h.todo = append(h.todo, r)
 	select {
@@ -197,7 +196,7 @@ func (h *hub) run(s *supply) {
 	h.end(h.err)
 }
 
-// serve does what a hub does, on a connection from s.
+// serve takes a connection from s and serves the listeners on it.
 func (h *hub) serve(s *supply) error {
 	within, cancel := context.WithTimeout(h.ctx, silence)
 	c, err := s.take(within)
@@ -207,7 +206,7 @@ func (h *hub) serve(s *supply) error {
 	case h.ctx.Err() != nil:
 		return context.Cause(h.ctx)
 	case errors.Is(err, context.DeadlineExceeded):
-		// Ours, and not to be taken for the caller's.
+		// The deadline is ours, so the error must not match that of the caller's ctx.
 		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription within %v: %v", silence, hideURL(err)))
 	default:
 		return backend.MarkNotExecuted(fmt.Errorf("no connection for a subscription: %w", failure(h.ctx, err)))
@@ -219,15 +218,15 @@ func (h *hub) serve(s *supply) error {
 	defer s.back(c)
 	w := watchEnd(h.ctx, c)
 	defer s.over(w)
-	// Receiving and sending may go on at the same time. A receive that times
-	// out breaks the connection, so one goroutine cannot do both.
+	// Receiving and sending need two goroutines, because a receive that times out breaks
+	// the connection.
 	over, writing := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(writing)
 		h.write(c, over)
 	}()
-	// The connection is left broken, or the pool would wait for the server to take it out of
-	// the channels, and in use by nobody.
+	// Break the connection. Otherwise the pool would wait for the server to unsubscribe it.
+	// No goroutine may still use it.
 	defer func() {
 		close(over)
 		breakConn(c) // it may be writing
@@ -240,8 +239,8 @@ func (h *hub) serve(s *supply) error {
 	return err
 }
 
-// write writes what is ordered, and a PING every so often, until over is closed or the
-// connection breaks, which the receiver notices.
+// write writes the scheduled requests, and a PING at intervals, until over is closed or
+// the connection breaks, which the receiver notices.
 func (h *hub) write(c redis.Conn, over <-chan struct{}) {
 	t := time.NewTicker(pingEvery)
 	defer t.Stop()
@@ -275,7 +274,7 @@ func (h *hub) write(c redis.Conn, over <-chan struct{}) {
 	}
 }
 
-// receive passes on what comes, until something fails.
+// receive passes on what arrives, until something fails.
 func (h *hub) receive(c redis.Conn) error {
 	for {
 		reply, err := redis.ReceiveWithTimeout(c, silence)
@@ -305,7 +304,7 @@ func (h *hub) receive(c redis.Conn) error {
 	}
 }
 
-// answer notes an answer to a command, and reports whether one was due.
+// answer records an answer to a command, and reports whether one was expected.
 func (h *hub) answer(command string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -319,8 +318,9 @@ func (h *hub) answer(command string) bool {
 	return true
 }
 
-// refuse notes that the server answered a command with err, and reports whether an answer
-// was due. A user who may not UNSUBSCRIBE goes on hearing what nobody listens to.
+// refuse records that the server answered a command with err, and reports whether an
+// answer was expected. A user without the right to UNSUBSCRIBE still receives messages,
+// to which nobody listens.
 func (h *hub) refuse(err error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -331,7 +331,7 @@ func (h *hub) refuse(err error) bool {
 	h.sent = h.sent[1:]
 	if r.command == "SUBSCRIBE" {
 		if h.topics[r.topic.channel] == r.topic {
-			delete(h.topics, r.topic.channel) // who comes next asks again
+			delete(h.topics, r.topic.channel) // the next listener asks again
 		}
 		r.topic.err = err
 		close(r.topic.refused)
@@ -339,7 +339,7 @@ func (h *hub) refuse(err error) bool {
 	return true
 }
 
-// pass gives a message to everyone who listens to channel.
+// pass sends a message to all listeners of channel.
 func (h *hub) pass(channel, payload string) {
 	h.mu.Lock()
 	var to []*listener

@@ -2,9 +2,8 @@ package redigo
 
 import "sync"
 
-// lists are lists of arguments at rest. A list belongs to the call that took it,
-// from take to back. That call must not hand it to a goroutine that may outlast
-// it: see [Node.do].
+// lists is a pool of argument lists. A list belongs to the call that took it, from take
+// to back. That call must not pass it to a goroutine that may outlast it: see [Node.do].
 type lists struct{ pool sync.Pool }
 
 // take returns an empty list.
@@ -16,7 +15,7 @@ func (l *lists) take() *[]any {
 	return &list
 }
 
-// back takes a list that nobody uses any more.
+// back returns a list that nobody uses any more.
 func (l *lists) back(list *[]any) {
 	clear(*list)
 	*list = (*list)[:0]

@@ -26,19 +26,19 @@ var (
 	_ backend.Subscriber  = (*Node)(nil)
 )
 
-// Pool is where a [Node] gets its connections: a [*redis.Pool], or anything
-// else that hands out connections to one master. Closing a connection gives it
-// back. The connections are redigo's own, or wrap them and pass on the methods
-// of [redis.ConnWithTimeout] and [redis.ConnWithContext]. A wrapper must not keep
-// the arguments of a command after its method has returned: the Node uses the
-// list again.
+// A Pool supplies the connections of a [Node]: a [*redis.Pool], or anything else with
+// connections to one master. Closing a connection returns it to the pool.
+//
+// The connections are redigo's own, or wrap them and forward the methods of
+// [redis.ConnWithTimeout] and [redis.ConnWithContext]. A wrapper must not keep the
+// arguments of a command after its method has returned, because the Node uses the list
+// again.
 type Pool interface {
 	GetContext(ctx context.Context) (redis.Conn, error)
 }
 
-// Node is a lock server behind a pool of redigo connections. It holds no
-// connection and no goroutine between calls. Its methods may be called
-// concurrently.
+// A Node is a lock server behind a pool of redigo connections. It holds no connection and
+// no goroutine between calls. Its methods may be called concurrently.
 type Node struct {
 	name    string
 	named   bool // by WithName
@@ -48,9 +48,9 @@ type Node struct {
 	holdOff holdOff
 }
 
-// New returns a Node over pool, which stays the caller's: the Node does not
-// close it, and the pool must not be closed or reconfigured while the Node is
-// in use. New does no I/O. It panics if pool is nil.
+// New returns a Node over pool. It does no I/O, and panics if pool is nil. The caller
+// owns the pool: the Node does not close it, and nobody may close or reconfigure it while
+// the Node is in use.
 func New(pool Pool, opts ...Option) *Node {
 	own, _ := pool.(*redis.Pool)
 	if pool == nil || own == nil && reflect.ValueOf(pool).Kind() == reflect.Pointer && reflect.ValueOf(pool).IsNil() {
@@ -61,8 +61,8 @@ func New(pool Pool, opts ...Option) *Node {
 		o(n)
 	}
 	if n.named = n.name != ""; !n.named {
-		// The pool's address in memory: two nodes over one pool are one server,
-		// and two pools do not tell whether they are.
+		// The pool's address in memory, because two nodes over one pool are one server. Two
+		// pools do not tell whether they lead to one.
 		n.name = fmt.Sprintf("redigo(%p)", n)
 		if reflect.ValueOf(pool).Kind() == reflect.Pointer {
 			n.name = fmt.Sprintf("redigo(%p)", pool)
@@ -71,16 +71,17 @@ func New(pool Pool, opts ...Option) *Node {
 	return n
 }
 
-// Name returns the label of [WithName], else one made of the pool's address in
-// memory: a pool does not tell which server it dials. See [Node.Address] for what
-// errors and reports show then.
+// Name returns the label of [WithName]. By default it is made of the pool's address in
+// memory, because a pool does not tell which server it dials. Errors and reports then
+// show what [Node.Address] describes.
 func (n *Node) Name() string { return n.name }
 
-// Address implements [backend.Addresser]. Without [WithName], errors and reports call the
-// node by its position and, as soon as that is known, by the server's address, as in
-// "node 2 (10.0.0.3:6379)". It is known once the pool has dialled with a DialContext that
-// passes its context on to package net, as that of [NewPool] does, or once a
-// connection has failed. It is that of the latest connection.
+// Address implements [backend.Addresser]. Without [WithName], errors and reports identify
+// the node by its position and, once it is known, the server's address, as in "node 2
+// (10.0.0.3:6379)". The address is that of the latest connection.
+//
+// It is known once a connection has failed, or once the pool has dialled with a
+// DialContext that passes its context on to package net, as that of [NewPool] does.
 func (n *Node) Address() (address string, instead bool) {
 	return n.conns.address.get(), !n.named
 }
@@ -105,8 +106,8 @@ func (n *Node) Extend(ctx context.Context, key, token string, ttl time.Duration)
 }
 
 // Eval runs s atomically; see [backend.Scripter]. Its error matches
-// [errors.ErrUnsupported] where the server knows no scripts, or does not let
-// this user run them.
+// [errors.ErrUnsupported] if the server does not have scripts, or does not let this user
+// run them.
 func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 	list := n.lists.take()
 	defer n.lists.back(list)
@@ -114,8 +115,8 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	return answered(n.eval(ctx, s, *list))
 }
 
-// eval runs a script by its hash, or by its text the first time and if the
-// server does not know the hash. args begins with a place for either.
+// eval runs a script by its hash. It uses the text the first time, and if the server does
+// not know the hash. args begins with a place for either.
 func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, error) {
 	if n.loaded.Has(s) {
 		args[0] = s.Hash()
@@ -132,7 +133,7 @@ func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, er
 	return reply, err
 }
 
-// scriptArgs returns what follows EVAL or EVALSHA, with a place for the script.
+// scriptArgs returns the arguments of EVAL or EVALSHA, with a place for the script.
 func scriptArgs(keys, args []string) []any {
 	return appendScriptArgs(make([]any, 0, 2+len(keys)+len(args)), keys, args)
 }
@@ -148,12 +149,11 @@ func appendScriptArgs(list []any, keys, args []string) []any {
 	return list
 }
 
-// do sends one command and returns the reply, or an error fit to be returned
-// by a Node. It does not use args after it has returned.
+// do sends one command and returns the reply, or an error that a Node may return. It does
+// not use args after it has returned.
 func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 	if size(args) > large {
-		// The pipeline may go on writing after it has returned, so it gets a list
-		// of its own.
+		// The pipeline may write after it has returned, so it gets a list of its own.
 		a := n.pipeline(ctx, []command{{cmd, slices.Clone(args)}})[0]
 		return a.reply, a.err
 	}
@@ -168,7 +168,7 @@ func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 	return reply, err
 }
 
-// send does one round trip on c.
+// send makes one round trip on c.
 func (n *Node) send(ctx context.Context, c redis.Conn, cmd string, args []any) (any, error) {
 	if err := ended(ctx); err != nil {
 		return nil, backend.MarkNotExecuted(err)
@@ -188,7 +188,8 @@ func (n *Node) send(ctx context.Context, c redis.Conn, cmd string, args []any) (
 	return reply, nil
 }
 
-// left returns the time until deadline for redigo, to which zero is for ever.
+// left returns the time until deadline. It is never zero, because that means for ever to
+// redigo.
 func left(deadline time.Time) time.Duration {
 	return max(time.Until(deadline), time.Nanosecond)
 }

@@ -11,26 +11,25 @@ import (
 )
 
 const (
-	// pingEvery is how often a subscription asks the server for a sign of life.
+	// pingEvery is how often a subscription requests a sign of life from the server.
 	pingEvery = 3 * time.Second
 
-	// silence is how long a subscription waits for anything to come, its
-	// connection included, before it takes the connection for dead.
+	// silence is how long a subscription waits for its connection, or for anything to arrive
+	// on it, before it considers the connection dead.
 	silence = 9 * time.Second
 )
 
-// Subscribe listens on channel; see [backend.Subscriber]. All subscriptions of this process
-// over one pool share one of its connections, whatever Nodes they belong to. The last one
-// closes it.
+// Subscribe listens on channel; see [backend.Subscriber]. All subscriptions of this
+// process over one pool share one of its connections, whatever their Nodes. The last one
+// closes it. The error matches [errors.ErrUnsupported] if the pool allows only one
+// connection (MaxActive is 1), if the server does not have SUBSCRIBE, and if it does not
+// let this user listen on channel.
 //
-// A pool with room for one connection only (MaxActive is 1) has none to spare:
-// [errors.ErrUnsupported], as where the server knows no SUBSCRIBE or does not let this user
-// listen on channel. In a pool that is exhausted for now it fails, or waits for up to nine
-// seconds if the pool does.
-//
-// Commands go first. If one waits for a connection for 100 ms, or finds the pool exhausted,
-// while the subscriptions have one, they give it up and end. Then Subscribe fails at once for
-// a second, and for twice as long each time that this happens again, up to a minute.
+// Commands have priority. If a command waits for a connection for 100 ms, or finds the
+// pool exhausted, while the subscriptions have a connection, they return it and end.
+// Subscribe then fails at once for a second, and for twice as long each time that this
+// happens again, up to a minute. If the pool is exhausted, Subscribe fails, or waits for
+// up to nine seconds if the pool waits.
 func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
 	if err := ended(ctx); err != nil {
 		return backend.MarkNotExecuted(err)
@@ -42,7 +41,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 		return backend.MarkNotExecuted(fmt.Errorf("no subscription for another %v: %w", left.Round(time.Millisecond), errStarved))
 	}
 	h, l := join(n.conns.key, n.conns, channel)
-	defer h.leave(l) // a panic of the caller's events may pass through
+	defer h.leave(l) // deferred because the functions of events may panic
 	select {
 	case <-l.topic.acked:
 	case <-l.topic.refused:
@@ -72,7 +71,7 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	}
 }
 
-// ended returns what Subscribe returns when its hub has ended.
+// ended returns the result of Subscribe when its hub has ended.
 func (n *Node) ended(ctx context.Context, h *hub) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -89,8 +88,8 @@ const (
 	longestHoldOff = time.Minute
 )
 
-// A holdOff is a time without subscriptions, because commands need the pool's connections.
-// Each is twice as long as the one before.
+// A holdOff is a time without subscriptions, because commands need the pool's
+// connections. Each one is twice as long as the one before.
 type holdOff struct {
 	mu    sync.Mutex
 	until time.Time
@@ -111,7 +110,7 @@ func (h *holdOff) begin() {
 	h.next *= 2
 }
 
-// end makes the next one short again.
+// end makes the next holdOff short again.
 func (h *holdOff) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,57 +12,55 @@ import (
 )
 
 const (
-	// maxAsking is how many calls ask the pool for a connection at once, once
-	// it has kept one of them past its deadline. Each is a goroutine, and often
-	// another of redigo's, which waits for the answer to AUTH or for TLS.
+	// maxAsking is how many calls may ask the pool for a connection at once, after the pool
+	// has kept one of them past its deadline. Each is a goroutine, and often another one of
+	// redigo, which waits for the answer to AUTH or for TLS.
 	maxAsking = 2
 
-	// patience is how long such calls may block all others. It only matters to
-	// a pool that dials without any time limit and gets stuck.
+	// patience is how long such calls may block all others. It matters only for a pool that
+	// dials without any time limit.
 	patience = 30 * time.Second
 
-	// starving is for how long a call waits for a connection before the subscriptions give
-	// up theirs.
+	// starving is how long a call waits for a connection before the subscriptions give up
+	// theirs.
 	starving = 100 * time.Millisecond
 )
 
-// supply takes connections from a pool and gives them back.
+// A supply takes connections from a pool and returns them.
 //
-// GetContext may take longer than its context allows: Pool.Dial and
-// TestOnBorrow have no context, and a DialContext may ignore its own. So it
-// runs in a goroutine, which the call leaves behind at its deadline, and which
-// gives the connection that comes too late back to the pool, for the next
-// call. A goroutine costs about a third of a round trip, as the scheduler
-// wakes a second thread for it. So a connection that lies ready in the pool is
-// taken without one.
+// GetContext may take longer than its context allows, because Pool.Dial and TestOnBorrow
+// have no context, and a DialContext may ignore its own. So it runs in a goroutine. The
+// call abandons the goroutine at its deadline, and the goroutine returns a late
+// connection to the pool, for the next call. A goroutine costs about a third of a round
+// trip, because the scheduler wakes a second thread for it. So a connection that is idle
+// in the pool is taken without one.
 type supply struct {
 	pool Pool
 	own  *redis.Pool // pool, if it is one, else nil
 	key  any         // of the pool's hub
 
-	// turn is held from looking for an idle connection to having it, and while
-	// a goroutine is counted that will ask.
+	// turn is held while a call looks for an idle connection and takes it, and while a
+	// goroutine that will ask is counted.
 	turn chan struct{}
 
 	held     atomic.Int64 // connections taken and not given back
-	lastBack atomic.Int64 // when a sound one was given back, since epoch
+	lastBack atomic.Int64 // when a sound one was last given back, since epoch
 	epoch    time.Time
 
-	checked atomic.Bool // the pool's connections have all it takes
+	checked atomic.Bool // the pool's connections have all necessary methods
 	address address
 	distrust
 
-	// watchers at rest. A watcher belongs to one call, from watch to over, which
-	// keeps it out of the pool if its timer has gone off: cut may still use it.
-	// They are the supply's own, because their timers must not get out of, or into,
-	// a bubble of testing/synctest.
+	// Idle watchers. A watcher belongs to one call, from watch to over. If its timer has
+	// fired, over does not put it back, because cut may still use it. Each supply has its
+	// own, because their timers must not leave or enter a bubble of testing/synctest.
 	watchers sync.Pool
 
 	mu        sync.Mutex
-	asking    int           // goroutines in GetContext
-	late      int           // of these, the ones whose call has returned
+	asking    int           // the number of goroutines in GetContext
+	late      int           // of these, the number whose call has returned
 	lastAsked time.Time     // when the latest began
-	fewer     chan struct{} // closed when one of them ends; nil if nobody waits
+	fewer     chan struct{} // closed when one of them ends; nil if nobody waits for that
 }
 
 func newSupply(pool Pool, own *redis.Pool) *supply {
@@ -77,8 +75,8 @@ func newSupply(pool Pool, own *redis.Pool) *supply {
 	return s
 }
 
-// take returns a connection on which nothing is pending, to be given to back.
-// It returns by the deadline of ctx. The error is the driver's or that of ctx.
+// take returns a connection on which nothing is pending. The caller returns it with back.
+// take returns by the deadline of ctx. The error is the driver's or that of ctx.
 func (s *supply) take(ctx context.Context) (redis.Conn, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
@@ -103,23 +101,23 @@ func (s *supply) take(ctx context.Context) (redis.Conn, error) {
 	return c, nil
 }
 
-// back gives c back to the pool, which keeps it unless it is broken.
+// back returns c to the pool, which keeps it unless it is broken.
 func (s *supply) back(c redis.Conn) {
 	sound := s.own != nil && s.own.IdleTimeout > 0 && c.Err() == nil
-	_ = c.Close() // it has nothing pending to fail
+	_ = c.Close() // it cannot fail, because nothing is pending
 	s.held.Add(-1)
 	if sound {
 		s.lastBack.Store(int64(time.Since(s.epoch)))
 	}
 }
 
-// idle takes a connection from the pool if it is sure that this does no I/O;
-// else ok is false.
+// idle takes a connection from the pool if this certainly needs no I/O. Otherwise ok is
+// false.
 //
-// Calls of this Node do not take from each other what one of them has seen.
-// Another user of the pool can, in the instant between; so there must be more
-// idle connections than there are others in use. If they are taken all the
-// same, the pool dials here, which a DialContext ends at the deadline.
+// Calls of this Node do not take each other's connections. Another user of the pool can,
+// between the look and the taking. So there must be more idle connections than
+// connections in use by others. If they are all taken nevertheless, the pool dials here,
+// which a DialContext ends at the deadline.
 func (s *supply) idle(ctx context.Context) (c redis.Conn, err error, ok bool) {
 	p := s.own
 	if p == nil || s.stale.Load() || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {
@@ -128,7 +126,7 @@ func (s *supply) idle(ctx context.Context) (c redis.Conn, err error, ok bool) {
 	if p.IdleTimeout > 0 {
 		age := time.Since(s.epoch) - time.Duration(s.lastBack.Load())
 		if s.lastBack.Load() == 0 || age > p.IdleTimeout/2 {
-			return nil, nil, false // they may all be too old for the pool
+			return nil, nil, false // all of them may be too old for the pool
 		}
 	}
 	select {
@@ -172,7 +170,7 @@ func (s *supply) ask(ctx context.Context) (redis.Conn, error) {
 	return a.conn, a.err
 }
 
-// await waits until a has come or ctx ends. If that takes long because all connections of
+// await waits until a is done or ctx ends. If that takes long because all connections of
 // the pool are in use, the subscriptions give up theirs.
 func (s *supply) await(ctx context.Context, a *asked) {
 	var long <-chan time.Time
@@ -197,8 +195,7 @@ func (s *supply) await(ctx context.Context, a *asked) {
 	}
 }
 
-// enter counts one goroutine that will ask the pool, when there may be one
-// more.
+// enter waits until another goroutine may ask the pool, and counts it.
 func (s *supply) enter(ctx context.Context) error {
 	for {
 		select {
@@ -231,8 +228,7 @@ func (s *supply) enter(ctx context.Context) error {
 	}
 }
 
-// asked is one goroutine's request for a connection. Its fields are guarded by
-// supply.mu.
+// asked is one goroutine's request for a connection. supply.mu guards its fields.
 type asked struct {
 	came chan struct{} // closed when done
 	conn redis.Conn
@@ -248,7 +244,7 @@ func (a *asked) get(ctx context.Context, s *supply) {
 	a.conn, a.err, a.done = conn, err, true
 	if a.late && err == nil {
 		s.mu.Unlock()
-		_ = conn.Close() // into the pool, before those who wait look there
+		_ = conn.Close() // return it to the pool before waiting calls look there
 		s.mu.Lock()
 	}
 	s.asking--
@@ -263,15 +259,15 @@ func (a *asked) get(ctx context.Context, s *supply) {
 	close(a.came)
 }
 
-// What redigo answers for a connection without time-outs or contexts; it does
-// not export them.
+// The errors of redigo for a connection without time-outs or contexts, which it does not
+// export.
 var (
 	_, errNoTimeout = redis.DoWithTimeout(struct{ redis.Conn }{}, 0, "")
 	_, errNoContext = redis.DoContext(struct{ redis.Conn }{}, context.Background(), "")
 )
 
-// check returns an error if calls on c could not be ended at their deadline.
-// On a connection on which nothing is pending an empty command does nothing.
+// check returns an error if calls on c could not be ended at their deadline. It uses an
+// empty command, which does nothing on a connection on which nothing is pending.
 func check(c redis.Conn) error {
 	_, err := redis.DoWithTimeout(c, time.Second, "")
 	if !errors.Is(err, errNoTimeout) {

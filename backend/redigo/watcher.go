@@ -8,12 +8,12 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// grace is how much later than its reading a call's writing is ended, so that
-// where both would do the error is the one that says more.
+// grace is how much later than the reading the writing of a call is ended. If both would
+// end the call, the error is then that of the reading, which says more.
 const grace = time.Millisecond
 
-// ended returns the error of ctx if it has ended, which its deadline may tell
-// before its timer does.
+// ended returns the error of ctx if it has ended. It also checks the deadline, because
+// the timer of ctx may be late.
 func ended(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -24,17 +24,17 @@ func ended(ctx context.Context) error {
 	return nil
 }
 
-// watcher closes a connection under the call that uses it when its time is up:
-// the time for a reply is given to redigo with the command, the time for
-// writing is not, it is in the pool's settings or nowhere.
+// A watcher closes the connection of a call when the call's time is over. The time for
+// the reply is given to redigo with the command. The time for writing is not: it is in
+// the pool's settings, or unlimited.
 type watcher struct {
 	mu    sync.Mutex
-	conn  redis.Conn // nil when no call is on
+	conn  redis.Conn // nil when there is no call
 	timer *time.Timer
 	stop  func() bool // ends the watch; false if cut has begun
 }
 
-// newWatcher returns a watcher with a timer that does not run.
+// newWatcher returns a watcher whose timer does not run.
 func newWatcher() any {
 	w := new(watcher)
 	w.timer = time.AfterFunc(time.Hour, w.cut)
@@ -43,10 +43,10 @@ func newWatcher() any {
 	return w
 }
 
-// watch closes c at the deadline of ctx, or when ctx ends if it has none, until
-// the watcher is given to over. It costs no goroutine. A cancellation before
-// the deadline goes unnoticed: to hear of it would cost each call several
-// allocations, and only a server that does not answer makes a call last.
+// watch closes c at the deadline of ctx, or when ctx ends if it has no deadline. over
+// ends the watch. It needs no goroutine. It does not notice a cancellation before the
+// deadline, because that would cost each call several allocations, and only a server that
+// does not answer makes a call last.
 func (s *supply) watch(ctx context.Context, c redis.Conn) *watcher {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -60,15 +60,14 @@ func (s *supply) watch(ctx context.Context, c redis.Conn) *watcher {
 	return w
 }
 
-// over ends the watch. When it returns the connection is nobody's but the
-// caller's.
+// over ends the watch. When it returns, only the caller uses the connection.
 func (s *supply) over(w *watcher) {
 	if w != nil && w.end() && w.timer != nil {
 		s.watchers.Put(w)
 	}
 }
 
-// watchEnd closes c when ctx ends, until the watcher is given to over.
+// watchEnd closes c when ctx ends. over ends the watch.
 func watchEnd(ctx context.Context, c redis.Conn) *watcher {
 	if ctx.Done() == nil {
 		return nil
@@ -78,7 +77,7 @@ func watchEnd(ctx context.Context, c redis.Conn) *watcher {
 	return w
 }
 
-// cut breaks the connection, if the call is still on.
+// cut breaks the connection, if there is still a call.
 func (w *watcher) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,7 +86,7 @@ func (w *watcher) cut() {
 	}
 }
 
-// end ends the watch, and reports whether cut has not begun and never will.
+// end ends the watch. It reports whether cut has not begun and never will.
 func (w *watcher) end() bool {
 	stopped := w.stop()
 	w.mu.Lock()
@@ -96,10 +95,10 @@ func (w *watcher) end() bool {
 	return stopped
 }
 
-// breakConn closes the network connection under c, whose calls then fail, and
-// which the pool will drop. It may be called while another goroutine uses c,
-// which c.Close may not: that gives c to the next taker as it is. Of what
-// redigo exports only a method given a context that has ended does this.
+// breakConn closes the network connection under c. Calls on c then fail, and the pool
+// will drop it. Unlike c.Close, which returns c to the pool, it may be called while
+// another goroutine uses c. The only exported methods of redigo that do this are those
+// with a context, if that has ended.
 func breakConn(c redis.Conn) {
 	_, _ = redis.ReceiveContext(c, past)
 }
