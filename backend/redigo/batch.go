@@ -162,8 +162,8 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	}
 
 	// In a goroutine, which owns cmds, the connection and the answers until it ends. It may
-	// outlast this call: until the deadline if the call was cancelled, and then by the five
-	// seconds of TLS.
+	// outlast this call: until the deadline if the call was cancelled, and in any case by
+	// the five seconds that large describes.
 	done := make(chan []answer, 1)
 	go func() {
 		answers := n.exchange(ctx, c, cmds)

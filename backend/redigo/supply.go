@@ -114,10 +114,10 @@ func (s *supply) back(c redis.Conn) {
 // idle takes a connection from the pool if this certainly needs no I/O. Otherwise ok is
 // false.
 //
-// Calls of this Node do not take each other's connections. Another user of the pool can,
-// between the look and the taking. So there must be more idle connections than
-// connections in use by others. If they are all taken nevertheless, the pool dials here,
-// which a DialContext ends at the deadline.
+// A call of this Node cannot take the connection that another one has just seen. Other
+// users of the pool can, between the look and the taking. So there must be more idle
+// connections than connections in use by others. If they are all taken nevertheless, the
+// pool dials here, which a DialContext ends at the deadline.
 func (s *supply) idle(ctx context.Context) (c redis.Conn, err error, ok bool) {
 	p := s.own
 	if p == nil || s.stale.Load() || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {

@@ -11,14 +11,14 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// maxBatch is how many operations go out at once. From 2000 on (its
-// BlockingPipeline) the driver takes another connection, and may keep a call
-// for a second longer than it should.
+// maxBatch is the most operations that are sent at once. With 2000 or more (its
+// BlockingPipeline) the driver uses another connection, and may keep a call for a second
+// too long.
 const maxBatch = 1024
 
-// Batch implements [backend.Batcher], in one round trip for every 1024
-// operations, to each master of a Cluster at the same time. A script goes as its
-// hash unless something comes after it on its keys ([adapterkit.Repeated]).
+// Batch implements [backend.Batcher] with one round trip for every 1024 operations, for a
+// Cluster to each master at the same time. A script is sent as its hash, unless a later
+// operation uses one of its keys ([adapterkit.Repeated]).
 func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	if len(ops) == 0 {
 		return nil
@@ -52,7 +52,7 @@ func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Re
 	}
 	n.run(ctx, b, ops, results)
 
-	// What the server did not know goes again as its text; nothing of it ran.
+	// Send the scripts that the server did not know again as their text. They have not run.
 	again := batch{}
 	for _, i := range b.sent {
 		if noScript(results[i].Err) || ops[i].Kind != backend.OpSetNX && n.loaded.Rejects(results[i].Err) {
@@ -62,9 +62,9 @@ func (n *Node) batch(ctx context.Context, ops []backend.Op, results []backend.Re
 	n.run(ctx, again, ops, results)
 }
 
-// A batch is what is sent in one round trip: commands, and for each the index
-// of its operation. Once it was sent the driver owns the commands, the list too,
-// and may read them when the call has returned; a batch is not used again.
+// A batch is what is sent in one round trip: commands, and the index of the operation of
+// each. Once it was sent, the driver owns the commands and the list, and may read them
+// after the call has returned. So a batch is not used again.
 type batch struct {
 	commands []rueidis.Completed
 	sent     []int
@@ -75,9 +75,9 @@ func (b *batch) add(i int, command rueidis.Completed) {
 	b.sent = append(b.sent, i)
 }
 
-// run sends b and sets the results of its operations. What is for a server
-// that may not answer goes by itself, so that the rest need not wait for it.
-// Operations on one key stay together.
+// run sends b and sets the results of its operations. Operations for a server that may
+// not answer are sent separately, so that the others need not wait for them. Operations
+// on one key stay together.
 func (n *Node) run(ctx context.Context, b batch, ops []backend.Op, results []backend.Result) {
 	if err := ctx.Err(); err != nil {
 		b.fail(backend.MarkNotExecuted(err), results)
@@ -95,7 +95,7 @@ func (n *Node) run(ctx context.Context, b batch, ops []backend.Op, results []bac
 
 	var now batch
 	open := make([]bool, len(n.gates))
-	later := make(map[int]*batch) // by the gate that is shut
+	later := make(map[int]*batch) // by the index of a shut gate
 	for at, i := range b.sent {
 		g := n.gate(keyOf(&ops[i]))
 		if !open[g] && later[g] == nil {
@@ -142,7 +142,7 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 		i := b.sent[at]
 		results[i] = result(ctx, ops[i].Kind, r)
 		switch g := n.gate(keyOf(&ops[i])); {
-		case aside: // which says nothing about the connection that calls share
+		case aside: // another connection says nothing about the shared one
 		case r.NonRedisError() == nil:
 			n.gates[g].answered()
 		default:
@@ -196,7 +196,7 @@ func (n *Node) command(op backend.Op, script *backend.Script, text bool) rueidis
 	return n.script(script, text, []string{op.Key}, args)
 }
 
-// scriptOf returns the script that op runs, nil if none.
+// scriptOf returns the script that op runs, or nil if there is none.
 func scriptOf(op backend.Op) *backend.Script {
 	switch op.Kind {
 	case backend.OpEvalDelete:

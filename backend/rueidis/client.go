@@ -15,30 +15,31 @@ import (
 	"github.com/quorumlock/quorumlock/backend/adapterkit"
 )
 
-// NewClient returns a client for the one server at rawURL, with settings that
-// suit locks. The caller owns it and closes it. An error means that rawURL is
-// wrong. It quotes no part of it, because any part may belong to a password.
+// NewClient returns a client for the one server at rawURL, with settings that suit locks.
+// The caller owns the client and closes it. The URL is one of
 //
 //	redis://user:password@host:6379/0
 //	rediss://user:password@host:6379/0         over TLS
 //	unix://user:password@/path/to.sock?db=0
 //
-// User, password, port and database may be left out, and all of it: the empty
-// string stands for redis://localhost:6379/0. A port needs a host. User and password are
-// percent-encoded. The database may be given as ?db= everywhere. For all else,
-// a Sentinel set and a Cluster too, make a client with rueidis.NewClient.
+// User, password, port and database may be omitted, and so may everything: the empty
+// string is redis://localhost:6379/0. A port needs a host, and a user needs a password.
+// Percent-encode user and password. The database may always be given as ?db=. For
+// everything else, including a Sentinel set and a Cluster, make a client with
+// rueidis.NewClient. An error means that rawURL is wrong. It quotes no part of the URL,
+// because any part may belong to a password.
 //
-// NewClient does no I/O, unlike the driver's, which fails while the server is
-// down: the first use connects, and so does each use after a failure. The
-// settings that differ from the driver's defaults are
+// NewClient does no I/O, unlike the driver's, which fails while the server is down. The
+// first use connects, and so does each use after a failure. These settings differ from
+// the driver's defaults:
 //
-//   - ForceSingleClient: not to ask whether the server is a Cluster;
-//   - DisableCache: no CLIENT TRACKING, which locks have no use for;
-//   - DisableRetry: of no effect on what a Node sends, which is never repeated;
-//   - PipelineMultiplex -1: one connection, as a Node uses one;
-//   - ConnWriteTimeout 3 s: a connection without an answer for so long is given
-//     up, an idle one after two seconds more;
-//   - ReadBufferEachConn and WriteBufferEachConn 64 KiB in place of 512.
+//   - ForceSingleClient: the client does not ask whether the server is a Cluster.
+//   - DisableCache: no CLIENT TRACKING, which locks do not need.
+//   - DisableRetry: no effect on the commands of a Node, which are never repeated.
+//   - PipelineMultiplex -1: one connection, because a Node uses one.
+//   - ConnWriteTimeout 3 s: a connection without an answer for so long is closed, an idle
+//     one after two seconds more.
+//   - ReadBufferEachConn and WriteBufferEachConn: 64 KiB instead of 512.
 func NewClient(rawURL string) (rueidis.Client, error) {
 	option, err := parse(rawURL)
 	if err != nil {
@@ -52,10 +53,9 @@ func NewClient(rawURL string) (rueidis.Client, error) {
 	option.ReadBufferEachConn = 64 << 10
 	option.WriteBufferEachConn = 64 << 10
 
-	// The driver connects at once, but a single client that fails to is as good
-	// as any: it connects when it is used. So that one attempt fails unmade.
-	// ErrClosing is what a client without a connection has as its error from the
-	// start.
+	// The driver connects at once. But if that fails, a client for one server still works,
+	// and connects when it is used. So make this first attempt fail without I/O. ErrClosing
+	// is the initial error of a client without a connection.
 	var made atomic.Bool
 	dial := option.DialCtxFn
 	option.DialCtxFn = func(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
@@ -72,8 +72,8 @@ func NewClient(rawURL string) (rueidis.Client, error) {
 	return client, nil
 }
 
-// parse returns what rawURL says. Its error completes a sentence that begins with "the
-// URL", and quotes nothing of it.
+// parse returns the options in rawURL. Its error completes a sentence that begins with
+// "the URL", and quotes no part of it.
 func parse(rawURL string) (rueidis.ClientOption, error) {
 	u, err := adapterkit.ParseURL(rawURL)
 	if err == nil && len(u.Parameters) > 0 {

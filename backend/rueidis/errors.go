@@ -11,8 +11,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// failure returns the error of one result of the driver, marked, or nil. A nil
-// reply is an error to the driver, and none here.
+// failure returns the error of one result of the driver, marked, or nil. A nil reply is
+// an error for the driver, but not here.
 func failure(ctx context.Context, r rueidis.RedisResult) error {
 	if err := r.NonRedisError(); err != nil {
 		return lost(ctx, err)
@@ -24,11 +24,11 @@ func failure(ctx context.Context, r rueidis.RedisResult) error {
 	return refused(err)
 }
 
-// lost marks an error that is no answer to the command: the connection failed,
-// or none came about.
+// lost marks an error that is not an answer to the command, because the connection failed
+// or could not be opened.
 func lost(ctx context.Context, err error) error {
-	// A server that refuses the connection (HELLO, AUTH, SELECT) answers too, but
-	// nothing else was sent then.
+	// A server that refuses the connection (HELLO, AUTH, SELECT) answers too, but nothing
+	// else was sent.
 	if _, ok := err.(*rueidis.RedisError); ok {
 		return backend.MarkNotExecuted(refused(err))
 	}
@@ -41,17 +41,17 @@ func lost(ctx context.Context, err error) error {
 	if ended(ctx) {
 		return backend.MarkTimeout(err)
 	}
-	// Calls share a connection: one that runs out of time on it, or while it
-	// opens it for all, leaves its own error to the others, as the driver's limit
-	// on connecting does. Their time is not over.
+	// Calls share a connection. If the time of one call is over, on the connection or while
+	// it opens it, the other calls get the same error. So they do if the driver's limit on
+	// connecting is over. But their own time is not over.
 	if err == context.DeadlineExceeded || err == context.Canceled {
 		return fmt.Errorf("rueidis: connection given up: %v", err)
 	}
 	return err
 }
 
-// ended reports whether ctx has ended, or is about to: the driver's timers and
-// those of ctx do not fire at the same instant.
+// ended reports whether ctx has ended, or is about to end, because the driver's timers
+// and those of ctx do not fire at the same instant.
 func ended(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
@@ -66,7 +66,7 @@ func refused(err error) error {
 	if backend.NotExecuted(marked) {
 		return marked
 	}
-	// The driver cuts the code "ERR" off, which the marks go by.
+	// The driver removes the code "ERR", which MarkReply needs.
 	if full := backend.MarkReply(&errReply{err}); backend.NotExecuted(full) {
 		return full
 	}

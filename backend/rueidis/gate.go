@@ -9,39 +9,38 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A gate keeps calls from a server that may not answer.
+// A gate keeps calls away from a server that may not answer. The zero gate is shut.
 //
-// The driver honours a deadline everywhere but in one place: a call that finds
-// its connection gone while another call is opening a new one waits for that,
-// whatever its own deadline. And each call that gives up waiting for its answer
-// leaves a goroutine that goes on waiting. So while the last thing heard of the
-// server is bad, or nothing is, calls do not go to the driver. One goroutine
-// asks the server for a sign of life, and the calls wait for what it finds,
-// each no longer than its own ctx allows. What waits here was not sent, which
-// its error can then say for certain; and a new connection gets the time that
-// it needs, however little the calls have.
+// The driver honours deadlines with one exception: a call whose connection is gone, while
+// another call is opening a new one, waits for that whatever its own deadline. In
+// addition, each call that gives up leaves a goroutine that waits for the answer. So
+// while the last sign of the server was bad, or there was none, the gate is shut and
+// calls do not reach the driver.
 //
-// The zero gate is shut.
+// One goroutine then asks the server for a sign of life. The calls wait for the result,
+// each no longer than its own ctx allows. They were not sent, and their errors can say so
+// with certainty. A new connection gets the time that it needs, however short the
+// deadlines of the calls are.
 type gate struct {
 	open    atomic.Bool
 	aside   atomic.Bool   // while shut: calls take connections of their own
 	answers atomic.Uint64 // how often the server has answered
 
 	mu    sync.Mutex
-	trial *trial // under way, nil if none
+	trial *trial // the one under way, or nil
 }
 
 // A trial is one question to the server.
 type trial struct {
 	done chan struct{}
-	err  error // once done is closed
+	err  error // set when done is closed
 }
 
-// trialTime is how long one trial may take. The driver gives up sooner, but
-// where it was told to wait for ever.
+// trialTime is how long one trial may take. The driver gives up sooner, unless it has no
+// time limit.
 const trialTime = 10 * time.Second
 
-// try puts the question ask to the server, unless one is under way.
+// try calls ask, which asks the server, unless a trial is under way.
 func (g *gate) try(ask func(context.Context) error) *trial {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -64,8 +63,8 @@ func (g *gate) try(ask func(context.Context) error) *trial {
 	return t
 }
 
-// wait returns nil when the server has answered, and otherwise an error marked
-// as not executed.
+// wait returns nil when the server has answered, and otherwise an error marked as not
+// executed.
 func (t *trial) wait(ctx context.Context) error {
 	select {
 	case <-t.done:
@@ -75,7 +74,7 @@ func (t *trial) wait(ctx context.Context) error {
 	}
 }
 
-// answered says that the server has answered.
+// answered records that the server has answered.
 func (g *gate) answered() {
 	g.answers.Add(1)
 	if !g.open.Load() {
@@ -84,11 +83,11 @@ func (g *gate) answered() {
 	}
 }
 
-// failed says that a call under ctx got no answer. It was sent when the server
-// had answered so many times as before.
+// failed records that a call under ctx got no answer. before is the number of answers of
+// the server when the call was sent.
 func (g *gate) failed(ctx context.Context, before uint64) {
-	// A call that runs out of time says something about the server only if the
-	// server has answered nobody else meanwhile.
+	// If the time of a call is over, that says something about the server only if it has
+	// answered no other call meanwhile.
 	if ended(ctx) && (ctx.Err() == context.Canceled || g.answers.Load() != before) {
 		return
 	}

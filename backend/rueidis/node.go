@@ -15,14 +15,14 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A Node is a lock server behind a rueidis client. It has every capability
-// that package backend names. Its methods may be called concurrently.
+// A Node is a lock server behind a rueidis client. It has every capability of package
+// backend. Its methods may be called concurrently.
 type Node struct {
 	client  rueidis.Client
 	cluster bool
 	name    string
-	vague   bool   // the name is of the client, and says nothing about the server
-	gates   []gate // one, in a Cluster one for each range of slots
+	vague   bool   // the name is that of the client, and does not identify the server
+	gates   []gate // one, or in a Cluster one for each range of slots
 	loaded  adapterkit.Loaded
 
 	replacement replacement
@@ -39,9 +39,9 @@ var (
 	_ backend.Subscriber  = (*Node)(nil)
 )
 
-// New returns a Node over client, which stays the caller's: the Node never
-// closes or changes it, and must not be used after it has been closed. New does
-// no I/O. It panics if client is nil.
+// New returns a Node over client. It does no I/O, and panics if client is nil. The caller
+// owns the client: the Node never closes or changes it, and must not be used after the
+// client has been closed.
 func New(client rueidis.Client, opts ...Option) *Node {
 	if client == nil {
 		panic("rueidis: New with a nil client")
@@ -91,24 +91,24 @@ func (n *Node) Eval(ctx context.Context, s *backend.Script, keys, args []string)
 	return reply(r)
 }
 
-// Name implements [backend.Namer]. Unless [WithName] was given it is the
-// address of the server as the client had it when the Node was made: of a
-// Sentinel set, that of the master at the time, and of a Cluster, the first of
-// its addresses in order, and how many more there were. What is no plain address is not
-// shown: it may contain a password.
+// Name implements [backend.Namer]. It is the label of [WithName]. By default it is the
+// address of the server when the Node was made. For a Sentinel set that is the master at
+// the time, and for a Cluster the first of its addresses, sorted, and how many more there
+// were. If one of them is not a plain address, none is shown, because it may contain a
+// password.
 func (n *Node) Name() string { return n.name }
 
-// Address implements [backend.Addresser]: errors and reports call a node whose name
-// would be where its client is in memory by its position, such as
-// "node 2". It never tells an address.
+// Address implements [backend.Addresser]. If the name would be the client's address in
+// memory, errors and reports identify the node by its position, such as "node 2". Address
+// never returns an address.
 func (n *Node) Address() (address string, instead bool) { return "", n.vague }
 
-// label makes the default name, and reports whether it says nothing about the server.
+// label returns the default name, and whether it does not identify the server.
 func (n *Node) label() (name string, vague bool) {
 	nodes := n.client.Nodes()
 	addresses := make([]string, 0, len(nodes))
 	for address := range nodes {
-		// An absolute path is that of a socket.
+		// An absolute path is a socket.
 		if !strings.HasPrefix(address, "/") && !backend.PlainAddress(address) {
 			addresses = nil
 			break
@@ -125,7 +125,7 @@ func (n *Node) label() (name string, vague bool) {
 	return fmt.Sprintf("%s and %d more", addresses[0], len(addresses)-1), false
 }
 
-// do sends cmd, which is about key, and returns the answer; a nil reply is one.
+// do sends cmd, whose key is key, and returns the answer. A nil reply is an answer too.
 func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return rueidis.RedisMessage{}, backend.MarkNotExecuted(err)
@@ -142,7 +142,7 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 	before := g.answers.Load()
 	r := n.client.Do(ctx, cmd)
 	switch {
-	case aside: // which says nothing about the connection that calls share
+	case aside: // another connection says nothing about the shared one
 	case r.NonRedisError() == nil:
 		g.answered()
 	default:
@@ -156,14 +156,14 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 	return message, nil
 }
 
-// gate returns the index of the gate of the server that has key.
+// gate returns the index of the gate for the server that has key.
 func (n *Node) gate(key string) int {
 	part, _ := n.Partition(key)
 	return part
 }
 
-// Partition implements [backend.Partitioner]: a Cluster has parts, anything else
-// has one.
+// Partition implements [backend.Partitioner]. A Cluster has many parts, and every other
+// node has one.
 func (n *Node) Partition(key string) (part, parts int) {
 	if !n.cluster {
 		return 0, 1
@@ -171,8 +171,7 @@ func (n *Node) Partition(key string) (part, parts int) {
 	return adapterkit.ClusterPartition(key)
 }
 
-// try asks the server that has key for a sign of life. Any answer is one, a
-// refusal too.
+// try asks the server that has key for a sign of life. Any answer counts, even a refusal.
 func (n *Node) try(gate int, key string) *trial {
 	return n.gates[gate].try(func(ctx context.Context) error {
 		if err := n.client.Do(ctx, n.ping(key)).NonRedisError(); err != nil {
@@ -182,12 +181,12 @@ func (n *Node) try(gate int, key string) *trial {
 	})
 }
 
-// ping, setNX and script build commands, which hold copies of the lists of keys and
-// arguments. From Do or DoMulti on a command belongs to the driver, and so does the
-// list of commands: the driver may go on writing when ctx has ended, and recycles a
-// command that was answered. So what is sent again is built again. None of them is one that the driver
-// repeats: it does so with what it marks as read-only or retryable. Only for a Cluster is
-// it told which argument is a key, since it works out the slot of each that it knows of.
+// ping, setNX and script build commands, with copies of the lists of keys and arguments.
+// From Do or DoMulti on, a command and the list of commands belong to the driver, which may
+// go on writing after ctx has ended, and recycles a command that was answered. So a command
+// that is sent again is built again. The driver repeats none of these commands, because they
+// are not marked as read-only or retryable. It is told which arguments are keys only for a
+// Cluster, because it computes the slot of each key.
 
 func (n *Node) ping(key string) rueidis.Completed {
 	cmd := n.client.B().Ping().Build()
@@ -207,8 +206,8 @@ func (n *Node) setNX(key, token string, ttl time.Duration) rueidis.Completed {
 	return n.route(keep(c.Args(token, "NX", "PX", milliseconds(ttl)).Build()))
 }
 
-// run1 runs a script on one key, by its text the first time and where the server
-// does not know the hash.
+// run1 runs a script on one key. It uses the text the first time, and if the server does
+// not know the hash.
 func (n *Node) run1(ctx context.Context, s *backend.Script, key string, args ...string) (rueidis.RedisMessage, error) {
 	if n.loaded.Has(s) {
 		r, err := n.do(ctx, key, n.script(s, false, []string{key}, args))
@@ -231,24 +230,25 @@ func (n *Node) script(s *backend.Script, text bool, keys, args []string) rueidis
 	}
 	c := n.client.B().Arbitrary(name, body, strconv.Itoa(len(keys)))
 	if len(keys) == 0 {
-		// To a master, whichever: without a slot, a Cluster's client takes any
-		// server, and refuses to mix the command with others.
+		// Send it to any master. Without a slot, a Cluster's client uses any server, and
+		// does not send the command together with others.
 		return keep(c.Args(args...).Build()).SetSlot("")
 	}
 	if n.cluster {
-		// The first key routes the command. The driver would panic over keys of
-		// several slots; the server answers with an error.
+		// Only the first key routes the command, because the driver panics if keys have
+		// several slots. The server answers with an error.
 		c, keys = c.Keys(keys[0]), keys[1:]
 	}
 	return n.route(keep(c.Args(keys...).Args(args...).Build()))
 }
 
-// large is from how many bytes on a command may be answered before it is written.
+// large is the size in bytes from which a command may be answered before it is written.
 const large = 16 << 10
 
-// keep has the driver not recycle a large command. The driver does so as soon as
-// it has an answer. A server may refuse what is too large before it has read all of
-// it: then the driver is still writing, and the rest would be another command's.
+// keep prevents the driver from recycling a large command. The driver recycles a command
+// as soon as it has an answer. But a server may reject a command that is too large before
+// it has read all of it. The driver is still writing it then, and the rest would be that
+// of another command.
 func keep(cmd rueidis.Completed) rueidis.Completed {
 	size := 0
 	for _, arg := range cmd.Commands() {
@@ -260,10 +260,9 @@ func keep(cmd rueidis.Completed) rueidis.Completed {
 	return cmd
 }
 
-// route sends all commands to one server over the same one of the connections
-// that the driver spreads them over. So they arrive in the order in which they
-// were sent, as long as that connection lives, and the gate's question travels
-// the way of the commands it speaks for.
+// route makes all commands to one server use the same one of the driver's connections. So
+// they arrive in the order in which they were sent, as long as that connection lives, and
+// the gate's question takes the same way as the commands.
 func (n *Node) route(cmd rueidis.Completed) rueidis.Completed {
 	if n.cluster {
 		return cmd
@@ -271,7 +270,7 @@ func (n *Node) route(cmd rueidis.Completed) rueidis.Completed {
 	return cmd.SetSlot("")
 }
 
-// first returns the key that routes a script, any if it has none.
+// first returns the key that routes a script, or "" if it has no keys.
 func first(keys []string) string {
 	if len(keys) == 0 {
 		return ""
@@ -288,7 +287,7 @@ func noScript(err error) bool {
 	return ok && e.IsNoScript()
 }
 
-// yes reads the answer of a script that says 1 or 0.
+// yes reads the answer of a script that answers 1 or 0.
 func yes(r rueidis.RedisMessage, err error) (bool, error) {
 	if err != nil {
 		return false, err

@@ -14,8 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A connection on which nothing comes is asked every checkEvery whether it is
-// alive, and has checkTime to answer: it is found dead after seven seconds.
+// Every checkEvery, a subscription checks that its connection is alive. The server has
+// checkTime to answer, so a dead connection is found after seven seconds.
 const (
 	checkEvery = 3 * time.Second
 	checkTime  = 4 * time.Second
@@ -24,19 +24,17 @@ const (
 // mastersEvery is how often a subscription to a Cluster asks which servers are masters.
 const mastersEvery = 2 * time.Second
 
-// Subscribe implements [backend.Subscriber]. It takes a connection of its own
-// from the client's pool for blocking commands (ClientOption.BlockingPoolSize),
-// of a Cluster one to each master, and closes it on return. On a server that
-// has stopped answering that can take a second.
+// Subscribe implements [backend.Subscriber]. It takes a connection from the client's pool
+// for blocking commands (ClientOption.BlockingPoolSize), for a Cluster one to each
+// master, and closes it on return. If the server has stopped answering, that can take a
+// second. For a Cluster it asks every server that the driver knows for its role every two
+// seconds, and ends when the masters have changed. The driver learns of a new server when
+// a command is redirected, or by ClientOption.ClusterOption.ShardsRefreshInterval.
 //
-// Of a Cluster it asks every server that the driver knows for its role every two seconds,
-// and ends when the masters are others than at first. The driver learns of a new server
-// when a command is redirected, or by ClientOption.ClusterOption.ShardsRefreshInterval.
-//
-// The driver opens such a connection without regard for ctx. If ctx ends
-// meanwhile Subscribe returns, and a goroutine waits for the driver to give up
-// (ClientOption.Dialer.Timeout, 5 s by default) or for the connection, to close
-// it.
+// The driver ignores ctx while it opens such a connection. If ctx ends meanwhile,
+// Subscribe returns. A goroutine then waits until the driver gives up
+// (ClientOption.Dialer.Timeout, 5 s by default), or closes the connection when it is
+// open.
 func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -96,13 +94,13 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	}
 }
 
-// errMoved ends a subscription to a server that is no longer the master, and to fewer
-// masters than there are.
+// errMoved ends a subscription if a server is no longer the master, or if there are other
+// masters.
 var errMoved = errors.New("another server is the master now")
 
-// watch returns errMoved when the masters of the Cluster are others than these, or the
-// error of ctx. While a master is replaced both it and its successor can say that they are
-// replicas, so that one may be missing from the start.
+// watch returns errMoved when the masters of the Cluster have changed, or the error of
+// ctx. While a master is replaced, both it and its successor may say that they are
+// replicas. So masters may lack one from the start.
 func (n *Node) watch(ctx context.Context, masters map[string]rueidis.Client) error {
 	look := time.NewTicker(mastersEvery)
 	defer look.Stop()
@@ -134,7 +132,7 @@ type subscription struct {
 	messages chan string   // what the servers published
 }
 
-// failed returns what Subscribe returns when it ends for err.
+// failed returns the result of Subscribe when it ends because of err.
 func (subscription) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -145,8 +143,8 @@ func (subscription) failed(ctx context.Context, err error) error {
 	return fmt.Errorf("rueidis: subscription: %w", err)
 }
 
-// listen subscribes on a connection of its own to master and passes on what
-// comes, until ctx ends or the connection breaks. It returns why it ended.
+// listen subscribes on a connection of its own to master and passes on what arrives,
+// until ctx ends or the connection breaks. It returns the reason.
 func (n *Node) listen(ctx context.Context, s *subscription, master rueidis.Client) error {
 	conn, broken, err := dedicate(ctx, master, rueidis.PubSubHooks{
 		OnMessage: func(m rueidis.PubSubMessage) {
@@ -174,7 +172,7 @@ func (n *Node) listen(ctx context.Context, s *subscription, master rueidis.Clien
 	for {
 		select {
 		case err := <-broken:
-			if err == nil { // closed without a word
+			if err == nil { // closed without an error
 				err = rueidis.ErrClosing
 			}
 			return lost(ctx, err)
@@ -188,9 +186,9 @@ func (n *Node) listen(ctx context.Context, s *subscription, master rueidis.Clien
 	}
 }
 
-// check subscribes and waits for the acknowledgement. To subscribe once more is
-// also the one question that travels the way of the messages with either
-// protocol and needs no further permission.
+// check subscribes and waits for the acknowledgement. It also serves to check the
+// connection later: with both protocols, subscribing again is the only question that
+// takes the way of the messages and needs no additional right.
 func (n *Node) check(ctx context.Context, s *subscription, conn rueidis.DedicatedClient) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -207,8 +205,8 @@ func (n *Node) check(ctx context.Context, s *subscription, conn rueidis.Dedicate
 	return nil
 }
 
-// dedicate takes a connection to master out of the pool. The channel says, once,
-// that the connection is lost.
+// dedicate takes a connection to master from the pool. The channel receives once when the
+// connection is lost.
 func dedicate(ctx context.Context, master rueidis.Client, hooks rueidis.PubSubHooks) (rueidis.DedicatedClient, <-chan error, error) {
 	type dedicated struct {
 		conn   rueidis.DedicatedClient
@@ -233,9 +231,9 @@ func dedicate(ctx context.Context, master rueidis.Client, hooks rueidis.PubSubHo
 	}
 }
 
-// masters returns a client for each master of a Cluster, by its address, of all the
-// servers that the driver knows. If one of these does not answer it may be a master. Then
-// there is an error in addition to the masters that did.
+// masters returns a client for each master of a Cluster, by address, among the servers
+// that the driver knows. If a server does not answer, it may be a master. Then masters
+// returns an error in addition to the masters that answered.
 func (n *Node) masters(ctx context.Context) (map[string]rueidis.Client, error) {
 	type role struct {
 		address string
