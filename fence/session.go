@@ -189,7 +189,8 @@ func (s *session) close(ctx context.Context) {
 	switch {
 	case s.clean:
 	case s.dialect == SQLite:
-		// Keep the connection, because a database in memory ends with it. It has no state but its transaction.
+		// Keep the connection, because a database in memory ends with it. Its only state is
+		// its transaction.
 		_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
 	default:
 		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })

@@ -16,7 +16,7 @@ import (
 // It blocks until a quorum has answered, for the node timeout at most, or until ctx ends.
 // An error that matches [ErrNotHeld] means that the lock is lost, or was unlocked; its
 // contexts end. An error that matches [ErrUnavailable] means that too few nodes answered,
-// or can be asked at all (backend.Scripter); the lock then stays as it is. A node that
+// or could be asked at all (backend.Scripter); the lock then stays as it is. A node that
 // hangs keeps a goroutine for two seconds at most.
 //
 // The report shows each node that was asked: Granted if it holds the lock, Taken if

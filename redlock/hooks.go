@@ -23,7 +23,7 @@ type Hooks struct {
 	Waiting func(context.Context, Event)
 
 	Locked   func(context.Context, Event) // Lock, TryLock, Do, TryDo or Resume ended
-	Extended func(context.Context, Event) // an extension ended, an automatic one too
+	Extended func(context.Context, Event) // an extension ended, including an automatic one
 	Unlocked func(context.Context, Event) // Unlock or Release ended
 
 	// Lost is called once for each lock that ended before it was unlocked. The contexts

@@ -16,8 +16,9 @@ import (
 // called concurrently. A program needs one Locker for a set of nodes, whatever the number
 // of keys.
 //
-// A Locker that is idle has no goroutine and no timer, so one that is never closed leaks
-// nothing. While a caller waits, and for 5 s after the last wait, the Locker subscribes
+// While no call is under way, no lock is held and nothing is cleaned up, a Locker has no
+// goroutine and no timer, so one that is never closed leaks nothing. There is one
+// exception: while a caller waits, and for 5 s after the last wait, the Locker subscribes
 // to one channel on every node. That takes a goroutine and a connection for each server,
 // or a share of a connection with some drivers.
 type Locker struct {

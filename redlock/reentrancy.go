@@ -10,21 +10,20 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// WithReentrancy lets code that runs under a lock lock it again. [Locker.Lock],
-// [Locker.TryLock] and [Locker.Do], with a ctx that holds the key, return a nested handle
-// on the lock instead of waiting for their own caller. A ctx holds a key if it is, or
-// derives from, a context that [Lock.Context] or Do made, for a lock on that key of the
-// same Locker or one derived from it ([Locker.With]). The ctx is the holder, not the
-// goroutine, so everybody who uses it shares the lock. Without this option Lock and Do
-// fail at once, with an error that matches [ErrTaken], if they would certainly wait for
-// their own caller.
+// WithReentrancy lets code that runs under a lock lock it again. With a ctx that holds
+// the key, [Locker.Lock], [Locker.TryLock] and [Locker.Do] return a nested handle on the
+// lock instead of waiting for their own caller. A ctx holds a key if it is, or derives
+// from, a context that [Lock.Context] or Do made for a lock on that key, of the same
+// Locker or one that shares its nodes ([Locker.With]). The holder is the ctx, not the
+// goroutine. Default off: Lock and Do then fail at once, with an error that matches
+// [ErrTaken], if they would certainly wait for their own caller.
 //
 // A nested lock is valid for at least its own TTL: if less remains, it first extends the
 // outer lock, with the errors and effects of [Lock.Extend]. The lock is released when all
 // of its handles have been unlocked, in any order. If the outer lock has ended, or the
 // handle of ctx was unlocked, the error matches [ErrNotHeld], and no node is asked. A
 // call with [WithFencing] is rejected before any I/O if the outer lock has no fencing
-// token. Default off. See docs/options.md.
+// token. See docs/options.md.
 func WithReentrancy() AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.reentrant = true

@@ -16,8 +16,8 @@ func extend(db *db, keys, args []string) (backend.Reply, error) {
 	if !e.holds(args[0]) {
 		return backend.Reply{int64(0)}, nil
 	}
-	// Like the text, read the number where it is needed, and not as an integer
-	// until the server needs one.
+	// Read the number where the script does. It has to be an integer only where the server
+	// needs one.
 	if left := db.left(e); left >= 0 {
 		ttl, err := strconv.ParseFloat(args[1], 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
@@ -36,8 +36,8 @@ func extend(db *db, keys, args []string) (backend.Reply, error) {
 
 var errCompare = errors.New("ERR attempt to compare number with nil")
 
-// extendHeld lets key live for at least so many milliseconds if it holds token,
-// and reports whether it does.
+// extendHeld lets key live for at least ms milliseconds if it holds token, and reports
+// whether it does.
 func (db *db) extendHeld(key, token string, ms int64) bool {
 	e := db.find(key)
 	if !e.holds(token) {
