@@ -256,7 +256,8 @@ func WithMinHold(d time.Duration) SharedOption {
 // WithFencing gives each lock a fencing token: a number that the protected resource uses
 // to reject late writes. [Lock.Fence] and [FenceFromContext] return it, and package fence
 // has the resource's part. No two locks of a key have the same token, and a lock that was
-// requested after another was granted has a higher one. Default no tokens.
+// requested after another was granted has a higher one, as long as the nodes keep the
+// counters that they have acknowledged. Default no tokens.
 //
 // All nodes must run scripts (backend.Scripter), and a key with braces needs a hash tag.
 // Otherwise New, if it is given this option, or the call returns an error before any I/O.
