@@ -15,12 +15,15 @@ const leastPatience = 50 * time.Millisecond
 // still be.
 var errLost = timeoutError("the node did not answer, and its connection may be dead")
 
-// patience returns how long a call may be under way before it is lost. It is as long as
-// callers wait, but at least twice as long as the last call, so that a node does not lose
-// its connections only because it is slow.
-func (s *Sender) patience() time.Duration {
-	return max(s.wait, 2*max(s.trip.last, s.trip.round), leastPatience)
+// patience returns how long a call may be under way before it is lost, if the most patient
+// of its callers waits for that long. It is at least twice as long as the last call, so
+// that a node does not lose its connections only because it is slow.
+func (s *Sender) patience(wait time.Duration) time.Duration {
+	return max(wait, 2*max(s.trip.last, s.trip.round), leastPatience)
 }
+
+// end returns when the call of r is lost.
+func (s *Sender) end(r *room) time.Time { return r.began.Add(s.patience(r.wait)) }
 
 // maxLost returns how many calls may be lost and not have returned, and so how many more
 // goroutines a node that hangs can hold.
@@ -37,13 +40,19 @@ func (s *Sender) maxLost() int {
 	return 2 * depth
 }
 
-// overdue returns when the oldest call under way is lost, and whether it can be.
+// overdue returns when the first of the calls under way is lost, and whether one can be.
 func (s *Sender) overdue() (at time.Time, any bool) {
 	// The first answer takes longer, because it includes connecting.
 	if s.reconnecter == nil || len(s.under) == 0 || s.trip.answers == 0 || s.lost >= s.maxLost() {
 		return at, false
 	}
-	return s.under[0].began.Add(s.patience()), true
+	at = s.end(s.under[0])
+	for _, r := range s.under[1:] {
+		if end := s.end(r); end.Before(at) {
+			at = end
+		}
+	}
+	return at, true
 }
 
 // lose gives up calls that have been under way for too long, so that others can begin, on
@@ -59,17 +68,19 @@ func (s *Sender) lose(now time.Time) {
 	if !any || at.After(now) {
 		return
 	}
-	oldest := s.under[0].began
-	limit, most := now.Add(-s.patience()), s.maxLost()
+	var oldest time.Time // begin of the first lost call
+	most := s.maxLost()
 	var unanswered []*Item
 	kept := s.under[:0]
 	key := ""
 	for _, r := range s.under {
-		if s.lost >= most || r.began.After(limit) || !r.written.Load() {
+		if s.lost >= most || s.end(r).After(now) || !r.written.Load() {
 			kept = append(kept, r)
 			continue
 		}
-		key = r.batch[0].Key
+		if oldest.IsZero() {
+			key, oldest = r.batch[0].Key, r.began
+		}
 		unanswered = s.leaveBehind(r, unanswered)
 	}
 	clear(s.under[len(kept):])
@@ -144,7 +155,10 @@ func (s *Sender) giveUp(items []*Item) {
 
 // begun notes that the call of r is about to be made. The call can be lost from now on.
 func (s *Sender) begun(r *room, now time.Time) {
-	r.began, r.lost = now, false
+	r.began, r.lost, r.wait = now, false, 0
+	for _, it := range r.batch {
+		r.wait = max(r.wait, it.Wait)
+	}
 	r.written.Store(false)
 	s.under = append(s.under, r)
 	s.watch(now)
@@ -164,7 +178,7 @@ func (s *Sender) ended(r *room) (lost bool) {
 	return r.lost
 }
 
-// watch makes the timer fire when the oldest call is lost.
+// watch makes the timer fire when the first call is lost.
 func (s *Sender) watch(now time.Time) {
 	at, any := s.overdue()
 	if !any {

@@ -303,3 +303,28 @@ type quarantined struct{ *network }
 func (*quarantined) SetNX(context.Context, string, string, time.Duration) (bool, error) {
 	return false, backend.MarkReply(errors.New("QUARANTINE for another 5 ms: this server has restarted"))
 }
+
+// A call is not lost while one of its callers still waits, even if somebody who waits for
+// less time submits something meanwhile.
+func TestImpatientCallerLosesNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		s := New(NewShared(1), n)
+		do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: "k", Token: "t", TTL: time.Hour})
+		n.cost = 150 * time.Millisecond
+		extended := submit(s, Extending, backend.Op{Kind: backend.OpExtend, Key: "k", Token: "t", TTL: time.Hour}, nil)
+		time.Sleep(time.Millisecond)
+		other := &ticket{sender: s, done: make(chan backend.Result, 1)}
+		other.Item = Item{
+			Op:  backend.Op{Kind: backend.OpEvalDelete, Key: "other", Token: "t"},
+			Key: "other", Class: Deleting, Expires: time.Now().Add(time.Hour), Wait: 20 * time.Millisecond, Owner: other,
+		}
+		if err := s.Submit(&other.Item, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-extended.done; r.Err != nil || !r.OK {
+			t.Errorf("the extension: %v, %v", r.OK, r.Err)
+		}
+		time.Sleep(time.Minute)
+	})
+}

@@ -45,8 +45,9 @@ type room struct {
 
 	// The call.
 	began   time.Time
-	lost    bool        // guarded by the sender's mutex
-	written atomic.Bool // ops is complete, so the items are no longer read
+	wait    time.Duration // for which the most patient caller waits
+	lost    bool          // guarded by the sender's mutex
+	written atomic.Bool   // ops is complete, so the items are no longer read
 }
 
 // A drop is an operation that is not sent, and why.

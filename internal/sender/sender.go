@@ -71,14 +71,13 @@ type Sender struct {
 	lost          int // lost calls that have not returned
 	flying        int // operations under way, without those in lost calls
 	flyingDeletes int
-	under         []*room       // calls under way and not lost, the oldest first
-	replaced      time.Time     // when connections were last replaced because of a quarantine
-	wait          time.Duration // how long the caller of the last item waits
-	answered      bool          // the last call was answered
-	newest        time.Time     // when the last call began
-	progress      time.Time     // last end of a call without a time-out, or begin of the first one under way
-	timer         *time.Timer   // starts what has to wait; nil: not needed yet
-	wake          time.Time     // when it fires; zero: not set
+	under         []*room     // calls under way and not lost, the oldest first
+	replaced      time.Time   // when connections were last replaced because of a quarantine
+	answered      bool        // the last call was answered
+	newest        time.Time   // when the last call began
+	progress      time.Time   // last end of a call without a time-out, or begin of the first one under way
+	timer         *time.Timer // starts what has to wait; nil: not needed yet
+	wake          time.Time   // when it fires; zero: not set
 }
 
 // New returns the sender for a node, or for one of its parts.
@@ -95,7 +94,6 @@ func New(shared *Shared, node backend.Node) *Sender {
 func (s *Sender) Submit(it *Item, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wait = it.Wait
 	s.lose(now)
 	if it.Class == Acquiring { // a rejected extension may cost a lock, so it goes with the next probe
 		switch {
@@ -484,7 +482,7 @@ func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDe
 		s.answer(began, now, false)
 	case !errors.Is(err, context.DeadlineExceeded):
 		s.failed(err, began, now)
-	case s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience():
+	case s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience(it.Wait):
 		s.reconnecter.Reconnect(it.Key)
 	}
 	s.start(now)
