@@ -114,7 +114,7 @@ func TestCancelledCommands(t *testing.T) {
 					key := fmt.Sprint("large ", i) + padding
 					for k, node := range nodes {
 						all.Go(func() {
-							ctx, cancel := cancelled(t.Context(), 25*time.Millisecond)
+							ctx, cancel := cancelled(t.Context(), time.Duration(5+4*i)*time.Millisecond) // at the beginning, in the middle, near the end
 							defer cancel()
 							err := reuse(ctx, orders, node, i, key, fmt.Sprint("token of round ", i, " on ", k))
 							if err != nil && errors.Is(err, ctx.Err()) {
@@ -274,8 +274,11 @@ func (l *locks) check(p parsed) string {
 	switch p.name {
 	case "SET":
 		want.args = append(want.args, list("NX", "PX", "20000")...)
-	case lua.Extend.Hash():
+	case lua.Extend.Hash(), lua.Acquire.Hash(): // a Locker's first acquire on a node is a script
 		want.args = append(want.args, list("20000")...)
+	case lua.Rollback.Hash(): // of an acquire that was cut off
+		want.keys = append(want.keys, queue)
+		want.args = append(want.args, list("", "0", "1")...)
 	case lua.Release.Hash():
 		want.keys = append(want.keys, queue)
 	case lua.Delete.Hash():
@@ -329,7 +332,7 @@ func TestCancelledCallers(t *testing.T) {
 					locks.add(small)
 					locks.add(large)
 					cycle(t, locker, small)
-					ctx, cancel := cancelled(t.Context(), 25*time.Millisecond)
+					ctx, cancel := cancelled(t.Context(), time.Duration(5+4*i)*time.Millisecond) // at the beginning, in the middle, near the end
 					lock, err := locker.TryLock(ctx, large)
 					if err == nil {
 						if err := lock.Unlock(t.Context()); err != nil {
@@ -337,6 +340,8 @@ func TestCancelledCallers(t *testing.T) {
 						}
 					} else if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 						gaveUp++
+					} else {
+						t.Logf("round %d: %v", i, err)
 					}
 					cancel()
 					closing, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
@@ -186,7 +185,7 @@ type parsed struct {
 // hashes finds a script's hash by its text.
 var hashes = func() map[argument]string {
 	m := make(map[argument]string)
-	for _, s := range []*backend.Script{lua.Delete, lua.Extend, lua.Acquire, lua.Release} {
+	for _, s := range lua.All {
 		m[argumentOf(s.Source())] = s.Hash()
 	}
 	return m

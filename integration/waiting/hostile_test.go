@@ -335,7 +335,7 @@ func TestHostileKey(t *testing.T) {
 		if err := p.Release(t.Context(), redlock.NewHandover(key, "another token", 0)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("a release with another token: %v, want ErrNotHeld", err)
 		}
-		if _, err := p.Resume(t.Context(), redlock.NewHandover(key, "another token", 0)); !errors.Is(err, redlock.ErrNotHeld) {
+		if _, err := p.Resume(t.Context(), redlock.NewHandover(key, "another token", 1)); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("Resume with another token: %v, want ErrNotHeld", err)
 		}
 	}
