@@ -169,7 +169,7 @@ func faults(t *testing.T, list []*servers.Server, set bool, enough func() bool) 
 	t.Helper()
 	offsets := make([]time.Duration, len(list))
 	start := time.Now()
-	for time.Since(start) < trouble || !(enough() && d.enough(set)) && time.Since(start) < 5*trouble {
+	for time.Since(start) < trouble || !(enough() && d.enough(set)) && time.Since(start) < 10*trouble {
 		began := time.Now()
 		n := 1 + rand.IntN(len(list)/2)
 		if rand.IntN(4) == 0 {
