@@ -5,7 +5,7 @@
  *
  *   backend/lua/acquire.lua, release.lua, rollback.lua, with notify.lua and
  *   enqueue.lua: the inlines acquire, release, rollback, call, enqueue
- *   internal/quorum/waiter.go, contest.go, line.go, operation.go, inbox.go and
+ *   internal/quorum/waiter.go, contest.go, localqueue.go, operation.go, inbox.go and
  *   redlock/call.go: the steps of the process Waiter
  *
  * A script is one step on one node. What a process sends reaches the nodes in any
@@ -269,7 +269,7 @@ inline lose() {
 }
 
 /* An acquire with the ticket leaves for node j, after which only this attempt speaks
- * for the ticket there (line.enters). */
+ * for the ticket there (localQueue.enters). */
 inline enters() {
 	ask = ask & ~BIT(j);
 	others = others | (repeats & BIT(j)); repeats = repeats & ~BIT(j);
@@ -313,7 +313,7 @@ end:	do
 		:: else
 		fi;
 		if
-		:: phase == HOLDS ->    /* a holder without a ticket has no line, and only its token to release */
+		:: phase == HOLDS ->    /* a holder without a ticket has no local queue, and only its token to release */
 			plainAsk = ask; plainDel = (got | unknown) & UP; ask = 0; forgetTry();
 			phase = UNLOCK; leave = 0
 		:: else
@@ -438,7 +438,7 @@ end:	atomic { asleep && !freeing && !onward && STILL(1) && STILL(2) && STILL(3) 
 }
 
 /* A release that has met more of the dead than a script passes over goes on with another
- * one, without a token and a ticket (seat.notifiedNobody). */
+ * one, without a token and a ticket (nodeState.notifiedNobody). */
 #if DEADS
 active proctype Onward() {
 	byte j, w;

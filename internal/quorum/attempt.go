@@ -16,7 +16,7 @@ type Attempt struct {
 
 	// Set only if the attempt waits in a local queue: where it is notified, and what it
 	// asks for.
-	line    *line
+	local   *localQueue
 	inbox   *inbox
 	asked   time.Time // when its caller began to wait
 	ttl     time.Duration
@@ -24,13 +24,13 @@ type Attempt struct {
 
 	voting *voting // for its fencing token; nil: none is wanted
 
-	mu    sync.Mutex
-	seats []*seat // node states; nil once released and no longer needed
-	one   [1]*seat
-	gone  bool    // an extension found that a quorum does not have the token
-	until Instant // end of the lease, if it won in a local queue; zero: it has ended
-	queue string  // key of the queue, once named is set; "": the key has none
-	named bool    // queue and plain are set
+	mu     sync.Mutex
+	states []*nodeState // node states; nil once released and no longer needed
+	one    [1]*nodeState
+	gone   bool    // an extension found that a quorum does not have the token
+	until  Instant // end of the lease, if it won in a local queue; zero: it has ended
+	queue  string  // key of the queue, once named is set; "": the key has none
+	named  bool    // queue and plain are set
 
 	// The keys and arguments of a release without a ticket, once they are needed.
 	plain struct {
@@ -67,9 +67,9 @@ func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 	a := g.attempt(key, token)
 	now := time.Now()
 	a.acquired.start = now // the best guess
-	for i := range a.seats {
-		a.seats[i].token = held
-		a.seats[i].mayLive(life, false, now)
+	for i := range a.states {
+		a.states[i].token = held
+		a.states[i].mayLive(life, false, now)
 	}
 	return a
 }
@@ -77,13 +77,13 @@ func (g *Group) Adopt(key, token string, life time.Duration) *Attempt {
 func (g *Group) attempt(key, token string) *Attempt {
 	n := len(g.members)
 	a := &Attempt{group: g, key: key, token: token}
-	if a.seats = a.one[:]; n > 1 {
-		a.seats = make([]*seat, n)
+	if a.states = a.one[:]; n > 1 {
+		a.states = make([]*nodeState, n)
 	}
 	votes := make([]Vote, 2*n)
 	a.acquired.votes, a.released.votes = votes[:n:n], votes[n:]
-	for i := range a.seats {
-		a.seats[i] = &seat{attempt: a, member: g.members[i].of(key), index: i}
+	for i := range a.states {
+		a.states[i] = &nodeState{attempt: a, member: g.members[i].of(key), index: i}
 	}
 	return a
 }
@@ -99,7 +99,7 @@ func (a *Attempt) Extend(ctx context.Context, ttl, timeout time.Duration) Result
 // Deletions that have not succeeded by then continue in the background until they do, or
 // until no key of the token can be alive.
 func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
-	defer a.group.lines.release(a)
+	defer a.group.locals.release(a)
 	if ctx.Err() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
@@ -113,17 +113,17 @@ func (a *Attempt) Release(ctx context.Context, timeout time.Duration) Result {
 // shed frees what a released attempt no longer needs. A deletion may wait for its node
 // for a long time; it should keep only its own node state and a alive.
 func (a *Attempt) shed() {
-	if a.line != nil {
+	if a.local != nil {
 		return // it may still have to remove its ticket from a queue
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seats, a.one = nil, [1]*seat{}
+	a.states, a.one = nil, [1]*nodeState{}
 	a.acquired.votes, a.released.votes = nil, nil
 }
 
 func (a *Attempt) ask(req request, now time.Time) {
-	for _, s := range a.seats {
+	for _, s := range a.states {
 		s.ask(req, now)
 	}
 	a.skip(req, now)
@@ -131,7 +131,7 @@ func (a *Attempt) ask(req request, now time.Time) {
 
 // Abandon releases the token in the background.
 func (a *Attempt) Abandon() {
-	defer a.group.lines.release(a)
+	defer a.group.locals.release(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.clean(request{kind: releasing}, time.Now())
@@ -139,7 +139,7 @@ func (a *Attempt) Abandon() {
 
 // clean asks every node to delete the token.
 func (a *Attempt) clean(req request, now time.Time) {
-	for _, s := range a.seats {
+	for _, s := range a.states {
 		s.clean(req, now)
 	}
 	a.skip(req, now)
@@ -147,7 +147,7 @@ func (a *Attempt) clean(req request, now time.Time) {
 
 // skip answers req if a has no node states any more, because then nothing is left to ask.
 func (a *Attempt) skip(req request, now time.Time) {
-	if a.seats == nil {
+	if a.states == nil {
 		for i := range a.group.members {
 			req.round.vote(i, Vote{Outcome: Skipped}, now)
 		}
@@ -157,7 +157,7 @@ func (a *Attempt) skip(req request, now time.Time) {
 // Lasts sets when the lease of a, which has won, ends unless it is extended again. Until
 // then, nodes that notify this process are added to the lock.
 func (a *Attempt) Lasts(until Instant) {
-	if a.line == nil { // nobody notifies it
+	if a.local == nil { // nobody notifies it
 		return
 	}
 	a.mu.Lock()
@@ -169,18 +169,18 @@ func (a *Attempt) Lasts(until Instant) {
 // node is added to it. Release still deletes the token from the nodes that have it, and
 // counts them.
 func (a *Attempt) Lose() {
-	if a.line == nil {
+	if a.local == nil {
 		return
 	}
 	a.Lasts(Instant{})
-	a.group.lines.lose(a)
+	a.group.locals.lose(a)
 }
 
 // lacks reports whether the token is not on node i and will not come there.
 func (a *Attempt) lacks(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.seats[i].token == absent
+	return a.states[i].token == absent
 }
 
 // join asks node i, which has notified this process, to grant a lock that a has won
@@ -192,7 +192,7 @@ func (a *Attempt) lacks(i int) bool {
 func (a *Attempt) join(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := a.seats[i]
+	s := a.states[i]
 	if s.released.Load() || a.until.Past(a.group.cfg.Clock.Now()) {
 		return false
 	}
@@ -205,11 +205,11 @@ func (a *Attempt) join(i int) bool {
 	return true
 }
 
-// quit removes the ticket from the queue of node i.
-func (a *Attempt) quit(i int) {
+// leaveQueue removes the ticket from the queue of node i.
+func (a *Attempt) leaveQueue(i int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seats[i].clean(request{kind: releasing}, time.Now())
+	a.states[i].clean(request{kind: releasing}, time.Now())
 }
 
 func (a *Attempt) newRound(k kind) *round {
@@ -242,9 +242,9 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 			a.ask(req, r.start)
 		}
 	}
-	var p *patience
+	var p *deadline
 	if r.verdict == Undecided {
-		p = a.group.vigil.begin(r.start, req.timeout)
+		p = a.group.deadlines.begin(r.start, req.timeout)
 		r.decided = p.news
 	}
 	a.mu.Unlock()
@@ -264,7 +264,7 @@ func (a *Attempt) round(ctx context.Context, req request) Result {
 	defer a.mu.Unlock()
 	if p != nil {
 		r.decided = nil
-		a.group.vigil.end(p)
+		a.group.deadlines.end(p)
 	}
 	ctxErr := ended(ctx)
 	switch {
@@ -308,11 +308,11 @@ func (a *Attempt) alone(ctx context.Context, req request) bool {
 		return false
 	}
 	a.mu.Lock()
-	if a.seats == nil || a.seats[0].busy {
+	if a.states == nil || a.states[0].busy {
 		a.mu.Unlock()
 		return false
 	}
-	s := a.seats[0]
+	s := a.states[0]
 	if req.kind == releasing {
 		s.track(req)
 	}

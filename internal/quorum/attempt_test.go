@@ -501,7 +501,7 @@ func TestExtensionsDoNotPileUp(t *testing.T) {
 			a.extend().want(t, "extend", Won, 0)
 		}
 		a.mu.Lock()
-		if n := len(a.seats[2].queue); n > seatQueue {
+		if n := len(a.states[2].queue); n > seatQueue {
 			t.Errorf("%d requests wait at the seat", n)
 		}
 		a.mu.Unlock()

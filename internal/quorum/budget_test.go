@@ -220,7 +220,7 @@ func TestManyWaitersAreWokenAtOnce(t *testing.T) {
 		time.Sleep(time.Second)
 		var meter busyMeter
 		p.set(meter.fault, faulty.Delay(5*time.Millisecond))
-		p.lines.stir(false)
+		p.locals.wakeAll(false)
 		time.Sleep(500 * time.Millisecond)
 		if ops := meter.ops.Load(); ops < keys {
 			t.Errorf("%d operations after all were woken, want one for each of %d", ops, keys)

@@ -39,7 +39,7 @@ type contest struct {
 func newContest(w *Waiter, a *Attempt, req request) *contest {
 	r := a.newRound(acquiring)
 	req.round = r
-	return &contest{w: w, a: a, r: r, req: req, asks: make([]int, len(a.seats))}
+	return &contest{w: w, a: a, r: r, req: req, asks: make([]int, len(a.states))}
 }
 
 // run runs the attempt round to its end. If rumours is not nil, it asks only those nodes
@@ -55,7 +55,7 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 		c.a.mu.Unlock()
 	}()
 	c.r.news = make(chan int, 1)
-	for i := range c.a.seats {
+	for i := range c.a.states {
 		if rumours == nil || rumours[i] {
 			c.ask(i)
 		} else {
@@ -67,26 +67,26 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res Result, vain boo
 			if c.granted() == 0 {
 				return c.vain()
 			}
-			for i := range c.a.seats {
+			for i := range c.a.states {
 				if !rumours[i] {
 					c.ask(i)
 				}
 			}
 			rumours = nil
 		}
-		patience := c.req.timeout
+		wait := c.req.timeout
 		if c.answered() {
 			granted := c.granted()
 			if granted == 0 || !c.owned() {
 				break
 			}
-			patience = min(max(lingerTrips*trip, minLinger), maxLinger)
+			wait = min(max(lingerTrips*trip, minLinger), maxLinger)
 			// The other may wait in the same way, so each gives up after a random time.
 			if granted > len(c.r.votes)-c.r.need {
-				patience = rand.N(max(lingerTrips*trip, minLinger))
+				wait = rand.N(max(lingerTrips*trip, minLinger))
 			}
 		}
-		left := min(time.Until(c.last.Add(patience)), c.req.timeout+maxLinger-time.Since(c.r.start))
+		left := min(time.Until(c.last.Add(wait)), c.req.timeout+maxLinger-time.Since(c.r.start))
 		if left <= 0 {
 			break
 		}
@@ -133,7 +133,7 @@ func (c *contest) ask(i int) {
 	c.asks[i]++
 	c.last = time.Now()
 	c.r.votes[i] = Vote{}
-	c.a.seats[i].ask(c.req, c.last)
+	c.a.states[i].ask(c.req, c.last)
 }
 
 // answered reports whether every node has answered.
@@ -159,7 +159,7 @@ func (c *contest) owned() bool { return c.a.majority(c.r.votes) > len(c.r.votes)
 func (a *Attempt) majority(votes []Vote) int {
 	most, owners := 0, make(map[string]int, len(votes))
 	for i, v := range votes {
-		if owner := a.seats[i].refusal.Owner; v.Outcome == Taken && owner != "" {
+		if owner := a.states[i].refusal.Owner; v.Outcome == Taken && owner != "" {
 			owners[owner]++
 			most = max(most, owners[owner])
 		}

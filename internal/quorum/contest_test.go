@@ -98,8 +98,8 @@ func TestMajorityOwner(t *testing.T) {
 		a := new(Attempt)
 		var votes []Vote
 		for i, o := range tc.outcomes {
-			a.seats = append(a.seats, new(seat))
-			a.seats[i].refusal.Owner = tc.owners[i]
+			a.states = append(a.states, new(nodeState))
+			a.states[i].refusal.Owner = tc.owners[i]
 			votes = append(votes, Vote{Outcome: o})
 		}
 		if got := a.majority(votes); got != tc.want {
@@ -404,7 +404,7 @@ func TestContestLateGrantsJoin(t *testing.T) {
 		p.fault[3].Set(faulty.DelayReply(50 * ms))
 		p.fault[4].Set(faulty.Delay(100 * ms))
 		waiter := p.mustJoin("k")
-		waiter.line.group.lines.inbox.await(context.Background(), time.Second)
+		waiter.local.group.locals.inbox.await(context.Background(), time.Second)
 		start := time.Now()
 		a := p.win(waiter)
 		if took := time.Since(start); took > 100*ms { // subscribing takes as long

@@ -5,9 +5,8 @@
 //
 // A [Group] is a set of nodes and the number of them that decides. An [Attempt] is one
 // token on every node of the group. It lives as long as that token can be on any of them.
-// Within an attempt, each node has a node state, which the code calls a seat. It keeps
-// all operations for this token on this node in order, so that a deletion never overtakes
-// the set that it is to undo. Operations leave through the node's [sender.Sender], which
+// Within an attempt, each node has a node state. It keeps all operations for this token on
+// this node in order, so that a deletion never overtakes the set that it is to undo. Operations leave through the node's [sender.Sender], which
 // bounds what a node that does not answer can cost, and sends waiting operations
 // together.
 //
@@ -19,10 +18,10 @@
 // One token on N nodes:
 //
 //	attempt.go     one token on every node: acquire, extend, release
-//	seat.go        a node state: the token on one node, and its requests in order
+//	nodestate.go   a node state: the token on one node, and its requests in order
 //	operation.go   which operation is sent for a request
 //	round.go       one question to all nodes, and the verdict
-//	patience.go    the deadline timers of callers that wait for a verdict
+//	deadline.go    the deadline timers of callers that wait for a verdict
 //	sweep.go       many extensions at once
 //	late.go        why a node timed out
 //
@@ -34,11 +33,11 @@
 //	outage.go      how long too many nodes have been unavailable
 //	tracker.go     counts cleanups that are under way
 //	clock.go       the time on two clocks
-//	skew.go        the clock offset of a node
+//	clockoffset.go the clock offset of a node
 //
 // Waiting for a lock:
 //
-//	line.go        local queues: the callers of this process for one key
+//	localqueue.go  local queues: the callers of this process for one key
 //	waiter.go      one waiting caller: when to try again
 //	contest.go     an attempt round of a waiter on several nodes
 //	inbox.go       the channel on which this process is notified
@@ -73,11 +72,11 @@
 //
 // # Mutexes and their order
 //
-// Attempt.mu guards the node states and rounds of an attempt. lines.mu guards the local
-// queues and their waiters. vigil.mu guards the callers that wait for a verdict. A
+// Attempt.mu guards the node states and rounds of an attempt. localQueues.mu guards the local
+// queues and their waiters. deadlineTimer.mu guards the callers that wait for a verdict. A
 // sender, a budget and a gate each have their own mutex.
 //
 // All of these may be locked while an attempt is locked, and a sender's mutex while
-// lines.mu is locked. The reverse order is never used. A sender calls back with nothing
+// localQueues.mu is locked. The reverse order is never used. A sender calls back with nothing
 // locked.
 package quorum

@@ -152,7 +152,7 @@ func (h *hearing) awaitSilence(ctx context.Context, d time.Duration) (heard bool
 			case <-ctx.Done():
 			}
 			timer.Stop()
-		} else if h.inbox.group.lines.awaited() {
+		} else if h.inbox.group.locals.awaited() {
 			break
 		}
 	}

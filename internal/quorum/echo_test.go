@@ -169,7 +169,7 @@ func TestMessagesThatCease(t *testing.T) {
 			time.Sleep(10 * time.Millisecond) // it polls as soon as enough nodes are out of use
 			// Its tickets are dead: nothing is reserved for a waiter that hears nothing.
 			for i := range n {
-				if r, err := w.mem[i].Eval(context.Background(), lua.Echo, []string{"k"}, []string{waiter.line.ticket[3:], "x"}); err != nil || r[0] != int64(0) {
+				if r, err := w.mem[i].Eval(context.Background(), lua.Echo, []string{"k"}, []string{waiter.local.ticket[3:], "x"}); err != nil || r[0] != int64(0) {
 					t.Errorf("node %d: its channel has a subscriber: %v, %v", i, r, err)
 				}
 			}

@@ -81,11 +81,11 @@ func (f *Fencing) Adopt(token string, fence uint64, life time.Duration) *Attempt
 // fence turns every acquire of a into a vote for a fencing token.
 func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 	v := &voting{
-		fencing: f,
-		stands:  ttl + CallTimeout,
+		fencing:       f,
+		tombstoneLife: ttl + CallTimeout,
 	}
-	if v.votes = v.one[:]; len(a.seats) > 1 {
-		v.votes = make([]nodeVote, len(a.seats))
+	if v.votes = v.one[:]; len(a.states) > 1 {
+		v.votes = make([]nodeVote, len(a.states))
 	}
 	v.tombstone, _ = proto.TombstoneKey(f.key, a.token)
 	a.voting = v
@@ -100,8 +100,8 @@ func (f *Fencing) fence(a *Attempt, ttl time.Duration) {
 func (f *Fencing) hint(a *Attempt, now time.Time) int64 {
 	var room [8]time.Duration
 	offsets := room[:0]
-	for i := range a.seats {
-		if offset, ok := a.seats[i].member.skew.get(); ok {
+	for i := range a.states {
+		if offset, ok := a.states[i].member.clock.get(); ok {
 			offsets = append(offsets, offset)
 		}
 	}
@@ -141,9 +141,9 @@ func median(offsets []time.Duration) time.Duration {
 // attempt can have a value with the votes of a quorum. A later attempt shares a node with
 // it, and therefore gets a higher value.
 type voting struct {
-	fencing   *Fencing
-	tombstone string        // its key; constant
-	stands    time.Duration // how long the tombstone is kept; constant
+	fencing       *Fencing
+	tombstone     string        // its key; constant
+	tombstoneLife time.Duration // how long the tombstone is kept; constant
 
 	hint  int64       // 0 until the first vote
 	votes []nodeVote  // by node
@@ -262,7 +262,7 @@ func (v *voting) aim() int64 {
 }
 
 // vote returns what the node should vote for. An acquire with a vote may be sent again.
-func (s *seat) vote() proto.Vote {
+func (s *nodeState) vote() proto.Vote {
 	v := s.attempt.voting
 	if v.hint == 0 {
 		v.hint = v.fencing.hint(s.attempt, s.begun)
@@ -273,7 +273,7 @@ func (s *seat) vote() proto.Vote {
 }
 
 // raise returns an operation that raises the node's vote. It may be sent again.
-func (s *seat) raise() backend.Op {
+func (s *nodeState) raise() backend.Op {
 	a := s.attempt
 	raise := proto.Raise{
 		Lock: a.key, Counter: a.voting.fencing.counter, Token: a.token,
@@ -283,7 +283,7 @@ func (s *seat) raise() backend.Op {
 }
 
 // prolong returns an extension that also keeps the counter alive.
-func (s *seat) prolong() backend.Op {
+func (s *nodeState) prolong() backend.Op {
 	a := s.attempt
 	prolong := proto.Prolong{
 		Lock: a.key, Counter: a.voting.fencing.counter, Token: a.token,
@@ -294,7 +294,7 @@ func (s *seat) prolong() backend.Op {
 
 // explain adds the keys that fencing uses to an access error of a script, because the
 // server does not say which key it denies.
-func (s *seat) explain(err error) error {
+func (s *nodeState) explain(err error) error {
 	if err == nil || s.attempt.voting == nil || s.current.kind == releasing || !strings.Contains(err.Error(), "NOPERM") {
 		return err
 	}
@@ -308,18 +308,18 @@ func (s *seat) explain(err error) error {
 }
 
 // tombstone returns the tombstone that the current release or rollback should add, if a
-// vote may still arrive. It sets s.buried accordingly.
-func (s *seat) tombstone() proto.Tombstone {
+// vote may still arrive. It sets s.tombstoned accordingly.
+func (s *nodeState) tombstone() proto.Tombstone {
 	v := s.attempt.voting
-	s.buried = v != nil && v.votes[s.index].unsure
-	if !s.buried {
+	s.tombstoned = v != nil && v.votes[s.index].unsure
+	if !s.tombstoned {
 		return proto.Tombstone{}
 	}
-	return proto.Tombstone{Key: v.tombstone, Life: v.stands}
+	return proto.Tombstone{Key: v.tombstone, Life: v.tombstoneLife}
 }
 
 // raises answers a raise without asking the node, if the known vote is enough to tell.
-func (s *seat) raises(r request) (vote Vote, told bool) {
+func (s *nodeState) raises(r request) (vote Vote, told bool) {
 	b := s.attempt.voting.votes[s.index]
 	cast := b.cast
 	switch {
@@ -337,9 +337,9 @@ func (s *seat) raises(r request) (vote Vote, told bool) {
 }
 
 // voted records a node's answer to a vote.
-func (s *seat) voted(r proto.AcquireReply, now time.Time) {
+func (s *nodeState) voted(r proto.AcquireReply, now time.Time) {
 	v := s.attempt.voting
-	s.member.skew.learn(time.UnixMicro(r.Clock), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
+	s.member.clock.learn(time.UnixMicro(r.Clock), s.attempt.group.cfg.Clock.at(now).Wall(), now.Sub(s.begun), now)
 	if r.Granted {
 		v.votes[s.index].cast = r.Counter
 	} else {

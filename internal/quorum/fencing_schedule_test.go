@@ -447,7 +447,7 @@ func (p *elector) lock(rng *rand.Rand) {
 	if rng.IntN(10) > 0 { // else it has crashed
 		a.Release(context.Background(), timeout)
 	} else {
-		p.lines.release(a) // which a crash would have ended too
+		p.locals.release(a) // which a crash would have ended too
 	}
 }
 

@@ -661,7 +661,7 @@ func TestFencingStrangeAnswers(t *testing.T) {
 			if v := w.value(0, "k"); v != "" {
 				t.Errorf("%v: %q is left", reply, v)
 			}
-			if _, known := p.members[0].skew.get(); known && len(reply) < 3 {
+			if _, known := p.members[0].clock.get(); known && len(reply) < 3 {
 				t.Errorf("%v: it is taken for a look at the clock", reply)
 			}
 		})
@@ -806,7 +806,7 @@ func TestFencingClocks(t *testing.T) {
 						t.Errorf("%v off, try %d: %d raises", offset, i, got)
 					}
 					for _, l := range p.members { // there and back take as long
-						if got, _ := l.skew.get(); (got + offset).Abs() > 100*time.Microsecond {
+						if got, _ := l.clock.get(); (got + offset).Abs() > 100*time.Microsecond {
 							t.Errorf("%v off, %s is thought to be %v ahead", offset, l.name, got)
 						}
 					}
@@ -960,13 +960,13 @@ func TestFencingSeen(t *testing.T) {
 		}
 
 		for i, l := range p.members[:2] { // what is not known of the third does not count
-			l.skew.learn(time.Now().Add(time.Duration(i+1)*time.Hour), time.Now(), 0, time.Now())
+			l.clock.learn(time.Now().Add(time.Duration(i+1)*time.Hour), time.Now(), 0, time.Now())
 		}
 		if got, want := f.hint(a, time.Now()), now+(90*time.Minute).Microseconds(); got != want {
 			t.Errorf("with nodes ahead by one and two hours the hint is %v, want %v", got-now, want-now)
 		}
 		for _, l := range p.members {
-			l.skew.known = false
+			l.clock.known = false
 		}
 
 		held := w.process(full).mustFence("k")

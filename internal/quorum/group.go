@@ -67,13 +67,13 @@ type Group struct {
 	need    int
 	cfg     Config
 
-	cleanup  tracker
-	lines    lines
-	vigil    vigil
-	budget   *budget
-	releases gate
-	made     time.Time
-	shared   *sender.Shared
+	cleanup   tracker
+	locals    localQueues
+	deadlines deadlineTimer
+	budget    *budget
+	releases  gate
+	made      time.Time
+	shared    *sender.Shared
 }
 
 // NewGroup checks nodes and makes a group of them. It does no I/O. It rejects an empty
@@ -148,8 +148,8 @@ func (g *Group) Wait(ctx context.Context) error { return g.cleanup.wait(ctx) }
 // on waiters poll. The order matters: a waiter that tries again before the inbox is
 // closed would rely on being notified, and sleep.
 func (g *Group) Close() {
-	g.lines.closeInbox(true)
-	g.lines.stir(true)
+	g.locals.closeInbox(true)
+	g.locals.wakeAll(true)
 }
 
 // near returns the current round trip to the farthest of the nearest nodes that make a

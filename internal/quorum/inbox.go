@@ -40,14 +40,14 @@ type inbox struct {
 	opened  time.Time
 	cancel  context.CancelFunc
 
-	mu      sync.Mutex
-	ears    []ear         // by node
-	pending int           // subscriptions that attempts still wait for
-	settled chan struct{} // closed when none is pending
+	mu            sync.Mutex
+	subscriptions []subscription // by node
+	pending       int            // subscriptions that attempts still wait for
+	settled       chan struct{}  // closed when none is pending
 }
 
-// An ear is the inbox's subscription on one node.
-type ear struct {
+// An subscription is the inbox's subscription on one node.
+type subscription struct {
 	open    bool // messages arrive, as an echo has shown
 	settled bool // attempts no longer wait for it
 }
@@ -55,11 +55,11 @@ type ear struct {
 // newInbox opens an inbox in the background.
 func newInbox(g *Group, key string) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
-	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, ears: make([]ear, len(g.members)), settled: make(chan struct{})}
+	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, subscriptions: make([]subscription, len(g.members)), settled: make(chan struct{})}
 	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
 	in.ticket = proto.Ticket{Grace: grace, Channel: in.channel}.String()
 	for _, l := range g.members {
-		if l.queueing.calls() {
+		if l.queueing.notifies() {
 			in.pending++
 		}
 	}
@@ -67,7 +67,7 @@ func newInbox(g *Group, key string) *inbox {
 		close(in.settled)
 	}
 	for i, l := range g.members {
-		if l.queueing.calls() {
+		if l.queueing.notifies() {
 			go in.listen(ctx, i, l)
 		}
 	}
@@ -97,7 +97,7 @@ func (in *inbox) await(ctx context.Context, d time.Duration) {
 func (in *inbox) hears(i int) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.ears[i].open
+	return in.subscriptions[i].open
 }
 
 // listen keeps a subscription on node i until ctx ends, or the node refuses
@@ -111,7 +111,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 		mute, err := in.subscribe(ctx, i, l, func() {
 			in.set(i, true)
 			if again { // a message may have been missed
-				in.group.lines.stir(false)
+				in.group.locals.wakeAll(false)
 			}
 			ready, again, counted, unknown = time.Now(), true, true, 0
 		})
@@ -134,7 +134,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 		if refused || mute != nil {
 			l.queueing.tell(cmp.Or(mute, err))
 			if again { // waiters that rely on it must not continue to sleep
-				in.group.lines.stir(false)
+				in.group.locals.wakeAll(false)
 			}
 		}
 		if refused {
@@ -144,7 +144,7 @@ func (in *inbox) listen(ctx context.Context, i int, l *member) {
 			// It is not back at once although commands may work, so sleeping waiters must
 			// poll.
 			counted = false
-			in.group.lines.stir(false)
+			in.group.locals.wakeAll(false)
 		}
 		wait := rand.N(pause) + 1
 		if mute != nil { // until then, tickets that name this inbox are dead
@@ -190,7 +190,7 @@ func (in *inbox) subscribe(ctx context.Context, i int, l *member, opened func())
 // set notes whether messages arrive from node i.
 func (in *inbox) set(i int, open bool) {
 	in.mu.Lock()
-	in.ears[i].open = open
+	in.subscriptions[i].open = open
 	in.mu.Unlock()
 	in.settle(i)
 }
@@ -200,7 +200,7 @@ func (in *inbox) set(i int, open bool) {
 func (in *inbox) settle(i int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if e := &in.ears[i]; !e.settled {
+	if e := &in.subscriptions[i]; !e.settled {
 		e.settled = true
 		if in.pending--; in.pending == 0 {
 			close(in.settled)
@@ -213,24 +213,24 @@ func (g *Group) hear(i int, payload string) {
 	switch m, ok := proto.ParseMessage(payload); {
 	case !ok: // the echo of an inbox, or a message of a later release
 	case m.Kind == proto.Notify:
-		g.called(i, m.Key)
+		g.notified(i, m.Key)
 	case m.Kind == proto.Next:
 		g.warned(m.Key, m.Grace)
 	}
 }
 
-// called handles a notification from node i. It wakes the caller that competes for key.
+// notified handles a notification from node i. It wakes the caller that competes for key.
 // If there is none, but the process has the lock from other nodes, node i is added to the
 // lock. Otherwise the notification is passed on.
-func (g *Group) called(i int, key string) {
-	ls := &g.lines
+func (g *Group) notified(i int, key string) {
+	ls := &g.locals
 	ls.mu.Lock()
 	ln := ls.byKey[key]
 	in := ls.inbox
 	var holder *Attempt
 	if ln != nil {
 		if len(ln.waiters) > 0 {
-			ln.waiters[0].signal(func(w *Waiter) { w.calls[i] = true })
+			ln.waiters[0].signal(func(w *Waiter) { w.notices[i] = true })
 			in = nil
 		} else {
 			holder = ln.holders[len(ln.holders)-1]
@@ -249,7 +249,7 @@ func (g *Group) called(i int, key string) {
 func (g *Group) warned(key string, grace time.Duration) {
 	grace = min(max(grace, minGrace), maxGrace)
 	look := time.Now().Add(grace + 2*g.near() + rand.N(grace/4+1))
-	ls := &g.lines
+	ls := &g.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ln := ls.byKey[key]; ln != nil && len(ln.waiters) > 0 {
@@ -264,17 +264,17 @@ func (g *Group) warned(key string, grace time.Duration) {
 
 // pass passes on a notification from node i that nobody in this process waits for.
 func (g *Group) pass(i int, key, ticket string) {
-	ls := &g.lines
+	ls := &g.locals
 	ls.mu.Lock()
 	ln := ls.byKey[key]
 	if ln == nil || ln.places[i].newest == nil {
-		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
+		ln = &localQueue{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
 		a := g.attempt(key, "")
-		a.line = ln
+		a.local = ln
 		ln.places[i].newest = a
 	}
 	a := ln.places[i].newest
 	ln.places[i].queued = true // it was in the queue until the node notified it
 	ls.mu.Unlock()
-	a.quit(i)
+	a.leaveQueue(i)
 }

@@ -19,18 +19,18 @@ var subscribing = faulty.Kind(faulty.OpSubscribe)
 
 // hears returns from which nodes messages arrive at the process.
 func (p *process) hears() []bool {
-	p.lines.mu.Lock()
-	defer p.lines.mu.Unlock()
+	p.locals.mu.Lock()
+	defer p.locals.mu.Unlock()
 	heard := make([]bool, len(p.members))
 	for i := range heard {
-		heard[i] = p.lines.inbox != nil && p.lines.inbox.hears(i)
+		heard[i] = p.locals.inbox != nil && p.locals.inbox.hears(i)
 	}
 	return heard
 }
 
 // stirred reports whether w has been told to try again.
 func (w *Waiter) isStirred() bool {
-	ls := &w.line.group.lines
+	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return w.stirred
@@ -278,7 +278,7 @@ func TestReconnectDuringATry(t *testing.T) {
 		p.set(faulty.Delay(40 * time.Millisecond))
 		p.fault[2].Set(faulty.Delay(100 * time.Millisecond))
 		time.AfterFunc(50*time.Millisecond, func() {
-			p.lines.stir(true)
+			p.locals.wakeAll(true)
 			p.hear(0, "gk") // it is asked again
 		})
 		p.forget()
@@ -435,9 +435,9 @@ func TestGarbageInTheInbox(t *testing.T) {
 				t.Fatal("nobody listens")
 			}
 			synctest.Wait()
-			p.lines.mu.Lock()
-			woken := waiter.stirred || slices.Contains(waiter.calls, true) || !waiter.look.IsZero()
-			p.lines.mu.Unlock()
+			p.locals.mu.Lock()
+			woken := waiter.stirred || slices.Contains(waiter.notices, true) || !waiter.look.IsZero()
+			p.locals.mu.Unlock()
 			if woken {
 				t.Errorf("%.20q has woken a waiter", m)
 			}
@@ -528,8 +528,8 @@ func callDuringARelease(t *testing.T, w *world, deaf bool) {
 	held.release()
 	a := p.win(waiter)
 	time.Sleep(200 * time.Millisecond)
-	if !p.hears()[2] || (a.line.places[2].newest == nil) != deaf {
-		t.Fatalf("node 2 is heard: %v; it was asked: %v", p.hears()[2], a.line.places[2].newest != nil)
+	if !p.hears()[2] || (a.local.places[2].newest == nil) != deaf {
+		t.Fatalf("node 2 is heard: %v; it was asked: %v", p.hears()[2], a.local.places[2].newest != nil)
 	}
 	p.fault[0].Set(faulty.Delay(50 * time.Millisecond))
 	p.fault[1].Set(faulty.Delay(50 * time.Millisecond))

@@ -18,7 +18,7 @@ type member struct {
 	name     *label
 	sender   *sender.Sender
 	queueing *queueing
-	skew     *skew
+	clock    *clockOffset
 	rumours  *rumours
 	acquires atomic.Int64 // its last answer to an acquire, since the group was made; 0: none
 	releases atomic.Bool  // it is known to run scripts, so it can release what it grants; see proof.go
@@ -31,7 +31,7 @@ type member struct {
 // newMember returns the member for a node. If the node has parts, it returns the first
 // part's member, which has the members for all of them.
 func newMember(g *Group, n backend.Node, name *label) *member {
-	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), skew: new(skew), rumours: new(rumours)}
+	m := &member{node: n, name: name, sender: sender.New(g.shared, n), queueing: newQueueing(g, n, name), clock: new(clockOffset), rumours: new(rumours)}
 	m.releases.Store(!m.queueing.scripts)
 	p, ok := backend.As[backend.Partitioner](n)
 	if !ok {
@@ -41,10 +41,10 @@ func newMember(g *Group, n backend.Node, name *label) *member {
 	if parts < 2 {
 		return m
 	}
-	m.parts, m.skew = []*member{m}, &skew{whole: m.skew}
+	m.parts, m.clock = []*member{m}, &clockOffset{whole: m.clock}
 	for len(m.parts) < parts {
 		part := &member{
-			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, skew: &skew{whole: m.skew.whole}, rumours: m.rumours,
+			node: n, name: name, sender: sender.New(g.shared, n), queueing: m.queueing, clock: &clockOffset{whole: m.clock.whole}, rumours: m.rumours,
 		}
 		part.releases.Store(m.releases.Load())
 		m.parts = append(m.parts, part)

@@ -20,7 +20,7 @@ const migrationPause = 10 * time.Millisecond
 // so the waiter polls. A release notifies nobody, so it is repeated with the queue until
 // the first waiter has looked for itself. An operation that also changes a counter is
 // repeated while its caller waits, except a vote: its caller decides when to try again.
-func (s *seat) migrating(err error, now time.Time) bool {
+func (s *nodeState) migrating(err error, now time.Time) bool {
 	if !errors.Is(err, backend.ErrMigrating) || s.item.Op.Kind != backend.OpEval {
 		return false
 	}
@@ -51,7 +51,7 @@ func (s *seat) migrating(err error, now time.Time) bool {
 // later sends the current request again after a pause. It does not if no time would be
 // left for the answer, or the lock is being released. The node state stays busy
 // meanwhile.
-func (s *seat) later(pause time.Duration, now time.Time) bool {
+func (s *nodeState) later(pause time.Duration, now time.Time) bool {
 	if s.released.Load() || now.Add(2*pause).After(s.item.Expires) {
 		return false
 	}

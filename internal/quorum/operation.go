@@ -15,9 +15,9 @@ import (
 // acquire is a script if somebody waits, if the node must check whether it may grant, or
 // if the node has yet to show that it can release. Where scripts work, every release is a
 // script, because the holder cannot know who waits.
-func (s *seat) operation() backend.Op {
+func (s *nodeState) operation() backend.Op {
 	a, r := s.attempt, s.current
-	s.ticketed, s.buried = false, false
+	s.ticketed, s.tombstoned = false, false
 	queue := a.name() && s.member.queueing.works() && !s.apart
 	switch {
 	case a.voting != nil && r.kind == acquiring:
@@ -25,7 +25,7 @@ func (s *seat) operation() backend.Op {
 		// no vote. There is no fallback.
 		if a.inbox != nil && !r.rejoin && a.inbox.hears(s.index) {
 			s.ticketed = true
-			a.line.enters(s.index, a)
+			a.local.enters(s.index, a)
 		}
 		return s.acquireScript()
 	case r.kind == raising:
@@ -36,7 +36,7 @@ func (s *seat) operation() backend.Op {
 		return backend.Op{Kind: backend.OpExtend, Key: a.key, Token: a.token, TTL: r.ttl}
 	case r.kind == acquiring && queue && a.inbox != nil && !r.rejoin && a.inbox.hears(s.index):
 		s.ticketed = true
-		a.line.enters(s.index, a)
+		a.local.enters(s.index, a)
 		return s.acquireScript()
 	case r.kind == acquiring && (s.quarantined() || r.rejoin && s.member.queueing.scripts):
 		// An earlier acquire that was considered lost may have arrived. Only a script can
@@ -52,9 +52,9 @@ func (s *seat) operation() backend.Op {
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 	}
 	ticket := ""
-	if a.line != nil && a.line.speaks(s.index, a) {
+	if a.local != nil && a.local.isNewest(s.index, a) {
 		s.ticketed = true
-		ticket = a.line.ticket
+		ticket = a.local.ticket
 	}
 	again := s.token == doubted && s.again
 	tombstone := s.tombstone()
@@ -96,7 +96,7 @@ func (a *Attempt) announce() string {
 // one script is allowed to, and there may be more; then the lock is free, and another
 // release continues. Each script removes hundreds of tickets, so few round trips are
 // needed.
-func (s *seat) notifiedNobody(r proto.ReleaseReply) {
+func (s *nodeState) notifiedNobody(r proto.ReleaseReply) {
 	if r.Mute != "" {
 		s.member.queueing.mute(r.Mute)
 	}
@@ -104,22 +104,22 @@ func (s *seat) notifiedNobody(r proto.ReleaseReply) {
 		a := s.attempt.group.attempt(s.attempt.key, "")
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.seats[s.index].clean(request{kind: releasing, onward: true}, time.Now())
+		a.states[s.index].clean(request{kind: releasing, onward: true}, time.Now())
 	}
 }
 
 // plainAcquire returns an acquire that must not be sent again.
-func (s *seat) plainAcquire() backend.Op {
+func (s *nodeState) plainAcquire() backend.Op {
 	return backend.Op{Kind: backend.OpSetNX, Key: s.attempt.key, Token: s.attempt.token, TTL: s.current.ttl}
 }
 
 // acquireScript returns an acquire that may be sent again. If it is refused, it adds the
 // ticket, if there is one, to the queue. With a fencing token it is a vote.
-func (s *seat) acquireScript() backend.Op {
+func (s *nodeState) acquireScript() backend.Op {
 	a := s.attempt
 	acquire := proto.Acquire{Lock: a.key, Token: a.token, TTL: s.current.ttl, Check: s.check()}
 	if s.ticketed {
-		acquire.Wait = proto.Wait{Queue: a.queue, Ticket: a.line.ticket, Waited: time.Since(a.asked)}
+		acquire.Wait = proto.Wait{Queue: a.queue, Ticket: a.local.ticket, Waited: time.Since(a.asked)}
 	}
 	if a.voting == nil {
 		return acquire.Op(nil, nil)
@@ -128,7 +128,7 @@ func (s *seat) acquireScript() backend.Op {
 	return acquire.Op(a.voting.votes[s.index].room())
 }
 
-func (s *seat) readAcquire(r backend.Reply, now time.Time) (proto.AcquireReply, error) {
+func (s *nodeState) readAcquire(r backend.Reply, now time.Time) (proto.AcquireReply, error) {
 	v := s.attempt.voting
 	if v == nil {
 		return proto.ReadAcquire(r)
@@ -156,7 +156,7 @@ func (a *Attempt) name() bool {
 // cannotQueue reports whether err says that the node does not let this process use the
 // queue of the key, for example because of its access rules. An acquire or extension with
 // fencing may fail for other reasons and has no fallback, so it never counts.
-func (s *seat) cannotQueue(err error) bool {
+func (s *nodeState) cannotQueue(err error) bool {
 	if s.current.kind != releasing && (s.attempt.voting != nil || !s.ticketed) {
 		return false
 	}
@@ -165,12 +165,12 @@ func (s *seat) cannotQueue(err error) bool {
 
 // withoutQueue repeats the current request without the queue if the node does not let
 // this process use it, and reports whether it does.
-func (s *seat) withoutQueue(err error, now time.Time) bool {
+func (s *nodeState) withoutQueue(err error, now time.Time) bool {
 	if !s.cannotQueue(err) {
 		return false
 	}
 	if s.ticketed {
-		s.attempt.line.stands(s.index, s.attempt, false)
+		s.attempt.local.setQueued(s.index, s.attempt, false)
 	}
 	if s.current.kind == releasing && s.token == absent {
 		return false // it was only about the queue

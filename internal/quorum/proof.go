@@ -25,14 +25,14 @@ import (
 const noToken = "redlock:no token"
 
 // proof returns an operation that shows whether the node runs scripts.
-func (s *seat) proof() backend.Op {
+func (s *nodeState) proof() backend.Op {
 	if s.member.queueing.scripts {
 		return s.acquireScript()
 	}
 	return s.futileDeletion()
 }
 
-func (s *seat) futileDeletion() backend.Op {
+func (s *nodeState) futileDeletion() backend.Op {
 	return backend.Op{Kind: backend.OpEvalDelete, Key: s.attempt.key, Token: noToken}
 }
 
@@ -51,7 +51,7 @@ func (m *member) learn(op *backend.Op, err error) {
 
 // proves continues an acquire that first had to show whether the node can release, and
 // reports whether it does. err is the result of the operation so far.
-func (s *seat) proves(err error, now time.Time) bool {
+func (s *nodeState) proves(err error, now time.Time) bool {
 	switch op := &s.item.Op; {
 	case s.current.kind != acquiring || s.current.rejoin || s.resent:
 		return false
@@ -68,7 +68,7 @@ func (s *seat) proves(err error, now time.Time) bool {
 
 // unproven adds to the error of an acquire that the node could not have released the
 // lock. Nothing else explains why the lock is not granted.
-func (s *seat) unproven(err error) error {
+func (s *nodeState) unproven(err error) error {
 	if s.current.kind == acquiring && s.item.Op.Kind == backend.OpEvalDelete && refusesScripts(err) {
 		return fmt.Errorf("it grants no lock, because it could not release it "+
 			"(allow EVAL and EVALSHA, and in scripts GET and DEL): %w", err)

@@ -64,7 +64,7 @@ func (g *Group) mark(ctx context.Context, n backend.Node) error {
 
 // quarantined reports whether the current operation, an acquire or a raise, is subject to
 // the quarantine.
-func (s *seat) quarantined() bool {
+func (s *nodeState) quarantined() bool {
 	return s.attempt.group.cfg.Quarantine > 0 && (s.rejoin == nil || !s.rejoin.sure)
 }
 
@@ -72,7 +72,7 @@ func (s *seat) quarantined() bool {
 // may have lost what it had granted. Only the node can do this. A client may not have
 // seen the restart, and a restart may come between a client's check and the next
 // operation.
-func (s *seat) check() proto.Check {
+func (s *nodeState) check() proto.Check {
 	if !s.quarantined() {
 		return proto.Check{}
 	}
@@ -80,9 +80,9 @@ func (s *seat) check() proto.Check {
 	return proto.Check{Marker: cfg.Marker, Quarantine: cfg.Quarantine}
 }
 
-// unjudged explains a CROSSSLOT error: the server belongs to a Cluster, and the marker is
+// explainCrossSlot explains a CROSSSLOT error: the server belongs to a Cluster, and the marker is
 // in another slot than the lock.
-func (g *Group) unjudged(err error) error {
+func (g *Group) explainCrossSlot(err error) error {
 	if g.cfg.Quarantine > 0 && strings.HasPrefix(strings.TrimPrefix(err.Error(), "-"), "CROSSSLOT ") {
 		return fmt.Errorf("no quarantine on a server of a cluster, which looks at no marker beside a lock: %w", err)
 	}

@@ -37,8 +37,8 @@ func newQueueing(g *Group, n backend.Node, name *label) *queueing {
 	return q
 }
 
-// calls reports whether the node can notify waiters.
-func (q *queueing) calls() bool { return q.scripts && q.subscriptions }
+// notifies reports whether the node can notify waiters.
+func (q *queueing) notifies() bool { return q.scripts && q.subscriptions }
 
 // works reports whether releases on the node can notify queued waiters.
 func (q *queueing) works() bool {

@@ -38,8 +38,8 @@ func (a *Attempt) rejoin(ext request, now time.Time) {
 	if ext.round.verdict != Won || a.gone {
 		return
 	}
-	for i := range a.seats {
-		s := a.seats[i]
+	for i := range a.states {
+		s := a.states[i]
 		if !s.lacks() || s.rejoin.bars(now) || s.released.Load() || s.rejoin != nil && s.rejoin.after == ext.round || slices.ContainsFunc(s.queue, isRejoin) {
 			continue
 		}
@@ -55,13 +55,13 @@ func isJoin(r request) bool { return r.joins }
 func isRejoin(r request) bool { return r.kind == acquiring && r.rejoin }
 
 // lacks reports whether, as far as is known, the node does not have the token.
-func (s *seat) lacks() bool { return s.token == absent || s.token == doubted && s.missing }
+func (s *nodeState) lacks() bool { return s.token == absent || s.token == doubted && s.missing }
 
 // bars reports whether the node must not be asked now.
 func (r *rejoin) bars(now time.Time) bool { return r != nil && now.Before(r.barred) }
 
 // tookBack handles the outcome of a deletion that takes a rejoin back.
-func (r *rejoin) tookBack(s *seat, unknown bool, now time.Time) {
+func (r *rejoin) tookBack(s *nodeState, unknown bool, now time.Time) {
 	if s.current.rejoin && unknown {
 		r.barred = now.Add(s.attempt.group.cfg.Quarantine) // longer than a request can be on its way
 	}
@@ -69,7 +69,7 @@ func (r *rejoin) tookBack(s *seat, unknown bool, now time.Time) {
 
 // rejoins returns the rejoin of s, making it first if necessary. Few node states have
 // one.
-func (s *seat) rejoins() *rejoin {
+func (s *nodeState) rejoins() *rejoin {
 	if s.rejoin == nil {
 		s.rejoin = new(rejoin)
 	}
@@ -83,7 +83,7 @@ func (s *seat) rejoins() *rejoin {
 // granted nothing to others while it had the key. If it has lost the key, it lost it with
 // all other data, and has been in quarantine since then, which lasts longer than the key
 // would have.
-func (r *rejoin) begin(s *seat, req request, now time.Time) {
+func (r *rejoin) begin(s *nodeState, req request, now time.Time) {
 	if r != nil {
 		cfg := &s.attempt.group.cfg
 		r.sure = req.rejoin && cfg.Quarantine > 0 && !r.lasts.Past(cfg.Clock.at(now))
@@ -91,7 +91,7 @@ func (r *rejoin) begin(s *seat, req request, now time.Time) {
 }
 
 // answered handles the outcome of a rejoin.
-func (r *rejoin) answered(s *seat, now time.Time) {
+func (r *rejoin) answered(s *nodeState, now time.Time) {
 	if !s.current.rejoin || s.token == absent {
 		return
 	}
@@ -105,7 +105,7 @@ func (r *rejoin) answered(s *seat, now time.Time) {
 
 // confirmed notes that the node has granted the current operation, an acquire or an
 // extension.
-func (s *seat) confirmed() {
+func (s *nodeState) confirmed() {
 	if cfg := &s.attempt.group.cfg; cfg.Quarantine > 0 {
 		s.rejoins().lasts = cfg.Clock.at(s.begun).Add(s.current.ttl - cfg.Drift(s.current.ttl))
 	}
@@ -113,7 +113,7 @@ func (s *seat) confirmed() {
 
 // found notes that the token was found on the node, and reports whether this is the first
 // time since a rejoin.
-func (s *seat) found() bool {
+func (s *nodeState) found() bool {
 	r := s.rejoin
 	if r == nil || !r.given {
 		return false

@@ -30,8 +30,8 @@ func (a *Attempt) misjoin(bug ballotBug, res Result, ext request) {
 		ext.round = &round{verdict: Won, start: time.Now()}
 		a.rejoin(ext, time.Now())
 	case rejoinHasty:
-		for i := range a.seats {
-			a.seats[i].rejoins().lasts = a.group.cfg.Clock.Now().Add(time.Hour)
+		for i := range a.states {
+			a.states[i].rejoins().lasts = a.group.cfg.Clock.Now().Add(time.Hour)
 		}
 	}
 }

@@ -731,7 +731,7 @@ func TestRejoinsDoNotPileUp(t *testing.T) {
 			a.extend().want(t, "extend", Won, 0)
 		}
 		a.mu.Lock()
-		n := len(a.seats[2].queue)
+		n := len(a.states[2].queue)
 		a.mu.Unlock()
 		if n > seatQueue+2 {
 			t.Errorf("%d requests wait at the seat", n)
@@ -814,7 +814,7 @@ func TestRejoinIsSureForTheValidity(t *testing.T) {
 		a.mustExtend(t, "extend")
 		time.Sleep(timeout)
 		a.mu.Lock()
-		got := a.seats[2].rejoin.lasts.Time()
+		got := a.states[2].rejoin.lasts.Time()
 		a.mu.Unlock()
 		if want := validity(start, ttl); !got.Equal(want) {
 			t.Errorf("it does not apply until %v after the request, want %v", got.Sub(start), want.Sub(start))

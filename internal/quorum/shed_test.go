@@ -22,7 +22,7 @@ func TestWaitingDeletionKeepsLittleAlive(t *testing.T) {
 				t.Fatal(res)
 			}
 			synctest.Wait() // all three have granted
-			seats := []weak.Pointer[seat]{weak.Make(a.seats[0]), weak.Make(a.seats[1]), weak.Make(a.seats[2])}
+			seats := []weak.Pointer[nodeState]{weak.Make(a.states[0]), weak.Make(a.states[1]), weak.Make(a.states[2])}
 			w.fault[2].Set(faulty.Refuse(nil))
 			if res := a.Release(t.Context(), timeout); res.Verdict != Won {
 				t.Fatal(res)

@@ -29,23 +29,23 @@ const (
 	// died.
 	maxSplitPause = 250 * time.Millisecond
 
-	// maxStirs is how often a losing waiter notifies others. They may lose in the same
+	// maxNotifies is how often a losing waiter notifies others. They may lose in the same
 	// way, and notify it in return.
-	maxStirs = 4
+	maxNotifies = 4
 )
 
 // A Waiter is a caller's place in the local queue for a key. [Group.Join] makes it. It
 // alternates between Acquire and Wait, and must be left in the end. Only one goroutine
 // may use it.
 type Waiter struct {
-	line  *line
+	local *localQueue
 	asked time.Time
 	turn  chan struct{} // closed when it is first in its local queue
 	wake  chan struct{} // has room for one: the fields below have changed
 
-	// The mutex of the lines guards these.
+	// The mutex of localQueues guards these.
 	place   int       // in its local queue, counted from the queue's first caller
-	calls   []bool    // by node: it has notified since it was last asked
+	notices []bool    // by node: it has notified since it was last asked
 	stirred bool      // there is another reason to try again
 	polls   bool      // too few nodes can notify it
 	next    bool      // it may be next in the queue
@@ -72,7 +72,7 @@ func (w *Waiter) patience() time.Duration {
 	return w.left()
 }
 
-// signal changes the state of w and wakes it. The lines must be locked.
+// signal changes the state of w and wakes it. The local queues must be locked.
 func (w *Waiter) signal(change func(*Waiter)) {
 	change(w)
 	select {
@@ -96,10 +96,10 @@ func (w *Waiter) AcquireFenced(ctx context.Context, f *Fencing, token string, tt
 }
 
 func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, timeout time.Duration) (*Attempt, Result) {
-	ln := w.line
+	ln := w.local
 	g := ln.group
 	a := g.attempt(ln.key, token)
-	ls := &g.lines
+	ls := &g.locals
 	ls.mu.Lock()
 	in := ls.inbox
 	notified, rumours := w.notified()
@@ -107,7 +107,7 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 	ls.mu.Unlock()
 	if in != nil && in.ticket == ln.ticket {
 		in.await(ctx, timeout)
-		a.line, a.inbox, a.asked, a.ttl, a.timeout = ln, in, w.asked, ttl, timeout
+		a.local, a.inbox, a.asked, a.ttl, a.timeout = ln, in, w.asked, ttl, timeout
 	}
 	if f != nil {
 		f.fence(a, ttl)
@@ -115,7 +115,7 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 	req := request{kind: acquiring, ttl: ttl, timeout: timeout}
 	var res Result
 	vain := false
-	if len(a.seats) == 1 {
+	if len(a.states) == 1 {
 		w.heed(0)
 		res = a.round(ctx, req)
 	} else {
@@ -144,22 +144,22 @@ func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, tim
 
 // notified returns the nodes that have notified w since they were last asked, or nil. If
 // those are the only reason to try and none is believed, it returns them as rumours too.
-// The lines must be locked.
+// The local queues must be locked.
 func (w *Waiter) notified() (notified, rumours []bool) {
-	if !slices.Contains(w.calls, true) {
+	if !slices.Contains(w.notices, true) {
 		return nil, nil
 	}
-	notified = slices.Clone(w.calls)
+	notified = slices.Clone(w.notices)
 	if w.stirred || w.permit != nil || !w.rumoursOnly() {
 		return notified, nil
 	}
 	return notified, notified
 }
 
-// rumoursOnly reports whether no believed node has notified w. The lines must be locked.
+// rumoursOnly reports whether no believed node has notified w. The local queues must be locked.
 func (w *Waiter) rumoursOnly() bool {
-	for i, called := range w.calls {
-		if called && !w.line.group.members[i].rumours.doubted() {
+	for i, called := range w.notices {
+		if called && !w.local.group.members[i].rumours.doubted() {
 			return false
 		}
 	}
@@ -172,7 +172,7 @@ func (w *Waiter) judge(notified []bool, votes []Vote) {
 	for i, called := range notified {
 		if called && (votes[i].Outcome == Granted || votes[i].Outcome == Taken) {
 			granted := votes[i].Outcome == Granted
-			w.line.group.members[i].rumours.granted(granted)
+			w.local.group.members[i].rumours.granted(granted)
 			vain = vain || !granted
 		}
 	}
@@ -183,28 +183,28 @@ func (w *Waiter) judge(notified []bool, votes []Vote) {
 
 // heed clears the notification of node i, which is about to be asked.
 func (w *Waiter) heed(i int) {
-	ls := &w.line.group.lines
+	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	w.calls[i] = false
+	w.notices[i] = false
 }
 
 // callers returns the nodes that have notified since they were last asked.
 func (w *Waiter) callers() []bool {
-	ls := &w.line.group.lines
+	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return slices.Clone(w.calls)
+	return slices.Clone(w.notices)
 }
 
 // plan takes back what a was granted, and decides how long to wait. verdict and votes are
 // the result of its acquires.
 func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
-	g := w.line.group
+	g := w.local.group
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var (
-		n       = len(a.seats)
+		n       = len(a.states)
 		spare   = n - g.need
 		open    = 0  // nodes that granted, or may have
 		queued  = 0  // nodes that will notify w
@@ -214,7 +214,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	)
 	const never = time.Duration(1) << 62
 	for i, v := range votes {
-		s := a.seats[i]
+		s := a.states[i]
 		switch v.Outcome {
 		case Taken:
 			left = append(left, s.refusal.Left)
@@ -244,7 +244,7 @@ func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
 	// Other losers may have seen this waiter as the one owner, and sleep because of it.
 	// So it notifies them, at most maxStirs times. After that it is enough not to sleep.
 	crowded := open > spare
-	call := crowded && w.stirs < maxStirs
+	call := crowded && w.stirs < maxNotifies
 	if call {
 		w.stirs++
 	}
@@ -295,7 +295,7 @@ func splitPause(trip time.Duration, splits int) time.Duration {
 
 // poll notes whether w has to poll.
 func (w *Waiter) poll(polls bool) {
-	ls := &w.line.group.lines
+	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	w.polls = polls
@@ -303,7 +303,7 @@ func (w *Waiter) poll(polls bool) {
 
 // expect notes whether w may be next in the queue.
 func (w *Waiter) expect(next bool) {
-	ls := &w.line.group.lines
+	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	w.next = next
@@ -346,7 +346,7 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 			turn.leave()
 			return ctx.Err()
 		case turn == nil:
-			turn = w.line.group.budget.join()
+			turn = w.local.group.budget.join()
 			ready = turn.ready
 		}
 		select {
@@ -385,13 +385,13 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 // attends returns when w should try again, at end at the latest, and whether that is
 // because of a notification. Rumours are put off for a moment if the last one was false.
 func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
-	ls := &w.line.group.lines
+	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if w.stirred {
 		return true, time.Time{}
 	}
-	if slices.Contains(w.calls, true) {
+	if slices.Contains(w.notices, true) {
 		if !w.rumoursOnly() {
 			return true, time.Time{}
 		}
@@ -415,5 +415,5 @@ func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
 func (w *Waiter) Leave() {
 	w.permit.leave()
 	w.permit = nil
-	w.line.leave(w, nil)
+	w.local.leave(w, nil)
 }

@@ -68,7 +68,7 @@ func TestPlan(t *testing.T) {
 		{"even, one each", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
 		{"even, one owner", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
 		{"even, one queue is enough", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, -1, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"even, one each, others were called often", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 7, false, 0, 101 * ms, 8, maxStirs},
+		{"even, one each, others were called often", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 7, false, 0, 101 * ms, 8, maxNotifies},
 		{"even, one failed", "TF", []proto.Refusal{in(300*ms, 0, "a"), {}}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -77,13 +77,13 @@ func TestPlan(t *testing.T) {
 				waiter := p.mustJoin("k")
 				synctest.Wait()
 				a := p.attempt("k", "t")
-				p.lines.mu.Lock()
-				a.inbox, a.line = p.lines.inbox, waiter.line
-				p.lines.mu.Unlock()
+				p.locals.mu.Lock()
+				a.inbox, a.local = p.locals.inbox, waiter.local
+				p.locals.mu.Unlock()
 				res := Result{Verdict: tc.verdict}
 				for i := range tc.votes {
 					res.Votes = append(res.Votes, vote(tc.votes[i]))
-					a.seats[i].refusal = tc.refusals[i]
+					a.states[i].refusal = tc.refusals[i]
 				}
 				least, most := tc.least, tc.most
 				const trip = time.Millisecond
@@ -153,7 +153,7 @@ func TestWaiterWaits(t *testing.T) {
 		{name: "a call, polling", polls: true, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gk") }), after: 10 * ms},
 		{name: "a call that came before", pause: time.Hour, prepare: func(s setting) { s.p.hear(1, "gk") }},
 		{name: "a call for another key", pause: 70 * ms, prepare: after(10*ms, func(s setting) { s.p.hear(2, "gkk") }), after: 70 * ms},
-		{name: "a reconnection", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.lines.stir(false) }), after: 10 * ms},
+		{name: "a reconnection", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.locals.wakeAll(false) }), after: 10 * ms},
 		{name: "next", pause: time.Hour, prepare: after(10*ms, func(s setting) { s.p.hear(0, "n20:k") }), after: 30 * ms, jitter: 5 * ms},
 		{name: "next later than the pause", pause: 70 * ms, prepare: after(10*ms, func(s setting) { s.p.hear(0, "n100:k") }), after: 70 * ms},
 		{name: "next twice, the sooner counts", pause: time.Hour, prepare: after(10*ms, func(s setting) {

@@ -230,7 +230,7 @@ func (l *link) mistake(op backend.Op) backend.Op {
 			op = backend.Op{Kind: backend.OpEval, Script: lua.Delete, Keys: op.Keys[:1], Args: op.Args[:1]}
 		}
 	case staleTicket:
-		ls := &l.p.lines
+		ls := &l.p.locals
 		ls.mu.Lock()
 		if op.Script == lua.Release && ls.inbox != nil {
 			op.Args = []string{op.Args[0], ls.inbox.ticket}
@@ -248,13 +248,13 @@ func (l *link) mistakeAfter(ops []backend.Op) {
 	if l.p.rush.bug != clearsLate {
 		return
 	}
-	ls := &l.p.Group.lines
+	ls := &l.p.Group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, op := range ops {
 		if op.Kind == backend.OpEval && op.Script == lua.Acquire {
 			if ln := ls.byKey[op.Keys[0]]; ln != nil && len(ln.waiters) > 0 {
-				ln.waiters[0].calls[l.index] = false
+				ln.waiters[0].notices[l.index] = false
 			}
 		}
 	}

@@ -173,7 +173,7 @@ func atRest(g *Group) string {
 	if n := g.Cleanups(); n != 0 {
 		return fmt.Sprintf("at rest, there are %d cleanups", n)
 	}
-	ls := &g.lines
+	ls := &g.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if len(ls.byKey) != 0 || ls.waiting != 0 || ls.inbox != nil {
@@ -383,12 +383,12 @@ func (w *world) value(i int, key string) string {
 
 // ticket returns the ticket of the process, "" if it has none at present.
 func (p *process) ticket() string {
-	p.lines.mu.Lock()
-	defer p.lines.mu.Unlock()
-	if p.lines.inbox == nil {
+	p.locals.mu.Lock()
+	defer p.locals.mu.Unlock()
+	if p.locals.inbox == nil {
 		return ""
 	}
-	return p.lines.inbox.ticket
+	return p.locals.inbox.ticket
 }
 
 func (w *world) token() string {

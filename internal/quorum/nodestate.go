@@ -32,18 +32,18 @@ const (
 	doubted                   // the outcome of setting it is unknown
 )
 
-// A seat is a node state: what is known about an attempt's token on one node, and the
+// A nodeState is a node state: what is known about an attempt's token on one node, and the
 // requests for it, one at a time and in order. The mutex of the attempt guards it, except
 // where noted.
-type seat struct {
+type nodeState struct {
 	attempt *Attempt
 	member  *member
 	index   int
 
-	ticketed bool          // the current operation names the ticket of the local queue
-	buried   bool          // it adds a tombstone, so that no later vote is granted
-	apart    bool          // only the lock is named: its queue is on another server for now
-	refusal  proto.Refusal // of the last acquire that was refused
+	ticketed   bool          // the current operation names the ticket of the local queue
+	tombstoned bool          // it adds a tombstone, so that no later vote is granted
+	apart      bool          // only the lock is named: its queue is on another server for now
+	refusal    proto.Refusal // of the last acquire that was refused
 
 	token    tokenState
 	missing  bool // the last extension has not found the token
@@ -71,14 +71,14 @@ type seat struct {
 }
 
 // clean asks the node to delete the token.
-func (s *seat) clean(r request, now time.Time) {
+func (s *nodeState) clean(r request, now time.Time) {
 	s.track(r)
 	s.ask(r, now)
 	s.rest()
 }
 
 // track counts the deletion as a cleanup for Group.Wait.
-func (s *seat) track(r request) {
+func (s *nodeState) track(r request) {
 	s.released.Store(true)
 	if !s.cleaning && (s.token != absent || r.onward || !r.stay && s.queued()) {
 		s.cleaning = true
@@ -87,14 +87,14 @@ func (s *seat) track(r request) {
 }
 
 // rest ends the cleanup if nothing is left to do.
-func (s *seat) rest() {
+func (s *nodeState) rest() {
 	if !s.busy && s.token == absent {
 		s.cleaned()
 	}
 }
 
 // cleaned ends the cleanup if one is counted.
-func (s *seat) cleaned() {
+func (s *nodeState) cleaned() {
 	if s.cleaning {
 		s.cleaning = false
 		s.attempt.group.cleanup.add(-1)
@@ -102,13 +102,13 @@ func (s *seat) cleaned() {
 }
 
 // queued reports whether this attempt has to remove the ticket from the node's queue.
-func (s *seat) queued() bool {
+func (s *nodeState) queued() bool {
 	a := s.attempt
-	return a.line != nil && a.line.queued(s.index, a)
+	return a.local != nil && a.local.queued(s.index, a)
 }
 
 // Unwanted implements [sender.Owner].
-func (s *seat) Unwanted() error {
+func (s *nodeState) Unwanted() error {
 	if (s.current.kind == acquiring || s.current.kind == raising) && s.released.Load() {
 		return errReleased
 	}
@@ -118,7 +118,7 @@ func (s *seat) Unwanted() error {
 // ask starts r, or queues it behind the requests that the node state already has.
 // Extensions that come faster than the node answers are rejected, so that they do not
 // pile up.
-func (s *seat) ask(r request, now time.Time) {
+func (s *nodeState) ask(r request, now time.Time) {
 	if s.busy {
 		if r.kind == extending && len(s.queue) >= seatQueue {
 			r.round.vote(s.index, Vote{Outcome: Failed, Err: errBusy}, now)
@@ -131,14 +131,14 @@ func (s *seat) ask(r request, now time.Time) {
 }
 
 // begin starts r, and submits its operation if one has to be sent.
-func (s *seat) begin(r request, now time.Time) {
+func (s *nodeState) begin(r request, now time.Time) {
 	if s.prepare(r, now) {
 		s.submit(now)
 	}
 }
 
 // prepare makes r current, and reports whether an operation has to be sent for it.
-func (s *seat) prepare(r request, now time.Time) bool {
+func (s *nodeState) prepare(r request, now time.Time) bool {
 	switch {
 	case isRejoin(r) && (s.attempt.gone || !s.lacks() || s.rejoin.ends.Past(s.attempt.group.cfg.Clock.at(now))):
 		// While it waited, an extension has found the token or that the lock is gone, or
@@ -193,7 +193,7 @@ func (s *seat) prepare(r request, now time.Time) bool {
 	return true
 }
 
-func (s *seat) submit(now time.Time) {
+func (s *nodeState) submit(now time.Time) {
 	if err := s.member.sender.Submit(&s.item, now); err != nil {
 		s.settle(backend.Result{Err: err}, false, now)
 	}
@@ -203,19 +203,19 @@ func (s *seat) submit(now time.Time) {
 // this node since the operation was submitted, and then owns the ticket. From now on, an
 // acquire of the same key waits for this operation, so the decision stays valid. Leave
 // implements [sender.Owner].
-func (s *seat) Leave() {
+func (s *nodeState) Leave() {
 	if s.again {
 		s.repeat()
 		return
 	}
-	if s.ticketed && s.current.kind == releasing && !s.attempt.line.speaks(s.index, s.attempt) {
+	if s.ticketed && s.current.kind == releasing && !s.attempt.local.isNewest(s.index, s.attempt) {
 		s.item.Op = s.operation()
 	}
 }
 
 // Complete takes the result of the operation from the sender. sent says whether it was
 // sent at all.
-func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
+func (s *nodeState) Complete(r backend.Result, sent bool, now time.Time) {
 	if sent {
 		s.member.learn(&s.item.Op, r.Err)
 	}
@@ -243,7 +243,7 @@ func (s *seat) Complete(r backend.Result, sent bool, now time.Time) {
 }
 
 // settle processes a result, and starts what comes next for this node.
-func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
+func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) {
 	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now) || s.proves(r.Err, now)) {
 		return
 	}
@@ -271,7 +271,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 	case err != nil && errors.Is(err, backend.ErrQuarantined):
 		vote = Vote{Outcome: Quarantined, Err: err}
 	case err != nil:
-		vote = Vote{Outcome: Failed, Err: s.attempt.group.unjudged(err)}
+		vote = Vote{Outcome: Failed, Err: s.attempt.group.explainCrossSlot(err)}
 	case !ok && (s.current.kind == acquiring || s.current.kind == raising):
 		vote = Vote{Outcome: Taken}
 	case !ok:
@@ -306,7 +306,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 			s.refusal = refusal
 		}
 		if ok && s.ticketed {
-			s.attempt.line.stands(s.index, s.attempt, false)
+			s.attempt.local.setQueued(s.index, s.attempt, false)
 		}
 		if ok && !s.current.rejoin {
 			s.confirmed()
@@ -341,7 +341,7 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 			vote.Outcome = NotHeld // no extension has counted it
 		}
 		if err == nil && s.ticketed {
-			s.attempt.line.stands(s.index, s.attempt, s.current.stay)
+			s.attempt.local.setQueued(s.index, s.attempt, s.current.stay)
 		}
 	}
 	s.current.round.vote(s.index, vote, now)
@@ -372,14 +372,14 @@ func (s *seat) settle(r backend.Result, sent bool, now time.Time) {
 
 // deleted processes the result of a deletion. It completes the vote, and reports whether
 // the deletion has to be repeated.
-func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
+func (s *nodeState) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
 	switch {
-	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.buried:
+	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.tombstoned:
 		// The key was found and deleted, but another set may still arrive.
 		s.token, again = doubted, true
 	case ok || s.token == absent: // if absent, it was only about the ticket
 		s.token = absent
-	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.buried:
+	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.tombstoned:
 		// Nothing was found. That proves nothing, because the set may still arrive.
 		vote.Err = errDoubt
 		again = true
@@ -402,7 +402,7 @@ func (s *seat) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Ti
 }
 
 // next starts the next request for this node, or ends its cleanup.
-func (s *seat) next(now time.Time) {
+func (s *nodeState) next(now time.Time) {
 	s.busy, s.current, s.item.Op = false, request{}, backend.Op{}
 	for !s.busy && len(s.queue) > 0 {
 		r := s.queue[0]
@@ -419,7 +419,7 @@ func (s *seat) next(now time.Time) {
 //
 // Deletions and extensions name their token and may run twice. A plain set may not, so it
 // is sent as the script that recognizes its own token, on nodes that run scripts.
-func (s *seat) resend(err error, now time.Time) bool {
+func (s *nodeState) resend(err error, now time.Time) bool {
 	if s.resent || !cutOff(err) {
 		return false
 	}
@@ -453,7 +453,7 @@ func cutOff(err error) bool {
 
 // mayLive notes that a key of this token may live for ttl from now. With an unknown
 // outcome it may be set later, but at most ttl from now.
-func (s *seat) mayLive(ttl time.Duration, unknown bool, now time.Time) {
+func (s *nodeState) mayLive(ttl time.Duration, unknown bool, now time.Time) {
 	until := now.Add(ttl)
 	if unknown {
 		until = until.Add(ttl)
@@ -469,7 +469,7 @@ func latest(a, b time.Time) time.Time {
 }
 
 // repeat prepares the current deletion to be sent again.
-func (s *seat) repeat() {
+func (s *nodeState) repeat() {
 	s.attempt.mu.Lock()
 	defer s.attempt.mu.Unlock()
 	s.begun, s.resent, s.apart = time.Now(), false, false

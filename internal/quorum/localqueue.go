@@ -10,22 +10,22 @@ import (
 // linger is how long the inbox stays open after the last wait.
 const linger = 5 * time.Second
 
-// A line is a local queue: the callers of this process that wait for one key, in the
+// A localQueue is a local queue: the callers of this process that wait for one key, in the
 // order in which they came. The first one competes with other processes, with the one
-// ticket that the process has. The mutex of the lines guards it.
+// ticket that the process has. The mutex of localQueues guards it.
 //
-// A line exists while somebody waits in it, or holds a lock acquired in it. This tells
+// A localQueue exists while somebody waits in it, or holds a lock acquired in it. This tells
 // two kinds of notifications apart: one for a key that nobody here wants, which is passed
 // on, and one for a holder, whose release settles it. Lines that only have holders, which
 // may have forgotten to unlock, are removed when space is needed.
-type line struct {
+type localQueue struct {
 	group   *Group
 	key     string
 	ticket  string
 	waiters []*Waiter  // the first one competes; nil: it has left from the middle
 	gaps    int        // how many waiters are nil; the first never is
 	base    int        // place number of the first waiter
-	holders []*Attempt // won in this line, and neither released nor known to be lost
+	holders []*Attempt // won in this queue, and neither released nor known to be lost
 	expires time.Time  // when the last holder's lease ends, unless it is extended
 	places  []place    // by node
 }
@@ -36,12 +36,12 @@ type place struct {
 	newest *Attempt // the last attempt that sent an acquire there with the ticket
 }
 
-// lines is all local queues of a group, and the inbox for their notifications.
-type lines struct {
+// localQueues is all local queues of a group, and the inbox for their notifications.
+type localQueues struct {
 	mu      sync.Mutex
-	byKey   map[string]*line
-	sweepAt int // number of lines at which old ones are removed
-	waiting int // callers in all lines
+	byKey   map[string]*localQueue
+	sweepAt int // number of queues at which old ones are removed
+	waiting int // callers in all queues
 	inbox   *inbox
 	closed  bool        // no other inbox will be opened
 	idle    *time.Timer // closes the inbox
@@ -50,7 +50,7 @@ type lines struct {
 // Contended reports whether callers of this process wait for key, or hold it after having
 // waited.
 func (g *Group) Contended(key string) bool {
-	ls := &g.lines
+	ls := &g.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.byKey[key] != nil
@@ -64,17 +64,17 @@ func (g *Group) Contended(key string) bool {
 // Waiter must be left.
 func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func() time.Duration) (*Waiter, error) {
 	w := &Waiter{
-		asked: asked, left: left, turn: make(chan struct{}), wake: make(chan struct{}, 1), calls: make([]bool, len(g.members)),
+		asked: asked, left: left, turn: make(chan struct{}), wake: make(chan struct{}, 1), notices: make([]bool, len(g.members)),
 	}
-	ls := &g.lines
+	ls := &g.locals
 	ls.mu.Lock()
 	ticket := ls.openInbox(g, key)
 	ln := ls.byKey[key]
 	if ln == nil {
-		ln = &line{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
+		ln = &localQueue{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
 		ls.add(ln)
 	}
-	w.line = ln
+	w.local = ln
 	ls.waiting++
 	ln.push(w)
 	if ln.waiters[0] == w {
@@ -114,9 +114,9 @@ func (w *Waiter) stand(ctx context.Context) error {
 }
 
 // add makes ln the local queue for its key.
-func (ls *lines) add(ln *line) {
+func (ls *localQueues) add(ln *localQueue) {
 	if ls.byKey == nil {
-		ls.byKey = make(map[string]*line)
+		ls.byKey = make(map[string]*localQueue)
 		ls.sweepAt = 64
 	}
 	ls.byKey[ln.key] = ln
@@ -134,8 +134,8 @@ func (ls *lines) add(ln *line) {
 
 // leave removes w from the local queue, and lets the next one compete. won is the attempt
 // that won, or nil.
-func (ln *line) leave(w *Waiter, won *Attempt) {
-	ls := &ln.group.lines
+func (ln *localQueue) leave(w *Waiter, won *Attempt) {
+	ls := &ln.group.locals
 	if won != nil {
 		// The caller may set a better time later.
 		won.Lasts(ln.group.cfg.Clock.at(won.acquired.start).Add(won.ttl))
@@ -159,11 +159,11 @@ func (ln *line) leave(w *Waiter, won *Attempt) {
 		ls.idle.Reset(linger)
 	}
 	ls.mu.Unlock()
-	ln.quit(left)
+	ln.leaveQueues(left)
 }
 
 // push adds w behind the other waiters.
-func (ln *line) push(w *Waiter) {
+func (ln *localQueue) push(w *Waiter) {
 	w.place = ln.base + len(ln.waiters)
 	ln.waiters = append(ln.waiters, w)
 }
@@ -171,7 +171,7 @@ func (ln *line) push(w *Waiter) {
 // remove removes w from the waiters. It reports whether w was the first, and whether it
 // was there at all. It takes constant time on average, because all callers of one key may
 // be cancelled at once while other keys need the mutex.
-func (ln *line) remove(w *Waiter) (first, ok bool) {
+func (ln *localQueue) remove(w *Waiter) (first, ok bool) {
 	i := w.place - ln.base
 	if i < 0 || i >= len(ln.waiters) || ln.waiters[i] != w {
 		return false, false
@@ -190,7 +190,7 @@ func (ln *line) remove(w *Waiter) (first, ok bool) {
 }
 
 // compact closes the gaps that leaving waiters left.
-func (ln *line) compact() {
+func (ln *localQueue) compact() {
 	old := ln.waiters
 	ln.waiters = make([]*Waiter, 0, len(old)-ln.gaps)
 	ln.gaps = 0
@@ -203,20 +203,20 @@ func (ln *line) compact() {
 
 // release notes that a is being released. A caller of this process that polls for the key
 // need not wait for its next look, because its operations are sent after the release.
-func (ls *lines) release(a *Attempt) {
+func (ls *localQueues) release(a *Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
 	if ln := ls.byKey[a.key]; ln != nil && len(ln.waiters) > 0 && ln.waiters[0].polls {
 		ln.waiters[0].signal(func(w *Waiter) { w.stirred = true })
 	}
 	ls.mu.Unlock()
-	a.line.quit(left)
+	a.local.leaveQueues(left)
 }
 
 // lose notes that the lease of a has ended. If this ends its local queue, the ticket is
 // removed from the nodes' queues, except where a may still have its token: Release
 // deletes both there.
-func (ls *lines) lose(a *Attempt) {
+func (ls *localQueues) lose(a *Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
 	ls.mu.Unlock()
@@ -225,27 +225,27 @@ func (ls *lines) lose(a *Attempt) {
 			left[i] = nil
 		}
 	}
-	a.line.quit(left)
+	a.local.leaveQueues(left)
 }
 
 // dismiss removes a from the holders of its local queue, and settles the queue if a was
 // one.
-func (ls *lines) dismiss(a *Attempt) (left []*Attempt) {
-	if a.line == nil {
+func (ls *localQueues) dismiss(a *Attempt) (left []*Attempt) {
+	if a.local == nil {
 		return nil
 	}
-	i := slices.Index(a.line.holders, a) // there is at most one holder
+	i := slices.Index(a.local.holders, a) // there is at most one holder
 	if i < 0 {
 		return nil
 	}
-	a.line.holders = slices.Delete(a.line.holders, i, i+1)
-	return ls.settle(a.line)
+	a.local.holders = slices.Delete(a.local.holders, i, i+1)
+	return ls.settle(a.local)
 }
 
 // settle ends a local queue that is no longer needed. It returns, for each node, the
 // attempt that must remove the ticket from the node's queue if it is there, or nil if the
 // ticket was never sent.
-func (ls *lines) settle(ln *line) []*Attempt {
+func (ls *localQueues) settle(ln *localQueue) []*Attempt {
 	if len(ln.waiters) > 0 || len(ln.holders) > 0 || ls.byKey[ln.key] != ln {
 		return nil
 	}
@@ -257,49 +257,49 @@ func (ls *lines) settle(ln *line) []*Attempt {
 	return left
 }
 
-// quit removes the ticket from the nodes' queues. left comes from settle.
-func (ln *line) quit(left []*Attempt) {
+// leaveQueues removes the ticket from the nodes' queues. left comes from settle.
+func (ln *localQueue) leaveQueues(left []*Attempt) {
 	for i, a := range left {
 		if a != nil {
-			a.quit(i)
+			a.leaveQueue(i)
 		}
 	}
 }
 
 // enters notes that an acquire of a with the ticket is about to be sent to node i.
-func (ln *line) enters(i int, a *Attempt) {
-	ls := &ln.group.lines
+func (ln *localQueue) enters(i int, a *Attempt) {
+	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ln.places[i] = place{queued: true, newest: a}
 }
 
-// speaks reports whether a is the newest attempt that has asked node i. Only the newest
+// isNewest reports whether a is the newest attempt that has asked node i. Only the newest
 // may change the ticket there; an older one would remove or restore the newer one's
 // entry.
-func (ln *line) speaks(i int, a *Attempt) bool {
-	ls := &ln.group.lines
+func (ln *localQueue) isNewest(i int, a *Attempt) bool {
+	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return ls.speaks(ln, i, a)
+	return ls.isNewest(ln, i, a)
 }
 
-func (ls *lines) speaks(ln *line, i int, a *Attempt) bool {
-	now := ls.byKey[ln.key] // may be a later line that never asks any node
+func (ls *localQueues) isNewest(ln *localQueue, i int, a *Attempt) bool {
+	now := ls.byKey[ln.key] // may be a later queue that never asks any node
 	return ln.places[i].newest == a && (now == nil || now == ln || now.places[i].newest == nil)
 }
 
 // queued reports whether a has to remove the ticket from the queue of node i.
-func (ln *line) queued(i int, a *Attempt) bool {
-	ls := &ln.group.lines
+func (ln *localQueue) queued(i int, a *Attempt) bool {
+	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return ln.places[i].queued && ls.speaks(ln, i, a)
+	return ln.places[i].queued && ls.isNewest(ln, i, a)
 }
 
-// stands notes whether the ticket may be in the queue of node i, after an answer to a.
-func (ln *line) stands(i int, a *Attempt, queued bool) {
-	ls := &ln.group.lines
+// setQueued notes whether the ticket may be in the queue of node i, after an answer to a.
+func (ln *localQueue) setQueued(i int, a *Attempt, queued bool) {
+	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ln.places[i].newest == a {
@@ -309,7 +309,7 @@ func (ln *line) stands(i int, a *Attempt, queued bool) {
 
 // openInbox opens the inbox if necessary, and returns the ticket that names it, or "" if
 // there will be none.
-func (ls *lines) openInbox(g *Group, key string) string {
+func (ls *localQueues) openInbox(g *Group, key string) string {
 	if g.cfg.Inbox == nil || ls.closed {
 		return ""
 	}
@@ -323,7 +323,7 @@ func (ls *lines) openInbox(g *Group, key string) string {
 	return ls.inbox.ticket
 }
 
-func (ls *lines) awaited() bool {
+func (ls *localQueues) awaited() bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.waiting > 0
@@ -331,7 +331,7 @@ func (ls *lines) awaited() bool {
 
 // closeInbox closes the inbox if nobody waits. With forGood it closes the inbox even if
 // there are waiters, which poll from then on. Tickets that remain in queues are dead.
-func (ls *lines) closeInbox(forGood bool) {
+func (ls *localQueues) closeInbox(forGood bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.closed = ls.closed || forGood
@@ -347,9 +347,9 @@ func (ls *lines) closeInbox(forGood bool) {
 	}
 }
 
-// stir wakes all callers that compete. With now they try again at once; otherwise as soon
+// wakeAll wakes all callers that compete. With now they try again at once; otherwise as soon
 // as the budget allows, because very many may be woken together.
-func (ls *lines) stir(now bool) {
+func (ls *localQueues) wakeAll(now bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, ln := range ls.byKey {

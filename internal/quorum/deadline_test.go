@@ -17,7 +17,7 @@ func TestVigil(t *testing.T) {
 		{5 * ms}, {5 * ms, 5 * ms, 5 * ms}, {1 * ms, 2 * ms, 3 * ms}, {3 * ms, 2 * ms, 1 * ms}, {2 * ms, 9 * ms, 1 * ms, 5 * ms, 5 * ms}, {-ms, 0, 4 * ms},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var v vigil
+			var v deadlineTimer
 			start := time.Now()
 			var wg sync.WaitGroup
 			for _, due := range dues {
@@ -41,10 +41,10 @@ func TestVigil(t *testing.T) {
 func TestVigilEnds(t *testing.T) {
 	const ms = time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
-		var v vigil
+		var v deadlineTimer
 		start := time.Now()
 		for at := range 6 { // the one that ends is first, last, and in between
-			var all []*patience
+			var all []*deadline
 			for i := range 6 {
 				all = append(all, v.begin(time.Now(), time.Duration(i+1)*ms))
 			}
@@ -79,7 +79,7 @@ func TestVigilEnds(t *testing.T) {
 
 // A verdict that falls when the time is over finds the news taken, and blocks nobody.
 func TestLateVerdict(t *testing.T) {
-	var v vigil
+	var v deadlineTimer
 	p := v.begin(time.Now(), 0)
 	for len(p.news) == 0 {
 		time.Sleep(time.Microsecond)
@@ -93,7 +93,7 @@ func TestLateVerdict(t *testing.T) {
 
 // Many wait and end at the same time.
 func TestVigilOfMany(t *testing.T) {
-	var v vigil
+	var v deadlineTimer
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
@@ -120,11 +120,11 @@ func TestVigilOfMany(t *testing.T) {
 // others, as it did in an ordered list.
 func TestVigilOfDifferentTimeouts(t *testing.T) {
 	took := func(n int) time.Duration {
-		var v vigil
+		var v deadlineTimer
 		start := time.Now()
-		all := make([]*patience, n)
+		all := make([]*deadline, n)
 		for i := range all { // most end before many that came before them
-			all[i] = v.begin(start, time.Hour-time.Duration(i%maxPatienceLists)*time.Minute)
+			all[i] = v.begin(start, time.Hour-time.Duration(i%maxDeadlineLists)*time.Minute)
 		}
 		for _, i := range rand.Perm(n) {
 			v.end(all[i])
@@ -138,7 +138,7 @@ func TestVigilOfDifferentTimeouts(t *testing.T) {
 }
 
 // waiting returns how many wait.
-func (v *vigil) waiting() int {
+func (v *deadlineTimer) waiting() int {
 	n := 0
 	for _, l := range v.lists {
 		for p := l.first; p != nil; p = p.next {

@@ -196,9 +196,9 @@ func TestForgottenHolders(t *testing.T) {
 			lease(fmt.Sprint("k", i))
 			time.Sleep(time.Millisecond)
 		}
-		p.lines.mu.Lock()
-		lines := len(p.lines.byKey)
-		p.lines.mu.Unlock()
+		p.locals.mu.Lock()
+		lines := len(p.locals.byKey)
+		p.locals.mu.Unlock()
 		if lines > 128 {
 			t.Errorf("there are %d lines for the 10 keys that are held", lines)
 		}
@@ -206,9 +206,9 @@ func TestForgottenHolders(t *testing.T) {
 			lease("k")
 			time.Sleep(11 * time.Millisecond)
 		}
-		p.lines.mu.Lock()
-		holders := len(p.lines.byKey["k"].holders)
-		p.lines.mu.Unlock()
+		p.locals.mu.Lock()
+		holders := len(p.locals.byKey["k"].holders)
+		p.locals.mu.Unlock()
 		if holders > 1 {
 			t.Errorf("a line has %d holders, want 1: who wins shows that those before have lost", holders)
 		}
@@ -244,11 +244,11 @@ func TestLinesThatStay(t *testing.T) {
 				t.Errorf("there is a line for %q: %v, want %v", key, got, want)
 			}
 		}
-		p.lines.mu.Lock()
-		if p.lines.sweepAt != 2*63 {
-			t.Errorf("the next room is made at %d lines, with 63 of them", p.lines.sweepAt)
+		p.locals.mu.Lock()
+		if p.locals.sweepAt != 2*63 {
+			t.Errorf("the next room is made at %d lines, with 63 of them", p.locals.sweepAt)
 		}
-		p.lines.mu.Unlock()
+		p.locals.mu.Unlock()
 		start := time.Now()
 		held.release()
 		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
@@ -483,7 +483,7 @@ func TestCloseDuringAnAttempt(t *testing.T) {
 		p := w.process(full)
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		mu := &p.lines.mu
+		mu := &p.locals.mu
 		var both sync.WaitGroup
 		mu.Lock()
 		both.Go(p.Close)
@@ -621,7 +621,7 @@ func TestLineThatNeverAsks(t *testing.T) {
 // stands in the line, because the mutex is that of all keys.
 func TestManyLeaveALine(t *testing.T) {
 	g := newWorld(t, 1, full).group
-	ls := &g.lines
+	ls := &g.locals
 	took := func(n int) time.Duration {
 		first, err := g.Join(t.Context(), "k", time.Now(), nil)
 		if err != nil {
@@ -630,8 +630,8 @@ func TestManyLeaveALine(t *testing.T) {
 		all := make([]*Waiter, n)
 		ls.mu.Lock()
 		for i := range all {
-			all[i] = &Waiter{line: first.line, turn: make(chan struct{})}
-			first.line.push(all[i])
+			all[i] = &Waiter{local: first.local, turn: make(chan struct{})}
+			first.local.push(all[i])
 			ls.waiting++
 		}
 		ls.mu.Unlock()
@@ -641,7 +641,7 @@ func TestManyLeaveALine(t *testing.T) {
 			w.Leave()
 		}
 		took := time.Since(start)
-		if kept := len(first.line.waiters); kept > 2 {
+		if kept := len(first.local.waiters); kept > 2 {
 			t.Errorf("one waits, and there is room for %d", kept)
 		}
 		first.Leave()
@@ -710,7 +710,7 @@ func TestLeaveFromAnywhere(t *testing.T) {
 					t.Fatalf("step %d: of %d callers, number %d competes: %v", step, len(line), i, competes)
 				}
 			}
-			if got := g.lines.waiting; got != len(line) {
+			if got := g.locals.waiting; got != len(line) {
 				t.Fatalf("step %d: %d wait, want %d", step, got, len(line))
 			}
 		}

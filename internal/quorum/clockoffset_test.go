@@ -9,7 +9,7 @@ import (
 func TestSkew(t *testing.T) {
 	const ms = time.Millisecond
 	now := time.Now()
-	var k skew
+	var k clockOffset
 	if _, known := k.get(); known {
 		t.Error("something is known in the beginning")
 	}
@@ -26,7 +26,7 @@ func TestSkew(t *testing.T) {
 		{"one that just agrees", ms, 1011*ms + ms/2, 100 * ms, 1006 * ms},
 		{"one that says that the clock was set", ms, 60 * 1000 * ms, 200 * ms, 60*1000*ms + 100*ms},
 		{"a closer one", ms, 60 * 1000 * ms, 2 * ms, 60*1000*ms + ms},
-		{"one from further away, later", skewAge + 1, 60 * 1000 * ms, 20 * ms, 60*1000*ms + 10*ms},
+		{"one from further away, later", offsetAge + 1, 60 * 1000 * ms, 20 * ms, 60*1000*ms + 10*ms},
 	} {
 		now = now.Add(step.after)
 		k.learn(now.Add(step.ahead), now, step.took, now)
@@ -41,9 +41,9 @@ func TestSkew(t *testing.T) {
 func TestSkewOfParts(t *testing.T) {
 	const ms = time.Millisecond
 	now := time.Now()
-	whole := new(skew)
-	a, b := &skew{whole: whole}, &skew{whole: whole}
-	want := func(what string, a, b *skew, aheadA, aheadB time.Duration) {
+	whole := new(clockOffset)
+	a, b := &clockOffset{whole: whole}, &clockOffset{whole: whole}
+	want := func(what string, a, b *clockOffset, aheadA, aheadB time.Duration) {
 		t.Helper()
 		gotA, knownA := a.get()
 		gotB, knownB := b.get()

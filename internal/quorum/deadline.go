@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// A patience is one caller's deadline while it waits for a verdict. It is reused. From
+// A deadline is one caller's deadline while it waits for a verdict. It is reused. From
 // begin to end it belongs to the waiting goroutine. Before end, that goroutine removes
 // news from its round, under the mutex of the attempt, so that a late vote does not reach
 // the next owner.
-type patience struct {
+type deadline struct {
 	news chan int // has room for one: the place of the round that is decided, or late
 
-	// The mutex of the vigil guards these.
+	// The mutex of the deadlineTimer guards these.
 	due        time.Time
-	in         *patienceList // nil: the time is over
-	prev, next *patience
+	in         *deadlineList // nil: the time is over
+	prev, next *deadline
 }
 
 // late is sent on news when the time is over.
 const late = -1
 
-// A patienceList is the deadlines of callers that wait equally long, the earliest first.
-type patienceList struct {
+// A deadlineList is the deadlines of callers that wait equally long, the earliest first.
+type deadlineList struct {
 	wait        time.Duration
-	first, last *patience
+	first, last *deadline
 }
 
-// maxPatienceLists is how many different waiting times get their own list. Further ones
+// maxDeadlineLists is how many different waiting times get their own list. Further ones
 // share the last list, where finding the right position takes longer.
-const maxPatienceLists = 32
+const maxDeadlineLists = 32
 
-// A vigil is the deadline timer of all callers of a group that wait for a verdict. One
+// A deadlineTimer is the deadline timer of all callers of a group that wait for a verdict. One
 // timer serves them all, because almost every round is decided in time, and setting and
 // stopping a timer for each would cost about as much as the rest of the wait. A verdict
 // does not stop the timer. So it may fire for nobody; it is then set for the earliest
@@ -40,19 +40,19 @@ const maxPatienceLists = 32
 // All callers share the mutex, so nothing under it may take linear time. Callers that
 // wait equally long come in the order of their deadlines, and therefore have a list of
 // their own.
-type vigil struct {
+type deadlineTimer struct {
 	mu    sync.Mutex
-	lists []*patienceList
+	lists []*deadlineList
 	timer *time.Timer // nil: never needed so far
 	set   time.Time   // when it fires; zero: not set
-	spare sync.Pool   // of patience
+	spare sync.Pool   // of deadline
 }
 
-// begin returns a patience that ends when wait has passed since start.
-func (v *vigil) begin(start time.Time, wait time.Duration) *patience {
-	p, ok := v.spare.Get().(*patience)
+// begin returns a deadline that ends when wait has passed since start.
+func (v *deadlineTimer) begin(start time.Time, wait time.Duration) *deadline {
+	p, ok := v.spare.Get().(*deadline)
 	if !ok {
-		p = &patience{news: make(chan int, 1)}
+		p = &deadline{news: make(chan int, 1)}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -65,22 +65,22 @@ func (v *vigil) begin(start time.Time, wait time.Duration) *patience {
 }
 
 // list returns the list of callers that wait for the given time.
-func (v *vigil) list(wait time.Duration) *patienceList {
+func (v *deadlineTimer) list(wait time.Duration) *deadlineList {
 	for _, l := range v.lists {
 		if l.wait == wait {
 			return l
 		}
 	}
-	if n := len(v.lists); n == maxPatienceLists {
+	if n := len(v.lists); n == maxDeadlineLists {
 		return v.lists[n-1]
 	}
-	l := &patienceList{wait: wait}
+	l := &deadlineList{wait: wait}
 	v.lists = append(v.lists, l)
 	return l
 }
 
 // end takes p back. Nobody else may have it any more.
-func (v *vigil) end(p *patience) {
+func (v *deadlineTimer) end(p *deadline) {
 	v.mu.Lock()
 	if p.in != nil {
 		p.in.remove(p)
@@ -94,7 +94,7 @@ func (v *vigil) end(p *patience) {
 }
 
 // insert inserts p in order. Its position is usually the last one.
-func (l *patienceList) insert(p *patience) {
+func (l *deadlineList) insert(p *deadline) {
 	before := l.last
 	for before != nil && before.due.After(p.due) {
 		before = before.prev
@@ -112,7 +112,7 @@ func (l *patienceList) insert(p *patience) {
 	}
 }
 
-func (l *patienceList) remove(p *patience) {
+func (l *deadlineList) remove(p *deadline) {
 	if p.prev == nil {
 		l.first = p.next
 	} else {
@@ -127,7 +127,7 @@ func (l *patienceList) remove(p *patience) {
 }
 
 // wake makes the timer fire at t.
-func (v *vigil) wake(t time.Time) {
+func (v *deadlineTimer) wake(t time.Time) {
 	v.set = t
 	if v.timer == nil {
 		v.timer = time.AfterFunc(time.Until(t), v.look)
@@ -137,7 +137,7 @@ func (v *vigil) wake(t time.Time) {
 }
 
 // look tells callers whose time is over.
-func (v *vigil) look() {
+func (v *deadlineTimer) look() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
