@@ -492,7 +492,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 }
 
-// Extensions that come faster than a node answers do not pile up at its seat.
+// Extensions that come faster than a node answers do not pile up at its node state.
 func TestExtensionsDoNotPileUp(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		a := w.mustAcquire("k")
@@ -502,7 +502,7 @@ func TestExtensionsDoNotPileUp(t *testing.T) {
 		}
 		a.mu.Lock()
 		if n := len(a.states[2].queue); n > seatQueue {
-			t.Errorf("%d requests wait at the seat", n)
+			t.Errorf("%d requests wait at the node state", n)
 		}
 		a.mu.Unlock()
 		a.release().want(t, "release", Won, 0)

@@ -134,7 +134,7 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// However often and however an attempt is released, each of its seats is one
+// However often and however an attempt is released, each of its node states is one
 // cleanup.
 func TestReleasedTwice(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {

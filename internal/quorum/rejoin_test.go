@@ -583,7 +583,7 @@ func TestLateTakeBackLeavesTheLease(t *testing.T) {
 	})
 }
 
-// A rejoin that has waited at the seat while an extension found the token is not sent. Its
+// A rejoin that has waited at the node state while an extension found the token is not sent. Its
 // answer might be lost, and the key, which an extension has counted, be taken back.
 func TestRejoinThatIsNotNeededAnyMore(t *testing.T) {
 	inQuarantineWorld(t, 3, func(t *testing.T, w *world, p *process) {
@@ -734,7 +734,7 @@ func TestRejoinsDoNotPileUp(t *testing.T) {
 		n := len(a.states[2].queue)
 		a.mu.Unlock()
 		if n > seatQueue+2 {
-			t.Errorf("%d requests wait at the seat", n)
+			t.Errorf("%d requests wait at the node state", n)
 		}
 		time.Sleep(3 * time.Second)
 		a.release()
@@ -909,7 +909,7 @@ func TestRejoinIsNotToldTooLate(t *testing.T) {
 	})
 }
 
-// A rejoin that waits at the seat when an extension finds the lock gone is not sent.
+// A rejoin that waits at the node state when an extension finds the lock gone is not sent.
 func TestRejoinThatWaitsWhenTheLockIsGone(t *testing.T) {
 	inWorldOf(t, 3, full, func(t *testing.T, w *world) {
 		a := w.mustAcquire("k")

@@ -31,7 +31,7 @@ func TestWaitingDeletionKeepsLittleAlive(t *testing.T) {
 			runtime.GC()
 			for i, s := range seats {
 				if alive := s.Value() != nil; alive != (i == 2) {
-					t.Errorf("%s: the seat of node %d is alive: %v", m, i, alive)
+					t.Errorf("%s: the state of node %d is alive: %v", m, i, alive)
 				}
 			}
 			if res := a.Extend(t.Context(), ttl, timeout); res.Verdict != Gone || res.Elapsed != 0 {
