@@ -501,7 +501,7 @@ func TestExtensionsDoNotPileUp(t *testing.T) {
 			a.extend().want(t, "extend", Won, 0)
 		}
 		a.mu.Lock()
-		if n := len(a.states[2].queue); n > seatQueue {
+		if n := len(a.states[2].queue); n > maxRequests {
 			t.Errorf("%d requests wait at the node state", n)
 		}
 		a.mu.Unlock()

@@ -19,6 +19,7 @@
 //
 //	attempt.go     one token on every node: acquire, extend, release
 //	nodestate.go   a node state: the token on one node, and its requests in order
+//	outcome.go     what the outcome of an operation changes in a node state
 //	operation.go   which operation is sent for a request
 //	round.go       one question to all nodes, and the verdict
 //	deadline.go    the deadline timers of callers that wait for a verdict
@@ -38,7 +39,8 @@
 // Waiting for a lock:
 //
 //	localqueue.go  local queues: the callers of this process for one key
-//	waiter.go      one waiting caller: when to try again
+//	waiter.go      one waiting caller
+//	plan.go        when a waiter tries again
 //	contest.go     an attempt round of a waiter on several nodes
 //	inbox.go       the channel on which this process is notified
 //	echo.go        makes sure that the inbox hears each node

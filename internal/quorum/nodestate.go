@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -11,9 +10,9 @@ import (
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
-// seatQueue is the maximum number of requests that wait in a node state, except for
+// maxRequests is the maximum number of requests that wait in a node state, except for
 // releases, of which there are few.
-const seatQueue = 16
+const maxRequests = 16
 
 var (
 	errDoubt    = errors.New("the acquisition was not answered and may still arrive")
@@ -120,7 +119,7 @@ func (s *nodeState) Unwanted() error {
 // pile up.
 func (s *nodeState) ask(r request, now time.Time) {
 	if s.busy {
-		if r.kind == extending && len(s.queue) >= seatQueue {
+		if r.kind == extending && len(s.queue) >= maxRequests {
 			r.round.vote(s.index, Vote{Outcome: Failed, Err: errBusy}, now)
 			return
 		}
@@ -213,194 +212,6 @@ func (s *nodeState) Leave() {
 	}
 }
 
-// Complete takes the result of the operation from the sender. sent says whether it was
-// sent at all.
-func (s *nodeState) Complete(r backend.Result, sent bool, now time.Time) {
-	if sent {
-		s.member.learn(&s.item.Op, r.Err)
-	}
-	// Callbacks run with nothing locked, and before the cleanup counts as finished.
-	switch {
-	case sent && s.cannotQueue(r.Err):
-		s.member.queueing.fail(r.Err)
-	case s.current.kind == releasing && len(r.Reply) > 1:
-		if reply, err := proto.ReadRelease(r.Reply); err == nil {
-			s.notifiedNobody(reply)
-		}
-	case s.current.kind == releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
-		if report := s.attempt.group.cfg.Abandoned; report != nil && s.member.refuses.due(now) {
-			report(s.member.name.String(), s.attempt.key, r.Err)
-		}
-	}
-	s.attempt.mu.Lock()
-	s.settle(r, sent, now)
-	forgot := s.forgot
-	s.forgot = false
-	s.attempt.mu.Unlock()
-	if report := s.attempt.group.cfg.Abandoned; forgot && report != nil && s.member.forgot.due(now) {
-		report(s.member.name.String(), s.attempt.key, errForgot)
-	}
-}
-
-// settle processes a result, and starts what comes next for this node.
-func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) {
-	if sent && (s.withoutQueue(r.Err, now) || s.migrating(r.Err, now) || s.resend(r.Err, now) || s.proves(r.Err, now)) {
-		return
-	}
-	refusal := proto.Taken
-	ok, err := r.OK, s.unproven(s.explain(r.Err))
-	switch {
-	case s.item.Op.Kind != backend.OpEval || err != nil:
-	case s.current.kind == acquiring:
-		var reply proto.AcquireReply
-		if reply, err = s.readAcquire(r.Reply, now); err == nil {
-			ok, refusal = reply.Granted, reply.Refusal
-		}
-	default:
-		var done int64
-		done, err = r.Reply.Int(0)
-		ok = done == 1
-	}
-	// After an error, the effect is unknown if the operation may have been sent, this
-	// time or before.
-	unknown := err != nil && (sent && !backend.NotExecuted(err) || s.resent)
-	vote := Vote{Outcome: Granted}
-	switch {
-	case err != nil && errors.Is(err, context.DeadlineExceeded):
-		vote = Vote{Outcome: TimedOut, Err: s.member.late(err, s.current.timeout)}
-	case err != nil && errors.Is(err, backend.ErrQuarantined):
-		vote = Vote{Outcome: Quarantined, Err: err}
-	case err != nil:
-		vote = Vote{Outcome: Failed, Err: s.attempt.group.explainCrossSlot(err)}
-	case !ok && (s.current.kind == acquiring || s.current.kind == raising):
-		vote = Vote{Outcome: Taken}
-	case !ok:
-		vote = Vote{Outcome: NotHeld}
-	}
-	if s.current.ttl > 0 && (ok || unknown || s.resent) {
-		s.mayLive(s.current.ttl, unknown || s.resent, now)
-		if s.current.kind == acquiring && (unknown || s.resent) {
-			s.late = latest(s.late, now.Add(s.current.ttl))
-		}
-	}
-
-	again := false
-	switch s.current.kind {
-	case acquiring:
-		if v := s.attempt.voting; v != nil {
-			b := &v.votes[s.index]
-			b.answer, b.unsure = vote, b.unsure || unknown || s.resent
-		}
-		switch {
-		case ok:
-			s.token = held
-		case unknown || s.resent || s.current.rejoin && now.Before(s.late):
-			s.token = doubted // the first of two sets may still arrive
-		default:
-			s.token = absent
-		}
-		if err == nil {
-			s.member.acquires.Store(int64(now.Sub(s.attempt.group.made)))
-		}
-		if !ok && err == nil {
-			s.refusal = refusal
-		}
-		if ok && s.ticketed {
-			s.attempt.local.setQueued(s.index, s.attempt, false)
-		}
-		if ok && !s.current.rejoin {
-			s.confirmed()
-		}
-		s.rejoin.answered(s, now)
-	case raising:
-		if ok { // otherwise it may still be there, with a vote above the value
-			s.token = held
-			s.attempt.voting.votes[s.index].cast = s.current.value
-		}
-	case extending:
-		switch {
-		case ok:
-			s.found()
-			s.token = held
-			s.confirmed()
-		case err == nil && (s.token == held || s.token == doubted && !s.begun.Before(s.late)):
-			s.token = absent
-		}
-		s.missing = err == nil && !ok
-	case releasing:
-		if ok {
-			s.member.refuses.settled()
-			if s.item.Refused {
-				s.item.Refused = false
-				s.member.sender.Accepts(now)
-			}
-		}
-		again = s.deleted(ok, err, unknown, &vote, now)
-		s.rejoin.tookBack(s, unknown || s.resent, now)
-		if vote.Outcome == Granted && s.found() {
-			vote.Outcome = NotHeld // no extension has counted it
-		}
-		if err == nil && s.ticketed {
-			s.attempt.local.setQueued(s.index, s.attempt, s.current.stay)
-		}
-	}
-	s.current.round.vote(s.index, vote, now)
-	if s.current.kind == extending {
-		s.attempt.rejoin(s.current, now)
-	}
-	if again {
-		s.again, s.item.Refused = true, errors.Is(err, backend.ErrRefused)
-		if s.item.Refused { // nobody waits for a change of the access rules
-			s.current.round = nil
-			s.cleaned()
-		}
-		if s.token == absent { // the rest does not affect the lock
-			s.current.round = nil
-			s.cleaned()
-		}
-		if ok { // it counts as deleted
-			s.current.round = nil
-		}
-		if s.member.sender.Doubt(&s.item, now) {
-			return
-		}
-		s.forgot = s.token != absent
-		s.token = absent
-	}
-	s.next(now)
-}
-
-// deleted processes the result of a deletion. It completes the vote, and reports whether
-// the deletion has to be repeated.
-func (s *nodeState) deleted(ok bool, err error, unknown bool, vote *Vote, now time.Time) (again bool) {
-	switch {
-	case ok && s.rejoin != nil && s.rejoin.twice && s.begun.Before(s.late) && !s.tombstoned:
-		// The key was found and deleted, but another set may still arrive.
-		s.token, again = doubted, true
-	case ok || s.token == absent: // if absent, it was only about the ticket
-		s.token = absent
-	case err == nil && s.token == doubted && s.begun.Before(s.late) && !s.tombstoned:
-		// Nothing was found. That proves nothing, because the set may still arrive.
-		vote.Err = errDoubt
-		again = true
-	case err == nil:
-		if s.maybeDel { // an earlier deletion without an answer has done it
-			vote.Outcome = Granted
-		}
-		s.token = absent
-	default: // also after a refusal, because a password or a right may be corrected
-		again = true
-	}
-	if s.token == absent && now.Before(s.owed) {
-		again = s.apart || err != nil
-	}
-	s.maybeDel = s.maybeDel || unknown
-	if again && now.After(s.gone) {
-		s.token, again = absent, false
-	}
-	return again
-}
-
 // next starts the next request for this node, or ends its cleanup.
 func (s *nodeState) next(now time.Time) {
 	s.busy, s.current, s.item.Op = false, request{}, backend.Op{}
@@ -411,44 +222,6 @@ func (s *nodeState) next(now time.Time) {
 		s.begin(r, now)
 	}
 	s.rest()
-}
-
-// resend sends the current operation once more if its connection broke before the answer,
-// and reports whether it does. Often the connection was merely idle for too long. After a
-// time-out it never does.
-//
-// Deletions and extensions name their token and may run twice. A plain set may not, so it
-// is sent as the script that recognizes its own token, on nodes that run scripts.
-func (s *nodeState) resend(err error, now time.Time) bool {
-	if s.resent || !cutOff(err) {
-		return false
-	}
-	switch s.current.kind {
-	case acquiring:
-		if !s.member.queueing.scripts || s.released.Load() {
-			return false
-		}
-		if s.item.Op.Kind == backend.OpSetNX {
-			s.item.Op = s.acquireScript()
-		}
-	case releasing:
-		s.maybeDel = true
-		if s.again { // it will be repeated anyway
-			return false
-		}
-		s.item.Op = s.operation()
-	}
-	if s.member.sender.Submit(&s.item, now) != nil { // the first error says more
-		return false
-	}
-	s.resent = true
-	return true
-}
-
-// cutOff reports whether err, the error of an operation, leaves open whether the
-// operation ran, and is not a time-out. Usually the connection broke.
-func cutOff(err error) bool {
-	return err != nil && !backend.NotExecuted(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // mayLive notes that a key of this token may live for ttl from now. With an unknown

@@ -733,7 +733,7 @@ func TestRejoinsDoNotPileUp(t *testing.T) {
 		a.mu.Lock()
 		n := len(a.states[2].queue)
 		a.mu.Unlock()
-		if n > seatQueue+2 {
+		if n > maxRequests+2 {
 			t.Errorf("%d requests wait at the node state", n)
 		}
 		time.Sleep(3 * time.Second)

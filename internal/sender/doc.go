@@ -17,6 +17,9 @@
 //	deletions.go    the order of acquires and deletions of a key
 //	doubts.go       deletions that are repeated
 //	brake.go        nodes that do not answer
+//	outcome.go      what the outcome of a call changes
+//	inline.go       calls that a caller makes itself
+//	load.go         how much waits, for tests and errors
 //	lost.go         calls that are given up because their connection may be dead
 //	trip.go         how long a call takes
 //	errors.go       why an operation was not sent or not answered

@@ -1,0 +1,23 @@
+package sender
+
+// A Load is the work that a sender has.
+type Load struct {
+	Calls                      int  // under way
+	Extends, Acquires, Deletes int  // waiting for a call
+	Parked                     int  // acquires that wait for deletions of their keys
+	Deleting                   int  // keys with deletions that wait or are under way
+	Doubts                     int  // deletions that wait to be repeated
+	Away                       bool // the node does not answer
+}
+
+// Waiting returns how many operations wait for a call.
+func (l Load) Waiting() int { return l.Extends + l.Acquires + l.Deletes + l.Parked }
+
+func (s *Sender) Load() Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Load{
+		Calls: s.calls, Extends: s.extends.n, Acquires: s.acquires.n, Deletes: s.deletes.n,
+		Parked: s.deletions.parks, Deleting: len(s.deletions.byKey), Doubts: s.doubts.n, Away: s.brake.on,
+	}
+}
