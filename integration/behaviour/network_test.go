@@ -43,7 +43,6 @@ func TestSlowNetwork(t *testing.T) {
 		for _, n := range []int{1, 3} {
 			for _, timeout := range []time.Duration{750 * time.Millisecond, 150 * time.Millisecond} {
 				t.Run(fmt.Sprintf("N=%d/%v", n, timeout), func(t *testing.T) {
-					t.Parallel() // mostly it waits for the network
 					list := servers.Start(t, servers.Any, n)
 					proxies := proxied(t, list)
 					for _, p := range proxies {
