@@ -39,7 +39,7 @@ func PlainAddress(address string) bool {
 // HideAddress returns err with a text that does not quote a URL or an address that the
 // driver was given and could not use. Either may contain a password. An adapter must pass
 // every error that is not an error reply through it. If the text quotes neither, it stays
-// the same. What err matches always stays the same. A nil err stays nil.
+// the same. The result matches the same errors as err. A nil err stays nil.
 func HideAddress(err error) error {
 	var (
 		parse   *url.Error

@@ -19,7 +19,7 @@ const (
 	patience = check.Patience
 	crowd    = check.Crowd
 
-	// callSlack is how late a call may return. What is late is tried again.
+	// callSlack is how late a call may return. A late call is tried again.
 	callSlack = 50 * time.Millisecond
 )
 
