@@ -31,7 +31,7 @@ func TestPlainAddress(t *testing.T) {
 	}
 }
 
-// These errors are the net package's own, for what people write in place of an address.
+// The net package returns these errors if an address is something else that people write.
 func TestHideAddress(t *testing.T) {
 	const secret = "Zq7Xv9Kw3J"
 	dial := func(network, address string) error {
@@ -63,17 +63,17 @@ func TestHideAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !strings.Contains(test.err.Error(), secret) {
-				t.Fatalf("the error does not show the secret to begin with: %v", test.err)
+				t.Fatalf("the driver's error does not contain the secret, so the test proves nothing: %v", test.err)
 			}
 			got := backend.HideAddress(test.err)
 			if strings.Contains(got.Error(), secret) || !strings.Contains(got.Error(), test.want) {
 				t.Errorf("got %q, want %q and no secret", got, test.want)
 			}
 			if !errors.Is(got, test.err) {
-				t.Error("the driver's error is out of reach")
+				t.Error("the driver's error cannot be reached")
 			}
 			if backend.NotExecuted(got) != backend.NotExecuted(test.err) {
-				t.Error("it tells another story of whether the operation was executed")
+				t.Error("the result of NotExecuted has changed")
 			}
 			if again := backend.HideAddress(got); again.Error() != got.Error() {
 				t.Errorf("the second time: %q", again)

@@ -12,7 +12,7 @@ import (
 
 var double = backend.NewScript("double", "return {KEYS[1], ARGV[1] * 2}", "0000000000000000000000000000000000000000")
 
-// scripted is a stub that runs scripts too.
+// scripted is a stub that also runs scripts.
 type scripted struct{ stub }
 
 func (s *scripted) Eval(_ context.Context, script *backend.Script, keys, args []string) (backend.Reply, error) {
@@ -47,7 +47,7 @@ func TestOpDoCannot(t *testing.T) {
 	n := &stub{}
 	r := backend.Op{Kind: backend.OpEval, Script: double, Keys: []string{"k"}}.Do(t.Context(), n)
 	if !errors.Is(r.Err, errors.ErrUnsupported) || !backend.NotExecuted(r.Err) || !strings.Contains(r.Err.Error(), "double") {
-		t.Errorf("a script on a node that runs none: %v", r.Err)
+		t.Errorf("a script on a node without scripts: %v", r.Err)
 	}
 	for _, kind := range []backend.OpKind{0, backend.OpEval + 1, 255} {
 		r := backend.Op{Kind: kind, Key: "k", Token: "t", TTL: time.Second}.Do(t.Context(), n)
@@ -60,7 +60,7 @@ func TestOpDoCannot(t *testing.T) {
 	}
 }
 
-// failing is a node whose answers are all errors.
+// failing is a node that answers every call with an error.
 type failing struct{ err error }
 
 func (n failing) SetNX(context.Context, string, string, time.Duration) (bool, error) {
@@ -79,7 +79,7 @@ func TestOpDoPassesErrorsOn(t *testing.T) {
 	for kind := backend.OpSetNX; kind <= backend.OpEval; kind++ {
 		r := backend.Op{Kind: kind, Script: double, Keys: []string{"k"}}.Do(t.Context(), failing{want})
 		if r.Err != want {
-			t.Errorf("%v: the error is %v, want %v as it was", kind, r.Err, want)
+			t.Errorf("%v: the error is %v, want %v unchanged", kind, r.Err, want)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func TestOpKindString(t *testing.T) {
 		0: "OpKind(0)", 200: "OpKind(200)",
 	} {
 		if got := kind.String(); got != want {
-			t.Errorf("OpKind %d is called %q, want %q", uint8(kind), got, want)
+			t.Errorf("OpKind %d is named %q, want %q", uint8(kind), got, want)
 		}
 	}
 }

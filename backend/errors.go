@@ -61,11 +61,13 @@ func MarkNotExecuted(err error) error { return mark(err, ErrNotExecuted) }
 //
 // An adapter must pass every error reply through it, and no other error. The text of err
 // stays the same, with a hint at its end if the server is too old. A nil err stays nil.
+// [ServerReply] finds the reply again.
 func MarkReply(err error) error {
 	if err == nil {
 		return nil
 	}
 	text, quoted := quotedReply(err.Error())
+	err = &replyError{err, text}
 	code, rest, _ := strings.Cut(text, " ")
 	switch code {
 	case "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "CROSSSLOT", "DENIED", "FENCE", "NORUNID":
@@ -99,6 +101,28 @@ func MarkReply(err error) error {
 	}
 	return err
 }
+
+// ServerReply returns the error reply of the server that err wraps, such as "NOAUTH
+// Authentication required.", without what the driver, the adapter and the library have
+// put before it. If the server quotes the answer to a command inside a script, that
+// answer is the reply. ok is false if err is not about a reply that [MarkReply] has seen,
+// for example because the server did not answer.
+func ServerReply(err error) (reply string, ok bool) {
+	var e *replyError
+	if !errors.As(err, &e) {
+		return "", false
+	}
+	return e.reply, true
+}
+
+// A replyError is an error with which a server has answered.
+type replyError struct {
+	error
+	reply string
+}
+
+// Unwrap returns the error as the driver has it.
+func (e *replyError) Unwrap() error { return e.error }
 
 // refusals are the beginnings, after ERR, of errors that trying again does not cure.
 var refusals = []string{

@@ -14,7 +14,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// replyError is how drivers keep an error that the server answered.
+// replyError stands for a driver's type for the error replies of a server.
 type replyError string
 
 func (e replyError) Error() string { return string(e) }
@@ -65,10 +65,10 @@ func TestMarkReply(t *testing.T) {
 		{"NOSCRIPT No matching script. Please use EVAL.", notNow},
 		{"ERR max number of clients reached", notNow},
 
-		// What real servers answered when a command of a script failed, each time once for
-		// redis.call and once for redis.pcall.
+		// Replies of real servers to a failed command in a script, once with redis.call and once
+		// with redis.pcall.
 
-		// Redis 6.0.16; up to 6.2 and KeyDB have the same form.
+		// Redis 6.0.16. Versions up to 6.2 and KeyDB use the same form.
 		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notNow},
 		{"@user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notNow},
 		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. ", notNow},
@@ -92,7 +92,7 @@ func TestMarkReply(t *testing.T) {
 		{"ERR Unknown Redis command called from script script: 79b76801837b5b74511e1d7b14165b3be2766369, on @user_script:1.", refused},
 		{"ERR This Redis command is not allowed from script script: 0ed5a039001c51d472a43bd74e7bf5f4e3a614d0, on @user_script:1.", refused},
 
-		// Redis 8.0.2 and Valkey 8.1.1; Redis 7.2 has the same form.
+		// Redis 8.0.2 and Valkey 8.1.1. Redis 7.2 uses the same form.
 		{"ERR ACL failure in script: User u has no permissions to run the 'get' command script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
 		{"ERR ACL failure in script: User u has no permissions to run the 'get' command", refused},
 		{"ERR ACL failure in script: No permissions to access a key script: 6f36444f800cf1d6c3e02f3417f56faf6f038e4a, on @user_script:1.", refused},
@@ -137,7 +137,8 @@ func TestMarkReply(t *testing.T) {
 	}
 }
 
-// What Redis 4 and older do not do is refused for good, and the error says which server it takes.
+// What Redis 4 and older cannot do is marked as refused, and the error names the server version
+// that is needed.
 func TestMarkReplyOfAnOldServer(t *testing.T) {
 	const text = "ERR Error running script (call to f_0123456789abcdef0123456789abcdef01234567): @user_script:12: @user_script: 12: " +
 		"Write commands not allowed after non deterministic commands. Call redis.replicate_commands() at the start of your script in order " +
@@ -149,6 +150,27 @@ func TestMarkReplyOfAnOldServer(t *testing.T) {
 	}
 }
 
+// The reply is found through what the library and the driver put around it.
+func TestServerReply(t *testing.T) {
+	for text, want := range map[string]string{
+		"NOAUTH Authentication required.":                                  "NOAUTH Authentication required.",
+		"-OOM command not allowed":                                         "OOM command not allowed",
+		"@user_script: 1: -OOM command not allowed":                        "OOM command not allowed",
+		"ERR Error running script (call to f_1): @user_script:1: DENIED x": "DENIED x",
+		"SOMETHING new": "SOMETHING new",
+	} {
+		err := fmt.Errorf("not sent: %w", backend.MarkNotExecuted(backend.MarkReply(errors.New(text))))
+		if got, ok := backend.ServerReply(err); !ok || got != want {
+			t.Errorf("%q: got %q, %v, want %q", text, got, ok, want)
+		}
+	}
+	for _, err := range []error{nil, errors.New("NOAUTH is not from a server"), backend.MarkNotExecuted(errors.New("no connection"))} {
+		if got, ok := backend.ServerReply(err); ok || got != "" {
+			t.Errorf("%v: got %q, %v, want no reply", err, got, ok)
+		}
+	}
+}
+
 func TestMarkNotExecuted(t *testing.T) {
 	exhausted := errors.New("pool exhausted")
 	err := backend.MarkNotExecuted(exhausted)
@@ -156,7 +178,7 @@ func TestMarkNotExecuted(t *testing.T) {
 		t.Errorf("got %#v", err)
 	}
 	if errors.Is(err, backend.ErrRefused) {
-		t.Error("what was not executed counts as refused")
+		t.Error("an operation that was not executed counts as refused")
 	}
 	if again := backend.MarkNotExecuted(err); again != err {
 		t.Errorf("marked twice: %#v", again)
@@ -164,7 +186,7 @@ func TestMarkNotExecuted(t *testing.T) {
 	if err := backend.MarkNotExecuted(nil); err != nil {
 		t.Errorf("nil became %v", err)
 	}
-	// The mark survives wrapping, and other matches stay.
+	// The mark survives wrapping, and other matches still hold.
 	wrapped := fmt.Errorf("node 2: %w", backend.MarkNotExecuted(context.Canceled))
 	if !backend.NotExecuted(wrapped) || !errors.Is(wrapped, context.Canceled) {
 		t.Errorf("got %#v", wrapped)
@@ -195,7 +217,7 @@ func TestNotExecuted(t *testing.T) {
 	}
 }
 
-// A real refused connection, as every driver that dials gives it.
+// A real refused connection, as every driver reports it.
 func TestNotExecutedOfARefusedConnection(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -233,13 +255,13 @@ func TestMarkTimeout(t *testing.T) {
 			t.Errorf("%s: a time-out counts as not executed", tc.name)
 		}
 		if !tc.want && err != tc.err {
-			t.Errorf("%s: was touched: %#v", tc.name, err)
+			t.Errorf("%s: was changed: %#v", tc.name, err)
 		}
 	}
 	if err := backend.MarkTimeout(nil); err != nil {
 		t.Errorf("nil became %v", err)
 	}
-	// A dial that timed out is both.
+	// A dial that timed out matches both.
 	err := backend.MarkTimeout(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
 	if !errors.Is(err, context.DeadlineExceeded) || !backend.NotExecuted(err) {
 		t.Errorf("a dial that timed out: %#v", err)

@@ -12,8 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// counter is a transparent wrapper: what it does not count, it leaves to the
-// node behind it.
+// counter is a transparent wrapper. Calls that it does not count go to the node behind it.
 type counter struct {
 	backend.Node
 	granted int
@@ -46,8 +45,8 @@ func ExampleAs() {
 	// anna <nil>
 }
 
-// A program opens the connections to all nodes when it starts. On a slow network its first
-// lock may otherwise fail, because making a connection takes longer than the node timeout.
+// A program opens the connections to all nodes when it starts. Otherwise its first lock may fail
+// on a slow network, because a new connection takes longer than the node timeout.
 func ExampleNode() {
 	nodes := []backend.Node{memory.New(), memory.New(), memory.New()}
 
@@ -56,10 +55,10 @@ func ExampleNode() {
 	errs := make([]error, len(nodes))
 	var all sync.WaitGroup
 	for i, n := range nodes {
-		all.Go(func() { _, errs[i] = n.EvalDelete(ctx, "unused", "nobody") }) // it deletes nothing
+		all.Go(func() { _, errs[i] = n.EvalDelete(ctx, "unused", "nobody") }) // deletes nothing
 	}
 	all.Wait()
-	fmt.Println(errors.Join(errs...)) // a program may go on: a quorum of nodes is enough
+	fmt.Println(errors.Join(errs...)) // the program can go on, because a quorum of nodes is enough
 	// Output: <nil>
 }
 

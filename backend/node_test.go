@@ -8,8 +8,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// stub is a node that answers yes to everything and remembers what it was
-// asked last.
+// stub is a node that grants everything and records the last call.
 type stub struct{ asked string }
 
 func (s *stub) SetNX(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -27,7 +26,7 @@ func (s *stub) Extend(_ context.Context, key, token string, ttl time.Duration) (
 	return true, nil
 }
 
-// named is a stub that also has a name.
+// named is a stub with a name.
 type named struct {
 	stub
 	name string
@@ -35,7 +34,7 @@ type named struct {
 
 func (n *named) Name() string { return n.name }
 
-// transparent is a wrapper that As may look behind, opaque one that it may not.
+// transparent is a wrapper that As may unwrap, and opaque one that it may not.
 type transparent struct{ inner backend.Node }
 
 func (w transparent) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -54,7 +53,7 @@ func (w transparent) Unwrap() backend.Node { return w.inner }
 
 type opaque struct{ backend.Node }
 
-// renamed is a transparent wrapper with a name of its own.
+// renamed is a transparent wrapper with its own name.
 type renamed struct{ transparent }
 
 func (renamed) Name() string { return "outer" }
@@ -64,12 +63,12 @@ func TestAs(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		node backend.Node
-		want string // the name found, empty if none
+		want string // the name found, or ""
 	}{
 		{"the node itself", inner, "inner"},
 		{"behind one wrapper", transparent{inner}, "inner"},
 		{"behind three wrappers", transparent{transparent{transparent{inner}}}, "inner"},
-		{"the outermost counts", renamed{transparent{inner}}, "outer"},
+		{"the outermost name counts", renamed{transparent{inner}}, "outer"},
 		{"behind an opaque wrapper", opaque{inner}, ""},
 		{"an opaque wrapper within", transparent{opaque{inner}}, ""},
 		{"nowhere", transparent{&stub{}}, ""},

@@ -42,7 +42,7 @@ func TestNewReply(t *testing.T) {
 	}
 }
 
-// A driver may use its buffer again.
+// A driver may reuse its buffer.
 func TestNewReplyCopiesBytes(t *testing.T) {
 	buffer := []byte("token")
 	r, err := backend.NewReply([]any{buffer})

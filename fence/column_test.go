@@ -28,24 +28,24 @@ func TestColumnUpdate(t *testing.T) {
 		{"PostgreSQL accepts", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args, affected: 1}}, outcome{}},
 		{"PostgreSQL refuses", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, row: int64(8)}}, stale},
 		{"PostgreSQL has no row", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key}}, missing},
-		{"PostgreSQL has the row since", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, row: int64(7)}}, missing},
+		{"PostgreSQL gets the row later", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, row: int64(7)}}, missing},
 		{"PostgreSQL fails", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args, err: errDatabase}},
-			outcome{matches: errDatabase, text: "fence: update orders/42 with token 7: the database's own"}},
+			outcome{matches: errDatabase, text: "fence: update orders/42 with token 7: the database's own error"}},
 		{"PostgreSQL fails to read", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, err: errDatabase}},
-			outcome{matches: errDatabase, text: "fence: read fence of orders/42: the database's own"}},
+			outcome{matches: errDatabase, text: "fence: read fence of orders/42: the database's own error"}},
 		{"PostgreSQL has a null", fence.PostgreSQL, []exchange{{query: updatePostgreSQL, args: args}, {query: readPostgreSQL, args: key, null: true}},
 			outcome{matches: errAny, text: `fence: fence of orders/42 is NULL, which refuses every token: set it to 0 and make the column NOT NULL`}},
 		{"SQLite refuses", fence.SQLite, []exchange{{query: updateMySQL, args: args}, {query: readSQLite, args: key, row: int64(8)}}, stale},
 		{"MySQL accepts", fence.MySQL, []exchange{{query: updateMySQL, args: args, affected: 1}}, outcome{}},
-		{"MySQL finds it done already", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key, row: int64(7)}}, outcome{}},
+		{"MySQL has the new state already", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key, row: int64(7)}}, outcome{}},
 		{"MySQL refuses", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key, row: int64(8)}}, stale},
 		{"MySQL has no row", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key}}, missing},
-		{"MySQL has the row since", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key, row: int64(-1)}}, missing},
+		{"MySQL gets the row later", fence.MySQL, []exchange{{query: updateMySQL, args: args}, {query: readMySQL, args: key, row: int64(-1)}}, missing},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			orders := fence.Column{Dialect: tt.dialect, Table: "orders"}
-			given := make([]any, 2, 8) // with room, which is the caller's
+			given := make([]any, 2, 8) // spare capacity belongs to the caller
 			given[0], given[1] = "paid", 99
 			err := orders.Update(t.Context(), scripted(t, tt.script...), 42, 7, "state = "+first(tt.dialect)+", total = "+second(tt.dialect), given...)
 			tt.want.check(t, err)
@@ -82,7 +82,7 @@ func TestColumnNames(t *testing.T) {
 	stale.check(t, accounts.Announce(t.Context(), scripted(t, announce, read), "DE1", 7))
 	stale.check(t, accounts.Check(t.Context(), scripted(t, read), "DE1", 7))
 	stale.check(t, accounts.Do(t.Context(), scripted(t, begin(), announce, read, rollback()), "DE1", 7, func(*sql.Tx) error {
-		t.Error("fn was called")
+		t.Error("fn ran")
 		return nil
 	}))
 	outcome{}.check(t, accounts.Do(t.Context(), scripted(t, begin(), accepted, save(), release(), commit()), "DE1", 7, func(*sql.Tx) error { return nil }))
@@ -90,8 +90,8 @@ func TestColumnNames(t *testing.T) {
 	outcome{}.check(t, accounts.Check(t.Context(), scripted(t, read), "DE1", 7))
 }
 
-// What cannot be right is refused before the database hears of it.
-func TestColumnRefusesInput(t *testing.T) {
+// Bad input is rejected before the database gets a statement.
+func TestColumnRejectsInput(t *testing.T) {
 	tests := []struct {
 		name   string
 		column fence.Column

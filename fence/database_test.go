@@ -12,18 +12,18 @@ import (
 	"testing"
 )
 
-// An exchange is a statement that a scripted database expects, and its answer.
+// An exchange is a statement that a scripted database expects, and its reply.
 type exchange struct {
 	query string
-	args  []any // as they reach the driver
+	args  []any // as the driver gets them
 
 	affected int64
-	row      driver.Value // the one value of the one row; none if nil
-	null     bool         // the one value is NULL
+	row      driver.Value // the only value of the only row; nil means no row
+	null     bool         // the only value is NULL
 	err      error
 }
 
-// begin, commit and rollback are statements too.
+// begin, commit and rollback are also statements.
 func begin() exchange      { return exchange{query: "BEGIN"} }
 func commit() exchange     { return exchange{query: "COMMIT"} }
 func rollback() exchange   { return exchange{query: "ROLLBACK"} }
@@ -31,27 +31,28 @@ func save() exchange       { return exchange{query: "SAVEPOINT quorumlock_fence"
 func release() exchange    { return exchange{query: "RELEASE SAVEPOINT quorumlock_fence"} }
 func rollbackTo() exchange { return exchange{query: "ROLLBACK TO SAVEPOINT quorumlock_fence"} }
 
-// fails is the exchange with an error for an answer.
+// fails returns the exchange with an error as its reply.
 func (e exchange) fails(err error) exchange {
 	e.err = err
 	return e
 }
 
-// scripted opens a database that expects just these statements, in order.
+// scripted opens a database that expects exactly these statements, in order.
 func scripted(t *testing.T, script ...exchange) *sql.DB {
 	t.Helper()
 	db, _ := counted(t, script...)
 	return db
 }
 
-// counted is scripted, and has the number of connections that were closed.
+// counted is scripted, and also counts the closed connections.
 func counted(t *testing.T, script ...exchange) (*sql.DB, *atomic.Int64) {
 	t.Helper()
 	s := &dialogue{t: t, rest: script}
 	db := sql.OpenDB(s)
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() {
-		// A rollback for the end of a ctx is not waited for, but has the connection.
+		// database/sql does not wait for the rollback when ctx ends, but the rollback holds the
+		// connection.
 		if conn, err := db.Conn(context.Background()); err == nil {
 			conn.Close()
 		}
@@ -76,7 +77,7 @@ func (s *dialogue) next(query string, named []driver.NamedValue) exchange {
 		args = append(args, a.Value)
 	}
 	if len(s.rest) == 0 {
-		s.t.Errorf("sent %q, which nobody expects", query)
+		s.t.Errorf("sent an unexpected %q", query)
 		return exchange{err: errors.New("unexpected")}
 	}
 	e := s.rest[0]

@@ -9,25 +9,24 @@ import (
 
 var orders = fence.Column{Dialect: fence.PostgreSQL, Table: "orders"}
 
-// Long work on one row: announced before it is read, written at the end in one
-// statement, with no transaction open meanwhile.
+// For long work on one row, announce the token before reading, and write the result in one
+// statement at the end. No transaction is open in between.
 func ExampleColumn_Update() {
 	price := func(ctx context.Context, token uint64, id int64, work func(items string) int) error {
 		if err := orders.Announce(ctx, db, id, token); err != nil {
-			return err // fence.ErrStale, sql.ErrNoRows, or the database's
+			return err // fence.ErrStale, sql.ErrNoRows, or an error of the database
 		}
 		var items string
 		if err := db.QueryRowContext(ctx, "SELECT items FROM orders WHERE id = $1", id).Scan(&items); err != nil {
 			return err
 		}
-		total := work(items) // the lock may be lost here: then the update is refused
+		total := work(items) // if the lock is lost here, the update is rejected
 		return orders.Update(ctx, db, id, token, "total = $1, state = $2", total, "priced")
 	}
 	_ = price
 }
 
-// A statement of one's own compares the fence itself. Check tells why it changed
-// nothing.
+// A statement of your own compares the fence itself. Check reports why it changed nothing.
 func ExampleColumn_Check() {
 	ship := func(ctx context.Context, tx *sql.Tx, token uint64, id int64) error {
 		res, err := tx.ExecContext(ctx,
@@ -41,7 +40,7 @@ func ExampleColumn_Check() {
 		if err := orders.Check(ctx, tx, id, token); err != nil {
 			return err // the token is stale, or there is no such order
 		}
-		return nil // the order was not paid, which is no matter of fencing
+		return nil // the order was not paid, which has nothing to do with fencing
 	}
 	_ = ship
 }

@@ -7,24 +7,24 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// An account is kept by this process, for holders of the lock "account" anywhere.
+// An account is kept by this process, for holders of the lock "account" in any process.
 type account struct {
 	guard   fence.Guard
-	balance int // under guard
+	balance int // protected by guard
 }
 
-// A holder that was paused writes after its lock went to somebody else.
+// A paused holder writes after another holder has acquired its lock.
 func ExampleGuard_Do() {
 	var a account
 	deposit := func(token uint64, amount int) error {
 		return a.guard.Do(token, func() error {
-			a.balance += amount // read and written under one announcement
+			a.balance += amount // the token covers the read and the write
 			return nil
 		})
 	}
 	fmt.Println(deposit(33, 100)) // the first holder
-	fmt.Println(deposit(34, 10))  // its lock has expired, here is the second
-	err := deposit(33, 1)         // and now the first one wakes up
+	fmt.Println(deposit(34, 10))  // its lock has expired, and this is the second holder
+	err := deposit(33, 1)         // the first holder wakes up
 	fmt.Println(errors.Is(err, fence.ErrStale), err)
 	fmt.Println(a.balance)
 	// Output:
@@ -34,13 +34,13 @@ func ExampleGuard_Do() {
 	// 110
 }
 
-// A holder announces itself first where the data is read by another way.
+// A holder announces itself first if the data is read elsewhere.
 func ExampleGuard_Announce() {
 	var a account
 	if err := a.guard.Announce(34); err != nil {
 		fmt.Println(err)
 	}
-	// From here on nothing comes from earlier holders, so what is read stays true.
+	// From now on earlier holders cannot write, so what is read stays true.
 	read := a.balance
 	late := a.guard.Do(33, func() error { a.balance = 0; return nil })
 	err := a.guard.Do(34, func() error { a.balance = read + 10; return nil })

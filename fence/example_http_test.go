@@ -12,15 +12,15 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// A service keeps documents, and its clients agree by a lock for each document on
-// who may work on it. Every request carries the lock's token, those that read too:
-// that is the announcement.
+// A service keeps documents. Its clients use a lock for each document, so that only one of them
+// works on it. Every request carries the lock's token, including reads, because a read is the
+// announcement.
 type service struct {
 	guards    fence.Guards
-	documents map[string]*document // fixed, so nobody can invent names
+	documents map[string]*document // a fixed set, so that clients cannot invent names
 }
 
-type document struct{ text string } // under the guard of its path
+type document struct{ text string } // protected by the guard of its path
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	doc := s.documents[r.URL.Path]
@@ -33,7 +33,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no Fencing-Token", http.StatusPreconditionRequired)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20)) // all of it, before the guard is taken
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20)) // reads everything before it takes the guard
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -56,7 +56,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A service refuses the requests of those who lost their lock.
+// A service rejects the requests of clients that have lost their lock.
 func ExampleGuards_http() {
 	server := httptest.NewServer(&service{documents: map[string]*document{"/plan": {text: "old"}}})
 	defer server.Close()
@@ -80,8 +80,8 @@ func ExampleGuards_http() {
 		fmt.Println(method, token, answer.StatusCode, strings.TrimSpace(string(text)))
 	}
 	request("GET", 33, "")         // the first holder reads, and is paused
-	request("GET", 34, "")         // its lock has expired, the second one reads
-	request("PUT", 33, "by first") // the first wakes up
+	request("GET", 34, "")         // its lock has expired, and the second holder reads
+	request("PUT", 33, "by first") // the first holder wakes up
 	request("PUT", 34, "by second")
 	request("PUT", 0, "by anybody")
 	// Output:

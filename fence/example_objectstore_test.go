@@ -8,15 +8,15 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// An object keeps the highest token in its content: an ETag may stand for the
-// content alone.
+// An object keeps the highest token in its content, because an ETag may depend on the content
+// alone.
 type object struct {
 	Fence uint64
 	Text  string
 }
 
-// A bucket has one object, and the condition that object stores know: replace it if
-// its ETag is still this.
+// A bucket has one object, and supports the condition that object stores have: replace the object
+// if it still has this ETag.
 type bucket struct{ content object }
 
 var errPrecondition = errors.New("412 Precondition Failed")
@@ -33,8 +33,8 @@ func (b *bucket) putIfMatch(o object, etag string) (newETag string, err error) {
 
 func etagOf(o object) string { return fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, o)))[:8] }
 
-// announce writes the token into the object before anything is made of what it
-// holds, and returns the object with the ETag of that write.
+// announce writes the token into the object before its content is used. It returns the object
+// with the ETag of that write.
 func announce(b *bucket, token uint64) (object, string, error) {
 	for {
 		o, etag := b.get()
@@ -49,17 +49,17 @@ func announce(b *bucket, token uint64) (object, string, error) {
 		if !errors.Is(err, errPrecondition) {
 			return object{}, "", err
 		}
-		// Somebody was faster: look who it was.
+		// Another holder was faster, so check its token.
 	}
 }
 
-// An object store refuses late writes by its conditional writes. The token adds
-// which of two holders has to give way: the older one, always.
+// The conditional writes of an object store reject late writes. The token also decides which of
+// two holders has to give way: always the older one.
 func Example_objectStorage() {
 	var b bucket
 	first, etag1, err := announce(&b, 33)
 	fmt.Println("33 announced:", err)
-	second, etag2, err := announce(&b, 34) // the lock of 33 has expired
+	second, etag2, err := announce(&b, 34) // the lock with token 33 has expired
 	fmt.Println("34 announced:", err)
 
 	first.Text += "by 33"

@@ -9,13 +9,13 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// The database was opened with a driver of the program's choice.
+// The program opens the database with a driver of its choice.
 var db *sql.DB
 
 var fences = fence.Table{Dialect: fence.PostgreSQL}
 
-// A stock is counted down in one transaction, under a lock's token. The statements
-// say nothing of fencing: the announcement that Do makes covers them all.
+// One transaction takes items out of a stock, under a lock's token. The statements do not mention
+// fencing, because the announcement that Do makes covers all of them.
 func ExampleTable_Do() {
 	reserve := func(ctx context.Context, token uint64, item string, n int) error {
 		err := fences.Do(ctx, db, "stock/"+item, token, func(tx *sql.Tx) error {
@@ -37,11 +37,11 @@ func ExampleTable_Do() {
 	_ = reserve
 }
 
-// A program that has its own way with transactions announces first, and reads then.
+// A program that manages its own transactions announces the token first, and reads afterwards.
 func ExampleTable_Announce() {
 	archive := func(ctx context.Context, tx *sql.Tx, token uint64) error {
 		if err := fences.Announce(ctx, tx, "orders", token); err != nil {
-			return err // and the caller rolls back
+			return err // the caller rolls back
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO archive SELECT * FROM orders WHERE state = 'shipped'")
 		return err
@@ -49,7 +49,7 @@ func ExampleTable_Announce() {
 	_ = archive
 }
 
-// The table is made once, by a migration.
+// A migration creates the table once.
 func ExampleTable_Schema() {
 	fmt.Println(fence.Table{Dialect: fence.SQLite}.Schema())
 	// Output: CREATE TABLE IF NOT EXISTS fences (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)

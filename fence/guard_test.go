@@ -11,10 +11,9 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-var errOwn = errors.New("fn's own")
+var errOwn = errors.New("fn's own error")
 
-// What a Guard answers to a series of tokens, and the last of a Guards' resources
-// likewise.
+// The replies of a Guard to a series of tokens. A resource of a Guards replies in the same way.
 func TestGuardTokens(t *testing.T) {
 	const stale, zero = "stale", "zero"
 	tests := []struct {
@@ -22,7 +21,7 @@ func TestGuardTokens(t *testing.T) {
 		tokens []uint64
 		want   []string
 	}{
-		{"the first of any height", []uint64{math.MaxUint64}, []string{""}},
+		{"a first token of any value", []uint64{math.MaxUint64}, []string{""}},
 		{"rising", []uint64{1, 2, 3}, []string{"", "", ""}},
 		{"the same holder again", []uint64{7, 7, 7}, []string{"", "", ""}},
 		{"lower than seen", []uint64{7, 6, 7, 8, 7}, []string{"", stale, "", "", stale}},
@@ -35,7 +34,7 @@ func TestGuardTokens(t *testing.T) {
 		},
 		"Guards": func() (func(uint64, func() error) error, func(uint64) error) {
 			var g fence.Guards
-			if err := g.Announce("other", math.MaxUint64); err != nil { // of no concern to r
+			if err := g.Announce("other", math.MaxUint64); err != nil { // does not affect r
 				panic(err)
 			}
 			return func(token uint64, fn func() error) error { return g.Do("r", token, fn) },
@@ -57,10 +56,10 @@ func TestGuardTokens(t *testing.T) {
 						got = zero
 					}
 					if got != tt.want[i] || ran != (got == "") {
-						t.Errorf("Do with token %d, the %d-th: %v, fn ran: %v; want %q", token, i+1, err, ran, tt.want[i])
+						t.Errorf("Do with token %d, number %d: %v, fn ran: %v; want %q", token, i+1, err, ran, tt.want[i])
 					}
 					if err := announce(token); (err == nil) != (tt.want[i] == "") {
-						t.Errorf("Announce of %d after it: %v, want %q", token, err, tt.want[i])
+						t.Errorf("Announce of %d afterwards: %v, want %q", token, err, tt.want[i])
 					}
 				}
 			})
@@ -95,7 +94,7 @@ func TestStaleError(t *testing.T) {
 	}
 }
 
-// An fn that fails in any way leaves its token announced and the Guard free.
+// If fn fails in any way, its token stays announced, and the Guard is free.
 func TestGuardAfterFailure(t *testing.T) {
 	tests := []struct {
 		name string
@@ -115,14 +114,14 @@ func TestGuardAfterFailure(t *testing.T) {
 				t.Errorf("a lower token: %v, want ErrStale", err)
 			}
 			if n := g.Forget(0); n != 1 {
-				t.Errorf("%d forgotten, want 1: it is still in use", n)
+				t.Errorf("Forget dropped %d, want 1: the Guard is still in use", n)
 			}
 		})
 	}
 }
 
-// Announce returns only when a write with a lower token has ended. The race
-// detector sees it if it does not wait.
+// Announce returns only when a write with a lower token has ended. Otherwise the race detector
+// reports it.
 func TestAnnounceWaitsForWrites(t *testing.T) {
 	var g fence.Guard
 	var data string
@@ -142,17 +141,17 @@ func TestAnnounceWaitsForWrites(t *testing.T) {
 		}
 		return nil
 	})
-	// Whoever was first, there was no write after the announcement.
+	// In either order, no write follows the announcement.
 	read := <-announced
 	if errors.Is(err, fence.ErrStale) != (read == "") || read != data {
-		t.Errorf("the write ended with %v and left %d bytes, the new holder has read %d", err, len(data), len(read))
+		t.Errorf("the write returned %v and left %d bytes, but the new holder has read %d", err, len(data), len(read))
 	}
 }
 
-// From many goroutines, tokens are let in in rising order only, one at a time.
+// Goroutines use tokens concurrently. They are accepted only in rising order, one at a time.
 func TestGuardConcurrently(t *testing.T) {
 	var g fence.Guards
-	type resource struct{ seen []uint64 } // under the guard, not under a mutex
+	type resource struct{ seen []uint64 } // protected by the guard, not by a mutex
 	resources := [3]resource{}
 	var wg sync.WaitGroup
 	for range 8 {
@@ -174,11 +173,11 @@ func TestGuardConcurrently(t *testing.T) {
 	for i := range resources {
 		seen := resources[i].seen
 		if len(seen) < 2 {
-			t.Fatalf("resource %d let in %d tokens of thousands", i, len(seen))
+			t.Fatalf("resource %d accepted only %d of thousands of tokens", i, len(seen))
 		}
 		for j := 1; j < len(seen); j++ {
 			if seen[j] < seen[j-1] {
-				t.Fatalf("resource %d let in token %d after %d", i, seen[j], seen[j-1])
+				t.Fatalf("resource %d accepted token %d after %d", i, seen[j], seen[j-1])
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// Forget drops what was idle for as long as it says, and nothing else.
+// Forget drops resources that were idle for the given time, and no others.
 func TestGuardsForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g fence.Guards
@@ -27,36 +27,36 @@ func TestGuardsForget(t *testing.T) {
 				t.Errorf("Forget(%v) dropped %d resources, want %d", idle, n, want)
 			}
 		}
-		forget(0, 0) // nothing there
+		forget(0, 0) // there is nothing yet
 		announce("old", 10, nil)
 		time.Sleep(time.Hour)
 		announce("new", 10, nil)
 		forget(2*time.Hour, 0)
-		announce("old", 9, fence.ErrStale) // and that is a use too
+		announce("old", 9, fence.ErrStale) // a rejection counts as use
 		time.Sleep(time.Hour)
 		forget(time.Hour+1, 0)
 		forget(time.Hour, 2)
-		announce("old", 9, nil) // nobody knows of 10 any more
+		announce("old", 9, nil) // token 10 is forgotten
 
-		// What is in use stays, however long.
+		// A resource in use stays, however long the use takes.
 		err := g.Do("busy", 5, func() error {
 			time.Sleep(24 * time.Hour)
-			forget(time.Hour, 1) // "old"
+			forget(time.Hour, 1) // drops "old"
 			return nil
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		forget(time.Nanosecond, 0) // used until this moment
+		forget(time.Nanosecond, 0) // was in use until now
 		announce("busy", 4, fence.ErrStale)
 		if err := g.Announce("zero", 0); err == nil {
 			t.Error("token 0 was accepted")
 		}
-		forget(0, 1) // "busy"; a refused zero leaves nothing
+		forget(0, 1) // drops "busy"; the rejected 0 leaves nothing
 	})
 }
 
-// A resource that is waited for is in use.
+// A resource that somebody waits for is in use.
 func TestGuardsForgetWaitedFor(t *testing.T) {
 	var g fence.Guards
 	data := 0
@@ -81,7 +81,7 @@ func TestGuardsForgetWaitedFor(t *testing.T) {
 	}
 }
 
-// What a resource costs that is remembered, and how long Forget takes.
+// The memory of a remembered resource, and the time that Forget takes.
 func BenchmarkGuardsMemory(b *testing.B) {
 	const resources = 1_000_000
 	names := make([]string, resources)
@@ -103,7 +103,7 @@ func BenchmarkGuardsMemory(b *testing.B) {
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/resources, "B/resource")
 		start := time.Now()
 		if n := g.Forget(time.Hour); n != 0 {
-			b.Fatalf("%d forgotten", n)
+			b.Fatalf("Forget dropped %d", n)
 		}
 		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/forget")
 		runtime.KeepAlive(&g)

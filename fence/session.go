@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -163,12 +164,30 @@ func (s *session) commit(ctx context.Context) error {
 
 // answers reports whether the connection still works after a failed COMMIT. Then the
 // error was the database's answer, and the answer was not lost.
-func (s *session) answers(ctx context.Context) bool {
+func (s *session) answers(ctx context.Context) (works bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // some drivers leave the transaction open; SQLite fails if there is none
-	var one int
-	return s.conn.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
+	unlessClosed(func() {
+		_, _ = s.conn.ExecContext(ctx, "ROLLBACK") // some drivers leave the transaction open; SQLite fails if there is none
+		var one int
+		works = s.conn.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
+	})
+	return works
+}
+
+// unlessClosed runs use, which calls methods of a connection whose transaction may have
+// just ended with ctx. database/sql then rolls back on a goroutine of its own, and may
+// close the connection. A method that begins at that moment dereferences nil: Conn.grabConn
+// looks whether the connection is closed before it locks it. unlessClosed swallows this.
+func unlessClosed(use func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(runtime.Error); !ok {
+				panic(p)
+			}
+		}
+	}()
+	use()
 }
 
 // close rolls back if nothing else has ended the transaction, and returns the connection.
@@ -193,7 +212,7 @@ func (s *session) close(ctx context.Context) {
 		// its transaction.
 		_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
 	default:
-		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
+		unlessClosed(func() { _ = s.conn.Raw(func(any) error { return driver.ErrBadConn }) })
 	}
 	if s.pooled != nil {
 		_ = s.pooled.Close()

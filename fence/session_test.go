@@ -12,7 +12,7 @@ import (
 func autocommit(is int64) exchange     { return exchange{query: "SELECT @@autocommit", row: is} }
 func setAutocommit(to string) exchange { return exchange{query: "SET autocommit = " + to} }
 
-// On MySQL a Do switches autocommit off and back on, or closes the connection.
+// On MySQL, Do switches autocommit off and back on, or closes the connection.
 func TestAutocommit(t *testing.T) {
 	args := []any{"r", int64(7)}
 	accepts := []exchange{{query: upsertMySQL, args: []any{"r", int64(7), int64(7)}, affected: 1}, {query: highestMySQL, args: args[:1], row: int64(7)}}
@@ -25,7 +25,7 @@ func TestAutocommit(t *testing.T) {
 		script []exchange
 		fn     error
 		want   outcome
-		closed int64 // connections
+		closed int64 // number of connections
 	}{
 		{"commits", script(off(), save(), release(), commit(), setAutocommit("1")), nil, outcome{}, 0},
 		{"fn fails", script(off(), save(), rollbackTo(), rollback(), setAutocommit("1")), errOwn, outcome{matches: errOwn}, 0},
@@ -33,11 +33,11 @@ func TestAutocommit(t *testing.T) {
 			{query: highestMySQL, args: args[:1], row: int64(8)}, rollback(), setAutocommit("1")}, nil, outcome{matches: fence.ErrStale}, 0},
 		{"was off", script([]exchange{autocommit(0), begin()}, save(), release(), commit()), nil, outcome{}, 0},
 		{"cannot be read", []exchange{{query: "SELECT @@autocommit", err: errDatabase}}, nil,
-			outcome{matches: errDatabase, text: "fence: begin: read autocommit: the database's own"}, 0},
+			outcome{matches: errDatabase, text: "fence: begin: read autocommit: the database's own error"}, 0},
 		{"cannot be switched off", []exchange{autocommit(1), setAutocommit("0").fails(errDatabase), setAutocommit("1")}, nil,
-			outcome{matches: errDatabase, text: "fence: begin: switch autocommit off: the database's own"}, 0},
+			outcome{matches: errDatabase, text: "fence: begin: switch autocommit off: the database's own error"}, 0},
 		{"no transaction", []exchange{autocommit(1), setAutocommit("0"), begin().fails(errDatabase), setAutocommit("1")}, nil,
-			outcome{matches: errDatabase, text: "fence: begin: the database's own"}, 0},
+			outcome{matches: errDatabase, text: "fence: begin: the database's own error"}, 0},
 		{"cannot be switched on after a commit", script(off(), save(), release(), commit(), setAutocommit("1").fails(errDatabase)), nil, outcome{}, 1},
 		{"the transaction ended", script(off(), save(), release().fails(errOwn), rollbackTo().fails(errDatabase), rollback()), nil,
 			outcome{matches: fence.ErrEnded}, 1},
@@ -54,7 +54,7 @@ func TestAutocommit(t *testing.T) {
 	}
 }
 
-// A connection of a database in memory is kept, because the database ends with it.
+// A connection to a database in memory is kept, because the database ends with it.
 func TestSQLiteKeepsConnection(t *testing.T) {
 	accepts := exchange{query: upsertSQLite, args: []any{"r", int64(7)}, affected: 1}
 	db, closed := counted(t, begin(), accepts, save(), release().fails(errOwn), rollbackTo().fails(errDatabase), rollback(), exchange{query: "ROLLBACK"})
@@ -65,12 +65,12 @@ func TestSQLiteKeepsConnection(t *testing.T) {
 	}
 }
 
-// wrapped embeds, as some libraries do.
+// wrapped embeds a DB, as some libraries do.
 type wrapped struct{ *sql.DB }
 
 type wrappedConn struct{ *sql.Conn }
 
-// foreign begins transactions and is no database.
+// foreign begins transactions but is not a database.
 type foreign struct{ db *sql.DB }
 
 func (f foreign) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
@@ -93,14 +93,14 @@ func TestBeginner(t *testing.T) {
 		}
 		defer conn.Close()
 		outcome{}.check(t, do(conn))
-		outcome{}.check(t, do(wrappedConn{conn})) // it is still open
+		outcome{}.check(t, do(wrappedConn{conn})) // the connection is still open
 	})
 	t.Run("neither", func(t *testing.T) {
 		outcome{matches: errAny, text: "fence: begin: a fence_test.foreign is neither a *sql.DB nor a *sql.Conn and embeds neither"}.check(t, do(foreign{scripted(t)}))
 	})
 	t.Run("an idle connection is dead", func(t *testing.T) {
 		db := scripted(t, append([]exchange{{query: "PING"}, begin().fails(driver.ErrBadConn)}, script...)...)
-		if _, err := db.ExecContext(t.Context(), "PING"); err != nil { // makes it idle
+		if _, err := db.ExecContext(t.Context(), "PING"); err != nil { // makes the connection idle
 			t.Fatal(err)
 		}
 		outcome{}.check(t, do(db))

@@ -12,7 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-var errDatabase = errors.New("the database's own")
+var errDatabase = errors.New("the database's own error")
 
 // The statements of a Table.
 const (
@@ -27,11 +27,11 @@ const (
 	highestMySQL      = "SELECT token FROM fences WHERE resource = ? FOR UPDATE"
 )
 
-// outcome is what a test wants of an error.
+// outcome is what a test expects of an error.
 type outcome struct {
-	matches error             // nil: no error; errAny: one of any kind
-	stale   *fence.StaleError // exactly, if not nil
-	text    string            // exactly, if not empty
+	matches error             // nil: no error; errAny: any error
+	stale   *fence.StaleError // if not nil, exactly this one
+	text    string            // if not empty, exactly this text
 }
 
 var errAny = errors.New("any")
@@ -54,7 +54,7 @@ func (o outcome) check(t *testing.T, err error) {
 
 func TestTableAnnounce(t *testing.T) {
 	stale := outcome{matches: fence.ErrStale, stale: &fence.StaleError{Resource: "r", Token: 7, Highest: 8}}
-	failed := outcome{matches: errDatabase, text: `fence: announce token 7 for "r": the database's own`}
+	failed := outcome{matches: errDatabase, text: `fence: announce token 7 for "r": the database's own error`}
 	args, thrice := []any{"r", int64(7)}, []any{"r", int64(7), int64(7)}
 	tests := []struct {
 		name   string
@@ -68,24 +68,24 @@ func TestTableAnnounce(t *testing.T) {
 			[]exchange{{query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], row: int64(8)}}, stale},
 		{"PostgreSQL fails", fence.Table{Dialect: fence.PostgreSQL},
 			[]exchange{{query: upsertPostgreSQL, args: args, err: errDatabase}}, failed},
-		{"PostgreSQL fails to tell the highest", fence.Table{Dialect: fence.PostgreSQL},
+		{"PostgreSQL fails to return the highest token", fence.Table{Dialect: fence.PostgreSQL},
 			[]exchange{{query: upsertPostgreSQL, args: args}, {query: highestPostgreSQL, args: args[:1], err: errDatabase}}, failed},
 		{"SQLite accepts", fence.Table{Dialect: fence.SQLite},
 			[]exchange{{query: upsertSQLite, args: args, affected: 1}}, outcome{}},
 		{"SQLite refuses", fence.Table{Dialect: fence.SQLite},
 			[]exchange{{query: upsertSQLite, args: args}, {query: highestSQLite, args: args[:1], row: int64(8)}}, stale},
-		// MySQL answers 1 for a new row, 2 for a changed one, 0 for one that stays.
+		// MySQL reports 1 for a new row, 2 for a changed one, and 0 for an unchanged one.
 		{"MySQL accepts the first", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, affected: 1}, {query: highestMySQL, args: args[:1], row: int64(7)}}, outcome{}},
-		{"MySQL accepts it again", fence.Table{Dialect: fence.MySQL},
+		{"MySQL accepts the same token again", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, affected: 0}, {query: highestMySQL, args: args[:1], row: int64(7)}}, outcome{}},
 		{"MySQL refuses", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, affected: 0}, {query: highestMySQL, args: args[:1], row: int64(8)}}, stale},
 		{"MySQL fails", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, err: errDatabase}}, failed},
-		{"MySQL fails to tell the highest", fence.Table{Dialect: fence.MySQL},
+		{"MySQL fails to return the highest token", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, affected: 2}, {query: highestMySQL, args: args[:1], err: errDatabase}}, failed},
-		{"MySQL has cut the name short", fence.Table{Dialect: fence.MySQL},
+		{"MySQL has shortened the name", fence.Table{Dialect: fence.MySQL},
 			[]exchange{{query: upsertMySQL, args: thrice, affected: 1}, {query: highestMySQL, args: args[:1]}},
 			outcome{matches: errAny, text: `fence: announce token 7 for "r": fences has no such row after the announcement: it was deleted, or the column shortened the name`}},
 		{"PostgreSQL has a null", fence.Table{Dialect: fence.PostgreSQL},
@@ -105,8 +105,8 @@ func TestTableAnnounce(t *testing.T) {
 	}
 }
 
-// What cannot be right is refused before the database hears of it.
-func TestTableRefusesInput(t *testing.T) {
+// Bad input is rejected before the database gets a statement.
+func TestTableRejectsInput(t *testing.T) {
 	tests := []struct {
 		name  string
 		table fence.Table
@@ -134,7 +134,7 @@ func TestTableRefusesInput(t *testing.T) {
 		long := strings.Repeat("x", 256)
 		want.check(t, table.Announce(t.Context(), scripted(t), long, 7))
 		want.check(t, table.Do(t.Context(), scripted(t), long, 7, func(*sql.Tx) error {
-			t.Error("fn was called")
+			t.Error("fn ran")
 			return nil
 		}))
 	})
@@ -154,7 +154,7 @@ func TestTableDo(t *testing.T) {
 		name   string
 		script []exchange
 		fn     error // what fn returns
-		ran    bool  // fn
+		ran    bool  // whether fn runs
 		want   outcome
 	}{
 		{"commits", []exchange{begin(), accepts, save(), write, release(), commit()}, nil, true, outcome{}},
@@ -164,22 +164,22 @@ func TestTableDo(t *testing.T) {
 		{"the announcement fails", []exchange{begin(), {query: upsertPostgreSQL, args: args, err: errDatabase}, rollback()},
 			nil, false, outcome{matches: errDatabase}},
 		{"no transaction", []exchange{{query: "BEGIN", err: errDatabase}}, nil, false,
-			outcome{matches: errDatabase, text: "fence: begin: the database's own"}},
+			outcome{matches: errDatabase, text: "fence: begin: the database's own error"}},
 		{"no savepoint", []exchange{begin(), accepts, save().fails(errDatabase), rollback()}, nil, false,
-			outcome{matches: errDatabase, text: "fence: set a savepoint after the announcement: the database's own"}},
+			outcome{matches: errDatabase, text: "fence: set a savepoint after the announcement: the database's own error"}},
 		{"fn ignored an error", []exchange{begin(), accepts, save(), write, release().fails(errDatabase), rollbackTo(), rollback()}, nil, true,
-			outcome{matches: errDatabase, text: "fence: fn returned nil, but its transaction cannot be committed, and nothing was written: the database's own"}},
+			outcome{matches: errDatabase, text: "fence: fn returned nil, but its transaction cannot be committed, and nothing was written: the database's own error"}},
 		{"the transaction ended", []exchange{begin(), accepts, save(), write, release().fails(errOwn), rollbackTo().fails(errDatabase), rollback()}, nil, true,
 			outcome{matches: fence.ErrEnded, text: "fence: transaction ended early, by a statement of fn, or by the database with an error that fn saw, " +
-				"or fn left rows open; what fn wrote after that may be there without the fence: the database's own"}},
+				"or fn left rows open; what fn wrote after that may be there without the fence: the database's own error"}},
 		{"the transaction ended and fn fails", []exchange{begin(), accepts, save(), write, rollbackTo().fails(errDatabase), rollback()}, errOwn, true,
 			outcome{matches: fence.ErrEnded}},
 		{"the database refuses the commit", []exchange{begin(), accepts, save(), write, release(), commit().fails(errDatabase),
 			{query: "ROLLBACK"}, {query: "SELECT 1", row: int64(1)}}, nil, true,
-			outcome{matches: errDatabase, text: "fence: the database refused the commit, nothing was written: the database's own"}},
-		{"the commit has no answer", []exchange{begin(), accepts, save(), write, release(), commit().fails(errDatabase),
+			outcome{matches: errDatabase, text: "fence: the database refused the commit, nothing was written: the database's own error"}},
+		{"the commit has no reply", []exchange{begin(), accepts, save(), write, release(), commit().fails(errDatabase),
 			{query: "ROLLBACK", err: errOwn}, {query: "SELECT 1", err: errOwn}}, nil, true,
-			outcome{matches: fence.ErrCommitUnknown, text: "fence: commit: outcome of the commit unknown: read the data again to find out: the database's own"}},
+			outcome{matches: fence.ErrCommitUnknown, text: "fence: commit: outcome of the commit unknown: read the data again to find out: the database's own error"}},
 		{"the connection breaks at the commit", []exchange{begin(), accepts, save(), write, release(), commit().fails(driver.ErrBadConn)}, nil, true,
 			outcome{matches: fence.ErrCommitUnknown}},
 	}
@@ -205,16 +205,16 @@ func TestTableDo(t *testing.T) {
 		db := scripted(t, begin(), accepts, save(), rollback())
 		defer func() {
 			if p := recover(); p != errOwn {
-				t.Errorf("panic %v, want fn's", p)
+				t.Errorf("panic %v, want the panic of fn", p)
 			}
 		}()
 		_ = fence.Table{Dialect: fence.PostgreSQL}.Do(t.Context(), db, "r", 7, func(*sql.Tx) error { panic(errOwn) })
 	})
 	lost := errors.New("the lock was lost")
 	for name, fnErr := range map[string]error{
-		"ctx ends in fn":               nil,
-		"ctx ends in fn, which minds":  sql.ErrTxDone, // what a statement says then
-		"ctx ends in fn, which cannot": errOwn,
+		"ctx ends in fn":                              nil,
+		"ctx ends in fn, which returns an error":      sql.ErrTxDone, // what a statement says then
+		"ctx ends in fn, which returns another error": errOwn,
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := scripted(t, begin(), accepts, save(), rollback())

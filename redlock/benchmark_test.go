@@ -22,7 +22,7 @@ func (n prompt) Extend(context.Context, string, string, time.Duration) (bool, er
 	return true, nil
 }
 
-// BenchmarkPair is what a lock and its unlock take beside the nodes.
+// BenchmarkPair measures a lock and its unlock without the time of the nodes.
 func BenchmarkPair(b *testing.B) {
 	for _, size := range []int{1, 3, 5} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {

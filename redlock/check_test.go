@@ -10,7 +10,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// outcomes counts what a report says.
+// outcomes counts the outcomes in a report.
 func outcomes(r Report) map[Outcome]int {
 	n := make(map[Outcome]int)
 	for _, node := range r {
@@ -19,7 +19,7 @@ func outcomes(r Report) map[Outcome]int {
 	return n
 }
 
-// Check asks, and changes nothing.
+// Check asks each node once and changes nothing.
 func TestCheck(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		onRig(t, n, false, func(t *testing.T, r *rig) {
@@ -34,15 +34,15 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%v, %v, valid until %v", report, err, lock.Until())
 			}
 			if calls := r.calls() - before; calls != n {
-				t.Errorf("%d calls, want one for each of %d nodes", calls, n)
+				t.Errorf("%d calls, want one per node, %d", calls, n)
 			}
 			for _, m := range r.mem {
 				if e, _ := m.Inspect(t.Context(), "k"); e.TTL != DefaultTTL-time.Second {
-					t.Errorf("a node has it for %v", e.TTL)
+					t.Errorf("a node holds the lock for another %v", e.TTL)
 				}
 			}
 
-			// On a minority it is lost, taken by others or not answered: all the same.
+			// A minority does not matter: it may lose the lock, hold another's, or not answer.
 			for what, lose := range map[string]func(i int){
 				"deleted": func(i int) { _, _ = r.mem[i].EvalDelete(t.Context(), "k", lock.Token()) },
 				"foreign": func(i int) { r.mem[i].Set("k", "theirs", time.Hour) },
@@ -66,7 +66,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What is lost on so many nodes that no quorum is left is lost, and ends.
+// If so many nodes have lost the lock that no quorum is left, Check ends the lock.
 func TestCheckLost(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		for what, outcome := range map[string]Outcome{"deleted": NotHeld, "foreign": Taken} {
@@ -87,20 +87,20 @@ func TestCheckLost(t *testing.T) {
 					t.Errorf("%s on %d nodes: %v, %v", what, n, report, err)
 				}
 				if context.Cause(ctx) != err || lock.Err() != err || lost != 1 {
-					t.Errorf("%s: the cause is %v, the hook was told %d times", what, context.Cause(ctx), lost)
+					t.Errorf("%s: the cause is %v, the hook ran %d times", what, context.Cause(ctx), lost)
 				}
 				before := r.calls()
 				report, err = lock.Check(t.Context())
 				matches(t, err, ErrNotHeld)
 				if report != nil || r.calls() != before {
-					t.Errorf("asked again: %v", report)
+					t.Errorf("a second Check: %v", report)
 				}
 			})
 		}
 	}
 }
 
-// Too few answers tell nothing, and leave the lock as it was.
+// Too few answers prove nothing, and leave the lock as it was.
 func TestCheckUnavailable(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		for what, tc := range map[string]struct {
@@ -124,7 +124,7 @@ func TestCheckUnavailable(t *testing.T) {
 				}
 				r.clear()
 				if _, err := lock.Check(t.Context()); err != nil {
-					t.Errorf("after it %s: %v", what, err)
+					t.Errorf("after the node %s: %v", what, err)
 				}
 			})
 		}
@@ -135,8 +135,8 @@ func TestCheckUnavailable(t *testing.T) {
 	})
 }
 
-// A ctx that ends bounds the call, an ended lock is not asked for, and neither is one past its
-// validity.
+// A ctx that ends bounds the call. No node is asked about a lock that has ended, or whose
+// validity is over.
 func TestCheckEnds(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker()

@@ -10,10 +10,11 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/lease"
 )
 
-// A context of a lock ends when its parent does, with the parent's cause, and keeps
-// the parent's values.
+// A context of a lock ends when its parent does, with the parent's cause. It has the parent's
+// values.
 func TestContextParent(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
@@ -38,8 +39,8 @@ func TestContextParent(t *testing.T) {
 	})
 }
 
-// Every context ends when the lock is unlocked, before the deletion is sent, with
-// ErrReleased; so do those that are asked for later.
+// Unlock ends every context with ErrReleased before the deletion is sent. A context that is
+// requested later has ended from the start.
 func TestContextReleased(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
@@ -65,8 +66,7 @@ func TestContextReleased(t *testing.T) {
 	})
 }
 
-// A context ends at Until, before the servers let the lock expire, and an extension
-// moves that.
+// A context ends at Until, before the servers let the lock expire. An extension moves that end.
 func TestContextExpires(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var lost []Event
@@ -80,7 +80,7 @@ func TestContextExpires(t *testing.T) {
 		<-ctx.Done()
 		took(t, start, 14898*time.Millisecond, 14898*time.Millisecond)
 		if !time.Now().Equal(lock.Until()) {
-			t.Errorf("it ended %v after Until", time.Since(lock.Until()))
+			t.Errorf("the context ended %v after Until", time.Since(lock.Until()))
 		}
 		matches(t, context.Cause(ctx), ErrNotHeld)
 		differs(t, context.Cause(ctx), ErrReleased)
@@ -89,14 +89,14 @@ func TestContextExpires(t *testing.T) {
 		}
 		synctest.Wait()
 		if len(lost) != 1 || lost[0].Held != 14898*time.Millisecond || lost[0].Elapsed != 0 || lost[0].Err != context.Cause(ctx) {
-			t.Errorf("Lost was told %+v", lost)
+			t.Errorf("Lost got %+v", lost)
 		}
 	})
 }
 
-// A machine that was suspended: the wall clock has jumped, the monotonic clock and
-// the timers have not. The contexts say so at once when asked, and end by
-// themselves within a second; the lock cannot be extended.
+// After a suspension of the machine, the wall clock has jumped, but the monotonic clock and the
+// timers have not. A context reports the end at once when asked, and ends by itself within a
+// second. The lock cannot be extended.
 func TestSuspendedBeyondValidity(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Minute))
@@ -114,7 +114,7 @@ func TestSuspendedBeyondValidity(t *testing.T) {
 		matches(t, asked.Err(), ErrNotHeld)
 		matches(t, extended.Extend(t.Context(), time.Minute), ErrNotHeld)
 		if err := unlocked.Unlock(t.Context()); err != nil {
-			t.Errorf("Unlock: %v; the servers, which were not suspended here, still had it", err)
+			t.Errorf("Unlock: %v; want nil: the servers were not suspended and still held the lock", err)
 		}
 		matches(t, unlocked.Err(), ErrNotHeld)
 		<-ctxWaiting.Done()
@@ -123,7 +123,7 @@ func TestSuspendedBeyondValidity(t *testing.T) {
 	})
 }
 
-// Every lock is looked at, from the first second on.
+// From the first second on, every lock is checked.
 func TestSuspendedAtOnce(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Minute))
@@ -143,7 +143,7 @@ func TestSuspendedAtOnce(t *testing.T) {
 	})
 }
 
-// A suspension shorter than what is left of the validity shortens it.
+// A suspension shorter than the remaining validity shortens the validity.
 func TestSuspendedWithinValidity(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Minute), WithDrift(0))
@@ -154,14 +154,14 @@ func TestSuspendedWithinValidity(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		forward(40 * time.Second)
 		if ctx.Err() != nil {
-			t.Fatal("it ended with 10 s to go")
+			t.Fatal("the context ended 10 s too early")
 		}
 		<-ctx.Done()
 		took(t, start, 19998*time.Millisecond, 19998*time.Millisecond)
 	})
 }
 
-// A suspension in the middle of an extension: it came too late.
+// An extension during which the machine was suspended has come too late.
 func TestSuspendedDuringExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -173,12 +173,12 @@ func TestSuspendedDuringExtend(t *testing.T) {
 		matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
 		matches(t, lock.Err(), ErrNotHeld)
 		if ctx.Err() == nil {
-			t.Error("the context goes on")
+			t.Error("the context has not ended")
 		}
 	})
 }
 
-// The wall clock is set back: nothing lasts longer for that.
+// Setting the wall clock back makes nothing last longer.
 func TestWallClockSetBack(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithDrift(0))
@@ -210,9 +210,10 @@ func TestSuspendedAutoExtend(t *testing.T) {
 			forward(3 * time.Second)
 		}
 		if ctx.Err() != nil {
-			t.Errorf("it was lost: %v", context.Cause(ctx))
+			t.Errorf("the lock was lost: %v", context.Cause(ctx))
 		}
-		// In 160 s, as the wall clock has it, each 3 s or so, and no more for each suspension.
+		// There is one extension every 3 s or so of the 160 s on the wall clock, and none in
+		// addition for a suspension.
 		if n := r.arrived(faulty.Kind(backend.OpExtend)); n > 70*len(r.mem) {
 			t.Errorf("%d extensions of %d nodes", n, len(r.mem))
 		}
@@ -222,8 +223,8 @@ func TestSuspendedAutoExtend(t *testing.T) {
 	})
 }
 
-// Even through one that leaves it little more than the second after which the clocks are
-// compared: it is not extended when that was due before, but at once.
+// A lock survives even a suspension that leaves it little more than the second between two
+// comparisons of the clocks. An extension that was due during the suspension is made at once.
 func TestSuspendedAutoExtendInTime(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var suspended atomic.Int64
@@ -239,10 +240,10 @@ func TestSuspendedAutoExtendInTime(t *testing.T) {
 		ctx := lock.Context(t.Context())
 		time.Sleep(30 * time.Second)
 		if ctx.Err() != nil {
-			t.Errorf("it was lost: %v", context.Cause(ctx))
+			t.Errorf("the lock was lost: %v", context.Cause(ctx))
 		}
 		if n := suspended.Load(); n < 20 || n > 40 {
-			t.Errorf("%d suspensions in half a minute, each after an extension", n)
+			t.Errorf("%d suspensions in half a minute, each of them after an extension", n)
 		}
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Error(err)
@@ -250,44 +251,40 @@ func TestSuspendedAutoExtendInTime(t *testing.T) {
 	})
 }
 
-// A suspension that is noticed while the lock is being extended has nothing to hurry.
+// A suspension that is noticed during an extension has no extension to bring forward.
 func TestSuspendedDuringAutoExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Minute), WithNodeTimeout(2*time.Second))
 		forward := suspend(l)
 		lock := r.lock(l, "k", WithAutoExtend())
 		r.setAll(faulty.On(faulty.Kind(backend.OpExtend), faulty.DelayReply(1900*time.Millisecond)))
-		busy := func() bool {
-			l.extender.mu.Lock()
-			defer l.extender.mu.Unlock()
-			return l.extender.busy > 0
-		}
+		busy := func() bool { return l.keeper.Count().Extending > 0 }
 		for !busy() {
 			time.Sleep(10 * time.Millisecond)
 		}
 		forward(30 * time.Second)
-		time.Sleep(watchInterval)
+		time.Sleep(lease.WatchInterval)
 		if !busy() {
-			t.Error("the extension has ended before the clocks were compared")
+			t.Error("the extension ended before the clocks were compared")
 		}
 		time.Sleep(time.Second)
-		if left := l.clock.Now(); lock.Err() != nil || lock.until.Until(left) < 20*time.Second {
-			t.Errorf("the lock: %v, valid for %v", lock.Err(), lock.until.Until(left))
+		if left := l.clock.Now(); lock.Err() != nil || lock.lease.Until().Until(left) < 20*time.Second {
+			t.Errorf("the lock: %v, valid for %v", lock.Err(), lock.lease.Until().Until(left))
 		}
 		r.unlocks(lock)
 	})
 }
 
-// Of two leases the one counts of which more is left by the clock that is ahead: an
-// extension after a suspension may end sooner than the older lease by the monotonic clock,
-// and is longer all the same.
+// Of two leases, the one counts that leaves more time according to the clock that is ahead. After
+// a suspension, an extension may end earlier than the older lease on the monotonic clock, and
+// still leave more time.
 func TestSuspendedBeforeAShorterExtension(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Minute), WithDrift(0))
 		forward := suspend(l)
 		lock := r.lock(l, "k")
 		ctx := lock.Context(t.Context())
-		forward(50 * time.Second) // 10 s are left
+		forward(50 * time.Second) // leaves 10 s
 		start := time.Now()
 		if err := lock.Extend(t.Context(), 20*time.Second); err != nil {
 			t.Fatal(err)
@@ -296,7 +293,7 @@ func TestSuspendedBeforeAShorterExtension(t *testing.T) {
 			t.Fatal(err)
 		}
 		if left := time.Until(lock.Until()); left != 19998*time.Millisecond {
-			t.Errorf("it is said to be valid for %v, want 19.998s", left)
+			t.Errorf("the validity is %v, want 19.998s", left)
 		}
 		<-ctx.Done()
 		took(t, start, 19998*time.Millisecond, 19998*time.Millisecond)
@@ -304,7 +301,7 @@ func TestSuspendedBeforeAShorterExtension(t *testing.T) {
 	})
 }
 
-// Contexts cost nothing once they or the lock have ended: no goroutine, no timer.
+// After they or the lock have ended, contexts cost nothing: no goroutine, no timer.
 func TestContextsAreFreed(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -315,25 +312,21 @@ func TestContextsAreFreed(t *testing.T) {
 			cancel()
 		}
 		synctest.Wait()
-		lock.mu.Lock()
-		if n := len(lock.contexts); n != 0 {
+		if n, _, _ := lock.handle.Count(); n != 0 {
 			t.Errorf("%d contexts whose parents have ended are kept", n)
 		}
-		lock.mu.Unlock()
 		ctx := lock.Context(t.Context())
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		<-ctx.Done()
-		l.watch.mu.Lock()
-		defer l.watch.mu.Unlock()
-		if len(l.watch.locks) != 0 || l.watch.timer != nil {
-			t.Error("the Locker goes on watching though no lock is held")
+		if n := l.keeper.Count(); n.Watched != 0 || n.Watching {
+			t.Error("the Locker still watches although no lock is held")
 		}
 	})
 }
 
-// A lateContext has a timer that notices its deadline later than the clock shows it.
+// A lateContext has a timer that fires later than the deadline that it shows.
 type lateContext struct {
 	context.Context
 	deadline time.Time
@@ -341,9 +334,9 @@ type lateContext struct {
 
 func (c lateContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// Whoever is told that ctx has ended finds it ended, with its cause, though a call sees
-// the deadline before the timer of ctx does.
-func TestEndedContextIsSeenToHaveEnded(t *testing.T) {
+// A caller that learns from a call that ctx has ended finds it ended, with its cause, even if the
+// call notices the deadline before the timer of ctx does.
+func TestContextEndedBeforeItsTimer(t *testing.T) {
 	const deadline, late = 10 * time.Millisecond, 5 * time.Millisecond
 	for name, wakes := range map[string]time.Duration{"late": deadline + late, "far too late": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -357,7 +350,7 @@ func TestEndedContextIsSeenToHaveEnded(t *testing.T) {
 				ctx := lateContext{parent, start.Add(deadline)}
 				_, err := r.locker().TryLock(ctx, "k")
 				matches(t, err, ErrUnavailable, context.DeadlineExceeded)
-				if wakes > time.Minute { // it does not keep its deadline, and is not waited for
+				if wakes > time.Minute { // it misses its deadline, and nobody waits for it
 					if took := time.Since(start); took > time.Second {
 						t.Errorf("returned after %v", took)
 					}
@@ -365,7 +358,7 @@ func TestEndedContextIsSeenToHaveEnded(t *testing.T) {
 				}
 				matches(t, err, cause)
 				if ctx.Err() == nil {
-					t.Error("the call says that ctx has ended, and ctx says that it has not")
+					t.Error("the call reports that ctx has ended, but ctx has not")
 				}
 			})
 		})

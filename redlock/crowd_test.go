@@ -15,8 +15,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// Thousands of callers meet an outage. They ask a few times a second between them, and yet
-// each gives up when that has lasted for one TTL.
+// Thousands of callers meet an outage. Together they ask only a few times a second, but each of
+// them gives up after one TTL of unavailability.
 func TestManyCallersGiveUpInTime(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(2 * time.Second))
@@ -40,13 +40,13 @@ func TestManyCallersGiveUpInTime(t *testing.T) {
 	})
 }
 
-// Callers of one key wait behind each other, and give up together when the nodes go away:
-// each when that has lasted for one TTL, and not one TTL after the one before it.
+// Callers of one key wait behind each other. When the nodes fail, all of them give up together
+// after one TTL, not one after another.
 func TestCallersOfOneKeyGiveUpTogether(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault  faulty.Fault
-		broken bool          // connections too, so that it is noticed at once
-		notice time.Duration // else
+		broken bool          // breaks connections too, so that the failure is noticed at once
+		notice time.Duration // how long it takes until the failure is noticed otherwise
 	}{
 		"killed":  {faulty.Refuse(nil), true, 250 * time.Millisecond},
 		"loading": {faulty.Refuse(backend.MarkReply(errors.New("LOADING Redis is loading the dataset in memory"))), true, 250 * time.Millisecond},
@@ -88,15 +88,15 @@ func TestCallersOfOneKeyGiveUpTogether(t *testing.T) {
 					t.Errorf("callers gave up after %v, want from %v to %v", gaveUp, ttl, ttl+tt.notice+DefaultNodeTimeout)
 				}
 				if last-first > DefaultNodeTimeout {
-					t.Errorf("callers gave up after %v, and not together", gaveUp)
+					t.Errorf("callers gave up at different times: %v", gaveUp)
 				}
 			})
 		})
 	}
 }
 
-// A caller that waits when the nodes go away keeps its place for as long as its patience
-// lasts, also behind one that has less.
+// A caller that waits when the nodes fail keeps its place for as long as its patience lasts, even
+// behind one with less patience.
 func TestPatience(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l, other := r.locker(WithTTL(2*time.Second)), r.locker(WithTTL(time.Minute))
@@ -138,10 +138,11 @@ func TestPatience(t *testing.T) {
 		expect(2, nil, 37*time.Second, 39*time.Second)
 		expect(3, nil, 37*time.Second, 39*time.Second)
 		if _, err := l.TryLock(t.Context(), "k", WithPatience(0)); err == nil {
-			t.Error("no patience at all was taken")
+			t.Error("no call with a patience waited")
 		}
 
-		// An outage that nobody outlasts, and one of less than the patience now and then.
+		// An outage that outlasts every caller, and one that is sometimes shorter than the
+		// patience.
 		r.setAll(faulty.Refuse(nil))
 		start = time.Now()
 		_, err := l.Lock(t.Context(), "k", WithPatience(Forever), WithWait(20*time.Second))
@@ -172,7 +173,8 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// halves is a node of two parts, as of a cluster: keys that begin with "h", and the others.
+// halves is a node that consists of two parts, like a cluster: keys that begin with "h", and all
+// others.
 type halves struct{ backend.Node }
 
 func (n halves) Unwrap() backend.Node { return n.Node }
@@ -184,8 +186,8 @@ func (halves) Partition(key string) (part, parts int) {
 	return 0, 2
 }
 
-// A part of a cluster is down: those who wait for its keys give up together, and the others
-// wait on.
+// When a part of a cluster fails, the waiters for its keys give up together, and the others wait
+// on.
 func TestCallersOfAPartGiveUpTogether(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		r.nodes[0] = halves{r.fault[0]}
@@ -213,7 +215,7 @@ func TestCallersOfAPartGiveUpTogether(t *testing.T) {
 		start := time.Now()
 		r.setAll(faulty.On(func(op backend.Op) bool { return op.Key == "h" || len(op.Keys) > 0 && op.Keys[0] == "h" }, faulty.Refuse(nil)))
 		down.Wait()
-		took(t, start, ttl, ttl+3*time.Second+DefaultNodeTimeout) // until the first one looks
+		took(t, start, ttl, ttl+3*time.Second+DefaultNodeTimeout) // until the first one checks
 		time.Sleep(10 * time.Second)
 		_ = held.Unlock(t.Context())
 		up.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -38,6 +39,34 @@ func (l *Locker) TryDo(ctx context.Context, key string, fn func(context.Context)
 	return l.do(ctx, key, fn, opts, l.TryLock)
 }
 
+// DoAll holds the locks on all keys while fn runs. It waits for them like
+// [Locker.LockAll], and otherwise does what [Locker.Do] does: it extends all of them, and
+// unlocks them even if fn panics. The ctx of fn ends when the first of them is lost, and
+// its [context.Cause] names the key. [FenceFromContext] returns 0 for it, because each key
+// has a token of its own: with [WithFencing] use LockAll and [Locks.Fence].
+func (l *Locker) DoAll(ctx context.Context, keys []string, fn func(context.Context) error, opts ...LockOption) error {
+	return l.doAll(ctx, keys, fn, opts, l.LockAll)
+}
+
+// TryDoAll runs fn under the locks on all keys unless somebody else holds one of them. It
+// is [Locker.DoAll] with a single attempt, like [Locker.TryLockAll].
+func (l *Locker) TryDoAll(ctx context.Context, keys []string, fn func(context.Context) error, opts ...LockOption) error {
+	return l.doAll(ctx, keys, fn, opts, l.TryLockAll)
+}
+
+func (l *Locker) doAll(ctx context.Context, keys []string, fn func(context.Context) error, opts []LockOption,
+	acquire func(context.Context, []string, ...LockOption) (*Locks, error),
+) error {
+	if fn == nil {
+		return errors.New("redlock: do: a function that is nil")
+	}
+	locks, err := acquire(ctx, keys, append(opts[:len(opts):len(opts)], WithAutoExtend())...)
+	if err != nil {
+		return err
+	}
+	return l.run(ctx, fn, locks, locks.locks...)
+}
+
 func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) error, opts []LockOption,
 	acquire func(context.Context, string, ...LockOption) (*Lock, error),
 ) error {
@@ -51,24 +80,41 @@ func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) er
 	if err != nil {
 		return err
 	}
-	if !l.register.begin(lock.lease) {
-		_ = lock.Unlock(ctx)
+	return l.run(ctx, fn, lock, lock)
+}
+
+// A handle is a [Lock] or [Locks].
+type handle interface {
+	Context(parent context.Context) context.Context
+	Err() error
+	Unlock(ctx context.Context) error
+}
+
+// run runs fn under h, which consists of locks.
+func (l *Locker) run(ctx context.Context, fn func(context.Context) error, h handle, locks ...*Lock) error {
+	var room [1]*lease.Lease // for one lock, without an allocation
+	leases := room[:0]
+	for _, lock := range locks {
+		leases = append(leases, &lock.lease)
+	}
+	if !l.keeper.Enter(leases...) {
+		_ = h.Unlock(ctx)
 		return ErrClosed
 	}
-	defer l.register.finish(lock.lease)
+	defer l.keeper.Leave(leases...)
 	unlocked := false
 	unlock := func() error {
 		unlocked = true
-		lost := lock.Err()
-		err := lock.Unlock(ctx)
+		lost := h.Err()
+		err := h.Unlock(ctx)
 		switch {
 		case lost != nil:
 			return lost
 		case errors.Is(err, ErrNotHeld):
 			return err
 		case err != nil:
-			l.settings.logger.Warn("redlock: unlocking was not answered, or was refused; what is left is deleted in the background, or expires",
-				"key", text.Name(lock.call.fullKey), "error", err)
+			l.settings.Logger.Warn("redlock: unlocking was not answered, or was refused; what is left is deleted in the background, or expires",
+				"key", text.Name(locks[0].fullKey()), "error", err)
 		}
 		return nil
 	}
@@ -77,7 +123,7 @@ func (l *Locker) do(ctx context.Context, key string, fn func(context.Context) er
 			_ = unlock()
 		}
 	}()
-	err = fn(lock.Context(ctx))
+	err := fn(h.Context(ctx))
 	lost := unlock()
 	if lost == nil || errors.Is(err, lost) { // fn may have returned the cause of its ctx
 		return err

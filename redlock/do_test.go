@@ -16,8 +16,7 @@ import (
 
 var errMine = errors.New("the work failed")
 
-// Do holds the lock for as long as fn runs, however long that is, and returns what
-// fn returned.
+// Do holds the lock for as long as fn runs, and returns what fn returned.
 func TestDo(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -50,7 +49,7 @@ func TestDo(t *testing.T) {
 	})
 }
 
-// If the lock cannot be had, fn does not run.
+// If Do does not get the lock, fn does not run.
 func TestDoNotLocked(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -70,7 +69,7 @@ func TestDoNotLocked(t *testing.T) {
 	})
 }
 
-// A loss ends fn's ctx. Do waits for fn, and the loss never masks fn's own error.
+// A loss ends fn's ctx. Do waits for fn, and never replaces fn's own error.
 func TestDoLost(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -84,7 +83,7 @@ func TestDoLost(t *testing.T) {
 				<-ctx.Done()
 				took(t, start, 0, DefaultTTL)
 				matches(t, context.Cause(ctx), ErrNotHeld)
-				time.Sleep(time.Minute) // fn takes its time
+				time.Sleep(time.Minute) // fn is slow to return
 				return own
 			})
 			took(t, start, time.Minute, 2*time.Minute)
@@ -96,9 +95,8 @@ func TestDoLost(t *testing.T) {
 	})
 }
 
-// A function that returns the cause of its ctx has told of the loss. Do does not say it
-// again.
-func TestDoSaysOnceThatTheLockWasLost(t *testing.T) {
+// If fn returns the cause of its ctx, it has reported the loss, so Do does not add it again.
+func TestDoReportsLossOnce(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for _, tt := range []struct{ name, before string }{
 			{"as it is", ""},
@@ -124,8 +122,8 @@ func TestDoSaysOnceThatTheLockWasLost(t *testing.T) {
 	})
 }
 
-// A lock that nobody can extend any more ends fn's ctx before the servers let it
-// expire, and the error says why it could not be extended.
+// If nobody can extend the lock any more, fn's ctx ends before the servers let the lock expire.
+// The error contains the reason.
 func TestDoCutOff(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -139,13 +137,13 @@ func TestDoCutOff(t *testing.T) {
 		matches(t, err, ErrNotHeld, errMine)
 		for _, want := range []string{"its validity ended at", "the last extension failed", "connection refused"} {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("error %q does not say %q", err, want)
+				t.Errorf("error %q does not contain %q", err, want)
 			}
 		}
 	})
 }
 
-// The lock went at the very end: the unlocking finds out, and Do says so.
+// If the lock is lost just before fn returns, the unlocking notices it, and Do reports it.
 func TestDoLostAtTheEnd(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		err := r.locker().Do(t.Context(), "k", func(ctx context.Context) error {
@@ -158,7 +156,7 @@ func TestDoLostAtTheEnd(t *testing.T) {
 	})
 }
 
-// That the unlocking was not answered is logged and no error: the work was done.
+// A failure to unlock is only logged, because fn has done its work.
 func TestDoUnlockUnanswered(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
@@ -171,13 +169,13 @@ func TestDoUnlockUnanswered(t *testing.T) {
 			t.Errorf("Do returned %v, want nil", err)
 		}
 		if !strings.Contains(log.String(), "unlocking was not answered") {
-			t.Errorf("the log does not tell: %q", log.String())
+			t.Errorf("the log does not mention it: %q", log.String())
 		}
 		r.clean(l)
 	})
 }
 
-// The end of the caller's ctx is the end of fn's; the lock is given back all the same.
+// When the caller's ctx ends, so does fn's. The lock is released anyway.
 func TestDoContextEnds(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -194,7 +192,7 @@ func TestDoContextEnds(t *testing.T) {
 	})
 }
 
-// On a panic, or the end of the goroutine, the lock is given back, and it goes on.
+// If fn panics or ends its goroutine, Do releases the lock and lets the panic or the end go on.
 func TestDoPanics(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -224,7 +222,7 @@ func TestDoPanics(t *testing.T) {
 	})
 }
 
-// The caller's options are left as they were.
+// Do does not modify the caller's options.
 func TestDoOptions(t *testing.T) {
 	r := newRig(t, 1, false)
 	opts := make([]LockOption, 1, 2)
@@ -237,7 +235,7 @@ func TestDoOptions(t *testing.T) {
 	}
 }
 
-// One lock at a time for all who ask, with Do as with Lock.
+// Do and Lock exclude each other: there is one holder at a time.
 func TestDoExcludes(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l, counter := r.locker(), 0

@@ -12,8 +12,9 @@
 //	})
 //
 // Nodes come from an adapter for the Redis client that your program already uses:
-// backend/goredis, backend/redigo or backend/rueidis. Each is a separate module. You can also
-// write your own (see package backend). This package depends on the standard library alone.
+// backend/goredis, backend/redigo, backend/rueidis or backend/valkey. Each is a separate
+// module. You can also write your own (see package backend). This package depends on the
+// standard library alone.
 //
 // Each node must be a separate server. [New] rejects two nodes with the same name, but
 // cannot tell that two names lead to one server (localhost and 127.0.0.1, or two redigo
@@ -83,12 +84,15 @@
 // For the lock "x" the library also keeps "x{x}:queue", with [WithFencing] "x{x}:fence", and
 // for a short time "x{x}:gone:" with a token. If a key has a hash tag, such as "{x}:1", the
 // same endings follow the key itself: "{x}:1:queue". With [WithQuarantine] each server has a
-// marker, "redlock:marker" after the prefix.
+// marker, "redlock:marker" after the prefix. A [Semaphore] on "x" uses the keys
+// "x{x}:permits:1" and so on, and "x{x}:permits:queue". "x{x}:readers" is reserved for a
+// later release.
 //
 // These names are not available for locks, because a lock there would break the other one.
 // So Lock and all other methods that take a key reject a key, including the prefix,
 //
-//   - that has a hash tag, and ends in ":queue" or ":fence" or has ":gone:" after the tag;
+//   - that has a hash tag, and ends in ":queue", ":fence", ":readers" or ":permits", or in
+//     ":permits:" and a number up to 1024, or has ":gone:" after the tag;
 //   - that consists of another key and the same key in braces, such as "x{x}", because it
 //     would share its queue and counter with "x";
 //   - that ends in "redlock:marker".

@@ -14,8 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// What errors say: which operation on which key, what came of it, how many nodes
-// were needed, what each of them did, and with its own words if it failed.
+// An error text names the operation, the key, the result and the number of nodes needed. It says
+// what each node did, with the node's own error if it failed.
 func TestErrorTexts(t *testing.T) {
 	ms := func(n int) faulty.Fault { return faulty.Delay(time.Duration(n) * time.Millisecond) }
 	tests := []struct {
@@ -54,7 +54,7 @@ func TestErrorTexts(t *testing.T) {
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Minute)))
 			return err
 		}, `redlock: lock "app:k": taken: context canceled: SIGTERM: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
-		{"taken until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
+		{"taken until ctx ends during an attempt", func(t *testing.T, r *rig, l *Locker) error {
 			r.lock(l, "k")
 			synctest.Wait() // every node has it
 			r.fault[0].Set(ms(1))
@@ -68,19 +68,19 @@ func TestErrorTexts(t *testing.T) {
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
 		}, `redlock: lock "app:k": taken: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: taken; b: taken; c: not waited for)`},
-		{"unavailable until ctx cuts a try off", func(t *testing.T, r *rig, l *Locker) error {
+		{"unavailable until ctx ends during an attempt", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(ms(1), faulty.Refuse(nil))
 			r.fault[1].Set(ms(2), faulty.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
 			r.fault[2].Set(ms(3))
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, func() {
-				r.fault[1].Set(faulty.Hang()) // so that the last try hears of one failure only
+				r.fault[1].Set(faulty.Hang()) // so that the last attempt sees only one failure
 				time.AfterFunc(100*time.Millisecond, cancel)
 			})
 			_, err := l.Lock(ctx, "k", WithRetry(Fixed(time.Second)))
 			return err
 		}, `redlock: lock "app:k": unavailable: context canceled after 2 tries in 1.1s: 0 of 3 nodes, need 2 (a: failed: dial tcp: connection refused; b: failed: WRONGPASS invalid username-password pair; c: not waited for)`},
-		{"unavailable until ctx ends between two tries", func(t *testing.T, r *rig, l *Locker) error {
+		{"unavailable until ctx ends between two attempts", func(t *testing.T, r *rig, l *Locker) error {
 			r.fault[0].Set(ms(1), faulty.Refuse(nil))
 			r.fault[1].Set(ms(2), faulty.Refuse(nil))
 			r.fault[2].Set(ms(3))
@@ -183,8 +183,8 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-// Which errors match what. In particular a node's time-out, in whatever words, is
-// not the caller's.
+// Which errors match which targets. In particular, a node's time-out never matches the errors of
+// the caller's ctx, whatever the driver reports.
 func TestErrorMatrix(t *testing.T) {
 	all := []error{ErrTaken, ErrUnavailable, ErrNotHeld, ErrReleased, ErrClosed, context.Canceled, context.DeadlineExceeded, io.EOF, backend.ErrRefused, backend.ErrNotExecuted}
 	timeout := fmt.Errorf("read tcp: %w", context.DeadlineExceeded)
@@ -192,7 +192,7 @@ func TestErrorMatrix(t *testing.T) {
 		name  string
 		class error
 		fault []faulty.Fault
-		key   string // "held" is held by another, "mine" by us
+		key   string // another holds "held", this test holds "mine"
 		limit time.Duration
 		want  []error
 	}{
@@ -231,7 +231,7 @@ func TestErrorMatrix(t *testing.T) {
 				}
 				var q *QuorumError
 				if !errors.As(wrapped, &q) {
-					t.Fatalf("error %v is no *QuorumError", err)
+					t.Fatalf("error %v is not a *QuorumError", err)
 				}
 				if q.Op != "lock" || q.Key != tt.key || q.Need != r.need() || len(q.Rounds) == 0 || len(q.Rounds[0]) != len(r.mem) {
 					t.Errorf("%+v", q)
@@ -239,7 +239,7 @@ func TestErrorMatrix(t *testing.T) {
 				if tt.fault != nil {
 					cause := q.Rounds[len(q.Rounds)-1]
 					if cause.Count(Failed)+cause.Count(TimedOut) == 0 {
-						t.Errorf("the report %v does not say which nodes failed", cause)
+						t.Errorf("the report %v does not show which nodes failed", cause)
 					}
 				}
 			})
@@ -247,10 +247,10 @@ func TestErrorMatrix(t *testing.T) {
 	}
 }
 
-// The driver's own error is in the report, for who wants to look.
+// The report contains the driver's own error.
 func TestReportKeepsTheDriversError(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		own := errors.New("the driver's own")
+		own := errors.New("the driver's own error")
 		r.setAll(faulty.LoseRequest(own))
 		_, err := r.locker().TryLock(t.Context(), "k")
 		var q *QuorumError
@@ -279,19 +279,19 @@ func TestRoundsAreCapped(t *testing.T) {
 			_, err := l.Lock(t.Context(), "k", WithRetry(Fixed(0).Limit(tries)))
 			var q *QuorumError
 			if !errors.As(err, &q) || q.Tries != tries || len(q.Rounds) != min(tries, 16) {
-				t.Errorf("%d tries: error %v, %d rounds", tries, err, len(q.Rounds))
+				t.Errorf("%d attempts: error %v, %d rounds", tries, err, len(q.Rounds))
 			}
 		}
 	})
 }
 
-// A server quotes the arguments of a command that it does not know.
+// A server quotes the arguments of an unknown command. The error must not show the token.
 func TestTokenIsNotQuoted(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
 		r.setAll(faulty.Refuse(errors.New("ERR unknown command 'set', with args beginning with: 'k' 'TOKEN' 'nx'")))
 		_, err := r.locker(WithLogger(log.logger())).TryLock(t.Context(), "k")
-		synctest.Wait() // the cleanup is refused too
+		synctest.Wait() // the cleanup is rejected too
 		if text := fmt.Sprint(err, log.String()); !strings.Contains(text, "unknown command 'set'") || strings.Contains(text, "TOKEN") {
 			t.Error(text)
 		}
@@ -314,7 +314,7 @@ func TestStrings(t *testing.T) {
 	}
 	for _, err := range []error{ErrTaken, ErrUnavailable, ErrNotHeld} {
 		if strings.Contains(err.Error(), "redlock") {
-			t.Errorf("%q begins with the package, which the *QuorumError says already", err)
+			t.Errorf("%q repeats the package name, which the *QuorumError adds", err)
 		}
 	}
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A lock that extends itself until it is unlocked, for work of unknown length that
-// does not fit into a function.
+// A lock that extends itself until it is unlocked, for work of unknown length that does not fit
+// into one function.
 func ExampleWithAutoExtend() {
 	ctx := context.Background()
-	locker, err := redlock.New(newNodes(), redlock.WithTTL(500*time.Millisecond))
+	locker, err := redlock.New(newNodes(), redlock.WithTTL(1500*time.Millisecond))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -23,9 +23,9 @@ func ExampleWithAutoExtend() {
 	}
 	defer lock.Unlock(ctx)
 
-	work := lock.Context(ctx) // ends if the lock cannot be kept
+	work := lock.Context(ctx) // ends if the lock is lost
 	select {
-	case <-time.After(1200 * time.Millisecond):
+	case <-time.After(3200 * time.Millisecond):
 		fmt.Println("still the leader after twice the TTL")
 	case <-work.Done():
 		fmt.Println(context.Cause(work))

@@ -10,14 +10,14 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// The wait is bounded, and the work is not: a job of any length runs under the lock if that
-// is free within the wait.
+// The wait is bounded, but the work is not: once the lock is acquired, the job may run for any
+// length of time.
 func ExampleWithWait() {
-	locker, err := redlock.New(newNodes(), redlock.WithTTL(100*time.Millisecond))
+	locker, err := redlock.New(newNodes())
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx := context.Background() // it would bound the work too
+	ctx := context.Background() // a deadline here would also bound the work
 	job := func(ctx context.Context) error {
 		time.Sleep(300 * time.Millisecond)
 		return ctx.Err()
@@ -26,7 +26,7 @@ func ExampleWithWait() {
 	// Output: <nil>
 }
 
-// A job runs unless it is running already.
+// A job runs unless it is already running.
 func ExampleLocker_TryDo() {
 	locker, err := redlock.New(newNodes())
 	if err != nil {
@@ -52,7 +52,7 @@ func ExampleLocker_Do() {
 	}
 	err = locker.Do(context.Background(), "orders/42", func(ctx context.Context) error {
 		fmt.Println("working")
-		return ctx.Err() // not nil if the lock is lost: then it stops
+		return ctx.Err() // not nil if the lock is lost: then the work stops
 	})
 	if errors.Is(err, redlock.ErrNotHeld) {
 		fmt.Println("the lock was lost on the way:", err)

@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// What to do about an error, and what each node said.
+// What to do about an error, and how each node answered.
 func ExampleQuorumError() {
 	nodes := newNodes()
 	for i, fault := range []faulty.Fault{faulty.Refuse(nil), faulty.Hang()} {

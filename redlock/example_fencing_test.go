@@ -10,8 +10,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A resource that remembers the highest token it has seen refuses a holder that comes
-// too late. Package fence does that for SQL databases and for what is in the process.
+// A resource that remembers the highest token it has seen rejects a late holder. Package fence
+// does this for SQL databases and for resources in the process.
 func ExampleWithFencing() {
 	nodes := []backend.Node{memory.New(), memory.New(), memory.New()}
 	locker, err := redlock.New(nodes, redlock.WithFencing())
@@ -34,7 +34,7 @@ func ExampleWithFencing() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := first.Unlock(ctx); err != nil { // or it expires while its holder is paused
+	if err := first.Unlock(ctx); err != nil { // the lock may also expire while its holder is paused
 		log.Fatal(err)
 	}
 	second, err := locker.Lock(ctx, "orders/42")

@@ -10,8 +10,9 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Hooks feed whatever metrics and traces a program has: here a gauge of callers that wait, a
-// histogram of the times for which locks were held, and a span for each call.
+// Hooks feed the metrics and traces that a program uses. Here they are a gauge of waiting
+// callers, a histogram of hold times, and a span for each call. Package redlockotel has hooks
+// for OpenTelemetry.
 func ExampleWithHooks() {
 	held := func(_ context.Context, e redlock.Event) {
 		if e.Held > 0 {
@@ -19,16 +20,16 @@ func ExampleWithHooks() {
 		}
 	}
 	locker, err := redlock.New(newNodes(), redlock.WithHooks(redlock.Hooks{
+		// A span would begin here: Begin returns the ctx for the other hooks of the call.
+		Begin: func(ctx context.Context, e redlock.Event) context.Context {
+			return context.WithValue(ctx, spanKey{}, fmt.Sprintf("%s in %v", e.Op, ctx.Value(spanKey{})))
+		},
 		Waiting: func(context.Context, redlock.Event) { fmt.Println("gauge: +1") },
 		Locked: func(ctx context.Context, e redlock.Event) {
 			if e.Waited {
 				fmt.Println("gauge: -1")
 			}
-			// With OpenTelemetry:
-			//	end := time.Now()
-			//	_, span := tracer.Start(ctx, "lock", trace.WithTimestamp(end.Add(-e.Elapsed)))
-			//	span.End(trace.WithTimestamp(end))
-			fmt.Println("span: parent", ctx.Value(spanKey{}), "taken", errors.Is(e.Err, redlock.ErrTaken))
+			fmt.Println("span:", ctx.Value(spanKey{}), "taken", errors.Is(e.Err, redlock.ErrTaken))
 		},
 		Unlocked: held,
 		Lost:     held,
@@ -49,17 +50,17 @@ func ExampleWithHooks() {
 		log.Fatal(err)
 	}
 	// Output:
-	// span: parent request 1 taken false
+	// span: lock in request 1 taken false
 	// gauge: +1
 	// gauge: -1
-	// span: parent request 2 taken true
+	// span: lock in request 2 taken true
 	// histogram: held for more than 10 ms: true
 }
 
 // spanKey stands for the key of a tracer in a ctx.
 type spanKey struct{}
 
-// A package that is given a Locker observes its own locks, and sets its own defaults.
+// A package that gets a Locker observes its own locks, and sets its own defaults.
 func ExampleLocker_With() {
 	given, err := redlock.New(newNodes())
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Who has it? A label of the holder's own choice tells.
+// Inspect shows who holds the lock, by a label of the holder's own choice.
 func ExampleLocker_Inspect() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes(), redlock.WithOwner("billing-3"))

@@ -12,15 +12,15 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// newNodes stands in for three independent servers. A program makes them of the
-// clients that it has, for instance with goredis.New.
+// newNodes stands in for three independent servers. A program makes nodes from the clients that
+// it has, for example with goredis.New.
 func newNodes() []backend.Node {
 	return []backend.Node{
 		memory.New(memory.WithName("a")), memory.New(memory.WithName("b")), memory.New(memory.WithName("c")),
 	}
 }
 
-// A lock is waited for, held, and given back.
+// A caller waits for a lock, holds it, and releases it.
 func ExampleLocker_Lock() {
 	locker, err := redlock.New(newNodes(), redlock.WithTTL(10*time.Second))
 	if err != nil {
@@ -35,12 +35,12 @@ func ExampleLocker_Lock() {
 	}
 	defer lock.Unlock(ctx)
 
-	// Nobody else has it now. The work must be done, or the lock extended, by Until.
+	// No other caller has the lock now. Finish the work, or extend the lock, before Until.
 	fmt.Println(lock.Key(), time.Until(lock.Until()) > 9*time.Second)
 	// Output: orders/42 true
 }
 
-// The work stops when the lock is lost, and says why.
+// The work stops when the lock is lost, and the cause says why.
 func ExampleLock_Context() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes(), redlock.WithTTL(500*time.Millisecond))
@@ -63,7 +63,7 @@ func ExampleLock_Context() {
 	// Output: lost: true
 }
 
-// A handle extends its lock by hand.
+// A handle extends its lock explicitly.
 func ExampleLock_Extend() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes())
@@ -77,7 +77,7 @@ func ExampleLock_Extend() {
 	defer lock.Unlock(ctx)
 
 	if err := lock.Extend(ctx, time.Minute); err != nil {
-		log.Fatal(err) // of no use to go on, if it matches ErrNotHeld
+		log.Fatal(err) // if it matches ErrNotHeld, stop the work
 	}
 	fmt.Println(time.Until(lock.Until()) > 50*time.Second)
 	// Output: true

@@ -10,8 +10,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Two machines start a job at about the same time. The one whose clock is behind finds the
-// lock taken although the job has ended.
+// Two machines start a job at about the same time. The machine whose clock is behind finds the
+// lock still taken, although the job has ended.
 func ExampleWithMinHold() {
 	nodes := newNodes()
 	ctx := context.Background()

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// The shape of sync.Mutex, across processes.
+// A Mutex has the shape of sync.Mutex, but works across processes.
 func ExampleMutex() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes())

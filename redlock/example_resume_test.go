@@ -9,8 +9,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// One process locks, and another one takes the lock over. What is handed over is one line of
-// text, which goes where nobody else can read it: it is the right to unlock.
+// One process locks, and another process takes the lock over. The handover is one line of text.
+// Send it where nobody else can read it, because it carries the right to unlock.
 func ExampleLocker_Resume() {
 	ctx := context.Background()
 	nodes := newNodes()
@@ -37,7 +37,7 @@ func ExampleLocker_Resume() {
 	}
 	resumed, err := second.Resume(ctx, handover)
 	if err != nil {
-		log.Fatal(err) // it matches ErrNotHeld if the lock has expired meanwhile
+		log.Fatal(err) // matches ErrNotHeld if the lock has expired meanwhile
 	}
 	fmt.Println(resumed.Fence() == lock.Fence())
 	fmt.Println(resumed.Unlock(ctx))
@@ -46,7 +46,7 @@ func ExampleLocker_Resume() {
 	// <nil>
 }
 
-// A lock is released without a handle, by a process that has its Handover.
+// A process that has the Handover of a lock releases it without a handle.
 func ExampleLocker_Release() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes())

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A program that ends releases what it still holds, so that nobody waits for a TTL.
+// A program that ends releases the locks that it still holds, so that no caller waits for a TTL.
 func ExampleLocker_Shutdown() {
 	nodes := newNodes()
 	locker, err := redlock.New(nodes)
@@ -22,11 +22,11 @@ func ExampleLocker_Shutdown() {
 		log.Fatal(err)
 	}
 
-	// After the work has stopped, as on SIGTERM:
+	// When the work has stopped, for example after SIGTERM:
 	ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := locker.Shutdown(ending); err != nil {
-		log.Print(err) // which functions still run, or what is still being deleted
+		log.Print(err) // says which functions still run, or what is still being deleted
 	}
 	fmt.Println(leader.Err())
 	other, err := redlock.New(nodes)

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// One try, for a job that somebody else may be doing already.
+// One attempt, for a job that may already be running elsewhere.
 func ExampleLocker_TryLock() {
 	ctx := context.Background()
 	locker, err := redlock.New(newNodes())

@@ -8,8 +8,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Who waits is called when the lock is free, the first who asked first; nobody asks
-// again and again meanwhile. It takes no option.
+// A waiter is notified when the lock is free, in the order in which the waiters asked. Meanwhile
+// nobody polls. This needs no option.
 func ExampleLocker_Lock_waiting() {
 	ctx := context.Background()
 	nodes := newNodes()

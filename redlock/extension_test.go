@@ -12,10 +12,11 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/lease"
 )
 
-// A lock extends itself at a third of its TTL, a little less with jitter, and no
-// more once it is unlocked.
+// A lock extends itself after a third of its TTL, or slightly earlier because of the jitter,
+// until it is unlocked.
 func TestAutoExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var extended atomic.Int64
@@ -24,11 +25,11 @@ func TestAutoExtend(t *testing.T) {
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
 			if left := time.Until(lock.Until()); left < 3900*time.Millisecond-10*time.Millisecond {
-				t.Fatalf("%v of 6s are left: it was not extended in time", left)
+				t.Fatalf("%v of 6s are left: the lock was not extended in time", left)
 			}
 		}
 		if n := extended.Load(); n < 30 || n > 34 {
-			t.Errorf("%d extensions in a minute, want one each 1.8 s to 2 s", n)
+			t.Errorf("%d extensions in a minute, want one every 1.8 s to 2 s", n)
 		}
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
@@ -37,32 +38,14 @@ func TestAutoExtend(t *testing.T) {
 		n := r.calls()
 		time.Sleep(time.Minute)
 		if r.calls() != n {
-			t.Error("it goes on extending after Unlock")
+			t.Error("the lock extends itself after Unlock")
 		}
 		r.empty()
 	})
 }
 
-// Locks that were taken together are not extended together.
-func TestAutoExtendJitter(t *testing.T) {
-	seen := make(map[time.Duration]bool)
-	for range 1000 {
-		d := extendAfter(9 * time.Second)
-		if d < 2700*time.Millisecond || d > 3*time.Second {
-			t.Fatalf("%v of a TTL of 9s, want from 2.7s to 3s", d)
-		}
-		seen[d] = true
-	}
-	if len(seen) < 900 {
-		t.Errorf("%d different paces of 1000", len(seen))
-	}
-	if d := extendAfter(3 * time.Millisecond); d <= 0 {
-		t.Errorf("%v of a TTL of 3ms", d)
-	}
-}
-
-// Failed extensions are repeated within the validity, so that an outage shorter than
-// that costs no lock; a longer one ends it, in time and loudly.
+// Failed extensions are repeated within the validity, so an outage shorter than that costs no
+// lock. A longer one ends the lock in time, and this is logged.
 func TestAutoExtendOutage(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
@@ -78,7 +61,7 @@ func TestAutoExtendOutage(t *testing.T) {
 			t.Fatalf("an outage of 6s cost the lock: %v, until in %v", context.Cause(ctx), time.Until(lock.Until()))
 		}
 		if !strings.Contains(log.String(), "not extended, trying again") {
-			t.Errorf("the log does not tell of it: %q", log.String())
+			t.Errorf("the log does not mention the outage: %q", log.String())
 		}
 
 		r.set(r.minority(), len(r.mem), faulty.Hang())
@@ -91,18 +74,18 @@ func TestAutoExtendOutage(t *testing.T) {
 		}
 		synctest.Wait()
 		if !strings.Contains(log.String(), "lock lost") {
-			t.Errorf("the log does not tell of the loss: %q", log.String())
+			t.Errorf("the log does not mention the loss: %q", log.String())
 		}
-		time.Sleep(5 * time.Second) // what hangs ends
+		time.Sleep(5 * time.Second) // the calls that hang end
 		n := r.calls()
 		time.Sleep(time.Minute)
 		if r.calls() != n {
-			t.Error("a lost lock goes on extending itself")
+			t.Error("a lost lock still extends itself")
 		}
 	})
 }
 
-// It is told at the end of the validity, though nobody has asked for a context.
+// The loss is reported at the end of the validity, even if nobody has asked for a context.
 func TestAutoExtendOutageUnwatched(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lost := make(chan time.Time, 1)
@@ -111,12 +94,12 @@ func TestAutoExtendOutageUnwatched(t *testing.T) {
 		synctest.Wait()
 		r.setAll(faulty.Hang())
 		if at := <-lost; !at.Equal(lock.Until()) {
-			t.Errorf("the loss was told %v after the end", at.Sub(lock.Until()))
+			t.Errorf("the loss was reported %v after the end", at.Sub(lock.Until()))
 		}
 	})
 }
 
-// A lock that is found to belong to another is lost at once.
+// A lock is lost at once when an extension finds that another holds it.
 func TestAutoExtendNotHeld(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k", WithAutoExtend())
@@ -130,13 +113,13 @@ func TestAutoExtendNotHeld(t *testing.T) {
 		took(t, start, 3*time.Second, 10*time.Second/3)
 		matches(t, context.Cause(ctx), ErrNotHeld)
 		if n := r.holders("k", "other"); n != len(r.mem) {
-			t.Errorf("%d nodes hold the other's key", n)
+			t.Errorf("%d nodes hold the other holder's key", n)
 		}
 	})
 }
 
-// WithMaxHold ends it: the servers let the lock expire when it has been held for so
-// long, at the latest.
+// With WithMaxHold, the servers let the lock expire at the latest when it has been held for that
+// long.
 func TestMaxHold(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
@@ -153,7 +136,7 @@ func TestMaxHold(t *testing.T) {
 		})
 		matches(t, err, ErrNotHeld)
 		if n := strings.Count(log.String(), "longest time allowed"); n != 1 {
-			t.Errorf("the log tells %d times that it is not extended any more", n)
+			t.Errorf("the log says %d times that the lock is no longer extended", n)
 		}
 		if n := r.arrived(faulty.Kind(backend.OpExtend)); n > 22*len(r.mem) {
 			t.Errorf("%d extensions of %d nodes in a minute", n, len(r.mem))
@@ -161,8 +144,8 @@ func TestMaxHold(t *testing.T) {
 	})
 }
 
-// A machine that was suspended until after the longest hold, when nothing is left to
-// extend to: the lock is lost, and no more than that.
+// The machine was suspended until after the longest hold, so there is nothing left to extend to.
+// The lock is lost, without further calls.
 func TestMaxHoldSuspended(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(600*time.Millisecond), WithMaxHold(time.Minute)) // extended before the clocks are compared
@@ -173,13 +156,12 @@ func TestMaxHoldSuspended(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		matches(t, lock.Err(), ErrNotHeld)
 		if n := r.arrived(faulty.Kind(backend.OpExtend)); n > 0 {
-			t.Errorf("%d extensions of a lock that was lost", n)
+			t.Errorf("%d extensions of a lost lock", n)
 		}
 	})
 }
 
-// An Unlock in the middle of an automatic extension: no failure, no loss, and the
-// key is gone.
+// An Unlock during an automatic extension causes no failure and no loss, and the key is deleted.
 func TestAutoExtendMeetsUnlock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
@@ -197,19 +179,17 @@ func TestAutoExtendMeetsUnlock(t *testing.T) {
 			t.Errorf("Unlock: %v", err)
 		}
 		time.Sleep(time.Second)
-		l.extender.mu.Lock()
-		if lock.extension.place >= 0 || l.extender.busy > 0 {
+		if n := l.keeper.Count(); n.Scheduled > 0 || n.Extending > 0 {
 			t.Error("the extension goes on after Unlock")
 		}
-		l.extender.mu.Unlock()
 		if log.String() != "" {
-			t.Errorf("the log tells of a failure: %q", log.String())
+			t.Errorf("the log mentions a failure: %q", log.String())
 		}
 		r.clean(l)
 	})
 }
 
-// What is unlocked is forgotten at once, not when it would have been extended.
+// An unlocked lock is forgotten at once, not when its next extension was due.
 func TestAutoExtendForgets(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Hour))
@@ -219,17 +199,15 @@ func TestAutoExtendForgets(t *testing.T) {
 		}
 		for left := len(locks) - 1; left >= 0; left-- {
 			r.unlocks(locks[left])
-			l.extender.mu.Lock()
-			if n := len(l.extender.queue); n != left {
+			if n := l.keeper.Count().Scheduled; n != left {
 				t.Errorf("%d locks are to be extended, want %d", n, left)
 			}
-			l.extender.mu.Unlock()
 		}
 	})
 }
 
-// While it waits, a lock that extends itself is a timer and no goroutine: a thousand
-// of them are extended all the same.
+// Between extensions, a lock that extends itself needs a timer but no goroutine. A thousand of
+// them are all extended.
 func TestAutoExtendMany(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Second))
@@ -252,25 +230,23 @@ func TestAutoExtendMany(t *testing.T) {
 	})
 }
 
-// When the nodes answer nobody, no more than so many locks are being extended at a
-// time, and none is lost when they answer again before the end of its validity.
+// While the nodes do not answer, the number of locks being extended at a time is limited. None is
+// lost if the nodes answer again before the end of its validity.
 func TestAutoExtendWaitsForItsTurn(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		const ttl = 6 * time.Second
 		l := r.locker(WithTTL(ttl))
 		var locks []*Lock
-		for i := range sweepRoom + 1000 {
+		for i := range lease.MostExtending + 1000 {
 			locks = append(locks, r.lock(l, fmt.Sprint(i), WithAutoExtend()))
 		}
 		r.setAll(faulty.Hang())
 		most := 0
 		for end := time.Now().Add(ttl / 2); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			l.extender.mu.Lock()
-			most = max(most, l.extender.busy)
-			l.extender.mu.Unlock()
+			most = max(most, l.keeper.Count().Extending)
 		}
-		if most != sweepRoom {
-			t.Errorf("%d locks were being extended at a time, want %d", most, sweepRoom)
+		if most != lease.MostExtending {
+			t.Errorf("%d locks were extended at a time, want %d", most, lease.MostExtending)
 		}
 		r.clear()
 		time.Sleep(2 * ttl)
@@ -283,10 +259,10 @@ func TestAutoExtendWaitsForItsTurn(t *testing.T) {
 	})
 }
 
-// Once the lock is lost nothing is said of further tries, though one was under way.
-func TestExtendItselfLost(t *testing.T) {
+// Once the lock is lost, no further attempts are logged, even if one was under way.
+func TestAutoExtendAfterLoss(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		for range 20 { // the tries come at random times
+		for range 20 { // the attempts come at random times
 			var log logText
 			l := r.locker(WithLogger(log.logger()), WithNodeTimeout(DefaultTTL/8))
 			r.clear()

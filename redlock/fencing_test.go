@@ -25,8 +25,8 @@ func fencingRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// Each lock has a higher token than the one before it, and keeps it; a lock that did not
-// ask for one has none.
+// Each lock has a higher token than the lock before it, and keeps it. A lock without fencing has
+// none.
 func TestFencing(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
 		for _, l := range []*Locker{r.locker(WithFencing()), r.locker()} {
@@ -41,13 +41,13 @@ func TestFencing(t *testing.T) {
 					t.Fatal(err)
 				}
 				if lock.Fence() != fence {
-					t.Errorf("extended, it has the token %d, before it had %d", lock.Fence(), fence)
+					t.Errorf("after an extension, the token is %d, before it was %d", lock.Fence(), fence)
 				}
 				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if lock.Fence() != fence {
-					t.Errorf("unlocked, it has the token %d, before it had %d", lock.Fence(), fence)
+					t.Errorf("after Unlock, the token is %d, before it was %d", lock.Fence(), fence)
 				}
 				last = fence
 				synctest.Wait()
@@ -59,8 +59,8 @@ func TestFencing(t *testing.T) {
 	})
 }
 
-// Who waits gets a higher token than the one it waited for, also when that has expired
-// and its holder does not know it.
+// A waiter gets a higher token than the lock it waited for, even if that lock expired without its
+// holder knowing.
 func TestFencingWaiting(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
 		stale := r.lock(r.locker(WithFencing()), "k")
@@ -72,12 +72,12 @@ func TestFencingWaiting(t *testing.T) {
 				t.Fatal(err)
 			}
 			if lock.Fence() <= last {
-				t.Errorf("the token %d comes after %d", lock.Fence(), last)
+				t.Errorf("the token %d follows %d", lock.Fence(), last)
 			}
 			last = lock.Fence()
 			time.Sleep(2 * DefaultTTL)
 			if err := lock.Err(); err != nil || lock.Fence() != last {
-				t.Errorf("after some extensions: %v, and the token %d, which was %d", err, lock.Fence(), last)
+				t.Errorf("after some extensions: %v, and the token is %d, before it was %d", err, lock.Fence(), last)
 			}
 			if err := lock.Unlock(t.Context()); err != nil {
 				t.Fatal(err)
@@ -86,7 +86,7 @@ func TestFencingWaiting(t *testing.T) {
 	})
 }
 
-// A second round counts for the validity, which begins before the first.
+// The time of a second round counts against the validity, which begins before the first round.
 func TestFencingValidity(t *testing.T) {
 	const slow = 200 * time.Millisecond
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
@@ -99,8 +99,8 @@ func TestFencingValidity(t *testing.T) {
 		start := time.Now()
 		lock := r.lock(l, "k", WithFencing())
 		took(t, start, 2*slow, 2*slow)
-		if want := start.Add(DefaultTTL - l.settings.driftOf(DefaultTTL)); !lock.Until().Equal(want) {
-			t.Errorf("it is valid until %v, want %v", lock.Until(), want)
+		if want := start.Add(DefaultTTL - l.settings.DriftOf(DefaultTTL)); !lock.Until().Equal(want) {
+			t.Errorf("the lock is valid until %v, want %v", lock.Until(), want)
 		}
 		raised := r.arrived(func(op backend.Op) bool { return op.Script == lua.Raise })
 		if raised == 0 {
@@ -109,7 +109,7 @@ func TestFencingValidity(t *testing.T) {
 	})
 }
 
-// A Locker whose clock is wrong learns what the nodes' clocks say.
+// A Locker with a wrong clock learns what the nodes' clocks say.
 func TestFencingWithAWrongClock(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithFencing())
@@ -125,7 +125,7 @@ func TestFencingWithAWrongClock(t *testing.T) {
 			time.Sleep(time.Second)
 			raised := r.arrived(func(op backend.Op) bool { return op.Script == lua.Raise })
 			if (raised > 0) != (i == 0) {
-				t.Errorf("lock %d took %d raises", i, raised)
+				t.Errorf("lock %d needed %d second rounds", i, raised)
 			}
 			for _, f := range r.fault {
 				f.Forget()
@@ -134,15 +134,15 @@ func TestFencingWithAWrongClock(t *testing.T) {
 	})
 }
 
-// A handle that was resumed has the token that was handed over, and keeps its counters as the
-// first one did; without it there is no token, and the counters end. It extends the lock
-// all the same.
+// A resumed handle has the token that was handed over, and keeps the counters alive as the first
+// handle did. If no token was handed over, it has none, and the counters expire. It extends the
+// lock in both cases.
 func TestFencingResume(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
 		const life = 2 * time.Minute
 		l := r.locker(WithFencing(), WithCounterLife(life))
 		held := r.lock(l, "k")
-		synctest.Wait() // for every node to have it
+		synctest.Wait() // until every node has answered
 		counters := func(want string) {
 			t.Helper()
 			synctest.Wait()
@@ -159,12 +159,12 @@ func TestFencingResume(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lock.Fence() != held.Fence() || FenceFromContext(lock.Context(t.Context())) != held.Fence() {
-			t.Errorf("it has the token %d, that of the lock is %d", lock.Fence(), held.Fence())
+			t.Errorf("the token is %d, that of the lock is %d", lock.Fence(), held.Fence())
 		}
 		time.Sleep(10 * life)
 		counters(fence)
 		for _, m := range r.mem {
-			m.Set(counterOf("k"), "7", time.Hour) // what was lost, and begins again
+			m.Set(counterOf("k"), "7", time.Hour) // a lost counter that begins again
 		}
 		if err := lock.Extend(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
@@ -181,22 +181,23 @@ func TestFencingResume(t *testing.T) {
 			t.Fatal(err)
 		}
 		if plain.Fence() != 0 {
-			t.Errorf("it has the token %d, of which nobody told it", plain.Fence())
+			t.Errorf("the token is %d, but none was handed over", plain.Fence())
 		}
 		if err := plain.Extend(t.Context(), 2*time.Hour); err != nil {
 			t.Error(err)
 		}
-		lock.end(ErrReleased) // it is the other's now
+		lock.lease.End(ErrReleased) // another handle has it now
 		time.Sleep(life)
 		counters("")
 		r.unlocks(plain)
 	})
 }
 
-// A counter that somebody has made useless, while the lock is held: where the other nodes
-// are enough it costs nothing, not even the place in the queue. Where they are not nobody can
-// get the lock until somebody sees to that, which Lock says at once, with the name of the
-// key, instead of after the wait. (TryLock may say that it is taken, by what answers first.)
+// Somebody has made a counter unusable while the lock is held. If the other nodes are enough,
+// this costs nothing, not even the place in the queue. If they are not, nobody can get the lock
+// until the counter is repaired. Lock reports that at once instead of after the wait, with the
+// name of the counter. (TryLock may report that the key is taken, depending on the first
+// answers.)
 func TestFencingBrokenCounter(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithFencing())
@@ -209,7 +210,7 @@ func TestFencingBrokenCounter(t *testing.T) {
 		matches(t, err, ErrTaken)
 		differs(t, err, ErrUnavailable)
 		var freed time.Time
-		time.AfterFunc(100*time.Millisecond, func() { // when the waiter sleeps
+		time.AfterFunc(100*time.Millisecond, func() { // while the waiter sleeps
 			freed = time.Now()
 			r.unlocks(held)
 		})
@@ -226,7 +227,7 @@ func TestFencingBrokenCounter(t *testing.T) {
 		matches(t, err, ErrUnavailable)
 		differs(t, err, ErrTaken)
 		if want := fmt.Sprintf("FENCE the counter %q holds no number", counterOf("k")); !strings.Contains(err.Error(), want) {
-			t.Errorf("the error %q does not say %q", err, want)
+			t.Errorf("the error %q does not contain %q", err, want)
 		}
 		if err := next.Extend(t.Context(), time.Minute); err != nil {
 			t.Errorf("the holder's extension: %v", err)
@@ -235,11 +236,11 @@ func TestFencingBrokenCounter(t *testing.T) {
 	})
 }
 
-// Counters live for a day after the last use, or for as long as one says.
+// A counter lives for a day after its last use, or for as long as an option says.
 func TestCounterLife(t *testing.T) {
 	for _, tc := range []struct {
 		opts []Option
-		life time.Duration // backend.NoExpiry: for ever
+		life time.Duration // backend.NoExpiry: forever
 	}{
 		{nil, 24 * time.Hour},
 		{[]Option{WithCounterLife(0)}, backend.NoExpiry},
@@ -268,10 +269,10 @@ func TestCounterLife(t *testing.T) {
 	}
 }
 
-// What cannot have a token is refused before any I/O, with the reason.
-func TestFencingRefuses(t *testing.T) { synctest.Test(t, fencingRefuses) }
+// A lock that cannot have a token is rejected before any I/O, with the reason.
+func TestFencingRejects(t *testing.T) { synctest.Test(t, fencingRejects) }
 
-func fencingRefuses(t *testing.T) {
+func fencingRejects(t *testing.T) {
 	bare, r := newRig(t, 3, true), newRig(t, 3, false)
 	some := append(append([]backend.Node{}, r.nodes[:2]...), struct {
 		backend.Node
@@ -294,9 +295,9 @@ func fencingRefuses(t *testing.T) {
 	held := r.lock(short, "held", WithTTL(time.Second), WithFencing())
 	noFence := r.lock(short, "no fence")
 	if err := noFence.Extend(t.Context(), time.Hour); err != nil {
-		t.Errorf("an extension that has nothing to do with counters: %v", err)
+		t.Errorf("an extension of a lock without a token: %v", err)
 	}
-	synctest.Wait() // for the third node, too
+	synctest.Wait() // until the third node has answered, too
 	for _, f := range r.fault {
 		f.Forget()
 	}
@@ -333,12 +334,11 @@ func fencingRefuses(t *testing.T) {
 		}
 	}
 	if n := r.calls() + bare.calls(); n > 0 {
-		t.Errorf("refused calls made %d calls of nodes", n)
+		t.Errorf("rejected calls made %d calls of nodes", n)
 	}
 }
 
-// A context says the token of its lock, of the innermost one that has one, and goes on
-// to do so when the lock has ended.
+// A context carries the token of its innermost lock that has one, even after the lock has ended.
 func TestFenceFromContext(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -347,14 +347,14 @@ func TestFenceFromContext(t *testing.T) {
 		}
 		outer := r.lock(l, "outer", WithFencing())
 		ctx := outer.Context(t.Context())
-		time.Sleep(time.Millisecond) // or both counters may begin at the same time
+		time.Sleep(time.Millisecond) // otherwise both counters may begin at the same time
 		var inner context.Context
 		for _, opts := range [][]LockOption{nil, {WithFencing()}} {
 			err := l.Do(ctx, "inner", func(ctx context.Context) error {
 				inner = ctx
 				got := FenceFromContext(context.WithoutCancel(ctx))
 				if got == 0 || (got == outer.Fence()) != (opts == nil) {
-					t.Errorf("in a lock with %d options: %d, that of the outer one is %d", len(opts), got, outer.Fence())
+					t.Errorf("in a lock with %d options: the token is %d, that of the outer lock is %d", len(opts), got, outer.Fence())
 				}
 				return nil
 			}, opts...)

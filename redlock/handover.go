@@ -23,12 +23,16 @@ type Handover struct {
 	key   string
 	token *string // a pointer, so that fmt does not show it as a field of another struct
 	fence uint64
+
+	shared bool
 }
 
 // NewHandover returns the Handover of a lock whose parts are known. key is the key on the
 // servers, with the prefix ([WithKeyPrefix]). fence is 0 for a lock without a fencing
-// token. The methods that use the Handover report bad values.
-func NewHandover(key, token string, fence uint64) Handover { return Handover{key, &token, fence} }
+// token. The lock is not a shared one. The methods that use the Handover report bad values.
+func NewHandover(key, token string, fence uint64) Handover {
+	return Handover{key: key, token: &token, fence: fence}
+}
 
 // Handover returns what another process needs to continue with the lock. It asks no node
 // and changes nothing: this process still holds the lock, and extends it if it did
@@ -37,7 +41,11 @@ func NewHandover(key, token string, fence uint64) Handover { return Handover{key
 // Only one process may use the lock. So the process that hands it over must no longer use
 // or unlock it, and must end with [Locker.Close], because [Locker.Shutdown] would release
 // it. The other process must call [Locker.Resume] before the lock expires.
-func (l *Lock) Handover() Handover { return NewHandover(l.call.fullKey, l.token, l.Fence()) }
+func (l *Lock) Handover() Handover {
+	h := NewHandover(l.fullKey(), l.Token(), l.Fence())
+	h.shared = l.Shared()
+	return h
+}
 
 // Key returns the key on the servers, with the prefix.
 func (h Handover) Key() string { return h.key }
@@ -53,12 +61,19 @@ func (h Handover) Token() string {
 // Fence returns the fencing token, or 0 if the lock has none: see [Lock.Fence].
 func (h Handover) Fence() uint64 { return h.fence }
 
+// Shared reports whether the lock is a shared one: see [Lock.Shared].
+func (h Handover) Shared() bool { return h.shared }
+
 // Owner returns the label of the process that acquired the lock ([WithOwner]), if any.
 func (h Handover) Owner() string { return ownerOf(h.Token()) }
 
 // String describes the lock without the token.
 func (h Handover) String() string {
-	s := fmt.Sprintf("the lock %s of %s", text.Quote(h.key), who(h.Owner(), fingerprint(h.Token())))
+	lock := "lock"
+	if h.shared {
+		lock = "shared lock"
+	}
+	s := fmt.Sprintf("the %s %s of %s", lock, text.Quote(h.key), who(h.Owner(), fingerprint(h.Token())))
 	if h.fence > 0 {
 		s += fmt.Sprintf(" with the fencing token %d", h.fence)
 	}
@@ -71,6 +86,9 @@ func (h Handover) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.String()
 // LogValue returns String.
 func (h Handover) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
+// sharedFence takes the place of the fencing token of a shared lock.
+const sharedFence = "shared"
+
 // handoverVersion is how the text of a Handover begins.
 const handoverVersion = "redlock1"
 
@@ -80,7 +98,7 @@ const handoverVersion = "redlock1"
 //	redlock1.KEY.TOKEN.FENCE.SUM
 //
 // KEY and TOKEN are in base64 for URLs without padding (RFC 4648). FENCE is a decimal
-// number. SUM is the CRC-32 (IEEE) of everything before its dot, as eight lower-case
+// number, or "shared" for a shared lock, whose text earlier releases reject. SUM is the CRC-32 (IEEE) of everything before its dot, as eight lower-case
 // hexadecimal digits. It shows whether the text is complete; it does not protect it from
 // changes.
 func (h Handover) MarshalText() ([]byte, error) {
@@ -92,8 +110,12 @@ func (h Handover) MarshalText() ([]byte, error) {
 
 func (h Handover) encode() string {
 	base64 := base64.RawURLEncoding
+	fence := strconv.FormatUint(h.fence, 10)
+	if h.shared {
+		fence = sharedFence
+	}
 	s := strings.Join([]string{
-		handoverVersion, base64.EncodeToString([]byte(h.key)), base64.EncodeToString([]byte(h.Token())), strconv.FormatUint(h.fence, 10),
+		handoverVersion, base64.EncodeToString([]byte(h.key)), base64.EncodeToString([]byte(h.Token())), fence,
 	}, ".")
 	return fmt.Sprintf("%s.%08x", s, crc32.ChecksumIEEE([]byte(s)))
 }
@@ -126,8 +148,14 @@ func parseHandover(s string) (h Handover, err error) {
 	}
 	key, err1 := base64.RawURLEncoding.DecodeString(fields[1])
 	token, err2 := base64.RawURLEncoding.DecodeString(fields[2])
-	fence, err3 := strconv.ParseUint(fields[3], 10, 64)
+	var fence uint64
+	var err3 error
+	shared := fields[3] == sharedFence
+	if !shared {
+		fence, err3 = strconv.ParseUint(fields[3], 10, 64)
+	}
 	h = NewHandover(string(key), string(token), fence)
+	h.shared = shared
 	// Each handover has exactly one text.
 	if err1 != nil || err2 != nil || err3 != nil || h.encode() != s {
 		return Handover{}, errors.New("the text is not complete, or was changed")
@@ -160,7 +188,7 @@ func (l *Locker) takes(op string, h Handover) (key string, err error) {
 	switch {
 	case l == nil || l.base == nil:
 		return "", errZero
-	case l.closed.Load():
+	case l.group.Closed():
 		return "", ErrClosed
 	}
 	key, ok := strings.CutPrefix(h.key, l.settings.prefix)

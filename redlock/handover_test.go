@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 )
 
-// The text of a handover is one word, and brings back all parts of it.
+// The text of a handover is one word, and contains all parts of the handover.
 func TestHandoverText(t *testing.T) {
 	for _, h := range []Handover{
 		NewHandover("k", "t", 0),
@@ -30,7 +30,7 @@ func TestHandoverText(t *testing.T) {
 			t.Fatal(err)
 		}
 		if read.Key() != h.Key() || read.Token() != h.Token() || read.Fence() != h.Fence() || read.Owner() != h.Owner() {
-			t.Errorf("of %q was read %q", text, read.encode())
+			t.Errorf("decoding %q gave %q", text, read.encode())
 		}
 		inJSON, err := json.Marshal(map[string]Handover{"lock": h})
 		var job map[string]Handover
@@ -45,7 +45,7 @@ func TestHandoverText(t *testing.T) {
 	}
 }
 
-// No text for people has the token, however it is printed.
+// No output for people shows the token, however the handover is printed.
 func TestHandoverHidesToken(t *testing.T) {
 	const secret = "sekrit"
 	h := NewHandover("k", "me:"+secret, 17)
@@ -69,8 +69,8 @@ func TestHandoverHidesToken(t *testing.T) {
 	_ = fmt.Sprintf("%v %+v %#v", zero, &zero, (*Handover)(nil))
 }
 
-// What is not the text of a handover is refused, in words that show no part of it.
-func TestHandoverRefusesText(t *testing.T) {
+// A text that is not a handover is rejected, with an error that shows no part of the text.
+func TestHandoverRejectsText(t *testing.T) {
 	good := NewHandover("orders/42", "SEKRITTOKEN", 17).encode()
 	for _, tc := range []struct{ text, want string }{
 		{"", "an empty text"},
@@ -98,17 +98,17 @@ func TestHandoverRefusesText(t *testing.T) {
 			t.Errorf("%q: the error shows the token: %v", tc.text, err)
 		}
 		if h.Key() != "before" {
-			t.Errorf("%q: the handover has changed", tc.text)
+			t.Errorf("%q: the failed decoding changed the handover", tc.text)
 		}
 	}
 	for _, bad := range []Handover{{}, NewHandover("k", "", 0), NewHandover("", "t", 0), NewHandover("k", "~t", 0), NewHandover("k", "t", 1<<53)} {
 		if text, err := bad.MarshalText(); err == nil {
-			t.Errorf("MarshalText gave %q", text)
+			t.Errorf("MarshalText returned %q", text)
 		}
 	}
 }
 
-// One text for each handover: what is read is written as it was.
+// A handover has exactly one text: decoding and encoding a text gives the same text.
 func FuzzHandover(f *testing.F) {
 	for _, s := range []string{
 		"", "redlock1....", "redlock1.aw.dA.0.", NewHandover("k", "t", 0).encode(), NewHandover("a}b", "me:x", mostFence).encode(),
@@ -122,13 +122,13 @@ func FuzzHandover(f *testing.F) {
 			return
 		}
 		if text, err := h.MarshalText(); err != nil || string(text) != s {
-			t.Errorf("%q was written as %q, %v", s, text, err)
+			t.Errorf("%q was encoded as %q, %v", s, text, err)
 		}
 	})
 }
 
-// The key of a handover is that on the servers. A Locker with another prefix uses the same
-// lock, or none.
+// The key of a handover is the key on the servers. A Locker with another prefix uses the same
+// lock, or rejects the handover.
 func TestHandoverPrefix(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		first := r.locker(WithKeyPrefix("app:"))

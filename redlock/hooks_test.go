@@ -14,7 +14,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// told is what hooks were told, in order.
+// told records the events that hooks got, in order.
 type told struct {
 	mu     sync.Mutex
 	kinds  []string
@@ -32,7 +32,7 @@ func (h *told) hooks() Hooks {
 	return Hooks{Locked: note("locked"), Extended: note("extended"), Unlocked: note("unlocked"), Lost: note("lost")}
 }
 
-// take returns what was told since the last time.
+// take returns the events since the last call.
 func (h *told) take() ([]string, []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -41,8 +41,8 @@ func (h *told) take() ([]string, []Event) {
 	return kinds, events
 }
 
-// Each hook is told once of each operation: the key as it is on the servers, the
-// tries, how long it took, what the nodes did, and the error.
+// Each hook runs once per operation. It gets the key as it is on the servers, the number of
+// attempts, the time taken, what the nodes did, and the error.
 func TestHooks(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var h told
@@ -52,7 +52,7 @@ func TestHooks(t *testing.T) {
 			synctest.Wait()
 			kinds, events := h.take()
 			if !slices.Equal(kinds, want) {
-				t.Fatalf("%s: told %v, want %v", what, kinds, want)
+				t.Fatalf("%s: hooks %v, want %v", what, kinds, want)
 			}
 			for _, e := range events {
 				if e.Key != "app:k" || len(e.Report) != len(r.mem) {
@@ -129,7 +129,7 @@ func TestHooksNil(t *testing.T) {
 	})
 }
 
-// The logger is told what no error tells. The token is in none of it.
+// The logger gets what no error reports. The log never contains a token.
 func TestLogger(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
@@ -145,7 +145,7 @@ func TestLogger(t *testing.T) {
 			synctest.Wait()
 			for _, want := range wants {
 				if !strings.Contains(log.String(), want) {
-					t.Errorf("%s: the log does not say %q:\n%s", what, want, log.String())
+					t.Errorf("%s: the log does not contain %q:\n%s", what, want, log.String())
 				}
 			}
 		}
@@ -156,7 +156,7 @@ func TestLogger(t *testing.T) {
 		_, _ = l.TryLock(t.Context(), "k")
 		synctest.Wait()
 		if log.String() != "" {
-			t.Errorf("what goes well, or is told by an error, was logged: %s", log.String())
+			t.Errorf("a success, or a failure that an error reports, was logged: %s", log.String())
 		}
 		for _, m := range r.mem {
 			m.Flush()

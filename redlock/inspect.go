@@ -12,7 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/proto"
-	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/sender"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -34,14 +34,39 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 	if err := l.checkContext(ctx, "inspect", key); err != nil {
 		return Status{}, err
 	}
-	fullKey := l.settings.prefix + key
+	return l.inspect(ctx, l.settings.prefix+key)
+}
+
+// inspect is Inspect for a key with the prefix, which was checked.
+func (l *Locker) inspect(ctx context.Context, fullKey string) (Status, error) {
 	keys := []string{fullKey}
 	if queue, ok := proto.QueueKey(fullKey); ok {
 		keys = append(keys, queue)
 	}
+	findings, err := l.look(ctx, "inspect", keys)
+	if err != nil {
+		return Status{}, err
+	}
+	s := judge(fullKey, l.group.Need(), findings)
+	s.Waiting, s.Waiters = waiters(findings)
+	if anyShared(findings) {
+		readers, err := l.lookAtReaders(ctx, "inspect", fullKey)
+		if err != nil {
+			return Status{}, err
+		}
+		s.Reading, s.Readers = readersOf(readers)
+	}
+	return s, nil
+}
+
+// look asks all nodes at once about the lock keys[0], and about its queue if that is the
+// second key. It returns when all have answered, after the node timeout at the latest, or
+// with an error when ctx ends.
+func (l *Locker) look(ctx context.Context, op string, keys []string) ([]finding, error) {
 	findings := make([]finding, l.group.Size())
 	answers := make(chan func(), len(findings)) // each notes what was answered
 	pending := 0
+	start := time.Now()
 	for i := range findings {
 		f := &findings[i]
 		node, name := l.group.Node(i)
@@ -50,18 +75,22 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		if !ok {
 			continue
 		}
-		f.err = errNoAnswer
+		f.err, f.latency = errNoAnswer, l.settings.NodeTimeout // until it answers
 		pending++
 		go func() {
 			// Longer than Inspect waits, because the next call can use a connection that is
 			// being made.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quorum.CallTimeout)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sender.CallTimeout)
 			defer cancel()
-			reply, err := look(ctx, scripter, keys)
-			answers <- func() { f.read(reply, err) }
+			reply, err := ask(ctx, scripter, keys)
+			took := time.Since(start)
+			answers <- func() {
+				f.latency = took
+				f.read(reply, err)
+			}
 		}()
 	}
-	timeout := time.NewTimer(l.settings.nodePatience())
+	timeout := time.NewTimer(l.settings.NodeTimeout)
 	defer timeout.Stop()
 	for waiting := true; waiting && pending > 0; {
 		select {
@@ -71,12 +100,10 @@ func (l *Locker) Inspect(ctx context.Context, key string) (Status, error) {
 		case <-timeout.C:
 			waiting = false
 		case <-ctx.Done():
-			return Status{}, fmt.Errorf("redlock: inspect %s: %w", text.Quote(fullKey), endOf(ctx, ctx.Err()))
+			return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(keys[0]), endOf(ctx, ctx.Err()))
 		}
 	}
-	s := judge(fullKey, l.group.Need(), findings)
-	s.Waiting, s.Waiters = waiters(findings)
-	return s, nil
+	return findings, nil
 }
 
 var (
@@ -84,10 +111,10 @@ var (
 	errNoAnswer     = fmt.Errorf("no answer within the node timeout: %w", context.DeadlineExceeded)
 )
 
-// look asks a node about a lock and its queue. If the node rejects the queue's key,
-// because the user has no right to it or the slot of the keys is being moved, look asks
+// ask asks a node about a lock and its queue. If the node rejects the queue's key,
+// because the user has no right to it or the slot of the keys is being moved, ask asks
 // about the lock alone.
-func look(ctx context.Context, node backend.Scripter, keys []string) (backend.Reply, error) {
+func ask(ctx context.Context, node backend.Scripter, keys []string) (backend.Reply, error) {
 	if len(keys) > 1 {
 		reply, err := node.Eval(ctx, lua.Inspect, keys, []string{strconv.Itoa(mostWaiters)})
 		if !errors.Is(err, backend.ErrRefused) && !errors.Is(err, backend.ErrMigrating) {
@@ -100,6 +127,7 @@ func look(ctx context.Context, node backend.Scripter, keys []string) (backend.Re
 // A finding is what one node answered.
 type finding struct {
 	node    string
+	latency time.Duration // until it answered, or how long look waited for it
 	lock    content
 	err     error    // why there is no answer
 	waiting int      // or NotKnown
@@ -173,6 +201,9 @@ func (f *finding) status() NodeStatus {
 // holderOf returns what the value of a lock's key says about the state, the owner and the
 // fingerprint.
 func holderOf(value string) (s State, owner, print string) {
+	if value == proto.SharedValue {
+		return StateShared, "", ""
+	}
 	if ticket, ok := proto.Reserved(value); ok {
 		if w, ok := waiterOf(ticket); ok {
 			return StateReserved, w.Owner, w.Fingerprint

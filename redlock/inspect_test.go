@@ -16,10 +16,10 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// What a quorum says about a key, whatever the nodes hold and whoever is missing.
+// The state of a key, depending on what the nodes hold and which nodes are down.
 func TestInspect(t *testing.T) {
 	const (
-		us, other, down = "us", "other", "down" // "" is free
+		us, other, down = "us", "other", "down" // "" means free
 		first           = "~20:app:redlock:inbox:host-7:ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 		second          = "~20:app:redlock:inbox:ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	)
@@ -32,26 +32,26 @@ func TestInspect(t *testing.T) {
 		{"free", []string{"", "", ""}, 2, StateFree},
 		{"held", []string{us, us, us}, 2, StateHeld},
 		{"held on a majority", []string{us, "", us}, 2, StateHeld},
-		{"held though a node is down", []string{us, down, us}, 2, StateHeld},
-		{"free though a node is down", []string{"", down, ""}, 2, StateFree},
-		{"free though a foreign key is left", []string{"", other, ""}, 2, StateFree},
-		{"two at once", []string{us, other, ""}, 2, StateSplit},
+		{"held, a node is down", []string{us, down, us}, 2, StateHeld},
+		{"free, a node is down", []string{"", down, ""}, 2, StateFree},
+		{"free, a foreign key is left", []string{"", other, ""}, 2, StateFree},
+		{"two holders at once", []string{us, other, ""}, 2, StateSplit},
 		{"a remnant in five", []string{us, us, "", "", other}, 3, StateSplit},
-		{"the one that is down decides", []string{us, down, ""}, 2, StateUnknown},
+		{"the node that is down decides", []string{us, down, ""}, 2, StateUnknown},
 		{"two are down", []string{us, down, down}, 2, StateUnknown},
 		{"all are down", []string{down, down, down}, 2, StateUnknown},
-		{"two of five down, three of one mind", []string{us, us, us, down, down}, 3, StateHeld},
-		{"one of five down, nobody can have it", []string{us, other, "x", "", down}, 3, StateSplit},
+		{"two of five down, the others agree", []string{us, us, us, down, down}, 3, StateHeld},
+		{"one of five down, no quorum possible", []string{us, other, "x", "", down}, 3, StateSplit},
 		{"one server", []string{us}, 1, StateHeld},
 		{"one server, free", []string{""}, 1, StateFree},
 		{"one server, down", []string{down}, 1, StateUnknown},
 		{"reserved", []string{first, first, first}, 2, StateReserved},
 		{"reserved on a majority", []string{first, second, first}, 2, StateReserved},
-		{"reserved for one or the other", []string{first, second, ""}, 2, StateSplit},
-		{"reserved for one or the other and one is down", []string{first, second, down}, 2, StateUnknown},
-		{"the one who is called comes", []string{first, us, us}, 2, StateHeld},
-		{"the holder goes", []string{first, first, us}, 2, StateReserved},
-		{"a foreign token that looks like it", []string{"~us", "~us", "~us"}, 2, StateHeld},
+		{"reserved for different waiters", []string{first, second, ""}, 2, StateSplit},
+		{"reserved for different waiters, one is down", []string{first, second, down}, 2, StateUnknown},
+		{"the notified waiter acquires", []string{first, us, us}, 2, StateHeld},
+		{"the holder releases", []string{first, first, us}, 2, StateReserved},
+		{"a foreign token that looks like a reservation", []string{"~us", "~us", "~us"}, 2, StateHeld},
 		{"all are needed", []string{us, us, ""}, 3, StateSplit},
 		{"all are needed and one is down", []string{us, us, down}, 3, StateUnknown},
 	}
@@ -93,8 +93,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// Who holds it, until when: the label, a fingerprint that is not the token, and the
-// time for which a quorum has it.
+// For a held lock, Inspect shows the holder's label, a fingerprint that is not the token, and the
+// time for which a quorum holds the lock.
 func TestInspectHolder(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		if r.bare {
@@ -104,7 +104,7 @@ func TestInspectHolder(t *testing.T) {
 		lock := r.lock(l, "k")
 		synctest.Wait()
 		time.Sleep(time.Second)
-		for _, m := range r.mem[:r.minority()] { // extended here, and not there
+		for _, m := range r.mem[:r.minority()] { // extends the lock on some nodes only
 			if _, err := m.Extend(t.Context(), "k", lock.Token(), time.Hour); err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestInspectHolder(t *testing.T) {
 	})
 }
 
-// Keys of other programs: for ever, of another type, without our label.
+// Keys of other programs: one without expiry, one of another type, one without our label.
 func TestInspectForeign(t *testing.T) {
 	r := newRig(t, 1, false)
 	l := r.locker()
@@ -144,8 +144,8 @@ func TestInspectForeign(t *testing.T) {
 	}
 }
 
-// The wait is bounded by the node timeout and by ctx, also with a driver that
-// heeds neither, and what has answered by then counts.
+// The node timeout and ctx bound the wait, even with a driver that respects neither. The answers
+// that have arrived by then count.
 func TestInspectHung(t *testing.T) {
 	for _, hang := range []faulty.Fault{faulty.Hang(), faulty.Chain(faulty.IgnoreContext(), faulty.Delay(time.Second))} {
 		onRig(t, 3, false, func(t *testing.T, r *rig) {
@@ -178,7 +178,7 @@ func TestInspectHung(t *testing.T) {
 	}
 }
 
-// A node without the capability is unknown, and that is no error.
+// A node without the capability has an unknown state. That is not an error.
 func TestInspectUnsupported(t *testing.T) {
 	a, b, c := memory.New(), memory.New(), faulty.Bare(memory.New())
 	l, err := New([]backend.Node{a, b, c})
@@ -199,18 +199,18 @@ func TestInspectUnsupported(t *testing.T) {
 	}
 }
 
-// Who waits, the next one first, and how many; then the one who is called, until he
-// comes.
+// Inspect shows the waiters in their order, and their number. After a release it shows the
+// notified waiter, until that waiter acquires the lock.
 func TestInspectWaiters(t *testing.T) {
 	for _, size := range []int{1, 3, 5} {
 		onRig(t, size, false, func(t *testing.T, r *rig) {
 			lock := r.lock(r.locker(), "k")
-			synctest.Wait() // for every node to have it
+			synctest.Wait() // until every node has answered
 			var wg sync.WaitGroup
 			labels := []string{"host-1", "", "host-3"}
 			for _, label := range labels {
 				l := r.locker(WithOwner(label))
-				for range 2 { // of whom one competes, and the other is not seen
+				for range 2 { // one of them makes attempts, the other is not visible
 					wg.Go(func() {
 						lock, err := l.Lock(t.Context(), "k")
 						if err == nil {
@@ -224,7 +224,7 @@ func TestInspectWaiters(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			var nodes []backend.Node // without the faults
+			var nodes []backend.Node // without faults
 			for _, m := range r.mem {
 				nodes = append(nodes, m)
 			}
@@ -234,7 +234,7 @@ func TestInspectWaiters(t *testing.T) {
 			}
 			s, err := watcher.Inspect(t.Context(), "k")
 			if err != nil || s.State != StateHeld || s.Waiting != len(labels) || len(s.Waiters) != len(labels) {
-				t.Fatalf("status %+v, %v; want it held, and %d to wait", s, err, len(labels))
+				t.Fatalf("status %+v, %v; want it held, and %d waiters", s, err, len(labels))
 			}
 			prints := make(map[string]bool)
 			for i, w := range s.Waiters {
@@ -243,7 +243,7 @@ func TestInspectWaiters(t *testing.T) {
 				}
 				prints[w.Fingerprint] = true
 				if want := time.Duration(len(labels)-i) * 10 * time.Millisecond; w.Waited != want {
-					t.Errorf("waiter %d is said to have waited for %v, want %v", i, w.Waited, want)
+					t.Errorf("waiter %d has waited for %v, want %v", i, w.Waited, want)
 				}
 			}
 			if len(prints) != len(labels) {
@@ -251,19 +251,19 @@ func TestInspectWaiters(t *testing.T) {
 			}
 			for _, n := range s.Nodes {
 				if n.Waiting != len(labels) {
-					t.Errorf("%d wait on node %s, want %d", n.Waiting, n.Node, len(labels))
+					t.Errorf("%d waiters on node %s, want %d", n.Waiting, n.Node, len(labels))
 				}
 			}
 
 			r.setAll(faulty.On(faulty.Kind(backend.OpEval), faulty.Delay(10*time.Millisecond)))
 			synctest.Wait()
-			if err := lock.Unlock(t.Context()); err != nil { // arrives after 10 ms, and so do those who are called
+			if err := lock.Unlock(t.Context()); err != nil { // arrives after 10 ms, and so do the notified waiters
 				t.Fatal(err)
 			}
 			time.Sleep(5 * time.Millisecond)
 			next, err := watcher.Inspect(t.Context(), "k")
 			if err != nil || next.State != StateReserved || next.Owner != "host-1" || next.Fingerprint != s.Waiters[0].Fingerprint || next.Waiting != len(labels)-1 {
-				t.Errorf("status %+v, %v; want it reserved for %v, and %d to wait", next, err, s.Waiters[0], len(labels)-1)
+				t.Errorf("status %+v, %v; want it reserved for %v, and %d waiters", next, err, s.Waiters[0], len(labels)-1)
 			}
 			if next.TTL <= 0 || next.TTL > time.Second {
 				t.Errorf("reserved for %v", next.TTL)
@@ -271,13 +271,13 @@ func TestInspectWaiters(t *testing.T) {
 			r.clear()
 			wg.Wait()
 			if s, err := watcher.Inspect(t.Context(), "k"); err != nil || s.State != StateFree || s.Waiting != 0 || len(s.Waiters) != 0 {
-				t.Errorf("status %+v, %v; want it free, and nobody to wait", s, err)
+				t.Errorf("status %+v, %v; want it free, without waiters", s, err)
 			}
 		})
 	}
 }
 
-// More wait than are shown.
+// There are more waiters than Inspect shows.
 func TestInspectManyWaiters(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -296,7 +296,7 @@ func TestInspectManyWaiters(t *testing.T) {
 		time.Sleep(time.Second)
 		s, err := l.Inspect(t.Context(), "k")
 		if err != nil || s.Waiting != many || len(s.Waiters) != mostWaiters {
-			t.Errorf("%d wait, and %d of them are shown, %v; want %d and %d", s.Waiting, len(s.Waiters), err, many, mostWaiters)
+			t.Errorf("%d waiters, of which %d are shown, %v; want %d and %d", s.Waiting, len(s.Waiters), err, many, mostWaiters)
 		}
 		if text := s.String(); strings.Count(text, `"worker" #`) != inWords || !strings.Contains(text, fmt.Sprintf(" and %d more (a: held", many-inWords)) {
 			t.Errorf("status %s", text)
@@ -306,7 +306,7 @@ func TestInspectManyWaiters(t *testing.T) {
 	})
 }
 
-// Nodes that cannot tell who waits are no failure, and do not count.
+// Nodes that do not know the waiters cause no failure, and are left out of the count.
 func TestInspectUnknownWaiters(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -320,16 +320,16 @@ func TestInspectUnknownWaiters(t *testing.T) {
 			t.Helper()
 			s, err := l.Inspect(t.Context(), key)
 			if err != nil || s.Waiting != want || s.Waiters != nil || !r.bare && s.State != state {
-				t.Errorf("%q: status %+v, %v; want it %v, and %d to wait", key, s, err, state, want)
+				t.Errorf("%q: status %+v, %v; want it %v, and %d waiters", key, s, err, state, want)
 			}
 			for _, n := range s.Nodes {
 				if n.Waiting != want || !r.bare && n.Err != nil {
-					t.Errorf("%q: node %+v, want %d to wait", key, n, want)
+					t.Errorf("%q: node %+v, want %d waiters", key, n, want)
 				}
 			}
 		}
 		check("k", StateHeld, want)
-		check("a}b", StateFree, -1) // which has no queue
+		check("a}b", StateFree, -1) // a key without a queue
 		for _, m := range r.mem {
 			m.Push("list{list}:queue", "x")
 		}
@@ -337,7 +337,7 @@ func TestInspectUnknownWaiters(t *testing.T) {
 		if r.bare {
 			return
 		}
-		// The queue's key is out of bounds: the lock alone can be looked at.
+		// This user may not access the queue's key, so only the lock is inspected.
 		withQueue := func(op backend.Op) bool { return op.Kind == backend.OpEval && len(op.Keys) > 1 }
 		for _, reply := range []string{"NOPERM this user has no permissions to access one of the keys", "TRYAGAIN Multiple keys request during rehashing of slot"} {
 			r.setAll(faulty.On(withQueue, faulty.Refuse(backend.MarkReply(errors.New(reply)))))
@@ -346,7 +346,7 @@ func TestInspectUnknownWaiters(t *testing.T) {
 	})
 }
 
-// A node that does not let this user run scripts is unknown.
+// The state of a node where this user may not run scripts is unknown.
 func TestInspectWithoutScripts(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -359,13 +359,13 @@ func TestInspectWithoutScripts(t *testing.T) {
 		}
 		for _, n := range s.Nodes {
 			if n.State != StateUnknown || n.Err == nil || !strings.Contains(n.Err.Error(), "NOPERM no scripts") {
-				t.Errorf("node %+v, want the server's words", n)
+				t.Errorf("node %+v, want the server's error", n)
 			}
 		}
 	})
 }
 
-// Who waits, by the best place on any node.
+// Waiters are ordered by their best place on any node.
 func TestWaiters(t *testing.T) {
 	tickets := func(names string) (list []string) {
 		for _, c := range names {
@@ -384,10 +384,10 @@ func TestWaiters(t *testing.T) {
 		want  string
 	}{
 		{"nobody", []finding{{}, {}}, 0, ""},
-		{"nobody knows", []finding{{waiting: -1}, {waiting: -1}}, -1, ""},
-		{"one knows", []finding{{waiting: -1}, {waiting: 2, tickets: tickets("ab")}, {waiting: -1}}, 2, "ab"},
-		{"in another order", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 3, tickets: tickets("bac")}}, 3, "abc"},
-		{"one is first somewhere", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 1, tickets: tickets("c")}}, 3, "acb"},
+		{"no node knows", []finding{{waiting: -1}, {waiting: -1}}, -1, ""},
+		{"one node knows", []finding{{waiting: -1}, {waiting: 2, tickets: tickets("ab")}, {waiting: -1}}, 2, "ab"},
+		{"different orders", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 3, tickets: tickets("bac")}}, 3, "abc"},
+		{"first on one node", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 1, tickets: tickets("c")}}, 3, "acb"},
 		{"each on a node of its own", []finding{{waiting: 1, tickets: tickets("a")}, {waiting: 1, tickets: tickets("b")}}, 2, "ab"},
 		{"more than are shown", []finding{{waiting: 7, tickets: tickets("ab")}, {waiting: 9, tickets: tickets("ab")}}, 9, "ab"},
 		{"rubbish", []finding{{waiting: 3, tickets: tickets("a-b")}}, 3, "ab"},
@@ -402,13 +402,13 @@ func TestWaiters(t *testing.T) {
 				got += w.Owner
 			}
 			if count != tt.count || got != tt.want {
-				t.Errorf("%d wait, %q; want %d, %q", count, got, tt.count, tt.want)
+				t.Errorf("%d waiters, %q; want %d, %q", count, got, tt.count, tt.want)
 			}
 		})
 	}
 }
 
-// For how long somebody has waited is what most nodes say, of those where he stands.
+// A waiter's time is what most of the nodes say where it is queued.
 func TestWaited(t *testing.T) {
 	for _, tt := range []struct {
 		said []time.Duration
@@ -430,25 +430,25 @@ func TestWaited(t *testing.T) {
 	}
 }
 
-// What a script should not answer is not taken for a queue.
+// Replies that a script should not give are not read as a queue.
 func TestInspectStrangeReplies(t *testing.T) {
 	for _, reply := range []backend.Reply{
 		{}, {"1"}, {int64(-1)}, {int64(1), int64(2)}, {int64(1), "20:x"}, {int64(1), "20:x", "soon"}, {int64(2), "20:x", int64(0), int64(1), int64(1)},
 	} {
 		f := finding{waiting: -1}
 		if f.queue(reply); f.waiting != -1 || f.tickets != nil {
-			t.Errorf("%v is taken for a queue of %d, %q", reply, f.waiting, f.tickets)
+			t.Errorf("%v is read as a queue of %d, %q", reply, f.waiting, f.tickets)
 		}
 	}
 	for _, reply := range []backend.Reply{{}, {int64(1)}, {int64(1), "x"}, {int64(1), int64(2), int64(3)}, {"1", "x", int64(3)}, {int64(1), "x", "3"}} {
 		f := finding{waiting: -1}
 		if f.read(reply, nil); f.err == nil || f.lock.found || f.waiting != -1 {
-			t.Errorf("%v is taken for a lock: %+v", reply, f)
+			t.Errorf("%v is read as a lock: %+v", reply, f)
 		}
 	}
 }
 
-// The texts that people read.
+// The texts for people.
 func TestStatusString(t *testing.T) {
 	down := errors.New("connection refused")
 	for want, s := range map[string]Status{
@@ -482,7 +482,7 @@ func TestStatusString(t *testing.T) {
 	}
 }
 
-// The label of a waiter is read from tickets only, wherever their names begin.
+// The label of a waiter is read only from tickets, whatever prefix they begin with.
 func TestWaiterOf(t *testing.T) {
 	random := newToken("")
 	for ticket, want := range map[string]string{
@@ -500,7 +500,7 @@ func TestWaiterOf(t *testing.T) {
 	}
 	for _, ticket := range []string{"", "20", ":x", "0:x", "020:x", "100000:x", "-5:x", "+5:x", "2 :x", "us", random} {
 		if got, ok := waiterOf(ticket); ok {
-			t.Errorf("%q is taken for the ticket of %+v", ticket, got)
+			t.Errorf("%q is read as the ticket of %+v", ticket, got)
 		}
 	}
 }
@@ -523,7 +523,7 @@ func TestInspectReadsOnly(t *testing.T) {
 	r.empty()
 }
 
-// The owner's label is read from tokens of ours only.
+// The owner's label is read only from tokens of this library.
 func TestOwnerOf(t *testing.T) {
 	random := newToken("")
 	for token, want := range map[string]string{

@@ -13,7 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// A crowded node never has a connection.
+// A crowded node never gets a free connection.
 type crowded struct {
 	backend.Node
 	busy atomic.Bool
@@ -26,7 +26,7 @@ func (c *crowded) Hindered() error {
 	return nil
 }
 
-// The error of a time-out says what is known about its reason.
+// The error of a time-out contains what is known about the reason.
 func TestLateNodes(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		synctest.Test(t, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestLateNodes(t *testing.T) {
 			all(faulty.Hang())
 			_, err = l.TryLock(t.Context(), "k")
 			if err == nil || strings.Contains(err.Error(), "node timeout of") || strings.Contains(err.Error(), "pool") {
-				t.Errorf("%d nodes that hang: %v, want no reason that is made up", n, err)
+				t.Errorf("%d nodes that hang: %v, want no invented reason", n, err)
 			}
 			all(faulty.Delay(0))
 			if err := l.Close(t.Context()); err != nil {

@@ -18,8 +18,12 @@ func endsWith(ctx context.Context, ancestor *lockContext) bool {
 		if ctx == context.Context(ancestor) || ctx.Done() == ancestor.Done() {
 			return true
 		}
-		if lock, ok := ctx.(*lockContext); ok { // of another lock
-			ctx = lock.Context
+		switch own := ctx.(type) {
+		case *lockContext: // of another lock
+			ctx = own.inner()
+			continue
+		case *locksContext:
+			ctx = own.Context
 			continue
 		}
 		v := reflect.Indirect(reflect.ValueOf(ctx))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// foreignContext is a context of a type that nobody here knows.
+// foreignContext is a context of a type that the library does not know.
 type foreignContext struct{ context.Context }
 
 // heldUpContext is a context of a foreign type that ends by itself.
@@ -20,8 +20,8 @@ type heldUpContext struct {
 
 func (c heldUpContext) Done() <-chan struct{} { return c.done }
 
-// A call that would wait for itself fails at once, whatever its ctx went through, and asks no
-// node.
+// A call that would wait for itself fails at once without asking a node, whatever its ctx is
+// derived through.
 func TestWaitingForItself(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var h told
@@ -59,7 +59,7 @@ func TestWaitingForItself(t *testing.T) {
 				r.quiet(name, func() {
 					for _, l := range []*Locker{l, derived} {
 						for _, opts := range [][]LockOption{nil, {WithRetry(Fixed(time.Second))}} {
-							err := l.Do(ctx, "k", func(context.Context) error { return errors.New("it ran") }, opts...)
+							err := l.Do(ctx, "k", func(context.Context) error { return errors.New("fn ran") }, opts...)
 							if matches(t, err, ErrTaken); !strings.Contains(err.Error(), "wait for itself") {
 								t.Errorf("%s: %v", name, err)
 							}
@@ -71,10 +71,10 @@ func TestWaitingForItself(t *testing.T) {
 				})
 				took(t, start, 0, 0)
 				if kinds, _ := h.take(); len(kinds) > 0 {
-					t.Errorf("%s: hooks were told %v", name, kinds)
+					t.Errorf("%s: hooks %v", name, kinds)
 				}
 				err := r.locker().TryDo(ctx, "k", func(context.Context) error { return nil })
-				matches(t, err, ErrTaken) // of another Locker: somebody else
+				matches(t, err, ErrTaken) // a Locker of its own is another holder
 				return nil
 			})
 			if err != nil {
@@ -84,7 +84,7 @@ func TestWaitingForItself(t *testing.T) {
 	})
 }
 
-// A call whose ctx does not end with the lock may wait for that, and gets it.
+// A call whose ctx outlives the lock may wait for the end of that lock, and acquires it then.
 func TestWaitingForTheEndOfTheOwnLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log logText
@@ -119,7 +119,7 @@ func TestWaitingForTheEndOfTheOwnLock(t *testing.T) {
 	})
 }
 
-// The context of a lock that was lost holds nothing.
+// The context of a lost lock does not count as holding it.
 func TestWaitingAfterALoss(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()

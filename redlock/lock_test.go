@@ -14,8 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// An extension moves Until to its own send and TTL; one that ends before changes
-// nothing, there or here.
+// An extension moves Until to the time of its sending plus its TTL. One that would end earlier
+// changes nothing, neither here nor on the servers.
 func TestExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -55,12 +55,12 @@ func TestExtend(t *testing.T) {
 			slowest = max(slowest, n.Latency)
 		}
 		if slowest != 7*time.Millisecond {
-			t.Errorf("the report, %v, is not that of the last extension", lock.Report())
+			t.Errorf("the report %v is not that of the last extension", lock.Report())
 		}
 	})
 }
 
-// An extension that too few nodes answer leaves the lock and Until as they were.
+// An extension that too few nodes answer leaves the lock and Until unchanged.
 func TestExtendUnavailable(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -101,8 +101,8 @@ func TestExtendContextEnds(t *testing.T) {
 	})
 }
 
-// An extension that finds the lock gone ends it: whether it expired, was deleted or
-// belongs to another by now. It never brings a key back.
+// An extension that finds the lock gone ends it, whether it expired, was deleted or belongs to
+// another holder now. It never restores a key.
 func TestExtendNotHeld(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var lost []Event
@@ -111,7 +111,7 @@ func TestExtendNotHeld(t *testing.T) {
 			lock := r.lock(l, "k")
 			synctest.Wait()
 			ctx := lock.Context(t.Context())
-			for _, m := range r.mem[r.minority():] { // one too many
+			for _, m := range r.mem[r.minority():] { // one more than a quorum allows
 				m.Flush()
 				if value != "" {
 					m.Set("k", value, time.Minute)
@@ -124,7 +124,7 @@ func TestExtendNotHeld(t *testing.T) {
 			<-ctx.Done()
 			matches(t, context.Cause(ctx), ErrNotHeld)
 			if q := (*QuorumError)(nil); !errors.As(context.Cause(ctx), &q) || q.Rounds[0].Count(NotHeld) == 0 {
-				t.Errorf("the cause %v does not say which nodes lost it", context.Cause(ctx))
+				t.Errorf("the cause %v does not show which nodes lost the lock", context.Cause(ctx))
 			}
 			synctest.Wait()
 			for _, m := range r.mem[r.minority():] {
@@ -144,18 +144,18 @@ func TestExtendNotHeld(t *testing.T) {
 			}
 		}
 		if len(lost) != 2 {
-			t.Errorf("Lost was told of %d locks, want 2", len(lost))
+			t.Errorf("Lost ran for %d locks, want 2", len(lost))
 		}
 	})
 }
 
-// A lock past its validity stays lost, even where the servers still have it.
+// A lock past its validity stays lost, even if the servers still hold it.
 func TestExtendPastValidity(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
 		time.Sleep(9898 * time.Millisecond)
 		if n := r.holders("k", lock.Token()); n < r.need() {
-			t.Fatalf("%d nodes hold it, want a quorum at the end of the validity", n)
+			t.Fatalf("%d nodes hold the lock, want a quorum at the end of the validity", n)
 		}
 		n := r.calls()
 		matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
@@ -163,7 +163,7 @@ func TestExtendPastValidity(t *testing.T) {
 		if r.calls() != n {
 			t.Error("a lock past its validity was extended with I/O")
 		}
-		// It is given back all the same, and the servers' answers decide.
+		// Unlock still deletes it, and the servers' answers decide the result.
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Errorf("Unlock: %v, want nil: a quorum deleted it", err)
 		}
@@ -172,9 +172,9 @@ func TestExtendPastValidity(t *testing.T) {
 	})
 }
 
-// Until is never later than the moment at which the servers let the lock expire,
-// whatever becomes of the extensions: short ones whose reply is lost, late ones,
-// doubled ones, and some that race each other and an automatic one.
+// Until is never later than the moment at which the servers let the lock expire, whatever happens
+// to extensions: short ones with a lost reply, late and repeated ones, and extensions that race
+// each other and an automatic one.
 func TestUntilIsNeverLaterThanTheServers(t *testing.T) {
 	check := func(t *testing.T, r *rig, lock *Lock) {
 		t.Helper()
@@ -194,7 +194,7 @@ func TestUntilIsNeverLaterThanTheServers(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			check(t, r, lock)
 			if n := r.holders("k", lock.Token()); n < r.need() {
-				t.Errorf("%d nodes hold the lock that a short extension must not have shortened", n)
+				t.Errorf("%d nodes hold the lock, want a quorum: a short extension must not shorten it", n)
 			}
 		})
 	})
@@ -231,8 +231,7 @@ func TestUntilIsNeverLaterThanTheServers(t *testing.T) {
 	})
 }
 
-// randomFault is a network that is mostly well, and sometimes does all that a
-// network does.
+// randomFault is a network that usually works, and sometimes shows any fault a network can have.
 func randomFault(seed uint64) faulty.Fault {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	var mu sync.Mutex
@@ -254,8 +253,8 @@ func randomFault(seed uint64) faulty.Fault {
 	}
 }
 
-// The first Unlock deletes and answers; the others wait for it and say the same,
-// without I/O.
+// The first Unlock deletes the lock and gets the answers. The others wait for it and return the
+// same result, without I/O.
 func TestUnlock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -283,12 +282,12 @@ func TestUnlock(t *testing.T) {
 		}
 		matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
 		if r.calls() != n {
-			t.Error("a lock that was unlocked made calls")
+			t.Error("an unlocked lock made calls")
 		}
 	})
 }
 
-// The servers' answers decide what Unlock says.
+// The servers' answers decide the result of Unlock.
 func TestUnlockAnswers(t *testing.T) {
 	tests := []struct {
 		name string
@@ -352,7 +351,7 @@ func TestUnlockAnswers(t *testing.T) {
 	}
 }
 
-// The ctx of Unlock bounds the wait, not the work.
+// The ctx of Unlock bounds the wait, not the deletions.
 func TestUnlockContextEnds(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -370,8 +369,8 @@ func TestUnlockContextEnds(t *testing.T) {
 	})
 }
 
-// The report of a lock is that of the round which won it, nodes in the order of New,
-// each with its name and how long it took.
+// The report of a lock is that of the round which acquired it. Nodes are in the order of New,
+// each with its name and the time it took.
 func TestReport(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		r.fault[0].Set(faulty.Delay(3 * time.Millisecond))
@@ -398,8 +397,8 @@ func TestReport(t *testing.T) {
 	})
 }
 
-// A node that answers late belongs to the lock: it is extended and released.
-func TestStragglerJoins(t *testing.T) {
+// A late grant becomes part of the lock, and is extended and released.
+func TestLateGrantJoins(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		onRig(t, 3, bare, func(t *testing.T, r *rig) {
 			l := r.locker()
@@ -413,7 +412,7 @@ func TestStragglerJoins(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
-			r.mem[1].Flush() // without the straggler it would be lost now
+			r.mem[1].Flush() // without the late grant, the lock would be lost now
 			if err := lock.Extend(t.Context(), 2*time.Minute); err != nil {
 				t.Fatal(err)
 			}
@@ -425,7 +424,7 @@ func TestStragglerJoins(t *testing.T) {
 	}
 }
 
-// Every method of a handle may be called by many goroutines at once.
+// Goroutines may use all methods of a handle at the same time.
 func TestLockConcurrentUse(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(300 * time.Millisecond))
@@ -449,7 +448,7 @@ func TestLockConcurrentUse(t *testing.T) {
 	})
 }
 
-// The token is a secret: whatever the handle and its errors print, it is not in it.
+// The token is a secret, so nothing that the handle and its errors print contains it.
 func TestTokenIsNotPrinted(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithOwner("me"))

@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -28,13 +32,10 @@ type Locker struct {
 
 // base is what a Locker shares with the Lockers derived from it.
 type base struct {
-	group    *quorum.Group
-	clock    quorum.Clock
-	closed   atomic.Bool
-	watch    watch
-	extender extender
-	register register
-	parking  parking
+	group  *quorum.Group
+	clock  clock.Clock
+	keeper lease.Keeper
+	calls  sync.Pool // of call, empty
 }
 
 // New returns a Locker on nodes. These are independent servers: N masters that do not
@@ -44,9 +45,8 @@ type base struct {
 // cannot do what an option needs, and bad values of options.
 func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	s := settings{
-		drift:       DefaultDrift,
 		counterLife: DefaultCounterLife,
-		logger:      slog.New(slog.DiscardHandler),
+		Rules:       lease.Rules{Drift: DefaultDrift, NodeTimeout: DefaultNodeTimeout, Logger: slog.New(slog.DiscardHandler)},
 		call:        callSettings{ttl: DefaultTTL},
 	}
 	for _, o := range opts {
@@ -63,10 +63,17 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	if ttl := s.lease(s.call); s.nodeTimeout > ttl/8 {
 		return nil, fmt.Errorf("redlock: a node timeout of %v: must be at most an eighth of the TTL, %v", s.nodeTimeout, ttl)
 	}
+	if s.nodeTimeout > 0 {
+		s.NodeTimeout = s.nodeTimeout
+	}
 	l := &Locker{base: new(base), settings: s}
+	l.keeper.Clock, l.keeper.Released, l.keeper.Closed = &l.clock, ErrReleased, ErrClosed
 	group, err := quorum.NewGroup(nodes, quorum.Config{
-		Need: s.need, Abandoned: l.abandoned, Inbox: l.inbox, Polls: l.polls, Foreign: foreign, Announce: s.announce,
-		CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock, Drift: l.settings.driftOf,
+		Inbox: l.inbox, Foreign: foreign,
+		Config: attempt.Config{
+			Need: s.need, Abandoned: l.abandoned, Answered: l.answered(), Polls: l.polls, Announce: s.announce,
+			CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock, Drift: l.settings.DriftOf,
+		},
 	})
 	if err == nil && s.call.fencing {
 		err = group.CanFence()
@@ -115,13 +122,31 @@ func (l *Locker) With(opts ...DerivedOption) (*Locker, error) {
 // abandoned logs that a node refuses to delete keys of this Locker, with the first of
 // these keys.
 func (l *Locker) abandoned(node, key string, err error) {
-	l.settings.logger.Error("redlock: a node refuses to unlock; keys stay there until it accepts that, or they expire",
+	l.settings.Logger.Error("redlock: a node refuses to unlock; keys stay there until it accepts that, or they expire",
 		"node", text.Name(node), "key", text.Name(key), "error", words(err))
+}
+
+// answered returns what tells the hook Node of answers, or nil if that is not set.
+func (l *Locker) answered() func(attempt.Answer) {
+	hook := l.settings.hooks.Node
+	if hook == nil {
+		return nil
+	}
+	return func(a attempt.Answer) {
+		op := "lock"
+		switch a.Kind {
+		case round.Extending:
+			op = "extend"
+		case round.Releasing:
+			op = "unlock"
+		}
+		hook(NodeEvent{op, newNodeReport(l.group, a.Node, a.Vote)})
+	}
 }
 
 // polls logs that waiters poll a node.
 func (l *Locker) polls(node string, err error) {
-	l.settings.logger.Warn("redlock: a node does not notify waiters, so they poll it",
+	l.settings.Logger.Warn("redlock: a node does not notify waiters, so they poll it",
 		"node", node, "error", words(err))
 }
 
@@ -145,7 +170,8 @@ func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Loc
 	if err != nil {
 		return nil, err
 	}
-	return c.lock(ctx)
+	lock, err := c.lock(ctx)
+	return c.done(lock, err)
 }
 
 // TryLock makes one attempt to lock, and does not queue. It returns within the node
@@ -160,7 +186,8 @@ func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*
 	if err != nil {
 		return nil, err
 	}
-	return c.lock(ctx)
+	lock, err := c.lock(ctx)
+	return c.done(lock, err)
 }
 
 // Resume takes over a lock that another process acquired, or this one before a restart.
@@ -179,38 +206,33 @@ func (l *Locker) Resume(ctx context.Context, h Handover, opts ...ResumeOption) (
 	if err != nil {
 		return nil, err
 	}
-	token := h.Token()
-	s, err := l.defaults().resumed(h.fence, opts)
+	defaults := l.defaults()
+	defaults.fencing = defaults.fencing && !h.shared
+	s, err := defaults.resumed(h.fence, opts)
 	c, err := l.prepare(ctx, "resume", key, s, err)
+	if err == nil && h.shared {
+		c.shared, err = true, l.canShare("resume", c.fullKey)
+	}
 	if err != nil {
 		return nil, err
 	}
-	ttl := l.settings.lease(c.settings)
-	attempt := l.group.Adopt(c.fullKey, token, ttl)
-	if c.fencing != nil {
-		attempt = c.fencing.Adopt(token, h.fence, ttl)
-	}
-	res := attempt.Extend(ctx, ttl, l.settings.timeout(ttl))
-	c.note(res)
-	var lock *Lock
-	until := c.start.Add(ttl - l.settings.driftOf(ttl))
-	now := l.clock.Now()
-	switch {
-	case res.Verdict != quorum.Won:
+	c.begin(ctx)
+	held, res := l.group.Resume(ctx, c.request(), h.Token(), h.fence)
+	c.note(ctx, res)
+	var lock *hold
+	if res.Verdict == round.Won {
+		lock = newHold(ctx, c, held)
+	} else {
 		err = c.failed(ctx, res)
-	case until.Past(now):
-		err = c.late()
-	default:
-		lock = newLock(ctx, c, attempt, token, c.start, now, until)
 	}
 	if lock == nil && err == nil { // a Shutdown came first
-		return nil, ErrClosed
+		err = ErrClosed
 	}
-	c.tell(ctx, l.settings.hooks.Locked, err)
+	c.tell(l.settings.hooks.Locked, err)
 	if err != nil {
 		return nil, err
 	}
-	lock.startExtending()
+	lock.startExtending(c.settings)
 	return &lock.first, nil
 }
 
@@ -226,9 +248,19 @@ func (l *Locker) Release(ctx context.Context, h Handover) error {
 		return err
 	}
 	c := l.newCall("release", key, l.settings.call)
-	attempt := l.group.Adopt(c.fullKey, h.Token(), c.settings.ttl)
-	err = c.release(ctx, attempt)
-	c.tell(ctx, l.settings.hooks.Unlocked, err)
+	if h.shared {
+		if err := l.canShare("release", c.fullKey); err != nil {
+			return err
+		}
+		c.shared = true
+	}
+	a := l.group.Adopt(c.fullKey, h.Token(), c.settings.ttl)
+	if h.shared {
+		a.Share()
+	}
+	c.begin(ctx)
+	err = c.release(ctx, a)
+	c.tell(l.settings.hooks.Unlocked, err)
 	return err
 }
 
@@ -245,9 +277,8 @@ func (l *Locker) Close(ctx context.Context) error {
 	if l == nil || l.base == nil {
 		return errZero
 	}
-	l.closed.Store(true)
-	l.parking.close()
 	l.group.Close()
+	l.keeper.Close()
 	return l.cleaned(ctx, "close")
 }
 
@@ -257,6 +288,18 @@ func (l *Locker) cleaned(ctx context.Context, op string) error {
 		return fmt.Errorf("redlock: %s: keys are still being deleted on nodes, %d in all, and expire by themselves: %w", op, l.group.Cleanups(), err)
 	}
 	return nil
+}
+
+// Cleanups returns how many deletions of keys are under way on nodes: after failed calls
+// and unlocked locks, one for each key and node. It does not block. [Locker.Close] waits
+// until there are none. The number counts those of all Lockers that share the nodes
+// ([Locker.With]). It is for monitoring: a number that keeps growing means that a node does
+// not answer, or refuses to delete.
+func (l *Locker) Cleanups() int {
+	if l == nil || l.base == nil {
+		return 0
+	}
+	return l.group.Cleanups()
 }
 
 // defaults returns the settings of calls without options. Those of a zero Locker are
@@ -271,16 +314,21 @@ func (l *Locker) defaults() callSettings {
 // prepareLock is prepare for a call that locks. If try is true, the call makes a single
 // attempt.
 func (l *Locker) prepareLock(ctx context.Context, key string, opts []LockOption, try bool) (*call, error) {
-	s := l.defaults()
+	s, err := l.lockSettings(opts, try)
+	return l.prepare(ctx, "lock", key, s, err)
+}
+
+// lockSettings returns the settings of a call that locks with these options.
+func (l *Locker) lockSettings(opts []LockOption, try bool) (s callSettings, err error) {
+	s = l.defaults()
 	s.given = 0
-	var err error
 	if len(opts) > 0 { // with allocates
 		s, err = s.with(opts)
 	}
 	if try && err == nil {
 		s, err = s.once()
 	}
-	return l.prepare(ctx, "lock", key, s, err)
+	return s, err
 }
 
 // prepare makes all checks that need no I/O. optErr is the error of the options from
@@ -298,7 +346,8 @@ func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, op
 	if optErr != nil {
 		return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(l.settings.prefix+key), optErr)
 	}
-	c := l.newCall(op, key, s)
+	c := l.takeCall()
+	*c = *l.newCall(op, key, s)
 	if s.fencing {
 		var err error
 		if c.fencing, err = l.group.Fencing(c.fullKey); err != nil {
@@ -315,7 +364,7 @@ func (l *Locker) check(op, key string) error {
 	switch {
 	case l == nil || l.base == nil:
 		return errZero
-	case l.closed.Load():
+	case l.group.Closed():
 		return ErrClosed
 	case key == "":
 		return fmt.Errorf("redlock: %s: an empty key", op)
@@ -325,9 +374,15 @@ func (l *Locker) check(op, key string) error {
 
 // checkKey rejects a key that the library keeps beside another lock, and one that may be
 // a marker. It checks the key on the servers, because the result must not depend on the
-// prefix of this Locker.
+// prefix of this Locker. The slots of a [Semaphore] are locks for operations on locks that
+// exist already.
 func checkKey(op, fullKey string) error {
-	if why := proto.Conflict(fullKey); why != "" {
+	conflict := proto.Conflict
+	switch op {
+	case "inspect", "break", "resume", "release":
+		conflict = proto.SlotConflict
+	}
+	if why := conflict(fullKey); why != "" {
 		return fmt.Errorf("redlock: %s %s: the key is not free for a lock: %s: choose another key", op, text.Quote(fullKey), why)
 	}
 	return nil

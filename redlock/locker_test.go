@@ -15,8 +15,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A free lock is had at once, on every node, under the caller's own key, for the
-// TTL, and gone from all of them after Unlock.
+// A free lock is acquired at once on every node, under the caller's own key and for the TTL.
+// Unlock deletes it from all nodes.
 func TestLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -44,7 +44,7 @@ func TestLock(t *testing.T) {
 	})
 }
 
-// What the options of New and of a call say reaches the servers.
+// The options of New and of a call take effect on the servers.
 func TestLockOptions(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithKeyPrefix("app:"), WithTTL(4*time.Second), WithOwner("host-1"), WithDrift(0.1))
@@ -65,7 +65,7 @@ func TestLockOptions(t *testing.T) {
 	})
 }
 
-// Each try has a token of its own: 130 random bits that nobody has used before.
+// Each attempt has a token of its own with 130 random bits, which was never used before.
 func TestTokens(t *testing.T) {
 	r := newRig(t, 1, false)
 	l := r.locker(WithOwner("me"), WithRetry(Fixed(0).Limit(10)))
@@ -77,7 +77,7 @@ func TestTokens(t *testing.T) {
 	for _, c := range r.fault[0].Calls() {
 		token := c.Ops[0].Token
 		switch op := c.Ops[0]; {
-		case op.Kind == backend.OpEval && op.Script == lua.Acquire: // the first
+		case op.Kind == backend.OpEval && op.Script == lua.Acquire: // the first acquire
 			token = op.Args[0]
 		case op.Kind != backend.OpSetNX:
 			continue
@@ -91,12 +91,12 @@ func TestTokens(t *testing.T) {
 		seen[token] = true
 	}
 	if len(seen) != 10 {
-		t.Errorf("%d tokens, want one for each of 10 tries", len(seen))
+		t.Errorf("%d tokens, want one for each of 10 attempts", len(seen))
 	}
 }
 
-// Lock waits while another holder has the lock, and gets it soon after it was
-// unlocked, or has expired, without any help.
+// Lock waits while another holder has the lock. It acquires the lock soon after that holder
+// unlocks it or lets it expire.
 func TestLockWaits(t *testing.T) {
 	for _, end := range []string{"unlocked", "expired"} {
 		t.Run(end, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestLockWaits(t *testing.T) {
 	}
 }
 
-// Of many callers at once each gets the lock, one after another.
+// Of many concurrent callers each gets the lock, one after another.
 func TestLockExcludes(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.setAll(faulty.Delay(time.Millisecond))
@@ -150,8 +150,8 @@ func TestLockExcludes(t *testing.T) {
 	})
 }
 
-// A ctx that ends bounds the wait: at once, with its error and the reason of the
-// wait, and nothing is left of the call.
+// A ctx that ends also ends the wait at once, with an error that matches ctx's and says why the
+// call waited. The call leaves nothing behind.
 func TestLockContextEnds(t *testing.T) {
 	mine := errors.New("shutting down")
 	tests := []struct {
@@ -203,10 +203,10 @@ func TestLockContextEnds(t *testing.T) {
 					matches(t, err, append(tt.want, f.class)...)
 					var q *QuorumError
 					if !errors.As(err, &q) || len(q.Rounds) == 0 || q.Tries < len(q.Rounds) {
-						t.Errorf("error %v is no *QuorumError with the rounds that were made", err)
+						t.Errorf("error %v is not a *QuorumError with the rounds that were made", err)
 					}
 					for _, m := range r.mem {
-						m.Flush() // what the other one holds
+						m.Flush() // deletes what the other holder has
 					}
 					r.clean(l)
 				})
@@ -235,7 +235,7 @@ func TestLockContextDoesNotBoundTheHold(t *testing.T) {
 	})
 }
 
-// A caller that goes away at whatever moment leaves nothing behind.
+// A caller whose ctx ends leaves nothing behind, at whatever moment that happens.
 func TestLockCancelledLeavesNothing(t *testing.T) {
 	slow := []struct {
 		name  string
@@ -244,14 +244,14 @@ func TestLockCancelledLeavesNothing(t *testing.T) {
 		{"slow request", faulty.Delay(20 * time.Millisecond)},
 		{"slow reply", faulty.DelayReply(20 * time.Millisecond)},
 		{"late request", faulty.Late(20 * time.Millisecond)},
-		{"late and deaf", faulty.Chain(faulty.IgnoreCancel(), faulty.Late(20*time.Millisecond))},
+		{"late, without cancellation", faulty.Chain(faulty.IgnoreCancel(), faulty.Late(20*time.Millisecond))},
 	}
 	for _, f := range slow {
 		t.Run(f.name, func(t *testing.T) {
 			eachRig(t, func(t *testing.T, r *rig) {
 				l := r.locker()
 				for after := time.Duration(0); after < 50*time.Millisecond; after += 7 * time.Millisecond {
-					for i, n := range r.fault { // each a little slower than the one before
+					for i, n := range r.fault { // each slightly slower than the one before
 						n.Set(faulty.Delay(time.Duration(i)*time.Millisecond), f.fault)
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -279,9 +279,9 @@ func TestLockCancelledLeavesNothing(t *testing.T) {
 	}
 }
 
-// With a deadline the last try is made shortly before it, however long the policy
-// would pause: a lock that becomes free in the last pause is had.
-func TestLockTriesOnceMoreAtTheDeadline(t *testing.T) {
+// With a deadline, the last attempt is made shortly before it, however long the policy would
+// pause. A lock that becomes free during the last pause is acquired.
+func TestLockLastAttemptBeforeDeadline(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithRetry(Fixed(time.Hour)))
 		held := r.lock(r.locker(), "k")
@@ -296,8 +296,8 @@ func TestLockTriesOnceMoreAtTheDeadline(t *testing.T) {
 	})
 }
 
-// Through unavailability Lock goes on for one TTL, and then gives up, with nobody's
-// ctx in the error.
+// While the nodes are unavailable, Lock goes on for one TTL and then gives up. Its error does not
+// match the errors of a ctx.
 func TestLockUnavailable(t *testing.T) {
 	faults := []struct {
 		name  string
@@ -312,20 +312,20 @@ func TestLockUnavailable(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			eachRig(t, func(t *testing.T, r *rig) {
 				l := r.locker(WithTTL(4 * time.Second))
-				r.set(r.minority(), len(r.mem), f.fault) // one too many
+				r.set(r.minority(), len(r.mem), f.fault) // one more than a quorum allows
 				start := time.Now()
 				_, err := l.Lock(t.Context(), "k")
 				took(t, start, 4*time.Second, 5*time.Second)
 				matches(t, err, ErrUnavailable)
 				differs(t, err, ErrTaken, ErrNotHeld, context.Canceled, context.DeadlineExceeded)
 
-				time.Sleep(time.Second) // what was granted is given back
+				time.Sleep(time.Second) // the grants are released
 				start = time.Now()
 				_, err = l.TryLock(t.Context(), "k")
 				took(t, start, 0, DefaultNodeTimeout)
 				matches(t, err, ErrUnavailable)
 
-				// And back in time. (What a hung node was sent is answered then.)
+				// The nodes answer again in time. (A hung node then answers what it was sent.)
 				back := r.clear
 				if f.name == "hung" {
 					stall, resume := faulty.Stall()
@@ -349,7 +349,7 @@ func TestLockUnavailable(t *testing.T) {
 	}
 }
 
-// A policy of the caller's own goes on through unavailability for as long as it says.
+// With a policy, the policy decides how long Lock goes on while nodes are unavailable.
 func TestLockUnavailableWithPolicy(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Second))
@@ -368,12 +368,12 @@ func TestLockUnavailableWithPolicy(t *testing.T) {
 
 		start = time.Now()
 		_, err = l.Lock(t.Context(), "k", WithRetry(Fixed(10*time.Second).Limit(3)))
-		took(t, start, 20*time.Second, 20*time.Second+250*time.Millisecond) // the first try may wait for the next probe
+		took(t, start, 20*time.Second, 20*time.Second+250*time.Millisecond) // the first attempt may wait for the next probe
 		matches(t, err, ErrUnavailable)
 	})
 }
 
-// Servers that refuse for good are not asked again; a minority of them does no harm.
+// Servers that always reject are not asked again. A minority of them does no harm.
 func TestLockRefused(t *testing.T) {
 	for _, reply := range []string{
 		"NOAUTH Authentication required.",
@@ -390,10 +390,10 @@ func TestLockRefused(t *testing.T) {
 				took(t, start, 0, 0)
 				matches(t, err, ErrUnavailable)
 				if q := err.(*QuorumError); q.Tries != 1 {
-					t.Errorf("%d tries, want 1", q.Tries)
+					t.Errorf("%d attempts, want 1", q.Tries)
 				}
 				if !strings.Contains(err.Error(), reply) {
-					t.Errorf("error %q does not say what the server said", err)
+					t.Errorf("error %q does not contain the server's error", err)
 				}
 				r.clean(l)
 			}
@@ -406,7 +406,7 @@ func TestLockRefused(t *testing.T) {
 	}
 }
 
-// A minority that hangs, is down, refuses or is taken costs nothing.
+// A minority that hangs, is down, rejects or holds another's key costs nothing.
 func TestMinority(t *testing.T) {
 	faults := map[string]faulty.Fault{
 		"hung":       faulty.Hang(),
@@ -440,8 +440,8 @@ func TestMinority(t *testing.T) {
 	}
 }
 
-// Someone else's key on a minority does not keep a free lock from being had, and is
-// left alone.
+// Another holder's key on a minority does not prevent the acquisition of a free lock, and is not
+// deleted.
 func TestMinorityTaken(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -464,21 +464,22 @@ func TestMinorityTaken(t *testing.T) {
 	})
 }
 
-// The process is paused while the grants are on their way, for longer than the
-// validity: that is no lock, and it is given back.
+// The process is paused while the grants arrive, for longer than the validity. The lock is not
+// acquired, and the grants are released.
 func TestLockGrantedTooLate(t *testing.T) {
 	for _, clock := range []string{"wall", "both"} {
 		t.Run(clock, func(t *testing.T) {
 			eachRig(t, func(t *testing.T, r *rig) {
 				if clock == "both" && len(r.mem) > 1 {
-					return // only where the caller's goroutine makes the call can a pause last this long
+					return // a pause can last this long only if the caller's goroutine makes the call
 				}
 				l := r.locker(WithRetry(Fixed(0).Limit(40)))
 				forward := suspend(l)
-				lock := r.lock(l, "k") // the lane has answered once, so that the next call is the caller's own
+				lock := r.lock(l, "k") // the sender has had one answer, so the caller makes the next call itself
 				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
 				}
+				synctest.Wait() // no goroutine of the sender is left, which would make the call instead
 				var pause faulty.Fault
 				if clock == "wall" {
 					pause = func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
@@ -494,12 +495,12 @@ func TestLockGrantedTooLate(t *testing.T) {
 				matches(t, err, ErrUnavailable)
 				differs(t, err, context.DeadlineExceeded)
 				if !strings.Contains(err.Error(), "granted too late") {
-					t.Errorf("error %q does not say that it was granted too late", err)
+					t.Errorf("error %q does not say that the lock was granted too late", err)
 				}
 				_, err = l.Lock(t.Context(), "k")
 				var q *QuorumError
 				if !errors.As(err, &q) || q.Tries != 40 || len(q.Rounds) != 16 {
-					t.Errorf("error %v, want 40 tries and the reports of the last 16", err)
+					t.Errorf("error %v, want 40 attempts and the reports of the last 16", err)
 				}
 				r.clean(l)
 			})
@@ -507,7 +508,8 @@ func TestLockGrantedTooLate(t *testing.T) {
 	}
 }
 
-// The validity counts from before the first request left, whichever way is slow.
+// The validity counts from just before the first request is sent, whether requests or replies are
+// slow.
 func TestValidityCountsFromTheFirstSend(t *testing.T) {
 	for name, fault := range map[string]faulty.Fault{
 		"request": faulty.Delay(200 * time.Millisecond),
@@ -535,11 +537,11 @@ func TestValidityCountsFromTheFirstSend(t *testing.T) {
 	}
 }
 
-// A failed try takes its own keys back before the next one: it never blocks itself
-// or others with a part of a lock.
-func TestFailedTryKeepsNothing(t *testing.T) {
+// A failed attempt deletes its own keys before the next one, so a partial lock blocks neither the
+// caller nor others.
+func TestFailedAttemptLeavesNothing(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		for _, m := range r.mem[r.minority():] { // one too many
+		for _, m := range r.mem[r.minority():] { // one more than a quorum allows
 			m.Set("k", "other", time.Minute)
 		}
 		l := r.locker(WithRetry(Fixed(time.Second)))
@@ -551,10 +553,10 @@ func TestFailedTryKeepsNothing(t *testing.T) {
 			done <- err
 		}()
 		for range 9 {
-			time.Sleep(time.Second + time.Millisecond) // after a try, before the next
+			time.Sleep(time.Second + time.Millisecond) // after an attempt, before the next one
 			for _, m := range r.mem[:r.minority()] {
 				if keys := m.Keys(); len(keys) > 0 {
-					t.Errorf("a node holds %q between two tries", keys)
+					t.Errorf("a node holds %q between two attempts", keys)
 				}
 			}
 		}
@@ -565,7 +567,7 @@ func TestFailedTryKeepsNothing(t *testing.T) {
 	})
 }
 
-// TryLock makes one try, whatever the policy says, and does not wait.
+// TryLock makes one attempt, whatever the policy says, and does not wait.
 func TestTryLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithRetry(Fixed(time.Second)))
@@ -576,12 +578,12 @@ func TestTryLock(t *testing.T) {
 		matches(t, err, ErrTaken)
 		differs(t, err, ErrUnavailable, ErrNotHeld)
 		if q := err.(*QuorumError); q.Tries != 1 || len(q.Rounds) != 1 {
-			t.Errorf("%d tries, %d rounds, want 1", q.Tries, len(q.Rounds))
+			t.Errorf("%d attempts, %d rounds, want 1", q.Tries, len(q.Rounds))
 		}
 	})
 }
 
-// A ctx that has ended ends every call before any I/O, but for those that give back.
+// Every call with an ended ctx fails before any I/O, except the calls that release.
 func TestContextEndedBefore(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -610,13 +612,13 @@ func TestContextEndedBefore(t *testing.T) {
 				t.Errorf("%s: error %v, want the error of ctx and its cause", name, err)
 			}
 			if q := (*QuorumError)(nil); errors.As(err, &q) {
-				t.Errorf("%s: a *QuorumError, as if nodes had been asked", name)
+				t.Errorf("%s: returned a *QuorumError, as if nodes had been asked", name)
 			}
 		}
 		if n := r.calls(); n > 0 {
 			t.Errorf("%d calls of nodes", n)
 		}
-		// These send all the same, and are answered.
+		// These calls are sent anyway, and answered.
 		if err := a.Unlock(ctx); err != nil {
 			t.Error("Unlock:", err)
 		}
@@ -630,7 +632,7 @@ func TestContextEndedBefore(t *testing.T) {
 	})
 }
 
-// A Locker that New did not make, and one that was closed, say so.
+// A Locker that New did not make, and a closed one, return an error.
 func TestClosedAndZero(t *testing.T) {
 	r := newRig(t, 1, false)
 	closed := r.locker()
@@ -677,8 +679,7 @@ func TestClosedAndZero(t *testing.T) {
 	}
 }
 
-// Close waits for what is still to be deleted. Handles go on to work; waiting
-// callers get ErrClosed.
+// Close waits for pending deletions. Handles still work. Waiting callers get ErrClosed.
 func TestClose(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -691,7 +692,7 @@ func TestClose(t *testing.T) {
 		gone := r.lock(l, "gone")
 		synctest.Wait()
 
-		// Every node hangs, the deletions cannot be done.
+		// Every node hangs, so the deletions cannot be made.
 		fault, resume := faulty.Stall()
 		r.setAll(fault)
 		if err := gone.Unlock(t.Context()); !errors.Is(err, ErrUnavailable) {
@@ -704,7 +705,7 @@ func TestClose(t *testing.T) {
 		took(t, start, time.Second, time.Second)
 		matches(t, err, context.DeadlineExceeded)
 		if !strings.Contains(err.Error(), "still being deleted") {
-			t.Errorf("error %q does not say what is left", err)
+			t.Errorf("error %q does not say what is still to be deleted", err)
 		}
 		matches(t, <-waited, ErrClosed)
 
@@ -719,7 +720,7 @@ func TestClose(t *testing.T) {
 			t.Errorf("%d nodes hold a key after Close", n)
 		}
 		if n := r.holders("held", held.Token()); n < r.need() {
-			t.Errorf("%d nodes hold the lock that is held", n)
+			t.Errorf("%d nodes hold the lock that was not unlocked", n)
 		}
 		if err := held.Extend(t.Context(), time.Minute); err != nil {
 			t.Error("Extend after Close:", err)
@@ -732,11 +733,10 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Resume takes a lock over from its token alone; Release gives it back without a
-// handle.
+// Resume takes a lock over from its token alone. Release releases it without a handle.
 func TestResume(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
-		first := r.lock(r.locker(), "k") // of a process that has gone
+		first := r.lock(r.locker(), "k") // of a process that has ended
 		time.Sleep(5 * time.Second)
 
 		l := r.locker()
@@ -757,7 +757,7 @@ func TestResume(t *testing.T) {
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		// A token of nobody any more.
+		// A token that nobody holds any more.
 		_, err = l.Resume(t.Context(), first.Handover())
 		matches(t, err, ErrNotHeld)
 		differs(t, err, ErrUnavailable, ErrTaken)
@@ -770,8 +770,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// The validity of a resumed lock counts from before the request, and one that comes
-// after it is none.
+// The validity of a resumed lock counts from before the request. If the reply comes after its
+// end, the lock is not resumed.
 func TestResumeLate(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -790,12 +790,12 @@ func TestResumeLate(t *testing.T) {
 		_, err = l.Resume(t.Context(), first.Handover())
 		matches(t, err, ErrUnavailable)
 		if !strings.Contains(err.Error(), "granted too late") {
-			t.Errorf("error %q does not say that it was granted too late", err)
+			t.Errorf("error %q does not say that the lock was granted too late", err)
 		}
 	})
 }
 
-// A resumed lock extends itself if it is asked to.
+// A resumed lock extends itself if this is requested.
 func TestResumeAutoExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		first := r.lock(r.locker(), "k")
@@ -814,7 +814,7 @@ func TestRelease(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		a, b := r.locker(), r.locker()
 		lock := r.lock(a, "k")
-		synctest.Wait() // every node has it: nothing puts this Locker's deletion behind that one's set
+		synctest.Wait() // every node has answered: this Locker's deletion is not queued behind the other one's set
 		if err := b.Release(t.Context(), NewHandover("k", "somebody", 0)); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("a wrong token: error %v, want %v", err, ErrNotHeld)
 		}
@@ -834,14 +834,14 @@ func TestRelease(t *testing.T) {
 		matches(t, err, ErrUnavailable)
 		var q *QuorumError
 		if !errors.As(err, &q) || q.Op != "release" || q.Rounds[0].Count(Failed) == 0 {
-			t.Errorf("error %v does not say what failed", err)
+			t.Errorf("error %v does not name the operation that failed", err)
 		}
 	})
 }
 
-// The end of a wait can fall into a try, which then says nothing: the lock was
-// taken if the tries before said so.
-func TestLockCutOffInATry(t *testing.T) {
+// A wait can end during an attempt that has no result yet. The lock was taken if the attempts
+// before found it taken.
+func TestLockEndsDuringAttempt(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithRetry(Fixed(40 * time.Millisecond)))
 		for i, want := range []error{ErrTaken, ErrUnavailable} {
@@ -861,9 +861,9 @@ func TestLockCutOffInATry(t *testing.T) {
 	})
 }
 
-// A key that is kept beside another lock, or is a marker, is refused for a lock by every
-// method that takes a key, before any I/O. The error says whose it is. What decides is the
-// key as it is on the servers, with the prefix.
+// Every method that takes a key rejects a key that is used next to another lock, or that is a
+// marker, before any I/O. The error says what the key is used for. The check applies to the key
+// on the servers, with the prefix.
 func TestKeysOfOtherLocks(t *testing.T) {
 	const queue, counter, tombstone = "keeps its queue there", "keeps its fencing counter there", "keeps its tombstones there"
 	for _, tc := range []struct{ prefix, key, want string }{
@@ -873,7 +873,7 @@ func TestKeysOfOtherLocks(t *testing.T) {
 		{"", "a{t}b:queue", `the lock "a{t}b" ` + queue},
 		{"", "x{x}", `it has the same queue and fencing counter as the lock "x"`},
 		{"", "redlock:marker", "markers (WithQuarantine)"},
-		{"", "app:redlock:marker", "markers (WithQuarantine)"}, // of a Locker with that prefix
+		{"", "app:redlock:marker", "markers (WithQuarantine)"}, // with that prefix of a Locker
 		{"app:", "redlock:marker", "markers (WithQuarantine)"},
 		{"redlock:", "marker", "markers (WithQuarantine)"},
 		{"app:", "x{app:x}:queue", `the lock "app:x" ` + queue},
@@ -886,7 +886,7 @@ func TestKeysOfOtherLocks(t *testing.T) {
 		{"", "x:queue", ""}, {"", "x:fence", ""}, {"", "x:gone:y", ""}, {"", ":queue", ""}, {"", "{x}", ""}, {"", "x{y}", ""},
 		{"", "a{t}:queues", ""}, {"", "redlock:markers", ""}, {"", "redlock:inbox:x", ""}, {"", "a}b:queue", ""},
 		{"app:", "x{x}", ""}, {"app:", "jobs:queue", ""}, {"{app}:", "jobs", ""},
-		{"", "my-global-mutex", ""}, {"", "lock:{orders}:42", ""}, // as redsync and redis-lock-py have them
+		{"", "my-global-mutex", ""}, {"", "lock:{orders}:42", ""}, // as used by redsync and redis-lock-py
 	} {
 		t.Run(tc.prefix+tc.key, func(t *testing.T) {
 			onRig(t, 3, false, func(t *testing.T, r *rig) {

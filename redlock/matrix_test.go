@@ -19,28 +19,28 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// A useOf is what a call does with an option.
+// A useOf is how a call treats an option.
 type useOf int
 
 const (
-	used       useOf = iota // the witness shows it
+	used       useOf = iota // the witness shows its effect
 	refused                 // an error before any I/O
 	uncompiled              // it does not compile
-	elsewhere               // used, which other tests show
+	elsewhere               // used, as other tests show
 )
 
-// A takenLock is a lock that one of the calls has taken, and how it is given back.
+// A takenLock is a lock that one of the calls has acquired, and how to release it.
 type takenLock struct {
 	*Lock
 	release func() error
 }
 
-// options is every option, what it needs beside it in order to matter, and what shows that a
-// call uses it. By default each call in which it compiles must use it.
+// options lists every option, the options it needs in order to matter, and a witness of its
+// effect. By default, every call that compiles with the option must use it.
 var options = []struct {
 	name    string
 	option  any
-	beside  []any
+	needs   []any
 	but     map[string]useOf // calls that do not use it
 	witness func(t *testing.T, r *rig, take func(context.Context) (takenLock, error))
 }{
@@ -49,7 +49,7 @@ var options = []struct {
 		witness: func(t *testing.T, r *rig, take func(context.Context) (takenLock, error)) {
 			lock := must(take(t.Context()))(t)
 			if ttl, left := 33*time.Second, time.Until(lock.Until()); left < ttl-time.Second || left > ttl {
-				t.Errorf("it is valid for %v", left)
+				t.Errorf("the lock is valid for %v", left)
 			}
 		},
 	},
@@ -105,7 +105,7 @@ var options = []struct {
 		},
 	},
 	{
-		name: "WithMaxHold", option: WithMaxHold(20 * time.Second), beside: []any{WithAutoExtend()},
+		name: "WithMaxHold", option: WithMaxHold(20 * time.Second), needs: []any{WithAutoExtend()},
 		witness: func(t *testing.T, r *rig, take func(context.Context) (takenLock, error)) {
 			lock := must(take(t.Context()))(t)
 			time.Sleep(19 * time.Second)
@@ -121,7 +121,7 @@ var options = []struct {
 			_ = lock.release()
 			time.Sleep(25 * time.Second)
 			if n := r.holders("k", ""); n != len(r.mem) {
-				t.Errorf("after 25 seconds %d nodes hold it", n)
+				t.Errorf("after 25 seconds %d nodes hold the lock", n)
 			}
 		},
 	},
@@ -129,7 +129,7 @@ var options = []struct {
 		name: "WithFencing", option: WithFencing(), but: map[string]useOf{"Resume": uncompiled},
 		witness: func(t *testing.T, r *rig, take func(context.Context) (takenLock, error)) {
 			if must(take(t.Context()))(t).Fence() == 0 {
-				t.Error("it has no fencing token")
+				t.Error("the lock has no fencing token")
 			}
 		},
 	},
@@ -137,7 +137,7 @@ var options = []struct {
 		name: "WithReentrancy", option: WithReentrancy(), but: map[string]useOf{"Resume": uncompiled},
 		witness: func(t *testing.T, r *rig, take func(context.Context) (takenLock, error)) {
 			inner := must(take(context.WithValue(t.Context(), holdsFirst{}, true)))(t)
-			if n := inner.lease.handles; n != 2 {
+			if _, n, _ := inner.handle.Count(); n != 2 {
 				t.Errorf("the lock has %d handles, want two", n)
 			}
 		},
@@ -153,10 +153,10 @@ var options = []struct {
 	{name: "WithQuorum", option: WithQuorum(3), but: defaultOnly(uncompiled)},
 }
 
-// holdsFirst in a ctx asks for the ctx of a lock on the key instead.
+// holdsFirst in a ctx requests the ctx of a lock on the key instead.
 type holdsFirst struct{}
 
-// defaultOnly is what calls make of an option for New, and perhaps With.
+// defaultOnly is the use of an option that only New, and perhaps With, accepts.
 func defaultOnly(with useOf) map[string]useOf {
 	but := map[string]useOf{"New": elsewhere, "With": with}
 	for _, call := range []string{"Lock", "TryLock", "Do", "TryDo", "Mutex", "Resume"} {
@@ -165,7 +165,8 @@ func defaultOnly(with useOf) map[string]useOf {
 	return but
 }
 
-// callsWithOptions are the calls that take options: the type of these, and how the call is made.
+// callsWithOptions lists the calls that take options: the type of the options, and a function
+// that makes the call.
 var callsWithOptions = []struct {
 	name  string
 	takes reflect.Type
@@ -214,7 +215,7 @@ var callsWithOptions = []struct {
 	}},
 }
 
-// inside returns ctx, or the context of a lock on the key that l has taken if ctx asks for it.
+// inside returns ctx, or the context of a lock on the key that l has acquired if ctx requests it.
 func inside(r *rig, l *Locker, ctx context.Context) context.Context {
 	if ctx.Value(holdsFirst{}) == nil {
 		return ctx
@@ -257,17 +258,17 @@ func optionsOf[T any](all []any) []T {
 	return opts
 }
 
-// No call accepts an option and ignores it: it does not compile, is refused before any I/O, or
-// matters.
+// No call accepts an option and ignores it: the option does not compile, is rejected before any
+// I/O, or has an effect.
 func TestOptionsMatter(t *testing.T) {
 	for _, o := range options {
 		for _, call := range callsWithOptions {
 			t.Run(o.name+" "+call.name, func(t *testing.T) {
 				want := o.but[call.name]
 				if compiles := reflect.TypeOf(o.option).Implements(call.takes); compiles != (want != uncompiled) {
-					t.Fatalf("it compiles: %v", compiles)
+					t.Fatalf("the call compiles: %v", compiles)
 				}
-				opts := append(slices.Clone(o.beside), o.option)
+				opts := append(slices.Clone(o.needs), o.option)
 				switch want {
 				case refused:
 					onRig(t, 3, false, func(t *testing.T, r *rig) {
@@ -336,11 +337,11 @@ func TestOptionsAreKnown(t *testing.T) {
 		known[o.name] = true
 	}
 	if !maps.Equal(declared, known) {
-		t.Errorf("declared are %q, in the table %q", slices.Sorted(maps.Keys(declared)), slices.Sorted(maps.Keys(known)))
+		t.Errorf("the package declares %q, the table has %q", slices.Sorted(maps.Keys(declared)), slices.Sorted(maps.Keys(known)))
 	}
 }
 
-// Options that do not go together are refused, where each alone would be used.
+// Options that contradict each other are rejected, even if each alone would be used.
 func TestOptionsTogether(t *testing.T) {
 	r := newRig(t, 3, false)
 	l := r.locker(WithRetry(Fixed(time.Second)))
@@ -379,7 +380,7 @@ func TestOptionsTogether(t *testing.T) {
 	if n := r.calls(); n != 0 {
 		t.Errorf("%d calls were made", n)
 	}
-	// A default need not matter to every call.
+	// A default may have no effect on some calls.
 	for what, err := range map[string]error{
 		"a policy over a patience": lock(r.locker(WithPatience(Forever), WithKeyPrefix("1")), WithRetry(Fixed(0).Limit(1))),
 		"no wait over a policy":    lock(r.locker(WithRetry(Fixed(0).Limit(1)), WithKeyPrefix("2")), WithWait(0)),
@@ -395,7 +396,7 @@ func TestOptionsTogether(t *testing.T) {
 	}
 }
 
-// A node timeout that the TTL would cut short is refused, unless a call has a TTL of its own.
+// A node timeout that the TTL would shorten is rejected, unless a call has a TTL of its own.
 func TestNodeTimeoutAndTTL(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		for _, opts := range [][]Option{
@@ -410,7 +411,7 @@ func TestNodeTimeoutAndTTL(t *testing.T) {
 		r.locker(WithTTL(time.Second), WithMinHold(time.Minute), WithNodeTimeout(time.Second))
 		r.setAll(faulty.Hang())
 		for ttl, want := range map[time.Duration]time.Duration{DefaultTTL: DefaultTTL / 8, time.Second: time.Second / 8, time.Minute: DefaultTTL / 8} {
-			l := r.locker(WithNodeTimeout(DefaultTTL / 8)) // another one knows that the nodes hang
+			l := r.locker(WithNodeTimeout(DefaultTTL / 8)) // a new Locker, because the first one knows that the nodes hang
 			start := time.Now()
 			_, err := l.TryLock(t.Context(), "k", WithTTL(ttl))
 			matches(t, err, ErrUnavailable)

@@ -10,7 +10,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// taken fails the test unless somebody who asks now finds key taken.
+// taken fails the test unless key is held now.
 func (r *rig) taken(key, when string) {
 	r.t.Helper()
 	synctest.Wait()
@@ -24,11 +24,12 @@ func (r *rig) isFree(key, when string) {
 	r.t.Helper()
 	synctest.Wait()
 	if n := r.holders(key, ""); n != 0 {
-		r.t.Fatalf("%s: %d nodes hold it, want none", when, n)
+		r.t.Fatalf("%s: %d nodes hold the lock, want none", when, n)
 	}
 }
 
-// minHoldOptions are locks of a minimum hold of 5 s that differ in what would end them.
+// minHoldOptions are options of locks with a minimum hold of 5 s that would end at different
+// times without it.
 var minHoldOptions = map[string][]LockOption{
 	"a longer TTL":      {WithTTL(20 * time.Second)},
 	"a shorter TTL":     {WithTTL(2 * time.Second)},
@@ -36,8 +37,8 @@ var minHoldOptions = map[string][]LockOption{
 	"automatic, longer": {WithTTL(20 * time.Second), WithAutoExtend()},
 }
 
-// A lock that is unlocked early stays taken until its minimum hold is over, and is then given
-// to the next waiter at once.
+// A lock that is unlocked early stays taken until its minimum hold is over. Then the next waiter
+// gets it at once.
 func TestMinHoldOutlastsUnlock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for name, opts := range minHoldOptions {
@@ -61,9 +62,9 @@ func TestMinHoldOutlastsUnlock(t *testing.T) {
 			matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
 			kinds, events := h.take()
 			if n := len(kinds) - 1; n < 1 || kinds[n] != "unlocked" || events[n].Held != time.Second || events[n].Err != nil {
-				t.Errorf("%s: hooks were told %v, %+v", name, kinds, events)
+				t.Errorf("%s: hooks %v, %+v", name, kinds, events)
 			}
-			_, err := l.TryLock(t.Context(), "k") // for the same Locker too
+			_, err := l.TryLock(t.Context(), "k") // not even for the same Locker
 			matches(t, err, ErrTaken)
 			waiter := make(chan *Lock)
 			go func() {
@@ -78,7 +79,7 @@ func TestMinHoldOutlastsUnlock(t *testing.T) {
 			next := <-waiter
 			within := 20 * time.Millisecond
 			if r.bare {
-				within = 260 * time.Millisecond // it polls
+				within = 260 * time.Millisecond // a caller that polls
 			}
 			took(t, start, 5*time.Second, 5*time.Second+within)
 			_ = next.Unlock(t.Context())
@@ -87,8 +88,7 @@ func TestMinHoldOutlastsUnlock(t *testing.T) {
 	})
 }
 
-// A lock whose process ends stays for its minimum hold, and for not much longer than without
-// one.
+// If the process ends, its lock stays for the minimum hold, and not much longer than without one.
 func TestMinHoldOutlastsACrash(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for name, tt := range map[string]struct {
@@ -125,8 +125,8 @@ func TestMinHoldOutlastsACrash(t *testing.T) {
 	})
 }
 
-// A lock that is held for longer than that is released as any other.
-func TestMinHoldIsOver(t *testing.T) {
+// A lock that was held for longer than the minimum hold is released normally.
+func TestMinHoldElapsed(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for name, opts := range minHoldOptions {
 			l := r.locker(WithMinHold(5 * time.Second))
@@ -151,8 +151,7 @@ func TestMinHoldIsOver(t *testing.T) {
 	})
 }
 
-// Nodes that lose the lock, and get it back by an extension, keep it for as long as the
-// others.
+// Nodes that lose the lock, and get it back by an extension, hold it for as long as the others.
 func TestMinHoldOnNodesThatRejoin(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(3*time.Second), WithMinHold(time.Minute))
@@ -164,22 +163,22 @@ func TestMinHoldOnNodesThatRejoin(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		if n := r.holders("k", lock.Token()); n != 3 {
-			t.Fatalf("%d nodes have it again", n)
+			t.Fatalf("%d nodes hold the lock again", n)
 		}
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Until(start.Add(time.Minute - time.Millisecond)))
 		if n := r.holders("k", lock.Token()); n != 3 {
-			t.Errorf("%d nodes hold it just before the end of the minimum hold", n)
+			t.Errorf("%d nodes hold the lock just before the end of the minimum hold", n)
 		}
 		time.Sleep(2 * time.Millisecond)
 		r.isFree("k", "afterwards")
 	})
 }
 
-// The last handle leaves the lock, and a nested call with a minimum hold of its own extends
-// what it enters.
+// The last handle that is unlocked keeps the lock for the minimum hold. A nested call with a
+// longer minimum hold extends the lock that it enters.
 func TestMinHoldOfHandles(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(2*time.Second), WithReentrancy())
@@ -205,7 +204,7 @@ func TestMinHoldOfHandles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := l.TryLock(ctx, "k", WithMinHold(time.Second)) // which is less
+			again, err := l.TryLock(ctx, "k", WithMinHold(time.Second)) // a shorter minimum hold
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -220,7 +219,8 @@ func TestMinHoldOfHandles(t *testing.T) {
 	})
 }
 
-// Locks with a token, and those that were resumed, stay too. Failures leave nothing.
+// Locks with a fencing token and resumed locks have a minimum hold, too. Failed calls leave
+// nothing behind.
 func TestMinHoldOfOtherCalls(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithMinHold(5 * time.Second))
@@ -237,11 +237,12 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
 			for _, m := range r.mem {
-				m.Flush() // the counters
+				m.Flush() // deletes the counters
 			}
 		}
 
 		elsewhere := r.lock(r.locker(WithTTL(time.Minute)), "k")
+		synctest.Wait() // Resume does not know of grants that are under way
 		resumed, err := l.Resume(t.Context(), elsewhere.Handover())
 		if err != nil {
 			t.Fatal(err)
@@ -253,7 +254,7 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 		r.isFree("k", "resumed")
 
 		lock := r.lock(l, "k")
-		synctest.Wait() // Release knows nothing of grants that are under way
+		synctest.Wait() // nor does Release
 		if err := l.Release(t.Context(), lock.Handover()); err != nil {
 			t.Error(err)
 		}
@@ -262,7 +263,7 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 		held := r.lock(r.locker(), "k")
 		_, err = l.Lock(t.Context(), "k", WithWait(time.Second))
 		matches(t, err, ErrTaken)
-		time.Sleep(time.Second) // or its ticket gets a reservation
+		time.Sleep(time.Second) // otherwise its ticket gets a reservation
 		r.unlocks(held)
 		synctest.Wait()
 		r.set(0, r.need(), faulty.Refuse(nil))
@@ -276,7 +277,7 @@ func TestMinHoldOfOtherCalls(t *testing.T) {
 	})
 }
 
-// A lock that was lost is reported as that, also by an Unlock that asks no node.
+// A lost lock is reported as lost, even by an Unlock that asks no node.
 func TestMinHoldOfALostLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Second), WithMinHold(time.Minute))
@@ -298,7 +299,7 @@ func TestMinHoldOfALostLock(t *testing.T) {
 	})
 }
 
-// What does not fit a minimum hold is rejected.
+// Options that do not fit a minimum hold are rejected.
 func TestMinHoldIsChecked(t *testing.T) {
 	r := newRig(t, 1, false)
 	for _, opts := range [][]Option{
@@ -310,7 +311,7 @@ func TestMinHoldIsChecked(t *testing.T) {
 		{WithMinHold(time.Hour), WithFencing(), WithCounterLife(time.Hour)},
 	} {
 		if _, err := New(r.nodes, opts...); err == nil {
-			t.Errorf("%d options were taken", len(opts))
+			t.Errorf("%d options were accepted", len(opts))
 		}
 	}
 	r.locker(WithMinHold(time.Minute), WithMaxHold(time.Minute), WithQuarantine(2*time.Minute))

@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -22,8 +23,9 @@ type Mutex struct {
 	opts   []LockOption
 	turn   chan struct{} // capacity 1; full while the Mutex is locked or being locked
 
-	mu   sync.Mutex
-	lock *Lock // nil unless it is locked
+	mu      sync.Mutex
+	lock    *Lock   // nil unless it is locked
+	readers []*Lock // of RLock
 }
 
 // Mutex returns a Mutex on key. opts apply to each of its locks. It does no I/O; a bad
@@ -108,6 +110,56 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 		return fmt.Errorf("redlock: unlock %s: %w: the Mutex is not locked", text.Quote(m.fullKey()), ErrNotHeld)
 	}
 	defer func() { <-m.turn }()
+	return lock.Unlock(ctx)
+}
+
+// RLock locks like [Locker.RLock]. Several callers may have the Mutex in this way. It waits
+// for a caller of Lock on the servers, also if that is this Mutex.
+func (m *Mutex) RLock(ctx context.Context) error {
+	return m.keepReading(m.locker.RLock(ctx, m.key, m.opts...))
+}
+
+// TryRLock locks like [Locker.TryRLock].
+func (m *Mutex) TryRLock(ctx context.Context) error {
+	c, err := m.locker.prepareShared(ctx, m.key, m.opts, false)
+	if err != nil {
+		return err
+	}
+	c.settings.wait = once
+	return m.keepReading(c.lock(ctx))
+}
+
+func (m *Mutex) keepReading(lock *Lock, err error) error {
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readers = append(m.readers, lock)
+	return nil
+}
+
+// RUnlock undoes one RLock or TryRLock, as [Lock.Unlock] does. Of several shared locks of
+// this Mutex it unlocks the one that would end first, so callers that still read keep those
+// that last longest. If there is none, it returns an error that matches [ErrNotHeld], and
+// does nothing.
+func (m *Mutex) RUnlock(ctx context.Context) error {
+	m.mu.Lock()
+	var lock *Lock
+	if len(m.readers) > 0 {
+		first := 0
+		for i, l := range m.readers {
+			if l.Until().Before(m.readers[first].Until()) {
+				first = i
+			}
+		}
+		lock = m.readers[first]
+		m.readers = slices.Delete(m.readers, first, first+1)
+	}
+	m.mu.Unlock()
+	if lock == nil {
+		return fmt.Errorf("redlock: unlock %s: %w: the Mutex is not locked to read", text.Quote(m.fullKey()), ErrNotHeld)
+	}
 	return lock.Unlock(ctx)
 }
 

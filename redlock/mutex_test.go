@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Mutex is locked and unlocked again and again, by one goroutine after another.
+// One goroutine after another locks and unlocks a Mutex.
 func TestMutex(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		m := r.locker().Mutex("k", WithAutoExtend())
@@ -35,8 +35,8 @@ func TestMutex(t *testing.T) {
 	})
 }
 
-// While another caller has it: TryLock returns at once, Lock waits until ctx ends,
-// neither asks a node, and Unlock lets the next one in.
+// While another caller holds the Mutex, TryLock returns at once and Lock waits until ctx ends.
+// Neither asks a node. Unlock lets the next caller in.
 func TestMutexBusy(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		m := r.locker().Mutex("k")
@@ -58,7 +58,7 @@ func TestMutexBusy(t *testing.T) {
 			t.Errorf("error %#v", err)
 		}
 		if r.calls() != n {
-			t.Error("waiting for one's own process asked the nodes")
+			t.Error("waiting for a caller of the same process asked the nodes")
 		}
 		if err := m.Unlock(t.Context()); err != nil {
 			t.Error(err)
@@ -83,14 +83,14 @@ func TestMutexExcludes(t *testing.T) {
 		if err := a.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Lock(t.Context()); err != nil { // what failed before is no obstacle
+		if err := b.Lock(t.Context()); err != nil { // the earlier failure has no effect
 			t.Fatal(err)
 		}
 	})
 }
 
-// The lock of the first holder has expired when it unlocks: that does not release
-// the lock of the second, who was let in by then or not.
+// The first holder's lock has expired when it unlocks. That does not release the second holder's
+// lock, whether it was acquired before or after the expiry.
 func TestMutexLateUnlock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		m := r.locker(WithTTL(time.Second)).Mutex("k")
@@ -113,7 +113,7 @@ func TestMutexLateUnlock(t *testing.T) {
 	})
 }
 
-// Unlock without Lock says so and does nothing.
+// Unlock without Lock returns an error and does nothing.
 func TestMutexUnlockedTwice(t *testing.T) {
 	r := newRig(t, 1, false)
 	m := r.locker().Mutex("k")
@@ -128,6 +128,6 @@ func TestMutexUnlockedTwice(t *testing.T) {
 	matches(t, m.Unlock(t.Context()), ErrNotHeld)
 	matches(t, new(Mutex).Unlock(t.Context()), ErrNotHeld)
 	if r.calls() != n {
-		t.Error("it made calls")
+		t.Error("the Mutex made calls")
 	}
 }

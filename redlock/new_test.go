@@ -12,8 +12,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// New refuses a bad setup, and says what is wrong with it.
-func TestNewRefuses(t *testing.T) {
+// New rejects a bad setup, and says what is wrong with it.
+func TestNewRejects(t *testing.T) {
 	a, b := memory.New(memory.WithName("a")), memory.New(memory.WithName("b"))
 	good := []backend.Node{a, b, memory.New()}
 	var none *memory.Node
@@ -62,13 +62,13 @@ func TestNewRefuses(t *testing.T) {
 				t.Fatalf("New returned %v, %v; want an error", l, err)
 			}
 			if !strings.HasPrefix(err.Error(), "redlock: ") || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %q, want it to begin with %q and to say %q", err, "redlock: ", tt.want)
+				t.Errorf("error %q, want it to begin with %q and to contain %q", err, "redlock: ", tt.want)
 			}
 		})
 	}
 }
 
-// New does no I/O, and zero values that mean something are accepted.
+// New does no I/O. Zero values with a meaning are accepted.
 func TestNewAccepts(t *testing.T) {
 	r := newRig(t, 3, false)
 	r.locker()
@@ -85,9 +85,8 @@ func TestNewAccepts(t *testing.T) {
 	}
 }
 
-// What a call was given wrong is refused before any I/O, with the call and the key
-// in the text.
-func TestCallsRefuse(t *testing.T) {
+// Calls reject bad input before any I/O, with an error that names the call and the key.
+func TestCallsReject(t *testing.T) {
 	r := newRig(t, 1, false)
 	l := r.locker(WithKeyPrefix("app:"))
 	ctx := t.Context()
@@ -147,11 +146,11 @@ func TestCallsRefuse(t *testing.T) {
 				t.Errorf("error %q, want %q", tt.err, tt.want)
 			}
 			if q := (*QuorumError)(nil); errors.As(tt.err, &q) {
-				t.Error("bad input gave a *QuorumError, as if nodes had been asked")
+				t.Error("bad input returned a *QuorumError, as if nodes had been asked")
 			}
 		})
 	}
 	if n := r.calls(); n > 0 {
-		t.Errorf("refused calls made %d calls of nodes", n)
+		t.Errorf("rejected calls made %d calls of nodes", n)
 	}
 }

@@ -12,14 +12,15 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// spanKey is where a tracer keeps the span in a ctx.
+// spanKey is the key of a tracer's span in a ctx.
 type spanKey struct{}
 
 func inSpan(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, spanKey{}, name)
 }
 
-// Each hook gets the ctx of the call, or what that of the acquiring call carries.
+// Each hook gets the ctx of the call. A hook without a call gets the values of the acquiring
+// call's ctx.
 func TestHooksGetTheContext(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var mu sync.Mutex
@@ -82,7 +83,7 @@ func TestHooksGetTheContext(t *testing.T) {
 	})
 }
 
-// A gauge of waiters goes up with Waiting and down with a Locked that has Waited.
+// A gauge of waiters goes up with Waiting, and down with a Locked whose event has Waited.
 func TestHooksCountWaiters(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var mu sync.Mutex
@@ -119,7 +120,7 @@ func TestHooksCountWaiters(t *testing.T) {
 		gauge(0)
 		_, _ = l.TryLock(t.Context(), "k")
 		_, _ = l.Lock(t.Context(), "k", WithWait(0))
-		gauge(0) // they do not wait
+		gauge(0) // these callers do not wait
 
 		var all sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
@@ -144,13 +145,13 @@ func TestHooksCountWaiters(t *testing.T) {
 		all.Wait()
 		gauge(0)
 		if most != 5 || calls != 9 {
-			t.Errorf("%d waiters at most, and %d calls; want 5 and 9", most, calls)
+			t.Errorf("%d waiters at most, %d calls; want 5 and 9", most, calls)
 		}
 	})
 }
 
-// Held tells the time of each lock once, however it ended.
-func TestHooksTellHoldTimes(t *testing.T) {
+// Held reports the hold time of each lock once, however the lock ended.
+func TestHooksReportHoldTimes(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var mu sync.Mutex
 		var held []time.Duration
@@ -186,9 +187,8 @@ func TestHooksTellHoldTimes(t *testing.T) {
 	})
 }
 
-// All hooks are called, those of the Locker first. A derived Locker observes only what is
-// locked by way of it.
-func TestHooksAddUp(t *testing.T) {
+// All hooks run, those of the Locker first. The hooks of a derived Locker see only its own locks.
+func TestHooksAreCombined(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var mu sync.Mutex
 		var told []string
@@ -207,19 +207,19 @@ func TestHooksAddUp(t *testing.T) {
 		}
 		a, b := r.lock(l, "a"), r.lock(library, "b")
 		if want := []string{"first p:a", "second p:a", "first p:b", "second p:b", "library p:b"}; !slices.Equal(told, want) {
-			t.Errorf("told %q, want %q", told, want)
+			t.Errorf("hooks %q, want %q", told, want)
 		}
 		told = nil
 		if until := time.Until(b.Until()); until < 50*time.Second {
 			t.Errorf("the derived Locker's lock is valid for %v", until)
 		}
 		if until := time.Until(a.Until()); until > 10*time.Second {
-			t.Errorf("the first Locker's lock is valid for %v: it was changed", until)
+			t.Errorf("the first Locker's lock is valid for %v: deriving changed that Locker", until)
 		}
 		_, err = library.TryLock(t.Context(), "a")
 		matches(t, err, ErrTaken)
 
-		// They are one for a ctx that holds a key.
+		// A ctx that holds a key holds it for both Lockers.
 		nested, err := library.TryLock(a.Context(t.Context()), "a", WithReentrancy())
 		if err != nil {
 			t.Fatal(err)
@@ -230,13 +230,13 @@ func TestHooksAddUp(t *testing.T) {
 			}
 		}
 		if _, err := l.With(WithTTL(-1)); err == nil {
-			t.Error("a bad option was taken")
+			t.Error("a bad option was accepted")
 		}
 		if _, err := l.With(nil); err == nil {
-			t.Error("a nil option was taken")
+			t.Error("a nil option was accepted")
 		}
 		if _, err := new(Locker).With(); err == nil {
-			t.Error("a zero Locker was derived from")
+			t.Error("a zero Locker was accepted")
 		}
 		if err := library.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -248,15 +248,15 @@ func TestHooksAddUp(t *testing.T) {
 	})
 }
 
-// panics returns what f panicked with.
+// panics returns the value that f panicked with.
 func panics(f func()) (what any) {
 	defer func() { what = recover() }()
 	f()
 	return nil
 }
 
-// A hook that panics on the caller's goroutine leaves no lock behind that nobody can unlock,
-// and nobody waiting.
+// A hook that panics on the caller's goroutine leaves no lock that nobody can unlock, and no
+// caller waiting.
 func TestHookPanics(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		panicking := true

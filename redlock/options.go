@@ -101,6 +101,13 @@ func WithOwner(label string) AcquireOption {
 // unavailable. Such a caller joins no queue and is not notified, so queued waiters get
 // the lock first. Default: callers wait in a queue (see [Locker.Lock]).
 //
+// Beside callers that queue on a busy key, a caller that polls may never get the lock,
+// because a released lock is reserved for the next in the queue and so is never free.
+// WithRetry(Fixed(d).Limit(5)), the literal translation of redsync's options, got no lock
+// in 29 attempts beside one such caller. Limit the wait with ctx or [WithWait] instead,
+// and add [RetryPolicy.ThenQueue]. Polling suits locks for which callers of another
+// library poll too: see docs/migrating/rollout.md.
+//
 // The last pause before ctx's deadline is shortened, so that there is time for one more
 // attempt. If servers refuse for good, for example because of a wrong password, the call
 // ends at once. A call that does not wait rejects this option. See docs/options.md.
@@ -225,6 +232,7 @@ func WithMinHold(d time.Duration) SharedOption {
 func WithFencing() AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.fencing = true
+		s.given |= givenFencing
 		return nil
 	})
 }
@@ -309,7 +317,7 @@ func WithNodeTimeout(d time.Duration) Option {
 // that share and 2 ms. Default [DefaultDrift].
 func WithDrift(share float64) Option {
 	return lockerOption(func(s *settings) error {
-		s.drift = share
+		s.Drift = share
 		if !(share >= 0 && share < 1) {
 			return fmt.Errorf("a drift of %v: must be at least 0 and less than 1", share)
 		}
@@ -353,7 +361,7 @@ func WithAnnounce(prefix string) Option {
 // never logged. Default nowhere.
 func WithLogger(logger *slog.Logger) DerivedOption {
 	return derivedOption(func(s *settings) error {
-		s.logger = logger
+		s.Logger = logger
 		if logger == nil {
 			return errors.New("a logger that is nil")
 		}

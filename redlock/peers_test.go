@@ -15,13 +15,12 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// Each test of this file shows that a defect which was found in another lock
-// library of this kind is not one of ours. Those that need a real server or driver
-// are in the module integration.
+// Each test of this file shows that a defect of another lock library is not a defect of this one.
+// Tests that need a real server or driver are in the module integration.
 
-// redsync: a caller whose ctx ends while a majority hangs leaves its key on the
-// healthy node for the whole TTL, for the cleanup runs under the dead ctx. It also
-// gets an error that does not match ctx's.
+// redsync: a caller whose ctx ends while a majority hangs leaves its key on the healthy node for
+// the whole TTL, because the cleanup uses the ended ctx. In addition, its error does not match
+// ctx's.
 func TestNoKeyLeftByACancelledCaller(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		onRig(t, 3, bare, func(t *testing.T, r *rig) {
@@ -40,18 +39,18 @@ func TestNoKeyLeftByACancelledCaller(t *testing.T) {
 			}
 			resume()
 			time.Sleep(time.Second)
-			r.empty() // and the others soon after they are back
+			r.empty() // the other nodes are empty soon after they answer again
 			r.clean(l)
 		})
 	}
 }
 
-// redsync: the late release of a try that failed deletes the key that the next try
-// has won, for both use one token.
+// redsync: the late release of a failed attempt deletes the key that the next attempt has won,
+// because both use one token.
 func TestNoOldReleaseKillsANewLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithRetry(Fixed(50 * time.Millisecond)))
-		// Releases take their time; the first try fails.
+		// Releases are slow, and the first attempt fails.
 		slow := faulty.On(releases, faulty.Late(600*time.Millisecond))
 		for i, f := range r.fault {
 			if i < r.minority() {
@@ -67,14 +66,14 @@ func TestNoOldReleaseKillsANewLock(t *testing.T) {
 		for range 20 {
 			time.Sleep(100 * time.Millisecond)
 			if n := r.holders("k", lock.Token()); n < r.need() {
-				t.Fatalf("%d nodes hold a lock that is valid until in %v", n, time.Until(lock.Until()))
+				t.Fatalf("%d nodes hold a lock that is valid for another %v", n, time.Until(lock.Until()))
 			}
 		}
 	})
 }
 
-// redsync: a node that executes a SET late keeps the key for the whole TTL after a
-// successful Unlock.
+// redsync: a node that executes a SET late keeps the key for the whole TTL after a successful
+// Unlock.
 func TestNoLateSetSurvivesUnlock(t *testing.T) {
 	for _, late := range []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second} {
 		for _, size := range []int{3, 5} {
@@ -95,8 +94,8 @@ func TestNoLateSetSurvivesUnlock(t *testing.T) {
 	}
 }
 
-// redsync: one hung node of three made Extend fail after 6 s, though both others had
-// extended at once, and Unlock take as long.
+// redsync: if one node of three hangs, Extend fails after 6 s, although both others extended at
+// once. Unlock takes as long.
 func TestNoHungNodeDelaysExtendOrUnlock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(WithTTL(2*time.Second)), "k")
@@ -112,8 +111,8 @@ func TestNoHungNodeDelaysExtendOrUnlock(t *testing.T) {
 	})
 }
 
-// redsync: of five nodes two had it taken, one was down and two hung: no quorum was
-// possible, and TryLock took 6 s to say so.
+// redsync: of five nodes, two hold another's key, one is down and two hang. No quorum is
+// possible, but TryLock takes 6 s to say so.
 func TestNoWaitOnceAQuorumIsImpossible(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		onRig(t, 5, bare, func(t *testing.T, r *rig) {
@@ -130,8 +129,8 @@ func TestNoWaitOnceAQuorumIsImpossible(t *testing.T) {
 	}
 }
 
-// redsync: two mutexes that had never been locked both extended one key with
-// success, and an extension after the expiry passed for no gap in ownership.
+// redsync: two mutexes that were never locked can both extend one key. An extension after the
+// expiry succeeds if nobody had the lock in between.
 func TestNoExtensionWithoutALock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -141,15 +140,15 @@ func TestNoExtensionWithoutALock(t *testing.T) {
 		r.empty()
 
 		lock := r.lock(l, "k")
-		time.Sleep(time.Minute) // long expired, and nobody had it since
+		time.Sleep(time.Minute) // expired long ago, and nobody had the lock since
 		matches(t, lock.Extend(t.Context(), time.Minute), ErrNotHeld)
 		synctest.Wait()
 		r.empty()
 	})
 }
 
-// redsync: with a constant token the failed TryLock of one deletes the keys of the
-// other. The label of an owner, which may well be constant, is not the token.
+// redsync: with a constant token, the failed TryLock of one caller deletes the keys of another.
+// Here the owner's label, which may be constant, is not the token.
 func TestNoConstantTokenBreaksExclusion(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		a, b := r.locker(WithOwner("worker-1")), r.locker(WithOwner("worker-1"))
@@ -164,8 +163,8 @@ func TestNoConstantTokenBreaksExclusion(t *testing.T) {
 	})
 }
 
-// redsync: Extend on one goroutine and Until on another are a data race. (The race
-// detector decides.)
+// redsync: Extend on one goroutine and Until on another are a data race. (The race detector
+// reports it.)
 func TestNoRaceOfExtendAndUntil(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
@@ -180,7 +179,7 @@ func TestNoRaceOfExtendAndUntil(t *testing.T) {
 		wg.Go(func() {
 			for range 1000 {
 				if lock.Until().IsZero() {
-					t.Error("no Until")
+					t.Error("Until is zero")
 				}
 			}
 		})
@@ -188,9 +187,9 @@ func TestNoRaceOfExtendAndUntil(t *testing.T) {
 	})
 }
 
-// redsync and rueidislock: the reply to a SET is lost, nobody else has the key, and
-// the caller hears "taken" or "held by others", with an orphan left for the TTL; an
-// Unlock whose reply is lost hears "already expired" though it deleted the key.
+// redsync and rueidislock: the reply to a SET is lost, and nobody else has the key. The caller's
+// error is "taken" or "held by others", and the key stays for the TTL. An Unlock that deleted the
+// key but lost its reply returns "already expired".
 func TestNoLostReplyIsTaken(t *testing.T) {
 	for name, replies := range map[string]int{"first reply": 1, "every reply": 1 << 30} {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +207,7 @@ func TestNoLostReplyIsTaken(t *testing.T) {
 					lose()
 					differs(t, lock.Unlock(t.Context()), ErrNotHeld)
 				} else if replies == 1 && !r.bare {
-					t.Errorf("a node with scripts can tell: %v", err)
+					t.Errorf("%v; want the result of the node, which has scripts", err)
 				}
 				r.clear()
 				time.Sleep(time.Second)
@@ -219,9 +218,9 @@ func TestNoLostReplyIsTaken(t *testing.T) {
 	}
 }
 
-// redsync: Extend on a missing key says "lock already taken, locked nodes: [2 1 0]";
-// ErrTaken drops every node's error; and errors.As finds the type only as a value or
-// only as a pointer, not as it is documented.
+// redsync: Extend of a missing key returns "lock already taken, locked nodes: [2 1 0]". ErrTaken
+// drops every node's error. errors.As finds the type only as a value or only as a pointer,
+// contrary to its documentation.
 func TestNoMisleadingErrors(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -238,7 +237,7 @@ func TestNoMisleadingErrors(t *testing.T) {
 		}
 		var q *QuorumError
 		if !errors.As(fmt.Errorf("job: %w", err), &q) || q.Op != "extend" {
-			t.Errorf("error %v is no *QuorumError of the extension", err)
+			t.Errorf("error %v is not a *QuorumError of the extension", err)
 		}
 
 		for i, m := range r.mem {
@@ -256,16 +255,16 @@ func TestNoMisleadingErrors(t *testing.T) {
 	})
 }
 
-// redsync: the node timeout is a share of the TTL, so 30 minutes with one of 10 hours.
+// redsync: the node timeout is a share of the TTL: 30 minutes for a TTL of 10 hours.
 func TestNoNodeTimeoutThatGrowsWithTheTTL(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.setAll(faulty.Hang())
 		for ttl, want := range map[time.Duration]time.Duration{
 			10 * time.Hour:   DefaultNodeTimeout,
 			10 * time.Second: DefaultNodeTimeout,
-			time.Second:      time.Second / 8, // and is no more than an eighth of a short one
+			time.Second:      time.Second / 8, // at most an eighth of a short TTL
 		} {
-			l := r.locker() // one that does not know yet that the nodes hang
+			l := r.locker() // a new Locker, which does not know yet that the nodes hang
 			start := time.Now()
 			_, err := l.TryLock(t.Context(), "k", WithTTL(ttl))
 			took(t, start, want, want)
@@ -274,12 +273,12 @@ func TestNoNodeTimeoutThatGrowsWithTheTTL(t *testing.T) {
 	})
 }
 
-// rueidislock: a holder whose extensions vanish goes on for half a validity after
-// its last confirmed one has run out, and another holder beside it.
+// rueidislock: a holder whose extensions get lost goes on for half a validity after its last
+// confirmed one has run out, next to another holder.
 func TestNoHolderOutlivesItsLease(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		a := r.locker(WithTTL(5 * time.Second))
-		var ways []backend.Node // of b, who reaches the same servers by another way
+		var ways []backend.Node // b's own connections to the same servers
 		for _, m := range r.mem {
 			ways = append(ways, faulty.NewFaultNode(m))
 		}
@@ -290,13 +289,13 @@ func TestNoHolderOutlivesItsLease(t *testing.T) {
 		lock := r.lock(a, "k", WithAutoExtend())
 		ctx := lock.Context(t.Context())
 		time.Sleep(2400 * time.Millisecond)
-		r.setAll(faulty.Hang()) // a black hole between a and the servers
+		r.setAll(faulty.Hang()) // the network between a and the servers drops everything
 		second, err := b.Lock(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if ctx.Err() == nil || lock.Err() == nil {
-			t.Error("the first holder goes on beside the second")
+			t.Error("the first holder goes on next to the second")
 		}
 		if !lock.Until().Before(time.Now()) {
 			t.Errorf("the first holder's Until is %v after the second one's lock", time.Until(lock.Until()))
@@ -305,8 +304,8 @@ func TestNoHolderOutlivesItsLease(t *testing.T) {
 	})
 }
 
-// rueidislock: expiry is an absolute time by the client's clock, so a client that is
-// 5 s behind "acquires" keys that do not exist, and one that is ahead holds for longer.
+// rueidislock: expiry is an absolute time of the client's clock. A client that is 5 s behind
+// "acquires" keys that do not exist, and a client that is ahead holds for longer.
 func TestNoClientClockReachesTheServers(t *testing.T) {
 	for _, skew := range []time.Duration{-24 * time.Hour, -5 * time.Second, 5 * time.Second, 24 * time.Hour} {
 		eachRig(t, func(t *testing.T, r *rig) {
@@ -315,26 +314,25 @@ func TestNoClientClockReachesTheServers(t *testing.T) {
 			lock := r.lock(l, "k")
 			synctest.Wait()
 			if d := time.Until(r.expiry("k", lock.Token())); d != DefaultTTL {
-				t.Errorf("skew %v: the servers let it expire in %v, want %v", skew, d, DefaultTTL)
+				t.Errorf("clock offset %v: the servers let it expire in %v, want %v", skew, d, DefaultTTL)
 			}
 			if d := time.Until(lock.Until()); d != 9898*time.Millisecond {
-				t.Errorf("skew %v: the validity is %v, want 9.898s", skew, d)
+				t.Errorf("clock offset %v: the validity is %v, want 9.898s", skew, d)
 			}
 			if err := lock.Extend(t.Context(), time.Minute); err != nil {
-				t.Errorf("skew %v: %v", skew, err)
+				t.Errorf("clock offset %v: %v", skew, err)
 			}
 			if d := time.Until(r.expiry("k", lock.Token())); d != time.Minute {
-				t.Errorf("skew %v: after the extension the servers let it expire in %v, want 1m", skew, d)
+				t.Errorf("clock offset %v: after the extension the servers let it expire in %v, want 1m", skew, d)
 			}
 			if err := lock.Unlock(t.Context()); err != nil {
-				t.Errorf("skew %v: %v", skew, err)
+				t.Errorf("clock offset %v: %v", skew, err)
 			}
 		})
 	}
 }
 
-// rueidislock: one stale key, of the first or of the second node, blocks the
-// majority.
+// rueidislock: one stale key, on the first or on the second node, blocks the majority.
 func TestNoStaleKeyBlocksTheMajority(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		for stale := range 3 {
@@ -349,8 +347,8 @@ func TestNoStaleKeyBlocksTheMajority(t *testing.T) {
 	}
 }
 
-// rueidislock: a user without permission hangs until the deadline, and hears no more
-// than that it has passed.
+// rueidislock: a user without permission waits until the deadline, and the error says only that
+// it has passed.
 func TestNoRefusalIsHidden(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.setAll(faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions to run the 'evalsha' command"))))
@@ -367,8 +365,7 @@ func TestNoRefusalIsHidden(t *testing.T) {
 	})
 }
 
-// rueidislock: giving back blocks for as long as a server hangs, 5 s, and returns
-// nothing.
+// rueidislock: a release blocks for as long as a server hangs, up to 5 s, and returns nothing.
 func TestNoUnlockBlocksOnHungServers(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -383,9 +380,9 @@ func TestNoUnlockBlocksOnHungServers(t *testing.T) {
 	})
 }
 
-// rueidislock: a client cannot be shared with the rest of the program, and without
-// its tracking option it polls every 20 ms. Here any node will do, and nothing but
-// the lock's own operations is asked of it, rarely: one that can call is not polled.
+// rueidislock: its client cannot be shared with the rest of the program, and without its tracking
+// option it polls every 20 ms. Here any node works. The only operations on it are those of the
+// lock, and they are rare: a waiter does not poll a node that can notify it.
 func TestNoDemandsOnTheClient(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -398,9 +395,9 @@ func TestNoDemandsOnTheClient(t *testing.T) {
 		defer cancel()
 		_, err := l.Lock(ctx, "k")
 		matches(t, err, ErrTaken)
-		most := 10 // two tries, and a look every 2 s or so
+		most := 10 // two attempts, and one check every 2 s or so
 		if r.bare {
-			most = 200 // 450 at 20 ms
+			most = 200 // polling every 20 ms would make 450
 		}
 		for _, f := range r.fault {
 			tries := 0
@@ -414,15 +411,15 @@ func TestNoDemandsOnTheClient(t *testing.T) {
 				}
 			}
 			if tries > most {
-				t.Errorf("%d tries in 9 s, want %d at most", tries, most)
+				t.Errorf("%d attempts in 9 s, want %d at most", tries, most)
 			}
 		}
 		_ = held.Unlock(t.Context())
 	})
 }
 
-// redislock: a token that another one begins with takes that one's lock over:
-// "worker-1" those of "worker-10".
+// redislock: a token that is the beginning of another token opens that token's lock: "worker-1"
+// opens the locks of "worker-10".
 func TestNoPrefixOfATokenOpensTheLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithOwner("worker-10"))
@@ -441,8 +438,8 @@ func TestNoPrefixOfATokenOpensTheLock(t *testing.T) {
 	})
 }
 
-// redislock: a policy counts its tries for life, so that the second call which uses
-// it has none left.
+// redislock: a policy counts its attempts over its whole life, so the second call that uses it
+// has none left.
 func TestNoPolicyRemembers(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -457,8 +454,8 @@ func TestNoPolicyRemembers(t *testing.T) {
 	})
 }
 
-// redislock: of several keys none is released once one has vanished. Here the nodes
-// that have it release it, whatever the others say.
+// redislock: if one of several keys is gone, none of the others is released. Here the nodes that
+// hold the lock release it, whatever the others answer.
 func TestNoVanishedKeyKeepsTheOthers(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -471,7 +468,7 @@ func TestNoVanishedKeyKeepsTheOthers(t *testing.T) {
 	})
 }
 
-// redislock: Release under a ctx that was cancelled leaves the key for its TTL.
+// redislock: Release with a cancelled ctx leaves the key for its TTL.
 func TestNoUnlockIsLostToACancelledContext(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -489,13 +486,13 @@ func TestNoUnlockIsLostToACancelledContext(t *testing.T) {
 	})
 }
 
-// etcd: an Unlock that is repeated can delete a newer lock of the same session.
+// etcd: a repeated Unlock can delete a newer lock of the same session.
 func TestNoRepeatedUnlockDeletesANewerLock(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
 		first := r.lock(l, "k")
 		synctest.Wait()
-		// The deletions are executed, and the servers execute them again later.
+		// The servers execute the deletions, and execute them again later.
 		r.setAll(faulty.On(releases, faulty.Duplicate(5*time.Second)))
 		if err := first.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
@@ -512,9 +509,9 @@ func TestNoRepeatedUnlockDeletesANewerLock(t *testing.T) {
 	})
 }
 
-// etcd: two holders after a lease was lost, for nobody told the first one. It is told
-// before the servers let its lock expire.
-func TestNoTwoHoldersWhoBothBelieve(t *testing.T) {
+// etcd: after a lease was lost, there are two holders, because nobody informed the first one.
+// Here it is informed before the servers let its lock expire.
+func TestNoTwoConcurrentHolders(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		a, b := r.locker(WithTTL(2*time.Second)), r.locker(WithTTL(2*time.Second))
 		var mu sync.Mutex
@@ -532,10 +529,10 @@ func TestNoTwoHoldersWhoBothBelieve(t *testing.T) {
 					ctx := lock.Context(t.Context())
 					mu.Lock()
 					if believe++; believe != 1 {
-						errs = append(errs, fmt.Errorf("%d holders believe", believe))
+						errs = append(errs, fmt.Errorf("%d holders at once", believe))
 					}
 					mu.Unlock()
-					<-ctx.Done() // never unlocked: it expires
+					<-ctx.Done() // never unlocked, so it expires
 					mu.Lock()
 					believe--
 					mu.Unlock()

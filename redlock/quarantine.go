@@ -39,7 +39,7 @@ func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 	switch {
 	case l == nil || l.base == nil:
 		return nil, errZero
-	case l.closed.Load():
+	case l.group.Closed():
 		return nil, ErrClosed
 	}
 	if err := l.group.CanQuarantine(); err != nil {

@@ -17,7 +17,7 @@ import (
 
 const quarantine = DefaultTTL + quarantineSlack
 
-// wipe has a node start again with nothing.
+// wipe makes a node restart without its data.
 func (r *rig) wipe(i int) {
 	r.mem[i].Flush()
 	r.mem[i].Restart()
@@ -54,7 +54,7 @@ func TestQuarantineArguments(t *testing.T) {
 		_, err = New(r.nodes, WithQuarantine(quarantine), WithTTL(tooLong))
 		names("New", err)
 		if _, err := l.Lock(t.Context(), "redlock:marker"); err == nil || !strings.Contains(err.Error(), "markers") {
-			t.Errorf("a lock in the place of the marker: %v", err)
+			t.Errorf("a lock with the key of the marker: %v", err)
 		}
 		if n := r.calls(); n != before {
 			t.Errorf("%d calls were made", n-before)
@@ -65,7 +65,7 @@ func TestQuarantineArguments(t *testing.T) {
 	})
 }
 
-// partitioned is a node that is several servers.
+// partitioned is a node that consists of several servers.
 type partitioned struct{ *faulty.FaultNode }
 
 func (partitioned) Partition(key string) (part, parts int) { return adapterkit.ClusterPartition(key) }
@@ -91,7 +91,7 @@ func TestQuarantineNodes(t *testing.T) {
 	})
 }
 
-// New nodes are in quarantine, and tell for how long; it ends by itself.
+// New nodes are in quarantine, and report for how long. The quarantine ends by itself.
 func TestQuarantineOfNewNodes(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		for _, fencing := range []bool{false, true} {
@@ -166,17 +166,17 @@ func TestEndQuarantine(t *testing.T) {
 		if report.Count(Granted) != 2 || report[1].Outcome != Failed || report[1].Err == nil {
 			t.Errorf("the report is %v", report)
 		}
-		lock := r.lock(l, "k") // the others do
+		lock := r.lock(l, "k") // the other two nodes grant it
 		if n := r.holders("k", ""); n != 2 {
 			t.Errorf("%d nodes hold the lock, want two", n)
 		}
 		lock.Unlock(t.Context())
 		r.clear()
-		// Who has no quarantine can say it for others.
+		// A Locker without a quarantine can end it for others.
 		if report, err := r.locker().EndQuarantine(t.Context()); err != nil || report.Count(Granted) != 3 {
 			t.Errorf("%v, %v", report, err)
 		}
-		// A ctx that ends bounds the call, and is told.
+		// A ctx that ends bounds the call, and its error is returned.
 		r.set(2, 3, faulty.Hang())
 		short, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
@@ -210,9 +210,9 @@ func TestEndQuarantine(t *testing.T) {
 	})
 }
 
-// A holds two of three nodes, one of which starts again with nothing, and only that and
-// the third can be reached: B must not get the lock before A's has ended, and does
-// without a quarantine.
+// A holds two of three nodes. One of these restarts without its data, and only that node and the
+// third can be reached. B must not get the lock before A's lock has ended. Without a quarantine
+// it does.
 func TestQuarantineExcludes(t *testing.T) {
 	for _, fencing := range []bool{false, true} {
 		for _, d := range []time.Duration{0, quarantine} {
@@ -235,14 +235,14 @@ func TestQuarantineExcludes(t *testing.T) {
 					if err := first.Extend(t.Context(), DefaultTTL); err != nil {
 						t.Fatal(err)
 					}
-					synctest.Wait() // the third is asked for the lock again, and refuses
+					synctest.Wait() // the third node is asked for the lock again, and rejects it
 					r.clear()
 					r.wipe(1)
 					r.set(0, 1, faulty.Refuse(nil))
 					_, err := b.TryLock(t.Context(), "k")
 					if d == 0 {
 						if err != nil || first.Err() != nil {
-							t.Errorf("without a quarantine, B is told %v, and A %v: nothing is shown", err, first.Err())
+							t.Errorf("without a quarantine, B got %v, and A %v; want two holders, so that the test proves something", err, first.Err())
 						}
 						return
 					}

@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
 // WithReentrancy lets code that runs under a lock lock it again. With a ctx that holds
-// the key, [Locker.Lock], [Locker.TryLock] and [Locker.Do] return a nested handle on the
-// lock instead of waiting for their own caller. A ctx holds a key if it is, or derives
+// the key, [Locker.Lock], [Locker.TryLock], [Locker.Do], and those that only read, return a
+// nested handle on the lock instead of waiting for their own caller. A ctx holds a key if it is, or derives
 // from, a context that [Lock.Context] or Do made for a lock on that key, of the same
 // Locker or one that shares its nodes ([Locker.With]). The holder is the ctx, not the
 // goroutine. Default off: Lock and Do then fail at once, with an error that matches
@@ -23,10 +25,12 @@ import (
 // of its handles have been unlocked, in any order. If the outer lock has ended, or the
 // handle of ctx was unlocked, the error matches [ErrNotHeld], and no node is asked. A
 // call with [WithFencing] is rejected before any I/O if the outer lock has no fencing
-// token. See docs/options.md.
+// token, and so is one that does not only read if the outer lock is shared. See
+// docs/options.md.
 func WithReentrancy() AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.reentrant = true
+		s.given |= givenReentrancy
 		return nil
 	})
 }
@@ -38,13 +42,31 @@ type holds struct {
 }
 
 // heldContext returns the context of a lock on the key that ctx is, or derives from, or
-// nil.
+// nil. A permit is never shared.
 func (c *call) heldContext(ctx context.Context) *lockContext {
-	if ctx.Value(locked{}) == nil {
+	if c.slots != nil || ctx.Value(locked{}) == nil {
 		return nil
 	}
 	held, _ := ctx.Value(holds{c.locker.base, c.fullKey}).(*lockContext)
 	return held
+}
+
+// innermost is the key under which a context of a lock of this base has itself, whatever
+// its key.
+type innermost struct{ base *base }
+
+// heldBy returns the contexts of all locks of b that ctx is, or derives from, the
+// innermost first.
+func heldBy(ctx context.Context, b *base) iter.Seq[*lockContext] {
+	return func(yield func(*lockContext) bool) {
+		for ctx.Value(locked{}) != nil {
+			held, _ := ctx.Value(innermost{b}).(*lockContext)
+			if held == nil || !yield(held) {
+				return
+			}
+			ctx = held.inner()
+		}
+	}
 }
 
 // held returns the handle on the lock to which ctx belongs, or nil.
@@ -71,11 +93,11 @@ func (c *call) lock(ctx context.Context) (*Lock, error) {
 			return nil, err
 		}
 	}
-	lock, err := c.wait(ctx)
+	held, err := c.wait(ctx)
 	if err != nil {
 		return nil, c.hint(ctx, err)
 	}
-	return &lock.first, nil
+	return &held.first, nil
 }
 
 // itself returns an error if the call would wait for the lock that ctx holds, and ctx
@@ -86,7 +108,7 @@ func (c *call) itself(ctx context.Context) error {
 		return nil
 	}
 	if !endsWith(ctx, held) { // the caller may have detached it in order to wait
-		c.locker.settings.logger.Warn("redlock: a call waits for a lock that its own ctx holds, perhaps for itself (see WithReentrancy)",
+		c.locker.settings.Logger.Warn("redlock: a call waits for a lock that its own ctx holds, perhaps for itself (see WithReentrancy)",
 			"key", text.Name(c.fullKey))
 		return nil
 	}
@@ -115,14 +137,12 @@ func (c *call) hint(ctx context.Context, err error) error {
 
 // nest returns another handle on the lock of outer.
 func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
-	if c.settings.fencing && outer.Fence() == 0 {
-		return nil, fmt.Errorf("redlock: %s %s: no fencing token: the lock that ctx holds has none", c.op, text.Quote(c.fullKey))
+	if err := c.nests(outer); err != nil {
+		return nil, err
 	}
-	lock, err := outer.enter()
+	lock, err := outer.enter(c.shared)
 	if err != nil {
-		e := c.quorumError(ErrNotHeld)
-		e.detail = fmt.Sprintf("the lock that ctx held has ended: %v", err)
-		return nil, e
+		return nil, c.outerEnded(err)
 	}
 	begun := time.Now()
 	if !lock.lasts(c.settings) {
@@ -132,110 +152,68 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 		}
 	}
 	if d := c.settings.minHold; d > 0 {
-		lock.mu.Lock()
-		if least := begun.Add(d); least.After(lock.least) {
-			lock.least = least
-		}
-		lock.mu.Unlock()
+		lock.lease.HoldUntil(begun.Add(d))
 	}
 	lock.keepExtending(c.settings)
 	return lock, nil
+}
+
+// nests returns an error if the call cannot nest in outer.
+func (c *call) nests(outer *Lock) error {
+	if !c.shared && outer.Shared() {
+		return fmt.Errorf("redlock: %s %s: %w", c.op, text.Quote(c.fullKey), errUpgrade)
+	}
+	if c.settings.fencing && outer.Fence() == 0 {
+		return fmt.Errorf("redlock: %s %s: no fencing token: the lock that ctx holds has none", c.op, text.Quote(c.fullKey))
+	}
+	return nil
+}
+
+// outerEnded returns the error of a call whose ctx held the lock, which has ended because
+// of why.
+func (c *call) outerEnded(why error) error {
+	e := c.quorumError(ErrNotHeld)
+	e.detail = fmt.Sprintf("the lock that ctx held has ended: %v", why)
+	return e
 }
 
 // lengthen extends lock to the TTL of the nested call. If nodes are unavailable, it waits
 // like a call that is not nested, but no longer than the lock is valid, which is less
 // than one TTL.
 func (c *call) lengthen(ctx context.Context, lock *Lock) error {
-	ctx, cancel := c.limit(ctx)
+	limited, cancel := c.limit(ctx)
 	defer cancel()
-	retry, _ := c.pace()
-	for {
-		res, err := lock.extend(ctx, c.locker.settings.lease(c.settings))
+	retry := c.pace()
+	var complete error
+	for asking := ctx; ; asking = limited { // WithWait does not limit the first extension
+		res, err := lock.extend(asking, c.locker.settings.lease(c.settings))
 		c.tries++
+		if complete != nil && res.CtxErr != nil && errors.Is(err, ErrUnavailable) { // it was cut off, and proves nothing
+			return fmt.Errorf("%w: %w", complete, endOf(limited, res.CtxErr))
+		}
 		if !errors.Is(err, ErrUnavailable) || res.CtxErr != nil || res.Permanent(c.locker.group.Need()) {
 			return err
 		}
+		complete = err
 		pause, again := retry.pause(c.tries)
 		if !again {
 			return err
 		}
-		if ctxErr := sleep(ctx, pause, 2*res.Elapsed); ctxErr != nil {
-			return fmt.Errorf("%w: %w", err, endOf(ctx, ctxErr))
+		if ctxErr := quorum.Sleep(limited, pause, 2*res.Elapsed); ctxErr != nil {
+			return fmt.Errorf("%w: %w", err, endOf(limited, ctxErr))
 		}
 	}
 }
 
-// enter returns another handle, unless this one or the lock has ended.
-func (l *Lock) enter() (*Lock, error) {
-	if err := l.Err(); err != nil {
+// enter returns another handle, unless this one or the lock has ended. Unless the handle is
+// to read, the lock must not be shared.
+func (l *Lock) enter(toRead bool) (*Lock, error) {
+	other := &Lock{hold: l.hold}
+	switch err := l.handle.Enter(&other.handle, toRead); {
+	case err == lease.ErrShared:
+		return nil, errUpgrade
+	case err != nil:
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.unlock.begun:
-		return nil, ErrReleased
-	case l.cause != nil:
-		return nil, l.cause
-	}
-	l.handles++
-	return &Lock{lease: l.lease, call: l.call}, nil
-}
-
-// leave ends this handle, and the lock with the last handle. If other handles remain, it
-// returns how the lock was lost, if it was. The error is ErrClosed if a Shutdown has
-// released the lock.
-func (l *Lock) leave(now quorum.Instant) (last bool, err error) {
-	_ = l.err(now) // a lock past its validity is lost, not released
-	l.mu.Lock()
-	l.handles--
-	if l.handles == 0 { // for good, because only a handle can make another
-		l.mu.Unlock()
-		if l.end(ErrReleased) == ErrClosed {
-			return true, ErrClosed
-		}
-		return true, nil
-	}
-	err, l.left = l.cause, l.cause
-	if err == nil {
-		l.left = ErrReleased
-	}
-	contexts := l.endContexts()
-	l.mu.Unlock()
-	for _, ctx := range contexts {
-		ctx.cancel(ErrReleased)
-	}
-	return false, err
-}
-
-// lasts reports whether the lock is valid for at least as long as one with these
-// settings, or extends itself. Extending itself is not enough for a minimum hold, because
-// it ends with the process.
-func (l *Lock) lasts(s callSettings) bool {
-	ttl := l.locker.settings.lease(s)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	left := l.until.Until(l.locker.clock.Now())
-	return left >= ttl-l.locker.settings.driftOf(ttl) || s.minHold == 0 && l.extends && !l.limited
-}
-
-// keepExtending makes the lock extend itself if s has [WithAutoExtend], unless it already
-// does.
-func (l *Lock) keepExtending(s callSettings) {
-	if !s.autoExtend {
-		return
-	}
-	l.mu.Lock()
-	begun := l.extends
-	if !begun {
-		l.extends, l.limited = true, s.maxHold > 0
-	}
-	l.mu.Unlock()
-	if begun {
-		return
-	}
-	settings := l.call.settings
-	settings.ttl, settings.autoExtend, settings.maxHold = s.ttl, true, s.maxHold
-	core := &Lock{lease: l.lease, call: l.locker.newCall(l.call.op, l.call.key, settings)}
-	core.startExtending()
+	return other, nil
 }

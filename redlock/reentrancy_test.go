@@ -43,9 +43,9 @@ func (r *rig) unlocks(lock *Lock) {
 	}
 }
 
-// A ctx that holds the key locks it again at once, by each call, and as deep as one
-// likes: another handle on the same lock. Neither entering nor leaving asks a node,
-// and the outermost Unlock releases.
+// A call whose ctx holds the key locks it again at once, by any method and to any depth. It gets
+// another handle on the same lock. Neither entering nor leaving asks a node. The outermost Unlock
+// releases the lock.
 func TestReentrancy(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy(), WithAutoExtend(), WithKeyPrefix("app:"))
@@ -55,7 +55,7 @@ func TestReentrancy(t *testing.T) {
 		same := func(inner *Lock) {
 			t.Helper()
 			if inner == outer {
-				t.Error("it is the same handle")
+				t.Error("the nested call returned the same handle")
 			}
 			if inner.Key() != "k" || inner.Token() != outer.Token() || !inner.Until().Equal(outer.Until()) ||
 				inner.Report().String() != outer.Report().String() || inner.Err() != nil {
@@ -94,7 +94,7 @@ func TestReentrancy(t *testing.T) {
 			t.Fatalf("%d nodes hold the lock after the nested ones were unlocked", n)
 		}
 		if ctx.Err() != nil || outer.Err() != nil {
-			t.Errorf("the outermost ended: %v, %v", context.Cause(ctx), outer.Err())
+			t.Errorf("the outermost handle ended: %v, %v", context.Cause(ctx), outer.Err())
 		}
 		r.unlocks(outer)
 		synctest.Wait()
@@ -102,7 +102,7 @@ func TestReentrancy(t *testing.T) {
 	})
 }
 
-// Do within Do, and work that takes longer than the TTL at every depth.
+// Do within Do, with work that takes longer than the TTL at every depth.
 func TestReentrancyDo(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -131,18 +131,18 @@ func TestReentrancyDo(t *testing.T) {
 	})
 }
 
-// The lock is released when the last handle is unlocked, in whatever order: who
-// still works is not left without it. What was unlocked has ended all the same.
+// The lock is released when the last handle is unlocked, whatever the order, so nobody who still
+// works loses it. An unlocked handle has ended even if the lock goes on.
 func TestReentrancyOuterUnlocksFirst(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy(), WithAutoExtend())
 		outer := r.lock(l, "k")
 		ctx := outer.Context(t.Context())
 		inner := must(l.Lock(ctx, "k"))(t)
-		work, beside := inner.Context(t.Context()), inner.Context(context.WithoutCancel(ctx))
+		work, detached := inner.Context(t.Context()), inner.Context(context.WithoutCancel(ctx))
 		r.quiet("the first Unlock", func() { r.unlocks(outer) })
 		if context.Cause(ctx) != ErrReleased || outer.Err() != ErrReleased {
-			t.Errorf("the handle that was unlocked: cause %v, Err %v; want ErrReleased", context.Cause(ctx), outer.Err())
+			t.Errorf("the unlocked handle: cause %v, Err %v; want ErrReleased", context.Cause(ctx), outer.Err())
 		}
 		if late := outer.Context(t.Context()); context.Cause(late) != ErrReleased {
 			t.Errorf("a later context of it: %v, want ErrReleased", context.Cause(late))
@@ -150,22 +150,22 @@ func TestReentrancyOuterUnlocksFirst(t *testing.T) {
 		r.quiet("Extend of it", func() { matches(t, outer.Extend(t.Context(), time.Minute), ErrNotHeld) })
 		time.Sleep(time.Minute)
 		r.held(inner, "a minute later")
-		if work.Err() != nil || beside.Err() != nil || inner.Err() != nil {
-			t.Errorf("the nested handle ended: %v, %v, %v", context.Cause(work), context.Cause(beside), inner.Err())
+		if work.Err() != nil || detached.Err() != nil || inner.Err() != nil {
+			t.Errorf("the nested handle ended: %v, %v, %v", context.Cause(work), context.Cause(detached), inner.Err())
 		}
 		if err := inner.Extend(t.Context(), time.Hour); err != nil {
 			t.Error(err)
 		}
 		r.unlocks(inner)
-		if context.Cause(work) != ErrReleased || context.Cause(beside) != ErrReleased {
-			t.Errorf("contexts ended with %v, %v", context.Cause(work), context.Cause(beside))
+		if context.Cause(work) != ErrReleased || context.Cause(detached) != ErrReleased {
+			t.Errorf("contexts ended with %v, %v", context.Cause(work), context.Cause(detached))
 		}
 		synctest.Wait()
 		r.empty()
 	})
 }
 
-// must returns what gives the first of two results, or fails the test.
+// must returns the first of two results, or fails the test if the second is an error.
 func must[T any](lock T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()
@@ -205,7 +205,7 @@ func TestReentrancyUnlockedTwice(t *testing.T) {
 	})
 }
 
-// The context of a handle ends with that handle; those of the others go on.
+// The context of a handle ends with that handle. The contexts of the other handles go on.
 func TestReentrancyContexts(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy(), WithAutoExtend())
@@ -219,11 +219,11 @@ func TestReentrancyContexts(t *testing.T) {
 		synctest.Wait()
 		for _, ctx := range []context.Context{ctxA, child} {
 			if ctx.Err() != context.Canceled || context.Cause(ctx) != ErrReleased {
-				t.Errorf("of the handle that was unlocked: %v, cause %v", ctx.Err(), context.Cause(ctx))
+				t.Errorf("the context of the unlocked handle: %v, cause %v", ctx.Err(), context.Cause(ctx))
 			}
 		}
 		if ctxB.Err() != nil || root.Err() != nil {
-			t.Errorf("of the others: %v, %v", context.Cause(ctxB), context.Cause(root))
+			t.Errorf("the contexts of the other handles: %v, %v", context.Cause(ctxB), context.Cause(root))
 		}
 		for _, m := range r.mem {
 			m.Flush()
@@ -234,25 +234,21 @@ func TestReentrancyContexts(t *testing.T) {
 		}
 		matches(t, outer.Err(), ErrNotHeld)
 		if a.Err() != ErrReleased {
-			t.Errorf("the handle that was unlocked before: %v, want ErrReleased still", a.Err())
+			t.Errorf("the handle that was unlocked earlier: %v, want ErrReleased as before", a.Err())
 		}
 		matches(t, b.Unlock(t.Context()), ErrNotHeld)
 		if matches(t, b.Err(), ErrNotHeld); b.Err() == ErrReleased {
-			t.Error("a handle that was unlocked after the loss says that it was released")
+			t.Error("a handle that was unlocked after the loss reports a release")
 		}
 		matches(t, outer.Unlock(t.Context()), ErrNotHeld)
-		outer.mu.Lock()
-		defer outer.mu.Unlock()
-		l.watch.mu.Lock()
-		defer l.watch.mu.Unlock()
-		if len(outer.contexts)+len(outer.nested) != 0 || len(l.watch.locks) != 0 {
-			t.Error("something is kept of a lock that has ended")
+		if contexts, _, nested := outer.handle.Count(); contexts+nested != 0 || l.keeper.Count().Watched != 0 {
+			t.Error("a lock that has ended is still registered")
 		}
 	})
 }
 
-// What runs under a lock that has ended gets no other one, even if nobody has told
-// its ctx, and no node is asked.
+// A call under a lock that has ended gets no new lock, even if its ctx has not ended. No node is
+// asked.
 func TestReentrancyEnded(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -296,7 +292,7 @@ func TestReentrancyEnded(t *testing.T) {
 						differs(t, err, ErrTaken, ErrUnavailable, context.Canceled)
 						var q *QuorumError
 						if !errors.As(err, &q) || q.Tries != 0 || q.Op != "lock" || !strings.Contains(err.Error(), tc.want) {
-							t.Errorf("error %v, want one that says %q", err, tc.want)
+							t.Errorf("error %v, want one that contains %q", err, tc.want)
 						}
 						if strings.Contains(err.Error(), lock.Token()) {
 							t.Error("the token is in the error")
@@ -310,8 +306,7 @@ func TestReentrancyEnded(t *testing.T) {
 	}
 }
 
-// A handle that was unlocked lets nobody in, even where another one still holds the
-// lock.
+// A nested call through an unlocked handle fails, even while another handle still holds the lock.
 func TestReentrancyThroughAnUnlockedHandle(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -329,9 +324,9 @@ func TestReentrancyThroughAnUnlockedHandle(t *testing.T) {
 	})
 }
 
-// Another key, another Locker, a ctx that does not derive from the lock's, a Locker
-// that does not nest: nothing is nested, and a ctx that holds several keys holds each.
-func TestReentrancyOfWhom(t *testing.T) {
+// A call is not nested if it has another key, another Locker, a ctx that is not derived from the
+// lock's, or a Locker without re-entrancy. A ctx that holds several keys nests for each of them.
+func TestReentrancyScope(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l, plain := r.locker(WithReentrancy()), r.locker()
 		a := r.lock(l, "a")
@@ -344,7 +339,7 @@ func TestReentrancyOfWhom(t *testing.T) {
 		for _, outer := range []*Lock{a, b} {
 			inner := must(l.TryLock(both, outer.Key()))(t)
 			if inner.Token() != outer.Token() {
-				t.Errorf("%q: another lock", outer.Key())
+				t.Errorf("%q: the nested call returned another lock", outer.Key())
 			}
 			r.unlocks(inner)
 		}
@@ -363,7 +358,7 @@ func TestReentrancyOfWhom(t *testing.T) {
 		_, err = plain.TryLock(ctx, "k")
 		matches(t, err, ErrTaken)
 		if !strings.Contains(err.Error(), "WithReentrancy") {
-			t.Errorf("the error does not say what is wrong: %v", err)
+			t.Errorf("the error does not mention the option that is missing: %v", err)
 		}
 		bounded, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
@@ -374,14 +369,14 @@ func TestReentrancyOfWhom(t *testing.T) {
 		took(t, start, 0, 0)
 		_, err = plain.TryLock(t.Context(), "k")
 		if matches(t, err, ErrTaken); strings.Contains(err.Error(), "WithReentrancy") {
-			t.Errorf("a hint without reason: %v", err)
+			t.Errorf("an unnecessary hint: %v", err)
 		}
-		r.unlocks(must(plain.TryLock(ctx, "k", WithReentrancy()))(t)) // the call may ask for it
+		r.unlocks(must(plain.TryLock(ctx, "k", WithReentrancy()))(t)) // the call may request it
 		r.held(k, "after the nested handle")
 	})
 }
 
-// The word about WithReentrancy is for who waits for himself, and for nobody else.
+// The hint about WithReentrancy is only for a caller that waits for itself.
 func TestReentrancyHint(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -394,7 +389,7 @@ func TestReentrancyHint(t *testing.T) {
 			}
 		}
 		_, err := l.TryLock(ctx, "k")
-		hinted("who has the lock", err, true, ErrTaken)
+		hinted("a caller that holds the lock", err, true, ErrTaken)
 		r.setAll(faulty.Refuse(nil))
 		_, err = l.TryLock(ctx, "k")
 		hinted("when nodes cannot be reached", err, false, ErrUnavailable)
@@ -410,16 +405,16 @@ func TestReentrancyHint(t *testing.T) {
 		synctest.Wait()
 		r.lock(l, "other")
 		_, err = l.TryLock(deaf, "other")
-		hinted("who had the lock", err, false, ErrTaken)
+		hinted("a caller that held the lock", err, false, ErrTaken)
 	})
 }
 
-// A lock that extends itself without a limit goes on to do so, whatever the limits of those
-// who enter it: nobody has to extend it for them.
+// A lock that extends itself without a limit goes on to do so, whatever the limits of nested
+// calls.
 func TestReentrancyWithoutLimit(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
-		for _, opts := range [][]LockOption{{WithAutoExtend()}, nil} { // the nested call may be what has it extended
+		for _, opts := range [][]LockOption{{WithAutoExtend()}, nil} { // without options, the nested call starts the extensions
 			outer := r.lock(l, "k", opts...)
 			ctx := outer.Context(t.Context())
 			nested := must(l.TryLock(ctx, "k", WithAutoExtend()))(t)
@@ -434,8 +429,8 @@ func TestReentrancyWithoutLimit(t *testing.T) {
 	})
 }
 
-// A nested handle is valid for as long as any other: what is left is extended to
-// that, and only if it is less.
+// A nested handle is valid for at least its own TTL. If less is left, the lock is extended to
+// that. Otherwise it is not extended.
 func TestReentrancyTTL(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -462,7 +457,7 @@ func TestReentrancyTTL(t *testing.T) {
 	})
 }
 
-// After a suspension it is the wall clock that says what is left.
+// After a suspension, the wall clock decides what is left.
 func TestReentrancyTTLSuspended(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy(), WithTTL(time.Minute))
@@ -479,8 +474,8 @@ func TestReentrancyTTLSuspended(t *testing.T) {
 	})
 }
 
-// Where that extension fails there is no nested handle; the lock is as it was, and
-// is released by those who have it.
+// If that extension fails, there is no nested handle. The lock is unchanged, and its handles
+// release it.
 func TestReentrancyNotExtended(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -499,7 +494,7 @@ func TestReentrancyNotExtended(t *testing.T) {
 		synctest.Wait()
 		r.empty()
 
-		// And if they have unlocked meanwhile, by the one that was not to be.
+		// If the other handles were unlocked meanwhile, the failed nested call releases the lock.
 		outer = r.lock(l, "k")
 		r.setAll(faulty.Delay(100 * time.Millisecond))
 		time.AfterFunc(10*time.Millisecond, func() { r.unlocks(outer) })
@@ -507,15 +502,15 @@ func TestReentrancyNotExtended(t *testing.T) {
 		defer cancel()
 		_, err = l.Lock(lost, "k", WithTTL(time.Minute))
 		if err == nil {
-			t.Fatal("a handle, though its ctx ended")
+			t.Fatal("a handle, although ctx ended")
 		}
 		r.clean(l)
 	})
 }
 
-// A nested call is as patient with nodes that are unavailable as any other: not at all with
-// TryLock, or if they refuse for good; else until they answer, its policy or its ctx ends it, or
-// the lock is over.
+// A nested call is as patient with unavailable nodes as any other. It does not wait with TryLock,
+// or if the nodes always reject. Otherwise it waits until they answer, its policy or ctx ends the
+// wait, or the lock has ended.
 func TestReentrancyOutage(t *testing.T) {
 	refuse := faulty.Refuse(nil)
 	forGood := faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
@@ -525,15 +520,15 @@ func TestReentrancyOutage(t *testing.T) {
 		outage time.Duration
 		bound  time.Duration // of ctx
 		opts   []LockOption
-		want   []error       // none: it nests
-		after  time.Duration // so long at least, and half a second longer at most
+		want   []error       // nil: the call nests
+		after  time.Duration // at least this long, and at most half a second longer
 	}{
-		{"a moment", refuse, 2 * time.Second, time.Hour, nil, nil, 2 * time.Second},
+		{"for a moment", refuse, 2 * time.Second, time.Hour, nil, nil, 2 * time.Second},
 		{"until the lock is over", refuse, time.Hour, time.Hour, nil, []error{ErrUnavailable, ErrNotHeld}, 29 * time.Second},
-		{"for longer than ctx", refuse, time.Hour, 3 * time.Second, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 3 * time.Second},
-		{"when ctx ends in a try", faulty.Hang(), time.Hour, 100 * time.Millisecond, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 100 * time.Millisecond},
+		{"longer than ctx", refuse, time.Hour, 3 * time.Second, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 3 * time.Second},
+		{"ctx ends during an attempt", faulty.Hang(), time.Hour, 100 * time.Millisecond, nil, []error{ErrUnavailable, context.DeadlineExceeded}, 100 * time.Millisecond},
 		{"with a policy", refuse, time.Hour, time.Hour, []LockOption{WithRetry(Fixed(time.Second).Limit(4))}, []error{ErrUnavailable}, 3 * time.Second},
-		{"for good", forGood, time.Hour, time.Hour, nil, []error{ErrUnavailable}, 0},
+		{"rejected forever", forGood, time.Hour, time.Hour, nil, []error{ErrUnavailable}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			eachRig(t, func(t *testing.T, r *rig) {
@@ -554,11 +549,11 @@ func TestReentrancyOutage(t *testing.T) {
 				}
 				matches(t, err, tc.want...)
 				if err != nil && strings.Count(err.Error(), context.DeadlineExceeded.Error()) > 1 {
-					t.Errorf("the error says twice that ctx has ended: %v", err)
+					t.Errorf("the error mentions twice that ctx has ended: %v", err)
 				}
 				if outer.Err() == nil {
 					r.clear()
-					time.Sleep(3 * time.Second) // what hangs ends
+					time.Sleep(3 * time.Second) // the calls that hang end
 					r.unlocks(outer)
 				}
 			})
@@ -566,7 +561,7 @@ func TestReentrancyOutage(t *testing.T) {
 	}
 }
 
-// The lock was found lost by that extension.
+// That extension found the lock lost.
 func TestReentrancyFoundLost(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -583,9 +578,9 @@ func TestReentrancyFoundLost(t *testing.T) {
 	})
 }
 
-// A lock that does not extend itself does so once a nested call has asked for it, at
-// that one's pace and up to its limit, and until it is released; one that does goes on
-// as it did.
+// A nested call with WithAutoExtend makes the lock extend itself, at the nested call's interval
+// and up to its limit, until the lock is released. A lock that already extends itself goes on as
+// before.
 func TestReentrancyAutoExtend(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy(), WithTTL(time.Minute))
@@ -632,7 +627,7 @@ func TestReentrancyMaxHold(t *testing.T) {
 		<-ctx.Done()
 		took(t, start, 9898*time.Millisecond, 9898*time.Millisecond)
 
-		// Whoever limited them.
+		// It does not matter which handle set the limit.
 		outer = r.lock(r.locker(WithReentrancy()), "other")
 		ctx = outer.Context(t.Context())
 		l = outer.locker
@@ -645,8 +640,8 @@ func TestReentrancyMaxHold(t *testing.T) {
 	})
 }
 
-// The end of the validity ends what is left of the handles, though the one that
-// was first to have a context has been unlocked.
+// The end of the validity ends the remaining handles, even if the handle that had the first
+// context was unlocked.
 func TestReentrancyExpires(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -659,13 +654,13 @@ func TestReentrancyExpires(t *testing.T) {
 		took(t, start, 9898*time.Millisecond, 9898*time.Millisecond)
 		matches(t, context.Cause(ctx), ErrNotHeld)
 		if outer.Err() != ErrReleased {
-			t.Errorf("the handle that was unlocked before: %v", outer.Err())
+			t.Errorf("the handle that was unlocked earlier: %v", outer.Err())
 		}
 	})
 }
 
-// All who use one ctx are one holder; others are kept out until the last of them is
-// done, also one that outlives the Do in which it began.
+// All calls with one ctx are one holder. Others wait until the last of them has finished, even if
+// it outlives the Do in which it began.
 func TestReentrancySharedContext(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -715,8 +710,8 @@ func TestReentrancySharedContext(t *testing.T) {
 	})
 }
 
-// Whoever comes and goes, in whatever order and at once: the lock is held for as
-// long as anybody has a handle, and released once.
+// Handles come and go concurrently and in any order. The lock is held as long as there is a
+// handle, and is released once.
 func TestReentrancyConcurrently(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy(), WithAutoExtend())
@@ -730,7 +725,7 @@ func TestReentrancyConcurrently(t *testing.T) {
 				for range 3 {
 					time.Sleep(rand.N(time.Second))
 					lock, err := l.TryLock(ctx, "k")
-					if err != nil { // its handle was unlocked, if it was not quick
+					if err != nil { // its handle was unlocked already
 						matches(t, err, ErrNotHeld)
 						continue
 					}
@@ -766,7 +761,7 @@ func TestReentrancyConcurrently(t *testing.T) {
 	})
 }
 
-// Hooks are told of the lock, and of an extension that a nested call needed.
+// Hooks see the lock, and an extension that a nested call needed.
 func TestReentrancyHooks(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var h told
@@ -775,7 +770,7 @@ func TestReentrancyHooks(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			if kinds, _ := h.take(); !slices.Equal(kinds, want) {
-				t.Errorf("%s: told %v, want %v", what, kinds, want)
+				t.Errorf("%s: hooks %v, want %v", what, kinds, want)
 			}
 		}
 		outer := r.lock(l, "k")
@@ -804,13 +799,13 @@ func TestReentrancyHooks(t *testing.T) {
 	})
 }
 
-// A Mutex is not re-entrant, but nests in a lock that ctx holds. A lock that was
-// resumed is entered like any other.
+// A Mutex is not re-entrant, but nests in a lock that ctx holds. A resumed lock can be entered
+// like any other.
 func TestReentrancyMutexAndResume(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
 		first := r.lock(l, "k")
-		synctest.Wait() // for the nodes that it did not wait for
+		synctest.Wait() // until the nodes outside the quorum have answered
 		resumed := must(l.Resume(t.Context(), first.Handover()))(t)
 		ctx := resumed.Context(t.Context())
 		m := l.Mutex("k")
@@ -837,8 +832,8 @@ func TestReentrancyMutexAndResume(t *testing.T) {
 	})
 }
 
-// A nested handle has the fencing token of the lock. Who asks for one is refused
-// where there is none.
+// A nested handle has the fencing token of the lock. A nested call that requests a token fails if
+// the lock has none.
 func TestReentrancyFencing(t *testing.T) {
 	fencingRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -848,12 +843,12 @@ func TestReentrancyFencing(t *testing.T) {
 		for _, opts := range [][]LockOption{nil, {WithFencing()}} {
 			inner := must(l.Lock(ctx, "k", opts...))(t)
 			if inner.Fence() != outer.Fence() || inner.Fence() == 0 {
-				t.Errorf("the token %d in a lock with %d", inner.Fence(), outer.Fence())
+				t.Errorf("the nested handle has the token %d, the lock %d", inner.Fence(), outer.Fence())
 			}
 			r.unlocks(inner)
 		}
 		if _, err := l.Lock(ctx, "k", WithTTL(48*time.Hour)); err == nil {
-			t.Error("it would outlive the counter")
+			t.Error("the nested lock would outlive the counter")
 		}
 		r.held(outer, "after the nested ones")
 		r.unlocks(outer)
@@ -874,29 +869,27 @@ func TestReentrancyFencing(t *testing.T) {
 	})
 }
 
-// An Unlock that has just begun lets nobody in any more.
+// Once Unlock has begun, no further call nests.
 func TestReentrancyWhileUnlocking(t *testing.T) {
 	r := newRig(t, 1, false)
 	lock := r.lock(r.locker(WithReentrancy()), "k")
-	lock.mu.Lock()
-	lock.unlock.begun = true
-	lock.mu.Unlock()
-	if _, err := lock.enter(); err != ErrReleased {
+	lock.handle.BeginUnlock()
+	if _, err := lock.enter(false); err != ErrReleased {
 		t.Errorf("error %v, want ErrReleased", err)
 	}
-	if lock.handles != 1 {
-		t.Errorf("%d handles", lock.handles)
+	if _, handles, _ := lock.handle.Count(); handles != 1 {
+		t.Errorf("%d handles", handles)
 	}
 }
 
-// What is wrong with a nested call is refused as of any call.
-func TestReentrancyRefuses(t *testing.T) {
+// Bad input of a nested call is rejected like that of any call.
+func TestReentrancyRejects(t *testing.T) {
 	r := newRig(t, 1, false)
 	l := r.locker(WithReentrancy())
 	outer := r.lock(l, "k")
 	ctx, cancel := context.WithCancel(outer.Context(t.Context()))
 	if _, err := l.Lock(ctx, "k", WithTTL(-1)); err == nil || errors.Is(err, ErrNotHeld) {
-		t.Errorf("a bad option: %v", err)
+		t.Errorf("the error for a bad option: %v", err)
 	}
 	cancel()
 	_, err := l.Lock(ctx, "k")
@@ -911,8 +904,8 @@ func TestReentrancyRefuses(t *testing.T) {
 	r.empty()
 }
 
-// A handle is unlocked without looking at the contexts of the other handles on the lock,
-// because all of them share the mutex: each handle has a set of its own.
+// Each handle has its own set of contexts, so unlocking a handle does not look at those of other
+// handles. They share one mutex, which would be held for too long.
 func TestContextsOfEachHandle(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithReentrancy())
@@ -924,11 +917,11 @@ func TestContextsOfEachHandle(t *testing.T) {
 		want := func(when string, handle *Lock, own, nested int) {
 			t.Helper()
 			synctest.Wait()
-			outer.mu.Lock()
-			defer outer.mu.Unlock()
-			if len(handle.contexts) != own || len(outer.contexts) != 100 || len(outer.nested) != nested {
+			has, _, _ := handle.handle.Count()
+			first, _, others := outer.handle.Count()
+			if has != own || first != 100 || others != nested {
 				t.Errorf("%s, the handle has %d contexts, the first one %d, and %d others have any; want %d, 100 and %d",
-					when, len(handle.contexts), len(outer.contexts), len(outer.nested), own, nested)
+					when, has, first, others, own, nested)
 			}
 		}
 		ctx, cancel := context.WithCancel(contexts[0])
@@ -958,10 +951,10 @@ func TestContextsOfEachHandle(t *testing.T) {
 				t.Errorf("context %d has ended: %v", i, context.Cause(ctx))
 			}
 		}
-		outer.end(errMine) // all of them, of every handle
+		outer.lease.End(errMine) // ends all contexts of every handle
 		for i, ctx := range contexts {
 			if !errors.Is(context.Cause(ctx), errMine) {
-				t.Errorf("context %d of a lock that was lost: %v", i, context.Cause(ctx))
+				t.Errorf("context %d of a lost lock: %v", i, context.Cause(ctx))
 			}
 		}
 		_ = outer.Unlock(t.Context())

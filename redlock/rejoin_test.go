@@ -12,9 +12,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// A lock that extends itself outlives restarts of all servers, one after the other, with
-// a pause in which it is extended. In the end all servers have it, and the hook and the
-// log have told which got it again.
+// A lock that extends itself outlives restarts of all servers, one after another, if it is
+// extended between two restarts. In the end all servers hold it again, and the hook and the log
+// have reported each rejoin.
 func TestAutoExtendOutlivesRestarts(t *testing.T) {
 	for _, size := range []int{3, 5} {
 		for _, bare := range []bool{false, true} {
@@ -42,15 +42,15 @@ func TestAutoExtendOutlivesRestarts(t *testing.T) {
 						}
 					}
 					if n := r.holders("k", lock.Token()); n != size {
-						t.Errorf("%d nodes have the lock in the end, want %d", n, size)
+						t.Errorf("%d nodes hold the lock in the end, want %d", n, size)
 					}
 					for i, n := range rejoined {
 						if n != 2 {
-							t.Errorf("the hook was told %d times that node %d has the lock again, want twice", n, i)
+							t.Errorf("the hook reported %d times that node %d has the lock again, want twice", n, i)
 						}
 					}
 					if got := strings.Count(log.String(), "has it again"); got != 2*size {
-						t.Errorf("the log tells %d times that a node has the lock again, want %d times", got, 2*size)
+						t.Errorf("the log says %d times that a node has the lock again, want %d times", got, 2*size)
 					}
 					if err := lock.Unlock(t.Context()); err != nil {
 						t.Error(err)
@@ -63,7 +63,7 @@ func TestAutoExtendOutlivesRestarts(t *testing.T) {
 	}
 }
 
-// So does one that another process resumes and extends by hand.
+// The same holds for a lock that another process resumes and extends explicitly.
 func TestExtendOfAResumedLockRejoins(t *testing.T) {
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
 		first := r.lock(r.locker(), "k", WithFencing())
@@ -80,7 +80,7 @@ func TestExtendOfAResumedLockRejoins(t *testing.T) {
 				}
 				synctest.Wait()
 				if got := lock.Report()[i].Rejoined; got != want {
-					t.Errorf("node %d: the report says rejoined %v, want %v: %v", i, got, want, lock.Report())
+					t.Errorf("node %d: rejoined in the report: %v, want %v: %v", i, got, want, lock.Report())
 				}
 			}
 		}
@@ -93,7 +93,7 @@ func TestExtendOfAResumedLockRejoins(t *testing.T) {
 	})
 }
 
-// An extension that is answered after the validity has ended comes too late: others may
+// An extension that is answered after the end of the validity came too late, because others may
 // have had the lock in between.
 func TestLateExtensionIsALoss(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {

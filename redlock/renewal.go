@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -26,108 +27,92 @@ func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 }
 
 // extend is Extend, and also returns the result of its round, if there was one.
-func (l *Lock) extend(ctx context.Context, ttl time.Duration) (quorum.Result, error) {
+func (l *Lock) extend(ctx context.Context, ttl time.Duration) (round.Result, error) {
 	err := checkTTL(ttl)
 	ttl = ttl.Truncate(time.Millisecond)
 	if err == nil {
 		err = l.locker.settings.checkTTL(ttl)
 	}
-	if err == nil && l.call.settings.fencing {
+	if err == nil && l.fencing {
 		err = l.locker.settings.checkCounterLife(ttl)
 	}
 	if err == nil {
 		err = l.locker.settings.checkQuarantine(ttl)
 	}
 	if err != nil {
-		return quorum.Result{}, fmt.Errorf("redlock: extend %s: %w", text.Quote(l.call.fullKey), err)
+		return round.Result{}, fmt.Errorf("redlock: extend %s: %w", text.Quote(l.fullKey()), err)
 	}
-	if err := l.locker.checkContext(ctx, "extend", l.call.key); err != nil {
-		return quorum.Result{}, err
+	if err := l.locker.checkContext(ctx, "extend", l.key()); err != nil {
+		return round.Result{}, err
 	}
-	ttl = l.keep(ttl)
-	n, err := l.renew(ttl)
+	if err := l.notHeld("extend", l.Err()); err != nil {
+		return round.Result{}, err
+	}
+	ttl = l.lease.Keep(ttl)
+	n, err := l.renew(ctx, ttl, false)
 	if err != nil {
-		return quorum.Result{}, err
+		return round.Result{}, err
 	}
-	res := l.attempt.Extend(ctx, ttl, l.locker.settings.timeout(ttl))
-	return res, n.end(ctx, res)
+	res := l.lease.Attempt().Extend(ctx, ttl, l.locker.settings.Timeout(ttl))
+	if err = n.end(ctx, res); err == nil {
+		err = l.notHeld("extend", l.Err()) // this handle may have been unlocked meanwhile
+	}
+	return res, err
 }
 
-// A renewal is an extension of a lock that is under way.
+// A renewal is an extension that is under way.
 type renewal struct {
-	lock  *Lock
-	call  *call
-	until quorum.Instant // of the lock, if the extension succeeds
+	call  call
+	hold  *hold
+	until clock.Instant // of the lock, if the extension succeeds
 }
 
 // renew begins an extension, unless the lock has ended.
-func (l *Lock) renew(ttl time.Duration) (renewal, error) {
-	if err := l.lostOrReleased("extend"); err != nil {
-		return renewal{}, err
+func (h *hold) renew(ctx context.Context, ttl time.Duration, automatic bool) (*renewal, error) {
+	if err := h.ended("extend"); err != nil {
+		return nil, err
 	}
-	c := l.locker.newCall("extend", l.call.key, l.call.settings)
-	c.settings.ttl = ttl
-	return renewal{l, c, l.locker.clock.Now().Add(ttl - l.locker.settings.driftOf(ttl))}, nil
+	n := &renewal{call: *h.locker.newCall("extend", h.key(), h.callSettings()), hold: h}
+	n.call.settings.ttl, n.call.automatic, n.call.shared = ttl, automatic, h.lease.Shared()
+	n.call.begin(ctx)
+	n.until = h.locker.clock.Now().Add(ttl - h.locker.settings.DriftOf(ttl))
+	return n, nil
 }
+
+// End processes the result of an automatic extension.
+func (n *renewal) End(res round.Result) error { return n.end(context.Background(), res) }
 
 // end processes the result of the extension, and returns its error.
-func (n renewal) end(ctx context.Context, res quorum.Result) error {
-	l, c := n.lock, n.call
-	c.note(res)
+func (n *renewal) end(ctx context.Context, res round.Result) error {
+	h, c := n.hold, &n.call
+	c.note(ctx, res)
 	var err error
-	if res.Verdict == quorum.Won {
-		err = l.extended(n.until, res)
+	if res.Verdict == round.Won {
+		if h.lease.Extended(n.until, res.Votes) {
+			h.logRejoins(res.Votes)
+		}
+		err = h.ended("extend")
 	} else {
-		err = l.unextended(c.failed(ctx, res))
+		err = c.failed(ctx, res)
+		h.lease.Unextended(err)
+		if h.lease.Released() { // meanwhile
+			err = h.ended("extend")
+		}
 	}
-	if res.Verdict == quorum.Gone {
-		l.end(err)
+	if res.Verdict == round.Gone {
+		h.lease.End(err)
 	}
-	c.tell(ctx, l.locker.settings.hooks.Extended, err)
+	c.tell(h.locker.settings.hooks.Extended, err)
 	return err
 }
 
-// extended processes an extension that a quorum confirmed, unless the lock has ended
-// meanwhile. The lock has also ended if its validity was over before the answer came.
-// Another caller may then have held the lock in between, and released it before nodes
-// that had lost the token were given it again.
-func (l *Lock) extended(until quorum.Instant, res quorum.Result) error {
-	l.mu.Lock()
-	now := l.locker.clock.Now()
-	if l.until.Past(now) {
-		l.mu.Unlock()
-		return l.lostOrReleased("extend")
-	}
-	if until.Until(now) > l.until.Until(now) {
-		l.until = until
-	}
-	l.votes, l.failure = res.Votes, nil
-	for i, v := range res.Votes {
+// logRejoins logs which nodes have granted the lock again.
+func (h *hold) logRejoins(votes []round.Vote) {
+	for i, v := range votes {
 		if v.Rejoined {
-			_, name := l.locker.group.Node(i)
-			l.locker.settings.logger.Debug("redlock: a node that had lost the lock has it again",
-				"key", text.Name(l.call.fullKey), "node", text.Name(name))
+			_, name := h.locker.group.Node(i)
+			h.locker.settings.Logger.Debug("redlock: a node that had lost the lock has it again",
+				"key", text.Name(h.fullKey()), "node", text.Name(name))
 		}
 	}
-	if l.cause == nil {
-		l.attempt.Lasts(l.until)
-		if l.expiry != nil {
-			l.expiry.Reset(l.until.Until(now))
-		}
-	}
-	l.mu.Unlock()
-	return l.lostOrReleased("extend")
-}
-
-// unextended processes a failed extension. It returns err, or an error that says that the
-// lock was unlocked meanwhile.
-func (l *Lock) unextended(err error) error {
-	l.mu.Lock()
-	l.failure = err
-	released := wasReleased(l.cause)
-	l.mu.Unlock()
-	if released {
-		return l.lostOrReleased("extend")
-	}
-	return err
 }

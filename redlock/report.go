@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/member"
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -45,14 +47,14 @@ type NodeReport struct {
 type Outcome uint8
 
 const (
-	Pending     = Outcome(quorum.Pending)     // it had not answered when the round was decided or cut off: see NodeReport.Latency
-	Granted     = Outcome(quorum.Granted)     // it did what was asked
-	Taken       = Outcome(quorum.Taken)       // the key holds another token there
-	NotHeld     = Outcome(quorum.NotHeld)     // it does not hold the token
-	Failed      = Outcome(quorum.Failed)      // it answered with an error, or could not be asked
-	TimedOut    = Outcome(quorum.TimedOut)    // it did not answer in time
-	Skipped     = Outcome(quorum.Skipped)     // it was not asked, because the token cannot be there
-	Quarantined = Outcome(quorum.Quarantined) // it grants no locks for now: see [WithQuarantine]
+	Pending     = Outcome(round.Pending)     // it had not answered when the round was decided or cut off: see NodeReport.Latency
+	Granted     = Outcome(round.Granted)     // it did what was asked
+	Taken       = Outcome(round.Taken)       // the key holds another token there
+	NotHeld     = Outcome(round.NotHeld)     // it does not hold the token
+	Failed      = Outcome(round.Failed)      // it answered with an error, or could not be asked
+	TimedOut    = Outcome(round.TimedOut)    // it did not answer in time
+	Skipped     = Outcome(round.Skipped)     // it was not asked, because the token cannot be there
+	Quarantined = Outcome(round.Quarantined) // it grants no locks for now: see [WithQuarantine]
 )
 
 // String returns the outcome in words.
@@ -105,7 +107,7 @@ func (r Report) String() string {
 			fmt.Fprintf(&b, "no answer yet after %v", waited)
 		case n.Outcome == TimedOut:
 			fmt.Fprintf(&b, "%v after %v", n.Outcome, waited)
-			if late := (*quorum.LateError)(nil); errors.As(n.Err, &late) {
+			if late := (*member.LateError)(nil); errors.As(n.Err, &late) {
 				fmt.Fprintf(&b, ": %s", words(n.Err))
 			}
 		case n.Err != nil:
@@ -143,14 +145,19 @@ func words(err error) string {
 	return text.Line(said)
 }
 
-func newReport(g *quorum.Group, votes []quorum.Vote) Report {
+func newReport(g *quorum.Group, votes []round.Vote) Report {
 	r := make(Report, len(votes))
 	for i, v := range votes {
-		_, name := g.Node(i)
-		r[i] = NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Rejoined: v.Rejoined, Err: newNodeError(v.Err)}
-		if v.Outcome == quorum.Quarantined {
-			r[i].Quarantine = quarantineLeft(v.Err)
-		}
+		r[i] = newNodeReport(g, i, v)
+	}
+	return r
+}
+
+func newNodeReport(g *quorum.Group, node int, v round.Vote) NodeReport {
+	_, name := g.Node(node)
+	r := NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Rejoined: v.Rejoined, Err: newNodeError(v.Err)}
+	if v.Outcome == round.Quarantined {
+		r.Quarantine = quarantineLeft(v.Err)
 	}
 	return r
 }

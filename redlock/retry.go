@@ -12,7 +12,8 @@ import (
 // time. The zero value is the default: see [WithRetry].
 type RetryPolicy struct {
 	delay func(tries int) time.Duration
-	tries int // the most attempts; 0 means until ctx ends
+	tries int           // the most attempts; 0 means until ctx ends
+	queue time.Duration // how long to poll before joining the queue; 0 means always
 	err   error
 }
 
@@ -75,6 +76,34 @@ func (p RetryPolicy) Limit(tries int) RetryPolicy {
 		return p.fail(fmt.Errorf("a limit of %d tries: must be at least 1", tries))
 	}
 	p.tries = tries
+	return p.checkQueue()
+}
+
+// ThenQueue returns p for callers that poll for d and then join the queue. Their place in
+// it is that of a caller that queued from the beginning. From then on they wait as callers
+// without a policy do, with [WithPatience], and p has no effect. ctx and [WithWait] limit
+// the whole wait.
+//
+// It is for the time when a fleet changes from another library, so that neither callers
+// that poll nor callers that queue starve: see docs/migrating/rollout.md. Let d be shorter
+// than the wait of the other library's callers. It cannot be combined with
+// [RetryPolicy.Limit].
+func (p RetryPolicy) ThenQueue(d time.Duration) RetryPolicy {
+	if p.delay == nil {
+		return p.fail(errors.New("ThenQueue of the zero RetryPolicy, which queues at once"))
+	}
+	if d <= 0 {
+		return p.fail(fmt.Errorf("polling for %v before queueing: must be positive", d))
+	}
+	p.queue = d
+	return p.checkQueue()
+}
+
+// checkQueue rejects a policy that limits the attempts of a caller in the queue.
+func (p RetryPolicy) checkQueue() RetryPolicy {
+	if p.queue > 0 && p.tries > 0 {
+		return p.fail(errors.New("a retry policy with both Limit and ThenQueue: limit the wait with WithWait instead"))
+	}
 	return p
 }
 

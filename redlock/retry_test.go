@@ -14,12 +14,12 @@ func TestRetryPolicies(t *testing.T) {
 	tests := []struct {
 		name   string
 		policy RetryPolicy
-		want   []time.Duration // after 1, 2, 3 … tries
+		want   []time.Duration // after 1, 2, 3 … attempts
 	}{
 		{"fixed", Fixed(time.Second), []time.Duration{time.Second, time.Second, time.Second}},
 		{"at once", Fixed(0), []time.Duration{0, 0, 0}},
 		{"exponential", Exponential(time.Second, 5*time.Second), []time.Duration{1e9, 2e9, 4e9, 5e9, 5e9}},
-		{"exponential that does not grow", Exponential(time.Second, time.Second), []time.Duration{1e9, 1e9}},
+		{"exponential without growth", Exponential(time.Second, time.Second), []time.Duration{1e9, 1e9}},
 		{"function", RetryFunc(func(tries int) time.Duration { return time.Duration(tries * tries) }), []time.Duration{1, 4, 9, 16}},
 		{"negative function", RetryFunc(func(int) time.Duration { return -time.Hour }), []time.Duration{0, 0}},
 		{"limit 1", Fixed(time.Second).Limit(1), []time.Duration{never, never}},
@@ -36,7 +36,7 @@ func TestRetryPolicies(t *testing.T) {
 			if tt.policy.err != nil {
 				t.Fatal(tt.policy.err)
 			}
-			for range 2 { // the second time as the first: it has no state
+			for range 2 { // the second pass must be like the first, because a policy has no state
 				var got []time.Duration
 				for i := range tt.want {
 					d, again := tt.policy.pause(i + 1)
@@ -53,21 +53,21 @@ func TestRetryPolicies(t *testing.T) {
 	}
 }
 
-// An exponential pause never overflows, whatever the number of tries.
+// An exponential pause never overflows, whatever the number of attempts.
 func TestExponentialIsBounded(t *testing.T) {
 	longest := time.Duration(1 << 62)
 	p := Exponential(3, longest)
 	for _, tries := range []int{1, 10, 62, 63, 64, 1000, math.MaxInt} {
 		if d, _ := p.pause(tries); d <= 0 || d > longest {
-			t.Errorf("pause %v after %d tries", d, tries)
+			t.Errorf("pause %v after %d attempts", d, tries)
 		}
 	}
 	if p := Exponential(1, longest+1); p.err == nil {
-		t.Error("a pause that would overflow is accepted")
+		t.Error("a pause that would overflow was accepted")
 	}
 }
 
-// Full jitter is anything from just above 0 up to what the policy says.
+// Full jitter gives any value from just above 0 to the pause of the policy.
 func TestJitter(t *testing.T) {
 	const top = 1000
 	p := Fixed(top).Jitter()
@@ -81,12 +81,12 @@ func TestJitter(t *testing.T) {
 		least, most, sum = min(least, d), max(most, d), sum+d
 	}
 	if least > top/100 || most < top-top/100 || sum/n < top*45/100 || sum/n > top*55/100 {
-		t.Errorf("pauses from %d to %d, %d in the mean, are not spread over 1 to %d", least, most, sum/n, top)
+		t.Errorf("pauses from %d to %d with a mean of %d, want them spread over 1 to %d", least, most, sum/n, top)
 	}
 }
 
-// One policy serves any number of callers, at the same time and one after another:
-// the count is the call's.
+// Callers can share a policy, at the same time and one after another, because each call counts
+// its own attempts.
 func TestPolicyIsShared(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithRetry(Fixed(100 * time.Millisecond).Limit(3)))
@@ -99,9 +99,9 @@ func TestPolicyIsShared(t *testing.T) {
 					_, err := l.Lock(t.Context(), "k")
 					var q *QuorumError
 					if !errors.As(err, &q) || q.Tries != 3 {
-						t.Errorf("error %v, want 3 tries", err)
+						t.Errorf("error %v, want 3 attempts", err)
 					}
-					// No pause after the last one.
+					// There is no pause after the last attempt.
 					took(t, start, 200*time.Millisecond, 200*time.Millisecond)
 				})
 			}
@@ -110,22 +110,22 @@ func TestPolicyIsShared(t *testing.T) {
 	})
 }
 
-// The pace without a policy: random, from a few milliseconds up to a quarter of a
-// second, until ctx ends.
-func TestDefaultPace(t *testing.T) {
+// Without a policy, pauses are random, from a few milliseconds to a quarter of a second, until
+// ctx ends.
+func TestDefaultPauses(t *testing.T) {
 	for tries := 1; tries < 100; tries++ {
 		if d, again := defaultRetry.pause(tries); d > 250*time.Millisecond || d <= 0 || !again {
-			t.Errorf("pause %v after %d tries", d, tries)
+			t.Errorf("pause %v after %d attempts", d, tries)
 		}
 	}
-	// With a limit and nothing else it is kept.
+	// A policy with only a limit keeps these pauses.
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker()
 		r.lock(l, "k", WithTTL(time.Hour))
 		start := time.Now()
 		_, err := l.Lock(t.Context(), "k", WithRetry(RetryPolicy{}.Limit(20)))
 		if q := err.(*QuorumError); q.Tries != 20 {
-			t.Errorf("%d tries, want 20", q.Tries)
+			t.Errorf("%d attempts, want 20", q.Tries)
 		}
 		took(t, start, 500*time.Millisecond, 20*250*time.Millisecond)
 	})

@@ -16,11 +16,11 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
-	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
-// A rig is a set of nodes and all that a test wants to do to them: memory nodes
-// that hold the keys, called a, b, c …, and a fault node in front of each.
+// A rig is a set of nodes that a test can control: memory nodes that hold the keys, called a, b,
+// c …, and a fault node in front of each.
 type rig struct {
 	t       *testing.T
 	bare    bool // the Locker sees nodes without capabilities
@@ -44,8 +44,8 @@ func newRig(t *testing.T, size int, bare bool) *rig {
 	return r
 }
 
-// eachRig runs f in a bubble of virtual time for quorums of 1, 3 and 5 nodes, bare
-// ones and ones that can do everything.
+// eachRig runs f in a bubble of virtual time for quorums of 1, 3 and 5 nodes, both bare nodes and
+// nodes with all capabilities.
 func eachRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	for _, size := range []int{1, 3, 5} {
@@ -59,8 +59,8 @@ func eachRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// onRig runs f in a bubble of virtual time. Calls that hang and subscriptions that
-// nobody needs have a moment to end afterwards; the bubble fails the test if any goroutine is left then.
+// onRig runs f in a bubble of virtual time. Afterwards, calls that hang and unused subscriptions
+// have a moment to end. The bubble fails the test if any goroutine is left then.
 func onRig(t *testing.T, size int, bare bool, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -68,7 +68,7 @@ func onRig(t *testing.T, size int, bare bool, f func(t *testing.T, r *rig)) {
 		r.virtual = true
 		defer func() {
 			r.clear()
-			time.Sleep(2*quorum.CallTimeout + 10*time.Second)
+			time.Sleep(2*sender.CallTimeout + 10*time.Second)
 		}()
 		f(t, r)
 	})
@@ -95,10 +95,10 @@ func (r *rig) lock(l *Locker, key string, opts ...LockOption) *Lock {
 
 func (r *rig) need() int { return len(r.mem)/2 + 1 }
 
-// minority is how many nodes may fail.
+// minority is the number of nodes that may fail.
 func (r *rig) minority() int { return len(r.mem) - r.need() }
 
-// set puts faults on the nodes from first to the one before end.
+// set puts faults on the nodes from first to end-1.
 func (r *rig) set(first, end int, faults ...faulty.Fault) {
 	for _, f := range r.fault[first:end] {
 		f.Set(faults...)
@@ -120,8 +120,8 @@ func (r *rig) holders(key, token string) int {
 	return n
 }
 
-// expiry returns until when a quorum of nodes holds key with token; the zero time
-// if none does.
+// expiry returns the time until which a quorum of nodes holds key with token, or the zero time if
+// there is none.
 func (r *rig) expiry(key, token string) time.Time {
 	var left []time.Duration
 	for _, m := range r.mem {
@@ -136,8 +136,8 @@ func (r *rig) expiry(key, token string) time.Time {
 	return time.Now().Add(left[len(left)-r.need()])
 }
 
-// calls counts the calls on all nodes, in virtual time those too that are on their way:
-// who has the answers of a quorum does not wait for the others.
+// calls counts the calls on all nodes. In virtual time it waits for those that are under way,
+// because a caller with the answers of a quorum does not wait for the others.
 func (r *rig) calls() int {
 	if r.virtual {
 		synctest.Wait()
@@ -168,8 +168,8 @@ func releases(op backend.Op) bool {
 		op.Kind == backend.OpEval && (op.Script == lua.Release || op.Script == lua.Rollback && op.Args[1] == "")
 }
 
-// clean removes the faults, waits until l has cleaned up, and fails the test if
-// any node holds any key then.
+// clean removes the faults, waits until l has cleaned up, and fails the test if any node holds
+// any key then.
 func (r *rig) clean(l *Locker) {
 	r.t.Helper()
 	r.clear()
@@ -216,16 +216,16 @@ func took(t *testing.T, start time.Time, least, most time.Duration) {
 	}
 }
 
-// suspend returns a clock for l.clock.Wall, and a function that sets it forward,
-// as it is after a machine was suspended for d while the monotonic clock stood
-// still, or back if d is negative.
+// suspend returns a clock for l.clock.Wall, and a function that advances it by d, as if the
+// machine had been suspended for d while the monotonic clock stood still. A negative d sets the
+// clock back.
 func suspend(l *Locker) func(d time.Duration) {
 	var offset safeDuration
 	l.clock.Wall = func() time.Time { return time.Now().Add(offset.get()) }
 	return offset.add
 }
 
-// safeDuration is a duration that several goroutines use.
+// safeDuration is a duration that goroutines can share.
 type safeDuration struct{ ns atomic.Int64 }
 
 func (d *safeDuration) get() time.Duration  { return time.Duration(d.ns.Load()) }

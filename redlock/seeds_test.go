@@ -25,12 +25,11 @@ import (
 
 // The tests of this file belong to rows of docs/seeds.md.
 
-// The table has every row, each with a test, and every test that the page names
-// exists.
+// The table has every row, each row names a test, and every test that the page names exists.
 func TestSeedsTable(t *testing.T) {
 	page := readPage(t, "seeds.md")
-	tests := make(map[string]int) // how many, by row
-	row := regexp.MustCompile(`^\| ([GSM]\d+[a-c]?) \|`)
+	tests := make(map[string]int) // number of tests by row
+	row := regexp.MustCompile(`^\| ([GSCM]\d+[a-f]?) \|`)
 	for _, line := range page {
 		id := row.FindStringSubmatch(line.text)
 		if id == nil {
@@ -42,12 +41,12 @@ func TestSeedsTable(t *testing.T) {
 		tests[id[1]] = len(line.tests)
 	}
 	var want []string
-	for system, last := range map[string]int{"G": 24, "S": 19, "M": 20} {
+	for system, last := range map[string]int{"G": 24, "S": 19, "C": 9, "M": 20} {
 		for i := 1; i <= last; i++ {
 			want = append(want, system+strconv.Itoa(i))
 		}
 	}
-	for _, id := range append(want, "G21a", "G21b", "G21c", "S12a", "S12b", "S12c") {
+	for _, id := range append(want, "G21a", "G21b", "G21c", "S12a", "S12b", "S12c", "C8a", "C8b", "C8c", "C8d", "C8e", "C8f") {
 		if n, ok := tests[id]; !ok {
 			t.Errorf("row %s is missing", id)
 		} else if n == 0 {
@@ -56,8 +55,8 @@ func TestSeedsTable(t *testing.T) {
 	}
 }
 
-// Every row of docs/peers.md names a test, every test that it names exists, and
-// it names all those that were written for it.
+// Every row of docs/peers.md names a test, every named test exists, and all tests that were
+// written for the page are named.
 func TestPeersTable(t *testing.T) {
 	named := make(map[string]bool)
 	rows := 0
@@ -88,7 +87,7 @@ func TestPeersTable(t *testing.T) {
 	}
 }
 
-// Every row of docs/safety.md names a test, and every test that it names exists.
+// Every row of docs/safety.md names a test, and every named test exists.
 func TestSafetyTable(t *testing.T) {
 	row := regexp.MustCompile(`^\| (?:([KAX]\d+b?) )?\|`)
 	there := make(map[string]bool)
@@ -101,7 +100,7 @@ func TestSafetyTable(t *testing.T) {
 		if !table || id == nil || strings.HasPrefix(line.text, "| | what happens |") {
 			continue
 		}
-		there[id[1]] = true // "" goes on with the row above
+		there[id[1]] = true // "" continues the row above
 		if len(line.tests) == 0 {
 			t.Errorf("a row names no test: %s", line.text)
 		}
@@ -139,17 +138,17 @@ type pageLine struct {
 }
 
 var (
-	// `file:TestName/subtest`, or `TestName` there, in the file that the line named
-	// last, or `TestName` in `folder`.
+	// `file:TestName/subtest`; or `TestName` alone, which is in the file that the line named
+	// last; or `TestName` in `folder`.
 	reference = regexp.MustCompile("`(?:([a-z]+/[a-z_/]+_test\\.go):)?(Test[A-Za-z0-9]+)(?:/([^`]+))?`( there| in `([a-z/]+)`)?")
 	// A link to a file of tests, or to an example.
 	link = regexp.MustCompile(`\]\(\.\./([a-z_/]+_test\.go)\)`)
-	// A command that runs tests. It may be on a line of its own.
+	// A command that runs tests, which may have a line of its own.
 	command = regexp.MustCompile("(?:^|`)go test [^`]+")
 )
 
-// readPage reads a page of docs. The test fails if a test that it names, or that a
-// command of it runs, is not there.
+// readPage reads a page of docs. The test fails if a named test, or a test that a command of the
+// page runs, does not exist.
 func readPage(t *testing.T, page string) []pageLine {
 	t.Helper()
 	text, err := readFile("docs/" + page)
@@ -179,7 +178,7 @@ func readPage(t *testing.T, page string) []pageLine {
 				continue
 			}
 			if file == "" {
-				fail(fmt.Errorf("it is not said where %s is", test))
+				fail(fmt.Errorf("the page does not say where %s is", test))
 				continue
 			}
 			fail(findTest(file, test, sub))
@@ -195,7 +194,7 @@ func readPage(t *testing.T, page string) []pageLine {
 			fail(err)
 		}
 		if named := strings.Count(line, "_test.go"); named != files {
-			fail(fmt.Errorf("it names %d files of tests in a way that is not understood", named-files))
+			fail(fmt.Errorf("the line names %d test files in an unknown form", named-files))
 		}
 		for _, c := range command.FindAllString(line, -1) {
 			fail(checkCommand(strings.Trim(c, "`")))
@@ -211,8 +210,7 @@ var (
 	functions = regexp.MustCompile(`(?m)^func ((?:Test|Example|Benchmark)\w*)\(`)
 )
 
-// checkCommand returns an error unless a go test command runs something in each of
-// its folders.
+// checkCommand returns an error unless a go test command runs something in each of its folders.
 func checkCommand(command string) error {
 	kind, pattern := "Test|Example", ""
 	for _, flag := range runFlag.FindAllStringSubmatch(command, -1) {
@@ -231,8 +229,8 @@ func checkCommand(command string) error {
 	return nil
 }
 
-// findRun returns an error unless folder, or the one of that name in integration, has a
-// test, or what else kind says, that pattern matches.
+// findRun returns an error unless folder, or integration's folder of that name, has a test that
+// pattern matches. The kind can also be something else than a test.
 func findRun(kind, pattern, folder string) error {
 	if alone() {
 		return nil
@@ -275,8 +273,8 @@ func findTest(file, test, sub string) error {
 	return nil
 }
 
-// readFile reads a file, named from the root of the repository. Where this module
-// is alone, the files of other modules are empty.
+// readFile reads a file, named from the root of the repository. If the other modules are missing,
+// their files read as empty.
 func readFile(file string) (string, error) {
 	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
 	if errors.Is(err, os.ErrNotExist) && alone() {
@@ -285,20 +283,20 @@ func readFile(file string) (string, error) {
 	return string(text), err
 }
 
-// alone reports whether this module is without the others, as a user downloads it.
+// alone reports whether the other modules are missing, as in a user's download.
 func alone() bool {
 	_, err := os.Stat("../integration")
 	return err != nil
 }
 
-// G5: one Locker serves any number of locks, each with settings of its own.
+// G5: one Locker serves any number of locks, each with its own settings.
 func TestSeedsOneLockerManyLocks(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
 		short := r.lock(l, "short", WithTTL(time.Second))
 		long := r.lock(l, "long", WithTTL(time.Minute), WithOwner("me"))
 		if d := long.Until().Sub(short.Until()); d < 50*time.Second {
-			t.Errorf("one is valid for %v longer, want 58.41s", d)
+			t.Errorf("the longer lock is valid for %v longer, want 58.41s", d)
 		}
 		time.Sleep(2 * time.Second)
 		matches(t, short.Err(), ErrNotHeld)
@@ -311,10 +309,10 @@ func TestSeedsOneLockerManyLocks(t *testing.T) {
 	})
 }
 
-// G12: the defaults are what the documentation says.
+// G12: the defaults match the documentation.
 func TestSeedsDefaults(t *testing.T) {
 	if DefaultTTL != 10*time.Second || DefaultNodeTimeout != 250*time.Millisecond || DefaultDrift != 0.01 {
-		t.Error("a default has changed: change docs/seeds.md, and say so in the change log")
+		t.Error("a default has changed: update docs/seeds.md and CHANGELOG.md")
 	}
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		lock := r.lock(r.locker(), "k")
@@ -324,7 +322,7 @@ func TestSeedsDefaults(t *testing.T) {
 	})
 }
 
-// G14: N/2+1 nodes are needed, and enough.
+// G14: N/2+1 nodes are needed, and are enough.
 func TestSeedsQuorum(t *testing.T) {
 	for n, need := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 6: 4, 7: 4} {
 		onRig(t, n, false, func(t *testing.T, r *rig) {
@@ -338,13 +336,13 @@ func TestSeedsQuorum(t *testing.T) {
 			_, err := l.TryLock(t.Context(), "too few")
 			var q *QuorumError
 			if !errors.As(err, &q) || q.Need != need || !errors.Is(err, ErrUnavailable) {
-				t.Errorf("%d of %d nodes: error %v, want that %d are needed", need-1, n, err, need)
+				t.Errorf("%d of %d nodes: error %v, want one that says that %d are needed", need-1, n, err, need)
 			}
 		})
 	}
 }
 
-// G15: a lock costs one round trip, not one for each node.
+// G15: a lock costs one round trip in total, not one per node.
 func TestSeedsNodesAreAskedAtOnce(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.setAll(faulty.Delay(100 * time.Millisecond))
@@ -359,8 +357,7 @@ func TestSeedsNodesAreAskedAtOnce(t *testing.T) {
 	})
 }
 
-// G20: a holder that releases after its lock has expired leaves the next holder's
-// lock alone.
+// G20: a holder that releases after its lock has expired does not touch the next holder's lock.
 func TestSeedsLateRelease(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -379,8 +376,7 @@ func TestSeedsLateRelease(t *testing.T) {
 	})
 }
 
-// G22: a second acquire of the same key fails, and the first lock can be released as
-// before.
+// G22: a second acquire of the same key fails, and the first lock can still be released.
 func TestSeedsSecondAcquire(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
@@ -394,8 +390,8 @@ func TestSeedsSecondAcquire(t *testing.T) {
 	})
 }
 
-// M6, M12: waiters of redis-lock-py subscribe to a channel, and try when it says
-// "ok". With WithAnnounce they hear every release, at once and after it.
+// M6, M12: waiters of redis-lock-py subscribe to a channel, and make an attempt when it says
+// "ok". With WithAnnounce they get a message for every release, once the key is free.
 func TestSeedsAnnounce(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -409,7 +405,7 @@ func TestSeedsAnnounce(t *testing.T) {
 			return l.Release(t.Context(), lock.Handover())
 		}, true, false},
 		{"without the option", nil, unlock, false, false},
-		{"taken back", []Option{WithAnnounce("rlock-channel:"), WithAnnounce("")}, unlock, false, false},
+		{"switched off again", []Option{WithAnnounce("rlock-channel:"), WithAnnounce("")}, unlock, false, false},
 		{"another channel", []Option{WithAnnounce("other:")}, unlock, false, false},
 		{"expired", []Option{WithAnnounce("rlock-channel:")}, func(*testing.T, *Locker, *Lock) error {
 			time.Sleep(DefaultTTL)
@@ -432,7 +428,7 @@ func TestSeedsAnnounce(t *testing.T) {
 					for i, m := range r.mem {
 						go func() {
 							_ = m.Subscribe(ctx, "app:k", backend.Events{Ready: func() {}, Message: func(text string) {
-								t.Errorf("node %d says %q on the key itself", i, text)
+								t.Errorf("node %d published %q on the key itself", i, text)
 							}})
 						}()
 						go func() {
@@ -441,7 +437,7 @@ func TestSeedsAnnounce(t *testing.T) {
 								Message: func(text string) {
 									heard[i] = append(heard[i], text)
 									if ok, err := m.SetNX(ctx, "app:k", "theirs", time.Minute); !ok || err != nil {
-										t.Errorf("node %d: it hears %q and tries: %v, %v", i, text, ok, err)
+										t.Errorf("node %d: the waiter gets %q and makes an attempt: %v, %v", i, text, ok, err)
 									}
 								},
 							})
@@ -460,10 +456,10 @@ func TestSeedsAnnounce(t *testing.T) {
 					synctest.Wait()
 					for i, texts := range heard {
 						if want := []string{"ok"}; tt.hears && (!slices.Equal(texts, want) || time.Since(start) > 0) {
-							t.Errorf("node %d says %q after %v, want %q at once", i, texts, time.Since(start), want)
+							t.Errorf("node %d published %q after %v, want %q at once", i, texts, time.Since(start), want)
 						}
 						if !tt.hears && texts != nil {
-							t.Errorf("node %d says %q, want nothing", i, texts)
+							t.Errorf("node %d published %q, want nothing", i, texts)
 						}
 					}
 				})
@@ -474,9 +470,9 @@ func TestSeedsAnnounce(t *testing.T) {
 
 func unlock(t *testing.T, _ *Locker, lock *Lock) error { return lock.Unlock(t.Context()) }
 
-// M6: where waiters of both kinds wait, ours comes first, and theirs finds a lock
-// that is reserved, and keeps away.
-func TestSeedsAnnounceBesideOurs(t *testing.T) {
+// M6: if waiters of both libraries wait, ours comes first. Theirs finds a reserved lock and does
+// not take it.
+func TestSeedsAnnounceWithBothWaiters(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithAnnounce("rlock-channel:"))
 		held := r.lock(l, "k")
@@ -495,7 +491,7 @@ func TestSeedsAnnounceBesideOurs(t *testing.T) {
 			_ = r.mem[0].Subscribe(ctx, "rlock-channel:k", backend.Events{Ready: func() {}, Message: func(string) {
 				tries++
 				if ok, err := r.mem[0].SetNX(ctx, "k", "theirs", time.Minute); ok || err != nil {
-					t.Errorf("theirs gets a lock that is reserved: %v, %v", ok, err)
+					t.Errorf("their waiter gets a reserved lock: %v, %v", ok, err)
 				}
 			}})
 		}()
@@ -508,19 +504,19 @@ func TestSeedsAnnounceBesideOurs(t *testing.T) {
 		took(t, start, 0, 0)
 		synctest.Wait()
 		if tries != 1 {
-			t.Errorf("theirs has tried %d times, want once", tries)
+			t.Errorf("their waiter has made %d attempts, want one", tries)
 		}
-		if err := lock.Unlock(t.Context()); err != nil { // of one who announces nothing
+		if err := lock.Unlock(t.Context()); err != nil { // a lock of a Locker that announces nothing
 			t.Error(err)
 		}
 	})
 }
 
-// S13: without WithLogger nothing is written anywhere, whatever goes wrong.
+// S13: without WithLogger nothing is logged, whatever fails.
 func TestSeedsSilentByDefault(t *testing.T) {
 	var log logText
 	before, output, flags := slog.Default(), stdlog.Writer(), stdlog.Flags()
-	slog.SetDefault(log.logger()) // which sends what package log logs there too
+	slog.SetDefault(log.logger()) // also sends the output of package log there
 	defer func() {
 		slog.SetDefault(before)
 		stdlog.SetOutput(output)
@@ -535,13 +531,13 @@ func TestSeedsSilentByDefault(t *testing.T) {
 		matches(t, err, ErrNotHeld)
 	})
 	if log.String() != "" {
-		t.Errorf("it logged: %s", log.String())
+		t.Errorf("the library logged: %s", log.String())
 	}
 }
 
-// S18: what a user of the core links is the standard library and this module.
+// S18: users of the core link only the standard library and this module.
 func TestSeedsStandardLibraryOnly(t *testing.T) {
-	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../backend/faulty", "../internal/check", "../internal/quorum"} {
+	for _, dir := range []string{".", "../backend", "../backend/lua", "../backend/memory", "../backend/backendtest", "../backend/faulty", "../internal/check", "../internal/quorum", "../internal/attempt", "../internal/round", "../internal/member"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", dir, len(files), err)
@@ -562,7 +558,7 @@ func TestSeedsStandardLibraryOnly(t *testing.T) {
 	}
 }
 
-// Nodes of different kinds make one quorum.
+// Nodes of different kinds form one quorum.
 func TestMixedNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New([]backend.Node{memory.New(), faulty.Bare(memory.New()), faulty.NewFaultNode(faulty.Bare(memory.New()))})

@@ -1,24 +1,23 @@
 package redlock
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/lease"
 )
 
 // settings is the configuration of a Locker. callSettings is the part that a call may
 // change.
 type settings struct {
+	lease.Rules
 	prefix      string
-	nodeTimeout time.Duration // 0: the default
-	drift       float64
+	nodeTimeout time.Duration // that was given; 0: none
 	need        int
 	announce    func(key string) string
 	counterLife time.Duration // 0: for ever
 	quarantine  time.Duration // 0: none
-	logger      *slog.Logger
 	hooks       Hooks
 	call        callSettings
 }
@@ -47,6 +46,8 @@ const (
 	givenWait
 	givenPatience
 	givenMaxHold
+	givenReentrancy
+	givenFencing
 )
 
 // with returns the settings of a call with these options.
@@ -123,7 +124,7 @@ func (s *settings) check(c callSettings) error {
 	if c.maxHold > 0 && c.maxHold < c.ttl {
 		return fmt.Errorf("a maximal hold of %v: must not be shorter than the TTL, %v", c.maxHold, c.ttl)
 	}
-	if c.given&givenPatience != 0 && c.polls() {
+	if c.given&givenPatience != 0 && c.polls() && c.retry.queue == 0 {
 		return errors.New("a patience: the retry policy says how long the call goes on")
 	}
 	if c.fencing {
@@ -159,20 +160,17 @@ func checkTTL(ttl time.Duration) error {
 
 // checkTTL rejects a TTL that leaves no validity.
 func (s *settings) checkTTL(ttl time.Duration) error {
-	if valid := ttl - s.driftOf(ttl); valid <= 0 {
-		return fmt.Errorf("a TTL of %v leaves no validity: the drift allowance is %v", ttl, s.driftOf(ttl))
+	if valid := ttl - s.DriftOf(ttl); valid <= 0 {
+		return fmt.Errorf("a TTL of %v leaves no validity: the drift allowance is %v", ttl, s.DriftOf(ttl))
 	}
 	return nil
 }
 
-// driftOf returns the drift allowance of a lease: a share of ttl, because clocks run at
-// different rates, and 2 ms, because servers count in milliseconds.
-func (s *settings) driftOf(ttl time.Duration) time.Duration {
-	return time.Duration(float64(ttl)*s.drift) + 2*time.Millisecond
+// lease returns the TTL with which a call acquires: that of [WithTTL], or longer if
+// [WithMinHold] needs it.
+func (s *settings) lease(c callSettings) time.Duration {
+	if c.minHold == 0 {
+		return c.ttl
+	}
+	return max(c.ttl, s.Outlasting(c.minHold))
 }
-
-// timeout returns how long a round for a lease of ttl waits for a node.
-func (s *settings) timeout(ttl time.Duration) time.Duration { return min(s.nodePatience(), ttl/8) }
-
-// nodePatience returns how long a call waits for a node if the TTL allows that.
-func (s *settings) nodePatience() time.Duration { return cmp.Or(s.nodeTimeout, DefaultNodeTimeout) }

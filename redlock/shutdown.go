@@ -22,63 +22,10 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 	if l == nil || l.base == nil {
 		return errZero
 	}
-	l.closed.Store(true)
-	l.parking.close()
-	free, busy := l.register.shutDown()
 	l.group.Close()
-	for _, lease := range busy {
-		lease.interrupt()
-	}
-	for _, lease := range free {
-		lease.giveUp(ctx)
-	}
-	select {
-	case <-l.register.done():
-	case <-ctx.Done():
+	if err := l.keeper.Shutdown(ctx); err != nil {
 		return fmt.Errorf("redlock: shutdown: functions still run under their locks, %d in all, and keep these until they return: %w",
-			l.register.busy(), endOf(ctx, ctx.Err()))
-	}
-	free, _ = l.register.shutDown() // other handles on the locks of the functions
-	for _, lease := range free {
-		lease.giveUp(ctx)
+			l.keeper.Running(), endOf(ctx, err))
 	}
 	return l.cleaned(ctx, "shutdown")
 }
-
-// interrupt ends the contexts of a lock, and those that are requested later, but not the
-// lock.
-func (l *lease) interrupt() {
-	l.mu.Lock()
-	l.interrupted = true
-	contexts := l.endAllContexts()
-	l.mu.Unlock()
-	for _, ctx := range contexts {
-		ctx.cancel(ErrClosed)
-	}
-}
-
-// giveUp releases a lock that has not ended, in the background.
-func (l *lease) giveUp(ctx context.Context) {
-	if l.past() {
-		_ = l.first.Err() // it was lost
-		return
-	}
-	if !l.endFirst(ErrClosed) {
-		return
-	}
-	if !l.park() {
-		l.attempt.Abandon()
-	}
-	c := l.locker.newCall("unlock", l.first.call.key, l.first.call.settings)
-	c.tellHeld(ctx, l.locker.settings.hooks.Unlocked, l.heldFor(), nil)
-}
-
-// past reports whether the validity of a lock has ended.
-func (l *lease) past() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.until.Past(l.locker.clock.Now())
-}
-
-// wasReleased reports whether cause means that a lock ended because it was released.
-func wasReleased(cause error) bool { return cause == ErrReleased || cause == ErrClosed }

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/lease"
 )
 
-// Shutdown releases every lock, whichever way it was acquired.
+// Shutdown releases every lock, however it was acquired.
 func TestShutdownReleasesEverything(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var h told
@@ -22,7 +23,7 @@ func TestShutdownReleasesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 		elsewhere := r.lock(r.locker(), "resumed")
-		synctest.Wait() // Resume knows nothing of grants that are under way
+		synctest.Wait() // Resume does not know of grants that are under way
 		resumed, err := l.Resume(t.Context(), elsewhere.Handover())
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +53,7 @@ func TestShutdownReleasesEverything(t *testing.T) {
 			"lost": "lost 2s true",
 		}
 		if fmt.Sprint(ended) != fmt.Sprint(want) {
-			t.Errorf("hooks were told %v, want %v", ended, want)
+			t.Errorf("hooks %v, want %v", ended, want)
 		}
 		for i, lock := range locks {
 			if cause := context.Cause(contexts[i]); cause != ErrClosed || lock.Err() != ErrClosed {
@@ -64,7 +65,7 @@ func TestShutdownReleasesEverything(t *testing.T) {
 			}
 		}
 		if kinds, _ := h.take(); len(kinds) != 0 {
-			t.Errorf("hooks were told %v afterwards", kinds)
+			t.Errorf("hooks %v afterwards", kinds)
 		}
 		_ = lost.Unlock(t.Context())
 		_, err = l.TryLock(t.Context(), "plain")
@@ -72,18 +73,18 @@ func TestShutdownReleasesEverything(t *testing.T) {
 		if err := l.Shutdown(t.Context()); err != nil {
 			t.Errorf("a second Shutdown: %v", err)
 		}
-		if l.register.first != nil || l.register.size != 0 {
-			t.Errorf("%d locks are still registered", l.register.size)
+		if n := l.keeper.Count().Listed; n != 0 {
+			t.Errorf("%d locks are still registered", n)
 		}
-		time.Sleep(time.Minute) // no extension comes to life again
+		time.Sleep(time.Minute) // no extension starts again
 		r.empty()
 	})
 	if err := new(Locker).Shutdown(t.Context()); err == nil {
-		t.Error("a zero Locker was shut down")
+		t.Error("Shutdown of a zero Locker succeeded")
 	}
 }
 
-// A function that Do runs keeps its lock, extended, until it returns.
+// A function that Do runs keeps its lock, which is extended, until it returns.
 func TestShutdownWaitsForFunctions(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l, other := r.locker(WithTTL(3*time.Second)), r.locker()
@@ -129,7 +130,7 @@ func TestShutdownOfAnEnteredLock(t *testing.T) {
 			done <- l.Do(outer.Context(t.Context()), "k", func(ctx context.Context) error {
 				<-ctx.Done()
 				if cause := context.Cause(outer.Context(context.Background())); cause != ErrClosed {
-					t.Errorf("a context that is asked for afterwards: cause %v", cause)
+					t.Errorf("a context that was requested afterwards: cause %v", cause)
 				}
 				if r.holders("k", outer.Token()) < r.need() {
 					t.Error("the lock was released while a function ran under it")
@@ -149,8 +150,8 @@ func TestShutdownOfAnEnteredLock(t *testing.T) {
 	})
 }
 
-// Whatever is under way when Shutdown is called, no lock is left, and no function runs
-// without one.
+// Whatever is under way when Shutdown is called, no lock is left and no function runs without a
+// lock.
 func TestShutdownAmongCalls(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for after := range 12 {
@@ -196,7 +197,7 @@ func TestShutdownAmongCalls(t *testing.T) {
 	})
 }
 
-// Locks that are neither unlocked nor looked at again do not pile up.
+// Locks that are neither unlocked nor used again do not accumulate.
 func TestForgottenLocksAreForgotten(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Second))
@@ -205,14 +206,14 @@ func TestForgottenLocksAreForgotten(t *testing.T) {
 			r.lock(l, fmt.Sprint("k", i))
 			time.Sleep(100 * time.Millisecond)
 		}
-		if n := l.register.size; n > 2*minSweep {
+		if n := l.keeper.Count().Listed; n > 2*lease.MinSearch {
 			t.Errorf("%d locks are registered, of which 11 can be held", n)
 		}
 		if err := l.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if kept.Err() != ErrClosed {
-			t.Errorf("the lock that was held: %v", kept.Err())
+			t.Errorf("the lock that is still held: %v", kept.Err())
 		}
 	})
 }

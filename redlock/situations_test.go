@@ -18,7 +18,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/proto"
-	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
 var (
@@ -26,36 +26,37 @@ var (
 	firstSeed  = flag.Uint64("seed", 1, "the first situation's seed")
 )
 
-// A situation is what callers find who wait for a lock, node by node, and what becomes of
-// it, in virtual time. What is checked, whatever it is:
+// A situation is what waiting callers find on each node, and what happens then, in virtual time.
+// Every situation is checked for the same things:
 //
-//   - nobody spins: neither in any second nor on average are there more tries, or more
-//     commands on a node, than docs/waiting.md has reasons for;
-//   - nobody sleeps on a free lock: when a quorum of nodes is free, somebody has it within
-//     the time that docs/waiting.md says, and the others after that one;
-//   - a call ends at once, with the right error, when its ctx has ended, and when too many
-//     nodes have been unavailable for one TTL, but for a quarantine, or refuse;
-//   - nothing is left: no token, no ticket but where a node could not be told, no goroutine.
+//   - No caller spins. Neither in any second nor on average are there more attempts, or more
+//     commands on a node, than docs/waiting.md gives reasons for.
+//   - No caller sleeps while the lock is free. When a quorum of nodes is free, a caller has the
+//     lock within the time that docs/waiting.md gives, and the others follow.
+//   - A call ends at once, with the right error, when its ctx ends, when too many nodes refuse,
+//     or when too many have been unavailable for one TTL. Only a quarantine takes longer.
+//   - Nothing is left: no token, no goroutine, and no ticket except where a node could not be
+//     reached.
 type situation struct {
 	seed    uint64
 	places  []place
 	fate    fate
-	waiters int // processes that wait
+	waiters int // waiting processes
 
-	// What the seed decides.
+	// The seed decides these.
 	trip    time.Duration
 	fencing bool
-	at      time.Duration    // when the fate comes
+	at      time.Duration    // when the fate happens
 	leases  [2]time.Duration // of the owners a and b
 
 	need, spare int
 	quarantine  time.Duration // 0: none
-	retry       RetryPolicy   // if it is set, how they wait instead
+	retry       RetryPolicy   // replaces the default way of waiting, if set
 	mem         []*memory.Node
 	problems    []string
 }
 
-// A place is one node in a situation: how it behaves, and what it holds.
+// A place is one node in a situation: its conduct and what it holds.
 type place struct {
 	conduct *conduct
 	holding holding
@@ -63,25 +64,25 @@ type place struct {
 
 func (p place) String() string { return p.conduct.name + "/" + string(p.holding) }
 
-// A conduct is how a node behaves towards those who wait.
+// A conduct is how a node behaves towards waiters.
 type conduct struct {
-	name    string
-	scripts bool // it says who has a lock, and for how long
-	calls   bool // it can call waiters
-	flaps   bool // now it can, and now it cannot
-	fails   bool // it does not answer an acquire in time
-	refuses bool // and says that it never will
-	slow    bool // a try waits for it
-	doubt   bool // what came of an acquire is not known
-	dress   func(*faulty.FaultNode) backend.Node
-	fault   faulty.Fault
+	name     string
+	scripts  bool // runs scripts, which report the holder and the lease
+	notifies bool // can notify waiters
+	flaps    bool // can notify waiters, but subscriptions end again and again
+	fails    bool // does not answer an acquire in time
+	refuses  bool // rejects every acquire
+	slow     bool // an attempt waits for it
+	doubt    bool // the outcome of an acquire is unknown
+	dress    func(*faulty.FaultNode) backend.Node
+	fault    faulty.Fault
 }
 
 var (
 	noPermission = faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
 	subscribing  = faulty.Kind(faulty.OpSubscribe)
 
-	working         = &conduct{name: "works", scripts: true, calls: true}
+	working         = &conduct{name: "works", scripts: true, notifies: true}
 	bare            = &conduct{name: "bare", dress: func(f *faulty.FaultNode) backend.Node { return faulty.Bare(f) }}
 	noSubscriptions = &conduct{name: "no subscriptions", scripts: true, dress: func(f *faulty.FaultNode) backend.Node {
 		return struct {
@@ -89,45 +90,45 @@ var (
 			backend.Scripter
 		}{faulty.Bare(f), f}
 	}}
-	deaf      = &conduct{name: "subscriptions refused", scripts: true, fault: faulty.On(subscribing, noPermission)}
-	unheard   = &conduct{name: "subscriptions hang", scripts: true, slow: true, fault: faulty.On(subscribing, faulty.Hang())}
-	flapping  = &conduct{name: "subscriptions end", scripts: true, calls: true, flaps: true, fault: faulty.On(subscribing, passing)}
-	noScripts = &conduct{name: "scripts refused", fault: faulty.On(faulty.Kind(backend.OpEval), noPermission)}
-	down      = &conduct{name: "down", fails: true, fault: faulty.Refuse(nil)}
-	hung      = &conduct{name: "hangs", fails: true, slow: true, doubt: true, fault: faulty.Hang()}
-	breaking  = &conduct{name: "connections break", fails: true, doubt: true, fault: faulty.LoseRequest(nil)}
-	mute      = &conduct{name: "replies are lost", fails: true, doubt: true, fault: faulty.LoseReply(nil)}
-	loading   = &conduct{name: "loads", fails: true, fault: faulty.Refuse(backend.MarkReply(errors.New("LOADING the dataset in memory")))}
-	refusing  = &conduct{name: "refuses", fails: true, refuses: true, fault: noPermission}
-	slow      = &conduct{name: "slow", scripts: true, calls: true, fails: true, slow: true, doubt: true, fault: faulty.DelayReply(400 * time.Millisecond)}
-	suspect   = &conduct{name: "quarantined", scripts: true, calls: true, fails: true}
+	deaf        = &conduct{name: "subscriptions refused", scripts: true, fault: faulty.On(subscribing, noPermission)}
+	unheard     = &conduct{name: "subscriptions hang", scripts: true, slow: true, fault: faulty.On(subscribing, faulty.Hang())}
+	flapping    = &conduct{name: "subscriptions end", scripts: true, notifies: true, flaps: true, fault: faulty.On(subscribing, passing)}
+	noScripts   = &conduct{name: "scripts refused", fault: faulty.On(faulty.Kind(backend.OpEval), noPermission)}
+	down        = &conduct{name: "down", fails: true, fault: faulty.Refuse(nil)}
+	hung        = &conduct{name: "hangs", fails: true, slow: true, doubt: true, fault: faulty.Hang()}
+	breaking    = &conduct{name: "connections break", fails: true, doubt: true, fault: faulty.LoseRequest(nil)}
+	mute        = &conduct{name: "replies are lost", fails: true, doubt: true, fault: faulty.LoseReply(nil)}
+	loading     = &conduct{name: "loads", fails: true, fault: faulty.Refuse(backend.MarkReply(errors.New("LOADING the dataset in memory")))}
+	refusing    = &conduct{name: "refuses", fails: true, refuses: true, fault: noPermission}
+	slow        = &conduct{name: "slow", scripts: true, notifies: true, fails: true, slow: true, doubt: true, fault: faulty.DelayReply(400 * time.Millisecond)}
+	quarantined = &conduct{name: "quarantined", scripts: true, notifies: true, fails: true}
 
 	conducts = []*conduct{
 		working, bare, noSubscriptions, deaf, unheard, flapping, noScripts,
-		down, hung, breaking, mute, loading, refusing, slow, suspect,
+		down, hung, breaking, mute, loading, refusing, slow, quarantined,
 	}
 )
 
-// passing is a server, or a proxy, that acknowledges subscriptions and ends them at once.
+// passing is a server, or a proxy, that acknowledges subscriptions and then ends them at once.
 func passing(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
 	return next(ctx, ops)
 }
 
-// A holding is what holds the lock on a node.
+// A holding is what a node holds in the lock's key.
 type holding string
 
 const (
 	free      holding = "free"
 	ownerA    holding = "a"            // with a lease
-	ownerB    holding = "b"            // another one, of another library
+	ownerB    holding = "b"            // an owner that uses another library, with a lease
 	forEver   holding = "for ever"     // an owner without a lease
-	otherType holding = "another type" // no text
-	reserved  holding = "reserved"     // for a waiter that has died
+	otherType holding = "another type" // a value that is not a string
+	reserved  holding = "reserved"     // for a dead waiter
 )
 
-// token returns what the lock holds. The owners a and those without a lease use this library.
+// token returns the lock's value. Owner a and the owner without a lease use this library.
 func (h holding) token() string {
 	if h == ownerB {
 		return string(h)
@@ -140,16 +141,16 @@ var holdings = []holding{free, ownerA, ownerB, forEver, otherType, reserved}
 const (
 	situationTTL = DefaultTTL
 	reservedFor  = time.Second      // the longest grace
-	longLease    = 20 * time.Minute // longer than anybody waits
+	longLease    = 20 * time.Minute // longer than any caller waits
 	never        = time.Duration(1) << 62
 )
 
-// A fate is what happens to a situation.
+// A fate is the event in a situation.
 type fate string
 
 const (
-	released         fate = "the owners release, and call"
-	deleted          fate = "the owners delete, and call nobody"
+	released         fate = "the owners release and notify"
+	deleted          fate = "the owners delete and notify nobody"
 	expires          fate = "the leases end"
 	returns          fate = "the nodes work again"
 	releasedReturned fate = "the owners release when the nodes work again"
@@ -172,7 +173,7 @@ func newSituation(seed uint64, f fate, waiters int, places []place) *situation {
 	s.spare = len(places) - s.need
 	s.trip = []time.Duration{100 * time.Microsecond, time.Millisecond, 20 * time.Millisecond}[rng.IntN(3)]
 	s.fencing = rng.IntN(3) == 0 && s.count(func(p place) bool { return p.conduct == bare }) == 0
-	if s.count(func(p place) bool { return p.conduct == suspect }) > 0 {
+	if s.count(func(p place) bool { return p.conduct == quarantined }) > 0 {
 		s.quarantine = situationTTL + 2*time.Second
 	}
 	s.at = 12*time.Second + time.Duration(rng.IntN(3000))*time.Millisecond
@@ -196,31 +197,31 @@ func (s *situation) count(which func(place) bool) int {
 	return n
 }
 
-// possible reports whether there is such a thing: a Locker with a quarantine wants scripts
-// everywhere.
+// possible reports whether the situation can exist: a Locker with a quarantine needs scripts on
+// every node.
 func (s *situation) possible() bool {
 	return s.quarantine == 0 || s.count(func(p place) bool { return p.conduct == bare }) == 0
 }
 
-// scripted reports whether every acquire is a script, from which nodes do not fall back.
+// scripted reports whether every acquire is a script, without a fallback to plain commands.
 func (s *situation) scripted() bool { return s.fencing || s.quarantine > 0 }
 
-// fails reports whether p does not answer acquires in time, at first.
+// fails reports whether p does not answer acquires in time at first.
 func (s *situation) fails(p place) bool {
 	return p.conduct.fails || p.conduct == noScripts && s.scripted()
 }
 
-// refuses reports whether p says that it never will.
+// refuses reports whether p rejects every acquire.
 func (s *situation) refuses(p place) bool {
 	return p.conduct.refuses || p.conduct == noScripts && s.scripted()
 }
 
-// answers returns when p begins to answer acquires.
+// answers returns the time from which p answers acquires.
 func (s *situation) answers(p place) time.Duration {
 	switch {
 	case !s.fails(p):
 		return 0
-	case p.conduct == suspect:
+	case p.conduct == quarantined:
 		return s.quarantine
 	case s.fate == returns || s.fate == releasedReturned:
 		return s.at
@@ -228,7 +229,7 @@ func (s *situation) answers(p place) time.Duration {
 	return never
 }
 
-// frees returns when the lock is free on p.
+// frees returns the time from which the lock is free on p.
 func (s *situation) frees(p place) time.Duration {
 	end := never
 	switch p.holding {
@@ -247,13 +248,13 @@ func (s *situation) frees(p place) time.Duration {
 	return end
 }
 
-// grants returns when p would grant the lock.
+// grants returns the time from which p would grant the lock.
 func (s *situation) grants(p place) time.Duration { return max(s.answers(p), s.frees(p)) }
 
-// moment returns when a quorum of nodes would grant the lock.
+// moment returns the time from which a quorum of nodes would grant the lock.
 func (s *situation) moment() time.Duration { return s.quorum(s.grants) }
 
-// soonest returns when a quorum would grant it if what is slow were in time, as it may be.
+// soonest is moment if slow nodes happen to answer in time.
 func (s *situation) soonest() time.Duration {
 	quick := *s
 	quick.places = slices.Clone(s.places)
@@ -276,18 +277,19 @@ const (
 	unsure      way = "sleeps, or polls"
 )
 
-// way returns how a caller waits at a time when no quorum is free, as docs/waiting.md has it.
+// way returns how a caller waits at a time at which no quorum is free, according to
+// docs/waiting.md.
 func (s *situation) way(at time.Duration) way {
 	granted, failed, queued, flaps := 0, 0, 0, 0
 	owners := make(map[holding]int)
 	for _, p := range s.places {
 		c := p.conduct
-		calls := c.calls
+		notifies := c.notifies
 		if s.answers(p) > at {
 			failed++
 			continue
 		}
-		if calls {
+		if notifies {
 			queued++
 		}
 		if c.flaps {
@@ -295,7 +297,7 @@ func (s *situation) way(at time.Duration) way {
 		}
 		if s.frees(p) <= at {
 			granted++
-		} else if p.holding != otherType && (calls || c.scripts && s.scripted()) {
+		} else if p.holding != otherType && (notifies || c.scripts && s.scripted()) {
 			owners[p.holding]++
 		}
 	}
@@ -308,7 +310,7 @@ func (s *situation) way(at time.Duration) way {
 		return unavailable
 	case queued <= s.spare:
 		return polls
-	case flaps > 0 || granted+failed > s.spare && most > s.spare: // at first it sleeps, and calls
+	case flaps > 0 || granted+failed > s.spare && most > s.spare: // at first it sleeps, and notifies
 		return unsure
 	case granted+failed > 0 && most <= s.spare:
 		return split
@@ -316,7 +318,7 @@ func (s *situation) way(at time.Duration) way {
 	return asleep
 }
 
-// stages returns the times up to end at which something changes, from 0.
+// stages returns 0 and the times before end at which something changes.
 func (s *situation) stages(end time.Duration) []time.Duration {
 	all := []time.Duration{0}
 	for _, p := range s.places {
@@ -330,7 +332,7 @@ func (s *situation) stages(end time.Duration) []time.Duration {
 	return slices.Compact(all)
 }
 
-// ways returns how a caller waits until end.
+// ways returns the ways in which a caller waits until end.
 func (s *situation) ways(end time.Duration) []way {
 	var all []way
 	for _, at := range s.stages(end) {
@@ -339,20 +341,20 @@ func (s *situation) ways(end time.Duration) []way {
 	return all
 }
 
-// heals returns when so few nodes fail that the others are a quorum.
+// heals returns the time from which the nodes that do not fail are a quorum.
 func (s *situation) heals() time.Duration { return s.quorum(s.answers) }
 
-// ails is heals, but for nodes in quarantine, the end of which callers wait for.
+// ails is heals without nodes in quarantine, because callers wait for its end.
 func (s *situation) ails() time.Duration {
 	return s.quorum(func(p place) time.Duration {
-		if p.conduct == suspect {
+		if p.conduct == quarantined {
 			return 0
 		}
 		return s.answers(p)
 	})
 }
 
-// quorum returns when something has come to pass on a quorum of nodes.
+// quorum returns the time from which something is true on a quorum of nodes.
 func (s *situation) quorum(when func(place) time.Duration) time.Duration {
 	var all []time.Duration
 	for _, p := range s.places {
@@ -362,16 +364,16 @@ func (s *situation) quorum(when func(place) time.Duration) time.Duration {
 	return all[s.need-1]
 }
 
-// What docs/waiting.md, and the timeouts of calls, allow.
+// The delays that docs/waiting.md and the timeouts of calls allow.
 const (
-	pollPause   = 250 * time.Millisecond                    // polling, and after split votes
-	lookPause   = 2500 * time.Millisecond                   // until the first in the queue looks for itself
-	reopenPause = 1010 * time.Millisecond                   // until a subscription that ends again and again is back
+	pollPause   = 250 * time.Millisecond                    // while polling, and after split votes
+	lookPause   = 2500 * time.Millisecond                   // until the first in the queue looks
+	reopenPause = 1010 * time.Millisecond                   // until a subscription that ends repeatedly is back
 	probePause  = 250 * time.Millisecond                    // between two probes of a node that has failed
-	hangPause   = quorum.CallTimeout + 500*time.Millisecond // until a call has ended that met a node which hung
+	hangPause   = sender.CallTimeout + 500*time.Millisecond // until a call to a hung node has ended
 )
 
-// slack is what some tries take.
+// slack is the time for some attempts.
 func (s *situation) slack() time.Duration {
 	d := 60*time.Millisecond + 20*s.trip
 	for _, p := range s.places {
@@ -385,7 +387,7 @@ func (s *situation) slack() time.Duration {
 	return d
 }
 
-// hangs returns until when calls hang that were made before the nodes worked again.
+// hangs returns the time until which calls hang that were made before the nodes worked again.
 func (s *situation) hangs() time.Duration {
 	until := time.Duration(0)
 	for _, p := range s.places {
@@ -396,9 +398,9 @@ func (s *situation) hangs() time.Duration {
 	return until
 }
 
-// within returns how long after the moment the first of the waiters has the lock at most:
-// the longest that the ways explain in which it has waited, since it may have fallen asleep
-// in another than the last.
+// within returns the longest time from the moment until the first waiter has the lock. It is the
+// longest delay of all ways in which the caller may have waited, because it may have fallen
+// asleep before the last stage.
 func (s *situation) within() time.Duration {
 	moment := s.moment()
 	d := s.slack()
@@ -408,49 +410,50 @@ func (s *situation) within() time.Duration {
 	if s.hangs() > moment {
 		d += hangPause
 	}
-	if s.count(func(p place) bool { return p.conduct != suspect && s.fails(p) && s.answers(p) == moment }) > 0 {
-		d += probePause // tries between two probes fail without a request
+	if s.count(func(p place) bool { return p.conduct != quarantined && s.fails(p) && s.answers(p) == moment }) > 0 {
+		d += probePause // attempts between two probes fail without a request
 	}
 	pause := time.Duration(0)
 	for _, w := range s.ways(moment) {
 		switch {
 		case w == unavailable || w == polls || w == split:
 			pause = max(pause, pollPause)
-		case w == asleep && s.called(moment):
+		case w == asleep && s.notified(moment):
 		case w == asleep && s.told(moment) >= s.need:
 			pause = max(pause, time.Millisecond)
 		default:
 			pause = max(pause, lookPause)
 		}
 	}
-	if s.waiters > 1 { // they split votes with each other
+	if s.waiters > 1 { // waiters split votes with each other
 		d += 2 * pollPause
 		if s.count(func(p place) bool { return p.conduct.slow }) > 0 {
-			d += lookPause // and the more so the longer a try takes
+			d += lookPause // even more if attempts are slow
 		}
 	}
 	return d + pause
 }
 
-// called reports whether somebody who sleeps is called at that moment: an owner releases
-// where its ticket stands.
-func (s *situation) called(moment time.Duration) bool {
+// notified reports whether a sleeping waiter is notified at that moment, because an owner releases
+// on a node where the waiter is queued.
+func (s *situation) notified(moment time.Duration) bool {
 	return s.fate == released && moment == s.at && s.count(func(p place) bool {
-		return p.conduct.calls && (p.holding == ownerA || p.holding == ownerB || p.holding == forEver)
+		return p.conduct.notifies && (p.holding == ownerA || p.holding == ownerB || p.holding == forEver)
 	}) > 0
 }
 
-// told returns how many nodes have told from the beginning that they will be free by then.
+// told returns the number of nodes that reported from the beginning that they will be free by
+// then.
 func (s *situation) told(by time.Duration) int {
 	return s.count(func(p place) bool {
 		if s.answers(p) > 0 || s.frees(p) > by || s.frees(p) == s.at && s.fate != expires {
 			return false
 		}
-		return p.conduct.calls || p.holding == free || p.conduct.scripts && s.scripted()
+		return p.conduct.notifies || p.holding == free || p.conduct.scripts && s.scripted()
 	})
 }
 
-// A party is a process that waits, and how that ended.
+// A party is a waiting process and its result.
 type party struct {
 	link       []*faulty.FaultNode
 	locker     *Locker
@@ -465,7 +468,7 @@ func (s *situation) problem(format string, args ...any) {
 	}
 }
 
-// run plays the situation, and returns what was wrong.
+// run plays the situation, and returns the problems.
 func (s *situation) run(t *testing.T) []string {
 	t.Helper()
 	synctest.Test(t, s.play)
@@ -507,7 +510,7 @@ func (s *situation) play(t *testing.T) {
 	case s.fate == cancelled:
 		time.AfterFunc(end, cancel)
 	case s.fate == late:
-	case s.moment() == never: // what happens is not enough
+	case s.moment() == never: // the event is not enough
 		end += 4 * time.Second
 		time.AfterFunc(end, cancel)
 	default:
@@ -520,11 +523,11 @@ func (s *situation) play(t *testing.T) {
 	s.leave(t, parties)
 }
 
-// hold puts on the nodes what they hold.
+// hold stores on the nodes what they hold.
 func (s *situation) hold(t *testing.T) {
 	for i, p := range s.places {
 		m := s.mem[i]
-		if s.quarantine > 0 && p.conduct != suspect {
+		if s.quarantine > 0 && p.conduct != quarantined {
 			if _, err := m.Eval(t.Context(), lua.Mark, []string{proto.MarkerKey("")}, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -544,7 +547,7 @@ func (s *situation) hold(t *testing.T) {
 	}
 }
 
-// party returns a process with links of its own to the nodes.
+// party returns a process with its own links to the nodes.
 func (s *situation) party(t *testing.T) *party {
 	p := &party{}
 	var nodes []backend.Node
@@ -573,7 +576,7 @@ func (s *situation) party(t *testing.T) *party {
 	return p
 }
 
-// links has the nodes behave to p as they do, or has those work that failed.
+// links gives the links of p the conduct of their nodes. If work is set, nodes that failed work.
 func (s *situation) links(p *party, work bool) {
 	for i, link := range p.link {
 		faults := []faulty.Fault{faulty.Delay(s.trip / 2), faulty.DelayReply(s.trip / 2)}
@@ -588,16 +591,16 @@ func (s *situation) links(p *party, work bool) {
 	}
 }
 
-// happen does what the fate says.
+// happen carries out the fate.
 func (s *situation) happen(t *testing.T, parties []*party) {
-	calls := s.fate == released || s.fate == releasedReturned
+	notify := s.fate == released || s.fate == releasedReturned
 	for i, p := range s.places {
 		m, token := s.mem[i], p.holding.token()
 		switch {
-		case !calls && s.fate != deleted || p.holding == free || p.holding == reserved:
+		case !notify && s.fate != deleted || p.holding == free || p.holding == reserved:
 		case p.holding == otherType:
-			m.Set("k", "gone", time.Millisecond) // for want of a DEL
-		case calls:
+			m.Set("k", "gone", time.Millisecond) // because there is no DEL
+		case notify:
 			if _, err := m.Eval(t.Context(), lua.Release, []string{"k", "k{k}:queue"}, []string{token}); err != nil {
 				t.Error(err)
 			}
@@ -612,7 +615,7 @@ func (s *situation) happen(t *testing.T, parties []*party) {
 	}
 }
 
-// judge looks at how the calls ended. End is when their ctx did.
+// judge checks how the calls ended. End is the time at which their ctx ended.
 func (s *situation) judge(parties []*party, end time.Duration) {
 	moment, heals, slack := s.moment(), s.heals(), s.slack()
 	var won []*party
@@ -622,26 +625,26 @@ func (s *situation) judge(parties []*party, end time.Duration) {
 		case p.err == nil:
 			won = append(won, p)
 			if p.end < s.soonest() {
-				s.problem("waiter %d has the lock after %v, when it is not free", i, p.end)
+				s.problem("waiter %d has the lock after %v, before it was free", i, p.end)
 			}
 		case s.count(s.refuses) > s.spare:
 			most := slack
-			if s.count(s.fails) > s.count(s.refuses) { // the others may decide before all have refused
+			if s.count(s.fails) > s.count(s.refuses) { // the other failures may decide before all have rejected
 				most += situationTTL + pollPause
 			}
 			if took > most || !errors.Is(p.err, ErrUnavailable) {
-				s.problem("waiter %d ends after %v, as too many nodes refuse, with %v", i, took, p.err)
+				s.problem("waiter %d ends after %v because too many nodes refuse: %v", i, took, p.err)
 			}
 		case min(s.ails(), end) >= situationTTL:
 			most := situationTTL + pollPause + slack
-			if len(s.places) > 1 { // where it met the token of another try first, it was not told how many fail
+			if len(s.places) > 1 { // an attempt may have met another attempt's token first, and not counted the failures
 				most += situationTTL
 			}
-			if s.quarantine > 0 { // or met the quarantine first, before so many had failed
+			if s.quarantine > 0 { // or met the quarantine first, before so many nodes had failed
 				most += s.quarantine
 			}
 			if took < situationTTL || took > most || !errors.Is(p.err, ErrUnavailable) && p.end != end {
-				s.problem("waiter %d ends after %v, as too many nodes have been unavailable, with %v", i, took, p.err)
+				s.problem("waiter %d ends after %v because too many nodes have been unavailable: %v", i, took, p.err)
 			}
 		case moment+s.within() <= end:
 			s.problem("waiter %d gives up after %v: %v", i, took, p.err)
@@ -653,11 +656,12 @@ func (s *situation) judge(parties []*party, end time.Duration) {
 			if s.fate == late {
 				cause = context.DeadlineExceeded
 			}
-			// The last try may have met another waiter's, or what is slow have been in time.
+			// The last attempt may have met another waiter's token, or slow nodes may have
+			// answered in time.
 			other := s.waiters > 1 || s.count(func(p place) bool { return p.conduct == slow }) > 0
-			stale := heals <= end && heals+pollPause+slack > end // it was before they worked
+			stale := heals <= end && heals+pollPause+slack > end // from before they worked
 			if p.end != end || !errors.Is(p.err, class) && !(other && errors.Is(p.err, ErrTaken)) && !(stale && errors.Is(p.err, ErrUnavailable)) || !errors.Is(p.err, cause) {
-				s.problem("waiter %d ends at %v, as ctx has at %v, with %v, want %v and %v", i, p.end, end, p.err, class, cause)
+				s.problem("waiter %d ends at %v, ctx at %v: %v, want %v and %v", i, p.end, end, p.err, class, cause)
 			}
 		}
 	}
@@ -667,36 +671,36 @@ func (s *situation) judge(parties []*party, end time.Duration) {
 		if i > 0 {
 			since, within = max(moment, won[i-1].end), slack+3*pollPause
 			if s.count(func(p place) bool { return p.conduct.slow }) > 0 {
-				within += lookPause // as for the first
+				within += lookPause // as for the first one
 			}
 			if s.hangs() > since {
 				within += hangPause
 			}
 		}
 		if d := p.end - since; d > within {
-			s.problem("somebody has the lock %v after it was free, at %v, want within %v (%q)", d, since, within, s.ways(moment))
+			s.problem("a waiter has the lock %v after it was free, at %v, want within %v (%q)", d, since, within, s.ways(moment))
 		}
 	}
 }
 
-// What is a storm. The pauses of who polls are 125 ms on average: 8 tries a second, and
-// with so many the odds against 10 on average are long. They begin at a few milliseconds,
-// and double, so that there are some ten tries more whenever that begins. The odds against
-// 40 in one second are longer still. Who sleeps looks after 1.5 s at the earliest, and after 187 ms
-// if the owner uses another library.
+// Limits above which waiting counts as a storm. The pauses of a polling caller are 125 ms on
+// average, so 8 attempts a second. More than 10 on average are very unlikely over a long time.
+// The pauses begin at a few milliseconds and double, which adds about ten attempts each time that
+// polling begins. More than 40 in one second are even less likely. A sleeping caller looks after
+// 1.5 s at the earliest, or after 187 ms if the owner uses another library.
 const (
-	triesPolling  = 10 // in a second, on average
-	triesAtFirst  = 20
-	triesInSecond = 40
-	looksEach     = 1500 * time.Millisecond
-	looksForeign  = 187 * time.Millisecond
-	looksAtFirst  = 5
-	reopensEach   = 300 * time.Millisecond // half a second on average
-	reopensAtOnce = 20                     // in a second: after 10 ms on average, and so on
-	inDoubt       = 16                     // in a second, for each try: deletions that are repeated, and sent again
+	attemptsPolling  = 10 // a second, on average
+	attemptsAtFirst  = 20
+	attemptsInSecond = 40
+	looksEach        = 1500 * time.Millisecond
+	looksForeign     = 187 * time.Millisecond
+	looksAtFirst     = 5
+	reopensEach      = 300 * time.Millisecond // half of the average pause
+	reopensAtOnce    = 20                     // in a second, because the first pauses are about 10 ms
+	inDoubt          = 16                     // in a second and per attempt: deletions that are repeated or sent again
 )
 
-// measure counts tries and commands.
+// measure counts attempts and commands.
 func (s *situation) measure(parties []*party, start time.Time) {
 	for i, p := range parties {
 		took, ways := p.end-p.begin, s.ways(p.end)
@@ -707,20 +711,20 @@ func (s *situation) measure(parties []*party, start time.Time) {
 		}
 		most := looksAtFirst*(1+len(ways)) + int(took/each)
 		if wakeful {
-			most = triesAtFirst*len(ways) + int(triesPolling*took.Seconds())
-			if each == looksForeign { // each may begin another row of split votes
+			most = attemptsAtFirst*len(ways) + int(attemptsPolling*took.Seconds())
+			if each == looksForeign { // each look may begin a new series of split votes
 				most += 3 * int(took/each)
 			}
 		}
 		most += s.count(func(p place) bool { return p.conduct.flaps }) * int(took/reopensEach+10)
 		switch {
 		case slices.Contains(ways, unavailable):
-			most *= s.waiters // who polls without a ticket calls another whenever he takes something back
+			most *= s.waiters // a polling caller without a ticket notifies another one whenever it takes a grant back
 		case s.waiters > 1:
-			most += triesAtFirst // calls
+			most += attemptsAtFirst // notifications
 		}
 		if p.tries > most {
-			s.problem("waiter %d makes %d tries in %v, want %d at most (%q)", i, p.tries, took, most, ways)
+			s.problem("waiter %d makes %d attempts in %v, want %d at most (%q)", i, p.tries, took, most, ways)
 		}
 		for j, link := range p.link {
 			s.commands(fmt.Sprintf("waiter %d at %v", i, s.places[j]), s.places[j], p, link.Calls(), start)
@@ -729,7 +733,7 @@ func (s *situation) measure(parties []*party, start time.Time) {
 	}
 }
 
-// commands counts what somebody has asked a node.
+// commands counts the commands that a waiter sent to a node.
 func (s *situation) commands(who string, at place, p *party, calls []faulty.Call, start time.Time) {
 	acquires, others, subscribes := make(map[int]int), make(map[int]int), make(map[int]int)
 	subscribed := 0
@@ -747,11 +751,11 @@ func (s *situation) commands(who string, at place, p *party, calls []faulty.Call
 			}
 		}
 	}
-	tries, deletions := triesInSecond, triesInSecond
-	if s.waiters > 1 { // they call each other
+	tries, deletions := attemptsInSecond, attemptsInSecond
+	if s.waiters > 1 { // they notify each other
 		tries, deletions = 2*tries, 2*deletions
 	}
-	flaps := reopensAtOnce * s.count(func(p place) bool { return p.conduct.flaps }) // a try for each
+	flaps := reopensAtOnce * s.count(func(p place) bool { return p.conduct.flaps }) // one attempt for each
 	tries, deletions = tries+flaps, deletions+flaps
 	if at.conduct.doubt { // a set is sent again as a script
 		tries, deletions = 2*tries, 2*deletions+inDoubt*p.tries
@@ -772,8 +776,8 @@ func (s *situation) commands(who string, at place, p *party, calls []faulty.Call
 	}
 }
 
-// leave looks at what is left: soon where nodes work, later where they did not, and in the
-// end, when queues have expired, everywhere.
+// leave checks what is left: after a second on nodes that worked, later on nodes that did not,
+// and finally, when queues have expired, on all nodes.
 func (s *situation) leave(t *testing.T, parties []*party) {
 	time.Sleep(time.Second)
 	for i, p := range s.places {
@@ -787,10 +791,10 @@ func (s *situation) leave(t *testing.T, parties []*party) {
 			link.Disconnect()
 		}
 	}
-	time.Sleep(3*situationTTL + 2*quorum.CallTimeout) // a set in doubt may still arrive for a TTL, and lives for one
+	time.Sleep(3*situationTTL + 2*sender.CallTimeout) // a set in doubt may arrive up to one TTL later, and live for another
 	for i, p := range parties {
 		if n := p.locker.group.Cleanups(); n > 0 {
-			s.problem("waiter %d cleans up %d nodes, long after the end", i, n)
+			s.problem("waiter %d still cleans up %d nodes long after the end", i, n)
 		}
 	}
 	for i, p := range s.places {
@@ -807,8 +811,7 @@ func (s *situation) leave(t *testing.T, parties []*party) {
 	}
 }
 
-// left looks at what is left on node i, but for what stays: the owners, counters, and
-// tombstones.
+// left checks that node i holds nothing except owners, counters, markers and tombstones.
 func (s *situation) left(i int, when string) {
 	for _, key := range s.mem[i].Keys() {
 		e, _ := s.mem[i].Inspect(context.Background(), key)
@@ -816,11 +819,11 @@ func (s *situation) left(i int, when string) {
 			key == proto.MarkerKey("") || strings.HasSuffix(key, ":fence") || strings.Contains(key, ":gone:") {
 			continue
 		}
-		s.problem("%s %v has %q, which holds %q", when, s.places[i], key, e.Value)
+		s.problem("%s %v has the key %q, which holds %q", when, s.places[i], key, e.Value)
 	}
 }
 
-// A storm runs situations one after the other.
+// A storm runs situations one after another.
 type storm struct {
 	t         *testing.T
 	runs, bad int
@@ -848,7 +851,7 @@ func allPlaces() []place {
 	return all
 }
 
-// Every conduct, with everything that a node may hold, and every fate, on the only node.
+// All combinations of a conduct, a holding and a fate on a single node.
 func TestSituationsOfOneNode(t *testing.T) {
 	t.Parallel()
 	st := &storm{t: t}
@@ -862,7 +865,7 @@ func TestSituationsOfOneNode(t *testing.T) {
 	t.Logf("%d situations", st.runs)
 }
 
-// Every three, in no order, of the places that differ most.
+// All combinations of three of the places that differ most.
 func TestSituationsOfThreeNodes(t *testing.T) {
 	t.Parallel()
 	places := []place{
@@ -883,7 +886,7 @@ func TestSituationsOfThreeNodes(t *testing.T) {
 	t.Logf("%d situations", st.runs)
 }
 
-// Any places on two to five nodes, half of which work.
+// Random places on two to five nodes, of which at least half work.
 func TestRandomSituations(t *testing.T) {
 	t.Parallel()
 	st := &storm{t: t}
@@ -903,7 +906,7 @@ func TestRandomSituations(t *testing.T) {
 	t.Logf("%d situations", st.runs)
 }
 
-// Those in which waiters once asked hundreds or thousands of times a second.
+// Situations in which waiters once made hundreds or thousands of requests a second.
 func TestSituationsThatWereStorms(t *testing.T) {
 	st := &storm{t: t}
 	for _, tc := range []struct {
@@ -911,19 +914,19 @@ func TestSituationsThatWereStorms(t *testing.T) {
 		fate    fate
 		waiters int
 	}{
-		// A split vote with owners that do not let go.
+		// A vote that stays split because the owners do not release.
 		{[]place{{working, free}, {working, ownerA}, {working, ownerB}}, expires, 1},
 		{[]place{{working, free}, {working, ownerA}, {bare, ownerA}}, deleted, 1},
-		// Losers who were granted so much that others might have slept, and called these.
+		// Losers with so many grants that others might sleep, so the losers notified them.
 		{[]place{{working, free}, {down, free}, {working, ownerA}}, cancelled, 3},
 		{[]place{{working, free}, {down, free}, {bare, ownerA}}, released, 3},
 		{[]place{{working, free}, {down, free}, {working, forEver}, {working, ownerB}, {working, reserved}}, expires, 3},
 		{[]place{{working, free}, {working, free}, {working, ownerA}, {working, ownerA}}, deleted, 3},
-		// Sets of unknown outcome that are looked for wherever the lock is free.
+		// Sets with an unknown outcome, which are searched for wherever the lock is free.
 		{[]place{{mute, reserved}, {noSubscriptions, ownerA}, {working, ownerA}}, returns, 1},
 		{[]place{{mute, free}, {mute, ownerA}, {working, ownerA}}, returns, 1},
 		{[]place{{breaking, free}, {breaking, ownerA}, {working, ownerA}}, returns, 3},
-		// Subscriptions that end as soon as they are there.
+		// Subscriptions that end as soon as they begin.
 		{[]place{{flapping, ownerA}}, released, 1},
 		{[]place{{flapping, ownerA}, {flapping, ownerA}, {flapping, ownerA}}, deleted, 3},
 	} {
@@ -933,9 +936,9 @@ func TestSituationsThatWereStorms(t *testing.T) {
 	}
 }
 
-// What is checked of situations is noticed.
-func TestSituationsNoticeWhatIsWrong(t *testing.T) {
-	stubborn := &conduct{name: "deletes nothing", scripts: true, calls: true, fault: faulty.On(func(op backend.Op) bool {
+// The checks find the problems that they are made for.
+func TestSituationChecksFindProblems(t *testing.T) {
+	stubborn := &conduct{name: "deletes nothing", scripts: true, notifies: true, fault: faulty.On(func(op backend.Op) bool {
 		return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script != lua.Acquire && op.Script != lua.Vote
 	}, noPermission)}
 	held := []place{{working, ownerA}, {working, ownerA}, {working, ownerA}}
@@ -946,21 +949,21 @@ func TestSituationsNoticeWhatIsWrong(t *testing.T) {
 		retry  RetryPolicy
 		notice string
 	}{
-		{"nothing", held, released, RetryPolicy{}, ""},
-		{"who spins", held, released, Fixed(time.Millisecond), "acquires in second"},
-		{"who asks too often", held, released, Fixed(30 * time.Millisecond), "tries in"},
-		{"who sleeps on a free lock", held, released, Fixed(11 * time.Second), "after it was free"},
-		{"who sleeps on a lock that was deleted", held, deleted, Fixed(11 * time.Second), "after it was free"},
-		{"who looks too rarely when leases end", held, expires, Fixed(11 * time.Second), "after it was free"},
-		{"what is left", []place{{stubborn, free}, {working, ownerA}, {working, ownerA}}, cancelled, RetryPolicy{}, "which holds"},
-		{"who gives up", held, released, Fixed(time.Second).Limit(2), "gives up"},
+		{"no problem", held, released, RetryPolicy{}, ""},
+		{"a caller that spins", held, released, Fixed(time.Millisecond), "acquires in second"},
+		{"a caller that asks too often", held, released, Fixed(30 * time.Millisecond), "attempts in"},
+		{"a caller that sleeps while the lock is free", held, released, Fixed(11 * time.Second), "after it was free"},
+		{"a caller that sleeps after a deletion", held, deleted, Fixed(11 * time.Second), "after it was free"},
+		{"a caller that looks too rarely when leases end", held, expires, Fixed(11 * time.Second), "after it was free"},
+		{"a key is left", []place{{stubborn, free}, {working, ownerA}, {working, ownerA}}, cancelled, RetryPolicy{}, "which holds"},
+		{"a caller that gives up", held, released, Fixed(time.Second).Limit(2), "gives up"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSituation(1, tc.fate, 1, tc.places)
 			s.fencing, s.retry = false, tc.retry
 			noticed := strings.Join(s.run(t), "\n")
 			if !strings.Contains(noticed, tc.notice) || (noticed == "") != (tc.notice == "") {
-				t.Errorf("%v: it notices %q, want %q", s, noticed, tc.notice)
+				t.Errorf("%v: found %q, want %q", s, noticed, tc.notice)
 			}
 		})
 	}

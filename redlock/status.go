@@ -32,8 +32,17 @@ type Status struct {
 	Waiting int
 	Waiters []Waiter
 
+	// Reading is the number of readers of a shared lock ([Locker.RLock]): the largest number
+	// that a node has. It may include some whose share has just ended. Readers are those that
+	// are among the first hundred of a node, in the order in which their shares end.
+	Reading int
+	Readers []Reader
+
 	Nodes []NodeStatus // in the order in which they were given to New
 }
+
+// A Reader is a holder of a shared lock: see Owner and Fingerprint of [Status].
+type Reader struct{ Owner, Fingerprint string }
 
 // NodeStatus is what [Locker.Inspect] found on one node.
 type NodeStatus struct {
@@ -54,6 +63,7 @@ const (
 	StateHeld                  // one owner has it on a quorum
 	StateReserved              // a quorum has reserved it for a waiter that was notified
 	StateSplit                 // certainly none of these: several attempts at once, or remains of one
+	StateShared                // on a quorum of nodes somebody reads
 )
 
 // String returns the state in words.
@@ -69,6 +79,8 @@ func (s State) String() string {
 		return "reserved"
 	case StateSplit:
 		return "split"
+	case StateShared:
+		return "shared"
 	}
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
@@ -81,6 +93,7 @@ func (s Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %v", text.Quote(s.Key), s.State)
 	b.WriteString(whose(s.State, s.Owner, s.Fingerprint, s.TTL))
+	b.WriteString(reading(s.Reading, s.Readers))
 	b.WriteString(waiting(s.Waiting))
 	named := s.Waiters[:min(len(s.Waiters), inWords)]
 	for i, w := range named {
@@ -118,6 +131,8 @@ func waiting(n int) string {
 func whose(s State, owner, fingerprint string, ttl time.Duration) string {
 	var by string
 	switch s {
+	case StateShared:
+		return " " + lasting(ttl)
 	case StateHeld:
 		by = "by"
 	case StateReserved:
@@ -125,11 +140,33 @@ func whose(s State, owner, fingerprint string, ttl time.Duration) string {
 	default:
 		return ""
 	}
-	life := "for ever"
-	if ttl != backend.NoExpiry {
-		life = "for " + ttl.Round(time.Millisecond).String()
+	return fmt.Sprintf(" %s %s %s", by, who(owner, fingerprint), lasting(ttl))
+}
+
+// lasting says for how long something stays as it is.
+func lasting(ttl time.Duration) string {
+	if ttl == backend.NoExpiry {
+		return "for ever"
 	}
-	return fmt.Sprintf(" %s %s %s", by, who(owner, fingerprint), life)
+	return "for " + ttl.Round(time.Millisecond).String()
+}
+
+// reading names the readers of a shared lock.
+func reading(n int, list []Reader) string {
+	if n == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, ", %d reading", n)
+	named := list[:min(len(list), inWords)]
+	for i, r := range named {
+		b.WriteString([]string{": ", ", "}[min(i, 1)])
+		b.WriteString(who(r.Owner, r.Fingerprint))
+	}
+	if more := n - len(named); more > 0 && len(named) > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+	}
+	return b.String()
 }
 
 // who names a holder or a waiter.

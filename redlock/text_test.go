@@ -19,8 +19,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// hostile is text that would clear the screen, set the title of a window, begin a new
-// line of a log and reverse the order of what follows; hostileShown is how it may appear.
+// hostile is a text that would clear the screen, set the window title, begin a new log line and
+// reverse the text that follows. hostileShown is its safe form.
 const (
 	hostile      = "\x1b[2J\x1b]0;title\a\r\nlevel=ERROR \u009b31m\u202e\xff"
 	hostileShown = `\x1b[2J\x1b]0;title\a\r\nlevel=ERROR \u009b31m\u202e\xff`
@@ -42,7 +42,7 @@ func safe(t *testing.T, what, text string, most int) {
 	}
 }
 
-// rawLog is a logger that escapes nothing, as one that an application wrote may be.
+// rawLog is a logger that escapes nothing, as an application may have.
 type rawLog struct {
 	mu    sync.Mutex
 	lines []string
@@ -70,8 +70,8 @@ func (l *rawLog) all() []string {
 	return append([]string(nil), l.lines...)
 }
 
-// What a server says is escaped and shortened in every text that leaves the package, and
-// reachable as it came.
+// Text from a server is escaped and shortened in every text that leaves the package. The original
+// is reachable with errors.As.
 func TestServersTextIsEscaped(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		var log rawLog
@@ -85,7 +85,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 		most := 1000 * len(r.mem)
 		_, locking := l.TryLock(t.Context(), "other")
 		unlocking := lock.Unlock(t.Context())
-		synctest.Wait() // the cleanup is refused too
+		synctest.Wait() // the cleanup is rejected too
 		for what, err := range map[string]error{"TryLock": locking, "Unlock": unlocking} {
 			var q *QuorumError
 			if !errors.As(err, &q) || !strings.Contains(err.Error(), "NOPERM "+hostileShown) {
@@ -100,11 +100,11 @@ func TestServersTextIsEscaped(t *testing.T) {
 				failed++
 				safe(t, what+", a node", n.Err.Error(), 600)
 				if !errors.Is(n.Err, own) || !errors.Is(n.Err, backend.ErrRefused) || !backend.NotExecuted(n.Err) {
-					t.Errorf("%s: the driver's error or its marks are out of reach", what)
+					t.Errorf("%s: the driver's error or its marks cannot be reached", what)
 				}
 			}
 			if failed < r.need() {
-				t.Errorf("%s: %d nodes have an error, want %d at least", what, failed, r.need())
+				t.Errorf("%s: %d nodes have an error, want at least %d", what, failed, r.need())
 			}
 		}
 
@@ -117,7 +117,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 			for _, n := range status.Nodes {
 				safe(t, "the status of a node", n.Err.Error(), 600)
 				if !errors.Is(n.Err, own) {
-					t.Error("Inspect: the driver's error is out of reach")
+					t.Error("Inspect: the driver's error cannot be reached")
 				}
 			}
 			report, err := l.EndQuarantine(t.Context())
@@ -127,7 +127,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 			safe(t, "EndQuarantine", err.Error(), most)
 			for _, n := range report {
 				if !errors.Is(n.Err, own) {
-					t.Error("EndQuarantine: the driver's error is out of reach")
+					t.Error("EndQuarantine: the driver's error cannot be reached")
 				}
 			}
 		}
@@ -162,7 +162,7 @@ func TestServersTextIsEscapedInHooks(t *testing.T) {
 	})
 }
 
-// A key, an owner and the name of a node can be anything.
+// A key, an owner and a node name can contain anything.
 func TestLongNamesAreShortened(t *testing.T) {
 	long := hostile + strings.Repeat("k", 1<<20)
 	synctest.Test(t, func(t *testing.T) {
@@ -204,9 +204,9 @@ func TestLongNamesAreShortened(t *testing.T) {
 		for _, f := range faults {
 			f.Set(faulty.Hang())
 		}
-		time.Sleep(time.Minute) // it cannot be extended, which is logged, and is lost
+		time.Sleep(time.Minute) // the lock cannot be extended, which is logged, and is lost
 		if !errors.Is(lock.Err(), ErrNotHeld) {
-			t.Fatalf("the lock is held: %v", lock.Err())
+			t.Fatalf("the lock is still held: %v", lock.Err())
 		}
 		safe(t, "Err", lock.Err().Error(), 2*most)
 		for _, f := range faults {
@@ -252,7 +252,7 @@ func TestLongNamesAreShortened(t *testing.T) {
 	})
 }
 
-// So it is with an adapter of somebody else that does not hide what it should.
+// The same holds for a foreign adapter that does not hide passwords.
 func TestPasswordsOfOtherAdaptersAreHidden(t *testing.T) {
 	const secret = "Zq7Xv9Kw3J"
 	onRig(t, 3, false, func(t *testing.T, r *rig) {
@@ -264,7 +264,7 @@ func TestPasswordsOfOtherAdaptersAreHidden(t *testing.T) {
 			t.Fatalf("error %v", err)
 		}
 		if !errors.Is(q.Rounds[0][0].Err, own) && !errors.Is(q.Rounds[0][1].Err, own) {
-			t.Error("the error of the adapter is out of reach")
+			t.Error("the adapter's error cannot be reached")
 		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // randomLen is the length of the random part of a token: 26 letters and digits, 130 bits.
@@ -21,9 +23,12 @@ func newToken(owner string) string {
 
 // foreign reports whether another library has the lock. end is the end of the lock's
 // value, at least randomLen + 1 bytes if there are as many. It is foreign if it is
-// neither that of a token of ours nor that of a reservation. A token of another library
+// neither that of a token of ours, nor that of a reservation, nor what marks readers. A token of another library
 // may look like one of ours by chance.
 func foreign(end string) bool {
+	if end == proto.SharedValue { // readers of ours
+		return false
+	}
 	i := len(end) - randomLen
 	return i < 0 || i > 0 && end[i-1] != ':' || !isRandom(end[i:])
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
-// A waiter tells by the end of what a lock holds whether its holder notifies waiters.
+// The end of the lock's value shows a waiter whether its holder notifies waiters.
 func TestForeign(t *testing.T) {
 	end := func(value string) string { return value[max(0, len(value)-32):] }
 	for range 100 {
@@ -15,7 +15,7 @@ func TestForeign(t *testing.T) {
 			proto.Reservation("20:" + proto.Inbox("", newToken(""))), proto.Reservation("1000:" + proto.Inbox("prefix:", newToken("label"))),
 		} {
 			if foreign(end(ours)) {
-				t.Fatalf("%q is taken for a token of another library", ours)
+				t.Fatalf("%q is read as a token of another library", ours)
 			}
 		}
 	}
@@ -32,7 +32,7 @@ func TestForeign(t *testing.T) {
 		"lower case":    "label:abcdefghijklmnopqrstuvwxyz",
 	} {
 		if !foreign(end(token)) {
-			t.Errorf("%s: %q is taken for a token of ours", library, token)
+			t.Errorf("%s: %q is read as a token of this library", library, token)
 		}
 	}
 }

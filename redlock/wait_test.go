@@ -10,7 +10,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 )
 
-// WithWait ends the wait, and is no end of the caller's ctx.
+// WithWait ends the wait, but not the caller's ctx.
 func TestWaitIsOver(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l, other := r.locker(), r.locker()
@@ -32,7 +32,7 @@ func TestWaitIsOver(t *testing.T) {
 			}
 		}
 
-		// The second caller stands behind the first one in this process.
+		// The second caller is queued behind the first one in this process.
 		start := time.Now()
 		done := make(chan error)
 		go func() {
@@ -65,7 +65,7 @@ func TestWaitIsOver(t *testing.T) {
 	})
 }
 
-// A short wait does not cut the first attempt, and 0 allows that one alone.
+// A short wait does not cut the first attempt short. A wait of 0 allows only that attempt.
 func TestWaitAllowsOneAttempt(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithWait(time.Millisecond))
@@ -83,12 +83,12 @@ func TestWaitAllowsOneAttempt(t *testing.T) {
 		}
 		_ = lock.Unlock(t.Context())
 		if _, err := l.Lock(t.Context(), "k", WithWait(-1)); err == nil {
-			t.Error("a negative wait was taken")
+			t.Error("a negative wait was accepted")
 		}
 	})
 }
 
-// The wait is not part of the work: a job that takes longer than it is not cut.
+// The wait does not bound the work: a job that takes longer is not stopped.
 func TestWaitDoesNotBoundTheWork(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(2 * time.Second))
@@ -111,7 +111,7 @@ func TestWaitDoesNotBoundTheWork(t *testing.T) {
 	})
 }
 
-// A nested call extends the lock that ctx holds for as long as its wait allows.
+// A nested call extends the lock that ctx holds, for as long as its wait allows.
 func TestWaitOfANestedCall(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(10*time.Second), WithReentrancy())
@@ -128,7 +128,7 @@ func TestWaitOfANestedCall(t *testing.T) {
 	})
 }
 
-// A Mutex is waited for in the process, and then on the servers: both count.
+// A caller of Mutex.Lock waits first in the process and then on the servers. Both count.
 func TestWaitForAMutex(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(time.Minute))
@@ -142,7 +142,7 @@ func TestWaitForAMutex(t *testing.T) {
 		matches(t, err, ErrTaken)
 		differs(t, err, context.DeadlineExceeded)
 
-		// Another process has the lock when the Mutex is free.
+		// When the Mutex becomes free, another process has the lock.
 		other := r.locker()
 		if err := m.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
@@ -165,7 +165,7 @@ func TestWaitForAMutex(t *testing.T) {
 	})
 }
 
-// TryDo runs its function, extended for as long as it takes, or does nothing at all.
+// TryDo runs its function, and extends the lock as long as that takes, or does nothing.
 func TestTryDo(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		l := r.locker(WithTTL(2 * time.Second))
@@ -175,7 +175,7 @@ func TestTryDo(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			other := r.locker(WithWait(time.Hour))
 			err := other.TryDo(t.Context(), "k", func(context.Context) error {
-				t.Error("it ran although somebody else held the lock")
+				t.Error("fn ran although another process held the lock")
 				return nil
 			})
 			matches(t, err, ErrTaken)
@@ -189,7 +189,7 @@ func TestTryDo(t *testing.T) {
 		broken := errors.New("broken")
 		matches(t, l.TryDo(t.Context(), "k", func(context.Context) error { return broken }), broken)
 		if l.TryDo(t.Context(), "k", nil) == nil {
-			t.Error("a nil function was taken")
+			t.Error("a nil function was accepted")
 		}
 		r.clean(l)
 	})

@@ -16,23 +16,22 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// distant lets each round trip take trip.
+// distant makes each round trip take trip.
 func (r *rig) distant(trip time.Duration) {
 	r.setAll(faulty.Delay(trip/2), faulty.DelayReply(trip/2))
 }
 
-// operations counts what arrived at the nodes about locks.
+// operations counts the operations on locks that arrived at the nodes.
 func (r *rig) operations() int {
 	return r.arrived(func(op backend.Op) bool { return op.Kind != faulty.OpSubscribe && !isEcho(op) })
 }
 
-// echoes counts how often inboxes have asked whether messages arrive.
+// echoes counts the echoes that inboxes have requested.
 func (r *rig) echoes() int { return r.arrived(isEcho) }
 
 func isEcho(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script == lua.Echo }
 
-// queued counts the tickets that stand in the queues for key on all nodes. It is
-// for keys without a hash tag.
+// queued counts the tickets in the queues for key on all nodes. The key must not have a hash tag.
 func (r *rig) queued(key string) int {
 	r.t.Helper()
 	n := 0
@@ -47,16 +46,15 @@ func (r *rig) queued(key string) int {
 	return n
 }
 
-// gone waits until inboxes, calls and cleanups have ended, and fails the test if a node holds
-// anything then.
+// gone waits until inboxes, notifications and cleanups have ended, and fails the test if a node
+// holds anything then.
 func (r *rig) gone() {
 	r.t.Helper()
 	time.Sleep(30 * time.Second) // a set in doubt may still arrive for a TTL
 	r.empty()
 }
 
-// Lockers get the lock in the order in which they asked, and soon after each
-// other.
+// Lockers get the lock in the order in which they asked for it, soon after each other.
 func TestWaitingIsFirstComeFirstServed(t *testing.T) {
 	for _, size := range []int{1, 3, 5} {
 		onRig(t, size, false, func(t *testing.T, r *rig) {
@@ -87,22 +85,22 @@ func TestWaitingIsFirstComeFirstServed(t *testing.T) {
 			held.Unlock(t.Context())
 			all.Wait()
 			if !slices.Equal(order, want) {
-				t.Errorf("%d nodes: they came in the order %v", size, order)
+				t.Errorf("%d nodes: the order was %v", size, order)
 			}
 			if most := waiters*(hold+4*time.Millisecond) + 4*time.Millisecond; time.Since(start) > most {
-				t.Errorf("%d nodes: it took %v, want two round trips for each, %v", size, time.Since(start), most)
+				t.Errorf("%d nodes: all took %v, want two round trips each, %v", size, time.Since(start), most)
 			}
 			r.gone()
 		})
 	}
 }
 
-// Who is queued does not poll: what a long hold costs does not grow with it.
+// A queued waiter does not poll: the cost of a long hold does not grow with its length.
 func TestQueuedWaitersDoNotPoll(t *testing.T) {
 	for _, size := range []int{1, 3, 5} {
 		onRig(t, size, false, func(t *testing.T, r *rig) {
 			held := r.lock(r.locker(WithTTL(10*time.Minute)), "k")
-			synctest.Wait() // it has every node, or newcomers would get, give back and call where it is missing
+			synctest.Wait() // until it has every node; otherwise new callers would acquire a node, release it and notify there
 			var all sync.WaitGroup
 			const waiters = 8
 			for range waiters {
@@ -126,7 +124,7 @@ func TestQueuedWaitersDoNotPoll(t *testing.T) {
 				t.Errorf("%d nodes: %d operations while all were queued", size, n)
 			}
 			time.Sleep(5*time.Minute - time.Second)
-			// The one of rank r looks every 2 s × min(1 + r, 15), give or take a quarter.
+			// The waiter of rank r looks every 2 s × min(1 + r, 15) ± 25 %.
 			most := 0
 			for rank := range waiters {
 				most += size * int(5*time.Minute/(time.Duration(1+rank)*1500*time.Millisecond)+1)
@@ -134,9 +132,10 @@ func TestQueuedWaitersDoNotPoll(t *testing.T) {
 			if n := r.operations() - before; n > most {
 				t.Errorf("%d nodes: %d operations in five minutes, want %d at most", size, n, most)
 			}
-			// An inbox that hears nothing asks after 2, 4, … 32 s, and then every 32 s.
+			// An inbox that hears nothing requests an echo after 2, 4, … 32 s, and then every 32
+			// s.
 			if n, most := r.echoes(), waiters*size*(1+5+8); n > most || n < waiters*size {
-				t.Errorf("%d nodes: %d echoes in five minutes, want one for each inbox and %d at most", size, n, most)
+				t.Errorf("%d nodes: %d echoes in five minutes, want at least one per inbox and at most %d", size, n, most)
 			}
 			held.Unlock(t.Context())
 			all.Wait()
@@ -145,8 +144,8 @@ func TestQueuedWaitersDoNotPoll(t *testing.T) {
 	}
 }
 
-// A holder of another library deletes its key and notifies nobody. The first waiter looks every
-// 250 ms, give or take a quarter, while it sees such a holder.
+// A holder of another library deletes its key and notifies nobody. While the first waiter sees
+// such a holder, it looks every 250 ms ± 25 %.
 func TestForeignHolderDeletesSilently(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		for _, m := range r.mem {
@@ -168,7 +167,7 @@ func TestForeignHolderDeletesSilently(t *testing.T) {
 	})
 }
 
-// A holder that has died keeps the lock until it expires, and no longer.
+// The lock of a dead holder stays until it expires, and no longer.
 func TestWaitingForADeadHolder(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.lock(r.locker(WithTTL(2*time.Second)), "k")
@@ -188,8 +187,7 @@ func TestWaitingForADeadHolder(t *testing.T) {
 	})
 }
 
-// A waiter that is cancelled, at whatever point, holds up nobody and leaves
-// nothing.
+// A waiter that is cancelled at any time delays no other waiter and leaves nothing behind.
 func TestCancelledWaiterBlocksNobody(t *testing.T) {
 	for _, size := range []int{1, 3, 5} {
 		for cut := range 30 {
@@ -231,9 +229,8 @@ func TestCancelledWaiterBlocksNobody(t *testing.T) {
 	}
 }
 
-// Waiters whose inbox has gone, as that of a process that died, are passed over,
-// however many.
-func TestDeadWaitersArePassedOver(t *testing.T) {
+// Any number of waiters without an inbox, such as those of a dead process, is skipped.
+func TestDeadWaitersAreSkipped(t *testing.T) {
 	for _, size := range []int{1, 3} {
 		for _, dead := range []int{1, 15, 40} {
 			onRig(t, size, false, func(t *testing.T, r *rig) {
@@ -267,20 +264,20 @@ func TestDeadWaitersArePassedOver(t *testing.T) {
 				time.Sleep(time.Second)
 				unlocked = time.Now()
 				held.Unlock(t.Context())
-				// More than 16 at once are left for the next who comes: a timer.
+				// More than 16 at once are left to the next caller, which a timer wakes.
 				most := time.Duration(0)
 				if dead > 15 {
 					most = 2*time.Second*15*5/4 + time.Second
 				}
 				if d := <-done; d > most {
-					t.Errorf("%d nodes, %d dead waiters: the lock was handed over after %v, want %v", size, dead, d, most)
+					t.Errorf("%d nodes, %d dead waiters: the lock changed hands after %v, want %v", size, dead, d, most)
 				}
 			})
 		}
 	}
 }
 
-// TryLock gets no lock that is reserved for a waiter, and never queues.
+// TryLock does not get a lock that is reserved for a waiter, and never queues.
 func TestTryLockRespectsReservations(t *testing.T) {
 	for _, size := range []int{1, 3} {
 		onRig(t, size, false, func(t *testing.T, r *rig) {
@@ -296,20 +293,20 @@ func TestTryLockRespectsReservations(t *testing.T) {
 			if n := r.queued("k"); n != 0 {
 				t.Errorf("TryLock is queued %d times", n)
 			}
-			time.Sleep(20 * time.Millisecond) // nobody came
+			time.Sleep(20 * time.Millisecond) // no waiter took the lock
 			r.lock(l, "k").Unlock(t.Context())
 			r.gone()
 		})
 	}
 }
 
-// With a policy of its own a caller polls at that pace, and is not queued.
+// A caller with a retry policy polls at the policy's intervals, and does not queue.
 func TestRetryPolls(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		held := r.lock(r.locker(), "k")
 		synctest.Wait()
 		l := r.locker()
-		r.lock(l, "other").Unlock(t.Context()) // the first acquire on a node is a script
+		r.lock(l, "other").Unlock(t.Context()) // because the first acquire on a node is a script
 		synctest.Wait()
 		start, before := time.Now(), r.arrived(faulty.Kind(backend.OpSetNX))
 		time.AfterFunc(time.Second+time.Millisecond, func() { held.Unlock(context.Background()) })
@@ -320,18 +317,17 @@ func TestRetryPolls(t *testing.T) {
 		took(t, start, 1100*time.Millisecond, 1100*time.Millisecond)
 		synctest.Wait()
 		if n := r.arrived(faulty.Kind(backend.OpSetNX)) - before; n < 12*r.need() || n > 12*len(r.mem) {
-			t.Errorf("%d sets on %d nodes, want twelve each, but where the others have decided", n, len(r.mem))
+			t.Errorf("%d sets on %d nodes, want twelve each, or fewer where the other nodes decided", n, len(r.mem))
 		}
 		if n := r.arrived(faulty.Kind(faulty.OpSubscribe)); n != 0 {
-			t.Errorf("it subscribed %d times", n)
+			t.Errorf("the caller subscribed %d times", n)
 		}
 		lock.Unlock(t.Context())
 		r.gone()
 	})
 }
 
-// Close ends all who wait, those behind others too, at once, and none of them gets
-// the lock any more.
+// Close ends all waiters at once, including those behind others, and none of them gets the lock.
 func TestCloseEndsWaiters(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.distant(2 * time.Millisecond)
@@ -345,7 +341,7 @@ func TestCloseEndsWaiters(t *testing.T) {
 					t.Errorf("a waiter ended with %v, want ErrClosed", err)
 				}
 				if d := time.Since(start); d > time.Second+4*time.Millisecond {
-					t.Errorf("a waiter ended after %v, want as soon as the Locker was closed", d-time.Second)
+					t.Errorf("a waiter ended %v after the Locker was closed, want at once", d-time.Second)
 				}
 			})
 			time.Sleep(10 * time.Millisecond)
@@ -360,8 +356,8 @@ func TestCloseEndsWaiters(t *testing.T) {
 	})
 }
 
-// What a process has itself is handed over within it, on bare nodes too, when it is
-// unlocked and not when somebody would look.
+// A lock that the same process holds is handed over within the process when it is unlocked,
+// without a look, even on bare nodes.
 func TestOwnHolderHandsOver(t *testing.T) {
 	eachRig(t, func(t *testing.T, r *rig) {
 		r.distant(2 * time.Millisecond)
@@ -385,14 +381,13 @@ func TestOwnHolderHandsOver(t *testing.T) {
 		held.Unlock(t.Context())
 		all.Wait()
 		if d, most := time.Since(start), (waiters+1)*8*time.Millisecond; d > most {
-			t.Errorf("all came after %v, want a few round trips for each, %v", d, most)
+			t.Errorf("all had the lock after %v, want a few round trips each, %v", d, most)
 		}
 		r.gone()
 	})
 }
 
-// A waiter whose inbox breaks again and again has the lock in the end, and soon after
-// it was released.
+// A waiter whose inbox breaks again and again still gets the lock soon after its release.
 func TestBrokenInbox(t *testing.T) {
 	for _, size := range []int{1, 3} {
 		for cut := range 20 {
@@ -412,7 +407,7 @@ func TestBrokenInbox(t *testing.T) {
 					t.Fatal(err)
 				}
 				if d := time.Since(start); d > 100*time.Millisecond {
-					t.Errorf("%d nodes, broken after %d ms: it had the lock after %v", size, 40+cut, d)
+					t.Errorf("%d nodes, broken after %d ms: the waiter had the lock after %v", size, 40+cut, d)
 				}
 				lock.Unlock(t.Context())
 				r.gone()
@@ -421,7 +416,7 @@ func TestBrokenInbox(t *testing.T) {
 	}
 }
 
-// A node where nobody can be called is logged once, without a ticket, and polled.
+// A node that cannot notify waiters is logged once, gets no ticket, and is polled.
 func TestNoQueueIsLogged(t *testing.T) {
 	onRig(t, 1, false, func(t *testing.T, r *rig) {
 		held := r.lock(r.locker(), "k")
@@ -437,16 +432,16 @@ func TestNoQueueIsLogged(t *testing.T) {
 		took(t, start, time.Second, time.Second+250*time.Millisecond)
 		lock.Unlock(t.Context())
 		if n := strings.Count(log.String(), "a node does not notify waiters"); n != 1 || strings.Contains(log.String(), "inbox:") {
-			t.Errorf("it logged %q", log.String())
+			t.Errorf("the Locker logged %q", log.String())
 		}
 		r.gone()
 	})
 }
 
-// A node is freed by its holder when the lock has been won on others, and notifies this
-// Locker, which waits for another lock too. A lock that is held takes the node. One that has
-// ended does not, however it ended and whether or not anybody has noticed: nobody would
-// unlock it there, and its token would keep the node from others for a whole TTL.
+// The holder releases a node after the lock has been won on other nodes. That notifies this
+// Locker, which also waits for another lock. A lock that is held takes the node. A lock that has
+// ended does not, however it ended and whether or not that was noticed. Nobody would unlock it
+// there, and its token would block the node for a whole TTL.
 func TestLostLockTakesNoNode(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -458,7 +453,7 @@ func TestLostLockTakesNoNode(t *testing.T) {
 		{"past its validity", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
 			time.Sleep(time.Until(lock.Until()))
 			if r.holders("k", lock.Token()) != 2 {
-				t.Error("the nodes have let it expire before")
+				t.Error("the nodes let the lock expire too early")
 			}
 		}, false},
 		{"expired", nil, func(*testing.T, *rig, *Locker, *Lock) { time.Sleep(time.Minute) }, false},
@@ -467,7 +462,7 @@ func TestLostLockTakesNoNode(t *testing.T) {
 			<-ctx.Done()
 			synctest.Wait()
 			if l.group.Contended("k") {
-				t.Error("it is a holder still")
+				t.Error("the lock still counts as held")
 			}
 		}, false},
 		{"while the machine was suspended", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) { suspend(l)(time.Minute) }, false},
@@ -480,7 +475,7 @@ func TestLostLockTakesNoNode(t *testing.T) {
 			matches(t, lock.Extend(t.Context(), 10*time.Second), ErrNotHeld)
 			synctest.Wait()
 			if l.group.Contended("k") {
-				t.Error("it is a holder still")
+				t.Error("the lock still counts as held")
 			}
 		}, false},
 		{"not extended in time", []Option{WithAutoExtend()}, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
@@ -489,7 +484,7 @@ func TestLostLockTakesNoNode(t *testing.T) {
 			r.clear()
 			matches(t, lock.Err(), ErrNotHeld)
 			if l.group.Contended("k") {
-				t.Error("it is a holder still")
+				t.Error("the lock still counts as held")
 			}
 		}, false},
 		{"extended", nil, func(t *testing.T, r *rig, l *Locker, lock *Lock) {
@@ -538,7 +533,7 @@ func TestLostLockTakesNoNode(t *testing.T) {
 				if took := e.Found && e.Value == lock.Token(); took != tc.take || !tc.take && e.Found {
 					t.Errorf("node c holds %q for %v; the lock took it: %v, want %v", e.Value, e.TTL, took, tc.take)
 				}
-				_ = lock.Unlock(t.Context()) // which says what the case is about
+				_ = lock.Unlock(t.Context()) // its result is that of the case
 				cancel()
 				other.Wait()
 			})

@@ -28,10 +28,10 @@ func TestClusterSlot(t *testing.T) {
 	}
 }
 
-// Slots that are near each other are in the same part, and every part has some.
+// Neighbouring slots are in the same part, and every part has slots.
 func TestClusterPartition(t *testing.T) {
 	const parts = 64
-	seen := make(map[int]int) // a part and its lowest slot
+	seen := make(map[int]int) // each part's lowest slot
 	for i := range 20_000 {
 		key := fmt.Sprint("k", i)
 		part, n := adapterkit.ClusterPartition(key)

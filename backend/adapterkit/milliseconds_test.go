@@ -34,15 +34,15 @@ func TestMilliseconds(t *testing.T) {
 	}
 }
 
-// The lifetime that a server is given is never shorter than what was asked
-// for, and longer by less than a millisecond.
+// The server's time to live is never shorter than the requested one, and less than a millisecond
+// longer.
 func FuzzMilliseconds(f *testing.F) {
 	for _, d := range []int64{0, 1, 999_999, 1_000_000, 1_000_001, -1, math.MaxInt64, math.MinInt64} {
 		f.Add(d)
 	}
 	f.Fuzz(func(t *testing.T, d int64) {
 		ms := adapterkit.Milliseconds(time.Duration(d))
-		// The difference is small, so it is right even where the product wraps.
+		// The difference is small, so it is correct even if the product overflows.
 		if missing := ms*1_000_000 - d; missing < 0 || missing >= 1_000_000 {
 			t.Errorf("Milliseconds(%d) = %d", d, ms)
 		}

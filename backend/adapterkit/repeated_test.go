@@ -30,7 +30,7 @@ func TestRepeated(t *testing.T) {
 		{"as a script's second key", []backend.Op{eval("a", "b"), set("b")}, []bool{true, false}},
 		{"as a later script's second key", []backend.Op{set("b"), eval("a", "b")}, []bool{true, false}},
 		{"shared keys", []backend.Op{shared("a", "b", "m"), shared("c", "c", "m"), shared("d")}, nil},
-		{"beside shared keys", []backend.Op{shared("a", "b", "m"), shared("c", "b", "m"), shared("c")}, []bool{true, true, false}},
+		{"with shared keys", []backend.Op{shared("a", "b", "m"), shared("c", "b", "m"), shared("c")}, []bool{true, true, false}},
 		{"the empty key", []backend.Op{set(""), eval("x", "")}, []bool{true, false}},
 	} {
 		if got := adapterkit.Repeated(tc.ops); !slices.Equal(got, tc.want) || (got == nil) != (tc.want == nil) {
@@ -39,7 +39,7 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// Batches of any size are looked at as a map would.
+// For batches of any size, the result is the same as that of a map.
 func TestRepeatedOfMany(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {

@@ -11,9 +11,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// sequence runs a batch in which the answer of each operation shows that those
-// before it on the same key have run, and those after it have not. The
-// sequences of several keys are interleaved.
+// sequence runs a batch of interleaved sequences, one for each of several keys. The reply to each
+// operation shows that the earlier operations on its key have run, and the later ones have not.
 func sequence(t *trial, b backend.Batcher, keys int) {
 	a, z := t.Name(), t.Name()
 	steps := []struct {
@@ -48,7 +47,7 @@ func sequence(t *trial, b backend.Batcher, keys int) {
 			t.Failf("step %d of a batch, %v, failed: %w", step+1, ops[i].Kind, r.Err)
 		}
 		if r.OK != steps[step].want {
-			t.Failf("step %d of a batch of steps on each key, %v, = %v, want %v: they did not run in the order given, or the results are in another",
+			t.Failf("step %d of a batch of steps on each key, %v, = %v, want %v: they did not run in the given order, or the results are in another order",
 				step+1, ops[i].Kind, r.OK, steps[step].want)
 		}
 	}
@@ -57,7 +56,7 @@ func sequence(t *trial, b backend.Batcher, keys int) {
 func batcherChecks() []rule {
 	return []rule{{
 		name: "Batch/empty",
-		why:  "nothing to send needs no round trip, and no server",
+		why:  "without operations there is nothing to send, so no round trip and no server are needed",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			for _, ops := range [][]backend.Op{nil, {}} {
@@ -80,7 +79,7 @@ func batcherChecks() []rule {
 		},
 	}, {
 		name: "Batch/order",
-		why:  "a release that overtakes the acquire before it leaves a lock that nobody holds",
+		why:  "a release that overtakes an earlier acquire leaves a lock that nobody holds",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			for _, keys := range []int{1, 2, 16} {
@@ -89,7 +88,7 @@ func batcherChecks() []rule {
 		},
 	}, {
 		name: "Batch/large",
-		why:  "a sender that was busy sends hundreds of operations at once",
+		why:  "a sender that was busy sends hundreds of operations in one batch",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			sequence(t, b, 64)
@@ -97,11 +96,11 @@ func batcherChecks() []rule {
 	}, {
 		name:  "Batch/order of replies",
 		needs: []string{"Scripter"},
-		why:   "each operation must get its own answer",
+		why:   "each operation must get its own reply",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			has[backend.Scripter](t, "Scripter")
-			t.Eval(lua.Inspect, t.Name()) // or it says that it is unsupported
+			t.Eval(lua.Inspect, t.Name()) // skips the check if scripts are not supported
 			var ops []backend.Op
 			for range 20 {
 				key, token := t.Name(), t.Name()
@@ -125,11 +124,11 @@ func batcherChecks() []rule {
 		},
 	}, {
 		name: "Batch/fails alone",
-		why:  "the operations of a batch belong to different locks: the error of one is no other's",
+		why:  "the operations of a batch belong to different locks, so the error of one must not affect the others",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			before, after, key := t.Name(), t.Name(), t.Name()
-			// The text refuses the time, or the node runs no scripts.
+			// The server rejects the time in this text, or the node runs no scripts.
 			bad := backend.Op{Kind: backend.OpEval, Script: lua.Acquire, Keys: []string{key}, Args: []string{t.Name(), "soon"}}
 			ops := []backend.Op{
 				{Kind: backend.OpSetNX, Key: before, Token: before, TTL: long},
@@ -149,7 +148,7 @@ func batcherChecks() []rule {
 			for i, r := range results {
 				if ops[i].Kind == backend.OpEval {
 					if r.Err == nil || r.OK || r.Reply != nil {
-						t.Failf("a script that fails answers %+v in a batch, want an error alone", r)
+						t.Failf("a script that fails returns %+v in a batch, want only an error", r)
 					}
 				} else if t.Supported(r.Err); r.Err != nil || !r.OK {
 					t.Failf("%v = %v, %v in a batch in which another operation failed, want true", ops[i].Kind, r.OK, r.Err)
@@ -160,7 +159,7 @@ func batcherChecks() []rule {
 	}, {
 		name:  "Batch/keeps no ops",
 		needs: []string{"Stall"},
-		why:   "a sender uses its slices again for the next batch: what was sent must not change, and nobody may be reading",
+		why:   "a sender reuses its slices for the next batch, so a node must not read them after the call",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			t.Need(t.h.Stall != nil, "Stall")
@@ -177,7 +176,7 @@ func batcherChecks() []rule {
 	}, {
 		name:  "Batch/keeps no arguments",
 		needs: []string{"Scripter", "Stall"},
-		why:   "the slices in ops are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
+		why:   "after the call, the caller may change the slices in ops, even if ctx ended during a large write; otherwise a script could run with the arguments of another lock",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			has[backend.Scripter](t, "Scripter")
@@ -188,23 +187,23 @@ func batcherChecks() []rule {
 	}}
 }
 
-// largeKey is the size of a key whose write does not end while the server does not
-// read, in bytes: more than the kernel buffers. This package's own tests, whose
-// server is in memory, make it smaller.
+// largeKey is the size in bytes of a key whose write cannot end while the server does not read.
+// It is more than the kernel buffers. The tests of this package use a smaller size, because their
+// server is in memory.
 var largeKey = 4 << 20
 
-// keepsNoArguments runs a script with a large key on a server that does not
-// answer, and changes its keys and arguments when the call has returned.
+// keepsNoArguments runs a script with a large key on a server that does not answer. When the call
+// has returned, it changes the keys and the arguments.
 func keepsNoArguments(t *trial, run func(ctx context.Context, s *backend.Script, keys, args []string) error) {
 	t.Need(t.h.Stall != nil, "Stall")
-	t.Eval(lua.Inspect, t.Name()) // or it says that it is unsupported
+	t.Eval(lua.Inspect, t.Name()) // skips the check if scripts are not supported
 	sent, next, token, other := t.Name()+strings.Repeat("x", largeKey), t.Name(), t.Name(), t.Name()
 	for _, cancels := range []bool{false, true} {
 		keys, args := []string{sent}, []string{token, strconv.FormatInt(long.Milliseconds(), 10)}
 		resume := t.stall()
 		end := 100 * time.Millisecond
 		if cancels {
-			end = time.Second // a node need not notice a cancellation, but may
+			end = time.Second // a node may notice the cancellation, but need not
 		}
 		t.Within(end, func(ctx context.Context) error {
 			if !cancels {
@@ -224,5 +223,5 @@ func keepsNoArguments(t *trial, run func(ctx context.Context, s *backend.Script,
 	}
 	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
-	_, _ = t.Node.EvalDelete(ctx, sent, token) // it is large
+	_, _ = t.Node.EvalDelete(ctx, sent, token) // the key is large
 }

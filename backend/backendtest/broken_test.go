@@ -20,13 +20,14 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
-// A client is the node that a test checks: what is behind it, but for the
-// methods that the test breaks.
+// A client is the node that a test checks: the network behind it, except for the methods that the
+// test breaks.
 type client struct {
 	*faulty.FaultNode              // the network, with the server at its end
-	server            *memory.Node // for what only the server knows
+	server            *memory.Node // for what only the server can do
 	lab               *lab
 
 	setNX      func(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
@@ -95,27 +96,26 @@ func (c *client) Subscribe(ctx context.Context, channel string, events backend.E
 	return c.FaultNode.Subscribe(ctx, channel, events)
 }
 
-// faulty puts faults in front of every method that the client has from the
-// network.
+// faulty puts faults in front of every method that the client has from the network.
 func (c *client) faulty(faults ...faulty.Fault) {
 	f := faulty.NewFaultNode(c.FaultNode)
 	f.Set(faults...)
 	c.FaultNode = f
 }
 
-// value returns what key holds.
+// value returns the value of key.
 func (c *client) value(key string) string {
 	e, _ := c.server.Inspect(context.Background(), key)
 	return e.Value
 }
 
-// ttl returns how long key will live.
+// ttl returns the time to live of key.
 func (c *client) ttl(key string) time.Duration {
 	e, _ := c.server.Inspect(context.Background(), key)
 	return e.TTL
 }
 
-// rename has every method of Node use other keys and tokens.
+// rename makes every method of Node use other keys and tokens.
 func (c *client) rename(key, token func(string) string) {
 	n := c.FaultNode
 	c.setNX = func(ctx context.Context, k, t string, ttl time.Duration) (bool, error) {
@@ -151,7 +151,7 @@ func (c *client) listens(change func(backend.Events) backend.Events) {
 	}
 }
 
-// hears changes what is done with each message of every subscription.
+// hears changes how messages of every subscription are handled.
 func (c *client) hears(message func(next func(string), payload string)) {
 	c.listens(func(e backend.Events) backend.Events {
 		next := e.Message
@@ -160,11 +160,11 @@ func (c *client) hears(message func(next func(string), payload string)) {
 	})
 }
 
-// errNoScript is what a server answers that has forgotten a script.
+// errNoScript is the reply of a server that has forgotten a script.
 var errNoScript = backend.MarkReply(errors.New("NOSCRIPT No matching script"))
 
-// forgets returns a function that says whether the server has forgotten the
-// script of that name, since it last was asked for it.
+// forgets returns a function that reports whether the server has forgotten the script of that
+// name since its last call for the script.
 func (c *client) forgets() func(name string) bool {
 	var mu sync.Mutex
 	known := map[string]int64{}
@@ -178,7 +178,7 @@ func (c *client) forgets() func(name string) bool {
 	}
 }
 
-// plain returns an error without marks, unless it is of a ctx.
+// plain removes the marks from an error, unless it is the error of a ctx.
 func plain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -193,7 +193,7 @@ const (
 	keepsBatched   = "Batch keeps arguments"
 )
 
-// A brokenNode breaks a rule, and these are checks that must see it.
+// A brokenNode breaks a rule. The checks in fails must detect it.
 type brokenNode struct {
 	name  string
 	wreck func(c *client)
@@ -214,7 +214,7 @@ var brokenNodes = []brokenNode{
 			return true, nil
 		}
 	}, []string{"SetNX/held by another", "SetNX/held by itself", "other type/SetNX"}},
-	{"SetNX overwrites and says no", func(c *client) {
+	{"SetNX overwrites and returns false", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
@@ -224,7 +224,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"SetNX/held by another", "SetNX/refusal changes nothing"}},
-	{"SetNX errs where the key is held", func(c *client) {
+	{"SetNX returns an error if the key is held", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
@@ -241,7 +241,7 @@ var brokenNodes = []brokenNode{
 			return ok || err == nil && token != "" && c.value(key) == token, err
 		}
 	}, []string{"SetNX/held by itself"}},
-	{"SetNX renews the life of a held key", func(c *client) {
+	{"SetNX extends a held key", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
@@ -257,7 +257,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, 1000*time.Hour)
 		}
 	}, []string{"SetNX/ttl", "EvalDelete/too late", "Extend/expired"}},
-	{"SetNX takes milliseconds for seconds", func(c *client) {
+	{"SetNX treats milliseconds as seconds", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			return n.SetNX(ctx, key, token, 1000*ttl)
@@ -281,7 +281,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, ttl.Truncate(time.Millisecond))
 		}
 	}, []string{"SetNX/rounds up"}},
-	{"SetNX looks, then sets", func(c *client) {
+	{"SetNX checks, then sets", func(c *client) {
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			e, err := c.server.Inspect(ctx, key)
 			if err != nil || e.Found {
@@ -294,23 +294,23 @@ var brokenNodes = []brokenNode{
 	}, []string{"race/one winner"}},
 
 	// EvalDelete.
-	{"EvalDelete deletes for anyone", func(c *client) {
+	{"EvalDelete deletes for any token", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, _ string) (bool, error) {
 			return n.EvalDelete(ctx, key, c.value(key))
 		}
 	}, []string{"EvalDelete/foreign", "EvalDelete/too late", "SetNX/free"}},
-	{"EvalDelete deletes for nobody", func(c *client) {
+	{"EvalDelete never deletes", func(c *client) {
 		c.evalDelete = func(context.Context, string, string) (bool, error) { return false, nil }
 	}, []string{"EvalDelete/own"}},
-	{"EvalDelete says yes always", func(c *client) {
+	{"EvalDelete always returns true", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			_, err := n.EvalDelete(ctx, key, token)
 			return err == nil, err
 		}
 	}, []string{"EvalDelete/missing", "EvalDelete/foreign", "EvalDelete/own"}},
-	{"EvalDelete errs where nothing is", func(c *client) {
+	{"EvalDelete returns an error if the key is missing", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			ok, err := n.EvalDelete(ctx, key, token)
@@ -320,7 +320,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"EvalDelete/missing"}},
-	{"EvalDelete finds nothing where the token is empty", func(c *client) {
+	{"EvalDelete does not find an empty token", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			if token == "" && c.value(key) == "" {
@@ -329,7 +329,7 @@ var brokenNodes = []brokenNode{
 			return n.EvalDelete(ctx, key, token)
 		}
 	}, []string{"EvalDelete/missing", "bytes/empty token"}},
-	{"EvalDelete looks, then deletes", func(c *client) {
+	{"EvalDelete checks, then deletes", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			e, err := c.server.Inspect(ctx, key)
@@ -377,7 +377,7 @@ var brokenNodes = []brokenNode{
 			return n.Extend(ctx, key, token, ttl)
 		}
 	}, []string{"Extend/missing", "Extend/expired"}},
-	{"Extend looks, then sets", func(c *client) {
+	{"Extend checks, then sets", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.Extend(ctx, key, token, ttl)
@@ -419,7 +419,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"Extend/never shortens"}},
-	{"Extend gives an end to what has none", func(c *client) {
+	{"Extend gives a key without expiry an expiry", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.Extend(ctx, key, token, ttl)
@@ -435,7 +435,7 @@ var brokenNodes = []brokenNode{
 			return n.Extend(ctx, key, c.value(key), ttl)
 		}
 	}, []string{"Extend/foreign", "Extend/foreign changes nothing"}},
-	{"Extend ignores the token and says no", func(c *client) {
+	{"Extend ignores the token and returns false", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			held := c.value(key)
@@ -443,19 +443,19 @@ var brokenNodes = []brokenNode{
 			return err == nil && held == token && held != "", err
 		}
 	}, []string{"Extend/foreign changes nothing"}},
-	{"Extend says yes and does nothing", func(c *client) {
+	{"Extend returns true and does nothing", func(c *client) {
 		c.extend = func(_ context.Context, key, token string, _ time.Duration) (bool, error) {
 			return c.value(key) == token, nil
 		}
 	}, []string{"Extend/own"}},
-	{"Extend says no and does it", func(c *client) {
+	{"Extend extends and returns false", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			_, err := n.Extend(ctx, key, token, ttl)
 			return false, err
 		}
 	}, []string{"Extend/own"}},
-	{"Extend takes milliseconds for seconds", func(c *client) {
+	{"Extend treats milliseconds as seconds", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			return n.Extend(ctx, key, token, 1000*ttl)
@@ -473,7 +473,7 @@ var brokenNodes = []brokenNode{
 			return n.Extend(ctx, key, token, ttl.Truncate(time.Millisecond))
 		}
 	}, []string{"Extend/rounds up"}},
-	{"Extend errs where the key is lost", func(c *client) {
+	{"Extend returns an error if the key is missing", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.Extend(ctx, key, token, ttl)
@@ -500,7 +500,7 @@ var brokenNodes = []brokenNode{
 		})
 	}, []string{"bytes/UTF-8"}},
 	{"case is ignored", func(c *client) { c.rename(strings.ToUpper, same) }, []string{"bytes/UTF-8", "bytes/braces", "bytes/pattern"}},
-	{"keys are cut at the brace", func(c *client) {
+	{"keys end at a brace", func(c *client) {
 		c.rename(func(s string) string { return strings.ReplaceAll(s, "}b", "}") }, same)
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, k, t string, ttl time.Duration) (bool, error) {
@@ -526,7 +526,7 @@ var brokenNodes = []brokenNode{
 	{"tokens have at most 64 KB", func(c *client) {
 		c.rename(same, func(s string) string { return s[:min(len(s), 1<<16)] })
 	}, []string{"bytes/1 MB"}},
-	{"an empty token is none", func(c *client) {
+	{"an empty token is an error", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			if token == "" {
@@ -535,7 +535,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, ttl)
 		}
 	}, []string{"bytes/empty token"}},
-	{"scripts take text", func(c *client) {
+	{"scripts treat arguments as text", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			args = slices.Clone(args)
@@ -545,7 +545,7 @@ var brokenNodes = []brokenNode{
 			return n.Eval(ctx, s, keys, args)
 		}
 	}, []string{"bytes/Eval"}},
-	{"batches take text", func(c *client) {
+	{"batches treat arguments as text", func(c *client) {
 		n := c.FaultNode
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
 			ops = slices.Clone(ops)
@@ -559,7 +559,7 @@ var brokenNodes = []brokenNode{
 	}, []string{"bytes/Batch"}},
 
 	// Contexts and deadlines.
-	{"panics where ctx has ended", func(c *client) {
+	{"panics if ctx has ended", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			if ctx.Err() != nil {
@@ -568,7 +568,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, ttl)
 		}
 	}, []string{"ended ctx/SetNX"}},
-	{"sends though ctx has ended", func(c *client) {
+	{"sends although ctx has ended", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(context.WithoutCancel(ctx), key, token, ttl)
@@ -592,7 +592,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"ended ctx/SetNX", "ended ctx/EvalDelete", "ended ctx/Extend"}},
-	{"sends a little later though ctx has ended", func(c *client) {
+	{"sends slightly later although ctx has ended", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			if err := ctx.Err(); err != nil {
@@ -603,8 +603,7 @@ var brokenNodes = []brokenNode{
 		}
 	}, []string{"ended ctx/SetNX"}},
 	{"ignores that ctx has ended", func(c *client) { c.faulty(faulty.IgnoreContext()) }, []string{
-		// The fault node itself refuses an ended ctx, so that only a stalled
-		// server shows it.
+		// The fault node itself rejects an ended ctx, so only a stalled server shows the defect.
 		"stalled server/SetNX", "stalled server/EvalDelete", "stalled server/Extend", "stalled server/Eval",
 		"stalled server/Batch", "stalled server/many at once",
 		"stalled server/recovers", "slow connection/deadline"}},
@@ -624,7 +623,7 @@ var brokenNodes = []brokenNode{
 			return n.Batch(ctx, ops)
 		}
 	}, []string{"ended ctx/Eval", "ended ctx/Batch"}},
-	{"does not say that nothing was sent", func(c *client) {
+	{"does not mark an unsent operation", func(c *client) {
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			if err := ctx.Err(); err != nil {
 				return false, err
@@ -632,7 +631,7 @@ var brokenNodes = []brokenNode{
 			return c.FaultNode.EvalDelete(ctx, key, token)
 		}
 	}, []string{"ended ctx/EvalDelete"}},
-	{"a time-out by another name", func(c *client) {
+	{"a time-out with another error", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
@@ -642,7 +641,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"stalled server/SetNX", "stalled server/many at once", "slow connection/deadline", "ended ctx/SetNX"}},
-	{"is always a little late", func(c *client) {
+	{"always returns slightly late", func(c *client) {
 		n := c.FaultNode
 		c.extend = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.Extend(ctx, key, token, ttl)
@@ -652,14 +651,14 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"stalled server/Extend"}},
-	{"says of a time-out that nothing was executed", func(c *client) {
+	{"marks a time-out as not executed", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
 			return ok, backend.MarkNotExecuted(err)
 		}
 	}, []string{"stalled server/SetNX", "lost reply/SetNX"}},
-	{"answers for a server that does not", func(c *client) {
+	{"answers in place of a silent server", func(c *client) {
 		n := c.FaultNode
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 			ok, err := n.SetNX(ctx, key, token, ttl)
@@ -669,7 +668,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"stalled server/SetNX", "stalled server/recovers"}},
-	{"is lost after a time-out", func(c *client) {
+	{"fails forever after a time-out", func(c *client) {
 		n := c.FaultNode
 		var lost atomic.Bool
 		c.setNX = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -683,7 +682,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"stalled server/recovers", "slow connection/after a time-out"}},
-	{"never connects where that is slow", func(c *client) {
+	{"never connects if that is slow", func(c *client) {
 		var never atomic.Bool
 		c.faulty(func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			own, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
@@ -702,7 +701,7 @@ var brokenNodes = []brokenNode{
 	}, []string{"slow connection/time enough"}},
 
 	// Connections.
-	{"sends again what had no reply", func(c *client) {
+	{"sends an operation without a reply again", func(c *client) {
 		n := c.FaultNode
 		again := func(do func() error) {
 			for range 3 {
@@ -740,7 +739,7 @@ var brokenNodes = []brokenNode{
 			return r
 		}
 	}, []string{"lost reply/SetNX", "lost reply/EvalDelete", "lost reply/Extend", "lost reply/Eval", "lost reply/Batch"}},
-	{"takes a lost reply for a no", func(c *client) {
+	{"returns false for a lost reply", func(c *client) {
 		n := c.FaultNode
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			ok, err := n.EvalDelete(ctx, key, token)
@@ -750,7 +749,7 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"lost reply/EvalDelete"}},
-	{"does not connect again", func(c *client) {
+	{"does not reconnect", func(c *client) {
 		n := c.FaultNode
 		var once atomic.Int64
 		c.lab.onDisconnect = func() { once.Add(1) }
@@ -763,7 +762,7 @@ var brokenNodes = []brokenNode{
 	}, []string{"broken connection/recovers", "Subscribe/broken connection"}},
 
 	// Concurrency.
-	{"answers go to somebody else", func(c *client) {
+	{"replies go to other callers", func(c *client) {
 		n := c.FaultNode
 		var mu sync.Mutex
 		var last bool
@@ -783,13 +782,13 @@ var brokenNodes = []brokenNode{
 	}, []string{"race/own answers"}},
 
 	// Scripts.
-	{"a script has its first key alone", func(c *client) {
+	{"a script gets only its first key", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			return n.Eval(ctx, s, keys[:1], args)
 		}
 	}, []string{"Eval/keys and arguments"}},
-	{"a script in a batch has its first key alone", func(c *client) {
+	{"a script in a batch gets only its first key", func(c *client) {
 		n := c.FaultNode
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
 			ops = slices.Clone(ops)
@@ -799,7 +798,7 @@ var brokenNodes = []brokenNode{
 			return n.Batch(ctx, ops)
 		}
 	}, []string{"Batch/keys and arguments"}},
-	{"a script does not have its last argument if that is empty", func(c *client) {
+	{"a script loses an empty last argument", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			if i := len(args) - 1; i >= 0 && args[i] == "" {
@@ -861,7 +860,7 @@ var brokenNodes = []brokenNode{
 			return r, err
 		}
 	}, []string{"Eval/inspect"}},
-	{"the error of a script is an answer", func(c *client) {
+	{"a script's error becomes a reply", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			r, err := n.Eval(ctx, s, keys, args)
@@ -913,7 +912,7 @@ var brokenNodes = []brokenNode{
 			return n.Eval(ctx, s, keys, args)
 		}
 	}, []string{"flushed scripts/forgotten"}},
-	{"forgotten scripts of a batch come last", func(c *client) {
+	{"forgotten scripts of a batch run last", func(c *client) {
 		n, forgotten := c.FaultNode, c.forgets()
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
 			if !forgotten("any") {
@@ -958,7 +957,7 @@ var brokenNodes = []brokenNode{
 			return r
 		}
 	}, []string{"Batch/large"}},
-	{"Batch fails together", func(c *client) {
+	{"Batch fails as a whole", func(c *client) {
 		n := c.FaultNode
 		c.batch = func(ctx context.Context, ops []backend.Op) []backend.Result {
 			r := n.Batch(ctx, ops)
@@ -1035,7 +1034,7 @@ var brokenNodes = []brokenNode{
 		}
 	}, []string{"Batch/empty"}},
 
-	// Looks.
+	// Inspect.
 	{"inspect answers from a cache", func(c *client) {
 		n := c.FaultNode
 		var cache sync.Map
@@ -1074,7 +1073,7 @@ var brokenNodes = []brokenNode{
 		var n atomic.Int64
 		c.partition = func(string) (int, int) { return int(n.Add(1)) % 4, 4 }
 	}, []string{"Partition/stable"}},
-	{"a part too many", func(c *client) {
+	{"a part number is too high", func(c *client) {
 		c.partition = func(key string) (int, int) { return len(key), 2 }
 	}, []string{"Partition/stable"}},
 	{"the number of parts changes", func(c *client) {
@@ -1082,7 +1081,7 @@ var brokenNodes = []brokenNode{
 	}, []string{"Partition/stable"}},
 
 	// Subscribe.
-	{"Subscribe is ready before it is", func(c *client) {
+	{"Subscribe is ready too early", func(c *client) {
 		n := c.FaultNode
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			if err := ctx.Err(); err != nil {
@@ -1135,7 +1134,7 @@ var brokenNodes = []brokenNode{
 	{"Subscribe trims messages", func(c *client) {
 		c.hears(func(next func(string), payload string) { next(string(bytes.TrimSpace([]byte(payload)))) })
 	}, []string{"Subscribe/bytes"}},
-	{"Subscribe takes its channel for a pattern", func(c *client) {
+	{"Subscribe treats its channel as a pattern", func(c *client) {
 		n := c.FaultNode
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			prefix, pattern := strings.CutSuffix(channel, "*")
@@ -1170,7 +1169,7 @@ var brokenNodes = []brokenNode{
 			return n.Subscribe(ctx, channel, events)
 		}
 	}, []string{"Subscribe/several at once"}},
-	{"Subscribe calls from many goroutines", func(c *client) {
+	{"Subscribe calls events concurrently", func(c *client) {
 		n := c.FaultNode
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			next := events.Message
@@ -1202,7 +1201,7 @@ var brokenNodes = []brokenNode{
 		}
 	}, []string{"Subscribe/ends with ctx", "Subscribe/ends at the deadline", "Subscribe/ended ctx",
 		"Subscribe/broken connection", "Subscribe/stalled server"}},
-	{"Subscribe calls after its end", func(c *client) {
+	{"Subscribe calls events after its end", func(c *client) {
 		n := c.FaultNode
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			err := n.Subscribe(ctx, channel, events)
@@ -1210,7 +1209,7 @@ var brokenNodes = []brokenNode{
 			return err
 		}
 	}, []string{"Subscribe/nothing after the end"}},
-	{"Subscribe subscribes though ctx has ended", func(c *client) {
+	{"Subscribe subscribes although ctx has ended", func(c *client) {
 		n := c.FaultNode
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			if ctx.Err() != nil {
@@ -1234,7 +1233,7 @@ var brokenNodes = []brokenNode{
 			return n.SetNX(ctx, key, token, ttl)
 		}
 	}, []string{"Subscribe/lets others work"}},
-	{"Subscribe reconnects unseen", func(c *client) {
+	{"Subscribe reconnects silently", func(c *client) {
 		n := c.FaultNode
 		c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
 			for {
@@ -1259,6 +1258,16 @@ var brokenNodes = []brokenNode{
 			r, err := n.Eval(ctx, s, keys, args)
 			if ctx.Err() == nil {
 				err = backend.MarkNotExecuted(err)
+			}
+			return r, err
+		}
+	}, []string{"Eval/error replies", "error reply/Eval"}},
+	{"Eval does not say that a server is a replica", func(c *client) {
+		n := c.FaultNode
+		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
+			r, err := n.Eval(ctx, s, keys, args)
+			if errors.Is(err, backend.ErrNotMaster) {
+				err = backend.MarkNotExecuted(plain(err))
 			}
 			return r, err
 		}
@@ -1299,9 +1308,9 @@ var brokenNodes = []brokenNode{
 			return ok, err
 		}
 	}, []string{"broken connection/under way"}},
-	{"connections that broke are used for long", func(c *client) {
+	{"broken connections stay in use for long", func(c *client) {
 		n := c.FaultNode
-		var stale atomic.Int64 // calls that are to fail
+		var stale atomic.Int64 // calls that will fail
 		c.lab.onDisconnect = func() { stale.Store(10_000) }
 		c.evalDelete = func(ctx context.Context, key, token string) (bool, error) {
 			if stale.Add(-1) >= 0 {
@@ -1314,13 +1323,14 @@ var brokenNodes = []brokenNode{
 }
 
 func TestBrokenNodes(t *testing.T) {
+	long.Test(t)
 	var mu sync.Mutex
-	caught := map[string]bool{} // the checks that have failed for some node
+	caught := map[string]bool{} // the checks that failed for some node
 	t.Run("nodes", func(t *testing.T) {
 		for _, tc := range brokenNodes {
 			t.Run(tc.name, func(t *testing.T) {
 				if raceDetector && (tc.name == keepsOps || tc.name == keepsArguments || tc.name == keepsBatched) {
-					t.Skip("the race detector sees this one before the suite does")
+					t.Skip("the race detector reports this one before the suite does")
 				}
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -1334,7 +1344,7 @@ func TestBrokenNodes(t *testing.T) {
 					failed := failedChecks(t, backendtest.Check(t.Context(), h))
 					for _, name := range tc.fails {
 						if !slices.Contains(failed, name) {
-							t.Errorf("the check %q does not see it; those that do:\n%s", name, strings.Join(failed, "\n"))
+							t.Errorf("the check %q does not fail; those that do:\n%s", name, strings.Join(failed, "\n"))
 						}
 					}
 					mu.Lock()
@@ -1369,7 +1379,7 @@ func failedChecks(t *testing.T, err error) []string {
 	for _, e := range joined.Unwrap() {
 		var failed *backendtest.CheckError
 		if !errors.As(e, &failed) {
-			t.Fatalf("Check returned among others %T: %v", e, e)
+			t.Fatalf("Check returned a %T among its errors: %v", e, e)
 		}
 		names = append(names, failed.Check)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// neighbours returns other texts, for which a careless node takes text.
+// neighbours returns other texts that a careless node takes for text.
 func neighbours(text string) []string {
 	var all []string
 	add := func(other string) {
@@ -19,7 +19,7 @@ func neighbours(text string) []string {
 	}
 	add(text[:len(text)-1])
 	if len(text) > 1<<16 {
-		return all // they are large
+		return all // the others are large
 	}
 	before, _, _ := strings.Cut(text, "\x00")
 	add(before)
@@ -35,7 +35,7 @@ func neighbours(text string) []string {
 }
 
 func bytesChecks() []rule {
-	const why = "keys and tokens are arbitrary bytes: two that differ anywhere are different locks, different holders"
+	const why = "keys and tokens are arbitrary bytes: any difference means another lock or another holder"
 	var all []rule
 	for _, o := range check.Oddities() {
 		all = append(all, rule{
@@ -66,7 +66,7 @@ func bytesChecks() []rule {
 	}
 	return append(all, rule{
 		name: "bytes/empty token",
-		why:  "a token is arbitrary bytes, none at all too; it is not the same as a key that is missing",
+		why:  "a token is arbitrary bytes and may be empty; an empty token is not the same as a missing key",
 		run: func(t *trial) {
 			key := t.Name()
 			t.SetNX(key, "", long, true, "a free key, with the empty token")
@@ -79,7 +79,7 @@ func bytesChecks() []rule {
 	}, rule{
 		name:  "bytes/Eval",
 		needs: []string{"Scripter"},
-		why:   "the keys and arguments of a script, and what it answers, are arbitrary bytes",
+		why:   "the keys and arguments of a script, and its reply, are arbitrary bytes",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			for _, o := range check.Oddities() {
@@ -94,7 +94,7 @@ func bytesChecks() []rule {
 	}, rule{
 		name:  "bytes/Batch",
 		needs: []string{"Batcher"},
-		why:   "keys and tokens are arbitrary bytes, in a batch too",
+		why:   "keys and tokens are arbitrary bytes, also in a batch",
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			var ops []backend.Op

@@ -12,17 +12,16 @@ import (
 func lostReplyChecks() []rule {
 	var all []rule
 	for _, o := range operations() {
-		if o.effect == nil { // nothing that could be done twice
+		if o.effect == nil { // there is nothing that could be done twice
 			continue
 		}
 		all = append(all, rule{
 			name:  "lost reply/" + o.name,
 			needs: o.needs,
-			why:   "a write that is sent again can apply twice; the core alone knows what is safe to repeat, and it must learn that the outcome is unknown",
+			why:   "a write that is sent again can take effect twice; only the core knows what is safe to repeat, and it must learn that the outcome is unknown",
 			run: func(t *trial) {
 				t.Need(t.h.LoseReplies != nil, "LoseReplies")
-				// Once beforehand, so that the scripts are known and a
-				// connection is there.
+				// A first call, so that the scripts are known and a connection is open.
 				key, token := t.Name(), t.Name()
 				o.prepare(t, key, token)
 				ctx, cancel := context.WithTimeout(t.Ctx, call)
@@ -46,7 +45,7 @@ func lostReplyChecks() []rule {
 				n := arrived()
 				restore()
 				if err == nil {
-					t.Failf("%s, whose reply was to be lost, has no error: LoseReplies of the harness loses none, or the node made up an answer", o.name)
+					t.Failf("%s, whose reply should be lost, has no error: LoseReplies of the harness loses no reply, or the node invented one", o.name)
 				}
 				if backend.NotExecuted(err) {
 					t.Failf("%s was executed, its reply was lost, and its error says that it was not executed: %w", o.name, err)
@@ -59,7 +58,7 @@ func lostReplyChecks() []rule {
 				}
 				t.answers()
 				if o.name != "Extend" && !o.effect(t, key, token) {
-					t.Failf("%s, whose reply was lost, has not been executed, or the harness did not let it be", o.name)
+					t.Failf("%s, whose reply was lost, was not executed, or LoseReplies of the harness prevented that", o.name)
 				}
 			},
 		})
@@ -70,7 +69,7 @@ func lostReplyChecks() []rule {
 func disconnectChecks() []rule {
 	return []rule{{
 		name: "broken connection/recovers",
-		why:  "a server that restarts, or a network that drops a connection, must cost no more than the calls that were under way",
+		why:  "a restarted server or a broken connection must cost no more than the calls that were under way",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -83,11 +82,11 @@ func disconnectChecks() []rule {
 	}, {
 		name:  "broken connection/under way",
 		needs: []string{"Stall"},
-		why:   "a call whose connection broke has no answer to wait for; the core sends again what is safe to send again, if it is told in time",
+		why:   "a call whose connection broke will get no reply; if it returns in time, the core can repeat it where that is safe",
 		run: func(t *trial) {
 			resume := t.stall()
 			late, err := t.Within(patience, func(ctx context.Context) error {
-				// So that the call is under way.
+				// until the call is under way
 				broken := make(chan struct{})
 				timer := time.AfterFunc(50*time.Millisecond, func() {
 					defer close(broken)
@@ -103,8 +102,8 @@ func disconnectChecks() []rule {
 			})
 			resume()
 			if err == nil || errors.Is(err, context.DeadlineExceeded) || late > -patience/2 {
-				t.Failf("SetNX, whose connection broke while the server was stopped, ended %v after that with the error %v, want one at once: "+
-					"Disconnect of the harness breaks no connection, or the node does not notice, or sends again", late+patience-50*time.Millisecond, err)
+				t.Failf("SetNX, whose connection broke while the server was stopped, returned %v later with the error %v, want an error at once: "+
+					"Disconnect of the harness breaks no connection, or the node does not notice it, or sends again", late+patience-50*time.Millisecond, err)
 			}
 		},
 	}}

@@ -14,7 +14,7 @@ func endedChecks() []rule {
 		all = append(all, rule{
 			name:  "ended ctx/" + o.name,
 			needs: o.needs,
-			why:   "who has given up must not take, extend or release a lock any more, and is told that nothing was done",
+			why:   "a caller that has given up must not acquire, extend or release a lock, and must learn that nothing was done",
 			run: func(t *trial) {
 				cancelled, cancel := context.WithCancel(t.Ctx)
 				cancel()
@@ -40,7 +40,7 @@ func endedChecks() []rule {
 
 func stalledChecks() []rule {
 	const budget = 100 * time.Millisecond
-	const why = "the core waits for a node no longer than it said, and tells a node that is slow from one that refuses"
+	const why = "the core waits no longer than its deadline, and must distinguish a slow node from one that refuses"
 	var all []rule
 	for _, o := range operations() {
 		all = append(all, rule{
@@ -67,13 +67,13 @@ func stalledChecks() []rule {
 						return
 					}
 				}
-				t.Failf("%s on a server that does not answer returned %v after its deadline, again and again", o.name, late)
+				t.Failf("%s on a server that does not answer returned %v after its deadline each time", o.name, late)
 			},
 		})
 	}
 	return append(all, rule{
 		name: "stalled server/many at once",
-		why:  "a pool that has run out of connections is no reason to wait longer",
+		why:  "a pool without free connections is no reason to wait longer",
 		run: func(t *trial) {
 			t.Need(t.h.Stall != nil, "Stall")
 			var late time.Duration
@@ -102,11 +102,11 @@ func stalledChecks() []rule {
 					return
 				}
 			}
-			t.Failf("one of many SetNX on a server that does not answer returned %v after its deadline, again and again", late)
+			t.Failf("one of many SetNX on a server that does not answer returned %v after its deadline each time", late)
 		},
 	}, rule{
 		name: "stalled server/recovers",
-		why:  "a server that is back must serve again, and what it answers late must not be taken for the answer to something else",
+		why:  "a server that answers again must be usable again, and a late reply must not count as the reply to another call",
 		run: func(t *trial) {
 			held, token := t.Name(), t.Name()
 			t.SetNX(held, token, long, true, "a free key")
@@ -133,9 +133,9 @@ func stalledChecks() []rule {
 
 func slowDialChecks() []rule {
 	const setup = 80 * time.Millisecond
-	// slow makes the node, and returns what waits until it answers and fails the check if
-	// that was too soon for a connection that takes so long. A driver may connect ahead
-	// of its first call.
+	// slow makes the node. It returns a function that waits until the node answers, and fails the
+	// check if that was too soon for such a slow connection. A driver may connect before its
+	// first call.
 	slow := func(t *trial) (answers func()) {
 		t.Need(t.h.SlowDial != nil, "SlowDial")
 		began := time.Now()
@@ -143,13 +143,13 @@ func slowDialChecks() []rule {
 		return func() {
 			t.answers()
 			if took := time.Since(began); took < setup*9/10 {
-				t.Failf("the node answers %v after it was made, though its connection takes %v: SlowDial of the harness slows nothing", took, setup)
+				t.Failf("the node answered after %v, although its connection takes %v: SlowDial of the harness slows nothing down", took, setup)
 			}
 		}
 	}
 	return []rule{{
 		name: "slow connection/deadline",
-		why:  "the time to set up a connection is part of the call; the core waits no longer than it said",
+		why:  "the setup of a connection is part of the call, and the core waits no longer than its deadline",
 		run: func(t *trial) {
 			const budget = setup / 4
 			var late time.Duration
@@ -160,8 +160,8 @@ func slowDialChecks() []rule {
 					_, err := t.Node.SetNX(ctx, t.Name(), t.Name(), long)
 					return err
 				})
-				// A driver that connects ahead of its first call has no error, or
-				// an early one if that connection was lost.
+				// A driver that connects before its first call returns no error, or an early one
+				// if that connection was lost.
 				if late >= 0 && err != nil && !errors.Is(err, context.DeadlineExceeded) {
 					t.Failf("SetNX, with no time to connect, ended with the error %w, want one that matches %v", err, context.DeadlineExceeded)
 				}
@@ -170,11 +170,11 @@ func slowDialChecks() []rule {
 					return
 				}
 			}
-			t.Failf("SetNX, with no time to connect, returned %v after its deadline, again and again", late)
+			t.Failf("SetNX, with no time to connect, returned %v after its deadline each time", late)
 		},
 	}, {
 		name: "slow connection/time enough",
-		why:  "a call with time enough must connect, or a node behind a slow network is never reached",
+		why:  "a call with enough time must connect; otherwise a node behind a slow network is never reached",
 		run: func(t *trial) {
 			slow(t)()
 			key, token := t.Name(), t.Name()
@@ -183,7 +183,7 @@ func slowDialChecks() []rule {
 		},
 	}, {
 		name: "slow connection/after a time-out",
-		why:  "a call that had no time to connect must not keep the next one from it",
+		why:  "a call that had no time to connect must not prevent the next one from connecting",
 		run: func(t *trial) {
 			answers := slow(t)
 			first, key, token := t.Name(), t.Name(), t.Name()

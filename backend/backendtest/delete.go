@@ -3,7 +3,7 @@ package backendtest
 func deleteChecks() []rule {
 	return []rule{{
 		name: "EvalDelete/own",
-		why:  "a released lock must be free for the next, and a second release finds nothing",
+		why:  "a released lock must be free for the next holder, and a second release finds nothing",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -24,7 +24,7 @@ func deleteChecks() []rule {
 		},
 	}, {
 		name: "EvalDelete/missing",
-		why:  "that there is nothing to release is an answer, on which the core builds, not an error",
+		why:  "a missing key is an answer on which the core relies, not an error",
 		run: func(t *trial) {
 			key := t.Name()
 			t.EvalDelete(key, t.Name(), false, "a key that does not exist")
@@ -33,7 +33,7 @@ func deleteChecks() []rule {
 		},
 	}, {
 		name: "EvalDelete/too late",
-		why:  "who comes back after his lock has expired must not release the next one's",
+		why:  "a holder that returns after its lock has expired must not release the next holder's lock",
 		run: func(t *trial) {
 			key, token, next := t.Name(), t.Name(), t.Name()
 			began := t.Clock()

@@ -10,7 +10,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// forgetful deletes whatever anybody asks it to delete.
+// forgetful deletes a key for any token.
 type forgetful struct{ backend.Node }
 
 func (n forgetful) EvalDelete(ctx context.Context, key, token string) (bool, error) {
@@ -18,8 +18,8 @@ func (n forgetful) EvalDelete(ctx context.Context, key, token string) (bool, err
 	return true, nil
 }
 
-// Check tells which rules a node breaks. In a test, Run does the same with a
-// subtest for each.
+// Check reports which rules a node breaks. In a test, Run does the same with a subtest for each
+// check.
 func ExampleCheck() {
 	err := backendtest.Check(context.Background(), backendtest.Harness{
 		New: backendtest.Reuse(forgetful{memory.New()}),

@@ -16,20 +16,20 @@ func CheckNames() []string {
 	return names
 }
 
-// WrongNeeds makes every check, and returns a line for each that uses other capabilities
-// and hooks than it says.
+// WrongNeeds runs every check, and returns a line for each check that uses other capabilities and
+// hooks than it lists.
 func WrongNeeds(ctx context.Context, h Harness) (wrong []string) {
 	all := rules()
 	for i, r := range all {
-		if r.name == "Batch/empty" { // with Stall it sees more
+		if r.name == "Batch/empty" { // with Stall it detects more
 			all[i].needs = append(slices.Clone(r.needs), "Stall")
 		}
 	}
 	return h.suite(all).WrongNeeds(ctx)
 }
 
-// Scripts are those that are not of package backend/lua.
+// Scripts are those that are not in package backend/lua.
 var Scripts = []*backend.Script{reply, pass, numbers}
 
-// A node in memory buffers nothing, and the suite runs here some hundred times.
+// A node in memory buffers nothing, and the suite runs about a hundred times here.
 func init() { largeKey = 1 << 10 }

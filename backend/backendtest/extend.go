@@ -10,7 +10,7 @@ import (
 func extendChecks() []rule {
 	return []rule{{
 		name: "Extend/own",
-		why:  "the holder goes on believing that the lock is his for as long as he extended it",
+		why:  "the holder relies on the lock for as long as it was extended",
 		run: func(t *trial) {
 			var key, token string
 			var ttl time.Duration
@@ -28,7 +28,7 @@ func extendChecks() []rule {
 		},
 	}, {
 		name: "Extend/ttl",
-		why:  "an extended lock whose holder died must become free, after the time of the extension, in milliseconds, and not before",
+		why:  "an extended lock whose holder died must become free after the time of the extension, in milliseconds, and not earlier",
 		run: func(t *trial) {
 			const ttl = 3 * short
 			t.Expires(ttl, "a key that was extended", func(key, token string) (time.Duration, bool) {
@@ -39,7 +39,7 @@ func extendChecks() []rule {
 		},
 	}, {
 		name: "Extend/foreign",
-		why:  "nobody may hold on to another's lock, nor be told that it is his",
+		why:  "a caller must not extend another holder's lock, or get true for it",
 		run: func(t *trial) {
 			key, token, other := t.Name(), t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -49,7 +49,7 @@ func extendChecks() []rule {
 		},
 	}, {
 		name: "Extend/foreign changes nothing",
-		why:  "an extension that was refused must not lengthen the life of the key",
+		why:  "an extension that was refused must not extend the life of the key",
 		run: func(t *trial) {
 			var key string
 			began := t.Clock()
@@ -66,7 +66,7 @@ func extendChecks() []rule {
 		},
 	}, {
 		name: "Extend/missing",
-		why:  "a key that an extension creates has no quorum behind it: the lock was lost, and somebody else may hold it",
+		why:  "a key that an extension creates has no quorum behind it, because the lock was lost, and another may hold it",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.Extend(key, token, long, false, "a key that does not exist")
@@ -75,7 +75,7 @@ func extendChecks() []rule {
 		},
 	}, {
 		name: "Extend/expired",
-		why:  "an expired lock is lost; to revive it is to take what another may hold",
+		why:  "an expired lock is lost, and another may hold it now",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.SetNX(key, token, short, true, "a free key")
@@ -85,7 +85,7 @@ func extendChecks() []rule {
 		},
 	}, {
 		name: "Extend/never shortens",
-		why:  "a short extension that overtakes a long one must not leave the holder believing more than the server",
+		why:  "if a short extension arrives after a long one, the server must not expire the lock before the holder expects",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -97,7 +97,7 @@ func extendChecks() []rule {
 	}, {
 		name:  "Extend/no expiry",
 		needs: []string{"Set"},
-		why:   "a key that does not expire outlives every extension; to give it an end is to shorten its life",
+		why:   "a key without an expiry outlives every extension, so an expiry would shorten its life",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.Set(key, token, backend.NoExpiry)
@@ -113,7 +113,7 @@ func extendChecks() []rule {
 	}, {
 		name:  "Extend/rounds up",
 		needs: []string{"Scripter"},
-		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
+		why:   "the holder relies on the whole time to live, including the fraction of a millisecond",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
 				t.SetNX(key, token, ttl-time.Second, true, "a free key")

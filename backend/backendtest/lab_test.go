@@ -15,23 +15,22 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// A lab is a memory node behind a fault node, the server and its network, and
-// has every hook of a harness.
+// A lab is a memory node behind a fault node, which are the server and its network. It has every
+// hook of a harness.
 type lab struct {
 	server  *memory.Node
-	socket  *faulty.FaultNode // of the server: it records what arrives there
+	socket  *faulty.FaultNode // the server's side, which records what arrives
 	network *faulty.FaultNode
 
-	// client makes the node that is checked of the network. It is set before
-	// the first node is made; nil is the network itself.
+	// client makes the node under check from the network. It must be set before the first node is
+	// made. If it is nil, the node is the network itself.
 	client func(l *lab) backend.Node
 
-	// flushes counts the calls of FlushScripts, which mean nothing to a memory
-	// node.
+	// flushes counts the calls of FlushScripts, which have no effect on a memory node.
 	flushes atomic.Int64
 
 	mu    sync.Mutex
-	calls map[int]func() // what ends the calls that lie in the server's socket
+	calls map[int]func() // functions that end the calls waiting in the server's socket
 	next  int
 
 	// onDisconnect, if not nil, is called when the connections are broken.
@@ -50,8 +49,8 @@ func (l *lab) node(context.Context) (backend.Node, func(), error) {
 	return l.client(l), nil, nil
 }
 
-// tiny executes the scripts that are not of package backend/lua, of which a memory node knows
-// nothing.
+// tiny executes the scripts that are not in package backend/lua, because a memory node does not
+// know them.
 var tiny = faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 	if op.Kind != backend.OpEval {
 		return next(ctx)
@@ -76,8 +75,7 @@ var tiny = faulty.Each(func(ctx context.Context, op backend.Op, next func(contex
 	return backend.Result{Reply: r}
 })
 
-// onBreak has f called when the connections break, until the function that it returns is
-// called.
+// onBreak makes f run when the connections break, until the returned function is called.
 func (l *lab) onBreak(f func()) (forget func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

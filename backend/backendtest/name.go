@@ -10,7 +10,7 @@ import (
 func namerChecks() []rule {
 	return []rule{{
 		name: "Name/stable",
-		why:  "reports of one node must be found under one name, and a name that is empty tells nothing",
+		why:  "all reports about one node must have one name, and an empty name says nothing",
 		run: func(t *trial) {
 			n := has[backend.Namer](t, "Namer")
 			name := n.Name()
@@ -27,7 +27,7 @@ func namerChecks() []rule {
 	}, {
 		name:  "Name/no I/O",
 		needs: []string{"Stall"},
-		why:   "the name is asked for while the server is down, to say which one it is",
+		why:   "the name is needed while the server is down, to say which server it is",
 		run: func(t *trial) {
 			n := has[backend.Namer](t, "Namer")
 			resume := t.stall()
@@ -46,7 +46,7 @@ func namerChecks() []rule {
 func partitionerChecks() []rule {
 	return []rule{{
 		name: "Partition/stable",
-		why:  "the operations on a key wait for each other, those of another part for nothing",
+		why:  "operations on one key wait for each other, but operations on another part must not wait for them",
 		run: func(t *trial) {
 			p := has[backend.Partitioner](t, "Partitioner")
 			_, parts := p.Partition("")

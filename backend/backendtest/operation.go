@@ -8,34 +8,32 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// An operation is a method of a node, for the rules that hold for each of them.
+// An operation is a method of a node, for the rules that apply to every method.
 type operation struct {
 	name string
 
-	// needs is what the node must be to have the method.
+	// needs is the capability that the node must have for the method.
 	needs []string
 
-	// prepare brings key to where do has an effect.
+	// prepare brings key into a state in which do has an effect.
 	prepare func(t *trial, key, token string)
 
-	// do calls the method, which answers no if it is not about a fresh or a
-	// held key.
+	// do calls the method for key, and returns its error.
 	do func(t *trial, ctx context.Context, key, token string) error
 
-	// effect reports whether do had its effect; it may destroy it. It is nil
-	// if do has none.
+	// effect reports whether do had its effect. It may undo the effect. It is nil if do has none.
 	effect func(t *trial, key, token string) bool
 
-	commands int  // how many SET, EVAL and EVALSHA it takes
-	script   bool // it may be a script
+	commands int  // how many SET, EVAL and EVALSHA commands it sends
+	script   bool // it may be sent as a script
 }
 
-// operations returns all but Subscribe.
+// operations returns all methods except Subscribe.
 func operations() []operation {
 	nothing := func(*trial, string, string) {}
 	taken := func(t *trial, key, _ string) bool { return !t.TrySetNX(key, t.Name(), long) }
 	held := func(t *trial, key, token string) { t.SetNX(key, token, long, true, "a free key") }
-	// The life of a key that Extend is to lengthen, and the one it gets.
+	// The time to live of a key before and after Extend.
 	const before, after = long / 4, long
 	return []operation{{
 		name: "SetNX", prepare: nothing, commands: 1,
@@ -89,7 +87,7 @@ func operations() []operation {
 			}
 			for _, r := range results[1:] {
 				if (r.Err == nil) != (results[0].Err == nil) {
-					t.Failf("some operations of a batch failed and some did not, where all or none must: %+v", results)
+					t.Failf("some operations of a batch failed and others did not, want all or none to fail: %+v", results)
 				}
 			}
 			return results[0].Err
@@ -98,8 +96,8 @@ func operations() []operation {
 	}}
 }
 
-// unharmed fails the check if o, which claims that it was not executed, was, or
-// is within a moment.
+// unharmed fails the check if o, which reports that it was not executed, was executed, or is
+// executed within a moment.
 func (o operation) unharmed(t *trial, key, token string) {
 	if o.effect == nil {
 		return
@@ -107,6 +105,6 @@ func (o operation) unharmed(t *trial, key, token string) {
 	t.answers()
 	t.Wait(20 * time.Millisecond)
 	if o.effect(t, key, token) {
-		t.Failf("%s failed with an error that says that it was not executed, and was executed", o.name)
+		t.Failf("%s was executed, although its error says that it was not", o.name)
 	}
 }

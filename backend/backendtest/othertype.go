@@ -1,8 +1,8 @@
 package backendtest
 
 func otherTypeChecks() []rule {
-	const why = "a key that holds anything but a token, of any type, is somebody else's: an answer, not an error, and to be left alone"
-	// other makes such a key.
+	const why = "a key that does not hold a token, whatever its type, belongs to another program; this is an answer, not an error, and the key must stay unchanged"
+	// other stores a value of another type.
 	other := func(t *trial) string {
 		key := t.Name()
 		t.SetOther(key)

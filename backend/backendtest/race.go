@@ -14,7 +14,7 @@ import (
 func raceChecks() []rule {
 	return []rule{{
 		name: "race/one winner",
-		why:  "of all who ask for a free lock at once, one gets it",
+		why:  "if many callers ask for a free lock at once, exactly one gets it",
 		run: func(t *trial) {
 			for range 20 {
 				key, tokens := t.Name(), make([]string, crowd)
@@ -31,18 +31,18 @@ func raceChecks() []rule {
 					}
 				})
 				if len(winners) != 1 {
-					t.Failf("%d of %d who asked for a free key at once were told that they hold it, want 1", len(winners), crowd)
+					t.Failf("%d of %d concurrent callers got a free key, want 1", len(winners), crowd)
 				}
 				t.EvalDelete(key, winners[0], true, "a key, by the winner")
 			}
 		},
 	}, {
 		name: "race/one release",
-		why:  "the compare and the delete are one step, else the next holder's lock is deleted in between",
+		why:  "comparing and deleting must be one step; otherwise the next holder's lock can be deleted",
 		run:  oneRelease,
 	}, {
 		name: "race/own answers",
-		why:  "each caller must get the answer to what it asked, however many ask at once",
+		why:  "each caller must get the reply to its own call, however many callers there are",
 		run: func(t *trial) {
 			_, inspects := optional[backend.Scripter](t, "Scripter")
 			b, batches := optional[backend.Batcher](t, "Batcher")
@@ -58,7 +58,7 @@ func raceChecks() []rule {
 					t.SetNX(key, token, long, false, "a key of one's own that is held")
 					if inspects {
 						if e := t.Inspect(key); e.Value != token {
-							t.Failf("Inspect of a key that holds %q finds %q", token, e.Value)
+							t.Failf("Inspect of a key that holds %q returns %q", token, e.Value)
 						}
 					}
 					t.Extend(key, "no", long, false, "a key that another token holds")
@@ -70,7 +70,7 @@ func raceChecks() []rule {
 							{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
 						})
 						if r[0].OK || !r[1].OK || r[2].OK || r[0].Err != nil || r[1].Err != nil || r[2].Err != nil {
-							t.Failf("a batch on a key of one's own answered %+v, want false, true, false", r)
+							t.Failf("a batch on the caller's own key returned %+v, want false, true, false", r)
 						}
 					}
 					t.EvalDelete(key, token, true, "a key by its holder")
@@ -80,9 +80,9 @@ func raceChecks() []rule {
 	}}
 }
 
-// oneRelease has several take turns at a lock. Each releases it twice at once,
-// with an extension under way: had these any gap between look and deed, they
-// would hit the next holder.
+// oneRelease makes several callers take turns with a lock. Each of them releases it twice at
+// once, during an extension. If the node compared and acted in two steps, this would affect the
+// next holder.
 func oneRelease(t *trial) {
 	const workers, turns = 4, 40
 	key, left := t.Name(), atomic.Int64{}
@@ -109,9 +109,9 @@ func oneRelease(t *trial) {
 				if left.Load() <= 0 {
 					return
 				}
-				pause = min(2*pause, time.Millisecond) // what is deleted in between must soon be somebody's
+				pause = min(2*pause, time.Millisecond) // another caller must soon have what is deleted in between
 				if err := check.Sleep(ctx, pause); err != nil {
-					fail("the key stayed held, though each holder has released it")
+					fail("the key stayed held, although each holder has released it")
 				}
 			}
 			var deleted atomic.Int64
@@ -130,7 +130,7 @@ func oneRelease(t *trial) {
 			wg.Wait()
 			t.StopIfFailed()
 			if n := deleted.Load(); n != 1 {
-				fail("of two releases at once by the holder of a key, %d found it, want 1", n)
+				fail("of two concurrent releases by the holder of a key, %d found it, want 1", n)
 			}
 			left.Add(-1)
 		}

@@ -2,6 +2,6 @@
 
 package backendtest_test
 
-// raceDetector says that tests run under the race detector, which sees some
-// broken nodes before a check does.
+// raceDetector reports whether the tests run under the race detector, which detects some broken
+// nodes before a check does.
 const raceDetector = true

@@ -8,9 +8,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// errorReplies returns what servers answer that will not do something, at least one text
-// for each mark. Of the last ones nobody knows what they mean. MOVED and ASK are not
-// among them: a client of a Cluster follows them.
+// errorReplies returns error replies of servers, at least one for each mark. The meaning of the
+// last ones is unknown. MOVED and ASK are not among them, because a client of a Cluster follows
+// them.
 func errorReplies() []string {
 	return []string{
 		"NOAUTH no", "WRONGPASS no", "NOPERM no", "CROSSSLOT no", "DENIED no", "FENCE no", "NORUNID no",
@@ -21,14 +21,14 @@ func errorReplies() []string {
 	}
 }
 
-// marked fails the check unless err, what o said to an error reply, has the marks that
-// MarkReply gives that reply, and no other.
+// marked fails the check unless err, which o returned for an error reply, has exactly the marks
+// that MarkReply gives to that reply.
 func (t *trial) marked(err error, what, text string) {
 	if err == nil {
-		t.Failf("%s has no error, where the server is to answer with %q", what, text)
+		t.Failf("%s has no error, although the server answers with %q", what, text)
 	}
 	if _, rest, _ := strings.Cut(text, " "); !strings.Contains(err.Error(), rest) {
-		t.Failf("%s has the error %q, where the server answers with %q: it does not say so", what, err, text)
+		t.Failf("%s has the error %q, which does not contain the server's answer %q", what, err, text)
 	}
 	asItIs := backend.MarkReply(errors.New(text))
 	for _, mark := range []struct {
@@ -36,22 +36,23 @@ func (t *trial) marked(err error, what, text string) {
 		name string
 	}{
 		{backend.ErrRefused, "ErrRefused"}, {backend.ErrNotExecuted, "ErrNotExecuted"}, {backend.ErrQuarantined, "ErrQuarantined"}, {backend.ErrMigrating, "ErrMigrating"},
+		{backend.ErrNotMaster, "ErrNotMaster"},
 		{errors.ErrUnsupported, "errors.ErrUnsupported"}, {context.DeadlineExceeded, "context.DeadlineExceeded"},
 	} {
 		if mark.err == errors.ErrUnsupported && strings.HasPrefix(text, "ERR unknown command") {
-			continue // that a server without the command cannot have the capability is true too
+			continue // a server without the command can also lack the capability
 		}
 		switch want := errors.Is(asItIs, mark.err); {
 		case errors.Is(err, mark.err) == want:
 		case want:
-			t.Failf("%s has an error without the mark %s, where the server answers with %q: error replies go through MarkReply", what, mark.name, text)
+			t.Failf("%s has an error without the mark %s, although the server answers with %q: error replies must go through MarkReply", what, mark.name, text)
 		default:
-			t.Failf("%s has an error with the mark %s, where the server answers with %q", what, mark.name, text)
+			t.Failf("%s has an error with the mark %s, although the server answers with %q", what, mark.name, text)
 		}
 	}
 }
 
-const whyMarked = "the marks say whether to try again, and whether there is something to clean up: without them a user who lacks a right waits for the whole of his time"
+const whyMarked = "the marks say whether to try again, and whether there is something to clean up; without them, a user who lacks a right would wait until the deadline"
 
 func repliesChecks() []rule {
 	return []rule{{
@@ -63,13 +64,13 @@ func repliesChecks() []rule {
 				r := t.replies(text)
 				t.Supported(r.Err)
 				t.marked(r.Err, "Eval", text)
-				t.answers() // some have it look for another server
+				t.answers() // after some of these replies, the node looks for another server
 			}
 		},
 	}}
 }
 
-// replies runs the script that answers with an error.
+// replies runs the script that returns an error.
 func (t *trial) replies(text string) backend.Result {
 	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
@@ -94,7 +95,7 @@ func batchRepliesChecks() []rule {
 				t.marked(results[1].Err, "a script in a batch", text)
 				for _, r := range []backend.Result{results[0], results[2]} {
 					if !r.OK || r.Err != nil {
-						t.Failf("what is beside a script in a batch = %v, %v, where the server answers that with %q, want true", r.OK, r.Err, text)
+						t.Failf("an operation next to a script in a batch = %v, %v, want true, although the server answers the script with %q", r.OK, r.Err, text)
 					}
 				}
 				t.answers()
@@ -128,7 +129,7 @@ func rejectedChecks() []rule {
 					cancel()
 					restore()
 					if err == nil {
-						t.Failf("%s has no error: Reject of the harness rejects nothing, or the node takes %q for an answer", o.name, text)
+						t.Failf("%s has no error: Reject of the harness rejects nothing, or the node treats %q as an answer", o.name, text)
 					}
 					t.marked(err, o.name, text)
 					t.answers()

@@ -13,7 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/backendtest"
 )
 
-// notForAdapters are sentences of package backend that say "must" of somebody else.
+// notForAdapters are sentences of package backend in which "must" does not apply to adapters.
 var notForAdapters = []string{
 	`An adapter must keep every sentence of these contracts that says "must"; the core relies on each.`,
 	"The hash is a constant beside the text, never computed: programs must be able to run where SHA-1 is disabled.",
@@ -21,13 +21,13 @@ var notForAdapters = []string{
 	"Text returns element i, which must be a string.",
 }
 
-// Every rule of the contracts is in the list of docs/adapters.md, with checks that exist.
+// docs/adapters.md lists every rule of the contracts, with existing checks.
 func TestRules(t *testing.T) {
 	rules := contractRules(t)
 	listed := documentedRules(t)
 	for _, rule := range rules {
 		if _, ok := listed[rule]; !ok && !slices.Contains(notForAdapters, rule) {
-			t.Errorf("docs/adapters.md does not say which check is for this rule of package backend:\n%s", rule)
+			t.Errorf("docs/adapters.md lists no check for this rule of package backend:\n%s", rule)
 		}
 	}
 	for rule, checks := range listed {
@@ -46,18 +46,18 @@ func TestRules(t *testing.T) {
 			if !slices.ContainsFunc(backendtest.CheckNames(), func(check string) bool {
 				return check == name[1] || every && strings.HasPrefix(check, group)
 			}) {
-				t.Errorf("docs/adapters.md names the check %q, and there is none", name[1])
+				t.Errorf("docs/adapters.md names the check %q, which does not exist", name[1])
 			}
 		}
 	}
 	for _, rule := range notForAdapters {
 		if !slices.Contains(rules, rule) {
-			t.Errorf("package backend does not say any more: %s", rule)
+			t.Errorf("package backend no longer says: %s", rule)
 		}
 	}
 }
 
-// contractRules returns every sentence of package backend's comments that says "must".
+// contractRules returns every sentence with "must" in package backend's comments.
 func contractRules(t *testing.T) (rules []string) {
 	files, err := filepath.Glob("../*.go")
 	if err != nil {

@@ -10,18 +10,18 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// Run checks that the nodes of h keep the contracts of package backend. Each
-// check is a subtest; one that fails says which rule was broken and why it is
-// there. For each capability that the node lacks, and each hook that h lacks, one
-// subtest of that name is skipped, and says which checks are not made.
+// Run checks that the nodes of h fulfil the contracts of package backend. Each check is a
+// subtest. If a check fails, it reports which rule was broken and why the rule exists. For each
+// capability that the node lacks, and each hook that h lacks, Run skips one subtest of that name,
+// which lists the checks that do not run.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	h.suite(rules()).Run(t)
 }
 
-// Check is [Run] without a test: it returns nil if the nodes of h keep the
-// contracts, else an error that joins one [*CheckError] for each check that
-// failed. If ctx ends, it makes no further check and returns ctx's error too.
+// Check is [Run] without a test. It returns nil if the nodes of h fulfil the contracts. Otherwise
+// it returns an error that joins one [*CheckError] for each failed check. If ctx ends, Check
+// stops and also returns ctx's error.
 func Check(ctx context.Context, h Harness) error { return try(ctx, h, rules()) }
 
 func try(ctx context.Context, h Harness, rules []rule) error {
@@ -35,12 +35,12 @@ func try(ctx context.Context, h Harness, rules []rule) error {
 
 // A CheckError says that a node failed a check.
 type CheckError struct {
-	Check string // its name, as [Run] calls the subtest
-	Why   string // why the rule is there
-	Err   error  // what was seen
+	Check string // the name of the subtest of [Run]
+	Why   string // why the rule exists
+	Err   error  // what was observed
 }
 
-// Error returns all of it.
+// Error returns the name, the observation and the reason.
 func (e *CheckError) Error() string {
 	return fmt.Sprintf("backendtest: %s: %v (why: %s)", e.Check, e.Err, e.Why)
 }
@@ -48,12 +48,12 @@ func (e *CheckError) Error() string {
 // Unwrap returns Err.
 func (e *CheckError) Unwrap() error { return e.Err }
 
-// A rule is one thing that every node must do.
+// A rule is something that every node must do.
 type rule struct {
 	name, why string
 
-	// needs names the capabilities and hooks without which it cannot be checked,
-	// beyond that of its group.
+	// needs names the capabilities and hooks that the check needs in addition to those of its
+	// group.
 	needs []string
 
 	run func(*trial)
@@ -63,7 +63,7 @@ type rule struct {
 func rules() []rule {
 	var all []rule
 	for _, group := range []struct {
-		need  string // of all of them, if not empty
+		need  string // what all of them need, if not empty
 		rules []rule
 	}{
 		{"", slices.Concat(setNXChecks(), deleteChecks(), extendChecks(), bytesChecks())},
@@ -91,7 +91,7 @@ func rules() []rule {
 	return all
 }
 
-// suite returns what runs these rules on the nodes of h.
+// suite returns a suite of these rules for the nodes of h.
 func (h Harness) suite(rules []rule) check.Suite {
 	checks := make([]check.C, len(rules))
 	for i, r := range rules {

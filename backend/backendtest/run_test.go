@@ -27,7 +27,7 @@ func TestMemory(t *testing.T) {
 	backendtest.Run(t, backendtest.Harness{New: fresh})
 }
 
-// In real time, with every hook, and with a fault node in front.
+// In real time, with every hook, and behind a fault node.
 func TestMemoryBehindAFaultNode(t *testing.T) {
 	backendtest.Run(t, new(lab).harness())
 }
@@ -45,7 +45,7 @@ func TestBareMemory(t *testing.T) {
 	})
 }
 
-// skips makes all checks, of which none may fail, and returns what was skipped.
+// skips runs all checks, none of which may fail, and returns what was skipped.
 func (l *lab) skips(t *testing.T) []string {
 	t.Helper()
 	var skipped []string
@@ -57,8 +57,8 @@ func (l *lab) skips(t *testing.T) []string {
 	return skipped
 }
 
-// A fault node answers that a capability is unsupported where the node behind
-// it has none; that is no failure.
+// A fault node reports a capability as unsupported if the node behind it lacks it. That is not a
+// failure.
 func TestUnsupportedCapabilities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{client: func(l *lab) backend.Node {
@@ -72,7 +72,7 @@ func TestUnsupportedCapabilities(t *testing.T) {
 	})
 }
 
-// With every hook, no check is skipped but the one that must be asked for.
+// With every hook, only the check that must be requested is skipped.
 func TestEveryHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		skipped := new(lab).skips(t)
@@ -82,7 +82,7 @@ func TestEveryHook(t *testing.T) {
 	})
 }
 
-// A harness without hooks is told of each in one line, and makes every other check.
+// For a harness without hooks, one line names each missing hook, and all other checks run.
 func TestNoHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var skipped []string
@@ -99,14 +99,14 @@ func TestNoHook(t *testing.T) {
 				t.Errorf("line %d is %q", i, line)
 			}
 		}
-		// The one that is slow needs Stall too, and the one that needs HasScript needs FlushScripts.
+		// The slow check also needs Stall, and the check that needs HasScript needs FlushScripts.
 		if len(skipped) != len(want)-1 {
 			t.Errorf("skipped:\n%s", strings.Join(skipped, "\n"))
 		}
 	})
 }
 
-// What a check says that it needs is what it uses.
+// A check needs exactly what it uses.
 func TestNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := new(lab).harness()
@@ -117,7 +117,7 @@ func TestNeeds(t *testing.T) {
 	})
 }
 
-// A harness whose hook does nothing is found out, by a check that names the hook.
+// A hook that does nothing makes checks fail, with an error that names the hook.
 func TestIdleHooks(t *testing.T) {
 	for _, tc := range []struct {
 		hook  string
@@ -168,7 +168,7 @@ func TestIdleHooks(t *testing.T) {
 				failed := failedChecks(t, err)
 				for _, name := range tc.fails {
 					if !slices.Contains(failed, name) {
-						t.Errorf("the check %q does not see it; those that do:\n%s", name, strings.Join(failed, "\n"))
+						t.Errorf("the check %q does not fail; those that do:\n%s", name, strings.Join(failed, "\n"))
 					}
 				}
 				named := regexp.MustCompile(`\b` + tc.hook + `\b`)
@@ -182,7 +182,7 @@ func TestIdleHooks(t *testing.T) {
 	}
 }
 
-// A server whose clock stands still until the harness moves it.
+// A server whose clock stands still until the harness advances it.
 func TestAdvance(t *testing.T) {
 	now := time.Now()
 	var advanced time.Duration
@@ -201,7 +201,7 @@ func TestAdvance(t *testing.T) {
 	}
 	for _, key := range n.Keys() {
 		if !strings.HasPrefix(key, "lock:") {
-			t.Errorf("the key %q has not the prefix", key)
+			t.Errorf("the key %q lacks the prefix", key)
 		}
 	}
 }
@@ -214,7 +214,7 @@ func TestCheckEnds(t *testing.T) {
 	}
 }
 
-// A harness without a node is a failure of every check, with its own error.
+// If a harness cannot make a node, every check fails with the harness's error.
 func TestNoNode(t *testing.T) {
 	down := errors.New("the server is down")
 	err := backendtest.Check(t.Context(), backendtest.Harness{
@@ -252,7 +252,7 @@ func TestCheckNames(t *testing.T) {
 	}
 	for _, s := range []*backend.Script{lua.Delete, lua.Extend, lua.Inspect} { // package internal/scripttest has the others
 		if !slices.Contains(names, "Eval/"+s.Name()) {
-			t.Errorf("no check is named Eval/%s: what that script answers is not checked", s.Name())
+			t.Errorf("no check is named Eval/%s, so the replies of that script are not checked", s.Name())
 		}
 	}
 }

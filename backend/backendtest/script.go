@@ -11,13 +11,13 @@ import (
 )
 
 func scripterChecks() []rule {
-	const why = "the core trusts what the head of each script's file says that it answers"
+	const why = "the core relies on the reply that the comment of each script describes"
 	const ms = 60_000
 	ttl := strconv.Itoa(ms)
 	return []rule{{
 		name:  "Eval/keeps no arguments",
 		needs: []string{"Stall"},
-		why:   "keys and args are the caller's again, even if ctx ended in the middle of a large write: else a script runs with the arguments of another lock",
+		why:   "after the call, the caller may change keys and args, even if ctx ended during a large write; otherwise a script could run with the arguments of another lock",
 		run: func(t *trial) {
 			n := has[backend.Scripter](t, "Scripter")
 			keepsNoArguments(t, func(ctx context.Context, s *backend.Script, keys, args []string) error {
@@ -66,10 +66,10 @@ func scripterChecks() []rule {
 		},
 	}, {
 		name: "Eval/error",
-		why:  "what a script does not answer must not look like an answer",
+		why:  "a failed script must not seem to have a reply",
 		run: func(t *trial) {
 			s := has[backend.Scripter](t, "Scripter")
-			t.Eval(lua.Inspect, t.Name()) // or it says that it is unsupported
+			t.Eval(lua.Inspect, t.Name()) // skips the check if scripts are not supported
 			key := t.Name()
 			ctx, cancel := context.WithTimeout(t.Ctx, call)
 			defer cancel()
@@ -83,7 +83,7 @@ func scripterChecks() []rule {
 }
 
 func flushedChecks() []rule {
-	const why = "a server that restarts forgets its scripts; that must cost a round trip, not a lock"
+	const why = "a server that restarts forgets its scripts; this must cost a round trip, not a lock"
 	flush := func(t *trial) {
 		t.Need(t.h.FlushScripts != nil, "FlushScripts")
 		if err := t.h.FlushScripts(t.Ctx, t.Node); err != nil {
@@ -93,7 +93,7 @@ func flushedChecks() []rule {
 	all := []rule{{
 		name:  "flushed scripts/forgotten",
 		needs: []string{"HasScript", "Scripter"},
-		why:   "a harness that flushes nothing would have every other check of this group pass",
+		why:   "with a harness that flushes nothing, all other checks of this group would pass",
 		run: func(t *trial) {
 			t.Need(t.h.HasScript != nil, "HasScript")
 			has[backend.Scripter](t, "Scripter")
@@ -102,11 +102,11 @@ func flushedChecks() []rule {
 				known, err := t.h.HasScript(t.Ctx, t.Node, lua.Inspect.Hash())
 				switch {
 				case err != nil:
-					t.Failf("the harness cannot tell HasScript: %w", err)
+					t.Failf("the harness cannot HasScript: %w", err)
 				case want && !known:
 					t.Failf("HasScript of the harness does not find a script that has just run")
 				case !want && known:
-					t.Failf("the server still knows a script after FlushScripts, by HasScript: one of the two hooks does not work")
+					t.Failf("after FlushScripts, HasScript still finds a script: one of the two hooks does not work")
 				}
 				if want {
 					flush(t)
@@ -124,7 +124,7 @@ func flushedChecks() []rule {
 			why:   why,
 			run: func(t *trial) {
 				t.Need(t.h.FlushScripts != nil, "FlushScripts")
-				for range 3 { // unknown, known, unknown again
+				for range 3 { // unknown, known, and unknown again
 					for _, forget := range []bool{true, false} {
 						key, token := t.Name(), t.Name()
 						o.prepare(t, key, token)
@@ -148,7 +148,7 @@ func flushedChecks() []rule {
 	return append(all, rule{
 		name:  "flushed scripts/order in a batch",
 		needs: []string{"Batcher"},
-		why:   "what is sent again because the server did not know the script must not come after what followed it on the same key",
+		why:   "a script that is sent again because the server did not know it must not run after later operations on the same key",
 		run: func(t *trial) {
 			t.Need(t.h.FlushScripts != nil, "FlushScripts")
 			b := has[backend.Batcher](t, "Batcher")

@@ -16,16 +16,16 @@ import (
 	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
-// NewHarness returns a harness with every hook but Advance, for the nodes of one Redis or
-// Valkey server at addr, a host and port. The server asks for no password and no TLS.
+// NewHarness returns a harness with every hook except Advance, for nodes of one Redis or Valkey
+// server at addr, which is a host and port. The server must not require a password or TLS.
 //
-// Connect makes a node at an address, that of a proxy in front of the server (package
-// netfault): one that all checks share, and one for each check of slow connections. It
-// releases what a node holds by t.Cleanup.
+// connect makes a node at an address, which is that of a proxy in front of the server (package
+// netfault). All checks share one such node, and each check of slow connections gets its own.
+// connect releases the node's resources with t.Cleanup.
 //
-// The suite leaves no keys behind, but makes the server forget its scripts, breaks the
-// node's connections and has it see a server that stops. Other clients of the server
-// notice nothing of that but the scripts.
+// The suite leaves no keys behind. It makes the server forget its scripts, breaks the node's
+// connections, and makes the server seem to stop. Other clients of the server notice only that
+// the scripts are gone.
 func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Node) Harness {
 	t.Helper()
 	proxy := netfault.New(t, addr)
@@ -73,7 +73,7 @@ func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Nod
 			if err != nil {
 				return nil, nil, err
 			}
-			t.Cleanup(slow.Close) // after the node that connect makes
+			t.Cleanup(slow.Close) // runs after the cleanup of the node that connect makes
 			slow.DelayConnect(setup)
 			return connect(slow.Addr()), nil, nil
 		},
@@ -88,7 +88,7 @@ func NewHarness(t testing.TB, addr string, connect func(addr string) backend.Nod
 	}
 }
 
-// command runs a command on the server at addr, over a connection of its own.
+// command runs a command on the server at addr, on its own connection.
 func command(ctx context.Context, addr string, args ...string) (reply any, err error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)

@@ -10,7 +10,7 @@ import (
 func setNXChecks() []rule {
 	return []rule{{
 		name: "SetNX/free",
-		why:  "who is told that the lock is his must hold it, under his token",
+		why:  "a caller that gets true must hold the lock, under its token",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -20,7 +20,7 @@ func setNXChecks() []rule {
 		},
 	}, {
 		name: "SetNX/held by another",
-		why:  "two holders of one lock are what a lock is there to prevent, and a held key is an answer, not an error",
+		why:  "a lock must never have two holders, and a held key is an answer, not an error",
 		run: func(t *trial) {
 			key, token, other := t.Name(), t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -30,7 +30,7 @@ func setNXChecks() []rule {
 		},
 	}, {
 		name: "SetNX/held by itself",
-		why:  "the core takes true for a fresh grant with all of its time to live; that a lost reply was a grant is the acquire script's to say",
+		why:  "true means a new grant with its full time to live; only the acquire script may report that a grant's reply was lost",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			t.SetNX(key, token, long, true, "a free key")
@@ -38,7 +38,7 @@ func setNXChecks() []rule {
 		},
 	}, {
 		name: "SetNX/ttl",
-		why:  "a lock whose holder died must become free, after the time that it was taken for, in milliseconds, and not before",
+		why:  "a lock whose holder died must become free after its time to live, in milliseconds, and not earlier",
 		run: func(t *trial) {
 			t.Expires(short, "a key with a ttl", func(key, token string) (time.Duration, bool) {
 				began := t.Clock()
@@ -48,7 +48,7 @@ func setNXChecks() []rule {
 		},
 	}, {
 		name: "SetNX/refusal changes nothing",
-		why:  "a waiter that asks again and again must not keep a dead holder's lock alive",
+		why:  "a waiter that asks repeatedly must not keep a dead holder's lock alive",
 		run: func(t *trial) {
 			key, token := t.Name(), t.Name()
 			began := t.Clock()
@@ -66,7 +66,7 @@ func setNXChecks() []rule {
 	}, {
 		name:  "SetNX/rounds up",
 		needs: []string{"Scripter"},
-		why:   "the holder believes in all of its time to live, the fraction of a millisecond too",
+		why:   "the holder relies on the whole time to live, including the fraction of a millisecond",
 		run: func(t *trial) {
 			t.roundsUp(func(key, token string, ttl time.Duration) {
 				t.SetNX(key, token, ttl, true, "a free key")
@@ -75,10 +75,10 @@ func setNXChecks() []rule {
 	}}
 }
 
-// roundsUp fails the check if hold, which lets key live for ttl, cuts off the
-// fraction of a millisecond. Only a look at the key right afterwards can tell,
-// and not each: one that shows more than the whole milliseconds proves that it
-// is kept, one that shows less before a millisecond has passed, that it is not.
+// roundsUp fails the check if hold, which lets key live for ttl, cuts off the fraction of a
+// millisecond. Only an immediate look at the key can show that, and not every time. If the look
+// shows more than the whole milliseconds, the fraction was kept. If it shows less before a
+// millisecond has passed, the fraction was lost.
 func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
 	has[backend.Scripter](t, "Scripter")
 	const whole = 5 * time.Second
@@ -99,5 +99,5 @@ func (t *trial) roundsUp(hold func(key, token string, ttl time.Duration)) {
 			t.Failf("a key with a ttl of %v lives for %v after %v: want the fraction rounded up", whole+1, e.TTL, took)
 		}
 	}
-	t.Skipf("the server or this machine is too slow to tell")
+	t.Skipf("the server or this machine is too slow for this check")
 }

@@ -22,13 +22,12 @@ func (t *trial) publish(channel string, payloads ...string) {
 }
 
 func subscriberChecks() []rule {
-	// soon is how long the end of a ctx may take to be noticed. The contract
-	// gives no number.
+	// soon is how long it may take to notice the end of a ctx. The contract gives no number.
 	const soon = 2 * time.Second
 	return []rule{{
 		name:  "Subscribe/hears",
 		needs: []string{"Publish"},
-		why:   "a waiter that does not hear that it is called sleeps on a free lock",
+		why:   "a waiter that misses its notification sleeps while the lock is free",
 		run: func(t *trial) {
 			t.Need(t.h.Publish != nil, "Publish")
 			channel := t.Name()
@@ -42,7 +41,7 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/Ready means heard",
 		needs: []string{"Publish"},
-		why:   "a waiter queues as soon as it is ready; the call may come at that very moment",
+		why:   "a waiter queues as soon as it is ready, and may be notified at that very moment",
 		run: func(t *trial) {
 			t.Need(t.h.Publish != nil, "Publish")
 			for range 20 {
@@ -58,7 +57,7 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/order",
 		needs: []string{"Publish"},
-		why:   "the last word counts, so words must not change places, nor get lost",
+		why:   "the last message counts, so messages must not be reordered or lost",
 		run: func(t *trial) {
 			t.Need(t.h.Publish != nil, "Publish")
 			channel := t.Name()
@@ -100,7 +99,7 @@ func subscriberChecks() []rule {
 			l.AwaitReady()
 			o.AwaitReady()
 			t.publish(other, "to the other")
-			t.publish(mine[:len(mine)-1]+"x", "to nobody") // mine is no pattern
+			t.publish(mine[:len(mine)-1]+"x", "to nobody") // mine must not be treated as a pattern
 			t.Wait(10 * time.Millisecond)
 			t.publish(mine, "to me")
 			l.Hears("to me")
@@ -109,7 +108,7 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/several at once",
 		needs: []string{"Publish"},
-		why:   "a message is for everybody who listens, and one who leaves must not take the others with him",
+		why:   "every subscriber must get a message, and one that leaves must not affect the others",
 		run: func(t *trial) {
 			t.Need(t.h.Publish != nil, "Publish")
 			channel := t.Name()
@@ -134,7 +133,7 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/one call at a time",
 		needs: []string{"Publish"},
-		why:   "who listens need not lock what he keeps",
+		why:   "a subscriber need not lock its data",
 		run: func(t *trial) {
 			t.Need(t.h.Publish != nil, "Publish")
 			channel := t.Name()
@@ -149,7 +148,7 @@ func subscriberChecks() []rule {
 		},
 	}, {
 		name: "Subscribe/ends with ctx",
-		why:  "an inbox that cannot be closed holds its connection for ever",
+		why:  "an inbox that cannot be closed keeps its connection forever",
 		run: func(t *trial) {
 			l := t.Listen(t.Ctx, t.Name(), 0)
 			l.AwaitReady()
@@ -160,7 +159,7 @@ func subscriberChecks() []rule {
 		},
 	}, {
 		name: "Subscribe/ends at the deadline",
-		why:  "the caller must be able to tell his own time-out from a broken connection",
+		why:  "the caller must be able to distinguish its own time-out from a broken connection",
 		run: func(t *trial) {
 			var err error
 			for budget := 4 * short; budget <= 64*short; budget *= 4 {
@@ -177,7 +176,7 @@ func subscriberChecks() []rule {
 		},
 	}, {
 		name: "Subscribe/ended ctx",
-		why:  "who has given up must not be told that he is subscribed",
+		why:  "a caller that has given up must not be told that it is subscribed",
 		run: func(t *trial) {
 			ctx, cancel := context.WithCancel(t.Ctx)
 			cancel()
@@ -196,7 +195,7 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/nothing after the end",
 		needs: []string{"Publish"},
-		why:   "what the events write to may be gone",
+		why:   "the data that the events use may no longer exist",
 		run: func(t *trial) {
 			t.Need(t.h.Publish != nil, "Publish")
 			for range 5 {
@@ -208,11 +207,11 @@ func subscriberChecks() []rule {
 				l.AwaitEnd(soon, "its ctx ended")
 				t.publish(channel, "three")
 			}
-			t.Wait(20 * time.Millisecond) // for what must not come
+			t.Wait(20 * time.Millisecond) // nothing may arrive in this time
 		},
 	}, {
 		name: "Subscribe/lets others work",
-		why:  "a process listens all day, and locks meanwhile",
+		why:  "a process stays subscribed all the time, and locks meanwhile",
 		run: func(t *trial) {
 			l := t.Listen(t.Ctx, t.Name(), 0)
 			l.AwaitReady()
@@ -225,7 +224,7 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/broken connection",
 		needs: []string{"Disconnect"},
-		why:   "messages may have been missed meanwhile: a waiter that is not told sleeps on a free lock",
+		why:   "messages may have been missed; a waiter that is not informed sleeps while the lock is free",
 		run: func(t *trial) {
 			l := t.Listen(t.Ctx, t.Name(), 0)
 			l.AwaitReady()
@@ -241,10 +240,10 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/stalled server",
 		needs: []string{"Stall"},
-		why:   "ready means that the server has said so, not that it was asked; and a server that is gone must not hold the caller",
+		why:   "ready means that the server has acknowledged the subscription; a dead server must not block the caller",
 		run: func(t *trial) {
 			t.Need(t.h.Stall != nil, "Stall")
-			first := t.Listen(t.Ctx, t.Name(), 0) // or it says that it is unsupported
+			first := t.Listen(t.Ctx, t.Name(), 0) // skips the check if subscriptions are not supported
 			first.AwaitReady()
 			first.Cancel()
 			first.AwaitEnd(soon, "its ctx ended")
@@ -267,10 +266,10 @@ func subscriberChecks() []rule {
 	}, {
 		name:  "Subscribe/silent connection",
 		needs: []string{"Stall"},
-		why:   "a network that swallows everything looks like one on which nothing happens",
+		why:   "a network that loses everything looks like one without messages",
 		run: func(t *trial) {
 			if !t.h.Slow {
-				t.Skipf("it takes more than ten seconds, and the harness does not set Slow")
+				t.Skipf("the check takes more than ten seconds, and the harness does not set Slow")
 			}
 			l := t.Listen(t.Ctx, t.Name(), 0)
 			l.AwaitReady()

@@ -7,9 +7,9 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// These scripts are not of package backend/lua: an adapter must pass through whatever it is
-// given. reply answers with the error that it is given, pass with the number of its keys, that
-// of its arguments, and all of both, numbers with its arguments as numbers.
+// These scripts are not in package backend/lua, because an adapter must be able to run any
+// script. reply returns the error that it is given. pass returns the number of its keys, the
+// number of its arguments, and all of them. numbers returns its arguments as numbers.
 var (
 	reply = backend.NewScript("reply", "return redis.error_reply(ARGV[1])", "9781bddefff4ec5809fe1616203b99a03196d4f2")
 	pass  = backend.NewScript("pass",
@@ -18,14 +18,15 @@ var (
 	numbers = backend.NewScript("numbers", "local r = {} for i, a in ipairs(ARGV) do r[i] = tonumber(a) end return r", "652f40a67c82e5bfb3ef5ef8159c885f29929a32")
 )
 
-// A passing is keys and arguments of the script pass. Its keys share a slot in a cluster.
+// A passing is a set of keys and arguments for the script pass. Its keys share a slot in a
+// Cluster.
 type passing struct{ keys, args []string }
 
 func (t *trial) passings() []passing {
 	k := t.Name()
 	odd := passing{keys: []string{k}}
 	for _, o := range check.Oddities() {
-		if len(o.Text) < 1<<16 { // bytes/Eval has the large one
+		if len(o.Text) < 1<<16 { // the check bytes/Eval covers the large one
 			odd.keys = append(odd.keys, "{"+k+"}"+o.Text)
 			odd.args = append(odd.args, o.Text)
 		}
@@ -40,20 +41,20 @@ func (t *trial) passings() []passing {
 	}
 }
 
-// passed fails the check unless r says that the script had the keys and the arguments of p.
+// passed fails the check unless r shows that the script got the keys and the arguments of p.
 func (t *trial) passed(p passing, r backend.Reply, where string) {
 	want := backend.Reply{int64(len(p.keys)), int64(len(p.args))}
 	for _, text := range slices.Concat(p.keys, p.args) {
 		want = append(want, text)
 	}
 	if !slices.Equal(r, want) {
-		t.Failf("a script%s with the keys %q and the arguments %q had and answered %v, want %v", where, p.keys, p.args, check.Brief(r), check.Brief(want))
+		t.Failf("a script%s with the keys %q and the arguments %q returned %v, want %v", where, p.keys, p.args, check.Brief(r), check.Brief(want))
 	}
 }
 
-const whyPassed = "scripts tell their keys and arguments apart by place alone: one that is missing, or changed, is another lock or another holder"
+const whyPassed = "scripts identify their keys and arguments only by position; a missing or changed one means another lock or another holder"
 
-// tinyChecks are of what an adapter must pass through, whatever the script means.
+// tinyChecks check what an adapter must pass through, whatever the script means.
 func tinyChecks() []rule {
 	return []rule{{
 		name: "Eval/keys and arguments",
@@ -66,7 +67,7 @@ func tinyChecks() []rule {
 		},
 	}, {
 		name: "Eval/numbers",
-		why:  "fencing tokens have sixteen digits, and one that is rounded is another; -1 and -2 say what no time to live is",
+		why:  "fencing tokens have sixteen digits, and rounding would change them; -1 and -2 have a meaning of their own instead of a time to live",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			t.Answer(t.Eval(numbers, t.Name(), "-2", "-1", "0", "1", "60000", "1785000000000001", "9007199254740991"),

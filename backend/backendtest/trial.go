@@ -19,11 +19,11 @@ const (
 	patience = check.Patience
 	crowd    = check.Crowd
 
-	// callSlack is how late a call may return. A late call is tried again.
+	// callSlack is how late a call may return. After a late call, the check tries again.
 	callSlack = 50 * time.Millisecond
 )
 
-// A trial is a check under way, with the harness.
+// A trial is a running check, with its harness.
 type trial struct {
 	*check.T
 	h Harness
@@ -32,12 +32,11 @@ type trial struct {
 // has returns the node as an I, which the check needs.
 func has[I any](t *trial, name string) I { return check.Has[I](t.T, name) }
 
-// optional returns the node as an I, if it is one and can be it here, for a check that
-// sees more then.
+// optional returns the node as an I if it is one and can work here. It is for checks that test
+// more if so.
 func optional[I any](t *trial, name string) (I, bool) { return check.Optional[I](t.T, name) }
 
-// batch performs ops, of which each must have a result; what it is, the caller
-// judges.
+// batch performs ops and checks that there is one result for each. The caller checks the results.
 func (t *trial) batch(b backend.Batcher, ops []backend.Op) []backend.Result {
 	ctx, cancel := context.WithTimeout(t.Ctx, call)
 	defer cancel()
@@ -51,15 +50,15 @@ func (t *trial) batch(b backend.Batcher, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// answers waits until the node answers, after a fault. No connection that broke may be
-// in use then, or it would fail a later check, which has nothing to do with it.
+// answers waits until the node answers again after a fault. No broken connection may be in use
+// then, because it would make a later check fail.
 func (t *trial) answers() {
 	if err := t.recovered(); err != nil {
 		t.Failf("%w", err)
 	}
 }
 
-// recovered waits until many calls at once all succeed.
+// recovered waits until many concurrent calls all succeed.
 func (t *trial) recovered() error {
 	pause := 5 * time.Millisecond
 	for began := time.Now(); ; pause = min(2*pause, 200*time.Millisecond) {
@@ -79,7 +78,7 @@ func (t *trial) recovered() error {
 		case err == nil:
 			return nil
 		case time.Since(began) > patience:
-			return fmt.Errorf("the fault is over, and %v later calls still fail, perhaps on connections that broke: %w", patience, err)
+			return fmt.Errorf("the fault is over, but calls still fail %v later, perhaps on broken connections: %w", patience, err)
 		}
 		if err := check.Sleep(t.Ctx, pause); err != nil {
 			return fmt.Errorf("the check has taken too long: %w", err)
@@ -93,14 +92,14 @@ func (t *trial) ask(ctx context.Context) error {
 	return err
 }
 
-// heals has the node recover when the check ends, whatever came of it.
+// heals makes the check wait at its end until the node works again, whatever happened.
 func (t *trial) heals() { t.Defer(func() { _ = t.recovered() }) }
 
-// stall stops the server, and returns what lets it go on, at the end of the
-// check at the latest, when it has shown that it was stopped, and waits for the node.
+// stall stops the server, and checks that it has stopped. It returns a function that lets the
+// server go on and waits for the node. The end of the check calls it at the latest.
 func (t *trial) stall() (resume func()) {
 	t.Need(t.h.Stall != nil, "Stall")
-	t.answers() // there is a connection then
+	t.answers() // so that a connection exists
 	t.heals()
 	r, err := t.h.Stall(t.Ctx, t.Node)
 	if err != nil {
@@ -112,7 +111,7 @@ func (t *trial) stall() (resume func()) {
 		ctx, cancel := context.WithTimeout(t.Ctx, 20*time.Millisecond)
 		defer cancel()
 		if err := t.ask(ctx); err == nil {
-			t.Failf("the server has answered a call while it was stopped: Stall of the harness does not stop it")
+			t.Failf("the server answered a call while it was stopped: Stall of the harness does not stop it")
 		}
 		over()
 		t.answers()

@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/memory"
 )
 
-// The reply to a SetNX is lost: the caller has an error, the server the key.
+// The reply to a SetNX is lost: the caller gets an error, but the server has the key.
 func ExampleFaultNode() {
 	ctx := context.Background()
 	server := memory.New()
@@ -34,8 +34,8 @@ func ExampleFaultNode() {
 	// SetNX ben false <nil>
 }
 
-// A server that is stopped keeps what it was sent, and executes it when it goes
-// on, though nobody waits for it any more.
+// A stalled server keeps what it was sent, and executes it later, although nobody waits for it
+// any more.
 func ExampleStall() {
 	server := memory.New()
 	n := faulty.NewFaultNode(server)
@@ -54,7 +54,7 @@ func ExampleStall() {
 	// [orders/42]
 }
 
-// A fault of one's own: the server refuses one key.
+// A custom fault: the server rejects one key.
 func ExampleEach() {
 	ctx := context.Background()
 	n := faulty.NewFaultNode(memory.New())
@@ -75,8 +75,7 @@ func ExampleEach() {
 	// false NOPERM No permissions to access a key
 }
 
-// A node that can do nothing but the three methods: what works on it works on
-// every node.
+// A node with only the three basic methods. Code that works on it works on every node.
 func ExampleBare() {
 	n := faulty.Bare(memory.New())
 	_, scripts := backend.As[backend.Scripter](n)

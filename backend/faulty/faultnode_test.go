@@ -27,7 +27,7 @@ type asked struct {
 	took time.Duration
 }
 
-// setNX calls SetNX under a ctx that lives for budget.
+// setNX calls SetNX with a ctx that ends after budget.
 func setNX(t *testing.T, n backend.Node, key string, budget time.Duration) asked {
 	ctx, cancel := context.WithTimeout(t.Context(), budget)
 	defer cancel()
@@ -45,7 +45,7 @@ func TestFaults(t *testing.T) {
 
 		err         error // nil if the call is granted
 		took        time.Duration
-		notExecuted bool // as the error says
+		notExecuted bool // according to the error
 		then        int  // how often the request had arrived by then
 		later       int  // and a minute later
 	}{
@@ -72,8 +72,8 @@ func TestFaults(t *testing.T) {
 		{name: "a chain", fault: faulty.Chain(faulty.Delay(10*ms), faulty.Delay(20*ms), faulty.LoseReply(nil)),
 			budget: 50 * ms, err: io.EOF, took: 30 * ms, then: 1, later: 1},
 		{name: "an empty chain", fault: faulty.Chain(), budget: 50 * ms, then: 1, later: 1},
-		{name: "First, still", fault: faulty.First(1, faulty.LoseRequest(nil)), budget: 50 * ms, err: io.EOF},
-		{name: "First, no more", fault: faulty.First(0, faulty.LoseRequest(nil)), budget: 50 * ms, then: 1, later: 1},
+		{name: "First, within the limit", fault: faulty.First(1, faulty.LoseRequest(nil)), budget: 50 * ms, err: io.EOF},
+		{name: "First, beyond the limit", fault: faulty.First(0, faulty.LoseRequest(nil)), budget: 50 * ms, then: 1, later: 1},
 		{name: "On, hit", fault: faulty.On(faulty.Kind(backend.OpEval, backend.OpSetNX), faulty.LoseRequest(nil)),
 			budget: 50 * ms, err: io.EOF},
 		{name: "On, missed", fault: faulty.On(faulty.Kind(backend.OpExtend), faulty.LoseRequest(nil)),
@@ -97,7 +97,7 @@ func TestFaults(t *testing.T) {
 				if n := len(f.Arrived()); n != tc.later {
 					t.Errorf("the request had arrived %d times in the end, want %d", n, tc.later)
 				}
-				// Nothing is left of a fault that was cleared.
+				// A cleared fault has no further effect.
 				f.Clear()
 				if got := setNX(t, f, "l", tc.budget); !got.ok || got.took != 0 {
 					t.Errorf("SetNX without faults = %+v", got)
@@ -107,7 +107,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A client that looks at the deadline alone is not ended by a cancellation.
+// A client that respects only the deadline ignores a cancellation.
 func TestIgnoreCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := faulty.NewFaultNode(memory.New())
@@ -122,7 +122,7 @@ func TestIgnoreCancel(t *testing.T) {
 	})
 }
 
-// The SET that arrives after the DEL that was to undo it.
+// The SET arrives after the DEL that should undo it.
 func TestLateSetOutlivesItsRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
@@ -137,7 +137,7 @@ func TestLateSetOutlivesItsRelease(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if keys := server.Keys(); !slices.Equal(keys, []string{"k"}) {
-			t.Errorf("the keys are %q, want the one that came late", keys)
+			t.Errorf("the keys are %q, want the late one", keys)
 		}
 	})
 }
@@ -149,7 +149,7 @@ func TestStall(t *testing.T) {
 		stall, resume := faulty.Stall()
 		f.Set(stall)
 
-		// One gives up, one waits; both requests lie in the server's socket.
+		// One caller gives up, and one waits. Both requests are in the server's socket.
 		if got := setNX(t, f, "k", 100*time.Millisecond); !errors.Is(got.err, context.DeadlineExceeded) || got.took != 100*time.Millisecond {
 			t.Fatalf("SetNX = %+v", got)
 		}
@@ -162,10 +162,10 @@ func TestStall(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		resume()
-		resume() // again does nothing
+		resume() // a second call has no effect
 		wg.Wait()
 		if waits.ok || waits.err != nil || waits.took != time.Minute {
-			t.Errorf("the second SetNX = %+v, want it refused, as the first one was executed", waits)
+			t.Errorf("the second SetNX = %+v, want it refused, because the first one was executed", waits)
 		}
 		if got := setNX(t, f, "l", time.Second); !got.ok || got.took != 0 {
 			t.Errorf("SetNX after the stall = %+v", got)
@@ -173,7 +173,7 @@ func TestStall(t *testing.T) {
 	})
 }
 
-// Those who come while the server works off what has piled up stay in order.
+// Operations that arrive while the server works off its backlog stay in order.
 func TestStallKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
@@ -226,16 +226,16 @@ func TestBatchFaults(t *testing.T) {
 		{"the batch is slow", faulty.Delay(time.Second), make([]error, 5), time.Second, 5},
 		{"one operation fails alone", faulty.On(extend, faulty.Refuse(errPlanned)),
 			[]error{nil, nil, errPlanned, nil, nil}, 0, 4},
-		{"one operation is slow, and those behind it", faulty.On(extend, faulty.Delay(time.Second)), make([]error, 5), time.Second, 5},
-		{"one operation hangs, and those behind it", faulty.On(extend, faulty.Hang()),
+		{"one operation is slow, and so are the later ones", faulty.On(extend, faulty.Delay(time.Second)), make([]error, 5), time.Second, 5},
+		{"one operation hangs, and so do the later ones", faulty.On(extend, faulty.Hang()),
 			[]error{nil, nil, context.DeadlineExceeded, context.DeadlineExceeded, context.DeadlineExceeded}, time.Minute, 4},
-		{"each by itself", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"each alone", faulty.Each(func(ctx context.Context, op backend.Op, next func(context.Context) backend.Result) backend.Result {
 			if op.Key == "b" {
 				return backend.Result{Err: errPlanned}
 			}
 			return next(ctx)
 		}), []error{nil, errPlanned, nil, nil, errPlanned}, 0, 3},
-		{"each slow", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
+		{"each is slow", faulty.Each(func(ctx context.Context, _ backend.Op, next func(context.Context) backend.Result) backend.Result {
 			time.Sleep(time.Second)
 			return next(ctx)
 		}), make([]error, 5), 5 * time.Second, 5},
@@ -267,8 +267,7 @@ func TestBatchFaults(t *testing.T) {
 	}
 }
 
-// A fault that keeps a batch for later is not confused by what its caller does
-// with the slices.
+// A fault that keeps a batch for later works with a copy of the caller's slices.
 func TestLateBatchIsACopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
@@ -291,7 +290,7 @@ func TestRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := faulty.NewFaultNode(memory.New(memory.WithName("behind")))
 		if f.Name() != "behind" {
-			t.Errorf("the name is %q, want that of the node behind", f.Name())
+			t.Errorf("the name is %q, want that of the node behind it", f.Name())
 		}
 		start := time.Now()
 		setNX(t, f, "k", time.Second)
@@ -335,7 +334,7 @@ func TestRecord(t *testing.T) {
 	})
 }
 
-// A call that is under way is in the record, without an end.
+// The record contains a call that is under way, without an end.
 func TestRecordOfACallUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := faulty.NewFaultNode(memory.New())
@@ -369,7 +368,7 @@ func TestSubscriptionFaults(t *testing.T) {
 		{"Duplicate", faulty.Duplicate(second), 0, context.DeadlineExceeded},
 		{"IgnoreCancel", faulty.IgnoreCancel(), 0, context.DeadlineExceeded},
 		{"IgnoreContext", faulty.IgnoreContext(), 0, context.DeadlineExceeded},
-		{"a ctx of the fault's own", func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
+		{"the fault's own ctx", func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			return next(context.WithoutCancel(ctx), ops)
 		}, 0, context.Canceled},
 		{"Hang", faulty.Hang(), -1, context.DeadlineExceeded},
@@ -406,7 +405,7 @@ func TestDisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := memory.New()
 		f := faulty.NewFaultNode(server)
-		f.Disconnect() // nothing to break
+		f.Disconnect() // there is nothing to break
 		var errs [2]error
 		var heard [2][]string
 		var wg sync.WaitGroup
@@ -425,10 +424,10 @@ func TestDisconnect(t *testing.T) {
 		wg.Wait()
 		for i := range errs {
 			if !errors.Is(errs[i], faulty.ErrDisconnected) || !slices.Equal(heard[i], []string{"one"}) {
-				t.Errorf("subscription %d heard %q and ended with %v", i, heard[i], errs[i])
+				t.Errorf("subscription %d got %q and ended with %v", i, heard[i], errs[i])
 			}
 		}
-		// The next one is whole.
+		// The next subscription works.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := f.Subscribe(ctx, "news", backend.Events{Ready: func() {}, Message: func(string) {}})
@@ -438,7 +437,7 @@ func TestDisconnect(t *testing.T) {
 	})
 }
 
-// What the node behind lacks is unsupported, and passes no fault.
+// A capability that the node behind lacks is reported as unsupported, and no fault applies.
 func TestFaultNodeWithoutCapabilities(t *testing.T) {
 	f := faulty.NewFaultNode(faulty.Bare(memory.New()))
 	g := faulty.NewFaultNode(faulty.Bare(memory.New()))
@@ -454,14 +453,14 @@ func TestFaultNodeWithoutCapabilities(t *testing.T) {
 		"Subscribe": f.Subscribe(ctx, "news", backend.Events{}),
 	} {
 		if !errors.Is(err, errors.ErrUnsupported) || !backend.NotExecuted(err) {
-			t.Errorf("%s has the error %v, want one that matches %v and says that nothing was executed", name, err, errors.ErrUnsupported)
+			t.Errorf("%s has the error %v, want one that matches %v and ErrNotExecuted", name, err, errors.ErrUnsupported)
 		}
 	}
 	if len(f.Calls()) != 0 {
 		t.Errorf("the calls are %+v, want none", f.Calls())
 	}
 	if name := f.Name(); name == "" || name == g.Name() || name != f.Name() {
-		t.Errorf("two nodes are called %q, which is now %q, and %q", name, f.Name(), g.Name())
+		t.Errorf("two nodes are named %q, which is now %q, and %q", name, f.Name(), g.Name())
 	}
 }
 
@@ -485,7 +484,7 @@ func TestBare(t *testing.T) {
 	}
 }
 
-// A fault that loses count of its operations is a mistake in the test.
+// A fault that returns a wrong number of results is a mistake in the test.
 func TestWrongNumberOfResults(t *testing.T) {
 	f := faulty.NewFaultNode(memory.New())
 	f.Set(func(context.Context, []backend.Op, faulty.Send) []backend.Result { return nil })
@@ -497,7 +496,7 @@ func TestWrongNumberOfResults(t *testing.T) {
 	f.SetNX(t.Context(), "k", "token", time.Hour)
 }
 
-// Faults are switched while calls are under way.
+// Faults can be switched while calls are under way.
 func TestSwitchingIsSafe(t *testing.T) {
 	f := faulty.NewFaultNode(memory.New())
 	var wg sync.WaitGroup

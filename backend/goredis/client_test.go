@@ -1,9 +1,17 @@
 package goredis
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
 func TestNewClient(t *testing.T) {
@@ -63,6 +71,14 @@ func TestNewClientErrors(t *testing.T) {
 		{"redis://user:secret@host?db=1&color=secret", "unknown parameter, number 2"},
 		{"redis://user:secret@host?pool_size=secret", "the parameter pool_size"},
 		{"redis://secret@host", "user without a password"},
+		{"rediss://host?tls_ca=secret", "a file in tls_ca that does not exist"},
+		{"rediss://host?tls_ca=secret&color=secret", "unknown parameter, number 2"},
+		{"rediss://host?tls_server_name=h&pool_size=5&min_idle_conns=secret", "the parameter min_idle_conns"},
+		{"redis+cluster://:secret@host", "want NewUniversalClient"},
+		{"redis+sentinel://host?master_name=m&color=secret", "unknown parameter, number 2"},
+		{"redis+sentinel://host?master_name=m&password=secret", "unknown parameter, number 2"},
+		{"redis+sentinel://host?master_name=m&route_by_latency=true", "unknown parameter, number 2"},
+		{"redis+sentinel://host?master_name=m&pool_size=secret", "the parameter pool_size"},
 	} {
 		c, err := NewClient(test.url)
 		if err == nil {
@@ -79,5 +95,102 @@ func TestNewClientErrors(t *testing.T) {
 				t.Errorf("%q: error %q contains %q of the password", test.url, text, part)
 			}
 		}
+	}
+}
+
+func TestNewClientSentinel(t *testing.T) {
+	c, err := NewClient("rediss+sentinel://u:p@h1/2?master_name=m&addr=h2:7&sentinel_username=su&sentinel_password=sp&tls_server_name=n&pool_size=5&dial_timeout=7s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	o := c.Options()
+	if o.Addr != "FailoverClient" || o.Username != "u" || o.Password != "p" || o.DB != 2 || o.PoolSize != 5 || o.DialTimeout != 7*time.Second {
+		t.Errorf("got %s, user %q, password %q, db %d, pool %d, dial timeout %v", o.Addr, o.Username, o.Password, o.DB, o.PoolSize, o.DialTimeout)
+	}
+	if o.TLSConfig == nil || o.TLSConfig.ServerName != "n" || !o.ContextTimeoutEnabled || o.MaxRetries != 0 || o.DialerRetries != 1 || o.ConnMaxIdleTime != 3*time.Minute {
+		t.Errorf("settings: %+v", o)
+	}
+}
+
+func TestNewUniversalClient(t *testing.T) {
+	c, err := NewUniversalClient("rediss+cluster://u:p@h1?addr=h2:7&pool_size=5&read_timeout=2s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cluster, ok := c.(*redis.ClusterClient)
+	if !ok {
+		t.Fatalf("a %T, want a *redis.ClusterClient", c)
+	}
+	o := cluster.Options()
+	if !slices.Equal(o.Addrs, []string{"h1:6379", "h2:7"}) || o.Username != "u" || o.Password != "p" || o.PoolSize != 5 || o.ReadTimeout != 2*time.Second {
+		t.Errorf("got %q, user %q, password %q, pool %d, read timeout %v", o.Addrs, o.Username, o.Password, o.PoolSize, o.ReadTimeout)
+	}
+	if o.TLSConfig == nil || o.TLSConfig.ServerName != "" || !o.ContextTimeoutEnabled || o.DialerRetries != 1 || o.DialTimeout != 3*time.Second {
+		t.Errorf("settings: %+v", o)
+	}
+	for _, url := range []string{"redis://h", "redis+sentinel://h?master_name=m"} {
+		c, err := NewUniversalClient(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, ok := c.(*redis.Client); !ok {
+			t.Errorf("%s: a %T, want a *redis.Client", url, c)
+		}
+	}
+	for _, url := range []string{"redis+cluster://h/1", "rediss+cluster://h?skip_verify=true", "redis+cluster://h?color=1"} {
+		if c, err := NewUniversalClient(url); err == nil || c != nil || !strings.HasPrefix(err.Error(), "goredis: the URL ") {
+			t.Errorf("%s: %v, %v, want an error", url, c, err)
+		}
+	}
+}
+
+// The check of certificates is off only if the URL says so.
+func TestNewClientVerifies(t *testing.T) {
+	for url, skip := range map[string]bool{"rediss://h": false, "rediss://h?tls_server_name=n": false, "rediss://h?skip_verify=true": true} {
+		c, err := NewClient(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := c.Options().TLSConfig.InsecureSkipVerify; got != skip {
+			t.Errorf("%s: InsecureSkipVerify %v", url, got)
+		}
+	}
+}
+
+// A sentinel that does not know the master answers with a null reply. That is not the
+// server's answer to a command: a SET NX would be reported as refused.
+func TestSentinelWithoutMaster(t *testing.T) {
+	sentinel := newFakeServer(t, func(args []string) string {
+		if args[0] == "sentinel" {
+			return "*-1\r\n"
+		}
+		return ""
+	})
+	client, err := NewClient("redis+sentinel://" + sentinel.addr() + "?master_name=m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	node := New(client)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	check := func(what string, err error) {
+		t.Helper()
+		if err == nil || !backend.NotExecuted(err) || !strings.Contains(err.Error(), "sentinels") {
+			t.Errorf("%s: error %v, want that of the sentinels, marked as not executed", what, err)
+		}
+	}
+	_, err = node.SetNX(ctx, "k", "t", time.Second)
+	check("SetNX", err)
+	_, err = node.Eval(ctx, lua.Inspect, []string{"k", "k{k}:queue"}, nil)
+	check("Eval", err)
+	for i, r := range node.Batch(ctx, []backend.Op{
+		{Kind: backend.OpSetNX, Key: "k", Token: "t", TTL: time.Second}, {Kind: backend.OpSetNX, Key: "l", Token: "t", TTL: time.Second},
+	}) {
+		check(fmt.Sprint("Batch ", i), r.Err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// newCluster returns a client for a cluster of which servers are the masters,
-// in the order of their slots, and makes each of them say so.
+// newCluster returns a client for a cluster whose masters are servers, in the order of their
+// slots. Each of them answers accordingly.
 func newCluster(t *testing.T, set func(*redis.ClusterOptions), servers ...*fakeServer) *redis.ClusterClient {
 	t.Helper()
 	o := &redis.ClusterOptions{}
@@ -31,7 +31,7 @@ func newCluster(t *testing.T, set func(*redis.ClusterOptions), servers ...*fakeS
 	return c
 }
 
-// member makes s answer CLUSTER SLOTS, and whatever else as before.
+// member makes s answer CLUSTER SLOTS. Other commands are answered as before.
 func (s *fakeServer) member(t *testing.T, servers ...*fakeServer) {
 	answer := slots(t, servers...)
 	s.mu.Lock()
@@ -48,7 +48,7 @@ func (s *fakeServer) member(t *testing.T, servers ...*fakeServer) {
 	})
 }
 
-// Keys of the lower and of the upper half of the slots.
+// Keys in the lower and the upper half of the slots.
 const (
 	low  = "bar" // slot 5061
 	high = "foo" // slot 12182
@@ -85,13 +85,12 @@ func TestClusterRoutes(t *testing.T) {
 			t.Errorf("%s got %d commands, want %d: %q", s.addr(), got, want, s.received(""))
 		}
 		if got := s.received("command"); len(got) > 0 {
-			t.Errorf("%s was asked for its commands, which an ACL need not allow", s.addr())
+			t.Errorf("%s got COMMAND, which an ACL need not allow", s.addr())
 		}
 	}
 }
 
-// A redirection is followed, once for each command, and the command executed
-// once.
+// A redirection is followed once for each command, and the command is executed once.
 func TestClusterRedirection(t *testing.T) {
 	for _, kind := range []string{"MOVED", "ASK"} {
 		t.Run(kind, func(t *testing.T) {
@@ -140,13 +139,13 @@ func TestClusterRedirection(t *testing.T) {
 				t.Errorf("the target got %d SETs in all, want 2", got)
 			}
 			if got := target.received("command"); len(got) > 0 {
-				t.Error("the target was asked for its commands, which an ACL need not allow")
+				t.Error("the target got COMMAND, which an ACL need not allow")
 			}
 		})
 	}
 }
 
-// After a redirection a command whose reply is lost is not sent again either.
+// After a redirection, too, a command with a lost reply is not sent again.
 func TestClusterRedirectedOnce(t *testing.T) {
 	target := newFakeServer(t, func(args []string) string {
 		if args[0] == "set" {
@@ -175,7 +174,7 @@ func TestClusterRedirectedOnce(t *testing.T) {
 	}
 }
 
-// One master that hangs costs its own operations their deadline, and no other.
+// If one master hangs, only the operations on it time out.
 func TestClusterHungMaster(t *testing.T) {
 	a, b := newFakeServer(t, ones), newFakeServer(t, ones)
 	client := newCluster(t, func(o *redis.ClusterOptions) { o.ReadTimeout = -1 }, a, b)
@@ -213,8 +212,8 @@ func TestClusterHungMaster(t *testing.T) {
 	}
 }
 
-// The first call, for which the driver has to find the masters, is back in time
-// too, and leaves one goroutine behind, however many there are.
+// For the first call, the driver has to find the masters. It returns in time, too. Any number of
+// such calls leaves only one goroutine behind.
 func TestClusterWithoutMap(t *testing.T) {
 	s := newFakeServer(t, nil)
 	client := newCluster(t, nil, s)

@@ -15,7 +15,7 @@ import (
 
 const idleConns = 8
 
-// fill has the client's pool hold idleConns idle connections.
+// fill fills the client's pool with idleConns idle connections.
 func fill(t *testing.T, client *redis.Client) {
 	t.Helper()
 	var conns []*redis.Conn
@@ -34,7 +34,7 @@ func fill(t *testing.T, client *redis.Client) {
 	}
 }
 
-// onLocks has handler answer what has to do with locks, and PING.
+// onLocks passes PING and commands about locks to handler.
 func onLocks(handler func(args []string) string) func(args []string) string {
 	return func(args []string) string {
 		switch args[0] {
@@ -45,7 +45,7 @@ func onLocks(handler func(args []string) string) func(args []string) string {
 	}
 }
 
-// well answers as a server that grants everything.
+// well answers like a server that grants everything.
 func well(args []string) string {
 	switch args[0] {
 	case "set", "ping":
@@ -54,8 +54,21 @@ func well(args []string) string {
 	return list(":1\r\n", bulk("x"), ":1\r\n")
 }
 
-// What breaks one connection has broken those that were idle: one call fails, and the next
-// one meets none of them.
+// failsOnce makes a call on a broken connection to s. A call that ends before its command
+// is written says nothing about the connection, so it makes others until s has a command.
+func failsOnce(t *testing.T, s *fakeServer, call func(ctx context.Context) error) {
+	t.Helper()
+	commands := func() int { return len(s.received("set ")) + len(s.received("eval")) }
+	before := commands()
+	if err := call(within(t, 100*time.Millisecond)); err == nil {
+		t.Fatal("the first call did not fail")
+	}
+	for commands() == before && call(within(t, 100*time.Millisecond)) != nil {
+	}
+}
+
+// When one connection breaks, all idle ones have broken too. One call fails, and the next one
+// uses none of them.
 func TestStaleConnections(t *testing.T) {
 	for name, on := range map[string]string{
 		"swallowed":                  ignore,
@@ -69,15 +82,13 @@ func TestStaleConnections(t *testing.T) {
 				client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
 				fill(t, client)
 				s.setHandler(onLocks(func(args []string) string {
-					if s.accepted() <= idleConns { // that is, only old connections are there
+					if s.accepted() <= idleConns { // only the old connections exist
 						return on
 					}
 					return well(args)
 				}))
 				n := New(client)
-				if err := call.call(within(t, 100*time.Millisecond), n); err == nil {
-					t.Fatal("the first call did not fail")
-				}
+				failsOnce(t, s, func(ctx context.Context) error { return call.call(ctx, n) })
 				err := call.call(within(t, 2*time.Second), n)
 				if err != nil && (errors.Is(err, context.DeadlineExceeded) || isReply(err)) {
 					t.Errorf("the second call: %v", err)
@@ -88,7 +99,7 @@ func TestStaleConnections(t *testing.T) {
 	}
 }
 
-// An answer says nothing about other connections, nor does a caller that leaves.
+// An error reply, or a caller that leaves, does not affect other connections.
 func TestSoundConnectionsStay(t *testing.T) {
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
@@ -104,19 +115,19 @@ func TestSoundConnectionsStay(t *testing.T) {
 	ctx, cancel := context.WithCancel(within(t, 300*time.Millisecond))
 	time.AfterFunc(20*time.Millisecond, cancel)
 	if _, err := n.SetNX(ctx, "k", "t", time.Second); err == nil {
-		t.Error("a call that is not answered succeeds")
+		t.Error("a call without a reply succeeds")
 	}
 	s.setHandler(onLocks(well))
 	if ok, err := n.SetNX(within(t, time.Second), "k", "t", time.Second); !ok || err != nil {
 		t.Errorf("got %v, %v, want true, nil", ok, err)
 	}
 	if ctx.Err() == context.Canceled && s.accepted() > idleConns {
-		t.Errorf("%d connections were made, want %d", s.accepted(), idleConns)
+		t.Errorf("%d connections were opened, want %d", s.accepted(), idleConns)
 	}
 }
 
-// A server that stays a replica does not have all connections replaced all the time.
-func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
+// If a server stays a replica, its connections are not replaced again and again.
+func TestReplicaReconnectsAreLimited(t *testing.T) {
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
 	fill(t, client)
@@ -134,8 +145,8 @@ func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
 	}
 }
 
-// A call that gets no connection says how large the pool is.
-func TestExhaustedPoolIsNamed(t *testing.T) {
+// The error of a call without a connection contains the size of the pool.
+func TestExhaustedPoolError(t *testing.T) {
 	s := newFakeServer(t, onLocks(well))
 	const want = "no free connection in the pool (size 1)"
 	for _, o := range []redis.Options{
@@ -145,7 +156,7 @@ func TestExhaustedPoolIsNamed(t *testing.T) {
 		client := newClient(t, &o)
 		n := New(client)
 		if err := n.Hindered(); err != nil {
-			t.Errorf("a pool that nobody uses: %v", err)
+			t.Errorf("an unused pool: %v", err)
 		}
 		c := client.Conn()
 		if err := c.Ping(t.Context()).Err(); err != nil {
@@ -164,7 +175,7 @@ func TestExhaustedPoolIsNamed(t *testing.T) {
 	}
 }
 
-// A call of the node's own that waits for the server is not the pool's fault.
+// A call of the node itself that waits for the server does not count as a full pool.
 func TestHungServerIsNotThePool(t *testing.T) {
 	s := newFakeServer(t, onLocks(func([]string) string { return ignore }))
 	n := New(newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 1}))
@@ -175,16 +186,16 @@ func TestHungServerIsNotThePool(t *testing.T) {
 	}()
 	eventually(t, "a call is under way", func() bool { return len(s.received("set")) == 1 })
 	if err := n.Hindered(); err != nil {
-		t.Errorf("while a call of its own is under way: %v", err)
+		t.Errorf("while a call of the node is under way: %v", err)
 	}
 	if err := <-done; strings.Contains(err.Error(), "pool") {
 		t.Errorf("a call to a server that hangs: %v", err)
 	}
 }
 
-// reconnects calls n while one of its connections hangs, and expects that the call makes a
-// new one, which stays when the one that hangs has failed. Others is how many connections
-// may be made for something else.
+// reconnects calls n while one of its connections hangs. It expects that the call opens a new
+// connection, which stays when the hanging one has failed. others is the number of connections
+// that may be opened for other reasons.
 func reconnects(t *testing.T, s *fakeServer, n *Node, key string, others int) {
 	t.Helper()
 	old := s.accepted()
@@ -196,7 +207,7 @@ func reconnects(t *testing.T, s *fakeServer, n *Node, key string, others int) {
 	eventually(t, "a call is under way", func() bool { return len(s.received("set")) == 1 })
 	n.Reconnect(key)
 	if ok, err := n.SetNX(within(t, 400*time.Millisecond), key, "t", time.Second); !ok || err != nil {
-		t.Errorf("beside a call that hangs: %v, %v", ok, err)
+		t.Errorf("during a call that hangs: %v, %v", ok, err)
 	}
 	if err := <-hung; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the call that hung: %v", err)
@@ -205,11 +216,11 @@ func reconnects(t *testing.T, s *fakeServer, n *Node, key string, others int) {
 		t.Errorf("afterwards: %v, %v", ok, err)
 	}
 	if got := s.accepted() - old; got < 1 || got > 1+others {
-		t.Errorf("%d connections were made, want 1, and at most %d for something else", got, others)
+		t.Errorf("%d connections were opened, want 1, and at most %d for other reasons", got, others)
 	}
 }
 
-// When a call hangs and the node is told so, the next one uses no connection that was idle.
+// After Reconnect because of a hanging call, the next call uses no idle connection.
 func TestReconnect(t *testing.T) {
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
@@ -223,8 +234,8 @@ func TestReconnect(t *testing.T) {
 	reconnects(t, s, New(client), "k", 0)
 }
 
-// fillMaster has the client for the master of low hold idle connections, which are not
-// answered any more.
+// fillMaster fills the client for the master of low with idle connections, on which no further
+// commands are answered.
 func fillMaster(t *testing.T, c *redis.ClusterClient, s *fakeServer) {
 	t.Helper()
 	m, err := c.MasterForKey(within(t, 5*time.Second), low)
@@ -247,8 +258,8 @@ func fillMaster(t *testing.T, c *redis.ClusterClient, s *fakeServer) {
 	})
 }
 
-// The connections to a master of a Cluster are left in the same way, and those to the
-// others are not.
+// The same applies to the connections to one master of a Cluster. Those to the other masters
+// stay.
 func TestClusterStaleConnections(t *testing.T) {
 	set := func(o *redis.ClusterOptions) { o.PoolSize = 2 * idleConns }
 	t.Run("told", func(t *testing.T) {
@@ -256,12 +267,12 @@ func TestClusterStaleConnections(t *testing.T) {
 		c := newCluster(t, set, a, b)
 		n := New(c)
 		ping := func(ctx context.Context, m *redis.Client) error { return m.Ping(ctx).Err() }
-		if err := c.ForEachMaster(within(t, 5*time.Second), ping); err != nil { // which reads the map
+		if err := c.ForEachMaster(within(t, 5*time.Second), ping); err != nil { // reads the map of the Cluster
 			t.Fatal(err)
 		}
 		fillMaster(t, c, a)
 		others := b.accepted()
-		reconnects(t, a, n, low, 1) // the driver reads the map
+		reconnects(t, a, n, low, 1) // because the driver reads the map
 		if got := b.accepted(); got != others {
 			t.Errorf("the other master has had %d connections, want %d", got, others)
 		}
@@ -277,9 +288,7 @@ func TestClusterStaleConnections(t *testing.T) {
 			if batch {
 				ops = append(ops, op)
 			}
-			if r := n.Batch(within(t, 100*time.Millisecond), ops)[0]; r.Err == nil {
-				t.Fatal("the first call did not fail")
-			}
+			failsOnce(t, a, func(ctx context.Context) error { return n.Batch(ctx, ops)[0].Err })
 			if r := n.Batch(within(t, time.Second), ops)[0]; r.Err != nil {
 				t.Errorf("the second call: %v", r.Err)
 			}

@@ -7,8 +7,8 @@
 //	defer client.Close()
 //	node := goredis.New(client)
 //
-// [NewClient] makes a client with settings that suit locks. You can also pass your own
-// client to [New]. The client stays yours: the node sends its commands over the client's
+// [NewClient] makes a client with settings that suit locks, and [NewUniversalClient] does
+// so also for a Cluster. You can also pass your own client to [New]. The client stays yours: the node sends its commands over the client's
 // connections, changes none of its settings and never closes it.
 //
 // # Settings that do not matter

@@ -44,15 +44,29 @@ func (c *command) failure(err error) error {
 // ended returns the error for a call whose context has already ended.
 func ended(ctx context.Context) error { return backend.MarkNotExecuted(ctx.Err()) }
 
-// isReply reports whether err is a server's answer.
+// isReply reports whether err is a server's answer to a command.
+//
+// It does not look into joined errors. A Sentinel client joins the answers of the sentinels
+// to the error of a dial, and they are no answer to the command. A null reply is one of
+// them: it means that a sentinel does not know the master.
 func isReply(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply)
+	for ; err != nil; err = errors.Unwrap(err) {
+		if _, ok := err.(redis.Error); ok {
+			return true
+		}
+	}
+	return false
 }
 
-// isNil reports whether err is the driver's form of a null reply.
+// isNil reports whether err is the driver's form of a null reply to a command. Like
+// isReply, it does not look into joined errors.
 func isNil(err error) bool {
-	return err != nil && errors.Is(err, redis.Nil)
+	for ; err != nil; err = errors.Unwrap(err) {
+		if err == redis.Nil {
+			return true
+		}
+	}
+	return false
 }
 
 // isNoScript reports whether the server does not know the hash of a script.

@@ -27,7 +27,7 @@ func ExampleNew() {
 	fmt.Println(ok, err)
 }
 
-// Three nodes, over the clients that a program has anyway.
+// Three nodes, with clients that a program already has.
 func ExampleNew_quorum() {
 	var nodes []backend.Node
 	for _, addr := range []string{"10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"} {
@@ -43,7 +43,7 @@ func ExampleNew_quorum() {
 	// 10.0.0.3:6379
 }
 
-// Over a Sentinel set the node needs a name, as the client does not tell one.
+// For a Sentinel set the node needs a name, because the client does not provide one.
 func ExampleWithName() {
 	client := redis.NewFailoverClient(&redis.FailoverOptions{
 		MasterName:    "orders",
@@ -59,5 +59,17 @@ func ExampleWithName() {
 func ExampleNewClient_error() {
 	_, err := goredis.NewClient("http://user:password@localhost:6379")
 	fmt.Println(err)
-	// Output: goredis: the URL has an unknown scheme: want redis://, rediss:// or unix://
+	// Output: goredis: the URL has an unknown scheme: want redis://, rediss:// or unix://; for a Sentinel set redis+sentinel://, for a Cluster redis+cluster://
+}
+
+// A Cluster is one node, like a single server.
+func ExampleNewUniversalClient() {
+	client, err := goredis.NewUniversalClient("redis+cluster://:password@10.0.0.1?addr=10.0.0.2&addr=10.0.0.3")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	fmt.Println(goredis.New(client).Name())
+	// Output: 10.0.0.1:6379,10.0.0.2:6379,10.0.0.3:6379
 }

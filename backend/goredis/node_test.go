@@ -20,7 +20,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// quiet is a logger for the driver, which reports what these tests do to it.
+// quiet is a logger for the driver, which otherwise logs the faults of these tests.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// calls are the methods of a node that send something, and how many commands
-// each sends.
+// calls are the methods of a node that send something, with the number of commands that each
+// sends.
 var calls = []struct {
 	name     string
 	commands int
@@ -58,7 +58,7 @@ var calls = []struct {
 		for _, r := range n.Batch(ctx, everyKind()) {
 			errs = append(errs, r.Err)
 		}
-		// All of them failed alike, or the call has not.
+		// All operations have failed alike, or the call has not failed.
 		if i := slices.Index(errs, nil); i >= 0 {
 			return nil
 		}
@@ -66,7 +66,7 @@ var calls = []struct {
 	}},
 }
 
-// everyKind returns one operation of each kind, on one key each.
+// everyKind returns one operation of each kind, each on its own key.
 func everyKind() []backend.Op {
 	return []backend.Op{
 		{Kind: backend.OpSetNX, Key: "{k}1", Token: "t", TTL: time.Second},
@@ -84,8 +84,8 @@ func sent(s *fakeServer) int {
 	return n
 }
 
-// A write whose reply was lost must not be sent again, whatever the client's
-// settings. The control shows that the driver does so with commands of its own.
+// A write whose reply is lost must not be sent again, whatever the client's settings. As a
+// control, the driver does so with its own commands.
 func TestSentOnce(t *testing.T) {
 	loseReply := func(args []string) string {
 		switch args[0] {
@@ -119,17 +119,17 @@ func TestSentOnce(t *testing.T) {
 				s := newFakeServer(t, loseReply)
 				err := c.call(within(t, 5*time.Second), New(client.client(t, s)))
 				if err == nil {
-					t.Error("no error, though the reply was lost")
+					t.Error("no error, although the reply was lost")
 				}
 				if backend.NotExecuted(err) {
 					t.Errorf("%v says that nothing was executed", err)
 				}
 				if errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("%v, though it was no time-out", err)
+					t.Errorf("%v, although it was not a time-out", err)
 				}
 				got := sent(s)
 				if want := c.commands; c.name == "Batch" {
-					// The connection is gone after the first.
+					// The connection is closed after the first command.
 					want = 1
 					if got != want {
 						t.Errorf("%d commands read, want %d: the batch was sent again", got, want)
@@ -155,7 +155,7 @@ type wrapper struct{ redis.UniversalClient }
 
 func TestDeadline(t *testing.T) {
 	const deadline = 100 * time.Millisecond
-	const slack = time.Second // less than any time-out of the driver's here
+	const slack = time.Second // shorter than any of the driver's time-outs here
 
 	muteCommands := func(args []string) string {
 		switch args[0] {
@@ -171,7 +171,7 @@ func TestDeadline(t *testing.T) {
 		{"default", func(*redis.Options) {}},
 		{"no time-outs", func(o *redis.Options) { o.ReadTimeout, o.WriteTimeout = -1, -1 }},
 		{"no deadlines", func(o *redis.Options) { o.ReadTimeout, o.WriteTimeout = -2, -2 }},
-		{"no deadlines, heeds contexts", func(o *redis.Options) {
+		{"no deadlines, respects contexts", func(o *redis.Options) {
 			o.ReadTimeout, o.WriteTimeout, o.ContextTimeoutEnabled = -2, -2, true
 		}},
 		{"patient", func(o *redis.Options) {
@@ -198,7 +198,7 @@ func TestDeadline(t *testing.T) {
 		}, notExecuted: true},
 		{name: "dial", set: func(o *redis.Options) {
 			o.Dialer = func(context.Context, string, string) (net.Conn, error) {
-				<-t.Context().Done() // heeds nothing else
+				<-t.Context().Done() // ignores everything else
 				return nil, errors.New("too late")
 			}
 		}, notExecuted: true},
@@ -255,7 +255,7 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// Without a deadline the client's own time-outs are left in force.
+// Without a deadline, the client's own time-outs apply.
 func TestNoDeadline(t *testing.T) {
 	s := newFakeServer(t, func(args []string) string {
 		if args[0] == "set" {
@@ -314,7 +314,7 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// ping asks every master for a sign of life, by the clients of the node.
+// ping sends a PING to every master, with the clients of the node.
 func ping(ctx context.Context, n *Node) error {
 	masters, err := n.route.masters(ctx)
 	for _, m := range masters {
@@ -323,7 +323,7 @@ func ping(ctx context.Context, n *Node) error {
 	return err
 }
 
-// The node must leave the caller's client as it is.
+// The node must not change the caller's client.
 func TestClientUntouched(t *testing.T) {
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), ReadTimeout: -2, MaxRetries: 5, Protocol: 2})
@@ -428,8 +428,8 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// A password that the server refuses must not look like an answer, in a
-// pipeline neither, where the driver leaves the commands without an error.
+// If the server rejects a password, that must not look like a reply. This includes pipelines, in
+// which the driver sets no error on the commands.
 func TestWrongPassword(t *testing.T) {
 	s := newFakeServer(t, func(args []string) string {
 		if args[0] == "auth" {
@@ -478,7 +478,7 @@ func TestUnexpectedReplies(t *testing.T) {
 	}
 }
 
-// A server that has forgotten a script is sent its text.
+// A server that has forgotten a script gets its text.
 func TestNoScript(t *testing.T) {
 	s := newFakeServer(t, ones)
 	n := New(newClient(t, &redis.Options{Addr: s.addr()}))
@@ -517,8 +517,8 @@ func TestNoScript(t *testing.T) {
 	}
 }
 
-// Operations on one key run in their order also where the server does not know
-// a script, so those that others follow must not depend on it.
+// Operations on one key run in their order, even if the server does not know a script. So a
+// script that others follow must not depend on that.
 func TestBatchOrder(t *testing.T) {
 	s := newFakeServer(t, func(args []string) string {
 		if strings.HasPrefix(args[0], "eval") {
@@ -577,7 +577,7 @@ func TestBatchOddities(t *testing.T) {
 		t.Errorf("good operations gave %+v and %+v", got[0], got[3])
 	}
 	if !backend.NotExecuted(got[1].Err) {
-		t.Errorf("no operation gave %+v, want an error that says that nothing was executed", got[1])
+		t.Errorf("an op that is no operation gave %+v, want an error that says that nothing was executed", got[1])
 	}
 	if got[2].OK || got[2].Err == nil {
 		t.Errorf("the bad operation gave %+v", got[2])
@@ -620,8 +620,8 @@ func TestWrapped(t *testing.T) {
 		t.Errorf("Subscribe: got %v, want errors.ErrUnsupported", err)
 	}
 
-	// A server that hangs: the calls are back in time, few are left behind, and
-	// it works again when they are.
+	// If a server hangs, the calls return in time, few of them are left behind, and the node
+	// works again when those end.
 	s.setHandler(func(args []string) string {
 		if args[0] == "set" {
 			return ignore
@@ -638,7 +638,7 @@ func TestWrapped(t *testing.T) {
 			t.Errorf("call %d: got %v, want a time-out of unknown outcome", i, err)
 		}
 		if i >= maxStrays && (!errors.Is(err, errStrays) || !backend.NotExecuted(err)) {
-			t.Errorf("call %d: got %v, want a refusal to call", i, err)
+			t.Errorf("call %d: got %v, want an error without a call", i, err)
 		}
 	}
 	if got := len(s.received("set")); got != 1+maxStrays {
@@ -691,25 +691,25 @@ func TestName(t *testing.T) {
 			t.Errorf("Name() = %q, want %q", got, test.want)
 		}
 		if _, instead := test.node.Address(); instead {
-			t.Errorf("%q: called by its position all the same", test.want)
+			t.Errorf("%q: the error shows the position instead", test.want)
 		}
 	}
 	if a, b := New(one).Name(), New(other).Name(); a == b || a == "" {
-		t.Errorf("two Sentinel clients are called %q and %q", a, b)
+		t.Errorf("two Sentinel clients are named %q and %q", a, b)
 	}
 	if _, instead := New(one).Address(); !instead {
-		t.Error("a Sentinel client is called by where it is in memory")
+		t.Error("a Sentinel client is named by its address in memory")
 	}
 	if a, b := New(one).Name(), New(one).Name(); a != b {
-		t.Errorf("one Sentinel client is called %q and %q", a, b)
+		t.Errorf("one Sentinel client is named %q and %q", a, b)
 	}
 	w := wrapper{single}
 	if a, b := New(w).Name(), New(w).Name(); a == "" || strings.Contains(a, "secret") || a == b {
-		t.Errorf("a wrapper is called %q, then %q", a, b)
+		t.Errorf("a wrapper is named %q, then %q", a, b)
 	}
 }
 
-// A dial hook's error is the caller's to see.
+// The caller can reach an error of a dial hook.
 func TestDriverErrorInChain(t *testing.T) {
 	mine := errors.New("mine")
 	client := newClient(t, &redis.Options{DialerRetries: 1, Dialer: func(context.Context, string, string) (net.Conn, error) {
@@ -751,7 +751,7 @@ func TestWithoutEvalsha(t *testing.T) {
 				}
 			}
 			if got := len(s.received("evalsha")); got > 3 { // as many as one batch has
-				t.Errorf("%q: %s: EVALSHA was tried %d times", reply, call.name, got)
+				t.Errorf("%q: %s: EVALSHA was sent %d times", reply, call.name, got)
 			}
 		}
 	}

@@ -17,8 +17,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// slowDialer returns connections whose first large write stops after one half,
-// until it is released.
+// slowDialer returns connections whose first large write stops halfway until it is released.
 type slowDialer struct {
 	once    sync.Once
 	writing chan struct{} // closed when the write has stopped
@@ -52,8 +51,8 @@ func (c slowConn) Write(b []byte) (int, error) {
 	return half + n, err
 }
 
-// A call that is left behind in a client of another type keeps its arguments,
-// whatever its caller does with the lists that held them.
+// A call that is left behind in a client of an unknown type keeps its arguments, even if its
+// caller changes its own lists.
 func TestWrappedOwnsArguments(t *testing.T) {
 	key := strings.Repeat("k", 8<<20)
 	for _, batch := range []bool{false, true} {

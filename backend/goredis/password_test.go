@@ -13,21 +13,23 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// No part of what may be a password is shown, whatever is wrong with the URL, nor by a node
-// whose server cannot be reached. See also the tests of adapterkit.ParseURL.
+// No error shows any part of a possible password, whatever is wrong with the URL. The same holds
+// for a node whose server cannot be reached. See also the tests of adapterkit.ParseURL.
 func TestURLHidesPassword(t *testing.T) {
 	const secret = "Zq7Xv9Kw3J"
 	accepted, rejected := 0, 0
 	for _, url := range []string{
 		"redis://user:%s@127.0.0.1:1", "redis://:%s@127.0.0.1:1/0", "rediss://:%s@127.0.0.1:1", "unix://user:%s@/no/such.sock?db=1",
 		"redis://:%s", "redis://%s@127.0.0.1:1", "redis://127.0.0.1:1?password=%s", "redis://127.0.0.1:1?%s=1", "redis://127.0.0.1:1?db=1&pool_size=%s",
+		"redis+sentinel://u:%s@127.0.0.1:1?master_name=m&sentinel_password=%s", "redis+cluster://:%s@127.0.0.1:1",
+		"redis+sentinel://127.0.0.1:1?master_name=m&addr=%s@", "redis://127.0.0.1:1?password_file=%s", "rediss://127.0.0.1:1?tls_ca=%s",
 	} {
 		url = strings.ReplaceAll(url, "%s", secret)
-		client, err := NewClient(url)
+		client, err := NewUniversalClient(url)
 		if err != nil {
 			rejected++
 			if !strings.HasPrefix(err.Error(), "goredis: the URL ") {
-				t.Errorf("%q: the error does not say what it is about: %v", url, err)
+				t.Errorf("%q: the error does not mention the URL: %v", url, err)
 			}
 			if part := leak(err.Error(), secret); part != "" {
 				t.Errorf("%q: the error shows %q: %v", url, part, err)
@@ -49,8 +51,8 @@ func TestURLHidesPassword(t *testing.T) {
 			}
 		}
 	}
-	if accepted != 4 || rejected != 5 {
-		t.Errorf("%d URLs were accepted and %d rejected, want 4 and 5", accepted, rejected)
+	if accepted != 6 || rejected != 8 {
+		t.Errorf("%d URLs were accepted and %d rejected, want 6 and 8", accepted, rejected)
 	}
 }
 
@@ -66,7 +68,7 @@ func leak(text, secret string) string {
 	return ""
 }
 
-// Nor is it where somebody wrote a URL in place of the address.
+// The same holds if the address is a URL by mistake.
 func TestAddressHidesPassword(t *testing.T) {
 	const secret = "Zq7Xv9Kw3J"
 	for _, address := range []string{
@@ -95,7 +97,7 @@ func TestAddressHidesPassword(t *testing.T) {
 				if name == "one server" {
 					var dial *net.OpError
 					if !strings.Contains(err.Error(), "host:port") || !errors.As(err, &dial) || !backend.NotExecuted(err) {
-						t.Errorf("error %v, want it to name the form of an address, with the driver's error in its chain", err)
+						t.Errorf("error %v, want one that shows the form of an address and wraps the driver's error", err)
 					}
 				}
 			})

@@ -15,24 +15,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A fakeServer speaks as much of the protocol as these tests need. It answers
-// the set-up of a connection by itself, and anything else as its handler says.
+// A fakeServer implements the part of the protocol that these tests need. It answers the setup of
+// a connection itself, and passes everything else to its handler.
 type fakeServer struct {
 	listener net.Listener
 
 	mu      sync.Mutex
 	handler func(args []string) string
-	deaf    bool              // read and understand nothing
-	got     []string          // the commands received, other than those of a set-up
-	total   int               // connections accepted
+	deaf    bool              // reads, but ignores everything
+	got     []string          // the commands received, without those of a setup
+	total   int               // number of connections accepted
 	conns   map[net.Conn]bool // whether it has subscribed
 	wg      sync.WaitGroup
 }
 
-// What a handler may answer apart from a reply.
+// Other things that a handler may do instead of replying.
 const (
 	drop   = "drop"   // close the connection
-	ignore = "ignore" // say nothing
+	ignore = "ignore" // send no reply
 )
 
 func newFakeServer(t *testing.T, handler func(args []string) string) *fakeServer {
@@ -120,7 +120,7 @@ func (s *fakeServer) talk(conn net.Conn) {
 			continue
 		case answer != "":
 		case word == "hello":
-			answer = "-ERR unknown command 'HELLO'\r\n" // so the driver takes RESP2
+			answer = "-ERR unknown command 'HELLO'\r\n" // so that the driver uses RESP2
 		default:
 			answer = "+OK\r\n"
 		}
@@ -141,7 +141,7 @@ func (s *fakeServer) push(text string) {
 	}
 }
 
-// subscribed reports whether a connection is open that has subscribed.
+// subscribed reports whether an open connection has subscribed.
 func (s *fakeServer) subscribed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,15 +218,14 @@ func readLength(r *bufio.Reader, kind byte) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line[1:]))
 }
 
-// bulk returns a reply of one string, list one of several replies.
+// bulk returns a reply with one string, and list one with several replies.
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 
 func list(replies ...string) string {
 	return fmt.Sprintf("*%d\r\n%s", len(replies), strings.Join(replies, ""))
 }
 
-// slots returns what CLUSTER SLOTS answers where all slots are split evenly
-// among servers, in order.
+// slots returns the reply to CLUSTER SLOTS if all slots are split evenly among servers, in order.
 func slots(t *testing.T, servers ...*fakeServer) string {
 	t.Helper()
 	var ranges []string

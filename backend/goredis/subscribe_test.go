@@ -33,7 +33,7 @@ func message(channel, payload string) string {
 	return list(bulk("message"), bulk(channel), bulk(payload))
 }
 
-// A listener is a Subscribe under way.
+// A listener is a Subscribe that is under way.
 type listener struct {
 	ready    chan struct{}
 	messages chan string
@@ -62,7 +62,7 @@ func listen(t *testing.T, n *Node, channel string) *listener {
 	return l
 }
 
-// receive returns what comes on c.
+// receive returns the next value from c.
 func receive[T any](t *testing.T, what string, c chan T) T {
 	t.Helper()
 	select {
@@ -74,18 +74,18 @@ func receive[T any](t *testing.T, what string, c chan T) T {
 	}
 }
 
-// end waits for Subscribe to return, and returns with what.
+// end ends the context, and returns the result of Subscribe.
 func (l *listener) end(t *testing.T) error {
 	t.Helper()
 	err := receive(t, "Subscribe returns", l.result)
-	l.result <- err // for the clean-up
+	l.result <- err // for the cleanup
 	return err
 }
 
 func TestSubscribe(t *testing.T) {
 	for _, protocol := range []int{2, 3} {
 		t.Run(fmt.Sprintf("protocol %d", protocol), func(t *testing.T) {
-			// A server that speaks RESP3 with who asks for it.
+			// A server that speaks RESP3 if the client requests it.
 			var push atomic.Bool
 			s := newFakeServer(t, func(args []string) string {
 				if args[0] == "hello" {
@@ -127,11 +127,11 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
-// A connection that breaks ends Subscribe; the driver must not make another.
+// A connection that breaks ends Subscribe. The driver must not open another one.
 func TestSubscribeBreaks(t *testing.T) {
 	for name, set := range map[string]func(*redis.Options){
 		"plain": func(*redis.Options) {},
-		"a dialer that heeds no context": func(o *redis.Options) {
+		"a dialer that ignores contexts": func(o *redis.Options) {
 			o.Dialer = func(_ context.Context, network, addr string) (net.Conn, error) { return net.Dial(network, addr) }
 		},
 	} {
@@ -150,7 +150,7 @@ func TestSubscribeBreaks(t *testing.T) {
 				case "hang up":
 					s.hangUp()
 				case "goodbye":
-					s.push(message("channel", "really")) // still to be delivered
+					s.push(message("channel", "really")) // is still delivered
 					s.hangUp()
 					if got := receive(t, "the last message", l.messages); got != "really" {
 						t.Errorf("got message %q", got)
@@ -167,7 +167,7 @@ func TestSubscribeBreaks(t *testing.T) {
 				}
 				eventually(t, "the connection is closed", func() bool { return s.open() == 0 })
 				if got := s.accepted(); got != 1 {
-					t.Errorf("%d connections, want 1: the driver connected anew", got)
+					t.Errorf("%d connections, want 1: the driver reconnected", got)
 				}
 				if len(l.messages) > 0 {
 					t.Errorf("unexpected message %q", <-l.messages)
@@ -177,23 +177,22 @@ func TestSubscribeBreaks(t *testing.T) {
 	}
 }
 
-// A server that says nothing any more is noticed, one that answers PING is not
-// given up.
+// A server that has become silent is noticed. A server that answers PING is not given up.
 func TestSubscribeSilence(t *testing.T) {
 	s := newFakeServer(t, radio)
 	n := New(newClient(t, &redis.Options{Addr: s.addr()}))
 	n.heartbeat, n.silence = 50*time.Millisecond, 400*time.Millisecond
 	l := listen(t, n, "channel")
 	receive(t, "ready", l.ready)
-	eventually(t, "20 PINGs", func() bool { return len(s.received("ping")) >= 20 }) // a second
+	eventually(t, "20 PINGs", func() bool { return len(s.received("ping")) >= 20 }) // within a second
 	select {
 	case err := <-l.result:
-		t.Fatalf("Subscribe gave up a server that answers: %v", err)
+		t.Fatalf("Subscribe gave up a server that answers PING: %v", err)
 	default:
 	}
 	s.setHandler(func([]string) string { return ignore })
 	if err := l.end(t); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want a break that is no time-out of the caller's", err)
+		t.Errorf("got %v, want a break that does not match the caller's time-out", err)
 	}
 	eventually(t, "the connection is closed", func() bool { return s.open() == 0 })
 }
@@ -229,8 +228,8 @@ func TestSubscribeRefused(t *testing.T) {
 	}
 }
 
-// Whatever the set-up hangs at, Subscribe returns when its context ends, or else
-// when its patience does.
+// Wherever the setup hangs, Subscribe returns when its context ends, or when its own time limit
+// is over.
 func TestSubscribeHangs(t *testing.T) {
 	for _, at := range []string{"accept", "hello", "subscribe"} {
 		t.Run(at, func(t *testing.T) {
@@ -244,8 +243,8 @@ func TestSubscribeHangs(t *testing.T) {
 				s.setDeaf()
 			}
 			closed := func() bool {
-				// Before v9.23 the driver leaves the connections whose set-up failed
-				// to the garbage collector.
+				// Before v9.23, the driver leaves connections whose setup failed to the garbage
+				// collector.
 				runtime.GC()
 				return s.open() == 0
 			}
@@ -262,7 +261,7 @@ func TestSubscribeHangs(t *testing.T) {
 
 			l = listen(t, n, "channel")
 			if err := l.end(t); err == nil || errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("patience: got %v, want an error that is no time-out of the caller's", err)
+				t.Errorf("time limit: got %v, want an error that does not match the caller's time-out", err)
 			}
 			eventually(t, "the connection is closed", closed)
 
@@ -274,7 +273,7 @@ func TestSubscribeHangs(t *testing.T) {
 	}
 }
 
-// Events come one at a time, and none after the return.
+// Events come one at a time, and none comes after the return.
 func TestSubscribeOneAtATime(t *testing.T) {
 	a, b := newFakeServer(t, radio), newFakeServer(t, radio)
 	n := New(newCluster(t, nil, a, b))
@@ -306,8 +305,8 @@ func TestSubscribeOneAtATime(t *testing.T) {
 	}
 }
 
-// Over a cluster the subscription is on each master, ready when all have it, and
-// broken when one is.
+// In a Cluster, the subscription is on each master. It is ready when all have it, and breaks when
+// one breaks.
 func TestSubscribeCluster(t *testing.T) {
 	var servers []*fakeServer
 	for range 3 {
@@ -329,7 +328,7 @@ func TestSubscribeCluster(t *testing.T) {
 	servers[0].push(message("channel", "early")) // may be lost
 	select {
 	case <-l.ready:
-		t.Fatal("ready, though one master has not answered")
+		t.Fatal("ready, although one master has not answered")
 	case <-l.messages:
 		t.Fatal("a message before Ready")
 	case <-time.After(50 * time.Millisecond):
@@ -359,7 +358,7 @@ func TestSubscribeCluster(t *testing.T) {
 	}
 }
 
-// A subscription ends when the cluster has other masters, whatever its connections say.
+// A subscription ends when the Cluster has other masters, even if its connections are still open.
 func TestSubscribeClusterChanges(t *testing.T) {
 	for _, tc := range []struct {
 		what       string
@@ -367,8 +366,8 @@ func TestSubscribeClusterChanges(t *testing.T) {
 		redirected bool
 		within     time.Duration
 	}{
-		{"by the map", 80 * time.Millisecond, false, time.Second},
-		{"by a redirected command", 4 * time.Second, true, 2 * time.Second},
+		{"after reading the map", 80 * time.Millisecond, false, time.Second},
+		{"after a redirected command", 4 * time.Second, true, 2 * time.Second},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			a, b, c := newFakeServer(t, radio), newFakeServer(t, radio), newFakeServer(t, radio)

@@ -1,16 +1,16 @@
--- Take the lock, or find that this token already has it. Unlike SET NX, this may be sent
--- again when its reply was lost. A waiter that is refused is added to the queue. A waiter for
--- which the lock is reserved gets it.
+-- Take the lock, or find that this token already has it. Unlike SET NX, this may be sent again
+-- if its reply was lost. If the lock is taken, a waiter is added to the queue. If the lock is
+-- reserved for the waiter, the waiter gets it.
 --
 -- KEYS[1]  the lock
--- KEYS[2]  its queue; missing, or any key, for a caller that does not wait
--- KEYS[3]  the server's marker; missing for no quarantine
+-- KEYS[2]  its queue. A caller that does not wait may omit it, or send any key
+-- KEYS[3]  the server's marker, if there is a quarantine
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
--- ARGV[3]  the waiter's ticket; empty or missing for a caller that does not wait
+-- ARGV[3]  the waiter's ticket. A caller that does not wait omits it, or sends ''
 -- ARGV[4]  how long it has waited, in milliseconds; needed with a ticket and a queue
--- ARGV[5]  how long the server grants nothing if it may have lost data, in milliseconds;
---          needed with a marker
+-- ARGV[5]  how long the quarantine is, in milliseconds: the server grants nothing for this
+--          time if it may have lost data; needed with a marker
 -- Answers {1, time to live} if the token has the lock. Otherwise {0, time to live, rank,
 -- owner}. The time is in milliseconds, -1 if the key does not expire. Rank is the number of
 -- waiters before this one, or -1 if it is not queued: it has no ticket, its inbox has no

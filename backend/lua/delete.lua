@@ -8,7 +8,7 @@ local held = redis.pcall('GET', KEYS[1])
 if held == ARGV[1] then
 	return redis.call('DEL', KEYS[1])
 end
--- A key of another type is somebody else's. The caller must see any other error.
+-- A key of another type belongs to another program. The caller must see any other error.
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end

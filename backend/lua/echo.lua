@@ -3,8 +3,8 @@
 -- KEYS[1]  a lock for which it waits, or any key
 -- ARGV[1]  the channel of its inbox
 -- ARGV[2]  the message
--- Answers 1 if the channel has a subscriber here, else 0. Fails with the error of the server
--- if it does not let a script publish or list subscribers.
+-- Answers 1 if the channel has a subscriber here, and 0 otherwise. Fails with the error of the
+-- server if it does not let a script publish or list subscribers.
 
 local sent = redis.pcall('PUBLISH', ARGV[1], ARGV[2])
 if type(sent) == 'table' then

@@ -6,9 +6,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// An adapter sends the hash, and the text where the server does not know it.
+// An adapter sends the hash, or the text if the server does not know the hash.
 func ExampleDelete() {
 	key, token := "orders/42", "secret"
 	fmt.Println("EVALSHA", lua.Delete.Hash(), 1, key, token)
-	// Output: EVALSHA 36ae5f3270a2086cf94024cc139223b7d839a5bd 1 orders/42 secret
+	// Output: EVALSHA 31f1411daca4395dc59e9f261042d0fdf96d8a69 1 orders/42 secret
 }

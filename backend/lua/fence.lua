@@ -31,7 +31,7 @@ local function beyond(counter, c, now)
 	end
 end
 
--- put sets a counter to c, for this number of milliseconds, or for ever if that is 0. It
+-- put sets a counter to c, for this number of milliseconds, or without expiry if that is 0. It
 -- formats the number itself, because Lua's conversion to text is not exact.
 local function put(counter, c, keep)
 	if keep > 0 then

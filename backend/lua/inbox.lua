@@ -2,14 +2,15 @@
 -- if the waiter is not reachable here, or if the ticket is malformed. If the server does not
 -- list subscribers, inboxes returns nothing and the reason. A ticket is <grace>:<channel>. The
 -- grace is how long the lock is reserved when this waiter is notified: one to five digits, in
--- milliseconds. The channel, of any bytes, is the waiter's inbox. A grace of more than a second
--- counts as a second. Clients ask for no more, and anyone who can write to the queue must not
+-- milliseconds; the ticket of a reader has 90000 more. The channel, of any bytes, is the waiter's
+-- inbox. A grace of more than a second counts as a second. Clients ask for no more, and anyone who can write to the queue must not
 -- block the lock for longer.
 local function inboxes(tickets)
 	local graces, channels = {}, {}
 	for i, ticket in ipairs(tickets) do
 		local grace, channel = string.match(ticket, '^([1-9]%d?%d?%d?%d?):(.*)$')
-		graces[i] = grace and math.min(tonumber(grace), 1000) or false
+		grace = math.min(tonumber(grace or 0) % 90000, 1000)
+		graces[i] = grace > 0 and grace
 		channels[i] = channel or ''
 	end
 	-- The number that PUBLISH returns is not usable: it leaves out subscribers at other nodes

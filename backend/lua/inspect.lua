@@ -1,14 +1,14 @@
 -- Look at a lock and its queue at one moment.
 --
 -- KEYS[1]  the lock
--- KEYS[2]  its queue; may be missing
+-- KEYS[2]  its queue; may be omitted
 -- ARGV[1]  how many tickets to answer at most; needed with a queue
--- Answers {1, value, time to live} if the lock exists: the value is empty if it is not a
--- string, the time is in milliseconds, -1 if the key does not expire. Otherwise
--- {0, '', 0}. If a queue is given, the number of tickets in it follows, and then each of
--- the first tickets with the time, in milliseconds, for which its waiter has waited. The
--- number is 0 if the key is missing or not a queue, and -1 if the user may not look. A
--- time is -1 if the score is not a time in the past by the server's clock.
+-- Answers {1, value, time to live} if the lock exists. The value is empty if it is not a
+-- string. The time is in milliseconds, or -1 if the key does not expire. Otherwise answers
+-- {0, '', 0}. If a queue is given, the number of tickets in it follows, and then each of the
+-- first tickets with the time, in milliseconds, for which its waiter has waited. The number is
+-- 0 if the key is missing or not a queue, and -1 if the user may not look. A time is -1 if the
+-- score is not a time in the past by the server's clock.
 
 local function waited(now, score)
 	local ms = now.err and -1 or math.floor(now[1] * 1000 + now[2] / 1000 - tonumber(score))

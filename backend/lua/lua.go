@@ -21,6 +21,22 @@
 // "g<lock>" on its channel. The two waiters behind it receive "n<grace>:<lock>", with the
 // grace for which the lock is reserved. No token may begin with "~".
 //
+// # Shared locks
+//
+// [AcquireShared], [ExtendShared], [ReleaseShared] and [RollbackShared] let many tokens read
+// under one lock. While anybody reads, the lock holds "~shared", which everybody else takes
+// for a reservation. Beside it is a sorted set of the readers' tokens, each with the time at
+// which its share ends, in milliseconds of the server's clock. The lock expires with the last
+// of them. The grace in the ticket of a reader has 90000 added. A reader that takes the lock
+// notifies the readers that are queued next: they receive "g<lock>", and join.
+//
+// # Slots
+//
+// A lock that several may hold has slots, and each holder holds one of them. A slot is a
+// lock like any other, but all slots have one queue: the scripts take the lock and its
+// queue as separate keys, and a notification names the lock. So the release of a slot
+// reserves that slot for the first waiter of all. [Slots] looks at all slots at once.
+//
 // # Fencing tokens
 //
 // [Vote], [Raise] and [Prolong] keep a counter beside a lock that has fencing tokens. A
@@ -40,7 +56,7 @@
 //
 // # Quarantine
 //
-// [Acquire], [Vote] and [Raise] can take a marker, which is a key of the server, and a
+// [Acquire], [AcquireShared], [Vote] and [Raise] can take a marker, which is a key of the server, and a
 // length. The server then detects whether it may have lost data since the marker was
 // written. If so, it does not vote for that length of time after it first noticed: the
 // script fails with QUARANTINE and the remaining time. [Mark] declares that nothing was
@@ -75,24 +91,35 @@ var (
 	// omitted. For a caller that does not wait the queue may be any key. Answers {1, ttl
 	// left in ms} or {0, ttl left in ms, rank, owner}; if a command failed, so that the
 	// ticket is not queued, its error is added.
-	Acquire = backend.NewScript("acquire", link("acquire"), "2d8d3a6bfeb4d6f84dd91c149b57ab715e2c022c").Shares(2)
+	Acquire = backend.NewScript("acquire", link("acquire"), "4f2f447fe77577134decdcb22b1166d8e17dcf5e").Shares(2)
+
+	// AcquireShared acquires a lock to read, or finds that the same token already reads. A
+	// waiter that is refused is queued. Keys: lock, queue, readers, marker. Args: token, ttl
+	// in ms, ticket, ms waited, ms of quarantine, "1" if the token already reads on a quorum
+	// of other servers. The marker and all args after the ttl may be omitted. Answers as Acquire does.
+	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "87b4b8c7c49ac922de208ebadee8eefa76989e58").Shares(3)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
-	Delete = backend.NewScript("delete", link("delete"), "36ae5f3270a2086cf94024cc139223b7d839a5bd")
+	Delete = backend.NewScript("delete", link("delete"), "31f1411daca4395dc59e9f261042d0fdf96d8a69")
 
 	// Echo publishes to the sender's own inbox, to show whether notifications arrive. Keys: a
 	// lock. Args: channel, payload. Answers 1 or 0: whether the channel has a subscriber.
-	Echo = backend.NewScript("echo", link("echo"), "0879368e4b4de88096c60aaf2ddf1b7935c77c9f")
+	Echo = backend.NewScript("echo", link("echo"), "55b41ce6155bb354990d155701fc345befe83bf4")
 
 	// Extend is Node.Extend. Keys: lock. Args: token, ttl in ms. Answers 1 or 0.
 	Extend = backend.NewScript("extend", link("extend"), "334bbc68c35380e29e7fb686e9064d9d25f5f508")
+
+	// ExtendShared extends the share of a reader. If the token has the lock for itself, it
+	// becomes a reader, and the readers that are queued next are notified. Keys: lock, queue,
+	// readers. Args: token, ttl in ms. Answers 1 or 0.
+	ExtendShared = backend.NewScript("extendshared", link("extendshared"), "6a829f869b46b4e4b5ac93cb5e462783699cf705")
 
 	// Inspect reads a lock and its queue. Keys: lock, queue. Args: the most tickets to
 	// answer. Without the queue and the argument it reads only the lock. Answers {1 if
 	// the lock is held or else 0, value, ttl in ms or -1}. If a queue was given, the
 	// number of its tickets follows, -1 if the user may not read it, and each of the
 	// first tickets with the ms that its waiter has waited, or -1.
-	Inspect = backend.NewScript("inspect", link("inspect"), "b1945406a823297b61a7e31086f163bd9e81ea6b")
+	Inspect = backend.NewScript("inspect", link("inspect"), "4e6e2f38c0af9a0e93287ba02455dc604d2aafc0")
 
 	// Mark declares that a server has lost nothing, so that it votes at once. Keys:
 	// marker. Answers 1.
@@ -101,26 +128,46 @@ var (
 	// Prolong extends a lock and the life of its counter, and restores the counter if
 	// necessary. Keys: lock, counter. Args: token, ttl in ms, fencing token, ms to keep
 	// the counter or 0. Answers 1 or 0.
-	Prolong = backend.NewScript("prolong", link("prolong"), "1f7fe7984c5669ffb77d425f467c6f74b451cebe")
+	Prolong = backend.NewScript("prolong", link("prolong"), "ce04b1d173cc3a6f9f1362a8f3097c581a6a5893")
 
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker. Args:
 	// token, value, ms to keep the counter or 0, ms of quarantine. The marker and the
 	// last argument may be omitted. Answers 1 or 0.
-	Raise = backend.NewScript("raise", link("raise"), "dcaa3f4a93c92ddc9e4956f02c6701d535a1e49b").Shares(2)
+	Raise = backend.NewScript("raise", link("raise"), "450a9aacfd8f6da13ae0b9f9ab5aabf995ae8c39").Shares(2)
 
-	// Release releases a lock, or gives up waiting for it, and notifies the next waiter.
+	// Release releases a lock, or gives up waiting for it, and notifies the next waiter. If
+	// others read a lock for which somebody gives up waiting, it notifies the readers that
+	// are queued next.
 	// Keys: lock, queue, tombstone. Args: token, ticket, channel, ms to keep the
 	// tombstone. Each of the first three args may be empty, and the last ones may be
 	// omitted, which is cheaper for the server. Answers 1 or 0; {1 or 0, the error that
 	// prevented the notification}; or {1 or 0, "", 1} if it has removed many dead tickets
 	// and there may be more. In that case send it again, without a token.
-	Release = backend.NewScript("release", link("release"), "57fff316b978972453b3c51d31f70db9ffa02cc2")
+	Release = backend.NewScript("release", link("release"), "aadc1adf6dd9a0b4648d9c02f6b95a388077d0fb")
+
+	// ReleaseShared ends the share of a reader, or gives up waiting for one. The last reader
+	// notifies the next waiter. If others still read and there is a ticket, it notifies the
+	// readers that are queued next. Keys: lock, queue, readers. Args: token, ticket, channel.
+	// The first two args may be empty, and the last ones may be omitted. Answers as Release
+	// does.
+	ReleaseShared = backend.NewScript("releaseshared", link("releaseshared"), "2701704e374466985294959ea880b246d5cd1f06")
 
 	// Rollback takes back what a failed attempt was granted, and queues its waiter. Keys:
 	// lock, queue, tombstone. Args: token, ticket, ms waited, "1" to notify the next
 	// waiter or "0", ms to keep the tombstone. The tombstone and its time may be omitted.
 	// Answers as Release does.
-	Rollback = backend.NewScript("rollback", link("rollback"), "33a064906eee92ece9b9cad9738d6356fc4db30c")
+	Rollback = backend.NewScript("rollback", link("rollback"), "24fccfb12cad7b3cfcf46f442804bc65e0388ea5")
+
+	// RollbackShared takes back what a failed attempt to read was granted, and queues its
+	// waiter. Keys: lock, queue, readers. Args: token, ticket, ms waited, "1" to notify the
+	// next waiter if nobody reads any more or "0". Answers as Release does.
+	RollbackShared = backend.NewScript("rollbackshared", link("rollbackshared"), "8fd0b85d489d9768a1907cbcfd6f4282bee9a231")
+
+	// Slots looks at the slots of a lock that several may hold. Keys: the slots. Args: the
+	// ticket of a waiter, which may be omitted. Answers a number for each slot: the ms for
+	// which it is taken, -1 if that is for ever, or -2 if it is free or reserved for the
+	// ticket.
+	Slots = backend.NewScript("slots", link("slots"), "5bd8a13bf47203af3cd680d7cd1ab9a3c8938b4e")
 
 	// Vote is Acquire with a vote for a fencing token. Keys: lock, counter, tombstone,
 	// queue, marker. Args: token, ttl in ms, hint in µs, ms to keep the counter or 0,
@@ -130,8 +177,11 @@ var (
 	// the hint; {1, vote, time in µs} for another vote; {0, counter, time in µs, ttl left
 	// in ms, rank, owner} for a refusal; and {0, counter, time in µs, -2, -1, ""} for a
 	// token that has a tombstone.
-	Vote = backend.NewScript("vote", link("vote"), "5eeb5ac75128589e1beb467cd2b0f66c712ba18f").Shares(4)
+	Vote = backend.NewScript("vote", link("vote"), "29331889bfe7ed2683f2372eee6a432a54676d30").Shares(4)
 )
 
 // All is every script of this package.
-var All = []*backend.Script{Acquire, Delete, Echo, Extend, Inspect, Mark, Prolong, Raise, Release, Rollback, Vote}
+var All = []*backend.Script{
+	Acquire, AcquireShared, Delete, Echo, Extend, ExtendShared, Inspect, Mark, Prolong, Raise,
+	Release, ReleaseShared, Rollback, RollbackShared, Slots, Vote,
+}

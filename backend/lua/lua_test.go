@@ -22,14 +22,14 @@ func TestHashes(t *testing.T) {
 	}
 }
 
-// The longest grace is written in a script too.
+// The longest grace is also in a script.
 func TestMaxGrace(t *testing.T) {
-	if want := fmt.Sprintf("math.min(tonumber(grace), %d)", MaxGrace.Milliseconds()); strings.Count(link("inbox"), want) != 1 {
-		t.Errorf("inbox.lua does not say %q", want)
+	if want := fmt.Sprintf("math.min(tonumber(grace or 0) %% 90000, %d)", MaxGrace.Milliseconds()); strings.Count(link("inbox"), want) != 1 {
+		t.Errorf("inbox.lua does not contain %q", want)
 	}
 }
 
-// Every file is a script or is included by one, and no line that includes is left.
+// Every file is a script or is included by one, and every include line is replaced.
 func TestEveryFileIsUsed(t *testing.T) {
 	scripts := make(map[string]bool)
 	for _, s := range All {
@@ -53,7 +53,7 @@ func TestEveryFileIsUsed(t *testing.T) {
 	}
 }
 
-// contains reports whether s has the own text of a file, that is, without what it includes.
+// contains reports whether s contains the text of a file without its includes.
 func contains(s *backend.Script, name string) bool {
 	text, err := files.ReadFile(name + ".lua")
 	if err != nil {
@@ -63,7 +63,7 @@ func contains(s *backend.Script, name string) bool {
 	return ok && strings.Contains(s.Source(), own)
 }
 
-// A script defines each function before it calls it, and none that it does not call.
+// A script defines each function before it calls it, and no function that it does not call.
 func TestFunctions(t *testing.T) {
 	definition := regexp.MustCompile(`(?m)^local function (\w+)\(`)
 	known := make(map[string]bool)

@@ -3,9 +3,9 @@
 -- notify frees the lock for the next waiter. It takes the first reachable ticket out of the
 -- queue, reserves the lock for it, and notifies its waiter. The next two reachable waiters, of
 -- the eight behind it, are told to look when the reservation has ended, in case the first one
--- does not come. Tickets of dead waiters before it are removed, at most 515 of them, so that
--- they do not hold up the server. If there is no waiter, or the queue cannot be used, the lock
--- is deleted, because a damaged queue must not keep the lock.
+-- does not take the lock. Tickets of dead waiters before it are removed, at most 515 of them,
+-- so that they do not hold up the server. If there is no waiter, or the queue cannot be used,
+-- the lock is deleted, because a damaged queue must not keep the lock.
 -- It returns nothing; or, if the next waiter could not be notified, the command that failed
 -- and its error; or '' and 1 if it removed as many tickets as it may and there may be more. A
 -- key that is not a queue is no error, because nobody waits there.

@@ -6,7 +6,7 @@
 -- ARGV[1]  the token
 -- ARGV[2]  the time to live, in milliseconds
 -- ARGV[3]  the value: the fencing token
--- ARGV[4]  how long the counter is kept, in milliseconds; 0 for ever
+-- ARGV[4]  how long the counter is kept, in milliseconds; 0 for no expiry
 -- Answers 1 if the lock holds the token, 0 if it is missing or holds anything else.
 -- A counter that is not a number stays as it is. Nobody can vote on this node until somebody
 -- repairs it, so nothing is lost. Fails with FENCE if the counter would have to move too far
@@ -25,7 +25,7 @@ if held ~= ARGV[1] then
 	end
 	return 0
 end
--- The counter first: a script that fails keeps what it has written.
+-- The counter comes first, because a script that fails keeps what it has written.
 local c = count(KEYS[2])
 if c and c < value then
 	local err = beyond(KEYS[2], value, clock())

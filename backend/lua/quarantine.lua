@@ -5,9 +5,10 @@
 --
 -- The marker holds "<run_id> <since>". It is missing if all data was deleted. It has another
 -- run_id after any restart, whatever data was loaded, and after a failover to a replica. Since
--- is when that was first seen, in microseconds of this server's clock. From then on the server
--- grants nothing for the given number of milliseconds. Since is 0 if the quarantine was ended.
--- Each caller may give another number, so that does not change the marker.
+-- is the time at which this was first noticed, in microseconds of this server's clock. From
+-- then on the server grants nothing for the given number of milliseconds. Since is 0 if the
+-- quarantine was ended. Each caller may give another number, so that does not change the
+-- marker.
 local function suspect(marker, ms)
 	local length = whole(ms)
 	if not length or length == 0 then

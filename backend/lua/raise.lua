@@ -2,12 +2,12 @@
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its counter
--- KEYS[3]  the server's marker; missing for no quarantine
+-- KEYS[3]  the server's marker, if there is a quarantine
 -- ARGV[1]  the token
 -- ARGV[2]  the value
--- ARGV[3]  how long the counter is kept, in milliseconds; 0 for ever
--- ARGV[4]  how long the server grants nothing if it may have lost data, in milliseconds;
---          needed with a marker
+-- ARGV[3]  how long the counter is kept, in milliseconds; 0 for no expiry
+-- ARGV[4]  how long the quarantine is, in milliseconds: the server grants nothing for this
+--          time if it may have lost data; needed with a marker
 -- Answers 1 if the lock holds the token and the counter was at most the value. Then the
 -- token's vote is for the value. Answers 0 if the lock is missing or holds anything else, or
 -- if the counter is above the value.

@@ -2,8 +2,8 @@
 
 -- refuse returns what a refusal says about a lock that holds something else: its time to live,
 -- the rank of the waiter, the owner, and, if the waiter could not be queued because a command
--- failed, that command and its error. It queues the waiter. Without a ticket nobody waits, and
--- waited is not used.
+-- failed, that command and its error. It queues the waiter. Without a ticket the caller does
+-- not wait, and waited is not used.
 local function refuse(lock, held, queue, ticket, waited)
 	local left = redis.call('PTTL', lock)
 	local rank, owner, why = -1, '', nil

@@ -1,16 +1,16 @@
 -- Release the lock and notify the next waiter. A waiter that gives up sends this too, without
 -- a token: it leaves the queue, and if the lock is free or reserved for it, the next waiter
--- is notified.
+-- is notified. If others read meanwhile, the readers behind it no longer have to wait for it.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
--- KEYS[3]  the tombstone of the token, which is added whether or not the lock holds the
---          token; missing for none
--- ARGV[1]  the token; empty for none
--- ARGV[2]  the ticket of a waiter that is queued or was notified; empty or missing for none
+-- KEYS[3]  the tombstone of the token, or omitted. It is added whether or not the lock holds
+--          the token
+-- ARGV[1]  the token, or ''
+-- ARGV[2]  the ticket of a waiter that is queued or was notified; or '', or omitted
 -- ARGV[3]  a channel on which 'ok' is published when the token is released, for waiters of
---          another library; empty or missing for none
--- ARGV[4]  how long the tombstone is kept, in milliseconds; needed with one
+--          another library; or '', or omitted
+-- ARGV[4]  how long the tombstone is kept, in milliseconds; needed with a tombstone
 -- Answers 1 if the lock held the token, 0 if it is missing or holds anything else. If the
 -- next waiter could not be notified, the command that failed and its error follow. The user
 -- may lack the right to ZPOPMIN, SET or PUBLISH. If there may be more tickets of dead waiters
@@ -26,9 +26,9 @@ if held == ARGV[1] and held ~= '' and not ARGV[2] and not KEYS[3] and redis.pcal
 	return redis.call('DEL', KEYS[1])
 end
 
---@include notify, tombstone, whole
+--@include invite, notify, tombstone, whole
 
--- A key of another type is somebody else's. The caller must see any other error.
+-- A key of another type belongs to another program. The caller must see any other error.
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end
@@ -49,6 +49,8 @@ if held == ARGV[1] and held ~= '' then
 	end
 elseif not held or ticket ~= '' and held == '~' .. ticket then
 	why, rest = notify(KEYS[1], KEYS[2])
+elseif ticket ~= '' and held == '~shared' then
+	invite(KEYS[1], KEYS[2], '')
 end
 -- This comes last, because a server without memory lets a script write after it has deleted.
 if KEYS[3] then

@@ -2,20 +2,20 @@
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
--- KEYS[3]  the tombstone of the token, which is added whether or not the lock holds the
---          token; missing for none
--- ARGV[1]  the token; empty for none
--- ARGV[2]  the waiter's ticket; empty or missing for none
+-- KEYS[3]  the tombstone of the token, or omitted. It is added whether or not the lock holds
+--          the token
+-- ARGV[1]  the token, or ''
+-- ARGV[2]  the waiter's ticket; or '', or omitted
 -- ARGV[3]  how long it has waited, in milliseconds; needed with a ticket
 -- ARGV[4]  '1' to notify the next waiter; anything else only deletes the lock
--- ARGV[5]  how long the tombstone is kept, in milliseconds; needed with one
+-- ARGV[5]  how long the tombstone is kept, in milliseconds; needed with a tombstone
 -- Answers 1 if the lock held the token, 0 if it is missing or holds anything else. What
 -- release adds to its answer follows here too.
 
 --@include enqueue, notify, tombstone, whole
 
 local held = redis.pcall('GET', KEYS[1])
--- A key of another type is somebody else's. The caller must see any other error.
+-- A key of another type belongs to another program. The caller must see any other error.
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
 	return held
 end

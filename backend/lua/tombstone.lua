@@ -1,6 +1,6 @@
 -- entomb adds the tombstone of a token for this number of milliseconds. While it exists, a
--- vote for the token that arrives late, or twice, is refused. If it cannot be added, the lock
--- is released all the same.
+-- vote for the token that arrives late, or twice, is refused. If the tombstone cannot be
+-- added, the lock is released anyway.
 local function entomb(tombstone, ms)
 	redis.pcall('SET', tombstone, '1', 'PX', string.format('%.0f', ms))
 end

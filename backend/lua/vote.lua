@@ -1,22 +1,22 @@
--- Take the lock and vote for a fencing token: acquire.lua, and the counter moves up.
--- It moves to the hint, or by one if it is at the hint already, so that nodes whose counters
--- differ vote for the same number. It stays within 250 ms of the server's time whatever the
--- hint is, so that the clock replaces a counter that was lost. If this is sent again, it
--- answers with the same vote.
+-- Take the lock and vote for a fencing token. This does what acquire.lua does, and moves the
+-- counter up. The counter moves to the hint, or by one if it is at the hint already, so that
+-- nodes whose counters differ vote for the same number. It stays within 250 ms of the server's
+-- time whatever the hint is, so that the clock replaces a counter that was lost. If this is
+-- sent again, it answers with the same vote.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its counter
 -- KEYS[3]  the tombstone of the token
--- KEYS[4]  its queue; missing, or any key, for a caller that does not wait
--- KEYS[5]  the server's marker; missing for no quarantine
+-- KEYS[4]  its queue. A caller that does not wait may omit it, or send any key
+-- KEYS[5]  the server's marker, if there is a quarantine
 -- ARGV[1]  the token; no other script may have set it
 -- ARGV[2]  the time to live, in milliseconds
 -- ARGV[3]  the hint, in microseconds since 1970
--- ARGV[4]  how long the counter is kept, in milliseconds; 0 for ever
--- ARGV[5]  the waiter's ticket; empty or missing for a caller that does not wait
+-- ARGV[4]  how long the counter is kept, in milliseconds; 0 for no expiry
+-- ARGV[5]  the waiter's ticket. A caller that does not wait omits it, or sends ''
 -- ARGV[6]  how long it has waited, in milliseconds; needed with a ticket and a queue
--- ARGV[7]  how long the server grants nothing if it may have lost data, in milliseconds;
---          needed with a marker
+-- ARGV[7]  how long the quarantine is, in milliseconds: the server grants nothing for this
+--          time if it may have lost data; needed with a marker
 -- Answers the time alone if the token has the lock and the vote is for the hint, and {1,
 -- vote, time} if it is for another value. Otherwise {0, counter, time}, and what acquire.lua
 -- answers after its 0. With a tombstone it answers {0, counter, time, -2, -1, ''}, because
@@ -29,8 +29,8 @@
 -- The common case: the lock is free, the caller does not wait, there is no tombstone, and
 -- the counter is behind a hint that the clock allows. It comes before the functions,
 -- because defining them takes a server half as long as the rest. All other cases are left
--- to the rest of the script. So is a server that does not let its user do this, or cannot
--- write now, because it may have a refusal to tell.
+-- to the rest of the script. So is a server that does not let its user do this, or that
+-- cannot write now, because it can still report a refusal.
 --
 -- Without a queue there is no marker either. A ticket without a queue makes no difference
 -- while the lock is free.
@@ -66,8 +66,9 @@ if not KEYS[4] or not KEYS[5] and (ARGV[5] or '') == '' then
 					return now + 500
 				end
 			end
-			-- There must be no lock without its vote: the rest would take the counter, which is
-			-- somebody else's, for the vote. A user without the right to delete gets that error.
+			-- There must be no lock without its vote. Otherwise the rest would read the counter,
+			-- which is another token's vote, as this one's. A user without the right to delete
+			-- gets that error.
 			redis.call('DEL', KEYS[1])
 		end
 	end
@@ -120,7 +121,7 @@ if mine then -- its vote was lost
 	return granted(vote)
 end
 if not held or ticket ~= '' and held == '~' .. ticket then
-	-- The counter first: a script that fails keeps what it has written.
+	-- The counter comes first, because a script that fails keeps what it has written.
 	put(KEYS[2], vote, keep)
 	redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%.0f', ttl))
 	if ticket ~= '' and KEYS[4] then

@@ -28,7 +28,7 @@ func Example() {
 	// []
 }
 
-// A clock of its own lets a test see a key expire without waiting for it.
+// With its own clock, a test can let a key expire without waiting.
 func ExampleWithClock() {
 	ctx := context.Background()
 	now := time.Now()
@@ -44,7 +44,7 @@ func ExampleWithClock() {
 	// []
 }
 
-// A restart without persistence: every lock is forgotten.
+// A restart without persistence: all locks are lost.
 func ExampleNode_Flush() {
 	ctx := context.Background()
 	n := memory.New()
@@ -54,8 +54,7 @@ func ExampleNode_Flush() {
 	// Output: true <nil>
 }
 
-// A restart with persistence: locks are kept, but the node is another to those who
-// look.
+// A restart with persistence: locks are kept, but the node has a new run_id.
 func ExampleNode_Restart() {
 	ctx := context.Background()
 	n := memory.New()

@@ -10,7 +10,7 @@ import (
 // waiter can be notified.
 func (db *db) inbox(ticket string) (grace time.Duration, channel string, heard bool) {
 	t, ok := proto.ParseTicket(ticket)
-	if !ok || len(db.channels[t.Channel]) == 0 {
+	if !ok || t.Grace == 0 || len(db.channels[t.Channel]) == 0 {
 		return 0, "", false
 	}
 	return min(t.Grace, proto.MaxGrace), t.Channel, true

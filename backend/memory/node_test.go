@@ -16,7 +16,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// clock is a clock that moves when a test says so.
+// clock is a clock that a test advances.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -100,7 +100,7 @@ func TestVirtualTime(t *testing.T) {
 	})
 }
 
-// Keys that nobody asks for again must not stay for ever.
+// Expired keys are removed even if nobody asks for them again.
 func TestExpiredKeysAreRemoved(t *testing.T) {
 	c := newClock()
 	n := New(WithClock(c.now))
@@ -132,7 +132,7 @@ func TestScripts(t *testing.T) {
 			backend.Reply{int64(1), int64(1000)}, Entry{Found: true, Value: "a", TTL: time.Second}},
 		{"acquire taken", func(n *Node) { n.Set("k", "b", time.Second) }, lua.Acquire, []string{"a", ttl},
 			backend.Reply{int64(0), int64(1000), int64(-1), "b"}, Entry{Found: true, Value: "b", TTL: time.Second}},
-		{"acquire taken for ever", func(n *Node) { n.Set("k", "b", backend.NoExpiry) }, lua.Acquire, []string{"a", ttl},
+		{"acquire taken without expiry", func(n *Node) { n.Set("k", "b", backend.NoExpiry) }, lua.Acquire, []string{"a", ttl},
 			backend.Reply{int64(0), int64(-1), int64(-1), "b"}, Entry{Found: true, Value: "b", TTL: backend.NoExpiry}},
 		{"acquire a list", func(n *Node) { n.Push("k", "a") }, lua.Acquire, []string{"a", ttl},
 			backend.Reply{int64(0), int64(-1), int64(-1), ""}, Entry{Found: true, TTL: backend.NoExpiry}},
@@ -156,7 +156,7 @@ func TestScripts(t *testing.T) {
 			backend.Reply{int64(1)}, Entry{Found: true, Value: "a", TTL: long}},
 		{"extend to less", func(n *Node) { n.Set("k", "a", time.Minute) }, lua.Extend, []string{"a", ttl},
 			backend.Reply{int64(1)}, Entry{Found: true, Value: "a", TTL: time.Minute}},
-		{"extend for ever", func(n *Node) { n.Set("k", "a", backend.NoExpiry) }, lua.Extend, []string{"a", ttl},
+		{"extend without expiry", func(n *Node) { n.Set("k", "a", backend.NoExpiry) }, lua.Extend, []string{"a", ttl},
 			backend.Reply{int64(1)}, Entry{Found: true, Value: "a", TTL: backend.NoExpiry}},
 		{"extend foreign", func(n *Node) { n.Set("k", "b", time.Second) }, lua.Extend, []string{"a", ttl},
 			backend.Reply{int64(0)}, Entry{Found: true, Value: "b", TTL: time.Second}},
@@ -222,7 +222,7 @@ func TestScriptErrors(t *testing.T) {
 			before, _ := n.Inspect(t.Context(), "k")
 			r, err := n.Eval(t.Context(), tc.script, []string{"k"}, tc.args)
 			if err == nil || !strings.Contains(err.Error(), tc.want) || r != nil {
-				t.Errorf("got %v, %v, want an error that says %q", r, err, tc.want)
+				t.Errorf("got %v, %v, want an error that contains %q", r, err, tc.want)
 			}
 			if backend.NotExecuted(err) != tc.notExecuted {
 				t.Errorf("NotExecuted(%v) = %v, want %v", err, !tc.notExecuted, tc.notExecuted)
@@ -284,7 +284,7 @@ func TestEndedContext(t *testing.T) {
 			}
 		}
 		if e, _ := n.Inspect(t.Context(), "k"); !e.Found || e.TTL > time.Minute || len(n.Keys()) != 1 {
-			t.Errorf("something was done: %+v, %q", e, n.Keys())
+			t.Errorf("the calls had an effect: %+v, %q", e, n.Keys())
 		}
 	}
 }
@@ -307,7 +307,7 @@ func TestFlush(t *testing.T) {
 	mustSetNX(t, n, "k", "b", time.Minute, true)
 }
 
-func TestSetRefusesNoTime(t *testing.T) {
+func TestSetRejectsZeroTTL(t *testing.T) {
 	defer func() {
 		if recover() == nil {
 			t.Error("Set with a ttl of 0 did not panic")
@@ -316,7 +316,7 @@ func TestSetRefusesNoTime(t *testing.T) {
 	New().Set("k", "a", 0)
 }
 
-// One goroutine each round is granted the key, whatever the others do.
+// In each round exactly one goroutine gets the key.
 func TestOneWinner(t *testing.T) {
 	n := New()
 	for round := range 50 {

@@ -12,11 +12,11 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A queue is a lock and its queue on a node of their own, in a bubble.
+// A queue is a lock and its queue on their own node, in a bubble.
 type queue struct {
 	*testing.T
 	n     *Node
-	heard map[string]*[]string // by ticket
+	heard map[string]*[]string // messages received, by ticket
 }
 
 func inQueue(t *testing.T, f func(q *queue)) {
@@ -36,7 +36,7 @@ func (q *queue) eval(s *backend.Script, args ...string) backend.Reply {
 	return r
 }
 
-// wants fails the test unless s answers want.
+// wants fails the test unless s returns want.
 func (q *queue) wants(want backend.Reply, s *backend.Script, args ...string) {
 	q.Helper()
 	if got := q.eval(s, args...); !slices.Equal(got, want) {
@@ -44,9 +44,9 @@ func (q *queue) wants(want backend.Reply, s *backend.Script, args ...string) {
 	}
 }
 
-// stand fails the test unless so many stand in the queue, and these are the first of them,
-// of which at most some are asked for.
-func (q *queue) stand(most string, count int64, tickets ...string) {
+// hasTickets fails the test unless the queue has count tickets and begins with these. At most some of
+// them are requested.
+func (q *queue) hasTickets(most string, count int64, tickets ...string) {
 	q.Helper()
 	reply := q.eval(lua.Inspect, most)[3:]
 	var got []string
@@ -54,33 +54,33 @@ func (q *queue) stand(most string, count int64, tickets ...string) {
 		got = append(got, reply[i].(string))
 	}
 	if reply[0] != count || !slices.Equal(got, tickets) {
-		q.Errorf("those in the queue are %v, want %d, %q", reply, count, tickets)
+		q.Errorf("the waiters are %v, want %d, %q", reply, count, tickets)
 	}
 }
 
-// waits has a new waiter stand in the queue, and returns its ticket.
+// waits adds a new waiter to the queue, and returns its ticket.
 func (q *queue) waits(grace int, name string) string {
 	q.Helper()
 	ticket := fmt.Sprintf("%d:%s", grace, name)
 	q.heard[name], _, _ = listen(q.Context(), q.n, name)
 	if r := q.eval(lua.Acquire, "t-"+name, "1000", ticket, "0"); len(r) != 4 || r[0] != int64(0) || r[2] == int64(-1) {
-		q.Fatalf("%q does not stand in the queue: %v", ticket, r)
+		q.Fatalf("%q is not in the queue: %v", ticket, r)
 	}
 	time.Sleep(time.Millisecond)
 	return ticket
 }
 
-// hears fails the test unless the waiter has heard want, since it last was asked.
+// hears fails the test unless the waiter has received exactly want since the last call.
 func (q *queue) hears(name string, want ...string) {
 	q.Helper()
 	synctest.Wait()
 	if got := *q.heard[name]; !slices.Equal(got, want) {
-		q.Errorf("%q has heard %q, want %q", name, got, want)
+		q.Errorf("%q has received %q, want %q", name, got, want)
 	}
 	*q.heard[name] = nil
 }
 
-// holds fails the test unless the lock holds value, for so long.
+// holds fails the test unless the lock holds value with this time to live.
 func (q *queue) holds(value string, ttl time.Duration) {
 	q.Helper()
 	e, err := q.n.Inspect(q.Context(), "k")
@@ -93,9 +93,9 @@ func TestQueue(t *testing.T) {
 	inQueue(t, func(q *queue) {
 		q.n.Set("k", "held", time.Minute)
 		a, b, c, d := q.waits(20, "a"), q.waits(30, "b:ä\x00"), q.waits(40, "c"), q.waits(50, "d")
-		q.stand("9", 4, a, b, c, d)
-		q.stand("1", 4, a)
-		q.stand("0", 4)
+		q.hasTickets("9", 4, a, b, c, d)
+		q.hasTickets("1", 4, a)
+		q.hasTickets("0", 4)
 		if got, want := q.eval(lua.Inspect, "3")[3:], (backend.Reply{int64(4), a, int64(4), b, int64(3), c, int64(2)}); !slices.Equal(got, want) {
 			q.Errorf("the queue is %v, want %v", got, want)
 		}
@@ -106,20 +106,20 @@ func TestQueue(t *testing.T) {
 		q.hears("b:ä\x00", "n20:k")
 		q.hears("c", "n20:k")
 		q.hears("d")
-		q.stand("9", 3, b, c, d)
+		q.hasTickets("9", 3, b, c, d)
 
-		// The others are refused while the lock is reserved; who was called gets it.
+		// While the lock is reserved, others are refused, and the notified waiter gets it.
 		q.wants(backend.Reply{int64(0), int64(20), int64(1), "~" + a}, lua.Acquire, "t", "1000", c, "0")
 		q.wants(backend.Reply{int64(1), int64(1000)}, lua.Acquire, "t-a", "1000", a, "0")
 		q.holds("t-a", time.Second)
 
-		// It loses elsewhere, and stands again where it stood.
+		// It loses on another node, and gets its old place.
 		q.wants(backend.Reply{int64(1)}, lua.Rollback, "t-a", a, "1000", "0")
 		q.holds("", 0)
-		q.stand("9", 4, a, b, c, d)
+		q.hasTickets("9", 4, a, b, c, d)
 
-		// Giving up on a free lock calls the next one, and so does giving up
-		// when called.
+		// A waiter that gives up notifies the next one, both if the lock is free and if it was
+		// reserved for that waiter.
 		q.wants(backend.Reply{int64(0)}, lua.Release, "", a, "")
 		q.holds("~"+b, 30*time.Millisecond)
 		q.hears("b:ä\x00", "gk")
@@ -129,11 +129,11 @@ func TestQueue(t *testing.T) {
 		q.holds("~"+c, 40*time.Millisecond)
 		q.hears("d", "n40:k")
 
-		// A call that nobody answers ends.
+		// A reservation that nobody uses ends.
 		time.Sleep(40 * time.Millisecond)
 		q.holds("", 0)
 		q.wants(backend.Reply{int64(1), int64(1000)}, lua.Acquire, "t-d", "1000", d, "0")
-		q.stand("9", 0)
+		q.hasTickets("9", 0)
 		if keys := q.n.Keys(); !slices.Equal(keys, []string{"k"}) {
 			t.Errorf("the keys are %q, want the lock alone", keys)
 		}
@@ -142,15 +142,15 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// A rollback that calls does not call the one who sends it.
-func TestRollbackCallsAnother(t *testing.T) {
+// A rollback that notifies does not notify its own waiter.
+func TestRollbackNotifiesAnother(t *testing.T) {
 	inQueue(t, func(q *queue) {
 		q.n.Set("k", "held", time.Minute)
 		a := q.waits(20, "a")
 		q.wants(backend.Reply{int64(1)}, lua.Rollback, "held", a, "9000", "1")
 		q.holds("", 0)
 		q.hears("a")
-		q.stand("9", 1, a)
+		q.hasTickets("9", 1, a)
 
 		q.n.Set("k", "held", time.Minute)
 		b := q.waits(30, "b")
@@ -159,7 +159,7 @@ func TestRollbackCallsAnother(t *testing.T) {
 		q.holds("~"+b, 30*time.Millisecond)
 		q.hears("b", "gk")
 		q.hears("a")
-		q.stand("9", 1, a)
+		q.hasTickets("9", 1, a)
 	})
 }
 
@@ -172,7 +172,7 @@ func TestDeadTickets(t *testing.T) {
 			_, _, _ = listen(q.Context(), q.n, "a")
 			q.wants(backend.Reply{int64(0), int64(60_000), int64(-1), "held"}, lua.Acquire, "t", "1000", ticket, "0")
 		}
-		q.stand("9", 0)
+		q.hasTickets("9", 0)
 
 		for i := range mostDead + 4 {
 			q.n.db.zadd("k:q", fmt.Sprintf("20:dead %d", i), float64(i))
@@ -181,14 +181,14 @@ func TestDeadTickets(t *testing.T) {
 		q.wants(backend.Reply{int64(1), "", int64(1)}, lua.Release, "held", "", "")
 		q.holds("", 0)
 		q.hears("alive")
-		q.stand("1", 5, "20:dead 515")
+		q.hasTickets("1", 5, "20:dead 515")
 		q.wants(backend.Reply{int64(0)}, lua.Release, "", "", "")
 		q.holds("~"+alive, 20*time.Millisecond)
 		q.hears("alive", "gk")
 	})
 }
 
-// What is wrong with the queue does not keep the lock.
+// A damaged queue does not prevent the use of the lock.
 func TestQueueOfAnotherType(t *testing.T) {
 	inQueue(t, func(q *queue) {
 		q.n.Push("k:q", "x")
@@ -206,27 +206,27 @@ func TestQueueOfAnotherType(t *testing.T) {
 			q.wants(backend.Reply{int64(1)}, give.script, give.args...)
 			q.holds("", 0)
 		}
-		q.stand("9", 0)
+		q.hasTickets("9", 0)
 		q.wants(backend.Reply{int64(1), int64(1000)}, lua.Acquire, "t", "1000", "20:a", "0")
 	})
 }
 
-// Who is asleep for long leaves nothing behind.
+// Waiters that sleep for long leave nothing behind.
 func TestQueueExpires(t *testing.T) {
 	inQueue(t, func(q *queue) {
 		q.n.Set("k", "held", time.Hour)
 		a := q.waits(20, "a")
 		time.Sleep(9 * time.Minute)
-		q.waits(20, "b") // keeps it
+		q.waits(20, "b") // keeps the queue alive
 		time.Sleep(9 * time.Minute)
-		q.stand("1", 2, a)
+		q.hasTickets("1", 2, a)
 		time.Sleep(time.Minute)
-		q.stand("1", 0)
+		q.hasTickets("1", 0)
 	})
 }
 
-// The empty token is nobody's, and no text is taken for a call.
-func TestNoTokenReleasesNothing(t *testing.T) {
+// An empty token matches nothing, and no other text counts as a reservation.
+func TestReleaseWithoutToken(t *testing.T) {
 	inQueue(t, func(q *queue) {
 		for _, value := range []string{"", "~", "~20:a", "held"} {
 			for _, args := range [][]string{{"", "", ""}, {"", "20:b", ""}, {"20:a", "", ""}, {"~", "20", ""}} {

@@ -23,6 +23,8 @@ func release(db *db, keys, args []string) (backend.Reply, error) {
 		}
 	case e == nil || e.reservedFor(r.Ticket):
 		rest = db.notify(r.Lock, r.Queue)
+	case r.Ticket != "" && e.holds(proto.SharedValue):
+		db.invite(r.Lock, r.Queue, "")
 	}
 	db.entomb(r.Tombstone)
 	return answer(mine, rest), nil

@@ -19,12 +19,16 @@ func lookup(hash string) script {
 	switch hash {
 	case lua.Acquire.Hash():
 		return acquire
+	case lua.AcquireShared.Hash():
+		return acquireShared
 	case lua.Delete.Hash():
 		return deleteIfHeld
 	case lua.Echo.Hash():
 		return echo
 	case lua.Extend.Hash():
 		return extend
+	case lua.ExtendShared.Hash():
+		return extendShared
 	case lua.Inspect.Hash():
 		return inspect
 	case lua.Mark.Hash():
@@ -35,8 +39,14 @@ func lookup(hash string) script {
 		return raise
 	case lua.Release.Hash():
 		return release
+	case lua.ReleaseShared.Hash():
+		return releaseShared
 	case lua.Rollback.Hash():
 		return rollback
+	case lua.RollbackShared.Hash():
+		return rollbackShared
+	case lua.Slots.Hash():
+		return slots
 	case lua.Vote.Hash():
 		return vote
 	}

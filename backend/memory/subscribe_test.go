@@ -11,8 +11,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// listen subscribes in the background and returns once that is so. The
-// messages and the error are for reading after the channel is closed.
+// listen subscribes in the background and returns once the subscription is ready. The messages
+// and the error may be read after the channel is closed.
 func listen(ctx context.Context, n *Node, channel string) (messages *[]string, result *error, done chan struct{}) {
 	messages, result, done = new([]string), new(error), make(chan struct{})
 	ready := make(chan struct{})
@@ -34,7 +34,7 @@ func TestSubscribe(t *testing.T) {
 		a, aErr, aDone := listen(ctx, n, "news")
 		b, bErr, bDone := listen(t.Context(), n, "news")
 		if heard := n.Publish("other", "no"); heard != 0 {
-			t.Errorf("%d subscribers heard what nobody listens to", heard)
+			t.Errorf("%d subscribers got a message on a channel without subscribers", heard)
 		}
 		want := []string{"", "\x00", "caf\xc3\xa9\r\n"}
 		for i := range 100 {
@@ -42,22 +42,22 @@ func TestSubscribe(t *testing.T) {
 		}
 		for _, m := range want {
 			if heard := n.Publish("news", m); heard != 2 {
-				t.Fatalf("%d subscribers heard, want 2", heard)
+				t.Fatalf("%d subscribers got the message, want 2", heard)
 			}
 		}
 		synctest.Wait()
 		cancel()
 		<-aDone
 		if !errors.Is(*aErr, context.Canceled) || !slices.Equal(*a, want) {
-			t.Errorf("the cancelled one heard %q and ended with %v", *a, *aErr)
+			t.Errorf("the cancelled subscriber got %q and ended with %v", *a, *aErr)
 		}
 		if heard := n.Publish("news", "last"); heard != 1 {
-			t.Errorf("%d subscribers heard, want 1", heard)
+			t.Errorf("%d subscribers got the message, want 1", heard)
 		}
 		n.Disconnect()
 		<-bDone
 		if !errors.Is(*bErr, ErrDisconnected) || !slices.Equal(*b, append(want, "last")) {
-			t.Errorf("the disconnected one heard %q and ended with %v", *b, *bErr)
+			t.Errorf("the disconnected subscriber got %q and ended with %v", *b, *bErr)
 		}
 		if len(n.db.channels) != 0 {
 			t.Errorf("subscriptions are left: %v", n.db.channels)
@@ -65,7 +65,7 @@ func TestSubscribe(t *testing.T) {
 	})
 }
 
-// Nothing comes after the end of ctx, not even what was published before.
+// After the end of ctx no message arrives, not even one that was published before.
 func TestNoMessageAfterTheEnd(t *testing.T) {
 	n := New()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -94,7 +94,7 @@ func TestSlowSubscriber(t *testing.T) {
 		Message: func(string) { heard++ },
 	})
 	if !errors.Is(err, ErrSlow) || heard != maxPending {
-		t.Errorf("heard %d messages, ended with %v, want %d and %v", heard, err, maxPending, ErrSlow)
+		t.Errorf("got %d messages, ended with %v, want %d and %v", heard, err, maxPending, ErrSlow)
 	}
 	if heard := n.Publish("news", ""); heard != 0 {
 		t.Errorf("%d subscribers are left", heard)

@@ -35,8 +35,9 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	cmds := make([]command, 0, len(ops))
 	at := make([]int, 0, len(ops)) // cmds[i] is the command of ops[at[i]]
 	repeated := adapterkit.Repeated(ops)
+	lists := newArguments(ops)
 	for i := range ops {
-		script, args := parts(&ops[i])
+		script, args := lists.of(&ops[i])
 		switch {
 		case args == nil:
 			results[i].Err = backend.MarkNotExecuted(fmt.Errorf("redigo: %v is no operation", ops[i].Kind))
@@ -44,7 +45,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		case script == nil:
 			cmds = append(cmds, command{"SET", args})
 		case (repeated == nil || !repeated[i]) && !n.loaded.TextOnly():
-			args[0] = script.Hash()
+			args[0] = lists.hash(script)
 			cmds = append(cmds, command{"EVALSHA", args})
 		default:
 			args[0] = script.Source()
@@ -61,8 +62,7 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	for i, a := range n.pipeline(ctx, cmds) {
 		op := &ops[at[i]]
 		if a.err != nil && cmds[i].name == "EVALSHA" && (unknownScript(a.err) || n.loaded.Rejects(a.err)) {
-			script, _ := parts(op)
-			cmds[i].args[0] = script.Source()
+			cmds[i].args[0] = scriptOf(op).Source()
 			again = append(again, command{"EVAL", cmds[i].args})
 			againAt = append(againAt, at[i])
 			continue
@@ -77,20 +77,75 @@ func (n *Node) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// parts returns the script that op runs, nil for SetNX, and the arguments of its command,
+// scriptOf returns the script that op runs, nil if it runs none.
+func scriptOf(op *backend.Op) *backend.Script {
+	switch op.Kind {
+	case backend.OpEvalDelete:
+		return lua.Delete
+	case backend.OpExtend:
+		return lua.Extend
+	case backend.OpEval:
+		return op.Script
+	}
+	return nil
+}
+
+// arguments makes the arguments of all commands of a batch, as parts of one list. An
+// argument needs memory of its own; most operations have the same TTL and run the same
+// script, so these arguments are made once.
+type arguments struct {
+	list   []any
+	ttl    time.Duration
+	ttlArg any
+	script *backend.Script
+	sum    any // the hash of script
+}
+
+// newArguments returns arguments with room for those of ops.
+func newArguments(ops []backend.Op) *arguments {
+	n := 0
+	for i := range ops {
+		n += max(setArgs, 2+len(ops[i].Keys)+len(ops[i].Args))
+	}
+	return &arguments{list: make([]any, 0, n)}
+}
+
+// setArgs is the number of arguments of a SET. Those of Delete and Extend are not more.
+const setArgs = 5
+
+// of returns the script that op runs, nil for SetNX, and the arguments of its command,
 // with a place for the script. Both are nil for an unknown operation.
-func parts(op *backend.Op) (*backend.Script, []any) {
+func (a *arguments) of(op *backend.Op) (*backend.Script, []any) {
+	from := len(a.list)
 	switch op.Kind {
 	case backend.OpSetNX:
-		return nil, []any{op.Key, op.Token, "NX", "PX", adapterkit.Milliseconds(op.TTL)}
+		a.list = append(a.list, op.Key, op.Token, "NX", "PX", a.life(op.TTL))
 	case backend.OpEvalDelete:
-		return lua.Delete, []any{nil, 1, op.Key, op.Token}
+		a.list = append(a.list, nil, 1, op.Key, op.Token)
 	case backend.OpExtend:
-		return lua.Extend, []any{nil, 1, op.Key, op.Token, adapterkit.Milliseconds(op.TTL)}
+		a.list = append(a.list, nil, 1, op.Key, op.Token, a.life(op.TTL))
 	case backend.OpEval:
-		return op.Script, scriptArgs(op.Keys, op.Args)
+		a.list = appendScriptArgs(a.list, op.Keys, op.Args)
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	return scriptOf(op), a.list[from:len(a.list):len(a.list)]
+}
+
+// life returns ttl as an argument.
+func (a *arguments) life(ttl time.Duration) any {
+	if a.ttlArg == nil || a.ttl != ttl {
+		a.ttl, a.ttlArg = ttl, adapterkit.Milliseconds(ttl)
+	}
+	return a.ttlArg
+}
+
+// hash returns the hash of s as an argument.
+func (a *arguments) hash(s *backend.Script) any {
+	if a.script != s {
+		a.script, a.sum = s, s.Hash()
+	}
+	return a.sum
 }
 
 // result reads the answer to an operation.

@@ -39,7 +39,7 @@ func TestBatchEachAlone(t *testing.T) {
 		t.Errorf("a: got %+v, want OK", r[0])
 	}
 	if !backend.NotExecuted(r[1].Err) {
-		t.Errorf("no operation: got %v, want an error, not executed", r[1].Err)
+		t.Errorf("an op that is no operation: got %v, want an error, not executed", r[1].Err)
 	}
 	if !errors.Is(r[2].Err, backend.ErrRefused) {
 		t.Errorf("c: got %v, want refused", r[2].Err)
@@ -65,10 +65,10 @@ func TestBatchEmpty(t *testing.T) {
 	}
 }
 
-// The answers that came before a connection broke hold; the operations without
-// one have its error, and are not sent again.
+// The replies that arrived before a connection broke count. The operations without one get the
+// connection's error, and are not sent again.
 func TestBatchBroken(t *testing.T) {
-	for _, ops := range []int{4, 1000} { // the second in a goroutine of its own
+	for _, ops := range []int{4, 1000} { // the second batch needs its own goroutine
 		count := 0
 		s := serve(t, func(int, []string) string {
 			if count++; count == 3 {
@@ -84,7 +84,7 @@ func TestBatchBroken(t *testing.T) {
 		r := New(p).Batch(t.Context(), batch)
 		for i, r := range r {
 			switch {
-			case ops > 4 && r.Err != nil: // the break may reach the sender first
+			case ops > 4 && r.Err != nil: // the sender may notice the break first
 			case i < 2 && (!r.OK || r.Err != nil):
 				t.Errorf("%d of %d: got %+v, want OK", i, ops, r)
 			case i >= 2 && (r.OK || r.Err == nil):
@@ -100,7 +100,7 @@ func TestBatchBroken(t *testing.T) {
 	}
 }
 
-// What is answered by the deadline counts.
+// Replies that arrive before the deadline count.
 func TestBatchHalfAnswered(t *testing.T) {
 	s := serve(t, func(_ int, args []string) string {
 		if args[1] == "a" {
@@ -125,8 +125,7 @@ func TestBatchHalfAnswered(t *testing.T) {
 	}
 }
 
-// A script that the server does not know must not be overtaken by a later
-// operation on its key.
+// If the server does not know a script, later operations on its key must not overtake it.
 func TestBatchScriptsInOrder(t *testing.T) {
 	var got []string
 	s := serve(t, func(_ int, args []string) string {
@@ -153,7 +152,7 @@ func TestBatchScriptsInOrder(t *testing.T) {
 			t.Errorf("%d: %v", i, r.Err)
 		}
 	}
-	// c and the last one on b are not known, and go again.
+	// c and the last script on b are unknown, so they are sent again.
 	want := "[delete a delete a set b delete d set d delete c delete b]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("run as %v, want %s", got, want)
@@ -205,7 +204,7 @@ func TestWithoutEvalsha(t *testing.T) {
 			}
 		}
 		if got := strings.Count(s.seen(), "EVALSHA"); got != 2 {
-			t.Errorf("%q: EVALSHA was tried %d times by two nodes, want 2", reply, got)
+			t.Errorf("%q: two nodes sent EVALSHA %d times, want 2", reply, got)
 		}
 	}
 }

@@ -15,10 +15,15 @@ func TestNewPoolRejects(t *testing.T) {
 		"http://u:p@h/":         "unknown scheme",
 		"redis://u@h":           "user without a password",
 		"redis://h?pool_size=5": "unknown parameter",
+
+		"redis+sentinel://h?master_name=m": "which redigo does not support",
+		"redis+cluster://h":                "which redigo does not support",
+		"rediss://h?tls_ca=/no/such":       "a file in tls_ca that does not exist",
+		"redis://u@h?password_file=/no":    "a file in password_file that does not exist",
 	} {
 		p, err := NewPool(url)
 		if err == nil || p != nil || !strings.HasPrefix(err.Error(), "redigo: the URL ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, %v, want an error that says %q", url, p, err, want)
+			t.Errorf("%q: got %v, %v, want an error that contains %q", url, p, err, want)
 		}
 	}
 }
@@ -45,14 +50,14 @@ func TestNewPoolDials(t *testing.T) {
 	}
 }
 
-// A server that accepts and says nothing must not keep a dial beyond its
-// context, not even during the TLS handshake.
+// A server that accepts and stays silent must not keep a dial beyond its context, not even during
+// the TLS handshake.
 func TestNewPoolHonoursContext(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // it never accepts: the kernel does
+	defer l.Close() // never accepts; the kernel does
 	addr := l.Addr().String()
 	for _, url := range []string{"rediss://" + addr, "redis://:p@" + addr, "redis://" + addr + "/1"} {
 		p, err := NewPool(url)

@@ -8,7 +8,7 @@
 //	}
 //	node := redigo.New(pool, redigo.WithName("10.0.0.1:6379"))
 //
-// [NewPool] makes a pool from a URL.
+// [NewPool] makes a pool from the URL of one server.
 //
 // # What it needs
 //

@@ -32,5 +32,5 @@ func ExampleNewPool() {
 	_, err := redigonode.NewPool("http://user:secret@10.0.0.1:6379")
 	fmt.Println(err)
 	// Output:
-	// redigo: the URL has an unknown scheme: want redis://, rediss:// or unix://
+	// redigo: the URL has an unknown scheme: want redis://, rediss:// or unix://; for a Sentinel set redis+sentinel://, for a Cluster redis+cluster://
 }

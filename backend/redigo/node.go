@@ -133,11 +133,7 @@ func (n *Node) eval(ctx context.Context, s *backend.Script, args []any) (any, er
 	return reply, err
 }
 
-// scriptArgs returns the arguments of EVAL or EVALSHA, with a place for the script.
-func scriptArgs(keys, args []string) []any {
-	return appendScriptArgs(make([]any, 0, 2+len(keys)+len(args)), keys, args)
-}
-
+// appendScriptArgs appends the arguments of EVAL or EVALSHA, with a place for the script.
 func appendScriptArgs(list []any, keys, args []string) []any {
 	list = append(list, nil, len(keys))
 	for _, k := range keys {

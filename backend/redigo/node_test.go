@@ -19,7 +19,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// calls is every method that sends something and returns an error.
+// calls lists every method that sends something and returns an error.
 var calls = []struct {
 	name string
 	do   func(n *Node, ctx context.Context) error
@@ -55,8 +55,8 @@ var calls = []struct {
 
 var long = strings.Repeat("t", 32<<20)
 
-// A pool without any time-out must not keep a call beyond its deadline, nor get
-// the connection back.
+// Even without any time-out of the pool, a call ends at its deadline, and its connection does not
+// return to the pool.
 func TestStalledServer(t *testing.T) {
 	for _, call := range calls {
 		t.Run(call.name, func(t *testing.T) {
@@ -75,14 +75,14 @@ func TestStalledServer(t *testing.T) {
 	}
 }
 
-// A server that does not even read makes the write hang, which redigo bounds
-// by a setting of the pool alone.
+// If a server does not even read, the write hangs. redigo limits that only with a setting of the
+// pool.
 func TestStalledWrite(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // it never accepts: the kernel does
+	defer l.Close() // never accepts; the kernel does
 	p := &redis.Pool{MaxIdle: 8, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", l.Addr().String()) }}
 	defer p.Close()
 	before := runtime.NumGoroutine()
@@ -113,11 +113,11 @@ func TestStalledWrite(t *testing.T) {
 	})
 }
 
-// The late half of a reply must never be read as the reply to the next command.
+// The late rest of a reply must never be read as the reply to the next command.
 func TestTimeoutInsideReply(t *testing.T) {
 	s := serve(t, func(conn int, args []string) string {
 		if conn == 0 {
-			return "$5\r\nhel" // the rest never comes
+			return "$5\r\nhel" // the rest never arrives
 		}
 		return "+OK\r\n"
 	})
@@ -131,7 +131,7 @@ func TestTimeoutInsideReply(t *testing.T) {
 	}
 }
 
-// What a server reads and does not answer may have run: it is sent once.
+// A command that a server has read but not answered may have run, so it is sent once.
 func TestSentOnce(t *testing.T) {
 	for _, call := range calls {
 		t.Run(call.name, func(t *testing.T) {
@@ -148,8 +148,8 @@ func TestSentOnce(t *testing.T) {
 	}
 }
 
-// A connection that the server closed while it was idle fails the call, which
-// is the core's to repeat.
+// A connection that the server closed while it was idle makes the call fail. The core repeats the
+// call.
 func TestStaleConnection(t *testing.T) {
 	s := serve(t, func(int, []string) string { return "+OK\r\n" })
 	n := New(s.pool(t))
@@ -189,7 +189,7 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// endingPool hands out a connection to a call that has ended meanwhile.
+// endingPool returns a connection to a call whose ctx has ended meanwhile.
 type endingPool struct {
 	p   *redis.Pool
 	end func()
@@ -218,7 +218,7 @@ func TestContextEndsInPool(t *testing.T) {
 	eventually(t, "the connections are back", func() bool { st := p.Stats(); return st.ActiveCount == st.IdleCount })
 }
 
-// Without a deadline a cancellation is all that ends a call.
+// Without a deadline, only a cancellation ends a call.
 func TestCancelWithoutDeadline(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := serve(t, func(int, []string) string {
@@ -233,8 +233,8 @@ func TestCancelWithoutDeadline(t *testing.T) {
 	}
 }
 
-// A dial that knows no context is left behind, its connection serves a later
-// call, and the goroutines that wait for such dials are few.
+// A dial that ignores the context is left behind, and its connection serves a later call. Few
+// goroutines wait for such dials.
 func TestSlowDial(t *testing.T) {
 	s := serve(t, func(int, []string) string { return "+OK\r\n" })
 	var dialling atomic.Int32
@@ -261,7 +261,7 @@ func TestSlowDial(t *testing.T) {
 		t.Errorf("%d dials are under way, want %d", got, maxAsking)
 	}
 
-	// One that waits for its turn gets it when a dial ends.
+	// A call that waits for its turn gets it when a dial ends.
 	ok, done := false, make(chan error, 1)
 	go func() {
 		var err error
@@ -281,8 +281,7 @@ func TestSlowDial(t *testing.T) {
 	}
 }
 
-// What a pool does with an idle connection before it hands it out has no
-// deadline either.
+// A pool may use an idle connection before it returns it. That has no deadline of its own either.
 func TestSlowBorrow(t *testing.T) {
 	s := serve(t, func(int, []string) string { return "+OK\r\n" })
 	p := s.pool(t)
@@ -301,9 +300,9 @@ func TestSlowBorrow(t *testing.T) {
 	eventually(t, "the connection is back", func() bool { return p.IdleCount() == 1 })
 }
 
-// Calls that find the pool empty must not take the one connection that another
-// has seen there: it would dial in the call itself.
-func TestIdleConnectionIsNotSnatched(t *testing.T) {
+// Calls that find the pool empty must not take the only connection that another call has seen
+// there. Otherwise that call itself would have to dial.
+func TestIdleConnectionIsNotTaken(t *testing.T) {
 	s := serve(t, func(int, []string) string { return "+OK\r\n" })
 	p := s.pool(t)
 	n := New(p)
@@ -318,11 +317,11 @@ func TestIdleConnectionIsNotSnatched(t *testing.T) {
 		return ok
 	}
 	if !taken() {
-		t.Error("an idle connection that nobody else wants was not taken")
+		t.Error("an unused idle connection was not taken")
 	}
 	n.conns.turn <- struct{}{}
 	if taken() {
-		t.Error("taken while another call is at it")
+		t.Error("taken while another call uses it")
 	}
 	<-n.conns.turn
 	n.conns.asking++
@@ -333,7 +332,7 @@ func TestIdleConnectionIsNotSnatched(t *testing.T) {
 	one, two := p.Get(), p.Get()
 	_ = two.Close()
 	if taken() {
-		t.Error("taken while another user of the pool may come back for it")
+		t.Error("taken although another user of the pool may need it")
 	}
 	_ = one.Close()
 	release := make(chan struct{})
@@ -362,7 +361,7 @@ func TestIdleConnectionIsNotSnatched(t *testing.T) {
 	}
 }
 
-// A pool that prunes old connections may dial although it has idle ones.
+// A pool that drops old connections may dial although it has idle ones.
 func TestIdleConnectionTooOld(t *testing.T) {
 	s := serve(t, func(int, []string) string { return "+OK\r\n" })
 	p := s.pool(t)
@@ -400,7 +399,7 @@ func TestExhaustedPool(t *testing.T) {
 		}
 		_ = c.Close()
 		if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
-			t.Errorf("Wait %v, with the connection back: got %v, %v, want true, nil", wait, ok, err)
+			t.Errorf("Wait %v, after the connection was returned: got %v, %v, want true, nil", wait, ok, err)
 		}
 	}
 }
@@ -413,7 +412,7 @@ func TestDialRefused(t *testing.T) {
 	_, err := New(p).SetNX(t.Context(), "k", "t", time.Second)
 	var reply redis.Error
 	if !errors.Is(err, backend.ErrRefused) || !backend.NotExecuted(err) || !errors.As(err, &reply) {
-		t.Errorf("wrong password: got %v, want refused, with the driver's error in it", err)
+		t.Errorf("wrong password: got %v, want refused, wrapping the driver's error", err)
 	}
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -425,11 +424,11 @@ func TestDialRefused(t *testing.T) {
 	_, err = New(p).SetNX(t.Context(), "k", "t", time.Second)
 	var op *net.OpError
 	if !backend.NotExecuted(err) || errors.Is(err, backend.ErrRefused) || !errors.As(err, &op) {
-		t.Errorf("nobody listens: got %v, want the dial's error, not executed", err)
+		t.Errorf("no server: got %v, want the dial's error, not executed", err)
 	}
 }
 
-// plain hides everything but redis.Conn, timed all but that and time-outs.
+// plain hides everything except redis.Conn, and timed everything except that and time-outs.
 type (
 	plain struct{ redis.Conn }
 	timed struct{ redis.ConnWithTimeout }
@@ -458,7 +457,7 @@ func TestConnectionsThatCannotBeBounded(t *testing.T) {
 	}
 }
 
-// others is a pool of somebody else's.
+// others is a pool of another type.
 type others struct{ p *redis.Pool }
 
 func (o others) GetContext(ctx context.Context) (redis.Conn, error) { return o.p.GetContext(ctx) }
@@ -472,11 +471,11 @@ func TestOtherPool(t *testing.T) {
 		}
 	}
 	if s.dialled() != 1 {
-		t.Errorf("%d connections, want one that is used again", s.dialled())
+		t.Errorf("%d connections, want one that is reused", s.dialled())
 	}
 }
 
-// The first use of a script is one round trip, like any other.
+// The first use of a script takes one round trip, like any other use.
 func TestTextFirst(t *testing.T) {
 	s := serve(t, func(int, []string) string { return ":1\r\n" })
 	n := New(s.pool(t))
@@ -531,14 +530,14 @@ func TestReplies(t *testing.T) {
 			t.Errorf("EvalDelete answered %q: got %v, want refused", text, err)
 		}
 	}
-	// That node sends texts alone from now on.
+	// From now on that node sends only texts.
 	n = New(p)
 	for _, script := range lua.All {
 		n.loaded.Add(script)
 	}
 	replies["EVALSHA"] = "-NOPERM No permissions to access a key\r\n"
 	if _, err := n.Eval(ctx, lua.Acquire, []string{"k"}, []string{"t", "1"}); errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, backend.ErrRefused) {
-		t.Errorf("Eval on a forbidden key: got %v, want refused alone", err)
+		t.Errorf("Eval on a forbidden key: got %v, want only refused", err)
 	}
 	replies["EVALSHA"], replies["EVAL"] = "-NOSCRIPT No matching script. Please use EVAL.\r\n", ":1\r\n"
 	if ok, err := n.EvalDelete(ctx, "k", "t"); !ok || err != nil {
@@ -555,7 +554,7 @@ func TestErrorReplies(t *testing.T) {
 		{"NOPERM this user has no permissions to run the 'set' command", refused},
 		{"READONLY You can't write against a read only replica.", notExecuted},
 		{"ERR something else", unknown},
-		// Of a command inside a script: Redis 6, 7.0 and 8.
+		// Errors of a command inside a script: Redis 6, 7.0 and 8.
 		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", notExecuted},
 		{"ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand ", refused},
 		{"ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
@@ -580,8 +579,8 @@ func TestErrorReplies(t *testing.T) {
 	}
 }
 
-// Errors name a node without a name by the address of its server: as soon as it has dialled
-// if the dial has the context of the call, else as soon as a connection has failed.
+// Errors name a node without a name by the address of its server. The address is known after the
+// dial if the dial has the context of the call, and otherwise after a connection has failed.
 func TestAddress(t *testing.T) {
 	answer := "+OK\r\n"
 	s := serve(t, func(int, []string) string { return answer })
@@ -625,7 +624,7 @@ func TestAddress(t *testing.T) {
 		}
 	}
 	if _, instead := New(s.pool(t), WithName("a")).Address(); instead {
-		t.Error("a node with a name is called by its address")
+		t.Error("errors name a node with a name by its address")
 	}
 }
 
@@ -645,20 +644,20 @@ func TestNewAndName(t *testing.T) {
 
 	p, q := &redis.Pool{}, &redis.Pool{}
 	if a, b := New(p).Name(), New(p).Name(); a != b || a == "" {
-		t.Errorf("two nodes over one pool are called %q and %q, want the same", a, b)
+		t.Errorf("two nodes over one pool are named %q and %q, want the same", a, b)
 	}
 	if a, b := New(p).Name(), New(q).Name(); a == b {
-		t.Errorf("nodes over two pools are both called %q", a)
+		t.Errorf("nodes over two pools are both named %q", a)
 	}
 	if a, b := New(others{p}).Name(), New(others{p}).Name(); a == b {
-		t.Errorf("nodes over two pools that cannot be compared are both called %q", a)
+		t.Errorf("nodes over two pools that cannot be compared are both named %q", a)
 	}
 	if got := New(p, WithName("a")).Name(); got != "a" {
 		t.Errorf("WithName: got %q, want %q", got, "a")
 	}
 }
 
-// ping asks the server for a sign of life.
+// ping sends a PING to the server.
 func ping(ctx context.Context, n *Node) error {
 	_, err := n.do(ctx, "PING")
 	return err

@@ -16,9 +16,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// slowServer is a fake of Redis whose first connection stops reading at the
-// first large argument, until release is closed. Other connections are served at
-// once.
+// slowServer is a fake of Redis. Its first connection stops reading at the first large argument
+// until release is closed. Other connections are served at once.
 type slowServer struct {
 	addr    string
 	reading chan struct{} // closed when the first connection has stopped
@@ -75,15 +74,15 @@ func serveSlowly(t *testing.T) *slowServer {
 	return s
 }
 
-// A command that is cancelled while it is being written keeps its arguments
-// until the write has ended, whatever the node sends meanwhile.
+// A command that is cancelled during its write keeps its arguments until the write has ended,
+// whatever the node sends meanwhile.
 func TestCancelledWriteKeepsArguments(t *testing.T) {
 	key := strings.Repeat("k", 8<<20)
 	for _, test := range []struct {
 		name   string
 		op     backend.Op
 		script *backend.Script // nil: a SET
-		want   []string        // what follows SET or the script
+		want   []string        // the arguments after SET or the script
 	}{
 		{
 			name: "SetNX",
@@ -143,7 +142,7 @@ func TestCancelledWriteKeepsArguments(t *testing.T) {
 				if !errors.Is(r.Err, context.Canceled) || backend.NotExecuted(r.Err) {
 					t.Fatalf("got %v, want a cancellation with an unknown outcome", r.Err)
 				}
-				for _, list := range [][]string{op.Keys, op.Args} { // they are the caller's again
+				for _, list := range [][]string{op.Keys, op.Args} { // the caller may change them now
 					for i := range list {
 						list[i] = "other"
 					}

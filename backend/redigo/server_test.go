@@ -16,24 +16,24 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// server is a fake of Redis on a real socket: it reads commands and answers
-// what a function says.
+// server is a fake of Redis on a real socket. It reads commands and replies with the result of a
+// function.
 type server struct {
 	addr string
 
 	mu       sync.Mutex
 	conns    []net.Conn
-	commands []string // the names, in the order they came in
+	commands []string // the names, in the order of arrival
 }
 
-// A reply is sent as it is; these two are not.
+// A reply is sent unchanged, except for these two.
 const (
-	silent = ""        // answer nothing, go on reading
+	silent = ""        // send no reply, and go on reading
 	hangUp = "hang up" // close the connection
 )
 
-// serve starts a server. answer is called with each command, one at a time,
-// and the number of the connection that it came on.
+// serve starts a server. answer is called with each command, one at a time, and with the number
+// of its connection.
 func serve(t *testing.T, answer func(conn int, args []string) string) *server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,7 +117,7 @@ func readLength(r *bufio.Reader, kind byte) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line[1:]))
 }
 
-// seen returns the commands that came in so far.
+// seen returns the commands received so far.
 func (s *server) seen() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,15 +131,14 @@ func (s *server) dialled() int {
 	return len(s.conns)
 }
 
-// send sends text on the latest connection, unasked.
+// send sends text on the latest connection without a request.
 func (s *server) send(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, _ = io.WriteString(s.conns[len(s.conns)-1], text)
 }
 
-// pool returns a pool with no limit of time anywhere, the way redigo's own
-// documentation makes one.
+// pool returns a pool without any time limits, as redigo's documentation shows it.
 func (s *server) pool(t *testing.T) *redis.Pool {
 	p := &redis.Pool{MaxIdle: 8, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", s.addr) }}
 	t.Cleanup(func() { _ = p.Close() })
@@ -153,8 +152,8 @@ func short(t *testing.T) context.Context {
 	return ctx
 }
 
-// soon fails the test if f takes long; how long a deadline is overrun is for
-// tests that run alone.
+// soon fails the test if f takes long. Other tests check the exact time limits, because they run
+// alone.
 func soon(t *testing.T, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -175,7 +174,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not so after 5 s", what)
+			t.Fatalf("%s: not true after 5 s", what)
 		}
 	}
 }

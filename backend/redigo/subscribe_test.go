@@ -21,7 +21,7 @@ func push(kind, channel, payload string) string {
 	return "*3\r\n" + bulk(kind) + bulk(channel) + payload
 }
 
-// subscription runs Subscribe and tells what it calls.
+// subscription runs Subscribe and reports its events.
 type subscription struct {
 	events chan string
 	end    chan error
@@ -66,8 +66,7 @@ func TestSubscribe(t *testing.T) {
 	p := s.pool(t)
 	n := New(p)
 
-	// The deadline is far away: it must not keep the cancellation from being
-	// heard.
+	// The deadline is far away. It must not delay the cancellation.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	sub := subscribe(ctx, n)
 	sub.want(t, "ready")
@@ -110,10 +109,10 @@ func TestSubscriptionBreaks(t *testing.T) {
 			}
 			err := sub.wait(t)
 			if err == nil || errors.Is(err, errors.ErrUnsupported) || by == "" && !errors.Is(err, io.EOF) {
-				t.Errorf("got %v, want an error that says why", err)
+				t.Errorf("got %v, want an error with the reason", err)
 			}
 			if s.dialled() != 1 || p.ActiveCount() != 0 {
-				t.Errorf("%d connections were made and %d are left, want 1 and 0", s.dialled(), p.ActiveCount())
+				t.Errorf("%d connections were opened and %d are left, want 1 and 0", s.dialled(), p.ActiveCount())
 			}
 		})
 	}
@@ -147,7 +146,7 @@ func TestSubscribeUnsupported(t *testing.T) {
 	}
 }
 
-// radio answers as a server does on a connection that subscribes.
+// radio replies like a server on a connection that subscribes.
 func radio(_ int, args []string) string {
 	switch args[0] {
 	case "SUBSCRIBE", "UNSUBSCRIBE":
@@ -161,8 +160,8 @@ func radio(_ int, args []string) string {
 	return hangUp
 }
 
-// The subscriptions of all Nodes over a pool share one connection, and none gets what is
-// for another.
+// The subscriptions of all Nodes on a pool share one connection. None gets another one's
+// messages.
 func TestSubscriptionsShareAConnection(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := serve(t, radio)
@@ -212,15 +211,15 @@ func TestSubscriptionsShareAConnection(t *testing.T) {
 	}
 }
 
-// A command that finds no connection gets that of the subscriptions, which then stay away
-// for a while.
+// A command that finds no connection gets that of the subscriptions. They then stay away for a
+// while.
 func TestCommandsGoBeforeSubscriptions(t *testing.T) {
 	for _, wait := range []bool{true, false} {
 		t.Run(fmt.Sprint("wait ", wait), func(t *testing.T) {
 			s := serve(t, radio)
 			p := s.pool(t)
 			p.MaxActive, p.Wait = 2, wait
-			other := p.Get() // as a worker in BLPOP does
+			other := p.Get() // like a worker in BLPOP
 			defer other.Close()
 			if err := other.Err(); err != nil {
 				t.Fatal(err)

@@ -14,8 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// forgetful answers like a server that knows a script only once it has had its
-// text, and keeps the order in which it ran things.
+// forgetful replies like a server that knows a script only after it has got its text, and records
+// the order of execution.
 func forgetful() (answer func([]string) string, ran func() []string) {
 	var mu sync.Mutex
 	var log []string
@@ -98,7 +98,7 @@ func TestBatchSendsTextAgain(t *testing.T) {
 		}
 	}
 	if err := results[3].Err; !backend.NotExecuted(err) {
-		t.Errorf("no operation: %v", err)
+		t.Errorf("an op that is no operation: %v", err)
 	}
 	if got := ran(); len(got) != 3 {
 		t.Errorf("ran %q", got)
@@ -145,6 +145,6 @@ func TestEmptyBatch(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if f.count("PING") != before {
-		t.Error("an empty batch went to the server")
+		t.Error("an empty batch was sent to the server")
 	}
 }

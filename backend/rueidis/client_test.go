@@ -1,7 +1,10 @@
 package rueidis
 
 import (
+	"errors"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -36,7 +39,7 @@ func TestNewClientDoesNoIO(t *testing.T) {
 	}
 	client.Close()
 	if _, err := n.SetNX(soon(t), "key", "token", time.Second); err == nil {
-		t.Error("a closed client works")
+		t.Error("a closed client still works")
 	}
 }
 
@@ -79,10 +82,48 @@ func TestBadURL(t *testing.T) {
 		"http://u:p@h/":         "unknown scheme",
 		"redis://u@h":           "user without a password",
 		"redis://h?pool_size=5": "unknown parameter",
+
+		"redis+sentinel://h":            "lacks a valid master_name",
+		"rediss://h?tls_ca=/no/such":    "a file in tls_ca that does not exist",
+		"redis://u@h?password_file=/no": "a file in password_file that does not exist",
 	} {
 		client, err := NewClient(url)
 		if err == nil || client != nil || !strings.HasPrefix(err.Error(), "rueidis: the URL ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, %v, want an error that says %q", url, client, err, want)
+			t.Errorf("%q: got %v, %v, want an error that contains %q", url, client, err, want)
+		}
+	}
+}
+
+func TestParseSeveralAddresses(t *testing.T) {
+	o, err := parse("rediss+sentinel://u:p@h1/2?master_name=m&addr=h2:7&sentinel_username=su&sentinel_password=sp&tls_server_name=n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(o.InitAddress, []string{"h1:26379", "h2:7"}) || o.Username != "u" || o.Password != "p" || o.SelectDB != 2 || o.TLSConfig.ServerName != "n" {
+		t.Errorf("got %q, user %q, password %q, database %d, TLS for %q", o.InitAddress, o.Username, o.Password, o.SelectDB, o.TLSConfig.ServerName)
+	}
+	s := o.Sentinel
+	if s.MasterSet != "m" || s.Username != "su" || s.Password != "sp" || s.TLSConfig != o.TLSConfig || s.Dialer.Timeout == 0 || o.ForceSingleClient {
+		t.Errorf("sentinels: %+v", s)
+	}
+	o, err = parse("redis+cluster://:p@h1?addr=h2:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(o.InitAddress, []string{"h1:6379", "h2:7"}) || o.Password != "p" || o.TLSConfig != nil || o.Sentinel.MasterSet != "" || o.ForceSingleClient {
+		t.Errorf("a Cluster: %+v", o)
+	}
+}
+
+// The driver connects when it makes a client for several addresses. If none answers, its
+// error shows no password.
+func TestSeveralAddressesDown(t *testing.T) {
+	for _, url := range []string{
+		"redis+sentinel://u:Zq7Xv9Kw3J@127.0.0.1:1?master_name=m&sentinel_password=Zq7Xv9Kw3J", "redis+cluster://u:Zq7Xv9Kw3J@127.0.0.1:1",
+	} {
+		client, err := NewClient(url)
+		if err == nil || client != nil || !errors.Is(err, syscall.ECONNREFUSED) || leak(err.Error(), "Zq7Xv9Kw3J") != "" {
+			t.Errorf("%s: %v, %v, want a refused connection", url, client, err)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// Keys of the lower and of the upper half of the slots, several of each.
+// Several keys in the lower and the upper half of the slots.
 var lower, upper = func() (lower, upper []string) {
 	for i := range 50 {
 		if key := fmt.Sprint("key", i); adapterkit.ClusterSlot(key) < 16384/2 {
@@ -28,8 +28,8 @@ var lower, upper = func() (lower, upper []string) {
 	return lower, upper
 }()
 
-// newCluster returns a Node over a cluster of two masters, each with half of
-// the slots, and a replica.
+// newCluster returns a Node on a cluster of two masters with half of the slots each, and a
+// replica.
 func newCluster(t *testing.T) (n *Node, low, high, replica *fake) {
 	t.Helper()
 	low, high, replica = newFake(t, nil), newFake(t, nil), newFake(t, nil)
@@ -105,7 +105,7 @@ func TestClusterFollowsRedirection(t *testing.T) {
 	}
 }
 
-// One master that does not answer does not keep the other from it.
+// A master that does not answer does not affect the other one.
 func TestClusterWithOneMasterHung(t *testing.T) {
 	n, _, high, _ := newCluster(t)
 	if ok, err := n.SetNX(soon(t), upper[0], "token", time.Second); !ok || err != nil {
@@ -138,8 +138,7 @@ func TestClusterWithOneMasterHung(t *testing.T) {
 	high.setAnswer(nil)
 }
 
-// What the driver panics over: keys of several slots, a command without one
-// beside others.
+// The driver panics with keys of several slots, or with a command without keys next to others.
 func TestClusterScripts(t *testing.T) {
 	n, low, high, replica := newCluster(t)
 	crossed := []string{lower[0], upper[0]}
@@ -256,8 +255,8 @@ func TestClusterMastersAndName(t *testing.T) {
 	}
 }
 
-// A subscription ends when another server says that it is a master, whatever the known
-// masters say. A server that does not answer changes nothing by itself.
+// A subscription ends when another server reports that it is a master, whatever the known masters
+// report. A server that does not answer has no effect by itself.
 func TestClusterSubscribeFollowsRoles(t *testing.T) {
 	t.Parallel()
 	n, _, high, replica := newCluster(t)

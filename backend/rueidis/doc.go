@@ -1,6 +1,6 @@
-// Package rueidis makes a [backend.Node] of a rueidis client (github.com/redis/rueidis), for
-// one server, a Sentinel set or a Cluster. The client stays yours. The package has the same
-// name as the driver, so import it as
+// Package rueidis makes a [backend.Node] of a rueidis client (github.com/redis/rueidis),
+// for one server, a Sentinel set or a Cluster. The client stays yours. The package has the
+// same name as the driver, so import it as
 //
 //	import (
 //		"github.com/redis/rueidis"
@@ -36,11 +36,12 @@
 //     calls while the shared connection is dead.
 //
 // rueidis.NewClient connects at once and fails while the server is down, which is just what a
-// quorum should survive. [NewClient] does not connect. If you need other options, set
-// ForceSingleClient with rueidis.NewClient: the driver then returns its error together with a
-// client that connects when it is used. This is not possible for a Cluster's client, which
-// needs an answer from one of its addresses, nor for a Sentinel's, which needs a sentinel
-// and the master.
+// quorum should survive. [NewClient] does not connect if the URL is that of one server. If
+// you need other options, set ForceSingleClient with rueidis.NewClient: the driver then
+// returns its error together with a client that connects when it is used. This is not
+// possible for a Cluster's client, which needs an answer from one of its addresses, nor for
+// a Sentinel's, which needs a sentinel and the master. [NewClient] fails for these while
+// they are down.
 //
 // # Deadlines
 //

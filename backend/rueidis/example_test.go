@@ -11,11 +11,11 @@ import (
 	rueidisnode "github.com/quorumlock/quorumlock/backend/rueidis"
 )
 
-// A node over the client that the program has anyway.
+// A node with a client that the program already has.
 func ExampleNew() {
 	client, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress:       []string{"127.0.0.1:6379"},
-		ForceSingleClient: true, // with it, an error need not be the end
+		ForceSingleClient: true, // lets the node go on after some errors
 	})
 	if client == nil {
 		log.Fatal(err)
@@ -29,7 +29,7 @@ func ExampleNew() {
 	fmt.Println(granted, err)
 }
 
-// NewClient does not connect, so the server need not be up.
+// NewClient does not connect, so the server need not be running.
 func ExampleNewClient() {
 	client, err := rueidisnode.NewClient("redis://127.0.0.1:6379/0")
 	if err != nil {
@@ -43,5 +43,5 @@ func ExampleNewClient() {
 func ExampleNewClient_badURL() {
 	_, err := rueidisnode.NewClient("http://user:password@127.0.0.1:6379")
 	fmt.Println(err)
-	// Output: rueidis: the URL has an unknown scheme: want redis://, rediss:// or unix://
+	// Output: rueidis: the URL has an unknown scheme: want redis://, rediss:// or unix://; for a Sentinel set redis+sentinel://, for a Cluster redis+cluster://
 }

@@ -13,23 +13,23 @@ import (
 	"testing"
 )
 
-// drop as an answer closes the connection without one, silence sends none.
+// As an answer, drop closes the connection, and silence sends nothing.
 const (
 	drop    = "drop"
 	silence = "silence"
 )
 
-// A fake is a server that answers what a test tells it to.
+// A fake is a server whose replies a test determines.
 type fake struct {
 	address string
 
 	mu       sync.Mutex
-	answer   func(args []string) string // the wire form of an answer; "" for the usual one
+	answer   func(args []string) string // the reply as sent; "" for the usual one
 	usual    func(args []string) string
 	received [][]string
-	from     []net.Conn // which connection each came on
+	from     []net.Conn // the connection of each command
 	accepted int
-	conns    map[net.Conn]bool // whether it is answered
+	conns    map[net.Conn]bool // whether it gets replies
 	arrived  chan []string     // every command, if there is room
 }
 
@@ -107,7 +107,7 @@ func (f *fake) serve(conn net.Conn) {
 	}
 }
 
-// usual is how a server with nothing in it answers.
+// usual returns the reply of an empty server.
 func usual(args []string) string {
 	switch strings.ToUpper(args[0]) {
 	case "HELLO":
@@ -160,14 +160,14 @@ func readLength(r *bufio.Reader, kind byte) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line[1:]))
 }
 
-// setAnswer replaces what the fake answers from now on.
+// setAnswer replaces the replies of the fake from now on.
 func (f *fake) setAnswer(answer func(args []string) string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = answer
 }
 
-// setUsual replaces what the fake answers where it is not told otherwise.
+// setUsual replaces the replies of the fake where the test sets no others.
 func (f *fake) setUsual(usual func(args []string) string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -193,7 +193,7 @@ func (f *fake) hangUp() {
 	}
 }
 
-// forget answers nothing any more on the connections that are open.
+// forget stops replies on the open connections.
 func (f *fake) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,10 +202,10 @@ func (f *fake) forget() {
 	}
 }
 
-// count returns how many commands of that name have been received.
+// count returns the number of commands of that name.
 func (f *fake) count(name string) int { return len(f.commands(name)) }
 
-// connectionsOf returns how many connections commands of those names came on.
+// connectionsOf returns the number of connections on which these commands came.
 func (f *fake) connectionsOf(names ...string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -218,7 +218,7 @@ func (f *fake) connectionsOf(names ...string) int {
 	return len(conns)
 }
 
-// connections returns how many connections have been accepted.
+// connections returns the number of accepted connections.
 func (f *fake) connections() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -17,8 +17,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// options are the ways in which callers may have set up their client that
-// change how it sends commands.
+// options are settings of a caller's client that change how it sends commands.
 var options = map[string]rueidis.ClientOption{
 	"defaults":           {},
 	"always pipelining":  {AlwaysPipelining: true},
@@ -39,8 +38,7 @@ func newNode(t *testing.T, f *fake, option rueidis.ClientOption) *Node {
 	return known(New(client))
 }
 
-// known makes n take every script for known to the server, which it is after its
-// first use.
+// known makes n treat every script as known to the server, as after the first use.
 func known(n *Node) *Node {
 	for _, s := range lua.All {
 		n.loaded.Add(s)
@@ -48,7 +46,7 @@ func known(n *Node) *Node {
 	return n
 }
 
-// soon is a ctx that a test does not expect to end.
+// soon returns a ctx whose end the test does not expect.
 func soon(t *testing.T) context.Context {
 	t.Helper()
 	return within(t, 10*time.Second)
@@ -61,7 +59,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// calls are the operations of a Node, each with the command that carries it.
+// calls are the operations of a Node, each with the command that it sends.
 var calls = []struct {
 	name, command string
 	call          func(context.Context, *Node) error
@@ -96,7 +94,7 @@ var calls = []struct {
 	}},
 }
 
-// ping asks the server for a sign of life, as a node does.
+// ping sends a PING to the server, as a node does.
 func ping(ctx context.Context, n *Node) error {
 	_, err := n.do(ctx, "", n.ping(""))
 	return err
@@ -115,16 +113,16 @@ func TestWriteIsSentOnce(t *testing.T) {
 				n := newNode(t, f, option)
 				err := c.call(soon(t), n)
 				if err == nil {
-					t.Fatal("a lost reply was taken for an answer")
+					t.Fatal("a lost reply counted as an answer")
 				}
 				if backend.NotExecuted(err) {
-					t.Errorf("%v: marked as not executed, but the server may have done it", err)
+					t.Errorf("%v: marked as not executed, but the server may have executed it", err)
 				}
-				// What the driver would send again, it would have before this.
+				// If the driver sent a command again, it would do so before this.
 				if err := ping(soon(t), n); err != nil {
 					t.Fatal(err)
 				}
-				want := 1 // the fake reads no further on a connection that it drops
+				want := 1 // the fake stops reading on a connection that it drops
 				if got := f.count(c.command); got != want {
 					t.Errorf("%s was sent %d times, want %d: %q", c.command, got, want, f.commands(c.command))
 				}
@@ -133,7 +131,7 @@ func TestWriteIsSentOnce(t *testing.T) {
 	}
 }
 
-// The same where many calls share a connection, and so a broken one.
+// The same holds if many calls share a broken connection.
 func TestWriteIsSentOnceConcurrently(t *testing.T) {
 	for name, option := range options {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +150,7 @@ func TestWriteIsSentOnceConcurrently(t *testing.T) {
 			for i := range 32 {
 				wg.Go(func() {
 					if _, err := n.SetNX(soon(t), string(rune('a'+i)), "token", time.Second); err == nil {
-						t.Error("a lost reply was taken for an answer")
+						t.Error("a lost reply counted as an answer")
 					}
 				})
 			}
@@ -195,7 +193,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// What is sent later on the same connection does not arrive sooner.
+// On the same connection, a later command does not arrive earlier.
 func TestOneConnection(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{PipelineMultiplex: 3})
@@ -255,7 +253,7 @@ func TestDeadline(t *testing.T) {
 						t.Errorf("call %d returned after %v, with a deadline of %v", i, took, limit)
 					}
 					if !errors.Is(err, context.DeadlineExceeded) {
-						t.Errorf("call %d: %v is no DeadlineExceeded", i, err)
+						t.Errorf("call %d: %v is not DeadlineExceeded", i, err)
 					}
 					if sent := i == 0; backend.NotExecuted(err) == sent {
 						t.Errorf("call %d: NotExecuted(%v) = %v", i, err, !sent)
@@ -264,15 +262,13 @@ func TestDeadline(t *testing.T) {
 				if got := f.count(c.command); got > 2 {
 					t.Errorf("%d commands sent to a server that does not answer", got)
 				}
-				f.hangUp() // or the client waits for the server when it is closed
+				f.hangUp() // otherwise Close of the client waits for the server
 			})
 		}
 	}
 }
 
-// A server that is slow to set a connection up gets the time, however short the
-// deadlines of those who want it.
-// The first use of a script is one round trip, like any other.
+// The first use of a script takes one round trip, like any other use.
 func TestTextFirst(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{})
@@ -287,6 +283,7 @@ func TestTextFirst(t *testing.T) {
 	}
 }
 
+// A slow connection setup gets the time it needs, however short the deadlines of the callers are.
 func TestSlowConnection(t *testing.T) {
 	release := make(chan struct{})
 	f := newFake(t, func(args []string) string {
@@ -338,8 +335,8 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// One call's deadline is not another's, though they share a connection.
-func TestNeighboursDeadline(t *testing.T) {
+// Calls that share a connection have separate deadlines.
+func TestSeparateDeadlines(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{PipelineMultiplex: -1})
 	if err := ping(soon(t), n); err != nil {
@@ -371,7 +368,7 @@ func TestErrorReplies(t *testing.T) {
 		{"LOADING Redis is loading the dataset in memory", unexecuted},
 		{"OOM command not allowed when used memory > 'maxmemory'.", unexecuted},
 		{"ERR something else", unknown},
-		// Of a command inside a script: Redis 6, 7.0 and 8.
+		// Errors of a command inside a script: Redis 6, 7.0 and 8.
 		{"ERR Error running script (call to f_131b5f2ed4a6e4f431cc21897ae043d687859f08): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.  ", unexecuted},
 		{"ERR Error running script (call to f_8f18fe90be97286fead79ae459e2f17b459c320d): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand ", refused},
 		{"ERR The user executing the script can't run this command or subcommand script: 8f18fe90be97286fead79ae459e2f17b459c320d, on @user_script:1.", refused},
@@ -403,7 +400,7 @@ func TestErrorReplies(t *testing.T) {
 				}
 				var reply *rueidis.RedisError
 				if !errors.As(err, &reply) {
-					t.Errorf("%s: %v does not have the driver's error in its chain", c.name, err)
+					t.Errorf("%s: %v does not wrap the driver's error", c.name, err)
 				}
 			}
 		})
@@ -444,7 +441,7 @@ func TestRefusedConnection(t *testing.T) {
 	}
 }
 
-// A server that comes back is used again, without anybody's help.
+// A server that works again is used again, without help.
 func TestRecovery(t *testing.T) {
 	for name, option := range options {
 		t.Run(name, func(t *testing.T) {
@@ -455,7 +452,7 @@ func TestRecovery(t *testing.T) {
 					t.Fatal(err)
 				}
 				f.hangUp()
-				// This one may find the connection broken, or be spared that.
+				// This call may or may not find the connection broken.
 				n.SetNX(soon(t), "key", "token", time.Second)
 			}
 		})
@@ -478,7 +475,7 @@ func TestName(t *testing.T) {
 		t.Errorf("got %q, want the address %q", n.Name(), f.address)
 	}
 	if _, instead := n.Address(); instead {
-		t.Error("it is called by its position all the same")
+		t.Error("the error shows the position instead")
 	}
 	if got := New(n.client, WithName("eins")).Name(); got != "eins" {
 		t.Errorf("got %q, want %q", got, "eins")
@@ -505,7 +502,7 @@ func TestWithoutEvalsha(t *testing.T) {
 				}
 			}
 			if got := f.count("EVALSHA"); got > 2 { // as many as one batch has
-				t.Errorf("%q: %s: EVALSHA was tried %d times", reply, c.name, got)
+				t.Errorf("%q: %s: EVALSHA was sent %d times", reply, c.name, got)
 			}
 		}
 	}

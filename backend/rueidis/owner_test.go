@@ -15,9 +15,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A large command that the server answers before it has read all of it, as it does
-// with one that is larger than it allows, keeps its arguments until the write has
-// ended. The driver would recycle it when the answer comes.
+// A server may answer a large command before it has read all of it, for example if the command is
+// too large. The command keeps its arguments until the write has ended. Otherwise the driver
+// would recycle it when the reply arrives.
 func TestEarlyAnswerKeepsArguments(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,7 +71,7 @@ func TestEarlyAnswerKeepsArguments(t *testing.T) {
 	n := New(client)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var crowd sync.WaitGroup // so that the driver writes on a goroutine of its own
+	var crowd sync.WaitGroup // so that the driver writes on its own goroutine
 	for range 16 {
 		crowd.Go(func() { n.SetNX(ctx, "k", "t", time.Second) })
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// After a failover behind a name the driver's connection leads to a replica. One call tells,
-// and the next one is sent on a new connection.
-func TestReplicaIsLeft(t *testing.T) {
+// After a failover behind a name, the driver's connection leads to a replica. One call notices
+// this, and the next one uses a new connection.
+func TestReplicaConnectionIsReplaced(t *testing.T) {
 	for name, reply := range map[string]string{
 		"READONLY":   "-READONLY You can't write against a read only replica.\r\n",
 		"MASTERDOWN": "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
@@ -48,8 +48,8 @@ func TestReplicaIsLeft(t *testing.T) {
 	}
 }
 
-// A server that stays a replica does not have the connection replaced all the time.
-func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
+// If a server stays a replica, the connection is not replaced again and again.
+func TestReplicaReconnectsAreLimited(t *testing.T) {
 	f := newFake(t, func(args []string) string {
 		switch args[0] {
 		case "QUIT":
@@ -71,15 +71,14 @@ func TestReplicaIsNotDialledAllTheTime(t *testing.T) {
 	}
 }
 
-// The connection that calls share is dead. Once the node is told so, calls are answered on
-// other connections, beside one that hangs. They share one again when the driver has
-// replaced the dead one.
+// The connection that calls share is dead. After Reconnect, calls use other connections, while
+// one call hangs. They share a connection again when the driver has replaced the dead one.
 func TestReconnect(t *testing.T) {
 	for how, option := range options {
 		option.ConnWriteTimeout = 2 * time.Second
 		for _, c := range calls {
 			if c.name != "SetNX" && c.name != "Extend" && c.name != "Batch of scripts" {
-				continue // they take the same way
+				continue // these work in the same way
 			}
 			t.Run(how+"/"+c.name, func(t *testing.T) {
 				t.Parallel()
@@ -98,7 +97,7 @@ func TestReconnect(t *testing.T) {
 				n.Reconnect("key")
 				for range 3 {
 					if err := c.call(within(t, 900*time.Millisecond), n); err != nil {
-						t.Errorf("beside a call that hangs: %v", err)
+						t.Errorf("during a call that hangs: %v", err)
 					}
 				}
 				if err := <-hung; !errors.Is(err, context.DeadlineExceeded) {

@@ -12,7 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// A listener is a Subscribe under way.
+// A listener is a Subscribe that is under way.
 type listener struct {
 	ready    chan struct{}
 	messages chan string
@@ -67,7 +67,7 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
-// A broken connection is not mended unseen.
+// A broken connection is not repaired silently.
 func TestSubscribeEndsWithTheConnection(t *testing.T) {
 	for name, option := range options {
 		if option.AlwaysRESP2 {
@@ -111,8 +111,8 @@ func TestSubscribeRefused(t *testing.T) {
 	}
 }
 
-func TestSubscribeHeedsContext(t *testing.T) {
-	// With no answer to the subscription, and with no connection at all.
+func TestSubscribeRespectsContext(t *testing.T) {
+	// Without a reply to the subscription, and without any connection.
 	for _, hung := range []string{"SUBSCRIBE", "HELLO"} {
 		t.Run(hung, func(t *testing.T) {
 			f := newFake(t, func(args []string) string {

@@ -14,7 +14,7 @@ func TestTake(t *testing.T) {
 	defer l.Close()
 	Give(busy)
 	mu.Lock()
-	next = busy - first // the port that it would give next
+	next = busy - first // the port that Take would return next
 	mu.Unlock()
 
 	seen := map[int]bool{busy: true}

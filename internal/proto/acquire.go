@@ -15,6 +15,8 @@ import (
 type Acquire struct {
 	Lock, Token string
 	TTL         time.Duration // whole milliseconds
+	Readers     string        // the set of readers: take the lock to read; needs the queue, and no vote
+	Reads       bool          // with Readers: the token already reads on a quorum of other nodes
 	Wait        Wait
 	Vote        Vote
 	Check       Check
@@ -43,6 +45,9 @@ type Check struct {
 // Op returns the operation of a. It uses the capacity of keys and args, which may be nil.
 // From then on they belong to the operation.
 func (a *Acquire) Op(keys, args []string) backend.Op {
+	if a.Readers != "" {
+		return a.sharedOp(keys, args)
+	}
 	script := lua.Acquire
 	keys = append(room(keys), a.Lock)
 	args = append(room(args), a.Token, milliseconds(a.TTL))

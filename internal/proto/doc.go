@@ -6,9 +6,13 @@
 // On a server, for a lock with the key K:
 //
 //	K                  a token, or a reservation: "~" and a ticket       names.go, ticket.go
+//	K                  "~shared", while others read                      shared.go
+//	K{K}:readers       a sorted set of the readers' tokens               names.go
 //	K{K}:queue         a sorted set of tickets                           names.go, ticket.go
 //	K{K}:fence         the counter of fencing tokens                     names.go
 //	K{K}:gone:token    a tombstone: the token will not be granted        names.go
+//	K{K}:permits:1     a slot, which is a lock; up to 1024               slots.go
+//	K{K}:permits:queue a sorted set of tickets, for all slots            slots.go
 //	redlock:marker     the run of the server, for the quarantine         names.go
 //	redlock:inbox:…    the channel on which a Locker is notified         names.go, ticket.go
 //

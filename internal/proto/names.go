@@ -10,18 +10,36 @@ import (
 const (
 	queueSuffix   = ":queue"
 	counterSuffix = ":fence"
+	readersSuffix = ":readers"
 	tombstones    = ":gone:"
 )
 
 // QueueKey returns the key of the queue of the lock key. It is in the same slot of a
 // Cluster, and begins with the same characters, so that access rules by prefix cover it.
 // It reports false for the few keys that have no such name. Callers that wait for these
-// locks poll.
-func QueueKey(key string) (string, bool) { return beside(key, queueSuffix) }
+// locks poll. All slots of a lock have one queue, that of the name of the permits.
+func QueueKey(key string) (string, bool) {
+	name, _, _ := Slot(key)
+	return beside(name, queueSuffix)
+}
 
 // CounterKey returns the key of the fencing counter of the lock key. It reports false
 // where [QueueKey] does.
 func CounterKey(key string) (string, bool) { return beside(key, counterSuffix) }
+
+// ReadersKey returns the key of the set of readers of the lock key. It reports false where
+// [QueueKey] does.
+func ReadersKey(key string) (string, bool) { return beside(key, readersSuffix) }
+
+// ReadersOf returns the key of the lock whose set of readers has that key, and reports
+// whether it is such a key. No lock has it, because it is in conflict.
+func ReadersOf(name string) (key string, ok bool) {
+	name, ok = strings.CutSuffix(name, readersSuffix)
+	if !ok || !hasTag(name) {
+		return "", false
+	}
+	return lockOf(name), true
+}
 
 // TombstoneKey returns the key which says that the lock key will not be granted to token.
 // It reports false where [QueueKey] does.
@@ -84,15 +102,37 @@ func Conflict(key string) string {
 	owner, what := "", ""
 	if i := strings.Index(key[end:], tombstones); i >= 0 {
 		owner, what = key[:end+i], "tombstones"
+	} else if strings.HasSuffix(key[end:], permits+queueSuffix) {
+		owner, what = strings.TrimSuffix(key, permits+queueSuffix), "queue for permits"
 	} else if strings.HasSuffix(key[end:], queueSuffix) {
 		owner, what = strings.TrimSuffix(key, queueSuffix), "queue"
 	} else if strings.HasSuffix(key[end:], counterSuffix) {
 		owner, what = strings.TrimSuffix(key, counterSuffix), "fencing counter"
+	} else if strings.HasSuffix(key[end:], readersSuffix) {
+		owner, what = strings.TrimSuffix(key, readersSuffix), "readers"
+	} else if strings.HasSuffix(key[end:], permits) { // its queue would be that of the permits
+		owner, what = strings.TrimSuffix(key, permits), "permits"
+	} else if name, _, ok := Slot(key); ok {
+		owner, what = strings.TrimSuffix(name, permits), "permits"
 	} else {
 		return ""
 	}
-	owner, _ = undouble(owner)
-	return fmt.Sprintf("the lock %s keeps its %s there", text.Quote(owner), what)
+	return fmt.Sprintf("the lock %s keeps its %s there", text.Quote(lockOf(owner)), what)
+}
+
+// SlotConflict is [Conflict] for the key of a lock that exists already, which may be a
+// slot.
+func SlotConflict(key string) string {
+	if name, _, ok := Slot(key); ok {
+		key = lockOf(strings.TrimSuffix(name, permits))
+	}
+	return Conflict(key)
+}
+
+// lockOf returns the lock whose names begin with name.
+func lockOf(name string) string {
+	lock, _ := undouble(name)
+	return lock
 }
 
 // undouble returns x for x{x}, and any other key unchanged.

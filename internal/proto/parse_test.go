@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// again parses op and makes the operation once more.
+// again parses op and builds the operation again.
 func again(op backend.Op) (backend.Op, error) {
 	switch op.Script {
 	case lua.Acquire:
@@ -25,6 +25,18 @@ func again(op backend.Op) (backend.Op, error) {
 		return r.Op(nil, nil), err
 	case lua.Rollback:
 		r, err := ParseRollback(op.Keys, op.Args)
+		return r.Op(nil, nil), err
+	case lua.AcquireShared:
+		r, err := ParseAcquireShared(op.Keys, op.Args)
+		return r.Op(nil, nil), err
+	case lua.ExtendShared:
+		r, err := ParseExtendShared(op.Keys, op.Args)
+		return r.Op(nil, nil), err
+	case lua.ReleaseShared:
+		r, err := ParseReleaseShared(op.Keys, op.Args)
+		return r.Op(nil, nil), err
+	case lua.RollbackShared:
+		r, err := ParseRollbackShared(op.Keys, op.Args)
 		return r.Op(nil, nil), err
 	case lua.Prolong:
 		r, err := ParseProlong(op.Keys, op.Args)
@@ -46,17 +58,17 @@ func same(a, b backend.Op) bool {
 	return a.Kind == b.Kind && a.Script == b.Script && slices.Equal(a.Keys, b.Keys) && slices.Equal(a.Args, b.Args)
 }
 
-// Every form of a request comes back from its operation.
+// Every request is parsed back from its operation.
 func TestParse(t *testing.T) {
 	for _, tc := range requests {
 		op := tc.op(nil, nil)
 		if got, err := again(op); err != nil || !same(got, op) {
-			t.Errorf("%s: %q %q comes back as %q %q, %v", tc.name, op.Keys, op.Args, got.Keys, got.Args, err)
+			t.Errorf("%s: %q %q was parsed as %q %q, %v", tc.name, op.Keys, op.Args, got.Keys, got.Args, err)
 		}
 	}
 }
 
-// Random requests come back field by field.
+// Random requests are parsed back field by field.
 func TestParseRandomRequests(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	ms := func() time.Duration { return time.Duration(1+rng.IntN(1e6)) * time.Millisecond }
@@ -74,7 +86,7 @@ func TestParseRandomRequests(t *testing.T) {
 		}
 		op := a.Op(nil, nil)
 		if got, err := parse(op.Keys, op.Args); err != nil || got != a {
-			t.Fatalf("%+v comes back as %+v, %v", a, got, err)
+			t.Fatalf("%+v was parsed as %+v, %v", a, got, err)
 		}
 		var tombstone Tombstone
 		if rng.IntN(2) == 0 {
@@ -91,17 +103,17 @@ func TestParseRandomRequests(t *testing.T) {
 		}
 		op = rel.Op(nil, nil)
 		if got, err := ParseRelease(op.Keys, op.Args); err != nil || got != rel {
-			t.Fatalf("%+v comes back as %+v, %v", rel, got, err)
+			t.Fatalf("%+v was parsed as %+v, %v", rel, got, err)
 		}
 		op = roll.Op(nil, nil)
 		if got, err := ParseRollback(op.Keys, op.Args); err != nil || got != roll {
-			t.Fatalf("%+v comes back as %+v, %v", roll, got, err)
+			t.Fatalf("%+v was parsed as %+v, %v", roll, got, err)
 		}
 	}
 }
 
-// What a script would refuse is refused with its text.
-func TestParseRefuses(t *testing.T) {
+// What a script would reject is rejected with the same text.
+func TestParseRejects(t *testing.T) {
 	acquire := func(keys, args []string) error { _, err := ParseAcquire(keys, args); return err }
 	vote := func(keys, args []string) error { _, err := ParseVote(keys, args); return err }
 	release := func(keys, args []string) error { _, err := ParseRelease(keys, args); return err }
@@ -128,7 +140,7 @@ func TestParseRefuses(t *testing.T) {
 		{"vote with two keys", vote, words("k", "c"), words("t", "1", "1", "1"), errArguments},
 		{"vote for 0 ms", vote, words("k", "c", "d"), words("t", "0", "1", "1"), errVote},
 		{"vote with a hint of 17 digits", vote, words("k", "c", "d"), words("t", "1", "12345678901234567", "1"), errVote},
-		{"vote that keeps a text", vote, words("k", "c", "d"), words("t", "1", "1", "x"), errVote},
+		{"vote with a text as the counter's life", vote, words("k", "c", "d"), words("t", "1", "1", "x"), errVote},
 		{"vote of a waiter without a time", vote, words("k", "c", "d", "q"), words("t", "1", "1", "1", "20:x"), errVote},
 		{"release without a queue", release, words("k"), words("t"), errArguments},
 		{"release with a tombstone alone", release, words("k", "q", "d"), words("t"), errTombstone},

@@ -12,6 +12,7 @@ import (
 // is free.
 type Release struct {
 	Lock, Queue, Token string
+	Readers            string    // the set of readers, if the token is to read; then no tombstone
 	Ticket             string    // of the waiter that leaves
 	Announce           string    // channel for waiters of another library
 	Tombstone          Tombstone // to add; zero: none
@@ -25,18 +26,21 @@ type Tombstone struct {
 
 // Op returns the operation of r. It uses the capacity of keys and args as [Acquire.Op] does.
 func (r *Release) Op(keys, args []string) backend.Op {
+	script := lua.Release
 	keys = append(room(keys), r.Lock, r.Queue)
-	args = append(room(args), r.Token, r.Ticket, r.Announce)
+	if r.Readers != "" {
+		script, keys = lua.ReleaseShared, append(keys, r.Readers)
+	}
+	args = append(room(args), r.Token) // the common case: empty arguments cost the server time
 	switch {
 	case r.Tombstone.Key != "":
-		keys, args = append(keys, r.Tombstone.Key), append(args, milliseconds(r.Tombstone.Life))
+		keys, args = append(keys, r.Tombstone.Key), append(args, r.Ticket, r.Announce, milliseconds(r.Tombstone.Life))
 	case r.Announce != "":
+		args = append(args, r.Ticket, r.Announce)
 	case r.Ticket != "":
-		args = args[:2]
-	default: // the common case: empty arguments cost the server time
-		args = args[:1]
+		args = append(args, r.Ticket)
 	}
-	return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: keys, Args: args}
+	return backend.Op{Kind: backend.OpEval, Script: script, Keys: keys, Args: args}
 }
 
 // A Rollback deletes the lock if the lock holds the token, and queues the waiter, which
@@ -44,7 +48,8 @@ func (r *Release) Op(keys, args []string) backend.Op {
 // the token.
 type Rollback struct {
 	Lock, Token string
-	Wait        Wait // the ticket may be empty; the queue may not
+	Readers     string // the set of readers, if the token is to read; then no tombstone
+	Wait        Wait   // the ticket may be empty; the queue may not
 	Notify      bool
 	Tombstone   Tombstone
 }
@@ -55,12 +60,16 @@ func (r *Rollback) Op(keys, args []string) backend.Op {
 	if r.Notify {
 		notify = "1"
 	}
+	script := lua.Rollback
 	keys = append(room(keys), r.Lock, r.Wait.Queue)
+	if r.Readers != "" {
+		script, keys = lua.RollbackShared, append(keys, r.Readers)
+	}
 	args = append(room(args), r.Token, r.Wait.Ticket, milliseconds(r.Wait.Waited), notify)
 	if r.Tombstone.Key != "" {
 		keys, args = append(keys, r.Tombstone.Key), append(args, milliseconds(r.Tombstone.Life))
 	}
-	return backend.Op{Kind: backend.OpEval, Script: lua.Rollback, Keys: keys, Args: args}
+	return backend.Op{Kind: backend.OpEval, Script: script, Keys: keys, Args: args}
 }
 
 // A ReleaseReply is the answer to a [Release] or a [Rollback].

@@ -10,7 +10,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// requests is one of each form that the library sends, with its position on the wire.
+// requests has one request of each form that the library sends, with its operation.
 var requests = []struct {
 	name   string
 	op     func(keys, args []string) backend.Op
@@ -25,7 +25,7 @@ var requests = []struct {
 		lua.Acquire, words("k", "k", "m"), words("t", "1000", "", "", "60000")},
 	{"acquire of a waiter with a quarantine", (&Acquire{Lock: "k", Token: "t", TTL: time.Second, Wait: Wait{"q", "20:x", 0}, Check: Check{"m", time.Minute}}).Op,
 		lua.Acquire, words("k", "q", "m"), words("t", "1000", "20:x", "0", "60000")},
-	{"acquire of one that has no ticket", (&Acquire{Lock: "k", Token: "t", TTL: time.Second, Wait: Wait{Queue: "q"}}).Op,
+	{"acquire without a ticket", (&Acquire{Lock: "k", Token: "t", TTL: time.Second, Wait: Wait{Queue: "q"}}).Op,
 		lua.Acquire, words("k"), words("t", "1000")},
 	{"vote", (&Acquire{Lock: "k", Token: "t", TTL: time.Second, Vote: vote}).Op, lua.Vote, words("k", "c", "d"), words("t", "1000", "7", "2000")},
 	{"vote of a waiter", (&Acquire{Lock: "k", Token: "t", TTL: time.Second, Vote: vote, Wait: Wait{"q", "20:x", 5 * time.Millisecond}}).Op,
@@ -36,7 +36,7 @@ var requests = []struct {
 		lua.Vote, words("k", "c", "d", "q", "m"), words("t", "1000", "7", "2000", "20:x", "0", "60000")},
 	{"release", (&Release{Lock: "k", Queue: "q", Token: "t"}).Op, lua.Release, words("k", "q"), words("t")},
 	{"release of a waiter", (&Release{Lock: "k", Queue: "q", Token: "t", Ticket: "20:x"}).Op, lua.Release, words("k", "q"), words("t", "20:x", "")[:2]},
-	{"release that is announced", (&Release{Lock: "k", Queue: "q", Token: "t", Announce: "a"}).Op, lua.Release, words("k", "q"), words("t", "", "a")},
+	{"release with an announcement", (&Release{Lock: "k", Queue: "q", Token: "t", Announce: "a"}).Op, lua.Release, words("k", "q"), words("t", "", "a")},
 	{"release with a tombstone", (&Release{Lock: "k", Queue: "q", Token: "t", Tombstone: Tombstone{"d", time.Second}}).Op,
 		lua.Release, words("k", "q", "d"), words("t", "", "", "1000")},
 	{"notification alone", (&Release{Lock: "k", Queue: "q"}).Op, lua.Release, words("k", "q"), words("")},
@@ -45,6 +45,27 @@ var requests = []struct {
 		lua.Rollback, words("k", "q"), words("t", "20:x", "5", "1")},
 	{"rollback with a tombstone", (&Rollback{Lock: "k", Token: "t", Wait: Wait{Queue: "q"}, Tombstone: Tombstone{"d", time.Second}}).Op,
 		lua.Rollback, words("k", "q", "d"), words("t", "", "0", "0", "1000")},
+	{"acquire to read", (&Acquire{Lock: "k", Readers: "r", Token: "t", TTL: time.Second, Wait: Wait{Queue: "q"}}).Op,
+		lua.AcquireShared, words("k", "q", "r"), words("t", "1000")},
+	{"acquire to read of a waiter", (&Acquire{Lock: "k", Readers: "r", Token: "t", TTL: time.Second, Wait: Wait{"q", "90020:x", 5 * time.Millisecond}}).Op,
+		lua.AcquireShared, words("k", "q", "r"), words("t", "1000", "90020:x", "5")},
+	{"acquire to read with a quarantine", (&Acquire{Lock: "k", Readers: "r", Token: "t", TTL: time.Second, Wait: Wait{Queue: "q"}, Check: Check{"m", time.Minute}}).Op,
+		lua.AcquireShared, words("k", "q", "r", "m"), words("t", "1000", "", "", "60000")},
+	{"acquire to read of a waiter with a quarantine", (&Acquire{Lock: "k", Readers: "r", Token: "t", TTL: time.Second, Wait: Wait{"q", "90020:x", 0}, Check: Check{"m", time.Minute}}).Op,
+		lua.AcquireShared, words("k", "q", "r", "m"), words("t", "1000", "90020:x", "0", "60000")},
+	{"acquire of a token that reads elsewhere", (&Acquire{Lock: "k", Readers: "r", Reads: true, Token: "t", TTL: time.Second, Wait: Wait{Queue: "q"}}).Op,
+		lua.AcquireShared, words("k", "q", "r"), words("t", "1000", "", "", "", "1")},
+	{"acquire of a token that reads elsewhere, with a quarantine", (&Acquire{Lock: "k", Readers: "r", Reads: true, Token: "t", TTL: time.Second, Wait: Wait{Queue: "q"}, Check: Check{"m", time.Minute}}).Op,
+		lua.AcquireShared, words("k", "q", "r", "m"), words("t", "1000", "", "", "60000", "1")},
+	{"extension of a reader", (&ExtendShared{Lock: "k", Queue: "q", Readers: "r", Token: "t", TTL: time.Second}).Op,
+		lua.ExtendShared, words("k", "q", "r"), words("t", "1000")},
+	{"release of a reader", (&Release{Lock: "k", Queue: "q", Readers: "r", Token: "t"}).Op, lua.ReleaseShared, words("k", "q", "r"), words("t")},
+	{"release of a waiting reader", (&Release{Lock: "k", Queue: "q", Readers: "r", Token: "t", Ticket: "90020:x"}).Op,
+		lua.ReleaseShared, words("k", "q", "r"), words("t", "90020:x")},
+	{"release of a reader with an announcement", (&Release{Lock: "k", Queue: "q", Readers: "r", Token: "t", Announce: "a"}).Op,
+		lua.ReleaseShared, words("k", "q", "r"), words("t", "", "a")},
+	{"rollback of a reader", (&Rollback{Lock: "k", Readers: "r", Token: "t", Wait: Wait{"q", "90020:x", 5 * time.Millisecond}, Notify: true}).Op,
+		lua.RollbackShared, words("k", "q", "r"), words("t", "90020:x", "5", "1")},
 	{"prolong", (&Prolong{Lock: "k", Counter: "c", Token: "t", TTL: time.Second, Value: 7, Keep: 2 * time.Second}).Op,
 		lua.Prolong, words("k", "c"), words("t", "1000", "7", "2000")},
 	{"raise", (&Raise{Lock: "k", Counter: "c", Token: "t", Value: 7}).Op, lua.Raise, words("k", "c"), words("t", "7", "0")},
@@ -67,7 +88,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// Requests do not outgrow the room that they make for themselves, and use the caller's.
+// Requests fit into the room that they allocate for themselves, and use the caller's room.
 func TestRequestsUseTheRoom(t *testing.T) {
 	for _, tc := range requests {
 		if tc.script == lua.Mark || tc.script == lua.Echo {

@@ -17,14 +17,23 @@ const (
 )
 
 // A Ticket is an entry in the queue of a lock. On a server it is "<grace in ms>:<channel>".
+// The number of a reader's ticket is higher by 90000.
 type Ticket struct {
+	Shared  bool          // the waiter only wants to read
 	Grace   time.Duration // how long the lock is reserved for this waiter; rounded up to milliseconds
 	Channel string        // inbox of the waiter
 }
 
 func (t Ticket) String() string {
-	return milliseconds(t.Grace+time.Millisecond-1) + ":" + t.Channel
+	grace := t.Grace + time.Millisecond - 1
+	if t.Shared {
+		grace += sharedGrace
+	}
+	return milliseconds(grace) + ":" + t.Channel
 }
+
+// sharedGrace is what the tickets of readers add to their graces.
+const sharedGrace = 90000 * time.Millisecond
 
 // ParseTicket parses a ticket, and reports whether s is one: a grace of one to five
 // digits without a leading zero, a colon and a channel.
@@ -34,7 +43,11 @@ func ParseTicket(s string) (Ticket, bool) {
 	if !ok || err != nil || len(grace) > 5 || grace[0] == '0' {
 		return Ticket{}, false
 	}
-	return Ticket{time.Duration(ms) * time.Millisecond, channel}, true
+	t := Ticket{Grace: time.Duration(ms) * time.Millisecond, Channel: channel}
+	if t.Grace >= sharedGrace {
+		t.Shared, t.Grace = true, t.Grace-sharedGrace
+	}
+	return t, true
 }
 
 // reservation is the start of the value of a reserved lock. The ticket of the waiter

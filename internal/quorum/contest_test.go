@@ -9,6 +9,13 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/round"
+)
+
+// How long an attempt round keeps its grants, as in package attempt.
+const (
+	minLinger = 2 * time.Millisecond
+	maxLinger = minGrace / 2
 )
 
 // apart lets the releases of p reach node i only after delays[i].
@@ -32,8 +39,8 @@ func TestContestAsksCallersAgain(t *testing.T) {
 		p.forget()
 		holder.apart(0, 5*ms, 10*ms, 60*ms, 60*ms)
 		start := time.Now()
-		go held.release()
-		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+		go release(held)
+		if err := waiter.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
 			t.Fatalf("it was called after %v, %v", time.Since(start), err)
 		}
 		a := p.win(waiter)
@@ -46,10 +53,10 @@ func TestContestAsksCallersAgain(t *testing.T) {
 			}
 		}
 		time.Sleep(100 * ms)
-		if n := w.holders("k", a.token); n != 5 {
+		if n := w.holders("k", a.Token()); n != 5 {
 			t.Errorf("%d nodes hold the lock, want those too that called later", n)
 		}
-		a.release()
+		release(a)
 		time.Sleep(100 * ms)
 		w.empty()
 	})
@@ -68,7 +75,7 @@ func TestContestAwaitsTheSecondAnswer(t *testing.T) {
 		p.lose(waiter)
 		p.forget()
 		holder.apart(0, 2*ms, 600*ms)
-		go held.release()
+		go release(held)
 		start := time.Now()
 		time.AfterFunc(3*ms/2, func() { p.fault[1].Set(faulty.DelayReply(50 * ms)) })
 		a := p.win(waiter)
@@ -78,34 +85,8 @@ func TestContestAwaitsTheSecondAnswer(t *testing.T) {
 		if got := p.arrived(1); !slices.Equal(got, []string{"acquire", "acquire"}) {
 			t.Errorf("node 1 got %q", got)
 		}
-		a.release()
+		release(a)
 	})
-}
-
-// On how many nodes one owner stands: those that refused this time, and told whose the lock is.
-func TestMajorityOwner(t *testing.T) {
-	for _, tc := range []struct {
-		outcomes []Outcome
-		owners   []string // of the last refusal, which may be of an earlier answer
-		want     int
-	}{
-		{[]Outcome{Taken, Taken, Taken}, []string{"a", "b", "a"}, 2},
-		{[]Outcome{Granted, Taken, Taken}, []string{"a", "b", "a"}, 1},
-		{[]Outcome{Failed, TimedOut, Pending}, []string{"a", "a", "a"}, 0},
-		{[]Outcome{Taken, Taken, Taken}, []string{"", "", "a"}, 1},
-		{[]Outcome{Taken, Taken, Granted}, []string{"", "", ""}, 0},
-	} {
-		a := new(Attempt)
-		var votes []Vote
-		for i, o := range tc.outcomes {
-			a.states = append(a.states, new(nodeState))
-			a.states[i].refusal.Owner = tc.owners[i]
-			votes = append(votes, Vote{Outcome: o})
-		}
-		if got := a.majority(votes); got != tc.want {
-			t.Errorf("%s of %q: %d, want %d", outcomes(votes), tc.owners, got, tc.want)
-		}
-	}
 }
 
 // It keeps what it was granted for some round trips only, so that others do not
@@ -125,7 +106,7 @@ func TestContestLingers(t *testing.T) {
 			p.lose(waiter)
 			p.forget()
 			holder.apart(0, 300*ms, 600*ms)
-			go held.release()
+			go release(held)
 			synctest.Wait()
 			start := time.Now()
 			p.lose(waiter)
@@ -140,10 +121,10 @@ func TestContestLingers(t *testing.T) {
 			if got := w.queued("k"); !slices.Equal(got, []int{1, 1, 1}) {
 				t.Errorf("tickets are queued %v, want one on each node", got)
 			}
-			if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+			if err := waiter.wait(context.Background(), 0, 0); err != nil {
 				t.Fatal(err)
 			}
-			p.win(waiter).release()
+			release(p.win(waiter))
 			if took := time.Since(start); took > 600*ms+2*tc.trip {
 				t.Errorf("it won after %v, want as soon as a quorum is free", took)
 			}
@@ -178,11 +159,11 @@ func TestContestSplitVote(t *testing.T) {
 				t.Errorf("%d nodes: %q is left of what was granted", n, v)
 			}
 			for {
-				if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+				if err := waiter.wait(context.Background(), 0, 0); err != nil {
 					t.Fatal(err)
 				}
-				if a, res := p.try(waiter); res.Verdict == Won {
-					a.release()
+				if a, res := p.try(waiter); res.Verdict == round.Won {
+					release(a)
 					break
 				}
 			}
@@ -208,11 +189,11 @@ func TestSplitVoteOfTheDead(t *testing.T) {
 		for {
 			tries++
 			a, res := p.try(waiter)
-			if res.Verdict == Won {
-				a.release()
+			if res.Verdict == round.Won {
+				release(a)
 				break
 			}
-			if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+			if err := waiter.wait(context.Background(), 0, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -255,15 +236,15 @@ func TestLosersDoNotCallBackAndForth(t *testing.T) {
 			for _, p := range w.processes {
 				go func() {
 					waiter := p.mustJoin("k")
-					defer waiter.Leave()
+					defer waiter.leave()
 					tries := 0
 					for ctx.Err() == nil {
 						tries++
-						if a, res := waiter.Acquire(ctx, w.token(), ttl, timeout); res.Verdict == Won {
+						if a, res := waiter.acquire(ctx, nil, w.token(), ttl, timeout); res.Verdict == round.Won {
 							t.Errorf("%s: it has won", tc.nodes)
-							a.release()
+							release(a)
 						}
-						waiter.Wait(ctx, 125*time.Millisecond, 0)
+						waiter.wait(ctx, 125*time.Millisecond, 0)
 					}
 					done <- tries
 				}()
@@ -296,20 +277,20 @@ func TestSplitVoteOfTwo(t *testing.T) {
 				near.fault[i].Set(faulty.Delay(ms/2), faulty.DelayReply(ms/2))
 				far.fault[i].Set(faulty.Delay(2*ms), faulty.DelayReply(2*ms))
 			}
-			for round := range 20 {
+			for i := range 20 {
 				start := time.Now()
 				done := make(chan struct{})
 				for _, p := range []*process{p, q} {
 					go func() {
 						defer func() { done <- struct{}{} }()
 						waiter := p.mustJoin("k")
-						defer waiter.Leave()
+						defer waiter.leave()
 						for {
-							if a, res := p.try(waiter); res.Verdict == Won {
-								a.release()
+							if a, res := p.try(waiter); res.Verdict == round.Won {
+								release(a)
 								return
 							}
-							if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+							if err := waiter.wait(context.Background(), pollPace, 0); err != nil {
 								t.Error(err)
 								return
 							}
@@ -319,7 +300,7 @@ func TestSplitVoteOfTwo(t *testing.T) {
 				<-done
 				<-done
 				if took := time.Since(start); took > 500*ms {
-					t.Errorf("%d nodes, round %d: both had it after %v, want no sleep on a free lock", n, round, took)
+					t.Errorf("%d nodes, round %d: both had it after %v, want no sleep on a free lock", n, i, took)
 				}
 				time.Sleep(100 * ms)
 			}
@@ -342,21 +323,21 @@ func TestContestWithAHungMinority(t *testing.T) {
 		for _, want := range []time.Duration{timeout, 2 * ms, 2 * ms} {
 			start := time.Now()
 			_, res := p.try(waiter)
-			if res.Verdict != Lost || time.Since(start) != want {
+			if res.Verdict != round.Lost || time.Since(start) != want {
 				t.Errorf("%v after %v, want lost after %v", res, time.Since(start), want)
 			}
 			time.Sleep(ms)
 		}
 		start := time.Now()
-		held.release()
-		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+		release(held)
+		if err := waiter.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
 			t.Errorf("it was called after %v, %v", time.Since(start), err)
 		}
 		a := p.win(waiter)
 		if took := time.Since(start); took != 2*ms {
 			t.Errorf("it won after %v, want a round trip", took)
 		}
-		if res := a.release(); res.Verdict != Won || res.Elapsed != 2*ms {
+		if res := release(a); res.Verdict != round.Won || res.Elapsed != 2*ms {
 			t.Errorf("the release: %v", res)
 		}
 	})
@@ -375,19 +356,19 @@ func TestContestCutOff(t *testing.T) {
 				waiter := p.mustJoin("k")
 				p.lose(waiter)
 				holder.apart([]time.Duration{0, 40 * ms, 40 * ms, 40 * ms, 40 * ms}[:n]...)
-				go held.release()
+				go release(held)
 				synctest.Wait()
 				ctx, cancel := context.WithCancel(context.Background())
 				d := time.Duration(cut)*ms + ms/2
 				time.AfterFunc(d, cancel)
 				start := time.Now()
-				_, res := waiter.Acquire(ctx, w.token(), ttl, timeout)
-				if n%2 == 0 && res.Verdict == Lost && res.CtxErr == nil {
+				_, res := waiter.acquire(ctx, nil, w.token(), ttl, timeout)
+				if n%2 == 0 && res.Verdict == round.Lost && res.CtxErr == nil {
 					// Of an even number, it may have let go before.
-				} else if res.Verdict == Won || res.Verdict == Undecided || !errors.Is(res.CtxErr, context.Canceled) || time.Since(start) != d {
+				} else if res.Verdict == round.Won || res.Verdict == round.Undecided || !errors.Is(res.CtxErr, context.Canceled) || time.Since(start) != d {
 					t.Errorf("%d nodes: %v after %v, want to be cut off after %v", n, res, time.Since(start), d)
 				}
-				waiter.Leave()
+				waiter.leave()
 				cancel()
 				time.Sleep(100 * ms)
 				w.empty()
@@ -404,21 +385,21 @@ func TestContestLateGrantsJoin(t *testing.T) {
 		p.fault[3].Set(faulty.DelayReply(50 * ms))
 		p.fault[4].Set(faulty.Delay(100 * ms))
 		waiter := p.mustJoin("k")
-		waiter.local.group.locals.inbox.await(context.Background(), time.Second)
+		waiter.local.group.locals.inbox.Await(context.Background(), time.Second)
 		start := time.Now()
 		a := p.win(waiter)
 		if took := time.Since(start); took > 100*ms { // subscribing takes as long
 			t.Errorf("it won after %v", took)
 		}
 		time.Sleep(200 * ms)
-		if n := w.holders("k", a.token); n != 5 {
+		if n := w.holders("k", a.Token()); n != 5 {
 			t.Errorf("%d nodes hold the lock", n)
 		}
-		if res := a.extend(); outcomes(res.Votes)[:3] != "GGG" {
+		if res := extend(a); outcomes(res.Votes)[:3] != "GGG" {
 			t.Errorf("an extension: %v", res)
 		}
 		time.Sleep(200 * ms)
-		if res := a.release(); res.Verdict != Won {
+		if res := release(a); res.Verdict != round.Won {
 			t.Errorf("the release: %v", res)
 		}
 		time.Sleep(time.Second)
@@ -435,12 +416,12 @@ func TestContestUnavailable(t *testing.T) {
 		p.fault[0].Set(dead)
 		p.fault[1].Set(dead)
 		_, res := p.try(waiter)
-		res.want(t, "without a majority", Unavailable, 0)
+		expect(t, res, "without a majority", round.Unavailable, 0)
 		start := time.Now()
-		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+		if err := waiter.wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
 			t.Errorf("it waited for %v, %v, want for the poll", time.Since(start), err)
 		}
 		p.set()
-		p.win(waiter).release()
+		release(p.win(waiter))
 	})
 }

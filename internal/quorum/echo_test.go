@@ -16,6 +16,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/long"
+	"github.com/quorumlock/quorumlock/internal/notify"
 )
 
 // A deafNode loses messages.
@@ -68,12 +70,12 @@ func (w *world) drain(processes []*process) time.Duration {
 				w.t.Error(err)
 				return
 			}
-			a.release()
+			release(a)
 		})
 	}
 	time.Sleep(100 * time.Millisecond)
 	start := time.Now()
-	held.release()
+	release(held)
 	all.Wait()
 	return time.Since(start)
 }
@@ -81,16 +83,26 @@ func (w *world) drain(processes []*process) time.Duration {
 // Where no messages arrive, or scripts may not publish, waiters poll. They come by the lock as
 // soon as with nodes that have no subscriptions, and each process says once what is wrong.
 func TestWaitingWithoutMessages(t *testing.T) {
+	long.Test(t)
 	const waiters, trip = 40, time.Millisecond
 	forbids := errors.New("ERR This Redis command is not allowed from script")
 	for _, n := range []int{1, 3} {
-		var polling time.Duration
-		inWorldOf(t, n, full, func(t *testing.T, w *world) {
+		// With several nodes it is chance whose attempts split the votes, so that one drain in
+		// some hundred takes twice as long as usual. The median does not.
+		median := func(drain func(t *testing.T, w *world) time.Duration) time.Duration {
+			var took []time.Duration
+			for range n {
+				inWorldOf(t, n, full, func(t *testing.T, w *world) { took = append(took, drain(t, w)) })
+			}
+			slices.Sort(took)
+			return took[n/2]
+		}
+		polling := median(func(_ *testing.T, w *world) time.Duration {
 			var all []*process
 			for range waiters {
 				all = append(all, w.process(scripted).distant(trip))
 			}
-			polling = w.drain(all)
+			return w.drain(all)
 		})
 		for _, tc := range []struct {
 			name   string
@@ -101,7 +113,7 @@ func TestWaitingWithoutMessages(t *testing.T) {
 			{"scripts may not publish", forbids, forbids.Error()},
 			{"the user may not publish", backend.MarkReply(errors.New("NOPERM no right to PUBLISH")), "NOPERM no right to PUBLISH"},
 		} {
-			inWorldOf(t, n, full, func(t *testing.T, w *world) {
+			took := median(func(t *testing.T, w *world) time.Duration {
 				var loses atomic.Bool
 				loses.Store(true)
 				var all []*process
@@ -113,11 +125,6 @@ func TestWaitingWithoutMessages(t *testing.T) {
 					all = append(all, p)
 				}
 				took := w.drain(all)
-				t.Logf("%d nodes, %s: %d waiters had the lock after %v, by polling after %v", n, tc.name, waiters, took, polling)
-				// With several nodes it is chance whose attempts split the votes.
-				if most := time.Duration(min(n, 2))*polling + 300*time.Millisecond; took > most {
-					t.Errorf("%d nodes, %s: the last of %d waiters had the lock after %v, want at most %v", n, tc.name, waiters, took, most)
-				}
 				time.Sleep(2 * time.Second) // what is wrong may be known later than that
 				told := 0
 				for i, p := range all {
@@ -135,7 +142,12 @@ func TestWaitingWithoutMessages(t *testing.T) {
 				if told == 0 {
 					t.Errorf("%d nodes, %s: nobody was told", n, tc.name)
 				}
+				return took
 			})
+			t.Logf("%d nodes, %s: %d waiters had the lock after %v, by polling after %v", n, tc.name, waiters, took, polling)
+			if most := time.Duration(min(n, 2))*polling + 300*time.Millisecond; took > most {
+				t.Errorf("%d nodes, %s: the last of %d waiters had the lock after %v, want at most %v", n, tc.name, waiters, took, most)
+			}
 		}
 	}
 }
@@ -158,23 +170,23 @@ func TestMessagesThatCease(t *testing.T) {
 			loses.Store(true)
 			start := time.Now()
 			for !waiter.polls {
-				if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+				if err := waiter.wait(context.Background(), pollPace, 0); err != nil {
 					t.Fatal(err)
 				}
 				p.lose(waiter)
 			}
-			if took := time.Since(start); took > minSilence+echoLate {
-				t.Errorf("%d nodes: it polls %v after the last message, want at most %v", n, took, minSilence+echoLate)
+			if took := time.Since(start); took > notify.MinSilence+notify.EchoLate {
+				t.Errorf("%d nodes: it polls %v after the last message, want at most %v", n, took, notify.MinSilence+notify.EchoLate)
 			}
 			time.Sleep(10 * time.Millisecond) // it polls as soon as enough nodes are out of use
 			// Its tickets are dead: nothing is reserved for a waiter that hears nothing.
 			for i := range n {
-				if r, err := w.mem[i].Eval(context.Background(), lua.Echo, []string{"k"}, []string{waiter.local.ticket[3:], "x"}); err != nil || r[0] != int64(0) {
+				if r, err := w.mem[i].Eval(context.Background(), lua.Echo, []string{"k"}, []string{waiter.local.Ticket()[3:], "x"}); err != nil || r[0] != int64(0) {
 					t.Errorf("node %d: its channel has a subscriber: %v, %v", i, r, err)
 				}
 			}
 			loses.Store(false)
-			time.Sleep(queueingAgain + time.Second)
+			time.Sleep(notify.MuteAgain + time.Second)
 			if got := p.hears(); slices.Contains(got, false) {
 				t.Errorf("%d nodes: a minute later it hears %v, want all", n, got)
 			}
@@ -185,7 +197,7 @@ func TestMessagesThatCease(t *testing.T) {
 			if list := p.toldPolls(); len(list) != n {
 				t.Errorf("%d nodes: it was told %q, want each node once", n, list)
 			}
-			waiter.Leave()
+			waiter.leave()
 		})
 	}
 }
@@ -200,8 +212,8 @@ func TestLateEcho(t *testing.T) {
 		start := time.Now()
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
-		if took := time.Since(start); took != echoSoon {
-			t.Errorf("the first attempt took %v, want %v", took, echoSoon)
+		if took := time.Since(start); took != notify.EchoSoon {
+			t.Errorf("the first attempt took %v, want %v", took, notify.EchoSoon)
 		}
 		if !waiter.polls || p.hears()[0] {
 			t.Errorf("it polls: %v, and hears: %v, before an echo has come", waiter.polls, p.hears())
@@ -214,7 +226,7 @@ func TestLateEcho(t *testing.T) {
 		if list := p.toldPolls(); len(list) != 0 {
 			t.Errorf("it was told %q", list)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -252,16 +264,16 @@ func TestSubscriptionUnknown(t *testing.T) {
 			}
 			time.Sleep(tc.lasts)
 			p.set()
-			time.Sleep(2 * maxResubscribe)
+			time.Sleep(2 * notify.MaxResubscribe)
 			p.lose(waiter)
 			if waiter.polls {
-				t.Errorf("%v after that is over, it still polls", 2*maxResubscribe)
+				t.Errorf("%v after that is over, it still polls", 2*notify.MaxResubscribe)
 			}
 			list := p.toldPolls()
 			if len(list) != tc.told || tc.told > 0 && !strings.Contains(list[0], "it does not know of") {
 				t.Errorf("after %v it was told %q, want it %d times", tc.lasts, list, tc.told)
 			}
-			waiter.Leave()
+			waiter.leave()
 		})
 	}
 }
@@ -297,16 +309,16 @@ func TestEchoFails(t *testing.T) {
 				if list := p.toldPolls(); (len(list) == 1) != tc.told || len(list) > 1 || tc.told && !strings.Contains(list[0], tc.err.Error()) {
 					t.Errorf("it was told %q", list)
 				}
-				again := 2 * maxResubscribe
+				again := 2 * notify.MaxResubscribe
 				if tc.told {
-					again = queueingAgain
+					again = notify.MuteAgain
 				}
 				time.Sleep(again)
 				p.lose(waiter)
 				if waiter.polls {
 					t.Errorf("%v later it still polls", again)
 				}
-				waiter.Leave()
+				waiter.leave()
 			})
 		})
 	}

@@ -1,14 +1,12 @@
 package quorum
 
 import (
-	"cmp"
-	"context"
-	"errors"
 	"math/rand/v2"
-	"sync"
+	"slices"
 	"time"
 
-	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/notify"
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
@@ -21,191 +19,31 @@ const (
 
 	// graceTrips is the grace in round trips to the farthest node.
 	graceTrips = 4
-
-	// A broken subscription is renewed after a random time of up to minResubscribe. The
-	// limit doubles with each attempt, up to maxResubscribe, and starts over once a
-	// subscription has lasted that long.
-	minResubscribe = 10 * time.Millisecond
-	maxResubscribe = time.Second
 )
 
-// An inbox is where nodes notify this process: one channel for all keys, and a
-// subscription to it on every node that supports this. It has one goroutine for each of
-// these nodes, until it is closed.
+// An inbox is where nodes notify this process, and the tickets that name it: that of callers
+// that want a lock for themselves, and that of readers.
 type inbox struct {
-	group   *Group
-	channel string
-	ticket  string
-	key     string // a lock that somebody waited for when the inbox was opened
-	opened  time.Time
-	cancel  context.CancelFunc
-
-	mu            sync.Mutex
-	subscriptions []subscription // by node
-	pending       int            // subscriptions that attempts still wait for
-	settled       chan struct{}  // closed when none is pending
+	*notify.Inbox
+	ticket, reader string
 }
 
-// An subscription is the inbox's subscription on one node.
-type subscription struct {
-	open    bool // messages arrive, as an echo has shown
-	settled bool // attempts no longer wait for it
-}
-
-// newInbox opens an inbox in the background.
+// newInbox opens an inbox in the background. key is a lock that somebody waits for.
 func newInbox(g *Group, key string) *inbox {
-	ctx, cancel := context.WithCancel(context.Background())
-	in := &inbox{group: g, channel: g.cfg.Inbox(), key: key, opened: time.Now(), cancel: cancel, subscriptions: make([]subscription, len(g.members)), settled: make(chan struct{})}
-	grace := min(max(minGrace, graceTrips*g.farthest()), maxGrace)
-	in.ticket = proto.Ticket{Grace: grace, Channel: in.channel}.String()
-	for _, l := range g.members {
-		if l.queueing.notifies() {
-			in.pending++
+	cfg := notify.Config{
+		Channel: g.inbox(), Lock: key, Nodes: make([]notify.Node, len(g.Members)),
+		Message: g.hear, Missed: func() { g.locals.wakeAll(false) }, Awaited: g.locals.awaited,
+	}
+	for i, m := range g.Members {
+		if m.Queueing.Notifies() {
+			cfg.Nodes[i] = notify.Node{Node: m.Node, Away: m.Away, Mute: m.Queueing.Tell}
 		}
 	}
-	if in.pending == 0 {
-		close(in.settled)
-	}
-	for i, l := range g.members {
-		if l.queueing.notifies() {
-			go in.listen(ctx, i, l)
-		}
-	}
-	return in
-}
-
-func (in *inbox) close() { in.cancel() }
-
-// await waits until every subscription is known to work or not to work, ctx ends, or the
-// inbox has been open for d. So a node that hangs delays only the first attempt.
-func (in *inbox) await(ctx context.Context, d time.Duration) {
-	select {
-	case <-in.settled:
-		return
-	default:
-	}
-	timer := time.NewTimer(time.Until(in.opened.Add(d)))
-	defer timer.Stop()
-	select {
-	case <-in.settled:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// hears reports whether messages arrive from node i.
-func (in *inbox) hears(i int) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.subscriptions[i].open
-}
-
-// listen keeps a subscription on node i until ctx ends, or the node refuses
-// subscriptions.
-func (in *inbox) listen(ctx context.Context, i int, l *member) {
-	pause, again := minResubscribe, false
-	counted := false // waiters may rely on a subscription that is broken
-	unknown := 0     // subscriptions in a row that the node did not know of
-	for {
-		var ready time.Time
-		mute, err := in.subscribe(ctx, i, l, func() {
-			in.set(i, true)
-			if again { // a message may have been missed
-				in.group.locals.wakeAll(false)
-			}
-			ready, again, counted, unknown = time.Now(), true, true, 0
-		})
-		in.set(i, false)
-		if mute == errUnknown {
-			if unknown++; unknown == manyUnknown {
-				l.queueing.tell(mute)
-			}
-			mute = nil
-		}
-		// A subscription that breaks sooner is of little use, and each new one costs an
-		// attempt.
-		if !ready.IsZero() && time.Since(ready) >= maxResubscribe {
-			pause = minResubscribe
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		refused := errors.Is(err, errors.ErrUnsupported) || errors.Is(err, backend.ErrRefused)
-		if refused || mute != nil {
-			l.queueing.tell(cmp.Or(mute, err))
-			if again { // waiters that rely on it must not continue to sleep
-				in.group.locals.wakeAll(false)
-			}
-		}
-		if refused {
-			return
-		}
-		if mute == nil && ready.IsZero() && counted && !l.away() {
-			// It is not back at once although commands may work, so sleeping waiters must
-			// poll.
-			counted = false
-			in.group.locals.wakeAll(false)
-		}
-		wait := rand.N(pause) + 1
-		if mute != nil { // until then, tickets that name this inbox are dead
-			wait = queueingAgain
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
-		pause = min(2*pause, maxResubscribe)
-	}
-}
-
-// subscribe listens on node i until the subscription breaks, with err, or ctx ends. If
-// the node's messages do not arrive, subscribe ends the subscription and returns the
-// reason in mute. It calls opened when messages arrive.
-func (in *inbox) subscribe(ctx context.Context, i int, l *member, opened func()) (mute, err error) {
-	ctx, stop := context.WithCancel(ctx)
-	h := &hearing{inbox: in, index: i, member: l, opened: opened, heard: make(chan struct{}, 1)}
-	var watching sync.WaitGroup
-	subscriber, _ := backend.As[backend.Subscriber](l.node)
-	err = subscriber.Subscribe(ctx, in.channel, backend.Events{
-		Ready: func() {
-			watching.Go(func() {
-				if mute = h.watch(ctx); mute != nil {
-					stop()
-				}
-			})
-		},
-		Message: func(payload string) {
-			h.hear()
-			in.group.hear(i, payload)
-		},
-	})
-	stop()
-	watching.Wait()
-	return mute, err
-}
-
-// set notes whether messages arrive from node i.
-func (in *inbox) set(i int, open bool) {
-	in.mu.Lock()
-	in.subscriptions[i].open = open
-	in.mu.Unlock()
-	in.settle(i)
-}
-
-// settle notes that attempts need not wait for node i any longer, although it may still
-// be heard later.
-func (in *inbox) settle(i int) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if e := &in.subscriptions[i]; !e.settled {
-		e.settled = true
-		if in.pending--; in.pending == 0 {
-			close(in.settled)
-		}
-	}
+	grace := min(max(minGrace, graceTrips*g.Farthest()), maxGrace)
+	ticket := proto.Ticket{Grace: grace, Channel: cfg.Channel}
+	reader := ticket
+	reader.Shared = true
+	return &inbox{notify.Open(cfg), ticket.String(), reader.String()}
 }
 
 // hear handles a message that node i has published.
@@ -222,23 +60,77 @@ func (g *Group) hear(i int, payload string) {
 // notified handles a notification from node i. It wakes the caller that competes for key.
 // If there is none, but the process has the lock from other nodes, node i is added to the
 // lock. Otherwise the notification is passed on.
+//
+// If both readers and others wait for key here, it may be for either, and wakes both.
+//
+// A caller cannot use a slot that its lock does not have. If others have more slots, the
+// node has taken its ticket out of the queue, so it looks for itself. But it does not do so
+// at once, because anyone who can publish can send such a notification.
 func (g *Group) notified(i int, key string) {
+	name, slot, _ := proto.Slot(key)
 	ls := &g.locals
 	ls.mu.Lock()
-	ln := ls.byKey[key]
-	in := ls.inbox
-	var holder *Attempt
-	if ln != nil {
-		if len(ln.waiters) > 0 {
-			ln.waiters[0].signal(func(w *Waiter) { w.notices[i] = true })
-			in = nil
-		} else {
-			holder = ln.holders[len(ln.holders)-1]
+	if ln := ls.byKey[name]; slot != 0 && ln.waits() && ln.holder(key) == nil && !ln.waiters[0].wants(slot) {
+		ls.mu.Unlock()
+		g.requeue(name)
+		return
+	}
+	in, woken := ls.inbox, false
+	var free []notice
+	for line := range ls.lines(name) {
+		ln := ls.byKey[line]
+		holder, waits := ln.holder(key), ln.waits()
+		// Without slots, a lock for which somebody waits here has no holder here that needs it.
+		if waits && (slot == 0 || holder == nil) {
+			ln.waiters[0].signal(func(w *waiter) { w.offer(i, slot) })
+			woken = true
+			continue
 		}
+		free = append(free, notice{line, holder, waits, ln != nil})
 	}
 	ls.mu.Unlock()
-	if in != nil && (holder == nil || !holder.join(i)) && g.members[i].mayPass(key) {
-		g.pass(i, key, in.ticket)
+	joined := false
+	free = slices.DeleteFunc(free, func(n notice) bool {
+		if n.holder == nil || !n.holder.Join(i) {
+			return false
+		}
+		joined = true
+		if n.waits {
+			g.requeue(name)
+		}
+		return true
+	})
+	for _, n := range free {
+		switch {
+		case woken: // the callers that are awake find out for whom it was
+		case joined && !n.exists: // most likely it was for the ticket of the holder
+		case in != nil && (n.waits || g.Members[i].MayPass(key)):
+			g.pass(i, n.line, key, in)
+		}
+	}
+}
+
+// A notice is a notification that wakes nobody in a local queue.
+type notice struct {
+	line   string
+	holder *attempt.Attempt // nil: none
+	waits  bool
+	exists bool // the local queue
+}
+
+// requeue makes the caller that competes for name look for itself soon, because a node has
+// taken its ticket out of the queue, but the notification was not for this caller.
+func (g *Group) requeue(name string) {
+	look := time.Now().Add(minGrace)
+	ls := &g.locals
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ln := ls.byKey[name]; ln.waits() {
+		ln.waiters[0].signal(func(w *waiter) {
+			if w.look.IsZero() || look.Before(w.look) {
+				w.look = look
+			}
+		})
 	}
 }
 
@@ -248,33 +140,45 @@ func (g *Group) notified(i int, key string) {
 // make all callers ask all the time.
 func (g *Group) warned(key string, grace time.Duration) {
 	grace = min(max(grace, minGrace), maxGrace)
-	look := time.Now().Add(grace + 2*g.near() + rand.N(grace/4+1))
+	look := time.Now().Add(grace + 2*g.Near() + rand.N(grace/4+1))
 	ls := &g.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if ln := ls.byKey[key]; ln != nil && len(ln.waiters) > 0 {
-		ln.waiters[0].signal(func(w *Waiter) {
-			w.next = true
-			if w.look.IsZero() || look.Before(w.look) {
-				w.look = look
-			}
-		})
+	name, slot, _ := proto.Slot(key)
+	for line := range ls.lines(name) {
+		if ln := ls.byKey[line]; ln.waits() {
+			ln.waiters[0].signal(func(w *waiter) {
+				w.next, w.warned = true, slot
+				if w.look.IsZero() || look.Before(w.look) {
+					w.look = look
+				}
+			})
+		}
 	}
 }
 
-// pass passes on a notification from node i that nobody in this process waits for.
-func (g *Group) pass(i int, key, ticket string) {
+// pass passes on a notification from node i that nobody in the local queue of that name
+// waited for. If somebody waits by now, that caller gets it.
+func (g *Group) pass(i int, line, key string, in *inbox) {
 	ls := &g.locals
 	ls.mu.Lock()
-	ln := ls.byKey[key]
+	_, slot, _ := proto.Slot(key)
+	ln := ls.byKey[line]
+	if ln.waits() {
+		ln.waiters[0].signal(func(w *waiter) { w.offer(i, slot) })
+		ls.mu.Unlock()
+		return
+	}
 	if ln == nil || ln.places[i].newest == nil {
-		ln = &localQueue{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
-		a := g.attempt(key, "")
-		a.local = ln
-		ln.places[i].newest = a
+		ln = g.newLine(line, in)
 	}
 	a := ln.places[i].newest
+	if a == nil || a.Key() != key { // it was for another slot
+		a = ln.newAttempt(key, "")
+		a.Wait(ln, time.Time{}, 0, 0)
+		ln.places[i].newest = a
+	}
 	ln.places[i].queued = true // it was in the queue until the node notified it
 	ls.mu.Unlock()
-	a.leaveQueue(i)
+	a.LeaveQueue(i)
 }

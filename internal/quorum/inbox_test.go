@@ -13,6 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/notify"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
 
 var subscribing = faulty.Kind(faulty.OpSubscribe)
@@ -21,15 +23,15 @@ var subscribing = faulty.Kind(faulty.OpSubscribe)
 func (p *process) hears() []bool {
 	p.locals.mu.Lock()
 	defer p.locals.mu.Unlock()
-	heard := make([]bool, len(p.members))
+	heard := make([]bool, len(p.Members))
 	for i := range heard {
-		heard[i] = p.locals.inbox != nil && p.locals.inbox.hears(i)
+		heard[i] = p.locals.inbox != nil && p.locals.inbox.Hears(i)
 	}
 	return heard
 }
 
 // stirred reports whether w has been told to try again.
-func (w *Waiter) isStirred() bool {
+func (w *waiter) isStirred() bool {
 	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -54,7 +56,7 @@ func TestInboxIsAwaited(t *testing.T) {
 		if got := w.queued("k"); !slices.Equal(got, []int{1, 1, 1}) {
 			t.Errorf("tickets are queued %v, want one on each node", got)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -80,7 +82,7 @@ func TestInboxIsAwaitedOnEachNode(t *testing.T) {
 		if got := w.queued("k"); !slices.Equal(got, []int{1, 1, 1}) {
 			t.Errorf("tickets are queued %v, want one on each node", got)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -100,7 +102,7 @@ func TestInboxOfAHungMinority(t *testing.T) {
 				t.Errorf("a try took %v, want %v", took, want)
 			}
 		}
-		waiter.Leave()
+		waiter.leave()
 		time.Sleep(time.Second)
 		second := p.mustJoin("k") // the inbox is still open
 		start := time.Now()
@@ -108,7 +110,7 @@ func TestInboxOfAHungMinority(t *testing.T) {
 		if took := time.Since(start); took != 2*time.Millisecond {
 			t.Errorf("the next waiter's try took %v, want a round trip", took)
 		}
-		second.Leave()
+		second.leave()
 	})
 }
 
@@ -121,17 +123,17 @@ func TestInboxAwaitedUntilCtxEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		a, res := waiter.Acquire(ctx, w.token(), ttl, timeout)
+		a, res := waiter.acquire(ctx, nil, w.token(), ttl, timeout)
 		switch {
-		case res.Verdict == Won: // the answer was there before it was noticed that ctx had ended
-			defer a.release()
+		case res.Verdict == round.Won: // the answer was there before it was noticed that ctx had ended
+			defer release(a)
 		case res.CtxErr == nil:
 			t.Errorf("after the end of ctx: %v", res)
 		}
 		if took := time.Since(start); took != 10*time.Millisecond {
 			t.Errorf("it took %v, want until ctx ends", took)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -154,7 +156,7 @@ func TestReconnect(t *testing.T) {
 			t.Error("it is to try again before the subscription is back")
 		}
 		start := time.Now()
-		if err := waiter.Wait(context.Background(), time.Hour, 0); err != nil || time.Since(start) > minResubscribe {
+		if err := waiter.wait(context.Background(), time.Hour, 0); err != nil || time.Since(start) > notify.MinResubscribe {
 			t.Errorf("it waited for %v, %v, want until the subscription was back", time.Since(start), err)
 		}
 		if got := p.hears(); !slices.Equal(got, []bool{true, true, true}) {
@@ -174,12 +176,12 @@ func TestReconnect(t *testing.T) {
 			t.Errorf("it tried to subscribe %d times in a minute, want every half second", calls)
 		}
 		p.fault[1].Set()
-		time.Sleep(maxResubscribe + 1)
+		time.Sleep(notify.MaxResubscribe + 1)
 		synctest.Wait()
 		if got := p.hears(); !slices.Equal(got, []bool{true, true, true}) {
 			t.Errorf("in the end it hears %v", got)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -204,7 +206,7 @@ func TestSubscriptionsThatEndAtOnce(t *testing.T) {
 		for ctx.Err() == nil {
 			tries++
 			p.try(waiter)
-			waiter.Wait(ctx, time.Hour, 0)
+			waiter.wait(ctx, time.Hour, 0)
 		}
 		n := 0
 		for _, c := range p.fault[1].Calls() {
@@ -221,14 +223,14 @@ func TestSubscriptionsThatEndAtOnce(t *testing.T) {
 
 		// One that lasts is made again as soon as the first.
 		p.fault[1].Set()
-		time.Sleep(2*maxResubscribe + 1)
+		time.Sleep(2*notify.MaxResubscribe + 1)
 		p.fault[1].Disconnect()
-		time.Sleep(minResubscribe + 1)
+		time.Sleep(notify.MinResubscribe + 1)
 		synctest.Wait()
 		if got := p.hears(); !slices.Equal(got, []bool{true, true, true}) {
 			t.Errorf("in the end it hears %v", got)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -249,11 +251,11 @@ func TestRepeatedDeletionsDoNotCall(t *testing.T) {
 			tries++
 			p.lose(waiter)
 			if tries == 1 {
-				if _, res := q.Acquire(context.Background(), "k", w.token(), ttl, timeout); res.Verdict == Won {
+				if _, res := q.acquire(context.Background(), nil, "k", w.token(), ttl, timeout); res.Verdict == round.Won {
 					t.Fatal(res)
 				}
 			}
-			waiter.Wait(ctx, time.Hour, 0)
+			waiter.wait(ctx, time.Hour, 0)
 		}
 		if n := len(q.arrived(0)); n < 30 {
 			t.Errorf("%d deletions have arrived, want four in a second", n)
@@ -261,7 +263,7 @@ func TestRepeatedDeletionsDoNotCall(t *testing.T) {
 		if tries > 10 {
 			t.Errorf("the waiter made %d tries, want one for the first deletion, and one every two seconds", tries)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -289,7 +291,7 @@ func TestReconnectDuringATry(t *testing.T) {
 		if !waiter.isStirred() {
 			t.Error("what was missed while the subscription was broken is forgotten")
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -308,10 +310,10 @@ func TestSubscriptionRefused(t *testing.T) {
 				waiter := p.mustJoin("k")
 				p.lose(waiter)
 				start := time.Now()
-				if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+				if err := waiter.wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
 					t.Errorf("it waited for %v, %v, want for the poll", time.Since(start), err)
 				}
-				waiter.Leave()
+				waiter.leave()
 				time.Sleep(2 * linger) // another inbox each time
 			}
 			p.wantSaid(t, "polling", 0, "set t1", "set t2", "set t3")
@@ -335,7 +337,7 @@ func TestNoInboxWhereNobodyCalls(t *testing.T) {
 			if took := time.Since(start); took != 0 {
 				t.Errorf("the try took %v", took)
 			}
-			a.release()
+			release(a)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if len(p.polls) != 0 {
@@ -364,7 +366,7 @@ func TestInboxLingers(t *testing.T) {
 		}
 		for range 3 {
 			waiter := p.mustJoin("k")
-			p.win(waiter).release()
+			release(p.win(waiter))
 			time.Sleep(linger - 1)
 			if p.ticket() == "" || !p.hears()[0] {
 				t.Error("the inbox is closed before its time")
@@ -384,12 +386,12 @@ func TestInboxLingers(t *testing.T) {
 		if p.Contended("k") {
 			t.Error("a line is there that nobody can call")
 		}
-		a.release()
+		release(a)
 		waiter = p.mustJoin("k")
 		if second := p.ticket(); second == first || second == "" {
 			t.Errorf("the next inbox has the ticket %q, that before %q", second, first)
 		}
-		waiter.Leave()
+		waiter.leave()
 		w.empty()
 	})
 }
@@ -406,14 +408,14 @@ func TestGrace(t *testing.T) {
 			p := w.process(full).distant(2 * time.Millisecond)
 			p.fault[2].Set(faulty.Delay(tc.trip))
 			for range 100 {
-				p.mustAcquire("k").release()
+				release(p.mustAcquire("k"))
 				time.Sleep(2 * tc.trip)
 			}
 			waiter := p.mustJoin("k")
 			if got := p.ticket(); !strings.HasPrefix(got, tc.want) {
 				t.Errorf("with a node %v away the ticket is %q, want a grace of %s", tc.trip, got, tc.want)
 			}
-			waiter.Leave()
+			waiter.leave()
 		})
 	}
 }
@@ -447,7 +449,7 @@ func TestGarbageInTheInbox(t *testing.T) {
 		w.mem[0].Publish(channel, "gother")
 		w.mem[0].Publish(channel, "g")
 		p.wantSaid(t, "a call for another key", 0, "release - ticket", "release - ticket")
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -469,14 +471,14 @@ func TestWarned(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+		if err := waiter.wait(context.Background(), 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took < 40*ms || took > 45*ms+10*ms {
 			t.Errorf("it looked after %v, want from 40 to 45 ms after it heard", took)
 		}
-		waiter.Leave()
-		a.release()
+		waiter.leave()
+		release(a)
 	})
 }
 
@@ -490,18 +492,18 @@ func TestCallIsPassedOn(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		q.lose(second)
 		p.set(faulty.On(deletes, faulty.LoseRequest(nil))) // giving up is lost
-		first.Leave()
+		first.leave()
 		synctest.Wait()
 		p.set()
 		if got := w.queued("k"); got[0] != 2 {
 			t.Fatalf("%d tickets are queued, want 2", got[0])
 		}
 		start := time.Now()
-		held.release()
-		if err := second.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+		release(held)
+		if err := second.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
 			t.Errorf("the second was called after %v, %v", time.Since(start), err)
 		}
-		q.win(second).release()
+		release(q.win(second))
 		synctest.Wait()
 		w.empty()
 	})
@@ -525,15 +527,15 @@ func callDuringARelease(t *testing.T, w *world, deaf bool) {
 	held := w.process(full).mustAcquire("k")
 	waiter := p.mustJoin("k")
 	p.lose(waiter)
-	held.release()
+	release(held)
 	a := p.win(waiter)
 	time.Sleep(200 * time.Millisecond)
-	if !p.hears()[2] || (a.local.places[2].newest == nil) != deaf {
-		t.Fatalf("node 2 is heard: %v; it was asked: %v", p.hears()[2], a.local.places[2].newest != nil)
+	if !p.hears()[2] || (waiter.local.places[2].newest == nil) != deaf {
+		t.Fatalf("node 2 is heard: %v; it was asked: %v", p.hears()[2], waiter.local.places[2].newest != nil)
 	}
 	p.fault[0].Set(faulty.Delay(50 * time.Millisecond))
 	p.fault[1].Set(faulty.Delay(50 * time.Millisecond))
-	go a.release()
+	go release(a)
 	time.Sleep(time.Millisecond)
 	w.empty(2)
 
@@ -564,22 +566,22 @@ func TestCallJoinsTheHolder(t *testing.T) {
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
 		other.fault[2].Set(faulty.On(deletes, faulty.Delay(50*time.Millisecond)))
-		held.release()
-		if err := waiter.Wait(context.Background(), 0, 0); err != nil {
+		release(held)
+		if err := waiter.wait(context.Background(), 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		a := p.win(waiter)
-		if n := w.holders("k", a.token); n != 2 {
+		if n := w.holders("k", a.Token()); n != 2 {
 			t.Fatalf("%d nodes hold the lock", n)
 		}
 		time.Sleep(60 * time.Millisecond)
 		synctest.Wait()
-		if n := w.holders("k", a.token); n != 3 {
+		if n := w.holders("k", a.Token()); n != 3 {
 			t.Errorf("%d nodes hold the lock, want that which called too", n)
 		}
-		a.release()
+		release(a)
 		synctest.Wait()
-		a.join(0)
+		a.Join(0)
 		synctest.Wait()
 		w.empty()
 	})
@@ -596,26 +598,26 @@ func TestSubscriptionStaysAway(t *testing.T) {
 		p.set(faulty.On(subscribing, faulty.Refuse(backend.MarkNotExecuted(errors.New("no connection to spare")))))
 		p.fault[0].Disconnect()
 		start := time.Now()
-		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) > 2*minResubscribe {
+		if err := waiter.wait(context.Background(), pollPace, 0); err != nil || time.Since(start) > 2*notify.MinResubscribe {
 			t.Errorf("it slept for %v, %v, want until the subscription is not back", time.Since(start), err)
 		}
 		for range 3 {
 			p.lose(waiter)
 			start = time.Now()
-			if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+			if err := waiter.wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
 				t.Errorf("it waited for %v, %v, want for the poll", time.Since(start), err)
 			}
 		}
 		p.set()
-		time.Sleep(maxResubscribe)
+		time.Sleep(notify.MaxResubscribe)
 		p.lose(waiter)
 		if n := w.queued("k")[0]; n != 1 {
 			t.Errorf("%d tickets in the queue when the subscription is back, want 1", n)
 		}
-		held.release()
-		if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+		release(held)
+		if err := waiter.wait(context.Background(), pollPace, 0); err != nil {
 			t.Error(err)
 		}
-		p.win(waiter).release()
+		release(p.win(waiter))
 	})
 }

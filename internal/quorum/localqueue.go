@@ -5,6 +5,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/limit"
 )
 
 // linger is how long the inbox stays open after the last wait.
@@ -12,7 +15,8 @@ const linger = 5 * time.Second
 
 // A localQueue is a local queue: the callers of this process that wait for one key, in the
 // order in which they came. The first one competes with other processes, with the one
-// ticket that the process has. The mutex of localQueues guards it.
+// ticket that the process has. Readers have a local queue of their own, and a ticket of
+// their own. The mutex of localQueues guards it.
 //
 // A localQueue exists while somebody waits in it, or holds a lock acquired in it. This tells
 // two kinds of notifications apart: one for a key that nobody here wants, which is passed
@@ -20,20 +24,22 @@ const linger = 5 * time.Second
 // may have forgotten to unlock, are removed when space is needed.
 type localQueue struct {
 	group   *Group
-	key     string
-	ticket  string
-	waiters []*Waiter  // the first one competes; nil: it has left from the middle
-	gaps    int        // how many waiters are nil; the first never is
-	base    int        // place number of the first waiter
-	holders []*Attempt // won in this queue, and neither released nor known to be lost
-	expires time.Time  // when the last holder's lease ends, unless it is extended
-	places  []place    // by node
+	key     string             // the lock, the name of its permits, or the key of the set of its readers
+	shared  bool               // its callers only read
+	inbox   *inbox             // where its waiters are notified; nil: nowhere
+	waiters []*waiter          // the first one competes; nil: it has left from the middle
+	gaps    int                // how many waiters are nil; the first never is
+	base    int                // place number of the first waiter
+	holders []*attempt.Attempt // won in this queue, and neither released nor known to be lost
+	expires time.Time          // when the last holder's lease ends, unless it is extended
+	places  []place            // by node
+	debts   []*attempt.Attempt // at most one for each slot; see owe
 }
 
 // A place is the state of a local queue's ticket on one node.
 type place struct {
-	queued bool     // the ticket may be in the queue there, or its waiter notified
-	newest *Attempt // the last attempt that sent an acquire there with the ticket
+	queued bool             // the ticket may be in the queue there, or its waiter notified
+	newest *attempt.Attempt // the last attempt that sent an acquire there with the ticket
 }
 
 // localQueues is all local queues of a group, and the inbox for their notifications.
@@ -43,35 +49,26 @@ type localQueues struct {
 	sweepAt int // number of queues at which old ones are removed
 	waiting int // callers in all queues
 	inbox   *inbox
+	shares  bool        // there was a local queue of readers
 	closed  bool        // no other inbox will be opened
 	idle    *time.Timer // closes the inbox
 }
 
-// Contended reports whether callers of this process wait for key, or hold it after having
-// waited.
-func (g *Group) Contended(key string) bool {
-	ls := &g.locals
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	return ls.byKey[key] != nil
-}
-
-// Join enters the local queue for key, and returns when the caller is its first. It
-// returns ctx's error if ctx ends first, or [ErrAway] if left says that no time is left.
-// left, which may be nil, also becomes that of the Waiter.
-//
-// asked is when the caller began to want the key. The nodes order waiters by it. The
-// Waiter must be left.
-func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func() time.Duration) (*Waiter, error) {
-	w := &Waiter{
-		asked: asked, left: left, turn: make(chan struct{}), wake: make(chan struct{}, 1), notices: make([]bool, len(g.members)),
+// join enters the local queue for key, and returns when the caller is its first. It
+// returns ctx's error if ctx ends first, or limit.ErrAway if left says that no time is left.
+// left, which may be nil, also becomes that of the waiter. asked is when the caller began
+// to want the key; the nodes order waiters by it. The waiter must leave in the end.
+func (g *Group) join(ctx context.Context, key string, asked time.Time, left func() time.Duration) (*waiter, error) {
+	w := &waiter{
+		asked: asked, left: left, turn: make(chan struct{}), wake: make(chan struct{}, 1), notices: make([]bool, len(g.Members)),
 	}
 	ls := &g.locals
 	ls.mu.Lock()
-	ticket := ls.openInbox(g, key)
+	in := ls.openInbox(g, key)
 	ln := ls.byKey[key]
 	if ln == nil {
-		ln = &localQueue{group: g, key: key, ticket: ticket, places: make([]place, len(g.members))}
+		ln = g.newLine(key, in)
+		ls.shares = ls.shares || ln.shared
 		ls.add(ln)
 	}
 	w.local = ln
@@ -87,14 +84,14 @@ func (g *Group) Join(ctx context.Context, key string, asked time.Time, left func
 	default:
 	}
 	if err := w.stand(ctx); err != nil {
-		w.Leave()
+		w.leave()
 		return nil, err
 	}
 	return w, nil
 }
 
 // stand waits until w is the first in its local queue.
-func (w *Waiter) stand(ctx context.Context) error {
+func (w *waiter) stand(ctx context.Context) error {
 	timer := time.NewTimer(max(w.patience(), 0))
 	defer timer.Stop()
 	for {
@@ -106,7 +103,7 @@ func (w *Waiter) stand(ctx context.Context) error {
 		case <-timer.C:
 			d := w.patience()
 			if d <= 0 {
-				return ErrAway
+				return limit.ErrAway
 			}
 			timer.Reset(d)
 		}
@@ -133,12 +130,12 @@ func (ls *localQueues) add(ln *localQueue) {
 }
 
 // leave removes w from the local queue, and lets the next one compete. won is the attempt
-// that won, or nil.
-func (ln *localQueue) leave(w *Waiter, won *Attempt) {
+// that won for ttl, or nil.
+func (ln *localQueue) leave(w *waiter, won *attempt.Attempt, ttl time.Duration) {
 	ls := &ln.group.locals
 	if won != nil {
 		// The caller may set a better time later.
-		won.Lasts(ln.group.cfg.Clock.at(won.acquired.start).Add(won.ttl))
+		won.Lasts(ln.group.Config.Clock.At(won.Begun()).Add(ttl))
 	}
 	ls.mu.Lock()
 	first, ok := ln.remove(w)
@@ -150,20 +147,43 @@ func (ln *localQueue) leave(w *Waiter, won *Attempt) {
 		close(ln.waiters[0].turn)
 	}
 	ls.waiting--
-	if won != nil && won.inbox != nil {
-		ln.holders = append(ln.holders[:0], won) // earlier holders have lost it, whether they unlock or not
-		ln.expires = latest(ln.expires, time.Now().Add(won.ttl))
+	if won != nil && won.Waits() {
+		// Earlier holders have lost it, whether they unlock or not. Of several readers, the
+		// last one takes what notifies this process.
+		ln.holders = append(slices.DeleteFunc(ln.holders, func(a *attempt.Attempt) bool { return a.Key() == won.Key() }), won)
+		if expires := time.Now().Add(ttl); expires.After(ln.expires) {
+			ln.expires = expires
+		}
 	}
+	rest := ln.bequeath(w, won)
 	left := ls.settle(ln)
 	if ls.waiting == 0 && ls.idle != nil {
 		ls.idle.Reset(linger)
 	}
 	ls.mu.Unlock()
-	ln.leaveQueues(left)
+	ln.passOn(rest)
+	leaveQueues(left)
+}
+
+// waits reports whether somebody waits. ln may be nil.
+func (ln *localQueue) waits() bool { return ln != nil && len(ln.waiters) > 0 }
+
+// holder returns the attempt that holds key, the lock or a slot, after having waited, or
+// nil. ln may be nil.
+func (ln *localQueue) holder(key string) *attempt.Attempt {
+	if ln == nil {
+		return nil
+	}
+	for _, a := range ln.holders {
+		if a.Key() == key {
+			return a
+		}
+	}
+	return nil
 }
 
 // push adds w behind the other waiters.
-func (ln *localQueue) push(w *Waiter) {
+func (ln *localQueue) push(w *waiter) {
 	w.place = ln.base + len(ln.waiters)
 	ln.waiters = append(ln.waiters, w)
 }
@@ -171,7 +191,7 @@ func (ln *localQueue) push(w *Waiter) {
 // remove removes w from the waiters. It reports whether w was the first, and whether it
 // was there at all. It takes constant time on average, because all callers of one key may
 // be cancelled at once while other keys need the mutex.
-func (ln *localQueue) remove(w *Waiter) (first, ok bool) {
+func (ln *localQueue) remove(w *waiter) (first, ok bool) {
 	i := w.place - ln.base
 	if i < 0 || i >= len(ln.waiters) || ln.waiters[i] != w {
 		return false, false
@@ -192,7 +212,7 @@ func (ln *localQueue) remove(w *Waiter) (first, ok bool) {
 // compact closes the gaps that leaving waiters left.
 func (ln *localQueue) compact() {
 	old := ln.waiters
-	ln.waiters = make([]*Waiter, 0, len(old)-ln.gaps)
+	ln.waiters = make([]*waiter, 0, len(old)-ln.gaps)
 	ln.gaps = 0
 	for _, w := range old {
 		if w != nil {
@@ -201,56 +221,59 @@ func (ln *localQueue) compact() {
 	}
 }
 
-// release notes that a is being released. A caller of this process that polls for the key
+// Release notes that a is being released. A caller of this process that polls for the key
 // need not wait for its next look, because its operations are sent after the release.
-func (ls *localQueues) release(a *Attempt) {
+func (ls *localQueues) Release(a *attempt.Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
-	if ln := ls.byKey[a.key]; ln != nil && len(ln.waiters) > 0 && ln.waiters[0].polls {
-		ln.waiters[0].signal(func(w *Waiter) { w.stirred = true })
+	for line := range ls.lines(a.Name()) {
+		if ln := ls.byKey[line]; ln.waits() && ln.waiters[0].polls {
+			ln.waiters[0].signal(func(w *waiter) { w.stirred = true })
+		}
 	}
 	ls.mu.Unlock()
-	a.local.leaveQueues(left)
+	leaveQueues(left)
 }
 
-// lose notes that the lease of a has ended. If this ends its local queue, the ticket is
+// Lose notes that the lease of a has ended. If this ends its local queue, the ticket is
 // removed from the nodes' queues, except where a may still have its token: Release
 // deletes both there.
-func (ls *localQueues) lose(a *Attempt) {
+func (ls *localQueues) Lose(a *attempt.Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
 	ls.mu.Unlock()
 	for i, newest := range left {
-		if newest == a && !a.lacks(i) {
+		if newest == a && !a.Lacks(i) {
 			left[i] = nil
 		}
 	}
-	a.local.leaveQueues(left)
+	leaveQueues(left)
 }
 
 // dismiss removes a from the holders of its local queue, and settles the queue if a was
 // one.
-func (ls *localQueues) dismiss(a *Attempt) (left []*Attempt) {
-	if a.local == nil {
+func (ls *localQueues) dismiss(a *attempt.Attempt) (left []*attempt.Attempt) {
+	ln := ls.byKey[a.Line()]
+	if ln == nil {
 		return nil
 	}
-	i := slices.Index(a.local.holders, a) // there is at most one holder
+	i := slices.Index(ln.holders, a) // there is at most one for each slot
 	if i < 0 {
 		return nil
 	}
-	a.local.holders = slices.Delete(a.local.holders, i, i+1)
-	return ls.settle(a.local)
+	ln.holders = slices.Delete(ln.holders, i, i+1)
+	return ls.settle(ln)
 }
 
 // settle ends a local queue that is no longer needed. It returns, for each node, the
 // attempt that must remove the ticket from the node's queue if it is there, or nil if the
 // ticket was never sent.
-func (ls *localQueues) settle(ln *localQueue) []*Attempt {
+func (ls *localQueues) settle(ln *localQueue) []*attempt.Attempt {
 	if len(ln.waiters) > 0 || len(ln.holders) > 0 || ls.byKey[ln.key] != ln {
 		return nil
 	}
 	delete(ls.byKey, ln.key)
-	left := make([]*Attempt, len(ln.places))
+	left := make([]*attempt.Attempt, len(ln.places))
 	for i, p := range ln.places {
 		left[i] = p.newest // its node state may still put the ticket there, so it decides
 	}
@@ -258,47 +281,61 @@ func (ls *localQueues) settle(ln *localQueue) []*Attempt {
 }
 
 // leaveQueues removes the ticket from the nodes' queues. left comes from settle.
-func (ln *localQueue) leaveQueues(left []*Attempt) {
+func leaveQueues(left []*attempt.Attempt) {
 	for i, a := range left {
 		if a != nil {
-			a.leaveQueue(i)
+			a.LeaveQueue(i)
 		}
 	}
 }
 
-// enters notes that an acquire of a with the ticket is about to be sent to node i.
-func (ln *localQueue) enters(i int, a *Attempt) {
+// Ticket returns the ticket, or "" if there is none. It does not change.
+func (ln *localQueue) Ticket() string {
+	switch {
+	case ln.inbox == nil:
+		return ""
+	case ln.shared:
+		return ln.inbox.reader
+	}
+	return ln.inbox.ticket
+}
+
+// Hears reports whether notifications of node i reach the process.
+func (ln *localQueue) Hears(i int) bool { return ln.inbox != nil && ln.inbox.Hears(i) }
+
+// Enters notes that an acquire of a with the ticket is about to be sent to node i.
+func (ln *localQueue) Enters(i int, a *attempt.Attempt) {
 	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ln.places[i] = place{queued: true, newest: a}
 }
 
-// isNewest reports whether a is the newest attempt that has asked node i. Only the newest
+// IsNewest reports whether a is the newest attempt that has asked node i. Only the newest
 // may change the ticket there; an older one would remove or restore the newer one's
 // entry.
-func (ln *localQueue) isNewest(i int, a *Attempt) bool {
+func (ln *localQueue) IsNewest(i int, a *attempt.Attempt) bool {
 	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.isNewest(ln, i, a)
 }
 
-func (ls *localQueues) isNewest(ln *localQueue, i int, a *Attempt) bool {
+func (ls *localQueues) isNewest(ln *localQueue, i int, a *attempt.Attempt) bool {
 	now := ls.byKey[ln.key] // may be a later queue that never asks any node
 	return ln.places[i].newest == a && (now == nil || now == ln || now.places[i].newest == nil)
 }
 
-// queued reports whether a has to remove the ticket from the queue of node i.
-func (ln *localQueue) queued(i int, a *Attempt) bool {
+// Queued reports whether a has to remove the ticket from the queue of node i.
+func (ln *localQueue) Queued(i int, a *attempt.Attempt) bool {
 	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ln.places[i].queued && ls.isNewest(ln, i, a)
 }
 
-// setQueued notes whether the ticket may be in the queue of node i, after an answer to a.
-func (ln *localQueue) setQueued(i int, a *Attempt, queued bool) {
+// SetQueued notes whether the ticket may be in the queue of node i, after an answer to a.
+func (ln *localQueue) SetQueued(i int, a *attempt.Attempt, queued bool) {
 	ls := &ln.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -307,11 +344,10 @@ func (ln *localQueue) setQueued(i int, a *Attempt, queued bool) {
 	}
 }
 
-// openInbox opens the inbox if necessary, and returns the ticket that names it, or "" if
-// there will be none.
-func (ls *localQueues) openInbox(g *Group, key string) string {
-	if g.cfg.Inbox == nil || ls.closed {
-		return ""
+// openInbox opens the inbox if necessary, and returns it, or nil if there will be none.
+func (ls *localQueues) openInbox(g *Group, key string) *inbox {
+	if g.inbox == nil || ls.closed {
+		return nil
 	}
 	if ls.idle == nil {
 		ls.idle = time.AfterFunc(time.Hour, func() { ls.closeInbox(false) })
@@ -320,7 +356,7 @@ func (ls *localQueues) openInbox(g *Group, key string) string {
 	if ls.inbox == nil {
 		ls.inbox = newInbox(g, key)
 	}
-	return ls.inbox.ticket
+	return ls.inbox
 }
 
 func (ls *localQueues) awaited() bool {
@@ -338,7 +374,7 @@ func (ls *localQueues) closeInbox(forGood bool) {
 	if ls.inbox == nil || ls.waiting > 0 && !forGood {
 		return
 	}
-	ls.inbox.close()
+	ls.inbox.Close()
 	ls.inbox = nil
 	for key, ln := range ls.byKey {
 		if len(ln.waiters) == 0 {
@@ -354,7 +390,7 @@ func (ls *localQueues) wakeAll(now bool) {
 	defer ls.mu.Unlock()
 	for _, ln := range ls.byKey {
 		if len(ln.waiters) > 0 {
-			ln.waiters[0].signal(func(w *Waiter) {
+			ln.waiters[0].signal(func(w *waiter) {
 				w.stirred = w.stirred || now
 				w.look = time.Now()
 			})

@@ -15,6 +15,10 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/notify"
+	"github.com/quorumlock/quorumlock/internal/round"
+	"github.com/quorumlock/quorumlock/internal/testnodes"
 )
 
 // Callers of one process come in the order in which they asked, under one ticket.
@@ -39,7 +43,7 @@ func TestLineIsFirstComeFirstServed(t *testing.T) {
 					order = append(order, i)
 					mu.Unlock()
 					time.Sleep(5 * time.Millisecond)
-					a.release()
+					release(a)
 				})
 				time.Sleep(3 * time.Millisecond)
 			}
@@ -48,7 +52,7 @@ func TestLineIsFirstComeFirstServed(t *testing.T) {
 					t.Errorf("on node %d wait %q, want the ticket of the process alone", i, got)
 				}
 			}
-			held.release()
+			release(held)
 			all.Wait()
 			if !slices.Equal(order, want) {
 				t.Errorf("they came in the order %v", order)
@@ -70,15 +74,15 @@ func TestLeaveBehind(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		start := time.Now()
-		if _, err := p.Join(ctx, "k", start, nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, err := p.join(ctx, "k", start, nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("behind another: %v after %v, want the end of ctx", err, time.Since(start))
 		}
 		p.wantSaid(t, "leaving", 0)
 		if got := w.queued("k"); got[0] != 1 {
 			t.Errorf("%v tickets are queued, want the one of the process", got)
 		}
-		held.release()
-		p.win(first).release()
+		release(held)
+		release(p.win(first))
 	})
 }
 
@@ -93,16 +97,16 @@ func TestSuccessor(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		behind := later.mustJoin("k")
 		later.lose(behind)
-		var second *Waiter
-		go func() { second, _ = p.Join(context.Background(), "k", time.Now(), nil) }()
+		var second *waiter
+		go func() { second, _ = p.join(context.Background(), "k", time.Now(), nil) }()
 		synctest.Wait()
 		if second != nil {
 			t.Fatal("two are first in a line")
 		}
 		time.Sleep(time.Second)
 		p.forget()
-		first.Leave()
-		first.Leave() // a second time does nothing
+		first.leave()
+		first.leave() // a second time does nothing
 		synctest.Wait()
 		if second == nil {
 			t.Fatal("nobody took the place of the first")
@@ -113,9 +117,9 @@ func TestSuccessor(t *testing.T) {
 				t.Errorf("on node %d wait %q, want %q", i, got, want)
 			}
 		}
-		held.release()
-		p.win(second).release()
-		later.win(behind).release()
+		release(held)
+		release(p.win(second))
+		release(later.win(behind))
 		synctest.Wait()
 		w.empty()
 	})
@@ -135,7 +139,7 @@ func TestLineDissolves(t *testing.T) {
 			if err := p.Wait(context.Background()); err != nil {
 				t.Fatal(err)
 			}
-			waiter.Leave()
+			waiter.leave()
 			if p.Contended("k") {
 				t.Error("somebody seems to wait")
 			}
@@ -147,7 +151,7 @@ func TestLineDissolves(t *testing.T) {
 					t.Errorf("%d tickets are left on node %d", left, i)
 				}
 			}
-			held.release()
+			release(held)
 			synctest.Wait()
 			w.empty()
 		})
@@ -169,7 +173,7 @@ func TestLineOfAHolder(t *testing.T) {
 		if got := w.queued("k"); !slices.Equal(got, []int{0, 0, 1}) {
 			t.Errorf("tickets are queued %v, want one on the node that refused", got)
 		}
-		a.release()
+		release(a)
 		synctest.Wait()
 		if p.Contended("k") {
 			t.Error("the line is there after the release")
@@ -188,8 +192,8 @@ func TestForgottenHolders(t *testing.T) {
 		p := w.process(full)
 		lease := func(key string) {
 			waiter := p.mustJoin(key)
-			if a, res := waiter.Acquire(context.Background(), w.token(), 10*time.Millisecond, timeout); res.Verdict != Won {
-				t.Fatalf("%v: %v", a.key, res)
+			if a, res := waiter.acquire(context.Background(), nil, w.token(), 10*time.Millisecond, timeout); res.Verdict != round.Won {
+				t.Fatalf("%v: %v", a.Key(), res)
 			}
 		}
 		for i := range 1000 {
@@ -223,15 +227,15 @@ func TestLinesThatStay(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		other, p := w.process(full), w.process(full)
 		held := other.mustAcquire("waited for")
+		var others []*waiter
 		waiter := p.mustJoin("waited for")
 		p.lose(waiter)
 		holder := p.win(p.mustJoin("held"))
 		forgotten := p.mustJoin("forgotten")
-		if _, res := forgotten.Acquire(context.Background(), w.token(), 10*time.Millisecond, timeout); res.Verdict != Won {
+		if _, res := forgotten.acquire(context.Background(), nil, w.token(), 10*time.Millisecond, timeout); res.Verdict != round.Won {
 			t.Fatal(res)
 		}
 		time.Sleep(11 * time.Millisecond)
-		var others []*Waiter
 		for i := range 60 {
 			others = append(others, p.mustJoin(fmt.Sprint("k", i)))
 		}
@@ -250,14 +254,14 @@ func TestLinesThatStay(t *testing.T) {
 		}
 		p.locals.mu.Unlock()
 		start := time.Now()
-		held.release()
-		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+		release(held)
+		if err := waiter.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
 			t.Errorf("the waiter was called after %v, %v", time.Since(start), err)
 		}
-		p.win(waiter).release()
-		holder.release()
+		release(p.win(waiter))
+		release(holder)
 		for _, w := range others {
-			w.Leave()
+			w.leave()
 		}
 	})
 }
@@ -268,38 +272,38 @@ func TestLinesThatStay(t *testing.T) {
 func TestJoinWhileTheLeaseLasts(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		then  func(p *process, a *Attempt)
+		then  func(p *process, a *attempt.Attempt)
 		joins bool
 	}{
-		{"held", func(*process, *Attempt) { time.Sleep(ttl - 1) }, true},
-		{"ended", func(*process, *Attempt) { time.Sleep(ttl) }, false},
-		{"extended", func(p *process, a *Attempt) {
+		{"held", func(*process, *attempt.Attempt) { time.Sleep(ttl - 1) }, true},
+		{"ended", func(*process, *attempt.Attempt) { time.Sleep(ttl) }, false},
+		{"extended", func(p *process, a *attempt.Attempt) {
 			time.Sleep(ttl - time.Second)
-			a.extend()
-			a.Lasts(p.cfg.Clock.Now().Add(ttl))
+			extend(a)
+			a.Lasts(p.Config.Clock.Now().Add(ttl))
 			time.Sleep(ttl - time.Second)
 		}, true},
-		{"shorter than the TTL", func(p *process, a *Attempt) {
-			a.Lasts(p.cfg.Clock.Now().Add(time.Second))
+		{"shorter than the TTL", func(p *process, a *attempt.Attempt) {
+			a.Lasts(p.Config.Clock.Now().Add(time.Second))
 			time.Sleep(time.Second)
 		}, false},
-		{"lost", func(p *process, a *Attempt) {
+		{"lost", func(p *process, a *attempt.Attempt) {
 			a.Lose()
 			a.Lose()
 			if synctest.Wait(); p.Contended("k") {
 				p.w.t.Error("there is a line without waiters and holders")
 			}
-			if n := p.w.holders("k", a.token); n != 2 {
+			if n := p.w.holders("k", a.Token()); n != 2 {
 				p.w.t.Errorf("%d nodes hold the token, want 2: only a release deletes it", n)
 			}
 		}, false},
-		{"lost while others wait", func(p *process, a *Attempt) {
+		{"lost while others wait", func(p *process, a *attempt.Attempt) {
 			behind := p.mustJoin("k")
 			a.Lose()
 			if !p.Contended("k") {
 				p.w.t.Error("the line has gone though somebody waits in it")
 			}
-			behind.Leave()
+			behind.leave()
 		}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -324,14 +328,14 @@ func TestJoinWhileTheLeaseLasts(t *testing.T) {
 				synctest.Wait()
 				want := "~" + q.ticket()
 				if tc.joins {
-					want = a.token
+					want = a.Token()
 				}
 				if got := w.value(2, "k"); got != want {
 					t.Errorf("node 2 holds %q, want %q", got, want)
 				}
-				next.Leave()
-				other.Leave()
-				a.release()
+				next.leave()
+				other.leave()
+				release(a)
 			})
 		})
 	}
@@ -342,9 +346,9 @@ func TestJoinWhileTheLeaseLasts(t *testing.T) {
 func TestLateUnlock(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
 		p := w.process(full)
-		win := func(life time.Duration) *Attempt {
-			a, res := p.mustJoin("k").Acquire(context.Background(), w.token(), life, timeout)
-			if res.Verdict != Won {
+		win := func(life time.Duration) *attempt.Attempt {
+			a, res := p.mustJoin("k").acquire(context.Background(), nil, w.token(), life, timeout)
+			if res.Verdict != round.Won {
 				t.Fatal(res)
 			}
 			return a
@@ -352,8 +356,8 @@ func TestLateUnlock(t *testing.T) {
 		late := win(10 * time.Millisecond)
 		time.Sleep(11 * time.Millisecond)
 		a := win(time.Minute)
-		late.release().want(t, "of one whose lease has ended", Gone, 0)
-		if _, res := p.Acquire(context.Background(), "k", w.token(), ttl, timeout); res.Verdict != Lost {
+		expect(t, release(late), "of one whose lease has ended", round.Gone, 0)
+		if _, res := p.acquire(context.Background(), nil, "k", w.token(), ttl, timeout); res.Verdict != round.Lost {
 			t.Error(res)
 		}
 		if !p.Contended("k") {
@@ -366,11 +370,11 @@ func TestLateUnlock(t *testing.T) {
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
 		start := time.Now()
-		a.release()
-		if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+		release(a)
+		if err := waiter.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
 			t.Errorf("the waiter was called after %v, %v", time.Since(start), err)
 		}
-		p.win(waiter).release()
+		release(p.win(waiter))
 		synctest.Wait()
 		w.empty()
 	})
@@ -384,12 +388,12 @@ func TestLeftBehindAHolder(t *testing.T) {
 		a := p.win(p.mustJoin("k"))
 		second := p.mustJoin("k")
 		p.lose(second)
-		second.Leave()
+		second.leave()
 		synctest.Wait()
 		if got := w.queued("k"); got[2] != 1 {
 			t.Errorf("tickets are queued %v: the line is still there, and so is its place", got)
 		}
-		a.release()
+		release(a)
 		synctest.Wait()
 		if got := w.queued("k"); !slices.Equal(got, []int{0, 0, 0}) {
 			t.Errorf("tickets are queued %v, want none", got)
@@ -409,10 +413,10 @@ func TestLateDeletionOfALine(t *testing.T) {
 		p.fault[0].Set(faulty.First(1, faulty.DelayReply(100*time.Millisecond)))
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
-		if _, res := first.Acquire(ctx, w.token(), ttl, timeout); res.CtxErr == nil {
+		if _, res := first.acquire(ctx, nil, w.token(), ttl, timeout); res.CtxErr == nil {
 			t.Fatal(res)
 		}
-		first.Leave()
+		first.leave()
 		second := p.mustJoin("k")
 		p.lose(second)
 		time.Sleep(200 * time.Millisecond)
@@ -420,8 +424,8 @@ func TestLateDeletionOfALine(t *testing.T) {
 		if got := w.queue(0, "k"); !slices.Equal(got, []string{p.ticket()}) {
 			t.Errorf("the queue is %q, want the second's ticket", got)
 		}
-		second.Leave()
-		held.release()
+		second.leave()
+		release(held)
 	})
 }
 
@@ -439,8 +443,8 @@ func TestCloseWithLines(t *testing.T) {
 			t.Errorf("told to try: %v; the inbox: %q; lines: of the waiter %v, of the holder %v",
 				waiter.isStirred(), p.ticket(), p.Contended("k"), p.Contended("held"))
 		}
-		waiter.Leave()
-		a.release()
+		waiter.leave()
+		release(a)
 	})
 }
 
@@ -451,19 +455,19 @@ func TestJoinAfterClose(t *testing.T) {
 			w.mem[0].Set("k", "foreign", time.Hour)
 			p := w.process(full)
 			if opened {
-				p.mustJoin("k").Leave()
+				p.mustJoin("k").leave()
 			}
 			p.Close()
 			waiter := p.mustJoin("k")
 			p.lose(waiter)
 			start := time.Now()
-			if err := waiter.Wait(t.Context(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+			if err := waiter.wait(t.Context(), pollPace, 0); err != nil || time.Since(start) != pollPace {
 				t.Errorf("it waited for %v, %v, want for the poll, %v", time.Since(start), err, pollPace)
 			}
 			if p.ticket() != "" {
 				t.Error("there is an inbox")
 			}
-			waiter.Leave()
+			waiter.leave()
 		})
 	}
 }
@@ -500,7 +504,7 @@ func TestCloseDuringAnAttempt(t *testing.T) {
 			t.Error("after Close the waiter counts on being called")
 		}
 		mu.Unlock()
-		waiter.Leave()
+		waiter.leave()
 	}
 }
 
@@ -514,14 +518,14 @@ func TestSubscriptionRefusedLater(t *testing.T) {
 		p.lose(waiter)
 		p.set(faulty.On(subscribing, denied))
 		p.fault[0].Disconnect()
-		for _, most := range []time.Duration{minResubscribe, pollPace} {
+		for _, most := range []time.Duration{notify.MinResubscribe, pollPace} {
 			start := time.Now()
-			if err := waiter.Wait(t.Context(), pollPace, 0); err != nil || time.Since(start) > most {
+			if err := waiter.wait(t.Context(), pollPace, 0); err != nil || time.Since(start) > most {
 				t.Errorf("it waited for %v, %v, want %v at most", time.Since(start), err, most)
 			}
 			p.lose(waiter)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -538,28 +542,28 @@ func TestWarningOfALongGrace(t *testing.T) {
 			t.Fatal("nobody listens")
 		}
 		start := time.Now()
-		if err := waiter.Wait(t.Context(), 0, 0); err != nil {
+		if err := waiter.wait(t.Context(), 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		if took, most := time.Since(start), maxGrace+maxGrace/4+30*time.Millisecond; took < maxGrace || took > most {
 			t.Errorf("it looked after %v, want from %v to %v", took, maxGrace, most)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
 // Where there is no inbox nobody can be called: a holder needs no line.
 func TestLineWithoutAnInbox(t *testing.T) {
 	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
-		waiter, err := w.group.Join(context.Background(), "k", time.Now(), nil)
+		waiter, err := w.group.join(context.Background(), "k", time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, res := waiter.Acquire(context.Background(), w.token(), ttl, timeout)
-		if res.Verdict != Won || w.group.Contended("k") {
+		a, res := waiter.acquire(context.Background(), nil, w.token(), ttl, timeout)
+		if res.Verdict != round.Won || w.group.Contended("k") {
 			t.Errorf("%v; there is a line: %v", res, w.group.Contended("k"))
 		}
-		a.release()
+		release(a)
 	})
 }
 
@@ -573,7 +577,7 @@ func TestLineFollowsLine(t *testing.T) {
 		first := p.mustJoin("k")
 		p.lose(first)
 		for range 20 { // give up and come back at every point of the way
-			first.Leave()
+			first.leave()
 			time.Sleep(time.Millisecond)
 			first = p.mustJoin("k")
 			p.lose(first)
@@ -581,8 +585,8 @@ func TestLineFollowsLine(t *testing.T) {
 				t.Fatalf("%d tickets are queued, want 1", got[0])
 			}
 		}
-		held.release()
-		p.win(first).release()
+		release(held)
+		release(p.win(first))
 		synctest.Wait()
 		w.empty()
 	})
@@ -597,21 +601,21 @@ func TestLineThatNeverAsks(t *testing.T) {
 		p := w.process(full).distant(20 * time.Millisecond)
 		first := p.mustJoin("k")
 		p.lose(first)
-		other := make(chan *Attempt)
+		other := make(chan *attempt.Attempt)
 		go func() { other <- p.mustAcquire("other") }() // holds up what comes next
 		synctest.Wait()
-		first.Leave()
+		first.leave()
 		second := p.mustJoin("k")
 		time.Sleep(time.Second)
-		second.Leave()
+		second.leave()
 		if err := p.Wait(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.queued("k"); got[0] != 0 {
 			t.Errorf("%d tickets are queued, want none", got[0])
 		}
-		held.release()
-		(<-other).release()
+		release(held)
+		release(<-other)
 		synctest.Wait()
 		w.empty()
 	})
@@ -623,14 +627,14 @@ func TestManyLeaveALine(t *testing.T) {
 	g := newWorld(t, 1, full).group
 	ls := &g.locals
 	took := func(n int) time.Duration {
-		first, err := g.Join(t.Context(), "k", time.Now(), nil)
+		first, err := g.join(t.Context(), "k", time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := make([]*Waiter, n)
+		all := make([]*waiter, n)
 		ls.mu.Lock()
 		for i := range all {
-			all[i] = &Waiter{local: first.local, turn: make(chan struct{})}
+			all[i] = &waiter{local: first.local, turn: make(chan struct{})}
 			first.local.push(all[i])
 			ls.waiting++
 		}
@@ -638,36 +642,19 @@ func TestManyLeaveALine(t *testing.T) {
 		rand.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
 		start := time.Now()
 		for _, w := range all {
-			w.Leave()
+			w.leave()
 		}
 		took := time.Since(start)
 		if kept := len(first.local.waiters); kept > 2 {
 			t.Errorf("one waits, and there is room for %d", kept)
 		}
-		first.Leave()
+		first.leave()
 		if ls.waiting != 0 || ls.byKey["k"] != nil {
 			t.Errorf("%d wait, and there is a line: %v", ls.waiting, ls.byKey["k"] != nil)
 		}
 		return took
 	}
-	growsLinearly(t, took)
-}
-
-// growsLinearly reports an error if four times as many callers take more than eight times as
-// long in every one of several measurements. A linear algorithm takes four times as long, and
-// a quadratic one sixteen times. Other work on the machine may spoil some measurements.
-func growsLinearly(t *testing.T, took func(n int) time.Duration) {
-	t.Helper()
-	var ratios []float64
-	for range 5 {
-		few, many := took(5_000), took(20_000)
-		ratio := float64(many) / float64(few)
-		if ratio < 8 {
-			return
-		}
-		ratios = append(ratios, ratio)
-	}
-	t.Errorf("four times as many took %.1f times as long", ratios)
+	testnodes.GrowsLinearly(t, took)
 }
 
 // Callers join a line and leave it from anywhere. At every moment the one that has waited
@@ -677,14 +664,14 @@ func TestLeaveFromAnywhere(t *testing.T) {
 		g := newWorld(t, 1, full).group
 		rng := rand.New(rand.NewPCG(1, 2))
 		type caller struct {
-			first  atomic.Pointer[Waiter]
+			first  atomic.Pointer[waiter]
 			cancel context.CancelFunc
 		}
 		leave := func(c *caller) {
 			c.cancel()
 			synctest.Wait()
 			if w := c.first.Load(); w != nil {
-				w.Leave()
+				w.leave()
 			}
 		}
 		var line []*caller // in the order in which they came
@@ -694,7 +681,7 @@ func TestLeaveFromAnywhere(t *testing.T) {
 				c := &caller{cancel: cancel}
 				line = append(line, c)
 				go func() {
-					if w, err := g.Join(ctx, "k", time.Now(), nil); err == nil {
+					if w, err := g.join(ctx, "k", time.Now(), nil); err == nil {
 						c.first.Store(w)
 					}
 				}()

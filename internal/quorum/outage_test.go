@@ -9,6 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
 
 // An outage lasts from the first attempt that found it, until nodes answer, or nobody has
@@ -18,14 +19,14 @@ func TestOutage(t *testing.T) {
 		g := w.group
 		want := func(what string, since time.Time) {
 			t.Helper()
-			if got := g.Outage("k"); !got.Equal(since) {
+			if got := g.outageSince("k"); !got.Equal(since) {
 				t.Errorf("%s: an outage since %v, want %v", what, got, since)
 			}
 		}
 		fail := func() time.Time {
 			begun := time.Now()
 			time.Sleep(100 * time.Millisecond)
-			g.Failed("k", begun)
+			g.noteOutage("k", begun)
 			return time.Now()
 		}
 		want("at first", time.Time{})
@@ -45,7 +46,7 @@ func TestOutage(t *testing.T) {
 		want("again", since)
 
 		time.Sleep(time.Millisecond)
-		w.mustAcquire("other").release() // it is answered
+		release(w.mustAcquire("other")) // it is answered
 		synctest.Wait()
 		want("answered", time.Time{})
 		since = fail()
@@ -56,22 +57,22 @@ func TestOutage(t *testing.T) {
 // An outage of a part of a cluster is none of the others.
 func TestOutageOfAPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, err := NewGroup([]backend.Node{halves{faulty.NewFaultNode(memory.New())}}, Config{})
+		g, err := NewGroup([]backend.Node{halves{FaultNode: faulty.NewFaultNode(memory.New())}}, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
 		time.Sleep(time.Millisecond)
-		g.Failed("h1", begun)
-		if since := g.Outage("k"); !since.IsZero() {
+		g.noteOutage("h1", begun)
+		if since := g.outageSince("k"); !since.IsZero() {
 			t.Errorf("an outage of a part is one of another, since %v", since)
 		}
 		time.Sleep(time.Millisecond)
-		a, res := g.Acquire(t.Context(), "k", "token", ttl, timeout)
-		if res.Verdict != Won {
+		a, res := g.acquire(t.Context(), nil, "k", "token", ttl, timeout)
+		if res.Verdict != round.Won {
 			t.Fatal(res)
 		}
-		if since := g.Outage("h2"); since.IsZero() {
+		if since := g.outageSince("h2"); since.IsZero() {
 			t.Error("an answer of another part ended the outage")
 		}
 		a.Release(t.Context(), timeout)

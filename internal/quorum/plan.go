@@ -2,82 +2,51 @@ package quorum
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
 
 // plan takes back what a was granted, and decides how long to wait. verdict and votes are
 // the result of its acquires.
-func (w *Waiter) plan(a *Attempt, verdict Verdict, votes []Vote) {
+func (w *waiter) plan(a *attempt.Attempt, verdict round.Verdict, votes []round.Vote) {
 	g := w.local.group
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var (
-		n       = len(a.states)
-		spare   = n - g.need
-		open    = 0  // nodes that granted, or may have
-		queued  = 0  // nodes that will notify w
-		rank    = -1 // the lowest
-		foreign = 0  // nodes on which another library has the lock
-		left    = make([]time.Duration, 0, n)
-	)
-	const never = time.Duration(1) << 62
-	for i, v := range votes {
-		s := a.states[i]
-		switch v.Outcome {
-		case Taken:
-			left = append(left, s.refusal.Left)
-			if s.ticketed {
-				if s.refusal.Owner != "" && g.cfg.Foreign != nil && g.cfg.Foreign(s.refusal.Owner) {
-					foreign++
-				}
-				s.member.queueing.answered(s.refusal)
-			}
-			if s.refusal.Rank >= 0 {
-				queued++
-				if rank < 0 || s.refusal.Rank < rank {
-					rank = s.refusal.Rank
-				}
-			}
-		case Granted:
-			open++
-			left = append(left, 0)
-			if a.inbox != nil && a.inbox.hears(i) && s.member.queueing.works() {
-				queued++
-			}
-		default:
-			open++
-			left = append(left, never)
-		}
-	}
+	spare := g.Size() - g.Need()
 	// Other losers may have seen this waiter as the one owner, and sleep because of it.
-	// So it notifies them, at most maxStirs times. After that it is enough not to sleep.
-	crowded := open > spare
-	call := crowded && w.stirs < maxNotifies
-	if call {
+	// So it notifies them, at most maxNotifies times. After that it is enough not to sleep.
+	call := w.stirs < maxNotifies
+	st := a.TakeBack(votes, call, g.foreign)
+	if st.Crowded && call {
 		w.stirs++
 	}
-	a.clean(request{kind: releasing, stay: true, call: call}, time.Now())
-
-	w.poll(queued <= spare || verdict == Unavailable)
+	w.poll(st.Queued <= spare || verdict == round.Unavailable)
 	if w.polls {
 		return
 	}
-	slices.Sort(left)
-	expiry := left[g.need-1]
-	if expiry < never {
-		expiry += time.Millisecond
-	}
-	if open > 0 && a.majority(votes) <= spare || crowded && !call {
-		w.due = time.Now().Add(min(splitPause(g.near(), w.splits), expiry))
-		w.splits++
+	if st.Open > 0 && st.Owned <= spare || st.Crowded && !call {
+		w.awake(st.Expiry)
 		return
 	}
+	w.sleep(st, st.Expiry)
+}
+
+// awake makes w try again soon, less soon each time, and at the latest when the leases have
+// ended that are in the way.
+func (w *waiter) awake(expiry time.Duration) {
+	w.due = time.Now().Add(min(splitPause(w.local.group.Near(), w.splits), expiry))
+	w.splits++
+}
+
+// sleep makes w wait until it is notified, or until the leases have ended that are in the
+// way. It looks now and then.
+func (w *waiter) sleep(st attempt.Standing, expiry time.Duration) {
+	g := w.local.group
 	w.splits = 0
-	rank = max(rank, 0)
+	rank := max(st.Rank, 0)
 	w.expect(rank == 0)
-	look := lookAgain
-	if foreign > spare {
+	look := attempt.LookAgain
+	if st.Foreign > g.Size()-g.Need() {
 		look = lookForeign
 	}
 	pause := time.Duration(min(1+rank, lookRarely)) * look

@@ -12,7 +12,13 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/notify"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
+
+// manyRebuffs is how often a node must fail to queue before this is reported: see package
+// member.
+const manyRebuffs = 3
 
 // runs matches a script.
 func runs(scripts ...*backend.Script) func(backend.Op) bool {
@@ -32,26 +38,26 @@ func TestQueueRefused(t *testing.T) {
 			p := w.process(full)
 			p.set(faulty.On(runs(lua.Release), no))
 			a := p.mustAcquire("k")
-			if res := a.release(); res.Verdict != Won {
+			if res := release(a); res.Verdict != round.Won {
 				t.Errorf("the release: %v", res)
 			}
 			p.wantSaid(t, "a refused release", 0, "set t1", "delete t1")
 			w.empty()
-			p.mustAcquire("k").release()
+			release(p.mustAcquire("k"))
 			p.wantSaid(t, "the next pair", 0, "set t2", "delete t2")
 
-			time.Sleep(queueingAgain - 1)
-			p.mustAcquire("k").release()
+			time.Sleep(notify.MuteAgain - 1)
+			release(p.mustAcquire("k"))
 			p.wantSaid(t, "shortly before the minute is over", 0, "set t3", "delete t3")
 			time.Sleep(time.Nanosecond)
 			a = p.mustAcquire("k")
 			time.Sleep(time.Nanosecond)
-			a.release()
+			release(a)
 			p.set()
-			p.mustAcquire("k").release()
+			release(p.mustAcquire("k"))
 			p.wantSaid(t, "refused again", 0, "set t4", "delete t4", "set t5", "delete t5")
-			time.Sleep(queueingAgain + 1)
-			p.mustAcquire("k").release()
+			time.Sleep(notify.MuteAgain + 1)
+			release(p.mustAcquire("k"))
 			p.wantSaid(t, "after the rules have changed", 0, "set t6", "release t6")
 
 			p.set(faulty.On(runs(lua.Acquire), no))
@@ -60,12 +66,12 @@ func TestQueueRefused(t *testing.T) {
 			p.lose(waiter)
 			p.wantSaid(t, "a refused acquire", 0, "set t7")
 			start := time.Now()
-			if err := waiter.Wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
+			if err := waiter.wait(context.Background(), pollPace, 0); err != nil || time.Since(start) != pollPace {
 				t.Errorf("it waited for %v, %v, want for the poll", time.Since(start), err)
 			}
 			time.Sleep(100 * time.Millisecond)
 			a = p.win(waiter)
-			a.release()
+			release(a)
 			p.wantSaid(t, "a pair of one who polls", 0, "set t8", "delete t8")
 
 			w.mu.Lock()
@@ -91,7 +97,7 @@ func TestRollbackRefused(t *testing.T) {
 		synctest.Wait()
 		p.wantSaid(t, "a refused rollback", 2, "acquire t1 ticket", "delete t1")
 		w.empty(2)
-		waiter.Leave()
+		waiter.leave()
 		p.wantSaid(t, "giving up", 0, "acquire t1 ticket")
 		if err := p.Wait(context.Background()); err != nil {
 			t.Error(err)
@@ -116,15 +122,15 @@ func TestMinorityCannotQueue(t *testing.T) {
 			waiter := p.mustJoin("k")
 			p.lose(waiter)
 			start := time.Now()
-			time.AfterFunc(time.Second, func() { held.release() })
+			time.AfterFunc(time.Second, func() { release(held) })
 			polls := 0
 			for {
-				if err := waiter.Wait(context.Background(), pollPace, 0); err != nil {
+				if err := waiter.wait(context.Background(), pollPace, 0); err != nil {
 					t.Fatal(err)
 				}
 				a, res := p.try(waiter)
-				if res.Verdict == Won {
-					a.release()
+				if res.Verdict == round.Won {
+					release(a)
 					break
 				}
 				polls++
@@ -151,16 +157,16 @@ func TestReleaseHereWakesPollers(t *testing.T) {
 				var start time.Time
 				time.AfterFunc(time.Second, func() {
 					start = time.Now()
-					held.release()
+					release(held)
 				})
-				if err := waiter.Wait(context.Background(), time.Hour, 0); err != nil {
+				if err := waiter.wait(context.Background(), time.Hour, 0); err != nil {
 					t.Fatal(err)
 				}
 				a := p.win(waiter)
 				if took := time.Since(start); took != 4*time.Millisecond {
 					t.Errorf("%d %s nodes: it was handed over in %v, want two round trips", n, m, took)
 				}
-				a.release()
+				release(a)
 				time.Sleep(time.Second)
 				w.empty()
 			})
@@ -190,7 +196,7 @@ func TestNotQueued(t *testing.T) {
 		if want := "n0: it queues no waiter: ZADD: WRONGTYPE Operation against a key holding the wrong kind of value"; p.polls[0] != want {
 			t.Errorf("it was told %q, want %q", p.polls, want)
 		}
-		waiter.Leave()
+		waiter.leave()
 	})
 }
 
@@ -205,7 +211,7 @@ func TestReleaseThatCallsNobody(t *testing.T) {
 				return backend.Result{Reply: answer}
 			})))
 			for range 3 {
-				p.mustAcquire("k").release().want(t, "release", Won, 0)
+				expect(t, release(p.mustAcquire("k")), "release", round.Won, 0)
 			}
 			p.wantSaid(t, "in all", 0, "set t1", "release t1", "set t2", "release t2", "set t3", "release t3")
 			w.mu.Lock()
@@ -217,7 +223,7 @@ func TestReleaseThatCallsNobody(t *testing.T) {
 			if !slices.Equal(p.polls, want) {
 				t.Errorf("it was told %q, want %q", p.polls, want)
 			}
-			if !p.members[0].queueing.works() {
+			if !p.Members[0].Queueing.Works() {
 				t.Error("the queue is not used any more")
 			}
 			w.empty()

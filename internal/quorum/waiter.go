@@ -4,16 +4,20 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/limit"
+	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
 
 const (
-	// lookAgain is when the first waiter in a queue tries again although nobody notified
-	// it. A notification may be lost, or the holder may not notify. The others look less
-	// often, at most lookRarely times as late.
-	lookAgain  = 2 * time.Second
+	// The first waiter in a queue tries again after attempt.LookAgain although nobody
+	// notified it. A notification may be lost, or the holder may not notify. The others
+	// look less often, at most lookRarely times as late.
 	lookRarely = 15
 
-	// lookForeign replaces lookAgain while a holder from another library has the lock,
+	// lookForeign replaces attempt.LookAgain while a holder from another library has the lock,
 	// because its release notifies nobody. It equals the longest pause of a caller that
 	// polls.
 	lookForeign = 250 * time.Millisecond
@@ -21,22 +25,28 @@ const (
 	// Looks come minGrace later for each place in the queue, but at most maxStagger
 	// later, because anyone who can write to the queue can put any number of tickets
 	// before ours.
-	maxStagger = lookRarely * lookAgain
+	maxStagger = lookRarely * attempt.LookAgain
 
 	// maxSplitPause limits the pause after a split vote, unless a round trip takes
 	// longer. It is reached if the owners do not release, for example because they have
 	// died.
 	maxSplitPause = 250 * time.Millisecond
 
+	// A waiter checks rumours at intervals of rumourPause if it may be next in the queue,
+	// and of laterPause otherwise. Both are shorter than a grace, so a true notification
+	// still finds its reservation.
+	rumourPause = time.Millisecond
+	laterPause  = minGrace / 4
+
 	// maxNotifies is how often a losing waiter notifies others. They may lose in the same
 	// way, and notify it in return.
 	maxNotifies = 4
 )
 
-// A Waiter is a caller's place in the local queue for a key. [Group.Join] makes it. It
-// alternates between Acquire and Wait, and must be left in the end. Only one goroutine
-// may use it.
-type Waiter struct {
+// A waiter is a caller's place in the local queue for a key. [Group.join] makes it. It
+// alternates between acquire and wait, and must leave in the end. Only one goroutine may
+// use it.
+type waiter struct {
 	local *localQueue
 	asked time.Time
 	turn  chan struct{} // closed when it is first in its local queue
@@ -48,13 +58,19 @@ type Waiter struct {
 	stirred bool      // there is another reason to try again
 	polls   bool      // too few nodes can notify it
 	next    bool      // it may be next in the queue
+	offers  []offer   // notifications for other slots than that of the last attempt
+	slot    int       // of the last attempt; 0: none, or the lock has no slots
+	warned  int       // the slot for which the waiter before it was notified; 0: none
 	look    time.Time // when to look, because the waiter before it was notified; zero: never
 
+	slots *Slots // changed once, under that mutex; nil: the lock has no slots
+
 	// State after the last attempt.
-	splits int       // split votes in a row
-	stirs  int       // how often it has notified others when it took back many grants
-	due    time.Time // when to try again without a notification
-	permit *turn     // its turn of the budget for the next attempt, if it was not notified
+	want   int         // the slot to try next unless one is offered; 0: any
+	splits int         // split votes in a row
+	stirs  int         // how often it has notified others when it took back many grants
+	due    time.Time   // when to try again without a notification
+	permit *limit.Turn // its turn of the budget for the next attempt, if it was not notified
 
 	rumoured time.Time // when it last checked a false notification
 
@@ -64,7 +80,7 @@ type Waiter struct {
 }
 
 // patience returns the result of left, or a long time if there is no left.
-func (w *Waiter) patience() time.Duration {
+func (w *waiter) patience() time.Duration {
 	if w.left == nil {
 		return time.Hour
 	}
@@ -72,7 +88,7 @@ func (w *Waiter) patience() time.Duration {
 }
 
 // signal changes the state of w and wakes it. The local queues must be locked.
-func (w *Waiter) signal(change func(*Waiter)) {
+func (w *waiter) signal(change func(*waiter)) {
 	change(w)
 	select {
 	case w.wake <- struct{}{}:
@@ -80,98 +96,95 @@ func (w *Waiter) signal(change func(*Waiter)) {
 	}
 }
 
-// Acquire asks all nodes for token as [Group.Acquire] does, and queues the ticket of the
+// acquire asks all nodes for token as [attempt.Attempt.Acquire] does, and queues the ticket of the
 // local queue where it is refused.
 //
-// If it wins, the Waiter has left the local queue. If not, Acquire waits for all answers,
+// If it wins, the waiter has left the local queue. If not, acquire waits for all answers,
 // because refusals say how long to wait, and takes back what was granted.
-func (w *Waiter) Acquire(ctx context.Context, token string, ttl, timeout time.Duration) (*Attempt, Result) {
-	return w.acquire(ctx, nil, token, ttl, timeout)
-}
-
-// AcquireFenced is Acquire with a fencing token.
-func (w *Waiter) AcquireFenced(ctx context.Context, f *Fencing, token string, ttl, timeout time.Duration) (*Attempt, Result) {
-	return w.acquire(ctx, f, token, ttl, timeout)
-}
-
-func (w *Waiter) acquire(ctx context.Context, f *Fencing, token string, ttl, timeout time.Duration) (*Attempt, Result) {
+func (w *waiter) acquire(ctx context.Context, f *attempt.Fencing, token string, ttl, timeout time.Duration) (*attempt.Attempt, round.Result) {
 	ln := w.local
-	g := ln.group
-	a := g.attempt(ln.key, token)
+	g, key := ln.group, ln.lock()
+	if w.slots != nil {
+		key = proto.SlotKey(key, w.aim())
+	}
+	a := ln.newAttempt(key, token)
 	ls := &g.locals
 	ls.mu.Lock()
 	in := ls.inbox
-	notified, rumours := w.notified()
+	notified, rumours := w.news()
 	w.stirred, w.look = false, time.Time{}
 	ls.mu.Unlock()
-	if in != nil && in.ticket == ln.ticket {
-		in.await(ctx, timeout)
-		a.local, a.inbox, a.asked, a.ttl, a.timeout = ln, in, w.asked, ttl, timeout
+	if in != nil && in == ln.inbox {
+		in.Await(ctx, timeout)
+		a.Wait(ln, w.asked, ttl, timeout)
 	}
-	if f != nil {
-		f.fence(a, ttl)
-	}
-	req := request{kind: acquiring, ttl: ttl, timeout: timeout}
-	var res Result
-	vain := false
-	if len(a.states) == 1 {
-		w.heed(0)
-		res = a.round(ctx, req)
-	} else {
-		res, vain = newContest(w, a, req).run(ctx, rumours)
-	}
+	a.Vote(f.Of(key), ttl)
+	res, vain := a.Compete(ctx, w, rumours, ttl, timeout)
 	w.judge(notified, res.Votes)
 	granted := res.Votes
-	if res.Verdict == Won {
-		res = a.agree(ctx, res, timeout)
+	if res.Verdict == round.Won {
+		res = a.Agree(ctx, res, timeout)
 	}
-	w.permit.end(res)
+	w.permit.End(res.Answer())
 	w.permit = nil
-	if res.Verdict == Won {
-		ln.leave(w, a)
+	if res.Verdict == round.Won {
+		ln.leave(w, a, ttl)
 		return a, res
 	}
 	if vain { // it continues to wait as before
-		a.mu.Lock()
-		a.clean(request{kind: releasing, stay: true}, time.Now())
-		a.mu.Unlock()
+		a.Withdraw()
 		return a, res
 	}
-	w.plan(a, res.Verdict, granted)
+	if w.slots != nil {
+		w.search(ctx, a, res.Verdict, granted, timeout)
+	} else {
+		w.plan(a, res.Verdict, granted)
+	}
 	return a, res
 }
 
-// notified returns the nodes that have notified w since they were last asked, or nil. If
+// news returns the nodes that have notified w since they were last asked, or nil. If
 // those are the only reason to try and none is believed, it returns them as rumours too.
 // The local queues must be locked.
-func (w *Waiter) notified() (notified, rumours []bool) {
+func (w *waiter) news() (notified, rumours []bool) {
 	if !slices.Contains(w.notices, true) {
 		return nil, nil
 	}
 	notified = slices.Clone(w.notices)
-	if w.stirred || w.permit != nil || !w.rumoursOnly() {
+	if w.stirred || w.permit != nil || w.believes(w.notices) {
 		return notified, nil
 	}
 	return notified, notified
 }
 
 // rumoursOnly reports whether no believed node has notified w. The local queues must be locked.
-func (w *Waiter) rumoursOnly() bool {
-	for i, called := range w.notices {
-		if called && !w.local.group.members[i].rumours.doubted() {
-			return false
-		}
-	}
-	return true
+func (w *waiter) rumoursOnly() bool {
+	return !w.believes(w.notices) && !slices.ContainsFunc(w.offers, func(o offer) bool {
+		return !w.local.group.Members[o.node].Rumours.Doubted()
+	})
 }
 
-// judge notes whether the nodes that had notified have granted.
-func (w *Waiter) judge(notified []bool, votes []Vote) {
+// believes reports whether a node in notices is believed.
+func (w *waiter) believes(notices []bool) bool {
+	for i, called := range notices {
+		if called && !w.local.group.Members[i].Rumours.Doubted() {
+			return true
+		}
+	}
+	return false
+}
+
+// judge notes whether the nodes that had notified have granted. A refusal says nothing about
+// a node if the notification may have been for another ticket of this process.
+func (w *waiter) judge(notified []bool, votes []round.Vote) {
 	vain := false
 	for i, called := range notified {
-		if called && (votes[i].Outcome == Granted || votes[i].Outcome == Taken) {
-			granted := votes[i].Outcome == Granted
-			w.local.group.members[i].rumours.granted(granted)
+		if called && (votes[i].Outcome == round.Granted || votes[i].Outcome == round.Taken) {
+			granted := votes[i].Outcome == round.Granted
+			if !granted && w.ambiguous() {
+				continue
+			}
+			w.local.group.Members[i].Rumours.Granted(granted)
 			vain = vain || !granted
 		}
 	}
@@ -180,24 +193,35 @@ func (w *Waiter) judge(notified []bool, votes []Vote) {
 	}
 }
 
-// heed clears the notification of node i, which is about to be asked.
-func (w *Waiter) heed(i int) {
+// ambiguous reports whether a notification may have been for another ticket than that of w.
+func (w *waiter) ambiguous() bool {
+	ls := &w.local.group.locals
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return w.local.ambiguous()
+}
+
+// Clear clears the notification of node i, which is about to be asked.
+func (w *waiter) Clear(i int) {
 	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	w.notices[i] = false
 }
 
-// callers returns the nodes that have notified since they were last asked.
-func (w *Waiter) callers() []bool {
+// Notified returns the nodes that have notified since they were last asked.
+func (w *waiter) Notified() []bool {
 	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return slices.Clone(w.notices)
 }
 
+// Wake returns the channel that has a value after a change.
+func (w *waiter) Wake() <-chan struct{} { return w.wake }
+
 // poll notes whether w has to poll.
-func (w *Waiter) poll(polls bool) {
+func (w *waiter) poll(polls bool) {
 	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -205,22 +229,22 @@ func (w *Waiter) poll(polls bool) {
 }
 
 // expect notes whether w may be next in the queue.
-func (w *Waiter) expect(next bool) {
+func (w *waiter) expect(next bool) {
 	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	w.next = next
 }
 
-// Wait waits until another attempt is worthwhile: the Waiter was notified, or the
-// holder's lease may have ended and the budget has a turn. If too few nodes can notify
-// it, Wait waits for poll at most. If ctx has a deadline, Wait returns shortly before it,
-// to leave time for a last attempt.
+// wait waits until another attempt is worthwhile: the waiter was notified, or the holder's
+// lease may have ended and the budget has a turn. If too few nodes can notify it, wait
+// waits for poll at most. If ctx has a deadline, wait returns shortly before it, to leave
+// time for a last attempt.
 //
 // It returns ctx's error if ctx has ended or less time than shortly is left. It returns
-// [ErrAway] if no time is left to the caller, because other callers of this process may
-// have found the nodes unavailable.
-func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
+// limit.ErrAway if no time is left to the caller, because other callers of this process may have
+// found the nodes unavailable.
+func (w *waiter) wait(ctx context.Context, poll, shortly time.Duration) error {
 	end := w.due
 	if w.polls {
 		end = time.Now().Add(poll)
@@ -237,7 +261,7 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 	}
 	var (
 		timer *time.Timer
-		turn  *turn
+		turn  *limit.Turn
 		ready <-chan struct{}
 	)
 	for {
@@ -246,11 +270,11 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 		switch {
 		case left > 0:
 		case called:
-			turn.leave()
+			turn.Leave()
 			return ctx.Err()
 		case turn == nil:
-			turn = w.local.group.budget.join()
-			ready = turn.ready
+			turn = w.local.group.budget.Join()
+			ready = turn.Ready()
 		}
 		select {
 		case <-ready:
@@ -260,8 +284,8 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 		}
 		d := w.patience()
 		if d <= 0 {
-			turn.leave()
-			return ErrAway
+			turn.Leave()
+			return limit.ErrAway
 		}
 		if left > 0 {
 			d = min(d, left)
@@ -279,7 +303,7 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 			w.permit = turn
 			return ctx.Err()
 		case <-ctx.Done():
-			turn.leave()
+			turn.Leave()
 			return ctx.Err()
 		}
 	}
@@ -287,14 +311,14 @@ func (w *Waiter) Wait(ctx context.Context, poll, shortly time.Duration) error {
 
 // attends returns when w should try again, at end at the latest, and whether that is
 // because of a notification. Rumours are put off for a moment if the last one was false.
-func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
+func (w *waiter) attends(end time.Time) (called bool, at time.Time) {
 	ls := &w.local.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if w.stirred {
 		return true, time.Time{}
 	}
-	if slices.Contains(w.notices, true) {
+	if slices.Contains(w.notices, true) || len(w.offers) > 0 {
 		if !w.rumoursOnly() {
 			return true, time.Time{}
 		}
@@ -312,11 +336,11 @@ func (w *Waiter) attends(end time.Time) (called bool, at time.Time) {
 	return false, end
 }
 
-// Leave gives up the place in the local queue. It also leaves the queues on the nodes,
-// unless another caller of this local queue takes over. It does nothing if the Waiter has
+// leave gives up the place in the local queue. It also leaves the queues on the nodes,
+// unless another caller of this local queue takes over. It does nothing if the waiter has
 // already left.
-func (w *Waiter) Leave() {
-	w.permit.leave()
+func (w *waiter) leave() {
+	w.permit.Leave()
 	w.permit = nil
-	w.local.leave(w, nil)
+	w.local.leave(w, nil, 0)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +14,35 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/attempt"
 	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
+
+// refuses answers as a node that refuses the lock.
+func refuses(r proto.Refusal) faulty.Fault {
+	left := r.Left.Milliseconds()
+	if r.Left >= proto.Forever {
+		left = -1
+	}
+	return func(_ context.Context, ops []backend.Op, _ faulty.Send) []backend.Result {
+		results := make([]backend.Result, len(ops))
+		for i := range ops {
+			results[i].Reply = backend.Reply{int64(0), left, int64(r.Rank), r.Owner}
+		}
+		return results
+	}
+}
+
+// vote returns the vote with that letter of outcomes.
+func vote(letter byte) round.Vote {
+	for o := round.Pending; o <= round.Quarantined; o++ {
+		if o.String()[0] == letter {
+			return round.Vote{Outcome: o}
+		}
+	}
+	panic(string(letter) + " is no outcome")
+}
 
 // What a waiter does after a try that it lost: how long it sleeps, and whether it
 // polls.
@@ -27,7 +55,7 @@ func TestPlan(t *testing.T) {
 		name        string
 		votes       string // as outcomes writes them
 		refusals    []proto.Refusal
-		verdict     Verdict
+		verdict     round.Verdict
 		splits      int // before
 		polls       bool
 		least, most time.Duration
@@ -35,60 +63,64 @@ func TestPlan(t *testing.T) {
 		stirs       int // before
 	}{
 		// One node.
-		{"first in the queue", "T", []proto.Refusal{in(time.Hour, 0, "a")}, Lost, 3, false, 1500 * ms, 2500 * ms, 0, 0},
-		{"third in the queue", "T", []proto.Refusal{in(time.Hour, 2, "a")}, Lost, 0, false, 4500*ms + 40*ms, 7500*ms + 40*ms, 0, 0},
-		{"far behind", "T", []proto.Refusal{in(time.Hour, 100, "a")}, Lost, 0, false, 22500*ms + 2*s, 37500*ms + 2*s, 0, 0},
-		{"the lease ends before", "T", []proto.Refusal{in(100*ms, 0, "a")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
-		{"the lease ends before, third", "T", []proto.Refusal{in(100*ms, 2, "a")}, Lost, 0, false, 141 * ms, 141 * ms, 0, 0},
-		{"the lease ends before, with 1500 before it", "T", []proto.Refusal{in(100*ms, 1500, "a")}, Lost, 0, false, 30*s + 101*ms, 30*s + 101*ms, 0, 0},
-		{"the lease ends before, with a million before it", "T", []proto.Refusal{in(100*ms, 1_000_000, "a")}, Lost, 0, false, 15*s + 101*ms, 30*s + 101*ms, 0, 0},
-		{"the lease has no end", "T", []proto.Refusal{in(never, 0, "a")}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
-		{"not queued", "T", []proto.Refusal{in(100*ms, -1, "a")}, Lost, 0, true, 0, never, 0, 0},
-		{"failed", "F", []proto.Refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
-		{"timed out", "O", []proto.Refusal{{}}, Unavailable, 0, true, 0, never, 0, 0},
+		{"first in the queue", "T", []proto.Refusal{in(time.Hour, 0, "a")}, round.Lost, 3, false, 1500 * ms, 2500 * ms, 0, 0},
+		{"third in the queue", "T", []proto.Refusal{in(time.Hour, 2, "a")}, round.Lost, 0, false, 4500*ms + 40*ms, 7500*ms + 40*ms, 0, 0},
+		{"far behind", "T", []proto.Refusal{in(time.Hour, 100, "a")}, round.Lost, 0, false, 22500*ms + 2*s, 37500*ms + 2*s, 0, 0},
+		{"the lease ends before", "T", []proto.Refusal{in(100*ms, 0, "a")}, round.Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
+		{"the lease ends before, third", "T", []proto.Refusal{in(100*ms, 2, "a")}, round.Lost, 0, false, 141 * ms, 141 * ms, 0, 0},
+		{"the lease ends before, with 1500 before it", "T", []proto.Refusal{in(100*ms, 1500, "a")}, round.Lost, 0, false, 30*s + 101*ms, 30*s + 101*ms, 0, 0},
+		{"the lease ends before, with a million before it", "T", []proto.Refusal{in(100*ms, 1_000_000, "a")}, round.Lost, 0, false, 15*s + 101*ms, 30*s + 101*ms, 0, 0},
+		{"the lease has no end", "T", []proto.Refusal{in(never, 0, "a")}, round.Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
+		{"not queued", "T", []proto.Refusal{in(100*ms, -1, "a")}, round.Lost, 0, true, 0, never, 0, 0},
+		{"failed", "F", []proto.Refusal{{}}, round.Unavailable, 0, true, 0, never, 0, 0},
+		{"timed out", "O", []proto.Refusal{{}}, round.Unavailable, 0, true, 0, never, 0, 0},
 
 		// Three nodes. It counts when a quorum is free, and the lowest rank.
-		{"one owner", "TTT", []proto.Refusal{in(300*ms, 1, "a"), in(100*ms, 2, "a"), in(200*ms, 3, "a")}, Lost, 1, false, 221 * ms, 221 * ms, 0, 0},
-		{"one is not queued", "TTT", []proto.Refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), in(200*ms, 0, "a")}, Lost, 0, false, 201 * ms, 201 * ms, 0, 0},
-		{"one is not queued, one failed", "TTF", []proto.Refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, true, 0, never, 0, 0},
-		{"one failed, one owner on two", "TTF", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a"), {}}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"one failed, two owners", "TTF", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), {}}, Lost, 0, false, 0, 0, 1, 0},
-		{"granted one, one owner on two", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 2, false, 101 * ms, 101 * ms, 0, 0},
-		{"granted one, two owners", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1, 0},
-		{"granted one, two owners, again", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 3, false, 0, 0, 4, 0},
-		{"granted one, two owners, often", "GTT", []proto.Refusal{{}, in(3*s, 0, "a"), in(s, 0, "b")}, Lost, 40, false, 0, 250 * ms, 41, 0},
-		{"granted one, two owners, the leases end before", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, Lost, 40, false, 0, 101 * ms, 41, 0},
-		{"granted one, two owners, one without end", "GTT", []proto.Refusal{{}, in(never, 0, "a"), in(never, 0, "b")}, Lost, 7, false, 0, 250 * ms, 8, 0},
-		{"granted one, of the others one owner is not known", "GTT", []proto.Refusal{{}, in(300*ms, 0, ""), in(100*ms, 0, "b")}, Lost, 0, false, 0, 0, 1, 0},
-		{"three owners, nothing granted", "TTT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), in(200*ms, 0, "c")}, Lost, 2, false, 201 * ms, 201 * ms, 0, 0},
-		{"two failed", "TFF", []proto.Refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0, 0},
-		{"two did not answer before ctx ended", "TPP", []proto.Refusal{in(300*ms, 0, "a"), {}, {}}, Unavailable, 0, true, 0, never, 0, 0},
+		{"one owner", "TTT", []proto.Refusal{in(300*ms, 1, "a"), in(100*ms, 2, "a"), in(200*ms, 3, "a")}, round.Lost, 1, false, 221 * ms, 221 * ms, 0, 0},
+		{"one is not queued", "TTT", []proto.Refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), in(200*ms, 0, "a")}, round.Lost, 0, false, 201 * ms, 201 * ms, 0, 0},
+		{"one is not queued, one failed", "TTF", []proto.Refusal{in(300*ms, -1, "a"), in(100*ms, 0, "a"), {}}, round.Lost, 0, true, 0, never, 0, 0},
+		{"one failed, one owner on two", "TTF", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a"), {}}, round.Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
+		{"one failed, two owners", "TTF", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), {}}, round.Lost, 0, false, 0, 0, 1, 0},
+		{"granted one, one owner on two", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "a")}, round.Lost, 2, false, 101 * ms, 101 * ms, 0, 0},
+		{"granted one, two owners", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, round.Lost, 0, false, 0, 0, 1, 0},
+		{"granted one, two owners, again", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, round.Lost, 3, false, 0, 0, 4, 0},
+		{"granted one, two owners, often", "GTT", []proto.Refusal{{}, in(3*s, 0, "a"), in(s, 0, "b")}, round.Lost, 40, false, 0, 250 * ms, 41, 0},
+		{"granted one, two owners, the leases end before", "GTT", []proto.Refusal{{}, in(300*ms, 0, "a"), in(100*ms, 0, "b")}, round.Lost, 40, false, 0, 101 * ms, 41, 0},
+		{"granted one, two owners, one without end", "GTT", []proto.Refusal{{}, in(never, 0, "a"), in(never, 0, "b")}, round.Lost, 7, false, 0, 250 * ms, 8, 0},
+		{"granted one, of the others one owner is not known", "GTT", []proto.Refusal{{}, in(300*ms, 0, ""), in(100*ms, 0, "b")}, round.Lost, 0, false, 0, 0, 1, 0},
+		{"three owners, nothing granted", "TTT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "b"), in(200*ms, 0, "c")}, round.Lost, 2, false, 201 * ms, 201 * ms, 0, 0},
+		{"two failed", "TFF", []proto.Refusal{in(300*ms, 0, "a"), {}, {}}, round.Unavailable, 0, true, 0, never, 0, 0},
+		{"two did not answer before ctx ended", "TPP", []proto.Refusal{in(300*ms, 0, "a"), {}, {}}, round.Unavailable, 0, true, 0, never, 0, 0},
 
 		// Two nodes need both.
-		{"even, one each", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
-		{"even, one owner", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"even, one queue is enough", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, -1, "a")}, Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
-		{"even, one each, others were called often", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, Lost, 7, false, 0, 101 * ms, 8, maxNotifies},
-		{"even, one failed", "TF", []proto.Refusal{in(300*ms, 0, "a"), {}}, Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
+		{"even, one each", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, round.Lost, 0, false, 101 * ms, 101 * ms, 0, 0},
+		{"even, one owner", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, 0, "a")}, round.Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
+		{"even, one queue is enough", "TT", []proto.Refusal{in(300*ms, 0, "a"), in(100*ms, -1, "a")}, round.Lost, 0, false, 301 * ms, 301 * ms, 0, 0},
+		{"even, one each, others were called often", "GT", []proto.Refusal{{}, in(100*ms, 0, "b")}, round.Lost, 7, false, 0, 101 * ms, 8, maxNotifies},
+		{"even, one failed", "TF", []proto.Refusal{in(300*ms, 0, "a"), {}}, round.Lost, 0, false, 1500 * ms, 2500 * ms, 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inWorldOf(t, len(tc.votes), full, func(t *testing.T, w *world) {
 				p := w.process(full)
 				waiter := p.mustJoin("k")
 				synctest.Wait()
-				a := p.attempt("k", "t")
-				p.locals.mu.Lock()
-				a.inbox, a.local = p.locals.inbox, waiter.local
-				p.locals.mu.Unlock()
-				res := Result{Verdict: tc.verdict}
+				const trip = time.Millisecond
+				p.distant(trip)
+				for i := range tc.votes {
+					p.fault[i].Set(faulty.Delay(trip/2), faulty.DelayReply(trip/2), faulty.On(runs(lua.Acquire), refuses(tc.refusals[i])))
+				}
+				a := attempt.New(p.Nodes, "k", "t")
+				a.Wait(waiter.local, time.Now(), ttl, timeout)
+				if res, _ := a.Compete(t.Context(), waiter, nil, ttl, timeout); outcomes(res.Votes) != strings.Repeat("T", len(tc.votes)) {
+					t.Fatal(res)
+				}
+				p.set()
+				res := round.Result{Verdict: tc.verdict}
 				for i := range tc.votes {
 					res.Votes = append(res.Votes, vote(tc.votes[i]))
-					a.states[i].refusal = tc.refusals[i]
 				}
 				least, most := tc.least, tc.most
-				const trip = time.Millisecond
 				if tc.splitsAfter > 0 {
-					p.distant(trip).set()
 					least = 1
 					if most == 0 {
 						most = 2 * trip << tc.splits
@@ -119,18 +151,18 @@ func TestPlan(t *testing.T) {
 						t.Errorf("%d split votes are counted, want %d", waiter.splits, tc.splitsAfter)
 					}
 				}
-				waiter.Leave()
+				waiter.leave()
 			})
 		})
 	}
 }
 
-// Waiter.Wait ends at the first reason to try again.
+// waiter.wait ends at the first reason to try again.
 func TestWaiterWaits(t *testing.T) {
 	const ms = time.Millisecond
 	type setting struct {
 		p *process
-		w *Waiter
+		w *waiter
 	}
 	after := func(d time.Duration, f func(setting)) func(setting) {
 		return func(s setting) { time.AfterFunc(d, func() { f(s) }) }
@@ -166,13 +198,13 @@ func TestWaiterWaits(t *testing.T) {
 			after(10*ms, func(s setting) { s.p.hear(0, "gk") })(s)
 		}, after: 10 * ms},
 		{name: "a release here, polling", pause: time.Hour, polls: true, prepare: after(10*ms, func(s setting) {
-			s.p.Adopt("k", "x", ttl).release()
+			release(s.p.Adopt("k", "x", ttl))
 		}), after: 10 * ms},
 		{name: "a release here, queued", pause: 70 * ms, prepare: after(10*ms, func(s setting) {
-			s.p.Adopt("k", "x", ttl).release()
+			release(s.p.Adopt("k", "x", ttl))
 		}), after: 70 * ms},
 		{name: "a release here of another key", polls: true, prepare: after(10*ms, func(s setting) {
-			s.p.Adopt("kk", "x", ttl).release()
+			release(s.p.Adopt("kk", "x", ttl))
 		}), after: 30 * ms},
 		{name: "ctx ends", pause: time.Hour, ctx: 50 * ms, shortly: 10 * ms, after: 40 * ms}, // for a last try
 		{name: "ctx ends later", pause: 30 * ms, ctx: 50 * ms, shortly: 10 * ms, after: 30 * ms},
@@ -199,12 +231,12 @@ func TestWaiterWaits(t *testing.T) {
 					tc.prepare(setting{p, waiter})
 				}
 				start := time.Now()
-				err := waiter.Wait(ctx, 30*ms, tc.shortly)
+				err := waiter.wait(ctx, 30*ms, tc.shortly)
 				took := time.Since(start)
 				if took < tc.after || took > tc.after+tc.jitter+1 || !errors.Is(err, tc.err) {
 					t.Errorf("it waited for %v, %v, want for %v, %v", took, err, tc.after, tc.err)
 				}
-				waiter.Leave()
+				waiter.leave()
 			})
 		})
 	}
@@ -226,7 +258,7 @@ func TestCallBeforeTheTryIsForgotten(t *testing.T) {
 			}
 			p.lose(waiter)
 			start := time.Now()
-			if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 301*time.Millisecond {
+			if err := waiter.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 301*time.Millisecond {
 				t.Errorf("it waited for %v, %v, want until the lease has ended", time.Since(start), err)
 			}
 			// A call that comes while the node is asked does count.
@@ -238,11 +270,11 @@ func TestCallBeforeTheTryIsForgotten(t *testing.T) {
 				time.AfterFunc(10*time.Millisecond, func() { p.hear(0, "gk") })
 				p.lose(waiter)
 				start = time.Now()
-				if err := waiter.Wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
+				if err := waiter.wait(context.Background(), 0, 0); err != nil || time.Since(start) != 0 {
 					t.Errorf("it waited for %v, %v, want not at all", time.Since(start), err)
 				}
 			}
-			waiter.Leave()
+			waiter.leave()
 		})
 	}
 }
@@ -253,7 +285,7 @@ func TestExpiryOfADeadHolder(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		inWorldOf(t, n, full, func(t *testing.T, w *world) {
 			dead := w.process(full)
-			if _, res := dead.Acquire(context.Background(), "k", "dead", 400*time.Millisecond, timeout); res.Verdict != Won {
+			if _, res := dead.acquire(context.Background(), nil, "k", "dead", 400*time.Millisecond, timeout); res.Verdict != round.Won {
 				t.Fatal(res)
 			}
 			synctest.Wait()
@@ -276,7 +308,7 @@ func TestExpiryOfADeadHolder(t *testing.T) {
 					if took := time.Since(start); i == 0 && took > 406*time.Millisecond {
 						t.Errorf("the first came after %v, want as soon as the lease has ended", took)
 					}
-					a.release()
+					release(a)
 				}()
 				time.Sleep(5 * time.Millisecond)
 			}
@@ -299,7 +331,7 @@ func TestExpiryOfADeadHolder(t *testing.T) {
 // farthest.
 func TestTripToANodeOfParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := halves{faulty.NewFaultNode(memory.New())}
+		node := halves{FaultNode: faulty.NewFaultNode(memory.New())}
 		g, err := NewGroup([]backend.Node{node}, Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -309,12 +341,12 @@ func TestTripToANodeOfParts(t *testing.T) {
 			trip, want time.Duration
 		}{{"h", 10 * time.Millisecond, 10 * time.Millisecond}, {"k", 2 * time.Millisecond, 10 * time.Millisecond}} {
 			node.Set(faulty.Delay(tc.trip))
-			if a, res := g.Acquire(t.Context(), tc.key, "t"+tc.key, ttl, timeout); res.Verdict != Won {
+			if a, res := g.acquire(t.Context(), nil, tc.key, "t"+tc.key, ttl, timeout); res.Verdict != round.Won {
 				t.Error(res)
 			} else {
-				a.release().want(t, "release", Won, tc.trip) // so that there are two answers
+				expect(t, release(a), "release", round.Won, tc.trip) // so that there are two answers
 			}
-			if got := g.farthest(); got != tc.want {
+			if got := g.Farthest(); got != tc.want {
 				t.Errorf("after %q the node is %v away, want %v", tc.key, got, tc.want)
 			}
 			time.Sleep(time.Second)
@@ -365,14 +397,14 @@ func TestDeadWaitersInFront(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					a.release()
+					release(a)
 				}()
 				time.Sleep(time.Second)
 				if want := slices.Repeat([]int{dead + 1}, n); !slices.Equal(w.queued("k"), want) {
 					t.Errorf("tickets are queued %v, want %v", w.queued("k"), want)
 				}
 				start := time.Now()
-				held.release().want(t, "the release", Won, trip)
+				expect(t, release(held), "the release", round.Won, trip)
 				took := (<-got).Sub(start)
 				// To release, to go on after each 515, to be notified, and to acquire.
 				if most := time.Duration(4+dead/515) * trip; took > most {
@@ -402,14 +434,14 @@ func TestDeadWaitersBehindOneThatGivesUp(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			a.release()
+			release(a)
 		}()
 		time.Sleep(time.Second)
 		if ok, err := w.mem[0].EvalDelete(context.Background(), "k", "foreign"); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		start := time.Now()
-		waiter.Leave()
+		waiter.leave()
 		if took := (<-got).Sub(start); took > 6*trip {
 			t.Errorf("it had the lock %v after the one before it gave up, want some round trips", took)
 		}

@@ -17,6 +17,12 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/notify"
+	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/round"
+	"github.com/quorumlock/quorumlock/internal/sender"
+	"github.com/quorumlock/quorumlock/internal/testnodes"
 )
 
 // A rush is many processes whose callers wait for a few keys, in virtual time, with
@@ -34,6 +40,8 @@ type rush struct {
 	calm  bool // never rough
 	rough bool // links lose, double and break, processes die
 	loss  bool // nodes forget
+	slots int  // how many may hold a key; 0: one, without slots
+	reads int  // how many percent of the callers only read, and may hold it together
 	trip  time.Duration
 	ttl   time.Duration
 
@@ -53,11 +61,14 @@ type rush struct {
 }
 
 type rushStats struct {
-	won, gaveUp, died, crashed, faults, lostMessages, disconnects, flushes int
+	won, read, together, downgraded, gaveUp, died, crashed, faults, lostMessages, disconnects, flushes int
 }
 
 func (s *rushStats) add(o rushStats) {
 	s.won += o.won
+	s.read += o.read
+	s.together += o.together
+	s.downgraded += o.downgraded
 	s.gaveUp += o.gaveUp
 	s.died += o.died
 	s.crashed += o.crashed
@@ -87,7 +98,18 @@ type contested struct {
 type rushWait struct {
 	p           *rusher
 	begin, over time.Time // over is zero as long as it waits
+	shared      bool
 }
+
+// A hold is a lock that somebody holds.
+type hold struct {
+	key, token string
+	until      time.Time
+	released   bool // or its release has begun
+	shared     bool
+}
+
+func (h *hold) valid(now time.Time) bool { return !h.released && now.Before(h.until) }
 
 // rushBug is a mistake that is made on purpose, to show that it would be noticed.
 type rushBug string
@@ -100,6 +122,10 @@ const (
 	releasesSilently rushBug = "a release without a call"
 	staleTicket      rushBug = "a RELEASE with the ticket after a newer ACQUIRE"
 	healsSilently    rushBug = "no wake after a subscription that broke"
+
+	// With slots.
+	seesNone      rushBug = "no look for free slots"
+	countsOnNodes rushBug = "each node counts"
 )
 
 func (s *rush) problem(format string, args ...any) {
@@ -111,10 +137,11 @@ func (s *rush) problem(format string, args ...any) {
 // A rusher is a process: a group, and links to the nodes.
 type rusher struct {
 	*Group
-	rush *rush
-	dead context.Context // ended when it has died
-	die  context.CancelFunc
-	link []*link
+	rush  *rush
+	slots map[string]*Slots // by key
+	dead  context.Context   // ended when it has died
+	die   context.CancelFunc
+	link  []*link
 }
 
 // A link is the way from a process to a node and back.
@@ -129,7 +156,10 @@ type link struct {
 }
 
 func (s *rush) newRusher(seed uint64) *rusher {
-	p := &rusher{rush: s}
+	p := &rusher{rush: s, slots: make(map[string]*Slots)}
+	for _, key := range s.keys {
+		p.slots[key.name] = NewSlots(s.slots)
+	}
 	p.dead, p.die = context.WithCancel(context.Background())
 	id := len(s.processes)
 	var nodes []backend.Node
@@ -149,7 +179,7 @@ func (s *rush) newRusher(seed uint64) *rusher {
 	}
 	p.Group = g
 	s.processes = append(s.processes, p)
-	s.need = g.need
+	s.need = g.Need()
 	return p
 }
 
@@ -213,6 +243,12 @@ func (l *link) network(ctx context.Context, ops []backend.Op, next faulty.Send) 
 
 // mistake makes the mistakes that are made before op is sent.
 func (l *link) mistake(op backend.Op) backend.Op {
+	if l.p.rush.bug == countsOnNodes {
+		return l.counted(op)
+	}
+	if l.p.rush.reads > 0 {
+		return l.mistakeOfReaders(op)
+	}
 	if op.Kind != backend.OpEval || op.Script == lua.Acquire {
 		return op
 	}
@@ -263,6 +299,9 @@ func (l *link) mistakeAfter(ops []backend.Op) {
 // Eval and Batch make the mistakes.
 
 func (l *link) Eval(ctx context.Context, script *backend.Script, keys, args []string) (backend.Reply, error) {
+	if script == lua.Slots && l.p.rush.bug == seesNone {
+		return allTaken(keys), nil
+	}
 	op := l.mistake(backend.Op{Kind: backend.OpEval, Script: script, Keys: keys, Args: args})
 	reply, err := l.FaultNode.Eval(ctx, op.Script, op.Keys, op.Args)
 	l.mistakeAfter([]backend.Op{op})
@@ -313,7 +352,7 @@ func (l *link) Subscribe(ctx context.Context, channel string, events backend.Eve
 		if !errors.Is(err, faulty.ErrDisconnected) {
 			return err
 		}
-		time.Sleep(minResubscribe)
+		time.Sleep(notify.MinResubscribe)
 	}
 }
 
@@ -321,9 +360,21 @@ func (l *link) Subscribe(ctx context.Context, channel string, events backend.Eve
 // faults in any case.
 func simulateRush(t *testing.T, seed uint64, b rushBug, calm bool) *rush {
 	t.Helper()
-	s := &rush{bug: b, calm: calm, reasons: map[string]int{}}
-	synctest.Test(t, func(*testing.T) { s.run(rand.New(rand.NewPCG(seed, 7))) })
+	return simulateSlots(t, seed, b, calm, 0)
+}
+
+// simulateSlots is simulateRush for keys that so many may hold.
+func simulateSlots(t *testing.T, seed uint64, b rushBug, calm bool, slots int) *rush {
+	t.Helper()
+	s := &rush{bug: b, calm: calm, slots: slots, reasons: map[string]int{}}
+	s.bubble(t, seed)
 	return s
+}
+
+// bubble runs the rush in virtual time.
+func (s *rush) bubble(t *testing.T, seed uint64) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) { s.run(rand.New(rand.NewPCG(seed, 7))) })
 }
 
 func (s *rush) String() string {
@@ -443,23 +494,30 @@ func (c *rushCaller) lock() {
 		ctx, cancel = context.WithTimeout(ctx, draw(c.rng, 10*c.hold)+1)
 		defer cancel()
 	}
-	wait := s.waits(key, p)
+	shared := s.reads > 0 && c.rng.IntN(100) < s.reads
+	wait := s.waits(key, p, shared)
 	stop := sync.OnceFunc(func() { s.ends(key, wait) })
 	defer context.AfterFunc(ctx, stop)()
-	var start time.Time // of the try that wins
-	a, err := lockWaiting(ctx, p.Group, key.name, func() string {
-		start = time.Now()
-		return s.token()
-	}, s.ttl, 100*time.Millisecond)
+	r := p.waiting(key.name, s.ttl, 100*time.Millisecond, caller{token: s.token})
+	if s.slots > 0 {
+		r.Key, _ = proto.PermitsKey(key.name)
+		r.Slots = p.slots[key.name]
+	}
+	r.Shared = shared
+	held, res := p.Lock(ctx, r)
 	stop()
-	if err != nil {
+	if res.Verdict != round.Won {
 		s.mu.Lock()
 		s.stats.gaveUp++
 		s.mu.Unlock()
 		return
 	}
-	h := s.granted(key, a, start)
+	h := s.granted(key, held, shared)
 	time.Sleep(draw(c.rng, c.hold))
+	if s.reads > 0 && !shared && c.rng.IntN(4) == 0 {
+		s.downgrade(h, held)
+		time.Sleep(draw(c.rng, c.hold))
+	}
 	s.mu.Lock()
 	crashed := p.dead.Err() != nil
 	if s.rough && c.rng.IntN(50) == 0 {
@@ -471,14 +529,14 @@ func (c *rushCaller) lock() {
 	}
 	s.mu.Unlock()
 	if !crashed {
-		a.Release(context.Background(), 100*time.Millisecond)
+		held.Release(context.Background(), 100*time.Millisecond)
 	}
 }
 
-func (s *rush) waits(key *contested, p *rusher) *rushWait {
+func (s *rush) waits(key *contested, p *rusher, shared bool) *rushWait {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &rushWait{p: p, begin: time.Now()}
+	w := &rushWait{p: p, begin: time.Now(), shared: shared}
 	key.waits = append(key.waits, w)
 	key.waiting++
 	return w
@@ -491,19 +549,50 @@ func (s *rush) ends(key *contested, w *rushWait) {
 	key.waiting--
 }
 
-func (s *rush) granted(key *contested, a *Attempt, start time.Time) *hold {
+func (s *rush) granted(key *contested, a Held, shared bool) *hold {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.won++
 	now := time.Now()
+	others := 0
 	for _, other := range key.holds {
-		if other.valid(now) && !s.loss {
-			s.problem("%s is granted to %s while %s holds it", key.name, a.token, other.token)
+		switch {
+		case !other.valid(now):
+		case shared && other.shared:
+			s.stats.together++
+		default:
+			others++
 		}
 	}
-	h := &hold{key: key.name, token: a.token, until: start.Add(s.ttl)}
+	if shared {
+		s.stats.read++
+	}
+	if others >= max(s.slots, 1) && !s.loss {
+		s.problem("%s is granted to %s while %d others hold it", key.name, a.Token(), others)
+	}
+	h := &hold{key: key.name, token: a.Token(), until: a.Begun.Time().Add(s.ttl), shared: shared}
+	if shared {
+		h.until = h.until.Add(-shareSlack)
+	}
 	key.holds = append(key.holds, h)
 	return h
+}
+
+// full reports whether as many hold the key as may.
+func (s *rush) full(key string) bool {
+	if s.reads > 0 {
+		return s.ownedOrRead(key)
+	}
+	if s.slots == 0 {
+		return s.owned(key)
+	}
+	name, _ := proto.PermitsKey(key)
+	for i := range s.slots {
+		if !s.owned(proto.SlotKey(name, i+1)) {
+			return false
+		}
+	}
+	return true
 }
 
 // owned reports whether somebody stands on a quorum of nodes.
@@ -546,7 +635,7 @@ func (s *rush) watch(ended <-chan struct{}) {
 		s.mu.Lock()
 		for _, key := range s.keys {
 			now := time.Now()
-			switch gap := key.waiting > 0 && !s.owned(key.name); {
+			switch gap := key.waiting > 0 && !s.full(key.name) || s.idleReader(key); {
 			case gap && key.free == nil:
 				key.free = &now
 			case !gap && key.free != nil:
@@ -577,13 +666,16 @@ func (s *rush) gap(key *contested, from, to time.Time) {
 			reasons = append(reasons, e.what)
 		}
 	}
+	if s.reads > 0 && s.diedReading(key, from) {
+		reasons = append(reasons, "a reader that died")
+	}
 	for _, reason := range reasons {
 		s.reasons[reason]++
 	}
 	if len(reasons) == 0 {
 		s.problem("%s was free for %v while somebody waited, for no reason", key.name, d)
 	}
-	if most := 2 * time.Duration(len(s.processes)+1) * lookAgain; d > most {
+	if most := 2 * time.Duration(len(s.processes)+1) * attempt.LookAgain; d > most {
 		s.problem("%s was free for %v while somebody waited, longer than any timer (%q)", key.name, d, reasons)
 	}
 }
@@ -594,13 +686,13 @@ func (s *rush) end() {
 	s.over = true
 	s.mu.Unlock()
 	for _, p := range s.processes {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*s.ttl+4*CallTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*s.ttl+4*sender.CallTimeout)
 		if err := p.Wait(ctx); err != nil {
 			s.problem("%d cleanups do not end: %v", p.Cleanups(), err)
 		}
 		cancel()
 	}
-	time.Sleep(2*CallTimeout + 2*linger)
+	time.Sleep(2*sender.CallTimeout + 2*linger)
 	if s.rough {
 		time.Sleep(11 * time.Minute) // what died, or was lost, leaves a ticket that expires with its queue
 	}
@@ -628,9 +720,9 @@ func TestWaitingSchedules(t *testing.T) {
 		calm, rough []time.Duration // gaps
 		reasons     = map[string]int{}
 	)
-	eachSchedule(t, n, func(t *testing.T, seed uint64) over {
+	eachSchedule(t, n, func(t *testing.T, seed uint64) testnodes.Over {
 		s := simulateRush(t, seed, noRushBug, false)
-		return over{s.problems, s, func() {
+		return testnodes.Over{Problems: s.problems, What: s, Note: func() {
 			total.add(s.stats)
 			if s.rough {
 				rough = append(rough, s.gaps...)
@@ -654,7 +746,7 @@ func TestWaitingSchedules(t *testing.T) {
 	if n < 100 {
 		return
 	}
-	if problem := gapsOf(calm); problem != "" {
+	if problem := gapsOf(calm, 100); problem != "" {
 		t.Error(problem)
 	}
 	for what, count := range map[string]int{
@@ -676,12 +768,13 @@ func quantile(gaps []time.Duration, share float64) time.Duration {
 	return gaps[int(share*float64(len(gaps)-1))]
 }
 
-// gapsOf says what is wrong with the gaps of calm schedules, as a whole.
-func gapsOf(calm []time.Duration) string {
+// gapsOf says what is wrong with the gaps of calm schedules, as a whole. One in so many
+// may be longer than usual.
+func gapsOf(calm []time.Duration, unusual int) string {
 	for _, want := range []struct {
 		most time.Duration
 		few  int // one in so many, and two by chance, may be longer
-	}{{usualGap, 100}, {longGap, 1000}} {
+	}{{usualGap, unusual}, {longGap, 1000}} {
 		longer := 0
 		for _, gap := range calm {
 			if gap > want.most {
@@ -726,7 +819,7 @@ func TestWaitingSchedulesNoticeBugs(t *testing.T) {
 				}
 			}
 			if noticed == "" {
-				noticed = gapsOf(gaps)
+				noticed = gapsOf(gaps, 100)
 			}
 			t.Logf("after %d schedules: %s", seed-1, noticed)
 			if (noticed == "") != (b == noRushBug) {

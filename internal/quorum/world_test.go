@@ -2,12 +2,9 @@ package quorum
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +13,12 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/member"
 	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
+	"github.com/quorumlock/quorumlock/internal/testnodes"
 )
 
 const (
@@ -25,16 +26,36 @@ const (
 	timeout = 250 * time.Millisecond
 )
 
-// A nodeMake is what a node can do.
-type nodeMake string
-
-const (
-	full     nodeMake = "full"     // every capability
-	scripted nodeMake = "scripted" // runs scripts, does not batch
-	bare     nodeMake = "bare"     // the three methods
+// What the tests of the core share has short names here.
+type (
+	nodeMake = testnodes.Make
+	halves   = testnodes.Halves
 )
 
-var makes = []nodeMake{full, scripted, bare}
+const (
+	full     = testnodes.Full
+	scripted = testnodes.Scripted
+	bare     = testnodes.Bare
+)
+
+var (
+	makes    = testnodes.Makes
+	dress    = testnodes.Dress
+	word     = testnodes.Word
+	isEcho   = testnodes.IsEcho
+	deletes  = testnodes.Deletes
+	votes    = testnodes.Votes
+	raises   = testnodes.Raises
+	scripts  = faulty.Kind(backend.OpEval)
+	dead     = testnodes.Dead
+	broken   = testnodes.Broken
+	denied   = testnodes.Denied
+	draw     = testnodes.Draw
+	outcomes = round.Outcomes
+
+	eachSchedule = testnodes.Each
+	schedules    = testnodes.Schedules
+)
 
 // A world is a group over nodes in memory, behind faults.
 type world struct {
@@ -61,14 +82,14 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 		w.mem, w.fault = append(w.mem, mem), append(w.fault, fault)
 		nodes = append(nodes, dress(fault, m))
 	}
-	g, err := NewGroup(nodes, Config{Abandoned: func(node, key string, err error) {
+	g, err := NewGroup(nodes, Config{Config: attempt.Config{Abandoned: func(node, key string, err error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.abandoned = append(w.abandoned, node+" "+key)
 		if w.meanwhile != nil {
 			w.meanwhile()
 		}
-	}})
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,27 +100,13 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 // proven has the nodes of g have run a script before, so that plain commands acquire, as
 // they do but for the first time.
 func (g *Group) proven() *Group {
-	for _, m := range g.members {
-		m.releases.Store(true)
-		for _, part := range m.parts {
-			part.releases.Store(true)
+	for _, m := range g.Members {
+		m.Releases.Store(true)
+		for _, part := range m.Parts {
+			part.Releases.Store(true)
 		}
 	}
 	return g
-}
-
-// dress takes from f what a node of make m cannot do.
-func dress(f *faulty.FaultNode, m nodeMake) backend.Node {
-	switch m {
-	case scripted:
-		return struct {
-			backend.Node
-			backend.Scripter
-		}{faulty.Bare(f), f}
-	case bare:
-		return faulty.Bare(f)
-	}
-	return f
 }
 
 // inWorld runs f in a bubble for each make of node, and checks in the end that
@@ -130,7 +137,7 @@ func inWorldOf(t *testing.T, n int, m nodeMake, f func(t *testing.T, w *world)) 
 func (w *world) rest(d time.Duration) {
 	w.t.Helper()
 	groups := w.cleaned(d)
-	time.Sleep(2*CallTimeout + linger) // calls for which nobody waits, inboxes
+	time.Sleep(2*sender.CallTimeout + linger) // calls for which nobody waits, inboxes
 	synctest.Wait()
 	for _, g := range groups {
 		if problem := atRest(g); problem != "" {
@@ -159,14 +166,14 @@ func (w *world) cleaned(d time.Duration) []*Group {
 
 // atRest returns what is still going on in g, the empty string if nothing is.
 func atRest(g *Group) string {
-	for _, first := range g.members {
-		parts := first.parts
+	for _, first := range g.Members {
+		parts := first.Parts
 		if parts == nil {
-			parts = []*member{first}
+			parts = []*member.Member{first}
 		}
 		for _, l := range parts {
-			if load := l.sender.Load(); load != (sender.Load{Away: load.Away}) {
-				return fmt.Sprintf("at rest, %s has %+v", l.name, load)
+			if load := l.Sender.Load(); load != (sender.Load{Away: load.Away}) {
+				return fmt.Sprintf("at rest, %s has %+v", l.Name, load)
 			}
 		}
 	}
@@ -212,11 +219,11 @@ func (w *world) processOver(m nodeMake, behind func(*memory.Node) backend.Node) 
 			inboxes++
 			return fmt.Sprintf("inbox-%d-%d", id, inboxes)
 		},
-		Polls: func(node string, err error) {
+		Config: attempt.Config{Polls: func(node string, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			p.polls = append(p.polls, fmt.Sprint(node, ": ", err))
-		},
+		}},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -238,7 +245,7 @@ func (p *process) distant(trip time.Duration) *process {
 	p.w.t.Helper()
 	p.set(faulty.Delay(trip/2), faulty.DelayReply(trip/2))
 	a := p.mustAcquire("warm")
-	if res := a.release(); res.Verdict != Won {
+	if res := release(a); res.Verdict != round.Won {
 		p.w.t.Fatalf("release: %v", res)
 	}
 	time.Sleep(2 * trip)
@@ -265,19 +272,19 @@ func (p *process) arrived(i int) []string {
 }
 
 // mustAcquire locks key, which is free, without waiting.
-func (p *process) mustAcquire(key string) *Attempt {
+func (p *process) mustAcquire(key string) *attempt.Attempt {
 	p.w.t.Helper()
-	a, res := p.Acquire(context.Background(), key, p.w.token(), ttl, timeout)
-	if res.Verdict != Won {
+	a, res := p.acquire(context.Background(), nil, key, p.w.token(), ttl, timeout)
+	if res.Verdict != round.Won {
 		p.w.t.Fatalf("acquire: %v", res)
 	}
 	return a
 }
 
 // mustJoin takes the first place in the line for key.
-func (p *process) mustJoin(key string) *Waiter {
+func (p *process) mustJoin(key string) *waiter {
 	p.w.t.Helper()
-	w, err := p.Join(context.Background(), key, time.Now(), nil)
+	w, err := p.join(context.Background(), key, time.Now(), nil)
 	if err != nil {
 		p.w.t.Fatalf("join: %v", err)
 	}
@@ -285,25 +292,25 @@ func (p *process) mustJoin(key string) *Waiter {
 }
 
 // try lets waiter try once.
-func (p *process) try(w *Waiter) (*Attempt, Result) {
-	return w.Acquire(context.Background(), p.w.token(), ttl, timeout)
+func (p *process) try(w *waiter) (*attempt.Attempt, round.Result) {
+	return w.acquire(context.Background(), nil, p.w.token(), ttl, timeout)
 }
 
 // lose lets waiter try once, which it must lose.
-func (p *process) lose(w *Waiter) *Attempt {
+func (p *process) lose(w *waiter) *attempt.Attempt {
 	p.w.t.Helper()
 	a, res := p.try(w)
-	if res.Verdict != Lost {
+	if res.Verdict != round.Lost {
 		p.w.t.Fatalf("a waiter's try: %v, want lost", res)
 	}
 	return a
 }
 
 // win lets waiter try once, which it must win.
-func (p *process) win(w *Waiter) *Attempt {
+func (p *process) win(w *waiter) *attempt.Attempt {
 	p.w.t.Helper()
 	a, res := p.try(w)
-	if res.Verdict != Won {
+	if res.Verdict != round.Won {
 		p.w.t.Fatalf("a waiter's try: %v, want won", res)
 	}
 	return a
@@ -312,42 +319,39 @@ func (p *process) win(w *Waiter) *Attempt {
 // pollPace is how often waiters of tests poll where they have to.
 const pollPace = 50 * time.Millisecond
 
-// lock waits until it has key, or ctx ends.
-func (p *process) lock(ctx context.Context, key string) (*Attempt, error) {
-	return lockWaiting(ctx, p.Group, key, p.w.token, ttl, timeout)
+// lock waits until it has key, or gives up.
+func (p *process) lock(ctx context.Context, key string) (*attempt.Attempt, error) {
+	h, res := p.Lock(ctx, p.waiting(key, ttl, timeout, caller{token: p.w.token}))
+	if res.Verdict != round.Won {
+		return nil, fmt.Errorf("lock: %v", res)
+	}
+	return h.Attempt, nil
 }
 
-// lockWaiting tries once, and then waits in line until it has key or ctx ends, as
-// redlock does.
-func lockWaiting(ctx context.Context, g *Group, key string, token func() string, ttl, timeout time.Duration) (*Attempt, error) {
-	asked := time.Now()
-	if !g.Contended(key) {
-		a, res := g.Acquire(ctx, key, token(), ttl, timeout)
-		if res.Verdict == Won {
-			return a, nil
-		}
-		if res.CtxErr != nil {
-			return nil, res.CtxErr
-		}
-	}
-	w, err := g.Join(ctx, key, asked, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer w.Leave()
-	for {
-		a, res := w.Acquire(ctx, token(), ttl, timeout)
-		if res.Verdict == Won {
-			return a, nil
-		}
-		if res.CtxErr != nil {
-			return nil, res.CtxErr
-		}
-		if err := w.Wait(ctx, pollPace, 2*res.Elapsed); err != nil {
-			return nil, err
-		}
+// waiting returns the request of a call that waits as redlock does by default.
+func (g *Group) waiting(key string, ttl, timeout time.Duration, c Caller) Request {
+	return Request{
+		Key: key, TTL: ttl, Timeout: timeout, Start: g.Config.Clock.Now(), Queue: true, Patience: ttl, Caller: c,
 	}
 }
+
+// A caller is the Caller of a test.
+type caller struct {
+	token func() string
+	waits func() // nil, or called before each wait
+}
+
+func (c caller) Token() string { return c.token() }
+
+func (c caller) Attempted(round.Result) {}
+
+func (c caller) Waits(context.Context, round.Result) {
+	if c.waits != nil {
+		c.waits()
+	}
+}
+
+func (c caller) Pause(bool) (time.Duration, bool) { return pollPace, true }
 
 // queue returns the tickets that wait for key on node i.
 func (w *world) queue(i int, key string) []string {
@@ -398,46 +402,31 @@ func (w *world) token() string {
 	return fmt.Sprint("t", w.tokens)
 }
 
-func (w *world) acquire(key string) (*Attempt, Result) {
-	return w.group.Acquire(context.Background(), key, w.token(), ttl, timeout)
+// acquire makes an attempt that does not wait, with a fencing token if f is not nil.
+func (g *Group) acquire(ctx context.Context, f *attempt.Fencing, key, token string, ttl, timeout time.Duration) (*attempt.Attempt, round.Result) {
+	a := attempt.New(g.Nodes, key, token)
+	a.Vote(f, ttl)
+	return a, a.Acquire(ctx, ttl, timeout)
 }
 
-func (w *world) mustAcquire(key string) *Attempt {
+func (w *world) acquire(key string) (*attempt.Attempt, round.Result) {
+	return w.group.acquire(context.Background(), nil, key, w.token(), ttl, timeout)
+}
+
+func (w *world) mustAcquire(key string) *attempt.Attempt {
 	w.t.Helper()
 	a, res := w.acquire(key)
-	if res.Verdict != Won {
+	if res.Verdict != round.Won {
 		w.t.Fatalf("acquire: %v", res)
 	}
 	return a
 }
 
-func (a *Attempt) release() Result { return a.Release(context.Background(), timeout) }
-func (a *Attempt) extend() Result  { return a.Extend(context.Background(), ttl, timeout) }
-
-// warm has every node answer once, so that N=1 calls inline from then on.
-func (w *world) warm() {
-	w.t.Helper()
-	if res := w.mustAcquire("warm").release(); res.Verdict != Won {
-		w.t.Fatalf("release: %v", res)
-	}
-	synctest.Wait()
-	for _, f := range w.fault {
-		f.Forget()
-	}
-}
+func release(a *attempt.Attempt) round.Result { return a.Release(context.Background(), timeout) }
+func extend(a *attempt.Attempt) round.Result  { return a.Extend(context.Background(), ttl, timeout) }
 
 // holders returns how many nodes hold token at key.
-func (w *world) holders(key, token string) int { return countHolders(w.mem, key, token) }
-
-func countHolders(mem []*memory.Node, key, token string) int {
-	n := 0
-	for _, m := range mem {
-		if e, _ := m.Inspect(context.Background(), key); e.Found && e.Value == token {
-			n++
-		}
-	}
-	return n
-}
+func (w *world) holders(key, token string) int { return testnodes.CountHolders(w.mem, key, token) }
 
 // empty reports an error if any key is left on the given nodes, all of them if
 // none is given.
@@ -462,97 +451,8 @@ func (w *world) arrived(i int) []string {
 	return kinds
 }
 
-// isEcho reports whether op is about the inbox, and not about a lock.
-func isEcho(op backend.Op) bool { return op.Kind == backend.OpEval && op.Script == lua.Echo }
-
-func word(op backend.Op) string {
-	switch op.Kind {
-	case backend.OpSetNX:
-		return "set"
-	case backend.OpEvalDelete:
-		return "delete"
-	case backend.OpExtend:
-		return "extend"
-	case backend.OpEval:
-		if op.Script == lua.Release || op.Script == lua.Rollback && op.Args[1] == "" {
-			return "delete"
-		}
-		return op.Script.Name()
-	}
-	return op.Kind.String()
-}
-
-var (
-	sets    = faulty.Kind(backend.OpSetNX)
-	deletes = func(op backend.Op) bool { return word(op) == "delete" }
-	extends = faulty.Kind(backend.OpExtend)
-
-	// dead is a server that is not there.
-	dead = faulty.Refuse(nil)
-	// broken is a connection that breaks; whether the request arrived is unknown,
-	// but it has not.
-	broken = faulty.LoseRequest(nil)
-	denied = faulty.Refuse(backend.MarkReply(errors.New("NOPERM this user has no permissions")))
-)
-
-// lateAfterBreak is a connection that breaks at once while the request is on its
-// way, to arrive d later.
-func lateAfterBreak(d time.Duration) faulty.Fault {
-	return func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
-		own := slices.Clone(ops)
-		time.AfterFunc(d, func() { next(context.WithoutCancel(ctx), own) })
-		return broken(ctx, ops, next)
-	}
-}
-
-// busyMeter counts the calls that are under way.
-type busyMeter struct{ now, most, calls, ops, mostOps atomic.Int64 }
-
-func (m *busyMeter) fault(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
-	raise(&m.most, m.now.Add(1))
-	raise(&m.mostOps, int64(len(ops)))
-	m.calls.Add(1)
-	m.ops.Add(int64(len(ops)))
-	defer m.now.Add(-1)
-	return next(ctx, ops)
-}
-
-func raise(most *atomic.Int64, to int64) {
-	for {
-		old := most.Load()
-		if to <= old || most.CompareAndSwap(old, to) {
-			return
-		}
-	}
-}
-
-// draw returns a time below d.
-func draw(rng *rand.Rand, d time.Duration) time.Duration {
-	return time.Duration(rng.Int64N(int64(d)))
-}
-
-func (o Outcome) letter() byte { return "PGTNFOSQ"[o] }
-
-// outcomes says votes in a letter each: Pending, Granted, Taken, NotHeld, Failed,
-// timed Out, Skipped, Quarantined.
-func outcomes(votes []Vote) string {
-	b := make([]byte, len(votes))
-	for i, v := range votes {
-		b[i] = v.Outcome.letter()
-	}
-	return string(b)
-}
-
-func (v Verdict) String() string {
-	return [...]string{"undecided", "won", "lost", "gone", "unavailable"}[v]
-}
-
-func (r Result) String() string {
-	return fmt.Sprintf("%v (%s) after %v, ctx: %v", r.Verdict, outcomes(r.Votes), r.Elapsed, r.CtxErr)
-}
-
-// want reports an error if the verdict or the time that it took differ.
-func (r Result) want(t *testing.T, what string, v Verdict, after time.Duration) {
+// expect reports an error if the verdict of r or the time that it took differ.
+func expect(t *testing.T, r round.Result, what string, v round.Verdict, after time.Duration) {
 	t.Helper()
 	if r.Verdict != v || r.Elapsed != after {
 		t.Errorf("%s: %v, want %v after %v", what, r, v, after)

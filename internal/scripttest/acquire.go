@@ -31,7 +31,7 @@ func acquireChecks() []rule {
 			has[backend.Scripter](t, "Scripter")
 			key, token := t.Name(), t.Name()
 			t.Answer(t.Eval(lua.Acquire, key, token, ttl), "acquire of a free key", 1, ms)
-			t.Left(t.Eval(lua.Acquire, key, token, "600000"), "acquire of a key that this very token holds", 1, ms)
+			t.Left(t.Eval(lua.Acquire, key, token, "600000"), "acquire of a key that the same token holds", 1, ms)
 			r := t.Eval(lua.Acquire, key, t.Name(), "600000")
 			t.Left(r[:min(2, len(r))], "acquire of a key that another token holds", 0, ms)
 			t.EvalDelete(key, token, true, "a key by its holder, after an acquire by another")
@@ -50,7 +50,7 @@ func acquireChecks() []rule {
 	}, {
 		name:  "Eval/acquire without expiry",
 		needs: []string{"Set", "Subscriber"},
-		why:   "a lock that will never expire by itself is held too, and its time to live must not look like one",
+		why:   "a lock that never expires is also held, and must not seem to have a time to live",
 		run: func(t *trial) {
 			q := t.queue()
 			token := t.Name()
@@ -69,17 +69,17 @@ func acquireChecks() []rule {
 	}, {
 		name:  "Eval/acquire of another type",
 		needs: []string{"SetOther", "Subscriber"},
-		why:   "a key that holds no token is held all the same, and may be waited for",
+		why:   "a key that holds no token is also held, and callers may wait for it",
 		run: func(t *trial) {
 			q := t.queue()
 			t.SetOther(q.lock)
-			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a key that holds no string", "")
-			q.waits(q.waiter(ms), 0, 0, "of a key that holds no string")
+			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a key of another type", "")
+			q.waits(q.waiter(ms), 0, 0, "for a key of another type")
 		},
 	}, {
 		name:  "Eval/acquire of bad numbers",
 		needs: []string{"Subscriber"},
-		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		why:   "a script that fails halfway has written something: it must check its arguments before it writes",
 		run: func(t *trial) {
 			q := t.queue()
 			keys := []string{q.lock, q.name}
@@ -93,13 +93,13 @@ func acquireChecks() []rule {
 			for _, bad := range badNumbers() {
 				q.fails(lua.Acquire, keys, t.Name(), ttl, w.ticket, bad)
 			}
-			q.stand("after acquires that failed")
+			q.inQueue("after acquires that failed")
 			q.holds(token, long, "after acquires that failed")
 		},
 	}, {
 		name:  "Eval/acquire queues",
 		needs: []string{"Subscriber"},
-		why:   "who asked first gets the lock first, and keeps his place when he asks again",
+		why:   "the first waiter gets the lock first, and keeps its place when it asks again",
 		run: func(t *trial) {
 			q := t.queue()
 			q.take()
@@ -107,22 +107,22 @@ func acquireChecks() []rule {
 			q.waits(a, 0, 0, "the first one")
 			t.Wait(2 * time.Millisecond)
 			q.waits(b, 0, 1, "the second one")
-			q.waits(c, 1_000_000, 0, "the third one, who has waited for the longest")
+			q.waits(c, 1_000_000, 0, "the third one, which has waited longest")
 			q.waits(a, 0, 1, "the first one, again")
 			q.waits(b, 2_000_000, 2, "the second one, again, with another time")
-			q.stand("after three have asked", c, a, b)
-			q.turnsAway("", "without one", "")
-			q.stand("after one has asked who does not wait", c, a, b)
+			q.inQueue("after three waiters have asked", c, a, b)
+			q.turnsAway("", "without a ticket", "")
+			q.inQueue("after an acquire without a ticket", c, a, b)
 			r := t.Eval(lua.Inspect, q.name)
 			const life = 10 * time.Minute
 			if left, err := r.Int(2); err != nil || left > life.Milliseconds() || left < (life-call).Milliseconds() {
-				t.Failf("inspect of the queue answers %v, want {1, \"\", about %d}: who is gone must not stand in it for ever", check.Brief(r), life.Milliseconds())
+				t.Failf("inspect of the queue answers %v, want {1, \"\", about %d}: dead waiters must not stay in it forever", check.Brief(r), life.Milliseconds())
 			}
 		},
 	}, {
 		name:  "Eval/acquire of a free lock by a waiter",
 		needs: []string{"Subscriber"},
-		why:   "who has the lock waits no more: the next release would call him",
+		why:   "the holder no longer waits: otherwise the next release would notify it",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -132,13 +132,13 @@ func acquireChecks() []rule {
 			t.EvalDelete(q.lock, token, true, "a key by its holder")
 			token = t.Name()
 			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a free key by a waiter", 1, ms)
-			q.stand("after the first one has the lock", b)
-			q.holds(token, long, "after a waiter took it")
+			q.inQueue("after the first one has the lock", b)
+			q.holds(token, long, "after a waiter acquired it")
 		},
 	}, {
 		name:  "Eval/acquire of a reserved lock",
 		needs: []string{"Subscriber"},
-		why:   "who was called must get the lock, and everybody else must not",
+		why:   "only the notified waiter may get the lock",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -154,41 +154,41 @@ func acquireChecks() []rule {
 				}
 			}
 			t.refused(t.Eval(lua.Acquire, q.lock, t.Name(), ttl), "acquire of a lock that is reserved", owner("~"+a.ticket))
-			q.staysReserved(a, "after others were refused")
+			q.staysReserved(a, "after refusals of others")
 			token = t.Name()
-			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire of a lock by the waiter that was called", 1, ms)
-			q.holds(token, long, "after the one that was called took it")
-			q.stand("after the first one has the lock", b)
+			t.Answer(q.eval(lua.Acquire, token, ttl, a.ticket, "2000"), "acquire by the notified waiter", 1, ms)
+			q.holds(token, long, "after the notified waiter acquired it")
+			q.inQueue("after the first one has the lock", b)
 		},
 	}, {
-		name:  "Eval/acquire by the dead",
+		name:  "Eval/acquire by a dead waiter",
 		needs: []string{"Subscriber"},
-		why:   "a ticket whose waiter would not hear the call holds up those behind it; the one who sent it must know that he has to ask again",
+		why:   "a waiter that cannot be notified delays the waiters behind it; it must learn that it is not queued",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
 			w := q.waiter(ms)
 			for _, ticket := range badTickets(w.channel) {
-				q.turnsAway(ticket, "which is nobody's", "")
+				q.turnsAway(ticket, "which is invalid", "")
 			}
-			q.waits(w, 0, 0, "whose inbox is heard")
+			q.waits(w, 0, 0, "whose inbox is open")
 			q.leaves(w)
-			q.turnsAway("20:"+w.channel, "whose inbox is not heard any more", "")
-			q.stand("after tickets of the dead", w) // it was queued before
+			q.turnsAway("20:"+w.channel, "whose inbox is closed", "")
+			q.inQueue("after tickets of dead waiters", w) // it was queued before
 			t.refused(t.EvalKeys(lua.Acquire, []string{q.lock}, t.Name(), ttl, w.ticket, "0"), "acquire with a ticket and without a queue", owner(token))
 		},
 	}, {
-		name:  "Eval/acquire beside no queue",
+		name:  "Eval/acquire with a damaged queue",
 		needs: []string{"SetOther", "Subscriber"},
-		why:   "what is wrong with the queue must not keep anybody from the lock",
+		why:   "a damaged queue must not prevent the acquisition of the lock",
 		run: func(t *trial) {
 			q := t.queue()
 			w := q.waiter(ms)
 			q.spoil()
 			token := t.Name()
-			t.Answer(q.eval(lua.Acquire, token, ttl, w.ticket, "0"), "acquire of a free key, by a waiter, with a list for a queue", 1, ms)
-			q.turnsAway(w.ticket, "with a list for a queue", "ZADD")
-			q.holds(token, long, "with a list for a queue")
+			t.Answer(q.eval(lua.Acquire, token, ttl, w.ticket, "0"), "acquire of a free key, by a waiter, with a list as the queue", 1, ms)
+			q.turnsAway(w.ticket, "with a list as the queue", "ZADD")
+			q.holds(token, long, "with a list as the queue")
 		},
 	}}
 }

@@ -10,17 +10,18 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
-// A brokenNode breaks a rule, and these are checks that must see it.
+// A brokenNode breaks a rule. The checks in fails must detect it.
 type brokenNode struct {
 	name  string
 	wreck func(c *client)
 	fails []string
 }
 
-// brokenReplies are nodes whose answers are broken.
+// brokenReplies are nodes with wrong replies.
 var brokenReplies = []brokenNode{
 	{"acquire does not know its own token", func(c *client) {
 		n := c.FaultNode
@@ -32,7 +33,7 @@ var brokenReplies = []brokenNode{
 			return r, err
 		}
 	}, []string{"Eval/acquire without expiry"}},
-	{"acquire renews", func(c *client) {
+	{"acquire extends the lock", func(c *client) {
 		n := c.FaultNode
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
 			r, err := n.Eval(ctx, s, keys, args)
@@ -46,10 +47,11 @@ var brokenReplies = []brokenNode{
 }
 
 func TestBrokenNodes(t *testing.T) {
+	long.Test(t)
 	var mu sync.Mutex
-	caught := map[string]bool{} // the checks that have failed for some node
+	caught := map[string]bool{} // the checks that failed for some node
 	t.Run("nodes", func(t *testing.T) {
-		for _, tc := range slices.Concat(brokenReplies, brokenQueues, brokenFences) {
+		for _, tc := range slices.Concat(brokenReplies, brokenQueues, brokenFences, brokenShares) {
 			t.Run(tc.name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -63,7 +65,7 @@ func TestBrokenNodes(t *testing.T) {
 					}
 					for _, name := range tc.fails {
 						if !slices.Contains(failed, name) {
-							t.Errorf("the check %q does not see it; those that do:\n%s", name, strings.Join(failed, "\n"))
+							t.Errorf("the check %q does not fail; those that do:\n%s", name, strings.Join(failed, "\n"))
 						}
 					}
 					mu.Lock()

@@ -12,7 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// A run is a call of a script, as the node would make it.
+// A run is one call of a script.
 type run struct {
 	ctx        context.Context
 	c          *client
@@ -20,10 +20,10 @@ type run struct {
 	keys, args []string
 }
 
-// do makes the call, on the server that is not broken.
+// do makes the call on the server that is not broken.
 func (r run) do() (backend.Reply, error) { return r.c.FaultNode.Eval(r.ctx, r.script, r.keys, r.args) }
 
-// also makes another call on the lock and its queue, whose answer does not matter.
+// also makes another call on the lock and its queue, and ignores the reply.
 func (r run) also(s *backend.Script, args ...string) {
 	keys := r.keys[:min(2, len(r.keys))]
 	if r.script == lua.Vote {
@@ -32,7 +32,7 @@ func (r run) also(s *backend.Script, args ...string) {
 	r.c.server.Eval(r.ctx, s, keys, args)
 }
 
-// with makes the call with an argument changed, if it is there.
+// with makes the call with one argument changed, if that argument exists.
 func (r run) with(i int, arg string) (backend.Reply, error) {
 	r.args = slices.Clone(r.args)
 	if i < len(r.args) {
@@ -41,7 +41,7 @@ func (r run) with(i int, arg string) (backend.Reply, error) {
 	return r.do()
 }
 
-// arg returns argument i, empty if it is not there.
+// arg returns argument i, or "" if it is missing.
 func (r run) arg(i int) string {
 	if i < len(r.args) {
 		return r.args[i]
@@ -49,8 +49,8 @@ func (r run) arg(i int) string {
 	return ""
 }
 
-// noQueue reports whether the second key holds what is no queue: a list, which the
-// harness pushes, never expires.
+// noQueue reports whether the second key holds something that is not a queue. That is a list,
+// which Push stores without an expiry.
 func (r run) noQueue() bool {
 	if len(r.keys) < 2 {
 		return false
@@ -61,8 +61,7 @@ func (r run) noQueue() bool {
 
 var errWrongType = backend.MarkReply(errors.New("WRONGTYPE Operation against a key holding the wrong kind of value"))
 
-// scripts returns what wrecks a client so that it makes calls of these scripts by
-// broken.
+// scripts returns a function that breaks a client: calls of these scripts are replaced by broken.
 func scripts(broken func(r run) (backend.Reply, error), of ...*backend.Script) func(c *client) {
 	return func(c *client) {
 		c.eval = func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error) {
@@ -75,7 +74,7 @@ func scripts(broken func(r run) (backend.Reply, error), of ...*backend.Script) f
 	}
 }
 
-// inspects returns what wrecks a client so that change is made to what inspect answers.
+// inspects returns a function that breaks a client: replies of inspect are changed.
 func inspects(change func(r run, reply backend.Reply)) func(c *client) {
 	return scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
@@ -86,7 +85,7 @@ func inspects(change func(r run, reply backend.Reply)) func(c *client) {
 	}, lua.Inspect)
 }
 
-// tickets returns those in the queue, on the server that is not broken.
+// tickets returns the tickets in the queue, from the server that is not broken.
 func (r run) tickets() (tickets []string) {
 	all, _ := r.c.server.Eval(r.ctx, lua.Inspect, r.keys[:2], []string{"100"})
 	for i := 4; i < len(all); i += 2 {
@@ -95,13 +94,55 @@ func (r run) tickets() (tickets []string) {
 	return tickets
 }
 
-// says returns what wrecks a client so that what it hears is changed.
+// says returns a function that breaks a client: the messages that it receives are changed.
 func says(change func(next func(string), payload string)) func(c *client) {
 	return func(c *client) { c.hears(change) }
 }
 
+// slots returns a function that breaks a client: each number that slots answers is changed.
+func slots(change func(r run, i int, left int64) int64) func(c *client) {
+	return scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		for i := range reply {
+			reply[i] = change(r, i, reply[i].(int64))
+		}
+		return reply, err
+	}, lua.Slots)
+}
+
 // brokenQueues are nodes whose queues are broken.
 var brokenQueues = []brokenNode{
+	// Slots.
+	{"slots says that all are taken", slots(func(_ run, _ int, left int64) int64 { return max(left, 60_000) }),
+		[]string{"Eval/slots", "Eval/slots that are reserved"}},
+	{"slots says that all are free", slots(func(run, int, int64) int64 { return -2 }),
+		[]string{"Eval/slots", "Eval/slots that do not expire", "Eval/slots that are reserved"}},
+	{"slots takes one that does not expire for a free one", slots(func(_ run, _ int, left int64) int64 {
+		if left == -1 {
+			return -2
+		}
+		return left
+	}), []string{"Eval/slots that do not expire"}},
+	{"slots answers for the first one alone", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		return reply[:min(1, len(reply))], err
+	}, lua.Slots), []string{"Eval/slots"}},
+	{"slots ignores the ticket", scripts(func(r run) (backend.Reply, error) { return r.with(0, "") }, lua.Slots),
+		[]string{"Eval/slots that are reserved"}},
+	{"slots takes each reserved one for a free one", slots(func(r run, i int, left int64) int64 {
+		if strings.HasPrefix(r.c.value(r.keys[i]), "~") {
+			return -2
+		}
+		return left
+	}), []string{"Eval/slots that are reserved"}},
+	{"slots takes the slots that it looks at", scripts(func(r run) (backend.Reply, error) {
+		reply, err := r.do()
+		for _, key := range r.keys {
+			r.c.server.SetNX(r.ctx, key, "slots", time.Minute)
+		}
+		return reply, err
+	}, lua.Slots), []string{"Eval/slots"}},
+
 	// Acquire.
 	{"acquire does not show the owner", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
@@ -117,7 +158,7 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Acquire), []string{"Eval/acquire shows the owner"}},
-	{"acquire shows the head of the token", scripts(func(r run) (backend.Reply, error) {
+	{"acquire shows the start of the token", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if len(reply) == 4 {
 			v := r.c.value(r.keys[0])
@@ -125,19 +166,19 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Acquire), []string{"Eval/acquire shows the owner"}},
-	{"acquire answers two numbers", scripts(func(r run) (backend.Reply, error) {
+	{"acquire returns only two numbers", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		return reply[:min(2, len(reply))], err
 	}, lua.Acquire), []string{"Eval/acquire shows the owner", "Eval/acquire of another type"}},
 	{"acquire never queues", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Acquire), []string{
-		"Eval/acquire queues", "Eval/acquire without expiry", "Eval/acquire of another type", "Eval/acquire by the dead"}},
-	{"acquire queues by when it was asked", scripts(func(r run) (backend.Reply, error) {
+		"Eval/acquire queues", "Eval/acquire without expiry", "Eval/acquire of another type", "Eval/acquire by a dead waiter"}},
+	{"acquire ignores the time waited", scripts(func(r run) (backend.Reply, error) {
 		if r.arg(3) != "" {
 			return r.with(3, "0")
 		}
 		return r.do()
 	}, lua.Acquire), []string{"Eval/acquire queues"}},
-	{"acquire loses the place of one who asks again", scripts(func(r run) (backend.Reply, error) {
+	{"acquire loses the place of a waiter that asks again", scripts(func(r run) (backend.Reply, error) {
 		if ticket := r.arg(2); ticket != "" && len(r.keys) > 1 {
 			if _, err := strconv.ParseUint(r.arg(3), 10, 64); err == nil && r.c.value(r.keys[0]) != "" {
 				r.also(lua.Release, "", ticket, "")
@@ -145,30 +186,30 @@ var brokenQueues = []brokenNode{
 		}
 		return r.do()
 	}, lua.Acquire), []string{"Eval/acquire queues"}},
-	{"acquire answers the length for the rank", scripts(func(r run) (backend.Reply, error) {
+	{"acquire returns the length instead of the rank", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if len(reply) == 4 && reply[2] != int64(-1) {
 			reply[2] = reply[2].(int64) + 1
 		}
 		return reply, err
 	}, lua.Acquire), []string{"Eval/acquire queues"}},
-	{"acquire says that the dead stand in the queue", scripts(func(r run) (backend.Reply, error) {
+	{"acquire reports a rank for a dead waiter", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if len(reply) >= 4 && r.arg(2) != "" && len(r.keys) > 1 {
 			reply[2] = max(reply[2].(int64), 0)
 		}
 		return reply, err
-	}, lua.Acquire), []string{"Eval/acquire by the dead", "Eval/acquire beside no queue"}},
-	{"acquire does not say why it queues nobody", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Acquire), []string{"Eval/acquire by a dead waiter", "Eval/acquire with a damaged queue"}},
+	{"acquire does not say why it does not queue", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		return reply[:min(4, len(reply))], err
-	}, lua.Acquire), []string{"Eval/acquire beside no queue"}},
-	{"acquire takes a bad ticket for a good one", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Acquire), []string{"Eval/acquire with a damaged queue"}},
+	{"acquire accepts a bad ticket", scripts(func(r run) (backend.Reply, error) {
 		if ticket, ok := strings.CutPrefix(r.arg(2), "0"); ok {
 			return r.with(2, ticket)
 		}
 		return r.do()
-	}, lua.Acquire), []string{"Eval/acquire by the dead"}},
+	}, lua.Acquire), []string{"Eval/acquire by a dead waiter"}},
 	{"the queue does not expire", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if len(reply) == 3 && reply[0] == int64(1) && strings.HasSuffix(r.keys[0], "}") {
@@ -176,47 +217,47 @@ var brokenQueues = []brokenNode{
 		}
 		return reply, err
 	}, lua.Inspect), []string{"Eval/acquire queues"}},
-	{"acquire leaves who has the lock in the queue", scripts(func(r run) (backend.Reply, error) {
+	{"acquire leaves the holder in the queue", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if len(reply) == 2 && r.arg(2) != "" && len(r.keys) > 1 {
 			r.also(lua.Rollback, "", r.arg(2), r.arg(3), "0")
 		}
 		return reply, err
 	}, lua.Acquire), []string{"Eval/acquire of a free lock by a waiter", "Eval/acquire of a reserved lock"}},
-	{"acquire refuses the one that was called", scripts(func(r run) (backend.Reply, error) {
+	{"acquire refuses the notified waiter", scripts(func(r run) (backend.Reply, error) {
 		if ticket := r.arg(2); ticket != "" && r.c.value(r.keys[0]) == "~"+ticket {
 			return r.with(2, "")
 		}
 		return r.do()
 	}, lua.Acquire), []string{"Eval/acquire of a reserved lock"}},
-	{"acquire grants a reserved lock to anybody", scripts(func(r run) (backend.Reply, error) {
+	{"acquire grants a reserved lock to any caller", scripts(func(r run) (backend.Reply, error) {
 		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok && len(r.args) > 2 {
 			return r.with(2, ticket)
 		}
 		return r.do()
 	}, lua.Acquire), []string{"Eval/acquire of a reserved lock"}},
-	{"acquire does not look at its numbers", scripts(func(r run) (backend.Reply, error) {
+	{"acquire does not check its numbers", scripts(func(r run) (backend.Reply, error) {
 		if ms, err := strconv.Atoi(r.arg(1)); err != nil || ms <= 0 {
 			return r.with(1, "1000")
 		}
 		return r.do()
 	}, lua.Acquire), []string{"Eval/acquire of bad numbers"}},
-	{"acquire fails half way", scripts(func(r run) (backend.Reply, error) {
+	{"acquire fails halfway", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if err != nil && r.arg(2) != "" && len(r.keys) > 1 {
 			r.also(lua.Rollback, "", r.arg(2), "0", "0")
 		}
 		return reply, err
 	}, lua.Acquire), []string{"Eval/acquire of bad numbers"}},
-	{"acquire fails beside no queue", scripts(func(r run) (backend.Reply, error) {
+	{"acquire fails with a damaged queue", scripts(func(r run) (backend.Reply, error) {
 		if r.noQueue() {
 			return nil, errWrongType
 		}
 		return r.do()
-	}, lua.Acquire), []string{"Eval/acquire beside no queue"}},
+	}, lua.Acquire), []string{"Eval/acquire with a damaged queue"}},
 
 	// Release.
-	{"release and rollback say yes always", scripts(func(r run) (backend.Reply, error) {
+	{"release and rollback always report success", scripts(func(r run) (backend.Reply, error) {
 		if _, err := r.do(); err != nil {
 			return nil, err
 		}
@@ -226,16 +267,16 @@ var brokenQueues = []brokenNode{
 	{"release and rollback do nothing", scripts(func(r run) (backend.Reply, error) {
 		return backend.Reply{int64(0)}, nil
 	}, lua.Release, lua.Rollback), []string{"Eval/release", "Eval/rollback"}},
-	{"release and rollback are for anybody", scripts(func(r run) (backend.Reply, error) {
+	{"release and rollback accept any token", scripts(func(r run) (backend.Reply, error) {
 		return r.with(0, r.c.value(r.keys[0]))
-	}, lua.Release, lua.Rollback), []string{"Eval/release", "Eval/release by one who gives up", "Eval/rollback"}},
-	{"release and rollback are for anybody without a token", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release, lua.Rollback), []string{"Eval/release", "Eval/release by a waiter that gives up", "Eval/rollback"}},
+	{"release and rollback accept an empty token", scripts(func(r run) (backend.Reply, error) {
 		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); r.args[0] == "" && e.Found && e.Value == "" {
 			r.c.server.EvalDelete(r.ctx, r.keys[0], "")
 		}
 		return r.do()
 	}, lua.Release, lua.Rollback), []string{"Eval/release without a token", "Eval/rollback"}},
-	{"release and rollback take a list for free", scripts(func(r run) (backend.Reply, error) {
+	{"release and rollback treat a list as free", scripts(func(r run) (backend.Reply, error) {
 		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); e.Found && e.Value == "" && e.TTL == backend.NoExpiry {
 			r.c.server.Set(r.keys[0], "x", time.Minute)
 			r.c.server.EvalDelete(r.ctx, r.keys[0], "x")
@@ -244,100 +285,101 @@ var brokenQueues = []brokenNode{
 	}, lua.Release, lua.Rollback), []string{"Eval/release of another type", "Eval/rollback of another type"}},
 	{"release only deletes", scripts(func(r run) (backend.Reply, error) {
 		return r.c.FaultNode.Eval(r.ctx, lua.Delete, r.keys[:1], r.args[:1])
-	}, lua.Release), []string{"Eval/release calls", "Eval/release calls one after the other", "Eval/release by one who gives up",
-		"Eval/release passes over the dead", "Eval/release tells others", "Eval/acquire of a reserved lock"}},
-	{"release calls and reserves nothing", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release notifies", "Eval/release notifies in order", "Eval/release by a waiter that gives up",
+		"Eval/release skips dead waiters", "Eval/release announces", "Eval/acquire of a reserved lock"}},
+	{"release notifies without a reservation", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
 			r.c.server.EvalDelete(r.ctx, r.keys[0], v)
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls", "Eval/release of bytes"}},
-	{"release reserves for ever", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release notifies", "Eval/release of bytes"}},
+	{"release reserves forever", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
 			r.c.server.Set(r.keys[0], v, backend.NoExpiry)
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls", "Eval/release reserves for the grace"}},
+	}, lua.Release), []string{"Eval/release notifies", "Eval/release reserves for the grace"}},
 	{"release reserves for half of the grace", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
 			r.c.server.Set(r.keys[0], v, r.c.ttl(r.keys[0])/2)
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls", "Eval/release reserves for the grace"}},
-	{"release reserves for as long as the ticket says", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release notifies", "Eval/release reserves for the grace"}},
+	{"release does not cap the grace", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
 			grace, _, _ := strings.Cut(v[1:], ":")
-			ms, _ := strconv.Atoi(grace)
-			r.c.server.Set(r.keys[0], v, time.Duration(ms)*time.Millisecond)
+			if ms, _ := strconv.Atoi(grace); ms > 0 { // not if somebody reads
+				r.c.server.Set(r.keys[0], v, time.Duration(ms)*time.Millisecond)
+			}
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release caps the grace", "Eval/release calls"}},
+	}, lua.Release), []string{"Eval/release caps the grace", "Eval/release notifies"}},
 	{"rollback reserves for a minute", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
 			r.c.server.Set(r.keys[0], v, time.Minute)
 		}
 		return reply, err
-	}, lua.Rollback), []string{"Eval/rollback calls"}},
-	{"release caps every grace at less than a second", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Rollback), []string{"Eval/rollback notifies"}},
+	{"release caps the grace too low", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") && r.c.ttl(r.keys[0]) > 900*time.Millisecond {
 			r.c.server.Set(r.keys[0], v, 900*time.Millisecond)
 		}
 		return reply, err
 	}, lua.Release), []string{"Eval/release caps the grace"}},
-	{"those behind are told a grace that is not capped", says(func(next func(string), payload string) {
+	{"waiters behind are told an uncapped grace", says(func(next func(string), payload string) {
 		if lock, ok := strings.CutPrefix(payload, "n1000:"); ok {
 			payload = "n99999:" + lock
 		}
 		next(payload)
-	}), []string{"Eval/release caps the grace", "Eval/release calls"}},
-	{"release reserves for the channel", scripts(func(r run) (backend.Reply, error) {
+	}), []string{"Eval/release caps the grace", "Eval/release notifies"}},
+	{"release reserves for the channel only", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") {
 			_, channel, _ := strings.Cut(v, ":")
 			r.c.server.Set(r.keys[0], "~"+channel, time.Minute)
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls", "Eval/acquire of a reserved lock"}},
-	{"release calls the last one", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release notifies", "Eval/acquire of a reserved lock"}},
+	{"release notifies the last waiter", scripts(func(r run) (backend.Reply, error) {
 		all := r.tickets()
 		for i := 0; i < len(all)-1 && r.c.value(r.keys[0]) == r.args[0]; i++ {
 			r.also(lua.Release, "", all[i], "")
 		}
 		return r.do()
-	}, lua.Release), []string{"Eval/release calls", "Eval/release calls one after the other"}},
-	{"release leaves the one that was called in the queue", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release notifies", "Eval/release notifies in order"}},
+	{"release leaves the notified waiter in the queue", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
 			r.also(lua.Rollback, "", ticket, "100000", "0")
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls"}},
-	{"the call does not name the lock", says(func(next func(string), payload string) {
+	}, lua.Release), []string{"Eval/release notifies"}},
+	{"the notification does not name the lock", says(func(next func(string), payload string) {
 		if strings.HasPrefix(payload, "g") {
 			payload = "g"
 		}
 		next(payload)
-	}), []string{"Eval/release calls", "Eval/release of bytes"}},
-	{"the call ends at NUL", says(func(next func(string), payload string) { next(beforeNUL(payload)) }), []string{"Eval/release of bytes"}},
-	{"nobody behind is told", says(func(next func(string), payload string) {
+	}), []string{"Eval/release notifies", "Eval/release of bytes"}},
+	{"the notification ends at NUL", says(func(next func(string), payload string) { next(beforeNUL(payload)) }), []string{"Eval/release of bytes"}},
+	{"no waiter behind is informed", says(func(next func(string), payload string) {
 		if !strings.HasPrefix(payload, "n") {
 			next(payload)
 		}
-	}), []string{"Eval/release calls", "Eval/release calls one after the other", "Eval/release tells those behind the dead",
-		"Eval/release passes over the dead", "Eval/rollback calls"}},
-	{"those behind are not told the grace", says(func(next func(string), payload string) {
+	}), []string{"Eval/release notifies", "Eval/release notifies in order", "Eval/release informs waiters behind dead ones",
+		"Eval/release skips dead waiters", "Eval/rollback notifies"}},
+	{"waiters behind are not told the grace", says(func(next func(string), payload string) {
 		if _, lock, ok := strings.Cut(payload, ":"); ok && strings.HasPrefix(payload, "n") {
 			payload = "n20:" + lock
 		}
 		next(payload)
-	}), []string{"Eval/release calls"}},
-	{"everybody behind is told", scripts(func(r run) (backend.Reply, error) {
+	}), []string{"Eval/release notifies"}},
+	{"all waiters behind are informed", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if ticket, ok := strings.CutPrefix(r.c.value(r.keys[0]), "~"); ok {
 			grace, _, _ := strings.Cut(ticket, ":")
@@ -348,9 +390,9 @@ var brokenQueues = []brokenNode{
 			}
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls"}},
-	{"only the next one is told", scripts(func(r run) (backend.Reply, error) {
-		// All but the first two hide while the lock is released.
+	}, lua.Release), []string{"Eval/release notifies"}},
+	{"only one waiter behind is informed", scripts(func(r run) (backend.Reply, error) {
+		// All waiters except the first two leave the queue during the release.
 		all := r.tickets()
 		hidden := all[min(2, len(all)):]
 		free := r.c.value(r.keys[0]) == ""
@@ -366,32 +408,32 @@ var brokenQueues = []brokenNode{
 			}
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release calls", "Eval/release tells those behind the dead"}},
-	{"who gives up stays in the queue", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release notifies", "Eval/release informs waiters behind dead ones"}},
+	{"a waiter that gives up stays in the queue", scripts(func(r run) (backend.Reply, error) {
 		if v := r.c.value(r.keys[0]); v != "~"+r.arg(1) && v != r.args[0] {
 			return r.with(1, "")
 		}
 		return r.do()
-	}, lua.Release), []string{"Eval/release by one who gives up"}},
-	{"who was called and gives up keeps the lock", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release by a waiter that gives up"}},
+	{"a notified waiter that gives up keeps the lock", scripts(func(r run) (backend.Reply, error) {
 		if r.c.value(r.keys[0]) == "~"+r.arg(1) {
 			return backend.Reply{int64(0)}, nil
 		}
 		return r.do()
-	}, lua.Release), []string{"Eval/release by one who gives up"}},
-	{"anybody who gives up ends a reservation", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release by a waiter that gives up"}},
+	{"any waiter that gives up ends a reservation", scripts(func(r run) (backend.Reply, error) {
 		if v := r.c.value(r.keys[0]); strings.HasPrefix(v, "~") && r.arg(1) != "" {
 			r.also(lua.Release, "", v[1:], "")
 		}
 		return r.do()
-	}, lua.Release), []string{"Eval/release by one who gives up"}},
-	{"nobody is called to a lock that is free", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release by a waiter that gives up"}},
+	{"no waiter is notified of a free lock", scripts(func(r run) (backend.Reply, error) {
 		if e, _ := r.c.server.Inspect(r.ctx, r.keys[0]); !e.Found {
 			return backend.Reply{int64(0)}, nil
 		}
 		return r.do()
-	}, lua.Release), []string{"Eval/release by one who gives up", "Eval/release passes over the dead"}},
-	{"release looks at any number of the dead", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release by a waiter that gives up", "Eval/release skips dead waiters"}},
+	{"release removes any number of dead waiters", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		for range 10 {
 			if err == nil && r.c.value(r.keys[0]) == "" && !r.noQueue() {
@@ -399,28 +441,28 @@ var brokenQueues = []brokenNode{
 			}
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release passes over the dead"}},
-	{"release does not say that there are more of the dead", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release skips dead waiters"}},
+	{"release does not report further dead waiters", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		return reply[:min(1, len(reply))], err
-	}, lua.Release), []string{"Eval/release passes over the dead"}},
-	{"release does not tell others", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Release), []string{"Eval/release tells others"}},
-	{"release tells others though it released nothing", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Release), []string{"Eval/release skips dead waiters"}},
+	{"release does not announce", scripts(func(r run) (backend.Reply, error) { return r.with(2, "") }, lua.Release), []string{"Eval/release announces"}},
+	{"release announces without releasing", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if len(reply) == 1 && reply[0] == int64(0) && r.arg(2) != "" {
 			r.c.server.Publish(r.arg(2), "ok")
 		}
 		return reply, err
-	}, lua.Release), []string{"Eval/release tells others"}},
-	{"release tells others in its own words", says(func(next func(string), payload string) {
+	}, lua.Release), []string{"Eval/release announces"}},
+	{"release announces another message", says(func(next func(string), payload string) {
 		next(strings.Replace(payload, "ok", "OK", 1))
-	}), []string{"Eval/release tells others"}},
-	{"release and rollback keep the lock beside no queue", scripts(func(r run) (backend.Reply, error) {
+	}), []string{"Eval/release announces"}},
+	{"release and rollback keep the lock if the queue is damaged", scripts(func(r run) (backend.Reply, error) {
 		if r.noQueue() {
 			return nil, errWrongType
 		}
 		return r.do()
-	}, lua.Release, lua.Rollback), []string{"Eval/release beside no queue", "Eval/rollback beside no queue"}},
+	}, lua.Release, lua.Rollback), []string{"Eval/release with a damaged queue", "Eval/rollback with a damaged queue"}},
 
 	// Rollback.
 	{"rollback does not queue", scripts(func(r run) (backend.Reply, error) {
@@ -429,23 +471,23 @@ var brokenQueues = []brokenNode{
 			r.also(lua.Release, "not a token", r.arg(1), "")
 		}
 		return reply, err
-	}, lua.Rollback), []string{"Eval/rollback queues", "Eval/rollback calls"}},
-	{"rollback queues behind all", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Rollback), []string{"Eval/rollback queues", "Eval/rollback notifies"}},
+	{"rollback queues at the end", scripts(func(r run) (backend.Reply, error) {
 		if r.arg(2) != "" {
 			return r.with(2, "0")
 		}
 		return r.do()
 	}, lua.Rollback), []string{"Eval/rollback queues"}},
-	{"rollback calls always", scripts(func(r run) (backend.Reply, error) { return r.with(3, "1") }, lua.Rollback), []string{"Eval/rollback queues"}},
-	{"rollback never calls", scripts(func(r run) (backend.Reply, error) { return r.with(3, "0") }, lua.Rollback), []string{"Eval/rollback calls"}},
-	{"rollback calls itself", scripts(func(r run) (backend.Reply, error) {
+	{"rollback always notifies", scripts(func(r run) (backend.Reply, error) { return r.with(3, "1") }, lua.Rollback), []string{"Eval/rollback queues"}},
+	{"rollback never notifies", scripts(func(r run) (backend.Reply, error) { return r.with(3, "0") }, lua.Rollback), []string{"Eval/rollback notifies"}},
+	{"rollback notifies its own waiter", scripts(func(r run) (backend.Reply, error) {
 		if ticket := r.arg(1); ticket != "" && r.arg(3) == "1" && r.c.value(r.keys[0]) == r.args[0] {
 			r.also(lua.Rollback, "", ticket, r.arg(2), "0")
 			r.script, r.args = lua.Release, r.args[:1]
 		}
 		return r.do()
-	}, lua.Rollback), []string{"Eval/rollback calls"}},
-	{"rollback fails half way", scripts(func(r run) (backend.Reply, error) {
+	}, lua.Rollback), []string{"Eval/rollback notifies"}},
+	{"rollback fails halfway", scripts(func(r run) (backend.Reply, error) {
 		reply, err := r.do()
 		if err != nil {
 			r.also(lua.Delete, r.args[0])
@@ -455,8 +497,8 @@ var brokenQueues = []brokenNode{
 
 	// Echo.
 	{"echo does not publish", scripts(func(r run) (backend.Reply, error) { return backend.Reply{int64(1)}, nil }, lua.Echo), []string{"Eval/echo"}},
-	{"echo publishes in its own words", scripts(func(r run) (backend.Reply, error) { return r.with(1, "echo") }, lua.Echo), []string{"Eval/echo"}},
-	{"echo takes everybody for a subscriber", scripts(func(r run) (backend.Reply, error) {
+	{"echo publishes another message", scripts(func(r run) (backend.Reply, error) { return r.with(1, "echo") }, lua.Echo), []string{"Eval/echo"}},
+	{"echo counts a subscriber that does not exist", scripts(func(r run) (backend.Reply, error) {
 		_, err := r.do()
 		return backend.Reply{int64(1)}, err
 	}, lua.Echo), []string{"Eval/echo"}},
@@ -468,10 +510,10 @@ var brokenQueues = []brokenNode{
 	{"inspect deletes", inspects(func(r run, reply backend.Reply) {
 		r.also(lua.Delete, reply[1].(string))
 	}), []string{"Eval/inspect of a held lock"}},
-	{"inspect finds what is not there", inspects(func(_ run, reply backend.Reply) {
+	{"inspect finds a missing key", inspects(func(_ run, reply backend.Reply) {
 		reply[0] = int64(1)
 	}), []string{"Eval/inspect of a free lock"}},
-	{"inspect does not know of no expiry", inspects(func(_ run, reply backend.Reply) {
+	{"inspect hides that a lock has no expiry", inspects(func(_ run, reply backend.Reply) {
 		reply[2] = max(reply[2].(int64), 0)
 	}), []string{"Eval/inspect of a lock without expiry"}},
 	{"inspect of another type is an error", scripts(func(r run) (backend.Reply, error) {
@@ -484,7 +526,7 @@ var brokenQueues = []brokenNode{
 		if len(reply) > 3 {
 			reply[3] = reply[3].(int64) + 1
 		}
-	}), []string{"Eval/inspect of a queue", "Eval/inspect of no queue"}},
+	}), []string{"Eval/inspect of a queue", "Eval/inspect of a damaged queue"}},
 	{"inspect shows all waiters", scripts(func(r run) (backend.Reply, error) {
 		if _, err := strconv.ParseUint(r.arg(0), 10, 64); err == nil {
 			return r.with(0, "100")
@@ -496,26 +538,26 @@ var brokenQueues = []brokenNode{
 			reply[i], reply[j] = reply[j], reply[i]
 		}
 	}), []string{"Eval/inspect of a queue", "Eval/acquire queues"}},
-	{"inspect tells no times", inspects(func(_ run, reply backend.Reply) {
+	{"inspect returns no times", inspects(func(_ run, reply backend.Reply) {
 		for i := 5; i < len(reply); i += 2 {
 			reply[i] = int64(-1)
 		}
 	}), []string{"Eval/inspect of a queue"}},
-	{"inspect tells seconds", inspects(func(_ run, reply backend.Reply) {
+	{"inspect returns seconds waited", inspects(func(_ run, reply backend.Reply) {
 		for i := 5; i < len(reply); i += 2 {
 			reply[i] = reply[i].(int64) / 1000
 		}
 	}), []string{"Eval/inspect of a queue"}},
-	{"inspect of no queue is an error", scripts(func(r run) (backend.Reply, error) {
+	{"inspect of a damaged queue is an error", scripts(func(r run) (backend.Reply, error) {
 		if r.noQueue() {
 			return nil, errWrongType
 		}
 		return r.do()
-	}, lua.Inspect), []string{"Eval/inspect of no queue"}},
+	}, lua.Inspect), []string{"Eval/inspect of a damaged queue"}},
 	{"inspect of a queue that is a lock is an error", scripts(func(r run) (backend.Reply, error) {
 		if len(r.keys) > 1 && r.keys[0] == r.keys[1] {
 			return nil, errWrongType
 		}
 		return r.do()
-	}, lua.Inspect), []string{"Eval/inspect of no queue"}},
+	}, lua.Inspect), []string{"Eval/inspect of a damaged queue"}},
 }

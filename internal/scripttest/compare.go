@@ -95,7 +95,8 @@ func Compare(ctx context.Context, a, b backend.Node, prefix string, seed uint64,
 // inspect the reservation and extend it. Otherwise it would end within a second, and not
 // at the same moment on both nodes.
 func (g *generator) afterCall(ctx context.Context, n backend.Node, op backend.Op) []backend.Op {
-	if op.Kind != backend.OpEval || op.Script != lua.Release && op.Script != lua.Rollback {
+	if op.Kind != backend.OpEval ||
+		op.Script != lua.Release && op.Script != lua.Rollback && op.Script != lua.ReleaseShared && op.Script != lua.RollbackShared {
 		return nil
 	}
 	inspect := script(lua.Inspect, op.Keys[:1])
@@ -104,7 +105,7 @@ func (g *generator) afterCall(ctx context.Context, n backend.Node, op backend.Op
 		return nil
 	}
 	value, _ := r.Reply.Text(1)
-	if !strings.HasPrefix(value, "~") {
+	if !strings.HasPrefix(value, "~") || value == sharedValue {
 		return nil
 	}
 	return []backend.Op{inspect, script(lua.Extend, op.Keys[:1], value, "60000")}
@@ -295,8 +296,11 @@ func (g *generator) next() backend.Op {
 	if op.Kind = pick(g, kinds...); op.Kind != backend.OpEval {
 		return op
 	}
-	if g.rng.IntN(2) == 0 {
+	switch g.rng.IntN(6) {
+	case 0, 1, 2:
 		return g.fencing(op)
+	case 3:
+		return g.sharing(op)
 	}
 	ttl := strconv.FormatInt(adapterkit.Milliseconds(op.TTL), 10)
 	bad := pick(g, "soon", "", "0", "-1", "1.5", "99999999999999999999")
@@ -323,7 +327,8 @@ func (g *generator) next() backend.Op {
 		script(lua.Rollback, both, op.Token, ticket, g.waited(), pick(g, "0", "1")),
 		script(lua.Echo, both[:1], pick(g, g.channels()...), pick(g, "e", "")),
 		script(lua.Inspect, both, pick(g, "100", "100", "2", "0", bad)),
-		script(lua.Inspect, []string{op.Key, op.Key}, "100"))
+		script(lua.Inspect, []string{op.Key, op.Key}, "100"),
+		script(lua.Slots, pick(g, both, g.locks(), g.locks()[:1]), pick(g, nil, []string{ticket}, []string{""})...))
 }
 
 // queueOf usually returns the lock's queue.

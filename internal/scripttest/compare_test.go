@@ -13,6 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
@@ -22,7 +23,7 @@ func TestCompare(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Slow nodes are no different ones.
+	// A slow node is not a different node.
 	synctest.Test(t, func(t *testing.T) {
 		slow := faulty.NewFaultNode(memory.New())
 		slow.Set(faulty.Delay(20 * time.Millisecond))
@@ -35,7 +36,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-func TestCompareTellsNodesApart(t *testing.T) {
+func TestCompareDetectsBrokenNodes(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		fault faulty.Fault
@@ -96,34 +97,36 @@ func TestCompareTellsNodesApart(t *testing.T) {
 	}
 }
 
-// Each node whose queue is broken answers otherwise, or says something else.
-func TestCompareTellsQueuesApart(t *testing.T) {
-	// What these break, no operation of Compare meets: a list, hundreds of the dead, a
-	// channel without a subscriber.
+// Compare detects each node with a broken queue.
+func TestCompareDetectsBrokenQueues(t *testing.T) {
+	long.Test(t)
+	// No operation of Compare detects these, because it uses no list in place of a key, no
+	// hundreds of dead waiters, and no channel without a subscriber.
 	unseen := []string{
-		"acquire fails beside no queue", "release and rollback take a list for free",
-		"release and rollback keep the lock beside no queue", "release looks at any number of the dead",
-		"release does not say that there are more of the dead", "echo takes everybody for a subscriber",
-		// It meets no list.
-		"inspect of another type is an error", "inspect of no queue is an error",
+		"acquire fails with a damaged queue", "release and rollback treat a list as free",
+		"release and rollback keep the lock if the queue is damaged", "release removes any number of dead waiters",
+		"release does not report further dead waiters", "echo counts a subscriber that does not exist",
+		// It uses no list in place of these keys.
+		"inspect of another type is an error", "inspect of a damaged queue is an error",
 	}
 	tellsApart(t, brokenQueues, unseen)
 }
 
-// So does each whose votes are broken.
-func TestCompareTellsFencesApart(t *testing.T) {
+// Compare detects each node with broken votes.
+func TestCompareDetectsBrokenFences(t *testing.T) {
+	long.Test(t)
 	tellsApart(t, brokenFences, []string{
-		// Times that are near each other are the same to Compare, as the clocks of
-		// two servers are not one.
-		"vote ignores the hint", "vote is for the time", "vote tells when it was first asked",
-		// It reads of an error no more than the first word.
+		// Compare treats times that are close to each other as equal, because two servers have
+		// two clocks.
+		"vote ignores the hint", "vote is for the time", "vote always returns the first time",
+		// It compares only the first word of an error.
 		"vote does not name the key",
-		// It meets no list, and no lock without an expiry.
-		"vote takes a list for free", "vote fails on a list", "a list is overwritten by a marker", "prolong gives every lock an end",
-		// It does not look at markers, which no two nodes have in common, nor does it
-		// wait for the end of a quarantine.
-		"a marker from the future will do", "a marker expires", "mark expires",
-		"a quarantine is in seconds", "a quarantine does not say for how long",
+		// It uses no list and no lock without an expiry.
+		"vote treats a list as free", "vote fails on a list", "a list is overwritten by a marker", "prolong gives every lock an expiry",
+		// It does not compare markers, because two nodes never have equal ones. It does not wait
+		// for the end of a quarantine.
+		"a marker from the future is accepted", "a marker expires", "mark expires",
+		"a quarantine is in seconds", "a quarantine does not report its end",
 	})
 }
 
@@ -134,7 +137,7 @@ func tellsApart(t *testing.T, broken []brokenNode, unseen []string) {
 				n := newClient(tc.wreck)
 				var err error
 				blind := slices.Contains(unseen, tc.name)
-				seeds := uint64(24) // what one run does not meet another one does
+				seeds := uint64(24) // what one run misses, another one finds
 				if blind {
 					seeds = 1
 				}
@@ -142,7 +145,7 @@ func tellsApart(t *testing.T, broken []brokenNode, unseen []string) {
 					err = scripttest.Compare(t.Context(), memory.New(), n, "compare:", seed, 8000)
 				}
 				if seen := err != nil; seen == blind {
-					t.Errorf("Compare returns %v", err)
+					t.Errorf("Compare returned %v", err)
 				}
 			})
 		})
@@ -157,7 +160,7 @@ func TestCompareEnds(t *testing.T) {
 	}
 }
 
-// Two nodes that answer alike.
+// Two nodes with equal replies.
 func ExampleCompare() {
 	err := scripttest.Compare(context.Background(), memory.New(), memory.New(), "compare:", 1, 1000)
 	fmt.Println(err)

@@ -10,12 +10,12 @@ func echoChecks() []rule {
 		run: func(t *trial) {
 			q := t.queue()
 			a, b := q.waiter(20), q.waiter(20)
-			t.Answer(q.eval(lua.Echo, a.channel, "e"), "echo to a channel that somebody listens to", 1)
-			t.Answer(q.eval(lua.Echo, t.Name(), "e"), "echo to a channel that nobody listens to", 0)
+			t.Answer(q.eval(lua.Echo, a.channel, "e"), "echo to a channel with a subscriber", 1)
+			t.Answer(q.eval(lua.Echo, t.Name(), "e"), "echo to a channel without a subscriber", 0)
 			q.take()
-			t.Answer(t.EvalKeys(lua.Echo, []string{q.lock}, a.channel, "another"), "echo beside a lock that is held", 1)
-			q.hearsOnly(a, "e", "another")
-			q.hearsOnly(b)
+			t.Answer(t.EvalKeys(lua.Echo, []string{q.lock}, a.channel, "another"), "echo with the key of a held lock", 1)
+			q.receivesOnly(a, "e", "another")
+			q.receivesOnly(b)
 		},
 	}}
 }

@@ -95,8 +95,8 @@ func (f fenced) refused(r backend.Reply, what string, rank int64, owner string) 
 	return f.ints(r, what)
 }
 
-// buried fails the check unless r says that there is a tombstone for the token.
-func (f fenced) buried(r backend.Reply, what string) {
+// ended fails the check unless r says that there is a tombstone for the token.
+func (f fenced) ended(r backend.Reply, what string) {
 	if len(r) != 6 || r[0] != int64(0) || r[3] != int64(-2) || r[4] != int64(-1) || r[5] != "" {
 		f.t.Failf("%s answers %v, want {0, the counter, the time, -2, -1, \"\"}", what, check.Brief(r))
 	}
@@ -137,8 +137,8 @@ func (f fenced) votesAs(what string, keys func(token string) []string, rest ...s
 		f.rises(c, before, hint, now, what)
 		f.holds(token, long, "after a "+what)
 		f.refused(vote(f.t.Name()), what+" for a lock that another token holds", -1, owner(token))
-		f.stand("after a " + what + " in vain")
-		f.counts(c, keep, "after a "+what+" in vain")
+		f.inQueue("after a " + what + " that is refused")
+		f.counts(c, keep, "after a "+what+" that is refused")
 		f.t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 	}
 }

@@ -11,7 +11,7 @@ import (
 func inspectChecks() []rule {
 	return []rule{{
 		name: "Eval/inspect of a held lock",
-		why:  "people are told who holds a lock and for how long, and looking must not change it",
+		why:  "people want to know who holds a lock and for how long, and inspecting must not change it",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			key, token := t.Name(), t.Name()
@@ -19,17 +19,17 @@ func inspectChecks() []rule {
 			for range 2 {
 				e := t.Inspect(key)
 				if !e.Found || e.Value != token {
-					t.Failf("inspect of a key that holds %q finds %+v", token, e)
+					t.Failf("inspect of a key that holds %q returns %+v", token, e)
 				}
 				if e.TTL > long || e.TTL < long-call {
-					t.Failf("inspect of a key that lives for %v finds that it lives for %v", long, e.TTL)
+					t.Failf("inspect of a key with a time to live of %v returns %v", long, e.TTL)
 				}
 			}
-			t.EvalDelete(key, token, true, "a key that was looked at, by its holder")
+			t.EvalDelete(key, token, true, "an inspected key, by its holder")
 		},
 	}, {
 		name: "Eval/inspect of a free lock",
-		why:  "a free lock must not look held, and looking must not take it",
+		why:  "a free lock must not seem held, and inspecting must not acquire it",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			key := t.Name()
@@ -38,12 +38,12 @@ func inspectChecks() []rule {
 					t.Failf("inspect of a key that does not exist answers %v", check.Brief(r))
 				}
 			}
-			t.SetNX(key, t.Name(), long, true, "a free key that was looked at")
+			t.SetNX(key, t.Name(), long, true, "a free key that was inspected")
 		},
 	}, {
 		name:  "Eval/inspect of a lock without expiry",
 		needs: []string{"Set"},
-		why:   "a lock that will never expire by itself needs somebody to see it",
+		why:   "a lock that never expires must be visible as such",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			key, token := t.Name(), t.Name()
@@ -55,22 +55,22 @@ func inspectChecks() []rule {
 	}, {
 		name:  "Eval/inspect of another type",
 		needs: []string{"SetOther"},
-		why:   "people must see that the key is taken, although not by a lock",
+		why:   "people must see that the key is taken, even if not by a lock",
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
 			key := t.Name()
 			t.SetOther(key)
 			if e := t.Inspect(key); !e.Found || e.Value != "" {
-				t.Failf("inspect of a key that does not hold a string finds %+v, want it found without a value", e)
+				t.Failf("inspect of a key of another type returns %+v, want it found without a value", e)
 			}
 		},
 	}, {
 		name:  "Eval/inspect of a queue",
 		needs: []string{"Subscriber"},
-		why:   "people are told how many wait, and looking must not change it",
+		why:   "people want to know how many callers wait, and inspecting must not change it",
 		run: func(t *trial) {
 			q := t.queue()
-			q.stand("before anybody asked")
+			q.inQueue("before the first waiter")
 			token := q.take()
 			a, b, c := q.waiter(20), q.waiter(30), q.waiter(40)
 			q.waits(a, 3000, 0, "the first one")
@@ -85,11 +85,11 @@ func inspectChecks() []rule {
 			} {
 				count, tickets, waited := q.look(most)
 				if count != 3 || !slices.Equal(tickets, ticketsOf(want)) {
-					t.Failf("inspect, at most %s of 3, finds %d in the queue, %q, want 3 and %q", most, count, tickets, ticketsOf(want))
+					t.Failf("inspect, at most %s of 3, returns %d waiters, %q, want 3 and %q", most, count, tickets, ticketsOf(want))
 				}
 				for i, ms := range waited {
 					if least := int64(3000 - 1000*i); ms < least || ms > least+call.Milliseconds() {
-						t.Failf("inspect says that waiter %d has waited for %d ms, want %d and a little", i, ms, least)
+						t.Failf("inspect returns that waiter %d has waited for %d ms, want slightly more than %d", i, ms, least)
 					}
 				}
 			}
@@ -100,17 +100,17 @@ func inspectChecks() []rule {
 				q.fails(lua.Inspect, []string{q.lock, q.name}, bad)
 			}
 			q.leaves(b)
-			q.stand("after one of three died", a, b, c)
+			q.inQueue("after one of three has died", a, b, c)
 		},
 	}, {
-		name:  "Eval/inspect of no queue",
+		name:  "Eval/inspect of a damaged queue",
 		needs: []string{"SetOther"},
 		why:   "a key that is not a queue has no waiters; that is an answer, not an error",
 		run: func(t *trial) {
 			q := t.queue()
-			q.stand("where there is no queue")
+			q.inQueue("without a queue")
 			q.spoil()
-			q.stand("where a list has the queue's place")
+			q.inQueue("with a list as the queue")
 			q.take()
 			if r := t.EvalKeys(lua.Inspect, []string{q.lock, q.lock}, "10"); len(r) != 4 || r[3] != int64(0) {
 				t.Failf("inspect of a lock as its own queue answers %v, want no waiters", check.Brief(r))

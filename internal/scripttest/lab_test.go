@@ -11,11 +11,11 @@ import (
 	"github.com/quorumlock/quorumlock/internal/check"
 )
 
-// A client is the node that a test checks: a memory node behind a fault node, but for what
-// the test breaks.
+// A client is the node that a test checks: a memory node behind a fault node, with what the test
+// breaks.
 type client struct {
 	*faulty.FaultNode
-	server *memory.Node // for what only the server knows
+	server *memory.Node // for what only the server can do
 
 	eval      func(ctx context.Context, s *backend.Script, keys, args []string) (backend.Reply, error)
 	subscribe func(ctx context.Context, channel string, events backend.Events) error
@@ -42,19 +42,19 @@ func (c *client) Subscribe(ctx context.Context, channel string, events backend.E
 	return c.FaultNode.Subscribe(ctx, channel, events)
 }
 
-// value returns what key holds.
+// value returns the value of key.
 func (c *client) value(key string) string {
 	e, _ := c.server.Inspect(context.Background(), key)
 	return e.Value
 }
 
-// ttl returns how long key will live.
+// ttl returns the time to live of key.
 func (c *client) ttl(key string) time.Duration {
 	e, _ := c.server.Inspect(context.Background(), key)
 	return e.TTL
 }
 
-// hears changes what is done with each message of every subscription.
+// hears changes how messages of every subscription are handled.
 func (c *client) hears(message func(next func(string), payload string)) {
 	n := c.FaultNode
 	c.subscribe = func(ctx context.Context, channel string, events backend.Events) error {
@@ -64,7 +64,7 @@ func (c *client) hears(message func(next func(string), payload string)) {
 	}
 }
 
-// server returns a server with every hook. Each check gets a client of its own.
+// server returns a server with every hook. Each check gets its own client.
 func server(wreck func(*client)) check.Server {
 	var last *client
 	return check.Server{
@@ -83,7 +83,7 @@ func server(wreck func(*client)) check.Server {
 	}
 }
 
-// whole wrecks nothing.
+// whole breaks nothing.
 func whole(*client) {}
 
 func beforeNUL(s string) string {

@@ -9,7 +9,7 @@ import (
 func markChecks() []rule {
 	return []rule{{
 		name: "Eval/mark",
-		why:  "whoever knows that nothing was lost need not wait for the end of a quarantine",
+		why:  "if nothing was lost, an operator can end the quarantine at once",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				for _, held := range []string{"", "x", "0123456789abcdef 4711"} {
@@ -18,14 +18,14 @@ func markChecks() []rule {
 					}
 					run := t.well(s.marker)
 					if again := t.well(s.marker); again != run {
-						t.Failf("a mark is of the run %q, and the next one of %q", run, again)
+						t.Failf("a mark names the run %q, and the next one the run %q", run, again)
 					}
-					t.Answer(t.Eval(lua.Mark, s.marker, "what nobody asks for"), "mark with an argument", 1)
+					t.Answer(t.Eval(lua.Mark, s.marker, "extra"), "mark with an argument", 1)
 				}
 				t.lose(s.marker)
 				s.isQuarantined(time.Hour, time.Hour, "without a marker")
 				t.well(s.marker)
-				s.votes(time.Hour, "when it was said to be well")
+				s.votes(time.Hour, "after the mark")
 			})
 		},
 	}}

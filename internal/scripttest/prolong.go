@@ -13,7 +13,7 @@ func prolongChecks() []rule {
 	return []rule{{
 		name:  "Eval/prolong",
 		needs: []string{"Set"},
-		why:   "the holder goes on believing that the lock is his for as long as he extended it; nobody else's may live for longer",
+		why:   "the holder relies on the lock for as long as it was extended; other locks must not live longer",
 		run: func(t *trial) {
 			f := t.fenced()
 			token, other := t.Name(), t.Name()
@@ -21,8 +21,8 @@ func prolongChecks() []rule {
 				return t.EvalKeys(lua.Prolong, f.two(), token, ttl, "41", hour)
 			}
 			t.Answer(prolong(token, "60000"), "extension of a lock that is free", 0)
-			f.free("after an extension in vain")
-			t.missing(f.counter, "after an extension in vain, the counter")
+			f.free("after a refused extension")
+			t.missing(f.counter, "after a refused extension, the counter")
 			v, _ := f.votes(token, 0, 0, "whose counter is missing")
 			t.Answer(prolong(other, "600000"), "extension of a lock that another token holds", 0)
 			t.Answer(prolong("", "600000"), "extension without a token", 0)
@@ -33,8 +33,8 @@ func prolongChecks() []rule {
 			f.holds(token, 10*long, "after an extension for less than remains")
 			f.counts(v, keep, "after extensions")
 			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
-			t.Answer(prolong(token, "60000"), "extension by one who has released", 0)
-			f.free("after an extension by one who has released")
+			t.Answer(prolong(token, "60000"), "extension after the release", 0)
+			f.free("after an extension that follows the release")
 
 			endless := t.fenced()
 			t.Set(endless.lock, token, backend.NoExpiry)
@@ -44,8 +44,8 @@ func prolongChecks() []rule {
 			}
 		},
 	}, {
-		name: "Eval/prolong makes the counter good",
-		why:  "a lock that is held for longer than its counter is kept, or whose counter was lost, must not see its token given out again",
+		name: "Eval/prolong restores the counter",
+		why:  "a lock may outlive its counter, or the counter may be lost; its token must not be granted again",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := f.take()
@@ -54,21 +54,21 @@ func prolongChecks() []rule {
 				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", decimal(value), keep), "extension by the holder", 1)
 			}
 			prolong(now, hour)
-			f.counts(now, keep, "after an extension that found it missing")
+			f.counts(now, keep, "after an extension with a missing counter")
 			prolong(now+5, "7200000")
-			f.counts(now+5, 2*time.Hour, "after an extension that found it lower")
+			f.counts(now+5, 2*time.Hour, "after an extension with a lower counter")
 			prolong(now+5, hour)
-			f.counts(now+5, keep, "after an extension that is to keep it for an hour")
+			f.counts(now+5, keep, "after an extension with a counter life of an hour")
 			prolong(now, "7200000")
-			f.counts(now+5, 2*time.Hour, "after an extension that found it higher")
+			f.counts(now+5, 2*time.Hour, "after an extension with a higher counter")
 			prolong(now, "0")
-			f.counts(now+5, backend.NoExpiry, "after an extension that is to keep it for ever")
+			f.counts(now+5, backend.NoExpiry, "after an extension with a counter that never expires")
 			prolong(now+6, "0")
-			f.counts(now+6, backend.NoExpiry, "after an extension that found it lower, to keep it for ever")
+			f.counts(now+6, backend.NoExpiry, "after an extension with a lower counter that never expires")
 		},
 	}, {
 		name: "Eval/prolong of bad numbers",
-		why:  "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		why:  "a script that fails halfway has written something: it must check its arguments before it writes",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := f.take()
@@ -85,25 +85,25 @@ func prolongChecks() []rule {
 			f.holds(token, long, "after extensions that failed")
 		},
 	}, {
-		name:  "Eval/prolong beside no counter",
+		name:  "Eval/prolong with an invalid counter",
 		needs: []string{"SetOther"},
-		why:   "what is wrong with the counter must not end a lock that is held; no vote is cast beside it",
+		why:   "an invalid counter must not end a lock that is held; with it, no vote is possible anyway",
 		run: func(t *trial) {
 			for _, bad := range badCounters() {
 				f := t.fenced()
 				f.standsAt(bad)
 				token := f.take()
-				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "600000", "41", hour), "extension beside no counter", 1)
-				f.holds(token, 10*long, "after an extension beside no counter")
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "600000", "41", hour), "extension with an invalid counter", 1)
+				f.holds(token, 10*long, "after an extension with an invalid counter")
 				f.unchanged(bad, "after an extension")
 			}
 			f := t.fenced()
 			t.SetOther(f.counter)
-			t.Answer(t.EvalKeys(lua.Prolong, f.two(), f.take(), "600000", "41", hour), "extension beside a list", 1)
+			t.Answer(t.EvalKeys(lua.Prolong, f.two(), f.take(), "600000", "41", hour), "extension with a list as the counter", 1)
 		},
 	}, {
 		name: "Eval/prolong too far ahead",
-		why:  "what a raise must not do, an extension must not either",
+		why:  "an extension must obey the same limit as a raise",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := t.Name()
@@ -119,14 +119,14 @@ func prolongChecks() []rule {
 	}, {
 		name:  "Eval/prolong of another type",
 		needs: []string{"SetOther"},
-		why:   "a key that holds anything but a token is somebody else's",
+		why:   "a key that does not hold a token belongs to another program",
 		run: func(t *trial) {
 			f := t.fenced()
 			t.SetOther(f.lock)
 			for _, token := range []string{"", t.Name(), "element"} {
-				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", "41", hour), "extension of a key that holds no string", 0)
+				t.Answer(t.EvalKeys(lua.Prolong, f.two(), token, "60000", "41", hour), "extension of a key of another type", 0)
 			}
-			t.missing(f.counter, "after extensions in vain, the counter")
+			t.missing(f.counter, "after refused extensions, the counter")
 		},
 	}}
 }

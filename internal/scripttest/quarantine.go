@@ -26,7 +26,7 @@ type suspect struct {
 
 // eachSuspect runs f for each script that checks the marker. The marker is missing.
 func (t *trial) eachSuspect(f func(s suspect)) {
-	for _, script := range []*backend.Script{lua.Acquire, lua.Vote, lua.Raise} {
+	for _, script := range []*backend.Script{lua.Acquire, lua.AcquireShared, lua.Vote, lua.Raise} {
 		fenced := t.fenced()
 		token := t.Name()
 		s := suspect{fenced: fenced, marker: fenced.name + ":marker", script: script}
@@ -34,6 +34,8 @@ func (t *trial) eachSuspect(f func(s suspect)) {
 		switch script {
 		case lua.Acquire:
 			s.keys, s.args = []string{fenced.lock, fenced.name}, []string{token, "60000", "", ""}
+		case lua.AcquireShared:
+			s.keys, s.args = []string{fenced.lock, fenced.name, fenced.name + ":readers"}, []string{token, "60000", "", ""}
 		case lua.Vote:
 			s.keys, s.args = append(fenced.three(token), fenced.lock), []string{token, "60000", "0", millis(keep), "", ""}
 		case lua.Raise:
@@ -53,7 +55,7 @@ func (t *trial) well(marker string) (run string) {
 	defer cancel()
 	r := script(lua.Mark, []string{marker}).Do(ctx, t.Node)
 	if r.Err != nil && strings.HasPrefix(strings.TrimPrefix(r.Err.Error(), "-"), "NORUNID ") {
-		t.Skipf("the server tells no run_id: %v", r.Err)
+		t.Skipf("the server has no run_id: %v", r.Err)
 	}
 	t.Answer(t.Eval(lua.Mark, marker), "mark", 1)
 	held, _ := t.markerAt(marker)
@@ -138,7 +140,7 @@ func (s suspect) isQuarantined(length, left time.Duration, situation string) {
 
 // nothing fails the check unless the script has changed nothing.
 func (s suspect) nothing(situation string) {
-	when := fmt.Sprintf("after a %s in vain, %s", s.script.Name(), situation)
+	when := fmt.Sprintf("after a refused %s, %s", s.script.Name(), situation)
 	if s.script == lua.Raise {
 		s.counts(s.vote, keep, when)
 		return
@@ -164,12 +166,12 @@ func quarantineChecks() []rule {
 	const lasting = "a server that may have lost its locks must not grant them again before they have expired"
 	return []rule{{
 		name: "Eval/quarantine",
-		why:  lasting + "; it sees that for itself, since no client may be there to see it",
+		why:  lasting + "; it must detect this itself, because no client may be running",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				t.well(s.marker)
-				s.votes(time.Hour, "of a server that is well")
-				s.votes(999_999_999_999*time.Millisecond, "of a server that is well")
+				s.votes(time.Hour, "of a marked server")
+				s.votes(999_999_999_999*time.Millisecond, "of a marked server")
 			})
 			t.eachSuspect(func(s suspect) {
 				run := t.well(s.marker)
@@ -183,19 +185,19 @@ func quarantineChecks() []rule {
 					t.Failf("the quarantine counts since %d, and then since %d", since, again)
 				}
 				t.well(s.marker)
-				s.votes(time.Hour, "when it was said to be well")
+				s.votes(time.Hour, "after the mark")
 			})
 		},
 	}, {
 		name: "Eval/quarantine ends",
-		why:  "a server that is out of quarantine must vote, without anybody's help",
+		why:  "a server must vote after its quarantine, without help",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				run := t.well(s.marker)
 				held := run + " " + decimal(ahead(t.now(), -time.Minute))
 				s.plants(held)
 				s.isQuarantined(time.Hour, 59*time.Minute, "a minute after it began")
-				s.votes(50*time.Second, "when that is over")
+				s.votes(50*time.Second, "after the quarantine")
 				if r := t.Eval(lua.Inspect, s.marker); len(r) != 3 || r[1] != held {
 					t.Failf("when the quarantine is over, the marker is %v, want it to hold %q", check.Brief(r), held)
 				}
@@ -203,12 +205,12 @@ func quarantineChecks() []rule {
 			t.eachSuspect(func(s suspect) {
 				s.isQuarantined(time.Minute, time.Minute, "without a marker")
 				t.Wait(30 * time.Millisecond)
-				s.votes(20*time.Millisecond, "when that is over")
+				s.votes(20*time.Millisecond, "after the quarantine")
 			})
 		},
 	}, {
 		name: "Eval/quarantine of another run",
-		why:  lasting + "; and what another run, or a clock that was set back, has written says nothing of what this one lost",
+		why:  lasting + "; a marker from another run, or from a clock that was set back, does not prove that this run lost nothing",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				run := t.well(s.marker)
@@ -225,7 +227,7 @@ func quarantineChecks() []rule {
 		},
 	}, {
 		name: "Eval/quarantine of bad numbers",
-		why:  "who does not say how long he wants to be safe must not be taken for one who does not care",
+		why:  "a call without a valid length must not count as a call without a quarantine",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				t.well(s.marker)
@@ -243,15 +245,15 @@ func quarantineChecks() []rule {
 			})
 		},
 	}, {
-		name:  "Eval/quarantine beside another type",
+		name:  "Eval/quarantine with a marker of another type",
 		needs: []string{"SetOther"},
-		why:   "a key that holds anything but a marker is somebody else's, and who it is in the way of must hear of it",
+		why:   "a key that does not hold a marker belongs to another program, and the caller must learn of the conflict",
 		run: func(t *trial) {
 			t.eachSuspect(func(s suspect) {
 				s.keys[len(s.keys)-1] = s.name + ":list"
 				t.SetOther(s.name + ":list")
 				t.failsWith("WRONGTYPE", s.name+":list", s.script, s.keys, s.with("60000")...)
-				s.nothing("beside a list")
+				s.nothing("with a list as the marker")
 				t.failsWith("WRONGTYPE", s.name+":list", lua.Mark, []string{s.name + ":list"})
 				t.failsWith("WRONGTYPE", s.name+":list", s.script, s.keys, s.with("60000")...)
 			})

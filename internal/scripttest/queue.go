@@ -98,11 +98,11 @@ func (q queue) turnsAway(ticket, situation, failed string) {
 	}
 }
 
-// stand fails the check unless the queue consists of these waiters, in this order.
-func (q queue) stand(when string, want ...waiter) {
+// inQueue fails the check unless the queue consists of these waiters, in this order.
+func (q queue) inQueue(when string, want ...waiter) {
 	count, tickets, _ := q.look("100")
 	if count != int64(len(want)) || !slices.Equal(tickets, ticketsOf(want)) {
-		q.t.Failf("%s, those who stand in the queue are %d, %q, want %q", when, count, tickets, ticketsOf(want))
+		q.t.Failf("%s, the queue has %d waiters, %q, want %q", when, count, tickets, ticketsOf(want))
 	}
 }
 
@@ -125,21 +125,21 @@ func (q queue) reserved(w waiter, when string) {
 	r := q.t.Eval(lua.Inspect, q.lock)
 	least := w.grace - (q.t.Clock() - *q.called)
 	if len(r) == 3 && r[0] == int64(0) && least <= 0 {
-		q.t.Skipf("the server or this machine is too slow to tell")
+		q.t.Skipf("the server or this machine is too slow for this check")
 	}
 	if len(r) != 3 || r[0] != int64(1) || r[1] != "~"+w.ticket {
 		q.t.Failf("%s, the lock is %v, want {1, %s, its time to live}", when, check.Brief(r), check.Quote("~"+w.ticket))
 	}
-	// Two clocks differ a little, and servers count whole milliseconds.
+	// Two clocks differ slightly, and servers count whole milliseconds.
 	least -= w.grace/100 + 2*time.Millisecond
 	if left, _ := r.Int(2); left > w.grace.Milliseconds() || left < max(least.Milliseconds(), 0) {
-		q.t.Failf("%s, the lock is reserved for %d ms more, want %v since the call", when, left, w.grace)
+		q.t.Failf("%s, the lock is reserved for another %d ms, want %v since the notification", when, left, w.grace)
 	}
 	if !q.t.TryExtend(q.lock, "~"+w.ticket, long) {
 		if q.t.Clock()-*q.called >= w.grace {
-			q.t.Skipf("the server or this machine is too slow to tell")
+			q.t.Skipf("the server or this machine is too slow for this check")
 		}
-		q.t.Failf("%s, the lock is not reserved any more, before the end of the grace, %v", when, w.grace)
+		q.t.Failf("%s, the lock is no longer reserved before the end of the grace, %v", when, w.grace)
 	}
 	q.staysReserved(w, when)
 }
@@ -148,7 +148,7 @@ func (q queue) reserved(w waiter, when string) {
 // been reserved before.
 func (q queue) staysReserved(w waiter, when string) {
 	q.holds("~"+w.ticket, long, when)
-	q.t.SetNX(q.lock, q.t.Name(), long, false, "a lock that is reserved")
+	q.t.SetNX(q.lock, q.t.Name(), long, false, "a reserved lock")
 }
 
 // free fails the check unless the lock is free.
@@ -165,25 +165,25 @@ func (q queue) take() (token string) {
 	return token
 }
 
-// beside returns another lock and its queue. They are in the same slot of a Cluster, and
+// neighbour returns another lock and its queue. They are in the same slot of a Cluster, and
 // therefore on the same master.
-func (q queue) beside() queue {
+func (q queue) neighbour() queue {
 	return q.t.queueOf(fmt.Sprintf("%s{%s}%d", q.lock, q.lock, q.t.Number()))
 }
 
 // mark makes the server send a message to w, and returns it. When the message arrives,
 // all earlier ones have arrived too.
 func (q queue) mark(w waiter) string {
-	other := q.beside()
+	other := q.neighbour()
 	token := other.take()
-	other.waits(w, 0, 0, "the only one")
+	other.waits(w, 0, 0, "the only waiter")
 	q.t.Answer(other.eval(lua.Release, token), "release of a key by its holder", 1)
 	return other.call()
 }
 
-// hearsOnly fails the check unless w has received the messages want and no others. Use it
+// receivesOnly fails the check unless w has received the messages want and no others. Use it
 // once for each waiter.
-func (q queue) hearsOnly(w waiter, want ...string) {
+func (q queue) receivesOnly(w waiter, want ...string) {
 	w.Hears(append(slices.Clone(want), q.mark(w))...)
 }
 
@@ -192,9 +192,9 @@ func (q queue) hearsOnly(w waiter, want ...string) {
 func (q queue) leaves(w waiter) {
 	w.Cancel()
 	w.AwaitEnd(patience, "its ctx ended")
-	other := q.beside()
+	other := q.neighbour()
 	other.take()
-	q.t.Eventually("the subscriber has left, and its inbox is still taken for heard", func(context.Context) error {
+	q.t.Eventually("the subscriber has left, but its inbox still counts as open", func(context.Context) error {
 		r := other.eval(lua.Acquire, q.t.Name(), "60000", w.ticket, "0")
 		if rank, err := r.Int(2); err != nil || rank >= 0 {
 			return errors.New("acquire answers " + check.Brief(r))

@@ -11,7 +11,7 @@ func raiseChecks() []rule {
 	hour := millis(keep)
 	return []rule{{
 		name: "Eval/raise",
-		why:  "a vote is raised by whoever has the lock, strictly, or two locks get the same fencing token",
+		why:  "only the holder may raise a vote, and only to a higher value, or two locks get the same fencing token",
 		run: func(t *trial) {
 			f := t.fenced()
 			token, other := t.Name(), t.Name()
@@ -19,37 +19,37 @@ func raiseChecks() []rule {
 				return t.EvalKeys(lua.Raise, f.two(), token, decimal(value), hour)
 			}
 			t.Answer(raise(token, 7), "raise for a lock that is free", 0)
-			t.missing(f.counter, "after a raise in vain, the counter")
+			t.missing(f.counter, "after a refused raise, the counter")
 			v, _ := f.votes(token, 0, 0, "whose counter is missing")
-			t.Answer(raise(other, v+5), "raise by another", 0)
+			t.Answer(raise(other, v+5), "raise by another token", 0)
 			t.Answer(raise("", v+5), "raise without a token", 0)
-			f.counts(v, keep, "after raises in vain")
-			t.Answer(raise(token, v), "raise to where the counter is", 1)
+			f.counts(v, keep, "after refused raises")
+			t.Answer(raise(token, v), "raise to the counter's value", 1)
 			t.Answer(raise(token, v+5), "raise by the holder", 1)
 			f.counts(v+5, keep, "after a raise")
 			t.Answer(raise(token, v+5), "raise by the holder, again", 1)
-			t.Answer(raise(other, v+5), "raise by another to where the counter is", 0)
+			t.Answer(raise(other, v+5), "raise by another token to the counter's value", 0)
 			t.Answer(raise(token, v+4), "raise to below the counter", 0)
 			f.counts(v+5, keep, "after a raise to below it")
 			f.holds(token, long, "after raises")
 			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
-			t.Answer(raise(token, v+9), "raise by one who has released", 0)
-			f.counts(v+5, keep, "after a raise by one who has released")
+			t.Answer(raise(token, v+9), "raise after the release", 0)
+			f.counts(v+5, keep, "after a raise that follows the release")
 		},
 	}, {
 		name: "Eval/raise keeps the counter",
-		why:  "a counter that goes before its time begins again; one that nobody asks for must not stay, unless it is to",
+		why:  "a counter that expires too early begins again; an unused one must expire, unless it is meant to stay",
 		run: func(t *trial) {
 			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "07200000": 2 * time.Hour, hour: keep} {
 				f := t.fenced()
 				token := f.take()
-				t.Answer(t.EvalKeys(lua.Raise, f.two(), token, "41", arg), "raise of a counter that is missing", 1)
+				t.Answer(t.EvalKeys(lua.Raise, f.two(), token, "41", arg), "raise of a missing counter", 1)
 				f.counts(41, want, "after a raise that keeps it for "+arg)
 			}
 		},
 	}, {
 		name: "Eval/raise of bad numbers",
-		why:  "0 is no fencing token, and what is no number must not be taken for one",
+		why:  "0 is not a fencing token, and invalid numbers must be rejected",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := f.take()
@@ -63,9 +63,9 @@ func raiseChecks() []rule {
 			t.missing(f.counter, "after raises that failed, the counter")
 		},
 	}, {
-		name:  "Eval/raise beside no counter",
+		name:  "Eval/raise with an invalid counter",
 		needs: []string{"SetOther"},
-		why:   "to take what is no counter for 0 would let it go down",
+		why:   "if an invalid counter counted as 0, tokens could go down",
 		run: func(t *trial) {
 			for _, bad := range badCounters() {
 				f := t.fenced()
@@ -73,7 +73,7 @@ func raiseChecks() []rule {
 				token := f.take()
 				t.failsWith("FENCE", f.counter, lua.Raise, f.two(), token, "41", hour)
 				f.unchanged(bad, "after a raise that failed")
-				t.Answer(t.EvalKeys(lua.Raise, f.two(), t.Name(), "41", hour), "raise by another", 0)
+				t.Answer(t.EvalKeys(lua.Raise, f.two(), t.Name(), "41", hour), "raise by another token", 0)
 			}
 			f := t.fenced()
 			t.SetOther(f.counter)
@@ -81,7 +81,7 @@ func raiseChecks() []rule {
 		},
 	}, {
 		name: "Eval/raise too far ahead",
-		why:  "one rogue raise would move a counter to its end, where it is stuck for ever",
+		why:  "one rogue raise could move a counter to its limit, where it is stuck forever",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := t.Name()
@@ -96,14 +96,14 @@ func raiseChecks() []rule {
 	}, {
 		name:  "Eval/raise for another type",
 		needs: []string{"SetOther"},
-		why:   "a key that holds anything but a token is somebody else's",
+		why:   "a key that does not hold a token belongs to another program",
 		run: func(t *trial) {
 			f := t.fenced()
 			t.SetOther(f.lock)
 			for _, token := range []string{"", t.Name(), "element"} {
-				t.Answer(t.EvalKeys(lua.Raise, f.two(), token, "41", hour), "raise for a key that holds no string", 0)
+				t.Answer(t.EvalKeys(lua.Raise, f.two(), token, "41", hour), "raise for a key of another type", 0)
 			}
-			t.missing(f.counter, "after raises in vain, the counter")
+			t.missing(f.counter, "after refused raises, the counter")
 		},
 	}}
 }

@@ -18,20 +18,20 @@ const mostDead = 515
 // that there may be more tickets of dead waiters than the script has removed.
 func (t *trial) stopsShort(r backend.Reply, mine int64) {
 	if want := (backend.Reply{mine, "", int64(1)}); !slices.Equal(r, want) {
-		t.Failf("a script that has removed %d tickets of the dead, and nothing else, answers %v, want %v", mostDead, check.Brief(r), check.Brief(want))
+		t.Failf("a script that has removed %d tickets of dead waiters, and nothing else, answers %v, want %v", mostDead, check.Brief(r), check.Brief(want))
 	}
 }
 
 func releaseChecks() []rule {
 	const ms = 60_000
-	const called = "a waiter that is not called sleeps on a free lock"
+	const called = "a waiter that is not notified sleeps while the lock is free"
 	return []rule{{
 		name: "Eval/release",
-		why:  "who releases must learn whether the lock was still his, and nobody else's may go",
+		why:  "a release must report whether the lock was still held, and must not delete another holder's lock",
 		run: func(t *trial) {
 			q := t.queue()
 			token := t.Name()
-			t.Answer(q.eval(lua.Release, token), "release of a key that does not exist", 0)
+			t.Answer(q.eval(lua.Release, token), "release of a missing key", 0)
 			q.free("after a release by another")
 			t.SetNX(q.lock, token, long, true, "a free key")
 			for _, other := range []string{t.Name(), "", token + "\x00", "~" + token} {
@@ -45,7 +45,7 @@ func releaseChecks() []rule {
 		},
 	}, {
 		name: "Eval/release without a token",
-		why:  "no token is nobody's: it must not be taken for an empty one",
+		why:  "a missing token must not match an empty one",
 		run: func(t *trial) {
 			q := t.queue()
 			t.SetNX(q.lock, "", long, true, "a free key, with the empty token")
@@ -56,25 +56,25 @@ func releaseChecks() []rule {
 	}, {
 		name:  "Eval/release of another type",
 		needs: []string{"SetOther", "Subscriber"},
-		why:   "a key that holds anything but a token is somebody else's",
+		why:   "a key that does not hold a token belongs to another program",
 		run: func(t *trial) {
 			q := t.queue()
 			t.SetOther(q.lock)
 			w := q.waiter(ms)
-			q.waits(w, 0, 0, "of a key that holds no string")
+			q.waits(w, 0, 0, "for a key of another type")
 			for _, token := range []string{"", t.Name(), "element"} {
-				t.Answer(q.eval(lua.Release, token, "", ""), "release of a key that holds no string", 0)
+				t.Answer(q.eval(lua.Release, token, "", ""), "release of a key of another type", 0)
 			}
-			q.stand("after releases of a key that holds no string", w)
-			t.Answer(q.eval(lua.Release, "", w.ticket, ""), "release of a key that holds no string, by a waiter", 0)
-			q.stand("after one gave up waiting for a key that holds no string")
-			t.SetNX(q.lock, t.Name(), long, false, "a key that holds no string, after releases in vain")
-			q.hearsOnly(w)
+			q.inQueue("after releases of a key of another type", w)
+			t.Answer(q.eval(lua.Release, "", w.ticket, ""), "release of a key of another type, by a waiter", 0)
+			q.inQueue("after a waiter gave up on a key of another type")
+			t.SetNX(q.lock, t.Name(), long, false, "a key of another type, after refused releases")
+			q.receivesOnly(w)
 		},
 	}, {
-		name:  "Eval/release calls",
+		name:  "Eval/release notifies",
 		needs: []string{"Subscriber"},
-		why:   called + ", and two look whether the one that was called came",
+		why:   called + ", and the two waiters behind check whether the notified one acquires the lock",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -86,13 +86,13 @@ func releaseChecks() []rule {
 			}
 			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(all[0], "after the release")
-			q.stand("after the first one was called", all[1:]...)
+			q.inQueue("after the first waiter was notified", all[1:]...)
 			for i, want := range [][]string{{q.call()}, {q.next(all[0])}, {q.next(all[0])}, {}, {}} {
-				q.hearsOnly(all[i], want...)
+				q.receivesOnly(all[i], want...)
 			}
 		},
 	}, {
-		name:  "Eval/release calls one after the other",
+		name:  "Eval/release notifies in order",
 		needs: []string{"Subscriber"},
 		why:   called,
 		run: func(t *trial) {
@@ -106,25 +106,25 @@ func releaseChecks() []rule {
 				t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				q.reserved(w, fmt.Sprint("after release ", i))
 				token = t.Name()
-				t.Answer(q.eval(lua.Acquire, token, "60000", w.ticket, "0"), "acquire by the one that was called", 1, ms)
+				t.Answer(q.eval(lua.Acquire, token, "60000", w.ticket, "0"), "acquire by the notified waiter", 1, ms)
 			}
 			t.Answer(q.eval(lua.Release, token, c.ticket, ""), "release by the last one", 1)
 			q.free("after the last one's release")
-			q.stand("after the last one's release")
-			q.hearsOnly(a, q.call())
-			q.hearsOnly(b, q.next(a), q.call())
-			q.hearsOnly(c, q.next(a), q.next(b), q.call())
+			q.inQueue("after the last one's release")
+			q.receivesOnly(a, q.call())
+			q.receivesOnly(b, q.next(a), q.call())
+			q.receivesOnly(c, q.next(a), q.next(b), q.call())
 		},
 	}, {
 		name:  "Eval/release reserves for the grace",
 		needs: []string{"Subscriber"},
-		why:   "one that was called and does not come must not hold the lock for longer than he asked for, nor for less",
+		why:   "a notified waiter that does not acquire the lock must delay the others for exactly its grace",
 		run: func(t *trial) {
-			t.Expires(short, "a lock that was reserved", func(lock, _ string) (time.Duration, bool) {
+			t.Expires(short, "a reserved lock", func(lock, _ string) (time.Duration, bool) {
 				q := t.queueOf(lock)
 				token := q.take()
 				w := q.waiter(int(short.Milliseconds()))
-				q.waits(w, 0, 0, "the only one")
+				q.waits(w, 0, 0, "the only waiter")
 				began := t.Clock()
 				t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				return began, true
@@ -133,7 +133,7 @@ func releaseChecks() []rule {
 	}, {
 		name:  "Eval/release caps the grace",
 		needs: []string{"Subscriber"},
-		why:   "whoever can write to a queue must not have the lock reserved for longer than clients ask for, a second",
+		why:   "a client that can write to a queue must not cause a reservation longer than a second, the longest normal grace",
 		run: func(t *trial) {
 			for _, grace := range []int{999, 1000, 1001, 9999, 10_000, 99_999} {
 				q := t.queue()
@@ -143,13 +143,13 @@ func releaseChecks() []rule {
 				q.waits(b, 1000, 1, "the second one")
 				t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 				q.reserved(a, fmt.Sprintf("with a grace of %d ms, after the release", grace))
-				q.hearsOnly(b, q.next(a))
+				q.receivesOnly(b, q.next(a))
 			}
 		},
 	}, {
-		name:  "Eval/release by one who gives up",
+		name:  "Eval/release by a waiter that gives up",
 		needs: []string{"Subscriber"},
-		why:   "a waiter that has gone must not be called, and a call that it got must go to the next one",
+		why:   "a waiter that has given up must not be notified, and its reservation must go to the next one",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -157,35 +157,35 @@ func releaseChecks() []rule {
 			for i, w := range []waiter{a, b, c, d} {
 				q.waits(w, 9000-1000*i, int64(i), fmt.Sprint("number ", i))
 			}
-			t.Answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who gives up, while another holds the lock", 0)
-			q.holds(token, long, "after one gave up")
-			q.stand("after the first one gave up", b, c, d)
+			t.Answer(q.eval(lua.Release, "", a.ticket, ""), "release by a waiter that gives up while another holds the lock", 0)
+			q.holds(token, long, "after a waiter gave up")
+			q.inQueue("after the first one gave up", b, c, d)
 
 			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(b, "after the release")
-			t.Answer(q.eval(lua.Release, "", a.ticket, ""), "release by one who was not called", 0)
-			q.staysReserved(b, "after one gave up who was not called")
-			t.Answer(q.eval(lua.Release, t.Name(), b.ticket, ""), "release by the one that was called", 0)
-			q.reserved(c, "after the one that was called gave up")
+			t.Answer(q.eval(lua.Release, "", a.ticket, ""), "release by a waiter that was not notified", 0)
+			q.staysReserved(b, "after a waiter gave up that was not notified")
+			t.Answer(q.eval(lua.Release, t.Name(), b.ticket, ""), "release by the notified waiter", 0)
+			q.reserved(c, "after the notified waiter gave up")
 
 			// A free lock with waiters.
 			token = t.Name()
-			t.Answer(q.eval(lua.Acquire, token, "60000", c.ticket, "0"), "acquire by the one that was called", 1, ms)
+			t.Answer(q.eval(lua.Acquire, token, "60000", c.ticket, "0"), "acquire by the notified waiter", 1, ms)
 			t.EvalDelete(q.lock, token, true, "a key by its holder")
 			t.Answer(q.eval(lua.Release, ""), "release of a free lock", 0)
 			q.reserved(d, "after the release of a free lock")
-			t.Answer(q.eval(lua.Release, "", d.ticket, ""), "release by the one that was called", 0)
-			q.free("after the last one gave up")
+			t.Answer(q.eval(lua.Release, "", d.ticket, ""), "release by the notified waiter", 0)
+			q.free("after the last waiter gave up")
 
-			q.hearsOnly(a)
-			q.hearsOnly(b, q.call())
-			q.hearsOnly(c, q.next(b), q.call())
-			q.hearsOnly(d, q.next(b), q.next(c), q.call())
+			q.receivesOnly(a)
+			q.receivesOnly(b, q.call())
+			q.receivesOnly(c, q.next(b), q.call())
+			q.receivesOnly(d, q.next(b), q.next(c), q.call())
 		},
 	}, {
-		name:  "Eval/release passes over the dead",
+		name:  "Eval/release skips dead waiters",
 		needs: []string{"Subscriber"},
-		why:   "waiters die without a word; the living must not wait for them, nor the server for any number of them at a time",
+		why:   "waiters can die silently; live ones must not wait for them, and one script must not remove an unlimited number",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -198,22 +198,22 @@ func releaseChecks() []rule {
 				tickets = append(tickets, w)
 			}
 			a, b := q.waiter(ms), q.waiter(ms)
-			q.waits(a, 2000, mostDead+4, "the first one alive")
-			q.waits(b, 1000, mostDead+5, "the second one alive")
+			q.waits(a, 2000, mostDead+4, "the first live waiter")
+			q.waits(b, 1000, mostDead+5, "the second live waiter")
 			q.leaves(dead)
 			t.stopsShort(q.eval(lua.Release, token), 1)
-			q.free("after as many dead ones as a release removes")
-			q.stand("after as many dead ones as a release removes", append(tickets[mostDead:], a, b)...)
+			q.free("after as many dead waiters as a release removes")
+			q.inQueue("after as many dead waiters as a release removes", append(tickets[mostDead:], a, b)...)
 			t.Answer(q.eval(lua.Release, "", "", ""), "release of a free lock", 0)
-			q.reserved(a, "after four dead ones more")
-			q.stand("after the first one alive was called", b)
-			q.hearsOnly(a, q.call())
-			q.hearsOnly(b, q.next(a))
+			q.reserved(a, "after four more dead waiters")
+			q.inQueue("after the first live waiter was notified", b)
+			q.receivesOnly(a, q.call())
+			q.receivesOnly(b, q.next(a))
 		},
 	}, {
-		name:  "Eval/release tells those behind the dead",
+		name:  "Eval/release informs waiters behind dead ones",
 		needs: []string{"Subscriber"},
-		why:   "who is told to look whether the one that was called came must be alive",
+		why:   "a waiter that checks on the notified one must be alive",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -224,13 +224,13 @@ func releaseChecks() []rule {
 			q.leaves(dead)
 			t.Answer(q.eval(lua.Release, token), "release of a key by its holder", 1)
 			q.reserved(a, "after the release")
-			q.hearsOnly(b, q.next(a))
-			q.hearsOnly(c, q.next(a))
+			q.receivesOnly(b, q.next(a))
+			q.receivesOnly(c, q.next(a))
 		},
 	}, {
 		name:  "Eval/release of bytes",
 		needs: []string{"Subscriber"},
-		why:   "keys, tokens and channels are arbitrary bytes, and so is the call that names them",
+		why:   "keys, tokens and channels are arbitrary bytes, and so are the messages that contain them",
 		run: func(t *trial) {
 			for _, o := range check.Oddities() {
 				if len(o.Text) >= 1<<16 {
@@ -244,45 +244,45 @@ func releaseChecks() []rule {
 				q.waits(b, 1000, 1, "whose channel ends in "+check.Quote(o.Text))
 				t.Answer(q.eval(lua.Release, token), "release of the key "+check.Quote(q.lock)+" by its holder", 1)
 				q.reserved(a, "after the release")
-				q.hearsOnly(a, q.call())
-				q.hearsOnly(b, q.next(a))
+				q.receivesOnly(a, q.call())
+				q.receivesOnly(b, q.next(a))
 			}
 		},
 	}, {
-		name:  "Eval/release tells others",
+		name:  "Eval/release announces",
 		needs: []string{"Subscriber"},
-		why:   "waiters of another library wait for a word of their own",
+		why:   "waiters of another library wait for their own message",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
 			a, other, late := q.waiter(ms), q.waiter(ms), q.waiter(ms)
-			q.waits(a, 0, 0, "the only one")
+			q.waits(a, 0, 0, "the only waiter")
 			t.Answer(q.eval(lua.Release, t.Name(), "", other.channel), "release of a key that another token holds", 0)
 			t.Answer(q.eval(lua.Release, "", "20:x", other.channel), "release without a token", 0)
 			mark := q.mark(other)
 			t.Answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
-			t.Answer(q.eval(lua.Release, token, "", late.channel), "release of a key that is reserved", 0)
-			t.Answer(q.eval(lua.Release, "", a.ticket, late.channel), "release by the one that was called", 0)
+			t.Answer(q.eval(lua.Release, token, "", late.channel), "release of a reserved key", 0)
+			t.Answer(q.eval(lua.Release, "", a.ticket, late.channel), "release by the notified waiter", 0)
 			other.Hears(mark, "ok")
-			q.hearsOnly(a, q.call())
-			q.hearsOnly(late)
-			// Without a waiter of this check.
+			q.receivesOnly(a, q.call())
+			q.receivesOnly(late)
+			// There is no waiter of this check.
 			token = q.take()
 			other = q.waiter(ms)
 			t.Answer(q.eval(lua.Release, token, "", other.channel), "release of a key by its holder", 1)
-			q.hearsOnly(other, "ok")
+			q.receivesOnly(other, "ok")
 		},
 	}, {
-		name:  "Eval/release beside no queue",
+		name:  "Eval/release with a damaged queue",
 		needs: []string{"SetOther"},
-		why:   "what is wrong with the queue must not keep the lock from being released",
+		why:   "a damaged queue must not prevent the release of the lock",
 		run: func(t *trial) {
 			q := t.queue()
 			q.spoil()
 			token := q.take()
-			t.Answer(q.eval(lua.Release, token, "20:a", ""), "release by its holder, with a list for a queue", 1)
-			q.free("after its release, with a list for a queue")
-			t.Answer(q.eval(lua.Release, "", "20:a", ""), "release of a free lock, with a list for a queue", 0)
+			t.Answer(q.eval(lua.Release, token, "20:a", ""), "release by its holder, with a list as the queue", 1)
+			q.free("after the release, with a list as the queue")
+			t.Answer(q.eval(lua.Release, "", "20:a", ""), "release of a free lock, with a list as the queue", 0)
 		},
 	}}
 }

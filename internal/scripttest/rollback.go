@@ -6,7 +6,7 @@ func rollbackChecks() []rule {
 	const ms = 60_000
 	return []rule{{
 		name: "Eval/rollback",
-		why:  "a try that lost must leave nothing behind, and nobody else's lock may go",
+		why:  "a failed attempt must leave nothing behind, and must not delete another holder's lock",
 		run: func(t *trial) {
 			for _, call := range []string{"0", "1"} {
 				q := t.queue()
@@ -29,19 +29,19 @@ func rollbackChecks() []rule {
 	}, {
 		name:  "Eval/rollback of another type",
 		needs: []string{"SetOther"},
-		why:   "a key that holds anything but a token is somebody else's",
+		why:   "a key that does not hold a token belongs to another program",
 		run: func(t *trial) {
 			q := t.queue()
 			t.SetOther(q.lock)
 			for _, token := range []string{"", t.Name(), "element"} {
-				t.Answer(q.eval(lua.Rollback, token, "", "0", "1"), "rollback of a key that holds no string", 0)
+				t.Answer(q.eval(lua.Rollback, token, "", "0", "1"), "rollback of a key of another type", 0)
 			}
-			t.SetNX(q.lock, t.Name(), long, false, "a key that holds no string, after rollbacks in vain")
+			t.SetNX(q.lock, t.Name(), long, false, "a key of another type, after refused rollbacks")
 		},
 	}, {
 		name:  "Eval/rollback of bad numbers",
 		needs: []string{"Subscriber"},
-		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		why:   "a script that fails halfway has written something: it must check its arguments before it writes",
 		run: func(t *trial) {
 			q := t.queue()
 			w := q.waiter(ms)
@@ -52,38 +52,38 @@ func rollbackChecks() []rule {
 				}
 			}
 			q.holds(token, long, "after rollbacks that failed")
-			q.stand("after rollbacks that failed")
+			q.inQueue("after rollbacks that failed")
 		},
 	}, {
 		name:  "Eval/rollback queues",
 		needs: []string{"Subscriber"},
-		why:   "who lost a try goes on waiting where he stood, or the lock is freed and he sleeps on",
+		why:   "after a failed attempt the waiter keeps its place; otherwise the lock becomes free while it sleeps",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
 			a, b, c := q.waiter(ms), q.waiter(ms), q.waiter(ms)
 			q.waits(b, 10_000, 0, "the first one")
 			t.Answer(q.eval(lua.Rollback, token, a.ticket, "20000", "0"), "rollback of a key by its holder", 1)
-			q.free("after a rollback without a call")
-			q.stand("after the rollback of one who has waited for longer", a, b)
+			q.free("after a rollback without a notification")
+			q.inQueue("after the rollback of a waiter that has waited longer", a, b)
 			token = q.take()
 			t.Answer(q.eval(lua.Rollback, t.Name(), c.ticket, "15000", "1"), "rollback of a key that another token holds", 0)
 			q.holds(token, long, "after a rollback by another")
-			q.stand("after a rollback by one in between", a, c, b)
-			t.Answer(q.eval(lua.Rollback, token, c.ticket, "0", "0"), "rollback by one who stands in the queue", 1)
-			q.stand("after a rollback by one who stood in the queue", a, c, b)
+			q.inQueue("after the rollback of a waiter in between", a, c, b)
+			t.Answer(q.eval(lua.Rollback, token, c.ticket, "0", "0"), "rollback by a queued waiter", 1)
+			q.inQueue("after a rollback by a queued waiter", a, c, b)
 			q.leaves(b)
 			q.leaves(c)
 			last := t.queue()
 			token = last.take()
-			t.Answer(last.eval(lua.Rollback, token, c.ticket, "0", "0"), "rollback by one whose inbox is not heard", 1)
-			last.stand("after a rollback by one whose inbox is not heard")
-			q.hearsOnly(a)
+			t.Answer(last.eval(lua.Rollback, token, c.ticket, "0", "0"), "rollback by a waiter whose inbox is closed", 1)
+			last.inQueue("after a rollback by a waiter whose inbox is closed")
+			q.receivesOnly(a)
 		},
 	}, {
-		name:  "Eval/rollback calls",
+		name:  "Eval/rollback notifies",
 		needs: []string{"Subscriber"},
-		why:   "others may have gone to sleep on this try's lock; and one that calls itself wakes nobody",
+		why:   "others may sleep because of this attempt's lock, and a waiter that notifies itself wakes nobody",
 		run: func(t *trial) {
 			q := t.queue()
 			token := q.take()
@@ -91,32 +91,32 @@ func rollbackChecks() []rule {
 			q.waits(a, 30_000, 0, "the first one")
 			q.waits(b, 20_000, 1, "the second one")
 			q.waits(c, 10_000, 2, "the third one")
-			t.Answer(q.eval(lua.Rollback, token, a.ticket, "30000", "1"), "rollback with a call", 1)
-			q.reserved(b, "after the first one's rollback with a call")
-			q.stand("after the first one's rollback with a call", a, c)
+			t.Answer(q.eval(lua.Rollback, token, a.ticket, "30000", "1"), "rollback with a notification", 1)
+			q.reserved(b, "after the first one's rollback with a notification")
+			q.inQueue("after the first one's rollback with a notification", a, c)
 
 			alone := t.queue()
 			token = alone.take()
-			t.Answer(alone.eval(lua.Rollback, token, a.ticket, "0", "1"), "rollback with a call, by the only one", 1)
-			alone.free("after a rollback with a call, by the only one")
-			alone.stand("after a rollback with a call, by the only one", a)
+			t.Answer(alone.eval(lua.Rollback, token, a.ticket, "0", "1"), "rollback with a notification, by the only waiter", 1)
+			alone.free("after a rollback with a notification, by the only waiter")
+			alone.inQueue("after a rollback with a notification, by the only waiter", a)
 
-			q.hearsOnly(a)
-			q.hearsOnly(b, q.call())
-			q.hearsOnly(c, q.next(b))
+			q.receivesOnly(a)
+			q.receivesOnly(b, q.call())
+			q.receivesOnly(c, q.next(b))
 		},
 	}, {
-		name:  "Eval/rollback beside no queue",
+		name:  "Eval/rollback with a damaged queue",
 		needs: []string{"SetOther", "Subscriber"},
-		why:   "what is wrong with the queue must not keep the lock from being released",
+		why:   "a damaged queue must not prevent the release of the lock",
 		run: func(t *trial) {
 			q := t.queue()
 			w := q.waiter(ms)
 			q.spoil()
 			for _, call := range []string{"0", "1"} {
 				token := q.take()
-				t.Answer(q.eval(lua.Rollback, token, w.ticket, "0", call), "rollback by its holder, with a list for a queue", 1)
-				q.free("after its rollback, with a list for a queue")
+				t.Answer(q.eval(lua.Rollback, token, w.ticket, "0", call), "rollback by its holder, with a list as the queue", 1)
+				q.free("after the rollback, with a list as the queue")
 			}
 		},
 	}}

@@ -45,7 +45,7 @@ type rule struct {
 // rules returns all rules, in the order in which they are checked.
 func rules() []rule {
 	return slices.Concat(
-		acquireChecks(), releaseChecks(), rollbackChecks(), inspectChecks(), echoChecks(),
+		acquireChecks(), releaseChecks(), rollbackChecks(), sharedChecks(), sharingChecks(), inspectChecks(), slotsChecks(), echoChecks(),
 		voteChecks(), raiseChecks(), prolongChecks(), tombstoneChecks(), quarantineChecks(), markChecks())
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
-// In real time, as servers run it, with every hook.
+// In real time, as with servers, with every hook.
 func TestMemory(t *testing.T) {
 	scripttest.Run(t, check.Server{
 		New: func(context.Context) (backend.Node, func(), error) { return memory.New(), nil, nil },
@@ -32,12 +32,12 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// With a fault node in front.
+// The same behind a fault node.
 func TestMemoryBehindAFaultNode(t *testing.T) {
 	scripttest.Run(t, server(whole))
 }
 
-// skips makes all checks, of which none may fail, and returns what was skipped.
+// skips runs all checks, none of which may fail, and returns what was skipped.
 func skips(t *testing.T, server check.Server) []string {
 	t.Helper()
 	var skipped []string
@@ -62,7 +62,7 @@ func TestEveryHook(t *testing.T) {
 	})
 }
 
-// Without hooks, one line for each says which checks are not made.
+// For each missing hook, one line names the checks that did not run.
 func TestNoHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		skipped := skips(t, check.Server{New: server(whole).New})
@@ -72,7 +72,7 @@ func TestNoHook(t *testing.T) {
 	})
 }
 
-// A node that runs no scripts is told so in one line.
+// For a node without scripts there is only one line.
 func TestBareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		skipped := skips(t, check.Server{New: func(context.Context) (backend.Node, func(), error) {
@@ -84,7 +84,7 @@ func TestBareMemory(t *testing.T) {
 	})
 }
 
-// What a check says that it needs is what it uses.
+// A check needs exactly what it uses.
 func TestNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, wrong := range scripttest.WrongNeeds(t.Context(), server(whole)) {
@@ -101,10 +101,10 @@ func TestCheckNames(t *testing.T) {
 	}
 	for _, s := range lua.All {
 		if s == lua.Delete || s == lua.Extend || s == lua.Inspect {
-			continue // these are a node's own methods: package backendtest checks them
+			continue // package backendtest checks these methods of a node
 		}
 		if !slices.Contains(names, "Eval/"+s.Name()) {
-			t.Errorf("no check is named Eval/%s: what that script answers is not checked", s.Name())
+			t.Errorf("no check is named Eval/%s, so the replies of that script are not checked", s.Name())
 		}
 	}
 }

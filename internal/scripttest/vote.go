@@ -10,10 +10,10 @@ import (
 
 func voteChecks() []rule {
 	const ms = 60_000
-	const strict = "two locks must never have the same fencing token, nor a later one a lower"
+	const strict = "two locks must never have the same fencing token, and a later lock must have a higher one"
 	return []rule{{
 		name: "Eval/vote",
-		why:  strict + "; and a vote that is sent again after its reply was lost must be the same one",
+		why:  strict + "; a vote that is sent again after its reply was lost must have the same value",
 		run: func(t *trial) {
 			f := t.fenced()
 			token, other := t.Name(), t.Name()
@@ -23,35 +23,35 @@ func voteChecks() []rule {
 			}
 			f.holds(token, long, "after a vote")
 			r := t.EvalKeys(lua.Vote, f.three(token), token, "600000", "9999999999999999", "7200000")
-			if again, _ := f.granted(r, 9999999999999999, "vote that was cast already"); again != v {
-				t.Failf("vote that was cast already is for %d, want %d", again, v)
+			if again, _ := f.granted(r, 9999999999999999, "repeated vote"); again != v {
+				t.Failf("a repeated vote is for %d, want %d", again, v)
 			}
 			if c, _ := f.refused(f.ask(other, 0), "vote for a lock that another token holds", -1, owner(token)); c != v {
 				t.Failf("vote for a lock that another token holds shows the counter at %d, want %d", c, v)
 			}
-			f.counts(v, keep, "after votes in vain")
-			f.holds(token, long, "after votes in vain")
+			f.counts(v, keep, "after refused votes")
+			f.holds(token, long, "after refused votes")
 			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			f.counts(v, keep, "after a release")
-			f.votes(other, v, 0, "after the first one released it")
+			f.votes(other, v, 0, "after the first holder released it")
 		},
 	}, {
-		name: "Eval/vote tells the time",
-		why:  "hints are centred on the servers' clocks, which the answers tell",
+		name: "Eval/vote reports the time",
+		why:  "clients compute hints from the servers' clocks, which the replies contain",
 		run: func(t *trial) {
 			const d = 30 * time.Millisecond
 			f := t.fenced()
 			_, first := f.votes(t.Name(), 0, 0, "whose counter is missing")
 			began := t.Clock()
 			t.Wait(d)
-			_, second := f.ints(f.ask(t.Name(), 0), "vote in vain")
+			_, second := f.ints(f.ask(t.Name(), 0), "refused vote")
 			if passed, most := second-first, (t.Clock() - began + call).Microseconds(); passed < (d-time.Millisecond).Microseconds() || passed > most {
-				t.Failf("%v later the time is %d after %d, want as many microseconds more", d, second, first)
+				t.Failf("%v later, the time is %d after %d, want as many microseconds more", d, second, first)
 			}
 		},
 	}, {
 		name: "Eval/vote goes up to the hint",
-		why:  strict + "; nodes agree in one round only if they take the hint, and a client whose clock is wrong must not take the counter along",
+		why:  strict + "; nodes agree in one round only if they accept the hint, but a client with a wrong clock must not move the counter along",
 		run: func(t *trial) {
 			f := t.fenced()
 			c, now := int64(0), t.now()
@@ -60,7 +60,7 @@ func voteChecks() []rule {
 				c, _ = f.votes(token, c, hint, "after others")
 				t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			}
-			// A counter that is ahead counts up.
+			// A counter that is ahead counts up by one.
 			far := t.fenced()
 			c = ahead(now, farAhead)
 			far.standsAt(decimal(c))
@@ -75,7 +75,7 @@ func voteChecks() []rule {
 		},
 	}, {
 		name: "Eval/vote keeps the counter",
-		why:  "a counter that goes before its time begins again; one that nobody asks for must not stay, unless it is to",
+		why:  "a counter that expires too early begins again; an unused one must expire, unless it is meant to stay",
 		run: func(t *trial) {
 			for arg, want := range map[string]time.Duration{"0": backend.NoExpiry, "7200000": 2 * time.Hour, millis(keep): keep} {
 				f := t.fenced()
@@ -85,7 +85,7 @@ func voteChecks() []rule {
 			}
 		},
 	}, {
-		name: "Eval/vote once each",
+		name: "Eval/vote is unique",
 		why:  strict,
 		run: func(t *trial) {
 			f := t.fenced()
@@ -116,13 +116,13 @@ func voteChecks() []rule {
 				}
 			})
 			if len(seen) == 0 {
-				t.Failf("none of %d votes for a lock that is free again and again was granted", 8*crowd)
+				t.Failf("none of %d votes for a repeatedly free lock was granted", 8*crowd)
 			}
 		},
 	}, {
 		name:  "Eval/vote of bad numbers",
 		needs: []string{"Subscriber"},
-		why:   "a script that fails half way leaves its first half: it must look at its arguments before it writes",
+		why:   "a script that fails halfway has written something: it must check its arguments before it writes",
 		run: func(t *trial) {
 			f := t.fenced()
 			w := f.waiter(ms)
@@ -139,23 +139,23 @@ func voteChecks() []rule {
 			f.fails(lua.Vote, f.three(token), token, "0", "0", "60000")
 			f.free("after votes that failed")
 			t.missing(f.counter, "after votes that failed, the counter")
-			f.stand("after votes that failed")
+			f.inQueue("after votes that failed")
 			near := t.fenced()
 			near.standsAt("0000000000000041")
 			for _, bad := range likeCounters(t.now()) {
 				near.fails(lua.Vote, near.three(token), token, "60000", bad, "60000")
 			}
-			near.free("after votes with hints that are as long as the time")
-			near.unchanged("0000000000000041", "after votes with hints that are as long as the time")
+			near.free("after votes with invalid hints of a time's length")
+			near.unchanged("0000000000000041", "after votes with invalid hints of a time's length")
 			// A number that is not in the form servers use must not fail halfway.
 			r := t.EvalKeys(lua.Vote, f.three(token), token, "060000", "00", "03600000")
-			v, _ := f.granted(r, 0, "vote with noughts before its numbers")
-			f.counts(v, keep, "after a vote with noughts before its numbers")
+			v, _ := f.granted(r, 0, "vote with leading zeros")
+			f.counts(v, keep, "after a vote with leading zeros")
 		},
 	}, {
-		name:  "Eval/vote beside no counter",
+		name:  "Eval/vote with an invalid counter",
 		needs: []string{"SetOther"},
-		why:   "what is no counter cannot be gone up from: the vote is lost, on this node only, and somebody must be told of which key",
+		why:   "an invalid counter cannot be increased; this node cannot vote, and the error must name the key",
 		run: func(t *trial) {
 			for _, bad := range append(badCounters(), likeCounters(t.now())...) {
 				f := t.fenced()
@@ -168,17 +168,17 @@ func voteChecks() []rule {
 				f.unchanged(bad, "after a vote that failed")
 				t.SetNX(f.lock, token, long, true, "a free key")
 				t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), args...)
-				t.Answer(f.eval(lua.Release, token), "release of a lock whose counter is none", 1)
+				t.Answer(f.eval(lua.Release, token), "release of a lock with an invalid counter", 1)
 			}
 			f := t.fenced()
 			t.SetOther(f.counter)
 			token := t.Name()
 			t.failsWith("FENCE", f.counter, lua.Vote, f.three(token), token, "60000", "0", "60000")
-			f.free("after a vote beside a list")
+			f.free("after a vote with a list as the counter")
 		},
 	}, {
 		name: "Eval/vote too far ahead",
-		why:  "a counter at the end of its range is stuck there, and one that a rogue has moved would take the other nodes along",
+		why:  "a counter at its limit is stuck there, and one that a rogue has moved would move those of the other nodes along",
 		run: func(t *trial) {
 			now := t.now()
 			for _, c := range tooHigh(now) {
@@ -195,30 +195,30 @@ func voteChecks() []rule {
 			}
 		},
 	}, {
-		name:  "Eval/vote of the dead",
+		name:  "Eval/vote after the tombstone",
 		needs: []string{"Subscriber"},
-		why:   "a vote that arrives when its attempt has ended, or once more, is a lock that nobody releases",
+		why:   "a vote that arrives after its attempt has ended, or twice, would be a lock that nobody releases",
 		run: func(t *trial) {
 			f := t.fenced()
 			token, other := t.Name(), t.Name()
 			t.SetNX(f.tomb(token), "1", long, true, "a free key")
-			f.buried(f.ask(token, 0), "vote of the dead")
-			f.free("after a vote of the dead")
-			t.missing(f.counter, "after a vote of the dead, the counter")
-			v, _ := f.votes(other, 0, 0, "beside another's tombstone")
+			f.ended(f.ask(token, 0), "vote for an ended attempt")
+			f.free("after a vote for an ended attempt")
+			t.missing(f.counter, "after a vote for an ended attempt, the counter")
+			v, _ := f.votes(other, 0, 0, "with another token's tombstone")
 			w := f.waiter(ms)
-			f.buried(t.EvalKeys(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, "0"), "vote of the dead, by a waiter,")
-			f.stand("after a vote of the dead, by a waiter")
-			f.counts(v, keep, "after votes of the dead")
-			f.holds(other, long, "after votes of the dead")
+			f.ended(t.EvalKeys(lua.Vote, f.four(token), token, "60000", "0", "60000", w.ticket, "0"), "vote for an ended attempt, by a waiter,")
+			f.inQueue("after a vote for an ended attempt, by a waiter")
+			f.counts(v, keep, "after votes for ended attempts")
+			f.holds(other, long, "after votes for ended attempts")
 			t.Answer(f.eval(lua.Release, other), "release of a key by its holder", 1)
-			f.buried(f.ask(token, v+1000), "vote of the dead for a free lock with a counter")
-			f.free("after a vote of the dead for it")
-			f.counts(v, keep, "after a vote of the dead for a free lock")
+			f.ended(f.ask(token, v+1000), "vote for an ended attempt, with a free lock and a counter")
+			f.free("after a vote for an ended attempt")
+			f.counts(v, keep, "after a vote for an ended attempt")
 		},
 	}, {
-		name: "Eval/vote again after a loss",
-		why:  "a vote that was lost with its counter is none; the one that takes its place must be above all others, and the lock must not live for longer by it",
+		name: "Eval/vote again after a lost counter",
+		why:  "a vote is lost with its counter; the new one must be above all others, and must not extend the lock",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := t.Name()
@@ -233,7 +233,7 @@ func voteChecks() []rule {
 	}, {
 		name:  "Eval/vote queues",
 		needs: []string{"Subscriber"},
-		why:   "who wants a token waits like everybody else: in his place, and the one that was called gets the lock",
+		why:   "waiters with fencing queue like all others, and the notified waiter gets the lock",
 		run: func(t *trial) {
 			f := t.fenced()
 			token := t.Name()
@@ -242,73 +242,73 @@ func voteChecks() []rule {
 			}
 			c, _ := f.votes(token, 0, 0, "whose counter is missing")
 			b, a := f.waiter(ms), f.waiter(ms)
-			f.refused(ask(b, t.Name(), "1000"), "vote by a waiter, the first one,", 0, owner(token))
-			f.refused(ask(a, t.Name(), "2000"), "vote by a waiter who has waited for longer", 0, owner(token))
-			f.stand("after two have asked", a, b)
-			f.counts(c, keep, "after votes in vain")
+			f.refused(ask(b, t.Name(), "1000"), "vote by the first waiter,", 0, owner(token))
+			f.refused(ask(a, t.Name(), "2000"), "vote by a waiter that has waited longer", 0, owner(token))
+			f.inQueue("after two waiters have asked", a, b)
+			f.counts(c, keep, "after refused votes")
 			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			f.reserved(a, "after the release")
-			f.refused(f.ask(t.Name(), 0), "vote for a lock that is reserved", -1, owner("~"+a.ticket))
-			f.refused(ask(b, t.Name(), "0"), "vote for a lock that is reserved for another waiter", 0, owner("~"+a.ticket))
-			f.staysReserved(a, "after others were refused")
+			f.refused(f.ask(t.Name(), 0), "vote for a reserved lock", -1, owner("~"+a.ticket))
+			f.refused(ask(b, t.Name(), "0"), "vote for a lock reserved for another waiter", 0, owner("~"+a.ticket))
+			f.staysReserved(a, "after refusals of others")
 			token = t.Name()
-			v, now := f.granted(ask(a, token, "0"), 0, "vote by the one that was called")
-			f.rises(v, c, 0, now, "vote by the one that was called")
-			f.holds(token, long, "after the one that was called voted")
+			v, now := f.granted(ask(a, token, "0"), 0, "vote by the notified waiter")
+			f.rises(v, c, 0, now, "vote by the notified waiter")
+			f.holds(token, long, "after the notified waiter voted")
 			t.Answer(f.eval(lua.Rollback, token, a.ticket, "3000", "0"), "rollback of a key by its holder", 1)
-			f.stand("after a rollback", a, b)
+			f.inQueue("after a rollback", a, b)
 			f.granted(ask(a, t.Name(), "0"), 0, "vote by a waiter for a free lock")
-			f.stand("after the first one has the lock", b)
-			f.hearsOnly(a, f.call())
-			f.hearsOnly(b, f.next(a))
+			f.inQueue("after the first waiter has the lock", b)
+			f.receivesOnly(a, f.call())
+			f.receivesOnly(b, f.next(a))
 		},
 	}, {
 		name: "Eval/vote without a queue",
-		why:  "most do not wait, and send no more than they must: what is missing must be as if it were empty, and the queue of one who does not wait any key",
+		why:  "most callers do not wait, and omit arguments; a missing one must count as empty, and without a ticket the queue may be any key",
 		run: func(t *trial) {
 			f := t.fenced()
-			f.votesAs("no more", f.three)
+			f.votesAs("no further arguments", f.three)
 			f.votesAs("an empty ticket", f.three, "")
 			f.votesAs("an empty ticket and time", f.three, "", "")
 			f.votesAs("a queue", f.four)
 			f.votesAs("a queue and an empty ticket", f.four, "")
 			f.votesAs("a queue, an empty ticket and time", f.four, "", "")
 			odd := func(token string) []string { return append(f.three(token), f.lock) }
-			f.votesAs("any key for a queue", odd)
-			f.votesAs("any key for a queue, an empty ticket and a time", odd, "", "soon")
+			f.votesAs("any key as a queue", odd)
+			f.votesAs("any key as a queue, an empty ticket and a time", odd, "", "soon")
 		},
 	}, {
 		name:  "Eval/vote with a ticket and without a queue",
 		needs: []string{"Subscriber"},
-		why:   "who has no queue to stand in is refused like one who does not wait; but what he was called for is his",
+		why:   "a waiter without a queue is refused like a caller that does not wait, but can take a lock that is reserved for it",
 		run: func(t *trial) {
 			f := t.fenced()
 			w := f.waiter(ms)
 			f.votesAs("a ticket, but no queue", f.three, w.ticket, "1000")
 			f.votesAs("a ticket, but neither queue nor time", f.three, w.ticket)
 			token := f.take()
-			f.waits(w, 0, 0, "the only one")
+			f.waits(w, 0, 0, "the only waiter")
 			t.Answer(f.eval(lua.Release, token), "release of a key by its holder", 1)
 			f.reserved(w, "after the release")
-			f.refused(f.ask(t.Name(), 0), "vote for a lock that is reserved", -1, owner("~"+w.ticket))
+			f.refused(f.ask(t.Name(), 0), "vote for a reserved lock", -1, owner("~"+w.ticket))
 			token = t.Name()
 			r := t.EvalKeys(lua.Vote, f.three(token), token, "60000", "0", millis(keep), w.ticket, "0")
-			f.granted(r, 0, "vote without a queue by the one that was called")
-			f.holds(token, long, "after the one that was called voted")
+			f.granted(r, 0, "vote without a queue by the notified waiter")
+			f.holds(token, long, "after the notified waiter voted")
 		},
 	}, {
 		name:  "Eval/vote for another type",
 		needs: []string{"SetOther"},
-		why:   "a key that holds anything but a token is somebody else's",
+		why:   "a key that does not hold a token belongs to another program",
 		run: func(t *trial) {
 			f := t.fenced()
 			t.SetOther(f.lock)
-			f.refused(f.ask(t.Name(), 0), "vote for a key that holds no string", -1, "")
-			t.missing(f.counter, "after a vote in vain, the counter")
+			f.refused(f.ask(t.Name(), 0), "vote for a key of another type", -1, "")
+			t.missing(f.counter, "after a refused vote, the counter")
 			now := t.now()
 			f.standsAt(decimal(now))
-			f.refused(f.ask(t.Name(), now+1000), "vote for a key that holds no string, with a counter,", -1, "")
-			f.unchanged(decimal(now), "after a vote in vain")
+			f.refused(f.ask(t.Name(), now+1000), "vote for a key of another type, with a counter,", -1, "")
+			f.unchanged(decimal(now), "after a refused vote")
 		},
 	}}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/mono"
 )
 
 // A plainServer cannot batch. It notes what it executed. A deletion takes 10 ms, and the
@@ -77,7 +78,7 @@ func TestDeletionSentAgainComesFirst(t *testing.T) {
 			owner := &persistent{sender: s}
 			owner.Item = Item{
 				Op: backend.Op{Kind: backend.OpEvalDelete, Key: "k", Token: "old"}, Key: "k", Class: Deleting,
-				Expires: now.Add(time.Second), Wait: patience, Owner: owner,
+				Expires: mono.Of(now).Add(time.Second), Wait: patience, Owner: owner,
 			}
 			if inline {
 				if !s.Claim(&owner.Item, now) {

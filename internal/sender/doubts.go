@@ -1,6 +1,10 @@
 package sender
 
-import "time"
+import (
+	"time"
+
+	"github.com/quorumlock/quorumlock/internal/mono"
+)
 
 const (
 	// Repetitions of a doubt come at intervals that double from firstRepeat to
@@ -57,7 +61,7 @@ func (d *doubts) add(it *Item, now time.Time) bool {
 	if d.n >= maxDoubts {
 		return false
 	}
-	it.since, it.doubted = now, true
+	it.since = mono.Of(now)
 	step := min(int(it.repeats), repeatSteps-1)
 	if it.Refused {
 		step = repeatSteps
@@ -90,9 +94,10 @@ func (d *doubts) due() (at time.Time, ok bool) {
 
 // time returns when the first doubt of a list should be repeated.
 func (d *doubts) time(step int, first *Item) time.Time {
-	due := first.since.Add(interval(step))
+	since := first.since.Time()
+	due := since.Add(interval(step))
 	switch {
-	case first.since.Before(d.revived):
+	case since.Before(d.revived):
 		return d.revived
 	case step == repeatSteps && due.Before(d.refused):
 		return d.refused
@@ -130,7 +135,7 @@ func (d *doubts) expired(now time.Time, to *list) {
 	for i := range d.steps {
 		for it := d.steps[i].first; it != nil; {
 			next := it.next
-			if now.After(it.Expires) {
+			if mono.Of(now) > it.Expires {
 				d.steps[i].remove(it)
 				d.n--
 				to.push(it)

@@ -12,7 +12,7 @@ import (
 // Reasons why an operation was not sent.
 var (
 	errLate = backend.MarkNotExecuted(timeoutError("not sent: the node did not take it in time"))
-	errHung = backend.MarkNotExecuted(errors.New("not sent: the node does not answer"))
+	errHung = backend.MarkNotExecuted(hungError("not sent: the node does not answer"))
 	errFull = backend.MarkNotExecuted(errors.New("not sent: too many operations wait for the node"))
 )
 
@@ -21,6 +21,14 @@ type timeoutError string
 
 func (e timeoutError) Error() string        { return string(e) }
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (e timeoutError) Timeout() bool        { return true }
+
+// hungError is the text of an operation that failed at once, because earlier ones have
+// timed out. Unlike a timeoutError it does not say that the caller waited in vain.
+type hungError string
+
+func (e hungError) Error() string { return string(e) }
+func (e hungError) Timeout() bool { return true }
 
 // Late returns what is known about why an operation was not answered although its caller
 // waited for the given time. It returns "" if nothing is known.

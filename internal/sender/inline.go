@@ -12,9 +12,12 @@ import (
 // waits and the node has answered the last call. If it returns true, the caller makes the
 // call with a context of [Shared.Context] or its own, and then calls Yield.
 func (s *Sender) Claim(it *Item, now time.Time) bool {
+	if s.busy.Load() { // under load, do without the mutex, which Submit will need
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls > 0 || !s.answered || s.brake.failures > 0 || s.queued()+s.deletions.parks > 0 {
+	if s.calls+s.held > 0 || !s.answered || s.brake.failures > 0 || s.queued()+s.deletions.parks > 0 {
 		return false
 	}
 	s.begin(now)
@@ -38,7 +41,7 @@ func (s *Sender) Yield(it *Item, r backend.Result, began, now time.Time) {
 func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDeletions) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls--
+	s.over()
 	failed = s.land(it, err)
 	s.moved(it.Key, err, now)
 	s.answered = answered(err)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/mono"
 )
 
 // A Class says in which queue an operation waits.
@@ -19,23 +20,21 @@ const (
 // it submits the item, and does not touch them until the item is complete.
 type Item struct {
 	Op      backend.Op
-	Key     string // of the lock
-	Class   Class
-	Expires time.Time     // when it is no longer worth sending
+	Key     string        // of the lock
+	Expires mono.Time     // when it is no longer worth sending
 	Wait    time.Duration // how long its caller waits for the node
 	Owner   Owner
+	Class   Class
 
 	// Refused says that the node refuses the item, so it is repeated rarely.
 	Refused bool
 
 	// For the sender.
+	repeats    uint8 // how often a doubt was sent, up to repeatSteps
 	next, prev *Item
-	in         *list
 	record     *keyDeletions // of a deletion that waits or is under way
 	sibling    *Item         // the next waiting deletion of the same key
-	since      time.Time
-	repeats    uint8 // how often a doubt was sent, up to repeatSteps
-	doubted    bool  // it waits among the doubts, or came from there
+	since      mono.Time
 }
 
 // An Owner submits items. The sender calls its methods on its own goroutines.
@@ -59,7 +58,7 @@ type list struct {
 }
 
 func (l *list) push(it *Item) {
-	it.in, it.prev, it.next = l, l.last, nil
+	it.prev, it.next = l.last, nil
 	if l.last == nil {
 		l.first = it
 	} else {
@@ -71,7 +70,7 @@ func (l *list) push(it *Item) {
 
 // unpop puts back the item that was popped last.
 func (l *list) unpop(it *Item) {
-	it.in, it.prev, it.next = l, nil, l.first
+	it.prev, it.next = nil, l.first
 	if l.first == nil {
 		l.last = it
 	} else {
@@ -98,6 +97,6 @@ func (l *list) remove(it *Item) {
 	} else {
 		it.next.prev = it.prev
 	}
-	it.in, it.next, it.prev = nil, nil, nil
+	it.next, it.prev = nil, nil
 	l.n--
 }

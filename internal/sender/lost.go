@@ -64,6 +64,9 @@ func (s *Sender) overdue() (at time.Time, any bool) {
 // at once, so that their owners can have them sent again. An acquire may not run twice,
 // so it completes when the call returns. A late answer counts like any other.
 func (s *Sender) lose(now time.Time) {
+	if len(s.under) == 0 || now.Sub(s.under[0].began) < leastPatience {
+		return // the usual case
+	}
 	at, any := s.overdue()
 	if !any || at.After(now) {
 		return
@@ -109,7 +112,7 @@ const quarantinePause = time.Second
 // while other connections of the node still lead to the old server, which continues to
 // grant locks.
 func (s *Sender) moved(key string, err error, now time.Time) {
-	if s.reconnecter == nil || !errors.Is(err, backend.ErrQuarantined) || now.Sub(s.replaced) < quarantinePause {
+	if err == nil || s.reconnecter == nil || !errors.Is(err, backend.ErrQuarantined) || now.Sub(s.replaced) < quarantinePause {
 		return
 	}
 	s.replaced = now
@@ -121,7 +124,7 @@ func (s *Sender) moved(key string, err error, now time.Time) {
 func (s *Sender) leaveBehind(r *room, unanswered []*Item) []*Item {
 	r.lost = true
 	s.lost++
-	s.calls--
+	s.over()
 	s.flying -= len(r.batch)
 	for i, it := range r.batch {
 		switch it.Class {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/mono"
 )
 
 // A network is a server that can be reached over connections, each of which carries one
@@ -243,7 +244,7 @@ func TestExtensionIsNotRefused(t *testing.T) {
 					e := &extension{done: make(chan bool, 1)}
 					e.Item = Item{
 						Op:  backend.Op{Kind: backend.OpExtend, Key: "k", Token: "k", TTL: time.Hour},
-						Key: "k", Class: Extending, Expires: start.Add(patience), Wait: patience, Owner: e,
+						Key: "k", Class: Extending, Expires: mono.Of(start).Add(patience), Wait: patience, Owner: e,
 					}
 					if err := s.Submit(&e.Item, start); err != nil || !<-e.done {
 						t.Errorf("%s, %d nodes: extension %d was not sent, after %v: %v", name, nodes, sent, time.Since(start), err)
@@ -317,7 +318,7 @@ func TestImpatientCallerLosesNoCall(t *testing.T) {
 		other := &ticket{sender: s, done: make(chan backend.Result, 1)}
 		other.Item = Item{
 			Op:  backend.Op{Kind: backend.OpEvalDelete, Key: "other", Token: "t"},
-			Key: "other", Class: Deleting, Expires: time.Now().Add(time.Hour), Wait: 20 * time.Millisecond, Owner: other,
+			Key: "other", Class: Deleting, Expires: mono.Of(time.Now()).Add(time.Hour), Wait: 20 * time.Millisecond, Owner: other,
 		}
 		if err := s.Submit(&other.Item, time.Now()); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/mono"
 )
 
 const (
@@ -88,7 +89,7 @@ func (s *Sender) next(r *room, now time.Time, leave bool) bool {
 	s.take(r, now)
 	if some := len(r.batch)+len(r.dropped) > 0; !some {
 		if leave {
-			s.calls--
+			s.over()
 			s.start(now) // sets the timer if something waits
 		}
 		return false
@@ -203,7 +204,7 @@ func (s *Sender) takeAcquires(r *room, most int, now time.Time) {
 // add adds an item to the call, or drops it.
 func (s *Sender) add(r *room, it *Item, now time.Time) {
 	why := it.Owner.Unwanted()
-	if why == nil && now.Add(s.margin(it)).After(it.Expires) {
+	if why == nil && mono.Of(now).Add(s.margin(it)) > it.Expires {
 		why = errLate
 	}
 	if why != nil {

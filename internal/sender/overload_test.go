@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/mono"
 )
 
 // The policies that the tests of this file compare. Today's is how a node was sent to
@@ -115,34 +116,35 @@ func (s *server) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 		time.Sleep(s.cost)
 		return fail(errLoading)
 	}
-	finished := make(chan struct{})
+	// The caller may be gone when the server gets to it, and then uses ops and results for
+	// something else.
+	sent, answers, finished := slices.Clone(ops), make([]backend.Result, len(ops)), make(chan struct{})
 	time.AfterFunc(done.Sub(now), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.waiting -= len(ops)
-		for i, op := range ops {
+		s.waiting -= len(sent)
+		for i, op := range sent {
 			holder, held := s.keys[op.Key]
 			switch op.Kind {
 			case backend.OpSetNX:
 				if !held {
 					s.keys[op.Key] = op.Token
 				}
-				results[i].OK = !held
+				answers[i].OK = !held
 			case backend.OpEvalDelete:
-				if results[i].OK = holder == op.Token; results[i].OK {
+				if answers[i].OK = holder == op.Token; answers[i].OK {
 					delete(s.keys, op.Key)
 				}
 			case backend.OpExtend:
-				results[i].OK = holder == op.Token
+				answers[i].OK = holder == op.Token
 			}
 		}
 		close(finished)
 	})
 	select {
 	case <-finished:
-		return results
+		return answers
 	case <-ctx.Done():
-		results = make([]backend.Result, len(ops))
 		return fail(ctx.Err())
 	}
 }
@@ -171,7 +173,7 @@ func (t *ticket) Complete(r backend.Result, sent bool, now time.Time) {
 	if t.Class == Acquiring && t.left.Load() && sent { // it may be there
 		submit(t.sender, Deleting, backend.Op{Kind: backend.OpEvalDelete, Key: t.Key, Token: t.Op.Token}, nil)
 	}
-	if t.Class == Deleting && r.Err != nil && now.Before(t.Expires) && t.sender.Doubt(&t.Item, now) {
+	if t.Class == Deleting && r.Err != nil && mono.Of(now) < t.Expires && t.sender.Doubt(&t.Item, now) {
 		return
 	}
 	if t.gone != nil {
@@ -189,9 +191,9 @@ const patience = 250 * time.Millisecond
 func submit(s *Sender, class Class, op backend.Op, gone func()) *ticket {
 	now := time.Now()
 	t := &ticket{sender: s, done: make(chan backend.Result, 1), gone: gone}
-	t.Item = Item{Op: op, Key: op.Key, Class: class, Expires: now.Add(patience), Wait: patience, Owner: t}
+	t.Item = Item{Op: op, Key: op.Key, Class: class, Expires: mono.Of(now).Add(patience), Wait: patience, Owner: t}
 	if class == Deleting {
-		t.Expires = now.Add(time.Hour)
+		t.Expires = mono.Of(now).Add(time.Hour)
 	}
 	if err := s.Submit(&t.Item, now); err != nil {
 		t.done <- backend.Result{Err: err}

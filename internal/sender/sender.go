@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -58,6 +59,8 @@ type Sender struct {
 	worker      func()              // the method work, stored to avoid an allocation for each goroutine
 	policy      policy
 
+	busy atomic.Bool // a call is under way, for Claim; changed only under mu
+
 	mu            sync.Mutex
 	batches       bool // the node can batch; otherwise a call is one operation
 	extends       list
@@ -67,6 +70,7 @@ type Sender struct {
 	deletions     deletions
 	brake         brake
 	trip          trip
+	held          int // holds under way: no call begins
 	calls         int // under way, without lost calls
 	lost          int // lost calls that have not returned
 	flying        int // operations under way, without those in lost calls
@@ -109,8 +113,11 @@ func (s *Sender) Submit(it *Item, now time.Time) error {
 			return s.brake.why
 		}
 	}
-	it.repeats, it.doubted = 0, false
+	it.repeats = 0
 	s.put(it)
+	if it.Class == Extending { // with an extension waiting, more calls can be lost
+		s.watch(now)
+	}
 	s.start(now)
 	return nil
 }
@@ -168,16 +175,25 @@ func (s *Sender) begin(now time.Time) {
 		s.progress = now
 	}
 	s.calls++
+	s.busy.Store(true)
+}
+
+// over counts a call that has ended or is lost.
+func (s *Sender) over() {
+	s.calls--
+	s.busy.Store(s.calls > 0)
 }
 
 // start begins a call on a new goroutine if one is allowed now, and otherwise sets the
 // timer.
 func (s *Sender) start(now time.Time) {
 	s.lose(now)
-	s.watch(now)
+	if s.wake.IsZero() { // otherwise begun has set the timer for the calls under way
+		s.watch(now)
+	}
 	at, any := s.opens(now)
 	switch {
-	case !any:
+	case !any || s.held > 0: // the end of the hold starts the call
 	case at.After(now):
 		s.startAt(at, now)
 	default:

@@ -11,14 +11,14 @@ func TestEscape(t *testing.T) {
 	for _, test := range []struct{ name, in, want string }{
 		{"empty", "", ""},
 		{"ordinary", `NOPERM User joe's "x" \ is 100% fine`, `NOPERM User joe's "x" \ is 100% fine`},
-		{"letters of the world", "Schlüssel 鍵 🔑 �", "Schlüssel 鍵 🔑 �"},
+		{"letters of many scripts", "Schlüssel 鍵 🔑 �", "Schlüssel 鍵 🔑 �"},
 		{"a colour", "\x1b[31mred\x1b[0m", `\x1b[31mred\x1b[0m`},
 		{"a window title", "\x1b]0;title\a", `\x1b]0;title\a`},
 		{"lines", "a\r\nredlock: b\n\ttab", `a\r\nredlock: b\n\ttab`},
 		{"other controls", "\x00\b\v\f\x7f", `\x00\b\v\f\x7f`},
 		{"C1", "\u009b31m\u0085", `\u009b31m\u0085`},
 		{"C1 as bytes", "\x9b31m", `\x9b31m`},
-		{"order of writing", "a\u202eb\u2066c\u200f", `a\u202eb\u2066c\u200f`},
+		{"direction marks", "a\u202eb\u2066c\u200f", `a\u202eb\u2066c\u200f`},
 		{"invisible", "a\u200bb\ufeffc\u2028d\u00a0e\U000e0041", `a\u200bb\ufeffc\u2028d\u00a0e\U000e0041`},
 		{"no UTF-8", "a\xff\xc3(", `a\xff\xc3(`},
 	} {
@@ -31,7 +31,8 @@ func TestEscape(t *testing.T) {
 					t.Errorf("%s, the second time: %q", name, got)
 				}
 			}
-			// What %q writes between its quotes, but for what it escapes because of them.
+			// The result equals that of %q without the quotes, except for the characters that %q
+			// escapes because of them.
 			if q := fmt.Sprintf("%q", test.in); !strings.ContainsAny(test.in, `"\`) && Escape(test.in) != q[1:len(q)-1] {
 				t.Errorf("Escape: %s, and %%q: %s", Escape(test.in), q)
 			}
@@ -78,7 +79,7 @@ func TestQuote(t *testing.T) {
 		got := Quote(in)
 		head, ok := strings.CutSuffix(got, fmt.Sprintf(`"… (%d bytes)`, len(in)))
 		if whole := fmt.Sprintf("%q", in); !ok || len(head) < maxName-utf8.UTFMax || len(head) > 4*maxName+1 || !strings.HasPrefix(whole, head) {
-			t.Errorf("%q, a megabyte of it, became %s", unit, got)
+			t.Errorf("a megabyte of %q became %s", unit, got)
 		}
 	}
 }

@@ -10,42 +10,42 @@ import (
 	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
-// queued is how many frames may be under way in one direction of a connection,
-// before the sender has to wait as behind a full network.
+// queued is the number of frames that may be under way in one direction of a connection. Beyond
+// that the sender has to wait, as with a full network.
 const queued = 1024
 
 // conn is one client's connection and its counterpart to the server.
 //
-// Each direction has a reader, which takes frames off the socket and decides what
-// becomes of them, and a writer, which lets each pass when it is due. They end
-// when their socket ends or when the connection is cut.
+// Each direction has a reader and a writer. The reader takes frames off the socket and decides
+// what happens to them. The writer lets each frame pass when it is due. They end when their
+// socket ends or when the connection is cut.
 type conn struct {
 	p              *Proxy
 	client, server *net.TCPConn
-	ready          time.Time     // when its set-up is over
+	ready          time.Time     // when its setup is over
 	done           chan struct{} // closed by end
 	once           sync.Once     // for end
-	lossy          bool          // has lost bytes; under p.mu
-	forgotten      bool          // loses all bytes; under p.mu
+	lossy          bool          // has lost bytes; protected by p.mu
+	forgotten      bool          // loses all bytes; protected by p.mu
 
 	mu      sync.Mutex
-	opaque  bool      // no RESP: TLS
-	resp3   bool      // asked for RESP 3
+	opaque  bool      // not RESP, for example TLS
+	resp3   bool      // the client requested RESP 3
 	pending []request // commands that await a reply, oldest first
 }
 
-// request is a command under way.
+// request is a command that is under way.
 type request struct {
-	fault  *Fault // its reply is to be lost, or to be another
-	stream bool   // from its reply on, messages come by themselves (RESP 2)
+	fault  *Fault // what happens to its reply: it is lost or replaced
+	stream bool   // after its reply, messages come without requests (RESP 2)
 }
 
-// chunk is what passes as a whole: a command, a reply, or any bytes.
+// chunk is a unit that passes as a whole: a command, a reply, or any bytes.
 type chunk struct {
 	bytes []byte
 	due   time.Time
 	stall *Fault // passes only when this is released
-	cut   *Fault // does not pass: the connection is cut in its place
+	cut   *Fault // does not pass: the connection is cut instead
 }
 
 // serve handles a connection until both its directions have ended.
@@ -79,16 +79,16 @@ func (p *Proxy) serve(l net.Listener, client *net.TCPConn) {
 	toServer, toClient := make(chan chunk, queued), make(chan chunk, queued)
 	wg.Go(func() { defer close(toServer); c.readCommands(toServer) })
 	wg.Go(func() { defer close(toClient); c.readReplies(toClient) })
-	// What a client sent before it left still arrives, and then the server hears
-	// that the client has left. A server that leaves ends the connection.
+	// If the client leaves, its last bytes still arrive before the server learns of it. If the
+	// server leaves, the connection ends.
 	wg.Go(func() { c.write(ToServer, toServer, c.server); c.awaitNews(); c.server.CloseWrite() })
 	wg.Go(func() { c.write(ToClient, toClient, c.client); c.awaitNews(); c.end() })
 	wg.Wait()
 	p.change(func() { delete(p.conns, c) })
 }
 
-// awaitNews keeps from one side that the other has closed, if the connection is
-// forgotten, until it is cut.
+// awaitNews hides from one side of a forgotten connection that the other side has closed, until
+// the connection is cut.
 func (c *conn) awaitNews() {
 	c.p.mu.Lock()
 	forgotten := c.forgotten
@@ -109,7 +109,7 @@ func (c *conn) end() {
 	})
 }
 
-// cut is an end that the client sees as a reset.
+// cut ends the connection with a reset for the client.
 func (c *conn) cut() {
 	c.client.SetLinger(0)
 	c.end()
@@ -138,7 +138,7 @@ func (c *conn) readCommands(out chan<- chunk) {
 			var f *Fault
 			c.p.change(func() {
 				c.p.counts[strings.ToUpper(args[0])]++
-				f = c.p.strike(args)
+				f = c.p.faultFor(args)
 			})
 			var rq request
 			if f != nil {
@@ -149,7 +149,7 @@ func (c *conn) readCommands(out chan<- chunk) {
 					ch.cut = f
 				case stallRequest:
 					ch.stall = f
-				case rejectRequest: // something else keeps the order of replies
+				case rejectRequest: // a command without effect keeps the order of the replies
 					rq.fault, args = f, []string{"PING"}
 					ch.bytes = resp.AppendCommand(nil, args...)
 				}
@@ -162,7 +162,7 @@ func (c *conn) readCommands(out chan<- chunk) {
 	}
 }
 
-// expect remembers that the command's reply is to come.
+// expect records that the command's reply will come.
 func (c *conn) expect(args []string, rq request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +171,7 @@ func (c *conn) expect(args []string, rq request) {
 		c.resp3 = c.resp3 || len(args) > 1 && args[1] == "3"
 	case "MONITOR", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE":
 		if c.resp3 && name != "MONITOR" {
-			return // it is answered by messages alone
+			return // its replies are messages
 		}
 		rq.stream = true
 	}
@@ -183,7 +183,7 @@ func (c *conn) readReplies(out chan<- chunk) {
 	if _, err := r.Peek(1); err != nil {
 		return
 	}
-	// A server speaks after its client, so this is known by now.
+	// A server replies only after its client, so this is known by now.
 	c.mu.Lock()
 	opaque := c.opaque
 	c.mu.Unlock()
@@ -212,8 +212,8 @@ func (c *conn) readReplies(out chan<- chunk) {
 	}
 }
 
-// answered takes the oldest command off those that await a reply, and returns the
-// fault that its reply is to meet, if any.
+// answered removes the oldest command that awaits a reply. It returns the fault for that reply,
+// if any.
 func (c *conn) answered() *Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,7 +225,7 @@ func (c *conn) answered() *Fault {
 	return fault
 }
 
-// copy passes bytes that are no RESP.
+// copy passes bytes that are not RESP.
 func (c *conn) copy(dir Direction, r *bufio.Reader, out chan<- chunk) {
 	for {
 		b := make([]byte, 16<<10)
@@ -253,8 +253,8 @@ func (c *conn) send(dir Direction, ch chunk, out chan<- chunk) bool {
 	}
 }
 
-// write lets each chunk pass when its time has come, until in is closed or the
-// connection is cut. A receiver that has gone loses the rest, but in is drained.
+// write lets each chunk pass when its time has come, until in is closed or the connection is cut.
+// If the receiver is gone, the rest is lost, but in is drained.
 func (c *conn) write(dir Direction, in <-chan chunk, to net.Conn) {
 	gone := false
 	for ch := range in {
@@ -274,8 +274,8 @@ func (c *conn) write(dir Direction, in <-chan chunk, to net.Conn) {
 	}
 }
 
-// await waits until ch is due, is not held, and is not stalled, and returns what
-// is to become of it, or false if the connection was cut.
+// await waits until ch is due, not held, and not stalled. It returns what must happen to ch, or
+// false if the connection was cut.
 func (c *conn) await(dir Direction, ch chunk) (flow, bool) {
 	if d := time.Until(ch.due); d > 0 {
 		timer := time.NewTimer(d)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A Match picks commands. args holds the name first, as the client wrote it.
+// A Match selects commands. args begins with the name, as the client wrote it.
 type Match func(args []string) bool
 
 // Command matches the commands of these names. Case does not matter.
@@ -16,8 +16,8 @@ func Command(names ...string) Match {
 	}
 }
 
-// With matches the commands that m matches and that have arg as one of their
-// arguments: a key, say.
+// With matches the commands that m matches and that have arg as one of their arguments, for
+// example a key.
 func (m Match) With(arg string) Match {
 	return func(args []string) bool { return m(args) && slices.Contains(args[1:], arg) }
 }
@@ -31,59 +31,58 @@ const (
 	rejectRequest
 )
 
-// A Fault waits for the next commands that match, and befalls them. A command
-// meets at most one fault, the oldest that matches.
+// A Fault hits the next commands that match. A command is hit by at most one fault, the oldest
+// that matches.
 type Fault struct {
 	p     *Proxy
 	kind  faultKind
 	match Match
-	reply string // of rejectRequest: the error
+	reply string // the error of rejectRequest
 
-	// Under p.mu:
-	left    int // commands that it is yet to befall
+	// Protected by p.mu:
+	left    int // number of commands that it will still hit
 	hits    int
 	removed bool
 }
 
-// LoseReply lets the next n commands that match run and loses their replies: when
-// the server's reply reaches the proxy, it is thrown away and the connection is
-// cut. Other commands under way on that connection may have run or not.
+// LoseReply lets the next n commands that match run, and loses their replies. When the server's
+// reply reaches the proxy, the proxy drops it and cuts the connection. Other commands that are
+// under way on that connection may have run or not.
 func (p *Proxy) LoseReply(n int, match Match) *Fault { return p.add(loseReply, n, match) }
 
-// LoseRequest cuts the connection in place of passing the next n commands that
-// match, so they never run.
+// LoseRequest cuts the connection instead of passing the next n commands that match, so they
+// never run.
 func (p *Proxy) LoseRequest(n int, match Match) *Fault { return p.add(loseRequest, n, match) }
 
-// StallRequest keeps the next n commands that match, and whatever follows them on
-// their connections, from the server until [Fault.Remove]. A command whose client
-// has given up and closed its connection is delivered all the same.
+// StallRequest holds the next n commands that match, and everything after them on their
+// connections, until [Fault.Remove]. A command is delivered even if its client has given up and
+// closed its connection.
 func (p *Proxy) StallRequest(n int, match Match) *Fault { return p.add(stallRequest, n, match) }
 
-// Reject answers the next n commands that match with an error reply, such as "NOPERM no",
-// in place of the server, which never runs them.
+// Reject answers the next n commands that match with an error reply, such as "NOPERM no". The
+// server does not get them.
 func (p *Proxy) Reject(n int, match Match, reply string) *Fault {
-	return p.befall(&Fault{p: p, kind: rejectRequest, match: match, left: n, reply: reply})
+	return p.inject(&Fault{p: p, kind: rejectRequest, match: match, left: n, reply: reply})
 }
 
 func (p *Proxy) add(kind faultKind, n int, match Match) *Fault {
-	return p.befall(&Fault{p: p, kind: kind, match: match, left: n})
+	return p.inject(&Fault{p: p, kind: kind, match: match, left: n})
 }
 
-func (p *Proxy) befall(f *Fault) *Fault {
+func (p *Proxy) inject(f *Fault) *Fault {
 	p.change(func() { p.faults = append(p.faults, f) })
 	return f
 }
 
-// Hits returns how many commands it has befallen: connections that were cut, or
-// commands that were stalled or rejected.
+// Hits returns how many commands the fault has hit: how many connections it has cut, or how many
+// commands it has stalled or rejected.
 func (f *Fault) Hits() int {
 	f.p.mu.Lock()
 	defer f.p.mu.Unlock()
 	return f.hits
 }
 
-// Wait waits until [Fault.Hits] is at least n. It returns ctx's error if that
-// ends first.
+// Wait waits until [Fault.Hits] is at least n. If ctx ends first, it returns ctx's error.
 func (f *Fault) Wait(ctx context.Context, n int) error {
 	return f.p.wait(ctx, func() bool { return f.hits >= n })
 }
@@ -98,9 +97,8 @@ func (f *Fault) Remove() {
 
 func (f *Fault) hit() { f.p.change(func() { f.hits++ }) }
 
-// strike returns the fault that a command is to meet, nil if none. It is called under
-// the lock.
-func (p *Proxy) strike(args []string) *Fault {
+// faultFor returns the fault that hits a command, or nil. The caller must hold the lock.
+func (p *Proxy) faultFor(args []string) *Fault {
 	for _, f := range p.faults {
 		if f.left == 0 || !f.match(args) {
 			continue

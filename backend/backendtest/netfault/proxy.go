@@ -12,16 +12,16 @@ import (
 	"github.com/quorumlock/quorumlock/internal/port"
 )
 
-// A Direction is one of the two ways that bytes pass.
+// A Direction is one of the two directions in which bytes pass.
 type Direction int
 
-// The directions: commands go [ToServer], replies come [ToClient].
+// The directions: commands go [ToServer], and replies come [ToClient].
 const (
 	ToServer Direction = iota
 	ToClient
 )
 
-// flow is what becomes of the bytes of one direction.
+// flow is what happens to the bytes of one direction.
 type flow int
 
 const (
@@ -30,19 +30,18 @@ const (
 	discard
 )
 
-// A Proxy stands in front of one server and shapes what passes. At first
-// everything passes at once. Its methods may be called concurrently, also while
-// connections are open; each takes effect before it returns, for all
-// connections, those to come included.
+// A Proxy stands in front of one server and shapes the traffic. At first everything passes at
+// once. Its methods may be called concurrently, and while connections are open. Each takes effect
+// before it returns, for all existing and future connections.
 type Proxy struct {
 	port int
 	ctx  context.Context // ends with the proxy
 	stop context.CancelFunc
 
 	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced by whoever changes what is below
+	changed  chan struct{} // closed and replaced when a field below changes
 	target   string
-	listener net.Listener // nil while refusing
+	listener net.Listener // nil while connections are refused
 	delay    [2]time.Duration
 	setup    time.Duration
 	flow     [2]flow
@@ -51,12 +50,12 @@ type Proxy struct {
 	conns    map[*conn]struct{}
 	accepted int
 
-	wg      sync.WaitGroup // every goroutine of the proxy
-	release func()         // gives back the port
+	wg      sync.WaitGroup // all goroutines of the proxy
+	release func()         // frees the port
 }
 
-// New starts a proxy in front of target, a host and port, at a free port of
-// loopback. It is closed when the test ends.
+// New starts a proxy in front of target, a host and port, on a free loopback port. It is closed
+// when the test ends.
 func New(t testing.TB, target string) *Proxy {
 	t.Helper()
 	p, err := Start(target)
@@ -67,9 +66,8 @@ func New(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Start starts a proxy in front of target, a host and port, at a free port of
-// loopback. It does not reach out to target before a client connects. The caller
-// must call [Proxy.Close].
+// Start starts a proxy in front of target, a host and port, on a free loopback port. It connects
+// to target only when a client connects. The caller must call [Proxy.Close].
 func Start(target string) (*Proxy, error) {
 	for {
 		at, err := port.Take()
@@ -78,14 +76,14 @@ func Start(target string) (*Proxy, error) {
 		}
 		p, err := StartAt(at, target)
 		if err != nil {
-			continue // another process was quicker
+			continue // another process has taken the port
 		}
 		p.release = sync.OnceFunc(func() { port.Give(at) })
 		return p, nil
 	}
 }
 
-// StartAt is [Start] at a port of loopback that the caller has chosen.
+// StartAt is [Start] on a loopback port that the caller has chosen.
 func StartAt(at int, target string) (*Proxy, error) {
 	l, err := port.Listen(at)
 	if err != nil {
@@ -107,11 +105,11 @@ func StartAt(at int, target string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr returns the host and port to connect to. It stays the same.
+// Addr returns the host and port to which clients connect. It does not change.
 func (p *Proxy) Addr() string { return port.Addr(p.port) }
 
-// Close cuts every connection, ends the listener, and waits until the proxy's
-// goroutines have ended. A second Close does nothing.
+// Close cuts every connection, closes the listener, and waits until the proxy's goroutines have
+// ended. A second Close does nothing.
 func (p *Proxy) Close() {
 	p.stop()
 	p.change(func() {
@@ -122,35 +120,32 @@ func (p *Proxy) Close() {
 	p.release()
 }
 
-// Delay makes every byte that sets out in a direction from now on arrive d later.
-// Bytes keep their order, and a delay does not limit how many are under way. 0,
-// the default, ends it.
+// Delay delays every byte that is sent in a direction from now on by d. Bytes keep their order,
+// and any number of them may be under way. The default, 0, ends the delay.
 func (p *Proxy) Delay(dir Direction, d time.Duration) {
 	p.change(func() { p.delay[dir] = d })
 }
 
-// DelayConnect makes the set-up of a connection that is accepted from now on take
-// d: nothing passes on it before then, either way. 0, the default, ends it.
+// DelayConnect makes the setup of connections that are accepted from now on take d. Until then
+// nothing passes on them in either direction. The default, 0, ends the delay.
 func (p *Proxy) DelayConnect(d time.Duration) {
 	p.change(func() { p.setup = d })
 }
 
-// Hold stops the bytes of the given directions, or of both if none is given, as a
-// network that has lost its way does: they wait, those under way included, and
-// pass when [Proxy.Resume] is called, in order. Connections stay open and new
-// ones are accepted.
+// Hold stops the bytes of the given directions, or of both if none is given, like a network that
+// has lost its route. All bytes wait, including those under way, and pass in order when
+// [Proxy.Resume] is called. Connections stay open, and new ones are accepted.
 func (p *Proxy) Hold(dirs ...Direction) { p.setFlow(hold, dirs) }
 
-// Discard loses the bytes of the given directions, or of both if none is given.
-// As a connection that has lost bytes is of no more use, [Proxy.Resume] cuts
-// those. Discarding [ToClient] alone lets commands run and loses all replies,
-// with the client left waiting.
+// Discard loses the bytes of the given directions, or of both if none is given. A connection that
+// has lost bytes is useless, so [Proxy.Resume] cuts it. If only [ToClient] is discarded, commands
+// run, but all replies are lost, and the client waits.
 func (p *Proxy) Discard(dirs ...Direction) { p.setFlow(discard, dirs) }
 
-// Forget loses all bytes from now on, in both directions, of the connections that are
-// open, and also the news that one of the two sides has closed. No side gets a
-// reset: this is what a firewall does that has forgotten its connections. New
-// connections work. [Proxy.Resume] cuts those that were forgotten.
+// Forget loses all bytes of the open connections from now on, in both directions. If one side
+// closes, the other does not learn of it, and no side gets a reset. A firewall that has forgotten
+// its connections behaves in this way. New connections work. [Proxy.Resume] cuts the forgotten
+// ones.
 func (p *Proxy) Forget() {
 	p.change(func() {
 		for c := range p.conns {
@@ -159,9 +154,8 @@ func (p *Proxy) Forget() {
 	})
 }
 
-// Redirect sends the connections that are made from now on to target, another host
-// and port. Those that are open stay where they are, as with a name in DNS that
-// moves.
+// Redirect makes new connections go to target, another host and port. Open connections stay where
+// they are, as when a DNS name moves.
 func (p *Proxy) Redirect(target string) { p.change(func() { p.target = target }) }
 
 func (p *Proxy) setFlow(f flow, dirs []Direction) {
@@ -175,12 +169,11 @@ func (p *Proxy) setFlow(f flow, dirs []Direction) {
 	})
 }
 
-// Cut resets every connection that is open. What is held or delayed is lost; what
-// has passed already may still be run.
+// Cut resets every open connection. Held and delayed bytes are lost. The server may still run
+// what has already passed.
 func (p *Proxy) Cut() { p.change(p.cut) }
 
-// Refuse cuts every connection and lets none be made: a connect is refused, as
-// by a host where no server runs.
+// Refuse cuts every connection and refuses new ones, like a host without a server.
 func (p *Proxy) Refuse() {
 	p.change(func() {
 		p.unlisten()
@@ -188,9 +181,8 @@ func (p *Proxy) Refuse() {
 	})
 }
 
-// Resume ends what [Proxy.Hold], [Proxy.Discard] and [Proxy.Refuse] began. Delays
-// and faults stay. It fails only if another process has taken the port of a
-// refusing proxy.
+// Resume ends [Proxy.Hold], [Proxy.Discard], [Proxy.Forget] and [Proxy.Refuse]. Delays and faults
+// stay. It fails only if another process has taken the port of a refusing proxy.
 func (p *Proxy) Resume() error {
 	var err error
 	p.change(func() {
@@ -214,30 +206,28 @@ func (p *Proxy) Resume() error {
 	return err
 }
 
-// Count returns how many commands of these names, or of any if none is given,
-// have reached the proxy so far, whatever became of them. Case does not matter.
+// Count returns how many commands of these names, or of any name if none is given, have reached
+// the proxy so far, whatever happened to them. Case does not matter.
 func (p *Proxy) Count(names ...string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count(names)
 }
 
-// WaitCount waits until [Proxy.Count] of these names is at least n. It returns
-// ctx's error if that ends first.
+// WaitCount waits until [Proxy.Count] of these names is at least n. If ctx ends first, it returns
+// ctx's error.
 func (p *Proxy) WaitCount(ctx context.Context, n int, names ...string) error {
 	return p.wait(ctx, func() bool { return p.count(names) >= n })
 }
 
-// Connections returns how many connections are open now, and how many have been
-// accepted in all.
+// Connections returns the number of open connections, and of all connections accepted so far.
 func (p *Proxy) Connections() (open, accepted int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.conns), p.accepted
 }
 
-// WaitClosed waits until no connection is open. It returns ctx's error if that
-// ends first.
+// WaitClosed waits until no connection is open. If ctx ends first, it returns ctx's error.
 func (p *Proxy) WaitClosed(ctx context.Context) error {
 	return p.wait(ctx, func() bool { return len(p.conns) == 0 })
 }
@@ -257,7 +247,7 @@ func (p *Proxy) count(names []string) int {
 	return sum
 }
 
-// change runs f under the lock and wakes whoever waits for a change.
+// change runs f under the lock and wakes everything that waits for a change.
 func (p *Proxy) change(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -266,7 +256,7 @@ func (p *Proxy) change(f func()) {
 	p.changed = make(chan struct{})
 }
 
-// wait waits until met, which is called under the lock, returns true.
+// wait waits until met returns true. It calls met under the lock.
 func (p *Proxy) wait(ctx context.Context, met func() bool) error {
 	for {
 		p.mu.Lock()
@@ -283,7 +273,7 @@ func (p *Proxy) wait(ctx context.Context, met func() bool) error {
 	}
 }
 
-// cut and unlisten are called under the lock.
+// The caller of cut and unlisten must hold the lock.
 
 func (p *Proxy) cut() {
 	for c := range p.conns {

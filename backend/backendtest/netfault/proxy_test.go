@@ -16,10 +16,10 @@ import (
 	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
-// within bounds every wait of these tests; none takes as long.
+// within is the limit of every wait in these tests; none takes as long.
 const within = 5 * time.Second
 
-// server answers every command with its last argument, and notes what it ran.
+// server answers every command with its last argument, and records what it ran.
 type server struct {
 	net.Listener
 	ran chan string // every command, as one line
@@ -113,7 +113,7 @@ func (c *client) reply() (any, error) {
 	return v, err
 }
 
-// do fails the test unless the command is answered as the server answers.
+// do fails the test unless the command gets the server's reply.
 func (c *client) do(t *testing.T, args ...string) {
 	t.Helper()
 	c.send(args...)
@@ -122,7 +122,7 @@ func (c *client) do(t *testing.T, args ...string) {
 	}
 }
 
-// silent fails the test if a reply comes within a short while.
+// silent fails the test if a reply arrives within a short time.
 func (c *client) silent(t *testing.T) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
@@ -198,7 +198,7 @@ func TestDelay(t *testing.T) {
 	c.send("PING", "x")
 	s.next(t)
 	if d := time.Since(start); d < up {
-		t.Errorf("the server had it after %v, want at least %v", d, up)
+		t.Errorf("the server got the command after %v, want at least %v", d, up)
 	}
 	c.reply()
 	if d := time.Since(start); d < up+down {
@@ -229,10 +229,10 @@ func TestDelayConnect(t *testing.T) {
 	start := time.Now()
 	old.do(t, "PING", "x")
 	if d := time.Since(start); d >= setup {
-		t.Errorf("on a connection that stood before: %v", d)
+		t.Errorf("on an older connection: %v", d)
 	}
 	c.do(t, "PING", "x")
-	if d := time.Since(start); d < setup*9/10 { // accepted a little before start
+	if d := time.Since(start); d < setup*9/10 { // accepted slightly before start
 		t.Errorf("the first command took %v, want %v", d, setup)
 	}
 	start = time.Now()
@@ -250,12 +250,12 @@ func TestHold(t *testing.T) {
 	s.next(t)
 
 	p.Hold()
-	late := dial(t, p) // a new connection is accepted
+	late := dial(t, p) // the proxy accepts a new connection
 	late.send("SET", "late", "1")
 	c.send("SET", "k", "1")
 	c.send("SET", "k", "2")
 	wait(t, func(ctx context.Context) error { return p.WaitCount(ctx, 3, "SET") })
-	late.Close() // its command is on the way all the same
+	late.Close() // its command is still under way
 	c.silent(t)
 	s.none(t)
 	if err := p.Resume(); err != nil {
@@ -304,8 +304,8 @@ func TestDiscard(t *testing.T) {
 	s.none(t)
 }
 
-// Connections that were forgotten are silent for both sides, also when one of them closes.
-// New ones work.
+// Forgotten connections are silent on both sides, even when one side closes. New connections
+// work.
 func TestForget(t *testing.T) {
 	s := serve(t)
 	p := netfault.New(t, s.Addr().String())
@@ -328,7 +328,7 @@ func TestForget(t *testing.T) {
 	old.gone(t)
 }
 
-// Connections that are open stay with the old target, new ones lead to the new one.
+// Open connections stay with the old target, and new connections lead to the new one.
 func TestRedirect(t *testing.T) {
 	before, after := serve(t), serve(t)
 	p := netfault.New(t, before.Addr().String())
@@ -353,7 +353,7 @@ func TestLoseReply(t *testing.T) {
 	c.send("SET", "k", "2")
 	for _, want := range []string{"1", "k"} {
 		if v, err := c.reply(); v != want {
-			t.Fatalf("a reply before it: %v, %v; want %s", v, err, want)
+			t.Fatalf("an earlier reply: %v, %v; want %s", v, err, want)
 		}
 	}
 	c.gone(t)
@@ -364,7 +364,7 @@ func TestLoseReply(t *testing.T) {
 	}
 	wait(t, func(ctx context.Context) error { return lost.Wait(ctx, 1) })
 
-	dial(t, p).do(t, "SET", "k", "3") // one was to be lost
+	dial(t, p).do(t, "SET", "k", "3") // one command was to be lost
 	if lost.Hits() != 1 {
 		t.Errorf("Hits() = %d, want 1", lost.Hits())
 	}
@@ -378,7 +378,7 @@ func TestLoseReplyAmongPushes(t *testing.T) {
 	for _, cmd := range []string{"HELLO 3", "SUBSCRIBE ch", "GET a", "SET k"} {
 		c.send(strings.Fields(cmd)...)
 	}
-	for i := range 4 { // the greeting, two pushes, the reply to GET
+	for i := range 4 { // the greeting, two pushes, and the reply to GET
 		if _, err := c.reply(); err != nil {
 			t.Fatalf("reply %d: %v", i, err)
 		}
@@ -408,7 +408,7 @@ func TestStallRequest(t *testing.T) {
 	fault := p.StallRequest(1, netfault.Command("SET"))
 	c := dial(t, p)
 	c.send("SET", "k", "1")
-	c.send("GET", "k") // is behind it
+	c.send("GET", "k") // is queued behind it
 	wait(t, func(ctx context.Context) error { return fault.Wait(ctx, 1) })
 	dial(t, p).do(t, "SET", "k", "2")
 	if got := s.next(t); got != "SET k 2" {
@@ -451,8 +451,8 @@ func TestNoServer(t *testing.T) {
 	c := dial(t, p)
 	c.do(t, "PING", "x")
 	s.Close()
-	c.do(t, "PING", "x")                                 // the fake still serves this one
-	if c, err := net.Dial("tcp", p.Addr()); err == nil { // it may be reset already
+	c.do(t, "PING", "x")                                 // the fake still serves this connection
+	if c, err := net.Dial("tcp", p.Addr()); err == nil { // it may already be reset
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(within))
 		(&client{c.(*net.TCPConn), bufio.NewReader(c)}).gone(t)
@@ -480,7 +480,7 @@ func TestOpaque(t *testing.T) {
 		t.Errorf("echoed %q, %v; want %q", got, err, sent)
 	}
 	if n := p.Count(); n != 0 {
-		t.Errorf("Count() = %d on a connection that is no RESP", n)
+		t.Errorf("Count() = %d on a connection without RESP", n)
 	}
 }
 
@@ -529,7 +529,7 @@ func TestReject(t *testing.T) {
 			t.Errorf("the reply is %v, %v, want %v", got, err, want)
 		}
 	}
-	for _, want := range []string{"PING x", "PING", "GET k"} { // something that does nothing keeps the order
+	for _, want := range []string{"PING x", "PING", "GET k"} { // a command without effect keeps the order
 		if got := s.next(t); got != want {
 			t.Errorf("the server got %q, want %q", got, want)
 		}

@@ -1,0 +1,149 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/round"
+)
+
+var (
+	noEval    = faulty.Refuse(backend.MarkReply(errors.New("ERR unknown command 'EVAL', with args beginning with: 'x'")))
+	scripting = func(op backend.Op) bool { return op.Kind != backend.OpSetNX }
+	evaluates = faulty.Kind(backend.OpEval)
+)
+
+// unproven has the nodes of p have run no script yet.
+func (p *process) unproven() *process {
+	for _, m := range p.Members {
+		m.Releases.Store(false)
+	}
+	return p
+}
+
+func (p *process) acquireOne(key string) (*Attempt, round.Result) {
+	return p.acquire(context.Background(), nil, key, p.w.token(), ttl, timeout)
+}
+
+// A node that runs no scripts could not release a lock, so it grants none, and says why.
+// Once it runs them, the first acquire is a script, and the next ones are plain commands.
+func TestNodeWithoutScriptsGrantsNothing(t *testing.T) {
+	for _, m := range []nodeMake{full, scripted} {
+		t.Run(string(m), func(t *testing.T) {
+			inWorldOf(t, 3, m, func(t *testing.T, w *world) {
+				p := w.process(m).unproven()
+				p.set(faulty.On(scripting, noEval))
+				_, res := p.acquireOne("k")
+				expect(t, res, "acquire", round.Unavailable, 0)
+				if !res.Permanent(2) {
+					t.Error("it is worth trying again")
+				}
+				said := 0
+				for _, v := range res.Votes {
+					if v.Err != nil && strings.Contains(v.Err.Error(), "EVALSHA") {
+						said++
+					}
+				}
+				if said < 2 {
+					t.Errorf("%v: does not say what to allow", res)
+				}
+				synctest.Wait()
+				w.empty()
+				p.set()
+				p.forget()
+				p.acquireAndRelease(t)
+				p.wantArrived(t, "the first time", "acquire", "delete")
+				p.acquireAndRelease(t)
+				p.wantArrived(t, "the second time", "set", "delete")
+			})
+		})
+	}
+}
+
+func (p *process) acquireAndRelease(t *testing.T) {
+	t.Helper()
+	a := p.mustAcquire("k")
+	synctest.Wait()
+	expect(t, a.release(), "release", round.Won, 0)
+	synctest.Wait()
+}
+
+// wantArrived compares what arrived at each node, and forgets it.
+func (p *process) wantArrived(t *testing.T, what string, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	for i := range p.fault {
+		if got := p.arrived(i); !slices.Equal(got, want) {
+			t.Errorf("%s: node %d got %q, want %q", what, i, got, want)
+		}
+	}
+	p.forget()
+}
+
+// A node that refuses the script which acquires, and not the one which deletes, grants.
+// What shows that must not name the token, because it may arrive when the lock is held.
+func TestDeletionProvesThatANodeReleases(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		p := w.process(full).unproven()
+		p.set(faulty.On(evaluates, denied))
+		a := p.mustAcquire("k")
+		p.wantSaid(t, "the first time, after the acquire that was refused", 0, "delete "+noToken, "set t1")
+		expect(t, a.release(), "release", round.Won, 0)
+		p.said(0)
+		a = p.mustAcquire("k")
+		p.wantSaid(t, "the second time", 0, "set t2")
+		a.release()
+	})
+}
+
+// Rules of access change. When a node has refused to delete, it grants nothing until it
+// runs scripts again. One lock has shown it, and expires.
+func TestNodeThatStopsRunningScripts(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.process(w.make)
+		a := p.mustAcquire("shows it")
+		p.set(faulty.On(scripting, noEval))
+		expect(t, a.release(), "release", round.Unavailable, 0)
+		for i := range 3 {
+			_, res := p.acquireOne(fmt.Sprint("k", i))
+			expect(t, res, "acquire", round.Unavailable, 0)
+			if err := res.Votes[0].Err; err == nil || !strings.Contains(err.Error(), "EVALSHA") {
+				t.Errorf("the error is %v", err)
+			}
+		}
+		synctest.Wait()
+		if keys := w.mem[0].Keys(); !slices.Equal(keys, []string{"shows it"}) {
+			t.Errorf("the node has %q", keys)
+		}
+		p.set()
+		p.acquireAndRelease(t)
+		p.forget()
+		p.acquireAndRelease(t)
+		if got := p.arrived(0); got[0] != "set" {
+			t.Errorf("the node got %q", got)
+		}
+	})
+}
+
+// A wrong password says nothing about scripts: there is nothing to be tried in another way.
+func TestWrongPasswordIsNoProof(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		p := w.process(full).unproven()
+		p.set(faulty.Refuse(backend.MarkReply(errors.New("WRONGPASS invalid username-password pair"))))
+		_, res := p.acquireOne("k")
+		expect(t, res, "acquire", round.Unavailable, 0)
+		if err := fmt.Sprint(res.Votes[0].Err); strings.Contains(err, "EVAL") {
+			t.Errorf("the error is %s", err)
+		}
+		if n := len(p.fault[0].Calls()); n != 1 {
+			t.Errorf("%d calls, want one", n)
+		}
+	})
+}

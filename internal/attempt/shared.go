@@ -1,0 +1,103 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/round"
+)
+
+// An attempt has a mode. In shared mode its token reads beside those of other readers. Each
+// operation then has a script of its own, which needs the queue of the lock and the set of
+// its readers, so there is no fallback without them. Everything else is the same.
+//
+// An attempt begins in shared mode, or changes to it when a holder becomes a reader. It
+// never changes back: two readers that want the lock for themselves would wait for each
+// other.
+
+// CanShare returns an error that says why key cannot be locked to read, or nil. It does no
+// I/O.
+func (ns *Nodes) CanShare(key string) error {
+	for _, m := range ns.Members {
+		if !m.Queueing.Scripts {
+			return fmt.Errorf("no shared lock: %s does not run scripts (backend.Scripter): %w", m.Name, errors.ErrUnsupported)
+		}
+	}
+	if _, ok := proto.ReadersKey(key); !ok {
+		return errors.New("no shared lock: a key with braces but no hash tag has no set of readers, " +
+			"since no name that begins with the key shares its slot")
+	}
+	return nil
+}
+
+// Share makes a an attempt to read. It must be called before everything else. The nodes and
+// the key must allow it: see [Nodes.CanShare].
+func (a *Attempt) Share() {
+	a.reads, a.shared = true, true
+}
+
+// Line returns the name of the local queue in which a may wait. Readers of a lock have
+// another one than callers that want it for themselves.
+func (a *Attempt) Line() string {
+	if a.reads {
+		readers, _ := proto.ReadersKey(a.key)
+		return readers
+	}
+	return a.Name()
+}
+
+// Shared reports whether the mode of a is shared.
+func (a *Attempt) Shared() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shared
+}
+
+// readers returns the key of the set of readers if the mode is shared, otherwise "".
+func (a *Attempt) readers() (key string) {
+	if a.shared {
+		key, _ = proto.ReadersKey(a.key)
+	}
+	return key
+}
+
+// Downgrade makes a reader of an attempt that has the lock for itself, and extends it as
+// [Attempt.Extend] does. Once it was called, the mode of a is shared whatever the verdict,
+// because some nodes may let others read. Later extensions also reach the nodes that this
+// one has not reached. It does nothing to an attempt that is being released.
+func (a *Attempt) Downgrade(ctx context.Context, ttl, timeout time.Duration) round.Result {
+	a.mu.Lock()
+	released := false
+	for _, s := range a.states {
+		released = released || s.released.Load()
+	}
+	if a.states != nil && !released {
+		a.shared = true
+	}
+	a.mu.Unlock()
+	return a.Extend(ctx, ttl, timeout)
+}
+
+// votes reports whether acquires of a are votes. A reader has no fencing token.
+func (a *Attempt) votes() bool { return a.voting != nil && !a.shared }
+
+// extendShared returns an extension in shared mode. It may be sent again.
+func (s *nodeState) extendShared() backend.Op {
+	a := s.attempt
+	extend := proto.ExtendShared{Lock: a.key, Queue: a.queue, Readers: a.readers(), Token: a.token, TTL: s.current.ttl}
+	return extend.Op(nil, nil)
+}
+
+// isShared reports whether op is a script of the shared mode.
+func isShared(op *backend.Op) bool {
+	switch op.Script {
+	case lua.AcquireShared, lua.ExtendShared, lua.ReleaseShared, lua.RollbackShared:
+		return true
+	}
+	return false
+}

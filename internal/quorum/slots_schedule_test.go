@@ -1,0 +1,156 @@
+package quorum
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/testnodes"
+)
+
+// slotsOf returns how many may hold the keys of a schedule.
+func slotsOf(seed uint64) int { return []int{1, 2, 2, 3, 4, 8}[seed%6] }
+
+// unusualSlots: a waiter may have to look at the slots first, so twice as many gaps as
+// without slots may be longer than usual.
+const unusualSlots = 50
+
+// The schedules of TestWaitingSchedules, with keys that several may hold: there are never
+// too many holders, and no slot stays free while somebody waits.
+func TestSlotSchedules(t *testing.T) {
+	n := (*schedules + 19) / 20
+	if testing.Short() {
+		n = min(n, 10)
+	}
+	var (
+		total       rushStats
+		calm, rough []time.Duration
+		reasons     = map[string]int{}
+	)
+	eachSchedule(t, n, func(t *testing.T, seed uint64) testnodes.Over {
+		s := simulateSlots(t, seed, noRushBug, false, slotsOf(seed))
+		return testnodes.Over{Problems: s.problems, What: s, Note: func() {
+			total.add(s.stats)
+			if s.rough {
+				rough = append(rough, s.gaps...)
+			} else {
+				calm = append(calm, s.gaps...)
+			}
+			for reason, times := range s.reasons {
+				reasons[reason] += times
+			}
+		}}
+	})
+	t.Logf("%d schedules: %+v", n, total)
+	for _, kind := range []struct {
+		name string
+		gaps []time.Duration
+	}{{"calm", calm}, {"rough", rough}} {
+		t.Logf("%d gaps in %s schedules: median %v, p99 %v, p99.9 %v, longest %v", len(kind.gaps), kind.name,
+			quantile(kind.gaps, 0.5), quantile(kind.gaps, 0.99), quantile(kind.gaps, 0.999), quantile(kind.gaps, 1))
+	}
+	t.Logf("faults near gaps of more than %v: %v", oddGap, reasons)
+	if n < 100 {
+		return
+	}
+	if problem := gapsOf(calm, unusualSlots); problem != "" {
+		t.Error(problem)
+	}
+}
+
+// The schedules notice mistakes with slots. Offers that are not passed on cost no more than
+// a grace in nearly all of them: TestOffersArePassedOn notices those.
+func TestSlotSchedulesNoticeBugs(t *testing.T) {
+	for _, b := range []rushBug{noRushBug, quitsSilently, releasesSilently, seesNone, countsOnNodes} {
+		name := string(b)
+		if b == noRushBug {
+			name = "none"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			most := uint64(5000) // usually a few hundred are enough
+			if b == noRushBug {
+				most = 100
+			}
+			var gaps []time.Duration
+			noticed := ""
+			seed := uint64(1)
+			for ; seed <= most && noticed == ""; seed++ {
+				s := simulateSlots(t, seed, b, true, slotsOf(seed))
+				gaps = append(gaps, s.gaps...)
+				for _, problem := range s.problems { // with nodes that count, one holder too many
+					if noticed == "" && (b != countsOnNodes || strings.Contains(problem, "others hold it")) {
+						noticed = problem
+					}
+				}
+				if noticed == "" && seed%100 == 0 && b != countsOnNodes {
+					noticed = gapsOf(gaps, unusualSlots)
+				}
+			}
+			t.Logf("after %d schedules: %s", seed-1, noticed)
+			if (noticed == "") != (b == noRushBug) {
+				t.Errorf("the schedules have noticed %q, with the bug %q", noticed, b)
+			}
+		})
+	}
+}
+
+// allTaken is what a node answers that sees no free slot.
+func allTaken(keys []string) backend.Reply {
+	reply := make(backend.Reply, len(keys))
+	for i := range reply {
+		reply[i] = int64(60_000)
+	}
+	return reply
+}
+
+// counted returns op as a node would understand it that counts holders and does not care
+// which slot they have: it acquires any slot that is free there, and finds the slot that
+// the token has.
+func (l *link) counted(op backend.Op) backend.Op {
+	key, token := op.Key, op.Token
+	if op.Kind == backend.OpEval {
+		if op.Script == lua.Slots {
+			return op
+		}
+		key, token = op.Keys[0], op.Args[0]
+	}
+	name, _, ok := proto.Slot(key)
+	if !ok {
+		return op
+	}
+	acquires := op.Kind == backend.OpSetNX || op.Kind == backend.OpEval && op.Script == lua.Acquire
+	free := ""
+	for i := range l.p.rush.slots {
+		slot := proto.SlotKey(name, i+1)
+		e, _ := l.mem.Inspect(context.Background(), slot)
+		if e.Found && e.Value == token {
+			key, free = slot, ""
+			break
+		}
+		if !e.Found && free == "" {
+			free = slot
+		}
+	}
+	if acquires && free != "" {
+		key = free
+	}
+	if op.Kind == backend.OpEval {
+		op.Keys = append([]string{key}, op.Keys[1:]...)
+	} else {
+		op.Key = key
+	}
+	return op
+}
+
+// SetNX makes the mistake of a node that counts.
+func (l *link) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+	if l.p.rush.bug == countsOnNodes {
+		key = l.counted(backend.Op{Kind: backend.OpSetNX, Key: key, Token: token}).Key
+	}
+	return l.FaultNode.SetNX(ctx, key, token, ttl)
+}
