@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -12,7 +14,7 @@ func newEndQuarantine() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "end-quarantine [flags]",
 		Short: "End the quarantine of servers that are known to have lost no data",
-		Long: `Ends the quarantine of the servers for everyone that uses one with the same --prefix
+		Long: `Ends the quarantine of the servers, for everyone who uses it with the same --prefix
 ("redlock run --quarantine", or WithQuarantine of the library).
 
 A server that is new, was started again, lost its data or took another one's place
@@ -26,7 +28,7 @@ appendfsync always. Otherwise two can hold one lock.`,
 			environmentSection: nodesEnvironment,
 			exitSection: `  0  all servers lock again
   1  some servers could not be told; the others lock again
-  2  wrong usage`,
+  2  wrong usage, or a Cluster, which cannot have a quarantine`,
 		},
 		Args:                  noArguments,
 		DisableFlagsInUseLine: true,
@@ -42,6 +44,8 @@ appendfsync always. Otherwise two can hold one lock.`,
 			switch {
 			case err == nil:
 				return nil
+			case errors.Is(err, errors.ErrUnsupported):
+				return usage(cmd, strings.TrimPrefix(err.Error(), "redlock: end quarantine: "))
 			case nodes.quiet:
 				return &exitError{code: exitFailed}
 			}

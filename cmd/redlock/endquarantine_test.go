@@ -46,6 +46,18 @@ func realServer(t *testing.T, options ...string) string {
 	return "unix://" + socket
 }
 
+// A Cluster has no quarantine that could end, so this is wrong usage, and no server is asked.
+func TestEndQuarantineOfACluster(t *testing.T) {
+	code, stdout, stderr := inProcess("end-quarantine", "--node", "redis+cluster://"+nobody(t))
+	if code != exitUsage || stdout != "" {
+		t.Errorf("code %d, stdout %q", code, stdout)
+	}
+	oneLine(t, stderr, "redlock: no quarantine: Cluster of ")
+	if !strings.Contains(stderr, "use independent servers") {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
 func TestEndQuarantine(t *testing.T) {
 	url := realServer(t)
 	run := []string{"run", "--node", url, "--wait", "0", "--quarantine", "31s", "job", "--", "true"}

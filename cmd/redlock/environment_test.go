@@ -20,6 +20,7 @@ func TestCommandEnvironment(t *testing.T) {
 	}{
 		{"without a fencing token", surrounding{name: "inner"}, []string{"REDLOCK_NAME=inner"}},
 		{"with a fencing token", surrounding{name: "inner", fence: 7}, []string{"REDLOCK_NAME=inner", "REDLOCK_FENCE=7"}},
+		{"with a permit", surrounding{name: "inner", permit: 2}, []string{"REDLOCK_NAME=inner", "REDLOCK_PERMIT=2"}},
 		{"inside another run", surrounding{name: "inner", held: held{{1, "a"}, {2, "b"}}}, []string{"REDLOCK_NAME=inner", "REDLOCK_HELD=1:a 2:b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -48,6 +49,12 @@ func TestCommandEnvironmentNodes(t *testing.T) {
 		{"asked for by an inner run, too late", []string{withheld}, true, []string{withheld}},
 		{"an outer run had none to hand on", []string{withheld}, false, []string{withheld}},
 		{"set anew inside an outer run", []string{withheld, "REDLOCK_NODES=h"}, false, []string{"REDLOCK_NODES=h"}},
+		{"a password apart", []string{"REDLOCK_NODES=h", "REDLOCK_PASSWORD=Zq7Xv9"}, false, []string{withheld}},
+		{"a sentinel's password", []string{"REDLOCK_NODES_FILE=/f", "REDLOCK_SENTINEL_PASSWORD=Zq7Xv9"}, false, []string{withheld}},
+		{"a password apart, asked for", []string{"REDLOCK_NODES=h", "REDLOCK_PASSWORD=Zq7Xv9"}, true, []string{"REDLOCK_NODES=h", "REDLOCK_PASSWORD=Zq7Xv9"}},
+		{"names of files", []string{"REDLOCK_NODES_FILE=/f", "REDLOCK_PASSWORD_FILE=/p"}, false, []string{"REDLOCK_NODES_FILE=/f", "REDLOCK_PASSWORD_FILE=/p"}},
+		{"the name of a file in a URL", []string{"REDLOCK_NODES=redis://h?password_file=/p"}, false, []string{"REDLOCK_NODES=redis://h?password_file=/p"}},
+		{"a file set anew inside an outer run", []string{withheld, "REDLOCK_NODES_FILE=/f"}, false, []string{"REDLOCK_NODES_FILE=/f"}},
 		{"empty", []string{"REDLOCK_NODES="}, false, []string{"REDLOCK_NODES="}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,7 +84,7 @@ func TestCommandEnvironmentHelp(t *testing.T) {
 	if !slices.Equal(listed, commandVariables) {
 		t.Errorf("the help lists %q, and %q are removed from the inherited environment", listed, commandVariables)
 	}
-	all := commandEnvironment([]string{"REDLOCK_NODES=redis://:pw@h"}, surrounding{name: "n", fence: 1, held: held{{1, "a"}}})
+	all := commandEnvironment([]string{"REDLOCK_NODES=redis://:pw@h"}, surrounding{name: "n", fence: 1, permit: 1, held: held{{1, "a"}}})
 	for _, entry := range all {
 		if name, _, _ := strings.Cut(entry, "="); !slices.Contains(commandVariables, name) {
 			t.Errorf("%q is set, and not removed from the inherited environment", entry)

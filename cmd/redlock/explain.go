@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/text"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -17,56 +17,73 @@ import (
 // that is known.
 type complaint struct{ what, remedy string }
 
+var oneOfACluster = complaint{"it belongs to a Cluster", "write redis+cluster:// instead of redis://"}
+
 // complain shortens the error of a server. Errors of the driver are too long.
 func complain(err error, waited time.Duration) complaint {
-	var (
-		dns     *net.DNSError
-		unknown x509.UnknownAuthorityError
-		name    x509.HostnameError
-	)
+	if c, ok := complainOfSentinels(err, waited); ok {
+		return c
+	}
+	if c, ok := complainOfTLS(err); ok {
+		return c
+	}
+	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return complaint{"connection refused", "is Redis running there? --node or REDLOCK_NODES names another server"}
+		return complaint{"connection refused", "is Redis running there? is the address in --node or REDLOCK_NODES right?"}
 	case errors.Is(err, syscall.ENOENT):
-		return complaint{"no such socket", "is Redis running there? --node or REDLOCK_NODES names another server"}
+		return complaint{"no such socket", "is Redis running there? is the address in --node or REDLOCK_NODES right?"}
 	case errors.As(err, &dns):
 		return complaint{"unknown host", "check the host name in --node or REDLOCK_NODES"}
-	case errors.As(err, &unknown), errors.As(err, &name):
-		return complaint{err.Error(), "the server's certificate must be one that this system trusts (SSL_CERT_FILE names more), for the host in the URL"}
-	case err == nil, errors.Is(err, context.DeadlineExceeded), strings.HasPrefix(err.Error(), "not sent: the node does not answer"):
+	case err == nil, isTimeout(err):
 		what := "no answer"
 		if waited > 0 {
 			what += " within " + round(waited)
 		}
-		return complaint{what, "is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
+		return complaint{what, "does the server hang? is the address right, and redis:// or rediss://? is there a firewall? --node-timeout allows more time"}
 	}
-	text := strings.TrimPrefix(err.Error(), "not sent: the node has just failed: ") // the line already says that
-	if _, said, ok := strings.Cut(text, "could not release it (allow EVAL and EVALSHA, and in scripts GET and DEL): "); ok {
-		text = said // the advice below names all rights
+	said, answered := backend.ServerReply(err)
+	if !answered {
+		said = err.Error()
 	}
-	code, _, _ := strings.Cut(text, " ")
+	said, _, _ = strings.Cut(said, ", with args beginning with:") // one of them may be the token
+	said = text.Line(said)
+	code, _, _ := strings.Cut(said, " ")
 	switch {
 	case code == "NOAUTH":
-		return complaint{"it wants a password", "put it into the URL, redis://:PASSWORD@HOST:PORT, and that into REDLOCK_NODES"}
-	case code == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"), strings.HasPrefix(text, "ERR AUTH"), strings.HasPrefix(text, "ERR Client sent AUTH"):
-		return complaint{"wrong user or password", "check them in the URL; special characters are written as %XX there"}
-	case code == "NOPERM", strings.HasPrefix(text, "ERR ACL failure in script"), strings.HasPrefix(text, "ERR The user executing the script can't run"):
-		return complaint{text, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key; " +
-			"for a fencing token +exists +time +persist besides, for a quarantine +info +time"}
+		return complaint{"it wants a password", "put it into the URL, redis://:PASSWORD@HOST:PORT, and that into REDLOCK_NODES, or give --password-file or REDLOCK_PASSWORD"}
+	case code == "WRONGPASS", strings.HasPrefix(said, "ERR invalid password"), strings.HasPrefix(said, "ERR AUTH"), strings.HasPrefix(said, "ERR Client sent AUTH"):
+		return complaint{"wrong user or password", "check them in the URL, where special characters are written as %XX, or in --password-file or REDLOCK_PASSWORD"}
+	case code == "NOPERM", strings.HasPrefix(said, "ERR ACL failure in script"), strings.HasPrefix(said, "ERR The user executing the script can't run"):
+		return complaint{said, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key; " +
+			"for a fencing token also +exists +time +persist, for a quarantine also +info +time"}
+	case code == "OOM": // the server adds where in the script, at length
+		return complaint{"its memory is full (OOM)", "raise maxmemory, or delete what else the server stores"}
 	case code == "NORUNID":
 		return complaint{"it does not tell its run_id (INFO server)", "it cannot have a --quarantine, or the user needs +info"}
 	case code == "READONLY":
 		return complaint{"it is a replica, which cannot keep locks", "name the master"}
 	case code == "WRONGTYPE":
 		return complaint{"the key is in use for something else", "take another name, or a --prefix"}
-	case strings.HasPrefix(text, "ERR unknown command"):
-		return complaint{text, "is it a Sentinel? name the master"}
-	case strings.Contains(text, "first record does not look like a TLS handshake"):
-		return complaint{"it does not speak TLS", "write redis:// instead of rediss://"}
-	case strings.Contains(text, "EOF"), errors.Is(err, syscall.ECONNRESET):
-		return complaint{"it closed the connection", "if it speaks TLS, write rediss:// instead of redis://"}
+	case strings.HasPrefix(said, "ERR unknown command"):
+		return complaint{said, "is it a Sentinel? name the master, or write redis+sentinel://"}
+	case code == "MOVED":
+		return oneOfACluster
+	case code == "CLUSTERDOWN":
+		return complaint{said, "a master of the Cluster is down and has no replica, or its servers do not find each other: CLUSTER INFO tells more"}
+	case strings.Contains(said, "cluster support disabled"):
+		return complaint{"it does not belong to a Cluster", "write redis:// instead of redis+cluster://"}
+	case strings.Contains(said, "EOF"), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return complaint{"it closed the connection", "if it speaks TLS, write rediss:// instead of redis://; if it wants a client certificate, give --tls-cert and --tls-key"}
 	}
-	return complaint{what: text}
+	return complaint{what: said}
+}
+
+// isTimeout reports whether err says that a server has not answered in time, this call
+// or the ones before it.
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // A trouble is the list of what is wrong with servers.
@@ -139,10 +156,21 @@ func inTrouble(r redlock.Report, need int) trouble {
 		case n.Outcome == redlock.Quarantined:
 			t.add(n.Node, inQuarantine(n.Quarantine))
 		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Pending && n.Latency > 0:
-			t.add(n.Node, complain(n.Err, n.Latency))
+			c := complain(n.Err, n.Latency)
+			c.what += at(n.Node, n.Err)
+			t.add(n.Node, c)
 		}
 	}
 	return t
+}
+
+// at says which of its servers an error is about, for a node of several ([several]).
+func at(node string, err error) string {
+	var network *net.OpError
+	if !strings.Contains(node, several) || !errors.As(err, &network) || network.Addr == nil {
+		return ""
+	}
+	return " at " + network.Addr.String()
 }
 
 // reason says in a few words why an operation failed.
@@ -163,6 +191,10 @@ func lossReason(err error) string {
 	const how = "it was deleted there, or taken over, or the server lost its data"
 	if len(last) == 1 {
 		return "the server does not have it any more: " + how
+	}
+	// A server that was skipped has not had it, or was found without it before.
+	if skipped := last.Count(redlock.Skipped); skipped > 0 {
+		return fmt.Sprintf("%d of %d servers do not have it: %s, or it was never taken there", last.Count(redlock.NotHeld)+skipped, len(last), how)
 	}
 	return fmt.Sprintf("%d of %d servers do not have it any more: %s", last.Count(redlock.NotHeld), len(last), how)
 }

@@ -9,11 +9,15 @@ import (
 	"log"
 	"net"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -23,10 +27,10 @@ func TestComplain(t *testing.T) {
 		err          error
 		what, remedy string
 	}{
-		{dial(syscall.ECONNREFUSED), "connection refused", "is Redis running there?"},
+		{dial(syscall.ECONNREFUSED), "connection refused", "is Redis running there? is the address in --node"},
 		{dial(syscall.ENOENT), "no such socket", "is Redis running there?"},
 		{dial(&net.DNSError{Err: "no such host", Name: "h"}), "unknown host", "check the host name"},
-		{context.DeadlineExceeded, "no answer within 1.2s", "--node-timeout"},
+		{context.DeadlineExceeded, "no answer within 1.2s", "does the server hang?"},
 		{nil, "no answer within 1.2s", "--node-timeout"},
 		{errors.New("NOAUTH Authentication required."), "it wants a password", "REDLOCK_NODES"},
 		{errors.New("WRONGPASS invalid username-password pair"), "wrong user or password", "%XX"},
@@ -34,25 +38,44 @@ func TestComplain(t *testing.T) {
 		{errors.New("NOPERM this user has no permissions"), "NOPERM this user has no permissions", "more rights"},
 		{errors.New("ERR ACL failure in script: User joe has no permissions to run the 'time' command"), "ERR ACL failure in script: User joe has no permissions to run the 'time' command", "more rights"},
 		{errors.New("ERR The user executing the script can't run this command or subcommand"), "ERR The user executing the script can't run this command or subcommand", "more rights"},
+		{errors.New("OOM command not allowed when used memory > 'maxmemory'. script: 0123456789abcdef, on @user_script:208."), "its memory is full (OOM)", "maxmemory"},
 		{errors.New("READONLY You can't write against a read only replica."), "it is a replica", "name the master"},
+		{backend.MarkReply(errors.New("ERR unknown command 'evalsha', with args beginning with: 'x' 'TOKEN'")), "ERR unknown command 'evalsha'", "Sentinel"},
 		{errors.New("ERR unknown command 'set'"), "ERR unknown command 'set'", "Sentinel"},
 		{errors.New("WRONGTYPE Operation against a key"), "the key is in use", "--prefix"},
 		{errors.New("tls: first record does not look like a TLS handshake"), "it does not speak TLS", "redis://"},
-		{fmt.Errorf("not sent: the node has just failed: %w", errors.New("READONLY You can't write")), "it is a replica", "name the master"},
-		{errors.New("not sent: the node does not answer"), "no answer within 1.2s", "--node-timeout"},
+		{fmt.Errorf("not sent: %w", backend.MarkReply(errors.New("READONLY You can't write"))), "it is a replica", "name the master"},
+		{fmt.Errorf("not sent: %w", os.ErrDeadlineExceeded), "no answer within 1.2s", "--node-timeout"},
 		{errors.New("EOF"), "it closed the connection", "rediss://"},
 		{fmt.Errorf("read: %w", syscall.ECONNRESET), "it closed the connection", "rediss://"},
-		{errors.New("NORUNID this server does not tell"), "run_id", "--quarantine"},
+		{errors.New("NORUNID this server does not tell"), "it does not tell its run_id", "--quarantine"},
+		{errors.New("MOVED 1234 10.0.0.1:6379"), "it belongs to a Cluster", "redis+cluster://"},
+		{errors.New("CLUSTERDOWN Hash slot not served"), "CLUSTERDOWN Hash slot not served", "CLUSTER INFO"},
+		{errors.New("ERR This instance has cluster support disabled"), "it does not belong to a Cluster", "redis://"},
+		{sentinels(redis.Nil, dial(syscall.ECONNREFUSED)), "its sentinels do not know the master", "master_name"},
+		{sentinels(dial(syscall.ECONNREFUSED), redis.Nil), "its sentinels do not know the master", "master_name"},
+		{sentinels(dial(syscall.ECONNREFUSED)), "no sentinel tells the master: connection refused", "is Redis running there?"},
+		{sentinels(errors.New("NOAUTH Authentication required.")), "no sentinel tells the master: it wants a password", "--sentinel-password-file"},
+		{sentinels(errors.New("WRONGPASS invalid username-password pair")), "no sentinel tells the master: wrong user or password", "sentinel_password"},
+		{sentinels(errors.New("ERR unknown command 'sentinel'")), "no sentinel tells the master: ERR unknown command", "is it a Redis server?"},
+		{fmt.Errorf("%w", backend.MarkNotExecuted(sentinels(errors.New("NOAUTH Authentication required.")))), "no sentinel tells the master: it wants", "--sentinel-password-file"},
+		{sentinels(), "none of its sentinels answers", "addresses"},
+		{errors.New("remote error: tls: handshake failure"), "it ends the TLS handshake: handshake failure", "--tls-cert"},
 		{errors.New("ERR DB index is out of range"), "ERR DB index is out of range", ""},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.err), func(t *testing.T) {
 			got := complain(tt.err, 1234*time.Millisecond)
-			if !strings.Contains(got.what, tt.what) || !strings.Contains(got.remedy, tt.remedy) || (tt.remedy == "") != (got.remedy == "") {
+			if !strings.HasPrefix(got.what, tt.what) || strings.Contains(got.what, "TOKEN") || !strings.Contains(got.remedy, tt.remedy) || (tt.remedy == "") != (got.remedy == "") {
 				t.Errorf("%q, %q", got.what, got.remedy)
 			}
 		})
 	}
+}
+
+// sentinels returns what the driver says when no sentinel has told it the master.
+func sentinels(errs ...error) error {
+	return fmt.Errorf("redis: all sentinels specified in configuration are unreachable: %w", errors.Join(append(errs, nil)...))
 }
 
 // What drivers really say of TLS that is missing or too much.
@@ -65,7 +88,7 @@ func TestComplainOfTLS(t *testing.T) {
 	addr := web.Listener.Addr().String()
 	for url, want := range map[string]string{
 		"redis://" + addr:  "if it speaks TLS, write rediss://",
-		"rediss://" + addr: "certificate must be one that this system trusts",
+		"rediss://" + addr: "signed by an authority that is not trusted here (is it the right server? then name a file",
 	} {
 		t.Run(url, func(t *testing.T) {
 			code, _, stderr := inProcess("run", "--wait", "0", "--node", url, "job", "--", "true")
@@ -117,6 +140,22 @@ func TestComplainOfSeveral(t *testing.T) {
 	}
 }
 
+// A Sentinel set or a Cluster says which of its servers is meant, and a single server, whose
+// name is its address, does not.
+func TestComplainOfOneOfSeveral(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 6379}, Err: syscall.ECONNREFUSED}
+	for node, want := range map[string]string{
+		"Cluster of a:1,b:2": "Cluster of a:1,b:2: connection refused at 10.0.0.2:6379 (",
+		"m of a:1":           "m of a:1: connection refused at 10.0.0.2:6379 (",
+		"b:6379":             "b:6379: connection refused (",
+	} {
+		err := &redlock.QuorumError{Need: 1, Rounds: []redlock.Report{{{Node: node, Outcome: redlock.Failed, Err: refused}}}}
+		if got := reason(err); !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // A server in quarantine says for how long, if it does.
 func TestComplainOfQuarantine(t *testing.T) {
 	for left, want := range map[time.Duration]string{
@@ -141,6 +180,20 @@ func TestComplainOfThoseThatFailedOnly(t *testing.T) {
 	got, want := failures(err).String(), "2 of 3 servers failed, and 2 must work: b: connection refused; c: connection refused (is Redis"
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A lock is lost because of all servers without it, also those that have not granted it.
+func TestLossReason(t *testing.T) {
+	for want, report := range map[string]redlock.Report{
+		"the server does not have it any more":   {{Outcome: redlock.NotHeld}},
+		"2 of 3 servers do not have it any more": {{Outcome: redlock.NotHeld}, {Outcome: redlock.Granted}, {Outcome: redlock.NotHeld}},
+		"2 of 3 servers do not have it: it was":  {{Outcome: redlock.Skipped}, {Outcome: redlock.NotHeld}, {Outcome: redlock.Granted}},
+	} {
+		err := fmt.Errorf("lost: %w", &redlock.QuorumError{Need: len(report)/2 + 1, Rounds: []redlock.Report{report}})
+		if got := lossReason(err); !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -55,9 +55,13 @@ func (h held) String() string {
 	return b.String()
 }
 
-// with returns h plus a lock held by this process.
-func (h held) with(lock string) held {
-	return append(h[:len(h):len(h)], holding{os.Getpid(), lock})
+// with returns h plus locks held by this process.
+func (h held) with(locks ...string) held {
+	h = h[:len(h):len(h)]
+	for _, lock := range locks {
+		h = append(h, holding{os.Getpid(), lock})
+	}
+	return h
 }
 
 // around returns the process id of a run that holds the lock, still exists, and whose
@@ -66,9 +70,31 @@ func (h held) with(lock string) held {
 // a shell.
 func (h held) around(lock string) (pid int, certain bool) {
 	for _, one := range h {
-		if one.lock == lock && child.DescendsFrom(one.pid) {
-			return one.pid, one.pid == os.Getppid() || !child.InBackground()
+		if one.surrounds(lock) {
+			return one.pid, one.certain()
 		}
 	}
 	return 0, false
 }
+
+// count returns how many such runs there are, and how many of their commands certainly
+// wait for this process.
+func (h held) count(lock string) (n, certain int) {
+	for _, one := range h {
+		if !one.surrounds(lock) {
+			continue
+		}
+		n++
+		if one.certain() {
+			certain++
+		}
+	}
+	return n, certain
+}
+
+// surrounds reports whether this is the lock, and its run is around this process.
+func (h holding) surrounds(lock string) bool { return h.lock == lock && child.DescendsFrom(h.pid) }
+
+// certain reports whether the command of the run, which is around this process, certainly
+// waits for it.
+func (h holding) certain() bool { return h.pid == os.Getppid() || !child.InBackground() }

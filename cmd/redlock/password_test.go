@@ -5,11 +5,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 // No part of what may be a password is printed, whatever is wrong with the URL of a
 // server, in a flag, alone in a variable, and as one of several.
 func TestURLHidesPassword(t *testing.T) {
+	long.Test(t)
 	wrong, failed := 0, 0
 	check := func(t *testing.T, secret, url string, code int, stdout, stderr string) {
 		t.Helper()

@@ -11,8 +11,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// Exit codes of all commands except run. run passes on the exit codes of another command,
-// so it has its own.
+// Exit codes of all commands except run, campaign and doctor. run and campaign pass on the
+// exit codes of another command, so they have their own. doctor tells failures from warnings with 2 and 1.
 const (
 	exitOK     = 0
 	exitFailed = 1 // the tool could not do what it was asked to do
@@ -34,10 +34,12 @@ const (
 	exitSection        = "exit"
 )
 
-const helpTemplate = `{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}
+const helpTemplate = `{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}{{end}}
+{{- if .Runnable}}
 
-{{end}}Usage:
+Usage:
   {{.UseLine}}
+{{- end}}
 {{- if .HasAvailableSubCommands}}
 
 Commands:
@@ -61,25 +63,33 @@ Exit codes:
 {{. | trimTrailingWhitespaces}}{{end}}
 {{- if .HasAvailableSubCommands}}
 
-"{{.CommandPath}} COMMAND --help" tells more about a command.{{end}}
+"{{.CommandPath}} COMMAND --help" tells more about a command
+{{- if not .HasParent}}, and
+"redlock help servers" how to name servers{{end}}.{{end}}
 `
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "redlock COMMAND",
 		Short: "Locks across machines, on Redis or Valkey",
-		Long: `redlock makes sure that of all the machines that share a Redis or Valkey server,
-one at a time does a thing. For more safety the lock is kept on several servers
-that know nothing of each other (3 or 5): it then works while most of them do.`,
+		Long: `redlock makes sure that only one machine at a time does a thing, of all those that
+share a Redis or Valkey server. For more safety, keep the lock on 3 or 5 independent
+servers: it then works as long as most of them do.`,
 		Example: `  redlock demo                                   see it work, no Redis needed
   redlock run backup -- ./backup.sh              one backup at a time, the others wait
-  redlock run --wait 0 backup -- ./backup.sh     or they give up at once`,
+  redlock run --wait 0 backup -- ./backup.sh     or they give up at once
+  redlock status backup                          who makes one, and who waits?
+  redlock lock backup --ttl 5m                   in a script, which calls redlock unlock`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment,
 			exitSection: `  0  done
   1  failed
   2  wrong usage
-"redlock run" ends with the exit code of its command, or with codes of its own.`,
+  3  too few servers work (lock, unlock and extend)
+"redlock run" and "redlock campaign" end with the exit code of their command, or with
+codes of their own.
+"redlock doctor" ends with 1 for warnings and 2 for failures.
+The exit codes of "redlock status" and "redlock leader" tell what they found.`,
 		},
 		Version: version(),
 
@@ -109,7 +119,8 @@ that know nothing of each other (3 or 5): it then works while most of them do.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, flagError(err)) })
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(newRun(), newEndQuarantine(), newDemo(), newVersion())
+	acceptNodesFirst(root.Flags())
+	root.AddCommand(newRun(), newCampaign(), newLeader(), newLock(), newUnlock(), newExtend(), newStatus(), newBreak(), newDoctor(), newEndQuarantine(), newDemo(), newVersion(), newServers())
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Tell more about a command", RunE: func(cmd *cobra.Command, args []string) error {
 		about, rest, err := root.Find(args)
 		if err != nil || len(rest) > 0 {
@@ -119,7 +130,26 @@ that know nothing of each other (3 or 5): it then works while most of them do.`,
 		return about.Help()
 	}})
 	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			rejectShells(cmd)
+		}
+	}
 	return root
+}
+
+// rejectShells makes the completion command fail for a shell that it does not know. By
+// itself it prints its help on stdout, with exit code 0, into the file for the completion.
+func rejectShells(completion *cobra.Command) {
+	completion.Use, completion.DisableFlagsInUseLine = "completion SHELL", true
+	completion.Args = cobra.ArbitraryArgs
+	completion.RunE = func(cmd *cobra.Command, args []string) error {
+		const form = "bash, fish, powershell or zsh, as in: redlock completion bash"
+		if len(args) == 0 {
+			return usage(cmd, "the name of a shell is missing: "+form)
+		}
+		return usage(cmd, "there is no completion for "+argument(args[0])+", but for "+form)
+	}
 }
 
 // execute runs the tool with args and returns its exit code.
@@ -146,7 +176,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // usage returns the error for invalid arguments.
 func usage(cmd *cobra.Command, text string) error {
 	code := exitUsage
-	if cmd.Name() == "run" {
+	if cmd.Name() == "run" || cmd.Name() == "campaign" || cmd.Name() == "doctor" {
 		code = runUsage
 	}
 	return &exitError{code: code, text: text}

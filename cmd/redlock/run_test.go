@@ -29,7 +29,7 @@ const asCommand = "REDLOCK_TEST_AS_COMMAND"
 func init() { asSomethingElse[asCommand] = command }
 
 func command() {
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 1000) // one that finds no room is dropped
 	signal.Notify(signals)
 	fmt.Println("ready")
 	for sig := range signals {
@@ -79,7 +79,7 @@ func TestRunExitCodes(t *testing.T) {
 	}{
 		{"success", []string{"true"}, 0, ""},
 		{"failure", []string{"false"}, 1, ""},
-		{"a code that the tool has too", []string{"sh", "-c", "exit 121"}, 121, ""},
+		{"a code that the tool has too", []string{"sh", "-c", "exit 121"}, 121, "exit code 121 is from the command itself"},
 		{"killed", []string{"sh", "-c", "kill -9 $$"}, 128 + 9, ""},
 		{"terminated", []string{"sh", "-c", "kill $$"}, 128 + 15, ""},
 		{"no such command", []string{"no-such-command"}, 127, `there is no command "no-such-command"`},
@@ -541,7 +541,7 @@ func TestRunTellsWhyItWaits(t *testing.T) {
 // A lock that is free when the tool looks for what it waits for is taken.
 func TestTellWaitTakesWhatIsFree(t *testing.T) {
 	s := server(t)
-	r := &run{name: "job", ttl: time.Minute, stderr: io.Discard, nodes: nodeFlags{urls: []string{s.Addr()}, timeout: time.Second}}
+	r := &run{acquisition: acquisition{name: "job", ttl: time.Minute, stderr: io.Discard, nodes: nodeFlags{urls: []string{s.Addr()}, timeout: time.Second}}}
 	var err error
 	if r.conn, err = r.nodes.connect(os.Getenv, redlock.WithTTL(time.Minute)); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -45,13 +46,9 @@ func mayHoldPassword(value string) bool {
 
 // isServer reports whether value is the URL of a server, even a malformed one.
 func isServer(value string) bool {
-	value = strings.ToLower(value)
-	for _, scheme := range []string{"redis://", "rediss://", "valkey://", "valkeys://", "unix://"} {
-		if strings.HasPrefix(value, scheme) {
-			return true
-		}
-	}
-	return false
+	scheme, _, ok := strings.Cut(strings.ToLower(value), "://")
+	name, _, _ := strings.Cut(scheme, "+")
+	return ok && slices.Contains([]string{"redis", "rediss", "valkey", "valkeys", "unix"}, name)
 }
 
 var flagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}$`)

@@ -72,6 +72,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 			{"run", "--wait", "0", "--ttl", "5m", "--node-timeout", "20s", "--fencing", "--node", addr, "job", "--", "true"},
 			{"run", "--wait", "0", "--ttl", "5m", "--node-timeout", "20s", "--quarantine", "10m", "--node", addr, "job", "--", "true"},
 			{"end-quarantine", "--node", addr},
+			{"break", "--yes", "0123abcd", "--node", addr, "job"},
 		} {
 			exit, stdout, stderr := inProcess(args...)
 			if exit == 0 || stdout != "" {
@@ -126,6 +127,11 @@ func TestArgumentsAreEscaped(t *testing.T) {
 		{"run", "--wait", "0", "--node", nobody, "job", "--", long},
 		{"run", "--wait", "0", "--node", nobody, "job", "--", "./" + long},
 		{"run", "--wait", "0", "--node", nobody, long, "--", "a b"},
+		{"status", "--interval", long, "job"},
+		{"status", "redis://" + long},
+		{"break", "--yes", long, "job"},
+		{"break", "job", long},
+		{"break", "--yes", "0123abcd", "--node", nobody, long},
 	} {
 		t.Run(text.Quote(strings.Join(args, " "))[:20], func(t *testing.T) {
 			code, stdout, stderr := inProcess(args...)

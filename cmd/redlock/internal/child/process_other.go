@@ -90,6 +90,9 @@ func (p *Process) Status() Status {
 // Notify relays to c the signals that are meant for the command.
 func Notify(c chan<- os.Signal) { signal.Notify(c, os.Interrupt) }
 
+// Idle does nothing here: only signals of a job need it.
+func Idle() {}
+
 // Ends reports whether sig ends a process by default, and the exit code of a
 // process that it has ended.
 func Ends(os.Signal) (code int, ends bool) { return 130, true }

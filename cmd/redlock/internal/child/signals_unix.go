@@ -25,6 +25,10 @@ func Notify(c chan<- os.Signal) {
 	}
 }
 
+// Idle ends what [Start] has begun to relay, until the next Start: nobody is there to be
+// stopped but this process.
+func Idle() { signal.Reset(syscall.SIGTSTP, syscall.SIGCONT) }
+
 func relay(c chan<- os.Signal, s os.Signal) {
 	if !signal.Ignored(s) {
 		signal.Notify(c, s)
