@@ -13,20 +13,20 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/work"
 )
 
-// settings are what the command line says.
+// settings are the settings of the command line.
 type settings struct {
 	plan        work.Plan
-	whole       bool // everything is measured, for as long as it takes
+	whole       bool // everything is measured, in full length
 	work, impl  *regexp.Regexp
 	csv, svg    string
+	page        string
 	draw        []string // files whose results are drawn
 	bars, list  bool
 	addrs       []string
 	cpu, allocs string // files for profiles
 }
 
-// parse reads the command line. A word about what is wrong with it, or how it is
-// used, goes to w.
+// parse reads the command line. It writes errors and the usage to w.
 func parse(args []string, w io.Writer) (settings, error) {
 	s := settings{work: regexp.MustCompile(""), impl: regexp.MustCompile("")}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -50,7 +50,8 @@ func parse(args []string, w io.Writer) (settings, error) {
 	f.Func("impl", "only implementations whose name matches the `REGEXP`; see -list", pattern(&s.impl))
 	f.StringVar(&s.csv, "csv", "", "write the results to `FILE`: work, nodes, clients, implementation, metric, value")
 	f.StringVar(&s.svg, "svg", "", "write a chart to `FILE`")
-	f.Func("draw", "measure nothing, and draw the chart (-svg) of what -csv wrote to `FILE,…`", func(text string) error {
+	f.StringVar(&s.page, "page", "", "write the results into the tables of `FILE`, such as docs/performance.md")
+	f.Func("draw", "measure nothing, and draw the chart (-svg) or fill in the page (-page) from what -csv wrote to `FILE,…`", func(text string) error {
 		s.draw = strings.Split(text, ",")
 		return nil
 	})
@@ -70,8 +71,8 @@ func parse(args []string, w io.Writer) (settings, error) {
 		fmt.Fprintln(w, err)
 		return s, err
 	}
-	if (s.draw != nil) && s.svg == "" {
-		err := errors.New("-draw needs -svg FILE")
+	if s.draw != nil && s.svg == "" && s.page == "" {
+		err := errors.New("-draw needs -svg FILE or -page FILE")
 		fmt.Fprintln(w, err)
 		return s, err
 	}
@@ -96,7 +97,7 @@ func parse(args []string, w io.Writer) (settings, error) {
 	return s, nil
 }
 
-// pattern returns a flag's setter that keeps a regular expression.
+// pattern returns a flag setter that stores a regular expression.
 func pattern(into **regexp.Regexp) func(string) error {
 	return func(text string) error {
 		re, err := regexp.Compile(text)

@@ -10,14 +10,14 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/server"
 )
 
-// heading says on what is measured.
+// heading describes the machine and the servers.
 func heading(ctx context.Context, servers []*server.Server) (string, error) {
 	version, err := servers[0].Version(ctx)
 	return fmt.Sprintf("%s on %s/%s, %s, clients and servers on %d cores",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, version, runtime.NumCPU()), err
 }
 
-// versions says what is compared.
+// versions lists the versions of the compared libraries.
 func versions(list []*peer.Implementation) []string {
 	var lines []string
 	for _, i := range list {

@@ -1,12 +1,12 @@
-// Command bench compares this library with its peers on real servers, side by side
-// in one run. From the root of the repository:
+// Command bench compares this library with its peers on real servers, in one run. From the root
+// of the repository:
 //
 //	go run ./bench                      # everything, some twenty minutes
 //	go run ./bench -quick               # a look, less than a minute
 //	go run ./bench -work 'idle|drain' -impl 'go-redis' -csv out.csv
 //
-// It starts redis-server or valkey-server processes on the loopback interface, which
-// end with it. docs/performance.md says what is measured and how.
+// It starts redis-server or valkey-server processes on the loopback interface, which end with it.
+// docs/performance.md describes what is measured and how.
 package main
 
 import (

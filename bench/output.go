@@ -13,8 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/work"
 )
 
-// report shows the results in every form that was asked for. It returns whether
-// they are what was asked for.
+// report shows the results in every requested form. It reports whether they met the requested
+// bars.
 func (s *settings) report(b *work.Bench, title string, out io.Writer) (bool, error) {
 	if err := report.Table(out, b.Results); err != nil {
 		return false, err
@@ -32,6 +32,9 @@ func (s *settings) report(b *work.Bench, title string, out io.Writer) (bool, err
 			return false, err
 		}
 	}
+	if err := s.fill(title, b.Results); err != nil {
+		return false, err
+	}
 	if !s.bars {
 		return true, nil
 	}
@@ -40,7 +43,7 @@ func (s *settings) report(b *work.Bench, title string, out io.Writer) (bool, err
 	return missed == 0 && (open == 0 || !s.whole), nil
 }
 
-// chart draws the results of earlier runs. Those of the first file say where.
+// chart draws the results of earlier runs. The heading is that of the first file.
 func (s *settings) chart() error {
 	var results measure.Results
 	title := ""
@@ -56,7 +59,31 @@ func (s *settings) chart() error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return write(s.svg, func(w io.Writer) error { return report.Chart(w, title, &results) })
+	if s.svg != "" {
+		if err := write(s.svg, func(w io.Writer) error { return report.Chart(w, title, &results) }); err != nil {
+			return err
+		}
+	}
+	return s.fill(title, &results)
+}
+
+// fill writes the results into the requested page.
+func (s *settings) fill(title string, r *measure.Results) error {
+	if s.page == "" {
+		return nil
+	}
+	old, err := os.ReadFile(s.page)
+	if err != nil {
+		return err
+	}
+	page, err := report.Page(string(old), title, r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.page, err)
+	}
+	return write(s.page, func(w io.Writer) error {
+		_, err := io.WriteString(w, page)
+		return err
+	})
 }
 
 // write makes a file.

@@ -8,7 +8,7 @@ import (
 	"runtime/pprof"
 )
 
-// profiles starts those that were asked for. stop writes them.
+// profiles starts the requested profiles. stop writes them.
 func (s *settings) profiles() (stop func() error, err error) {
 	if s.allocs != "" {
 		runtime.MemProfileRate = 64 << 10

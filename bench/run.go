@@ -16,8 +16,8 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/work"
 )
 
-// run is the command: it returns the exit code. The report goes to out, what is
-// under way and what went wrong to log.
+// run is the command. It returns the exit code. It writes the report to out, and progress and
+// errors to log.
 func run(ctx context.Context, args []string, out, log io.Writer) int {
 	s, err := parse(args, log)
 	switch {
@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) int {
 	return 0
 }
 
-// list says what there is.
+// list lists all works and implementations.
 func list(w io.Writer) {
 	for _, work := range work.All() {
 		fmt.Fprintf(w, "work %s: %s\n", work.Name, work.About)
@@ -59,9 +59,9 @@ func list(w io.Writer) {
 	}
 }
 
-// measure does everything. It returns whether what was asked for was met.
+// measure does everything. It reports whether the requested bars were met.
 func (s *settings) measure(ctx context.Context, out, log io.Writer) (bool, error) {
-	redis.SetLogger(silent{}) // what a hung server makes the driver say is no news
+	redis.SetLogger(silent{}) // the driver's messages about a hung server are not interesting
 	servers, err := s.servers(ctx)
 	if err != nil {
 		return false, err
@@ -107,11 +107,11 @@ func (s *settings) measure(ctx context.Context, out, log io.Writer) (bool, error
 			break
 		}
 	}
-	met, err := s.report(b, title, out) // interrupted or not: it took long enough
+	met, err := s.report(b, title, out) // even if it was interrupted, because it took long enough
 	return met, errors.Join(broken, err, stop())
 }
 
-// servers starts as many servers as are needed, or finds those that were given.
+// servers starts the servers that are needed, or finds the given ones.
 func (s *settings) servers(ctx context.Context) ([]*server.Server, error) {
 	if len(s.addrs) > 0 {
 		return server.Given(ctx, s.addrs)

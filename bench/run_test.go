@@ -12,9 +12,10 @@ import (
 
 	"github.com/quorumlock/quorumlock/bench/internal/server"
 	"github.com/quorumlock/quorumlock/bench/internal/work"
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
-// smoke is a plan that measures nothing properly, and does everything once.
+// smoke is a plan that does everything once, and measures nothing properly.
 func smoke() work.Plan {
 	p := work.Quick()
 	p.Nodes, p.ContendedNodes = []int{1, 3}, []int{1, 3}
@@ -26,9 +27,10 @@ func smoke() work.Plan {
 	return p
 }
 
-// Every work runs with this library and with peers, and what it gives arrives in
-// the table, the CSV, the chart and the bars.
+// Every work runs with this library and with peers, and its results appear in the table, the CSV,
+// the chart and the bars.
 func TestSmoke(t *testing.T) {
+	long.Test(t)
 	dir := t.TempDir()
 	s, err := parse([]string{
 		"-bars", "-impl", `^(quorumlock|redsync-failfast|redislock|raw|ceiling)/go-redis$|^rueidislock`,
@@ -66,10 +68,21 @@ func TestSmoke(t *testing.T) {
 			t.Errorf("%v, want 0", line)
 		}
 	}
+	if !strings.Contains(out.String(), "distinct-apart, 1 nodes: not measured: ") {
+		for _, name := range []string{"quorumlock/go-redis server_idle", "raw/go-redis client_idle", "ceiling/go-redis 1x64 cpu_us"} {
+			if !seen["distinct-apart 1 64 "+name] {
+				t.Errorf("the CSV lacks distinct-apart, %s", name)
+			}
+		}
+		if seen["distinct-apart 1 64 redislock/go-redis cpu_us"] {
+			t.Error("the CSV has distinct-apart for another library")
+		}
+	}
 	for _, want := range []string{
 		"idle 1 1 quorumlock/go-redis time_us", "idle 1 1 raw/go-redis allocs", "idle 3 1 redsync-failfast/go-redis cpu_us",
+		"several 1 1 quorumlock/go-redis lock_p50_us", "several 3 8 quorumlock/go-redis time_us",
 		"distinct 1 64 quorumlock/go-redis pairs_per_s", "distinct 1 64 redislock/go-redis pairs_per_s", "distinct 1 64 ceiling/go-redis 2x32 pairs_per_s",
-		"distinct 3 64 quorumlock/go-redis errors",
+		"distinct 3 64 quorumlock/go-redis errors", "distinct 1 64 raw/go-redis server_cpu_us", "distinct 3 64 quorumlock/go-redis bytes",
 		"drain 1 3 quorumlock/go-redis drain_ms", "drain 3 3 redsync-failfast/go-redis commands", "drain 1 2 rueidislock/rueidis left_waiting",
 		"handoff 3 3 quorumlock/go-redis jain", "handoff-far 1 3 quorumlock/go-redis far_share",
 		"long-hold 1 2 quorumlock/go-redis commands", "long-hold 3 3 quorumlock/go-redis commands",
@@ -80,11 +93,11 @@ func TestSmoke(t *testing.T) {
 		if seen[want] {
 			continue
 		}
-		// Other libraries may hang on a busy machine: they are left out, and a note says so.
+		// On a busy machine, other libraries may hang. They are left out with a note.
 		f := strings.Fields(want)
 		left := fmt.Sprintf("%s, %s nodes, %s clients: %s failed and was left out: ", f[0], f[1], f[2], f[3])
 		if !strings.HasPrefix(f[3], "quorumlock/") && strings.Contains(out.String(), "note: "+left) {
-			t.Logf("the CSV lacks %q, since %s…", want, left)
+			t.Logf("the CSV lacks %q, because %s…", want, left)
 			continue
 		}
 		t.Errorf("the CSV lacks %q", want)
@@ -97,7 +110,7 @@ func TestSmoke(t *testing.T) {
 		t.Errorf("-draw: exit code %d", code)
 	}
 	if chart, err := os.ReadFile(again); err != nil || !strings.Contains(string(chart), "Throughput") {
-		t.Errorf("the chart that was drawn again: %v, %d bytes", err, len(chart))
+		t.Errorf("the redrawn chart: %v, %d bytes", err, len(chart))
 	}
 	for _, want := range []string{"idle, 3 nodes, 1 client\n", "held, 1 node, 50 locks\n", "idle pair, N=1, go-redis: time ÷ raw/go-redis", "not measured"} {
 		if !strings.Contains(out.String(), want) {
@@ -121,12 +134,12 @@ func TestCommandLine(t *testing.T) {
 		{"no regular expression", []string{"-work", "("}, 2, "missing closing"},
 		{"argument", []string{"idle"}, 2, `unexpected argument "idle"`},
 		{"no number", []string{"-nodes", "one"}, 2, `"one" is no number of nodes`},
-		{"no server there", []string{"-addrs", "127.0.0.1:1"}, 1, "127.0.0.1:1"},
+		{"no server", []string{"-addrs", "127.0.0.1:1"}, 1, "127.0.0.1:1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
 			if code := run(t.Context(), test.args, &out, &out); code != test.code || !strings.Contains(out.String(), test.want) {
-				t.Errorf("exit code %d, want %d; the output is to have %q:\n%s", code, test.code, test.want, out.String())
+				t.Errorf("exit code %d, want %d, and output with %q:\n%s", code, test.code, test.want, out.String())
 			}
 		})
 	}
@@ -141,7 +154,7 @@ func TestPlans(t *testing.T) {
 		t.Errorf("the plan is %+v", p)
 	}
 	if s.whole {
-		t.Error("a quick run is taken for a whole one, so that all bars would have to be measured")
+		t.Error("a quick run counts as a whole one, so all bars would have to be measured")
 	}
 	if s, err := parse(nil, t.Output()); err != nil || !s.whole || s.plan.Servers() != 5 {
 		t.Errorf("without arguments: whole %v, %d servers, %v", s.whole, s.plan.Servers(), err)

@@ -13,10 +13,14 @@ import (
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-func TestMain(m *testing.M) { servers.Main(m) }
+func TestMain(m *testing.M) {
+	long.Package(m)
+	servers.Main(m)
+}
 
 // An adapter is a driver as a user has it.
 type adapter struct{ drivers.Driver }
@@ -30,9 +34,26 @@ func each(t *testing.T, f func(t *testing.T, a adapter, kind servers.Kind)) {
 	}
 }
 
+// eachInTurn runs f for every adapter and for every kind of server, but not for each pair of them.
+// It is for faults below Redis, such as servers that are stopped and connections that break.
+func eachInTurn(t *testing.T, f func(t *testing.T, a adapter, kind servers.Kind)) {
+	kinds := servers.Kinds(t)
+	for i := range max(len(drivers.All), len(kinds)) {
+		d, kind := drivers.All[i%len(drivers.All)], kinds[i%len(kinds)]
+		t.Run(d.Name+"/"+string(kind), func(t *testing.T) { f(t, adapter{d}, kind) })
+	}
+}
+
 // eachAdapter runs f for every adapter, on servers of any kind.
 func eachAdapter(t *testing.T, f func(t *testing.T, a adapter)) {
 	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) { f(t, adapter{d}) })
+	}
+}
+
+// eachFamily runs f for one adapter of each family, on servers of any kind.
+func eachFamily(t *testing.T, f func(t *testing.T, a adapter)) {
+	for _, d := range drivers.OfEachFamily {
 		t.Run(d.Name, func(t *testing.T) { f(t, adapter{d}) })
 	}
 }
@@ -71,8 +92,8 @@ func addrs(list []*servers.Server) []string {
 	return out
 }
 
-// warm locks, extends and unlocks once on nodes and waits until all of them have
-// done their part: then they have connections, and know the scripts.
+// warm locks, extends and unlocks once on nodes, and waits until all of them have answered. Then
+// they have connections and know the scripts.
 func warm(t testing.TB, nodes []backend.Node) {
 	t.Helper()
 	locker := newLocker(t, nodes)
@@ -82,8 +103,8 @@ func warm(t testing.TB, nodes []backend.Node) {
 	}
 }
 
-// timed returns how long f took, less the longest time for which the machine did
-// not let this process run meanwhile: on a busy one that is not ours to answer for.
+// timed returns how long f took, less the longest time for which the machine did not let this
+// process run meanwhile, because a busy machine is not the library's fault.
 func timed(f func()) time.Duration {
 	watch := stall.Begin()
 	start := time.Now()
@@ -92,8 +113,8 @@ func timed(f func()) time.Duration {
 	return took - watch.End()
 }
 
-// unlessStalled runs f, and again with the next number if it fails while the
-// machine was stalled.
+// unlessStalled runs f. If f fails while the machine was stalled, it runs f again with the next
+// number.
 func unlessStalled(t testing.TB, f func(try int) error) error {
 	t.Helper()
 	for try := 0; ; try++ {
@@ -103,18 +124,18 @@ func unlessStalled(t testing.TB, f func(try int) error) error {
 		if err == nil || d == 0 || try == 5 {
 			return err
 		}
-		t.Logf("the machine stood still for %v, so once more: %v", d, err)
+		t.Logf("the machine stood still for %v, so the test repeats it: %v", d, err)
 	}
 }
 
-// median returns the middle one of durations, and the longest.
+// median returns the median of durations, and the longest one.
 func median(durations []time.Duration) (middle, longest time.Duration) {
 	sorted := slices.Sorted(slices.Values(durations))
 	return sorted[len(sorted)/2], sorted[len(sorted)-1]
 }
 
-// eventually waits until ok returns nil, and fails the test with what it returned
-// last if that takes longer than within.
+// eventually waits until ok returns nil. If that takes longer than within, it fails the test with
+// the last error.
 func eventually(t testing.TB, within time.Duration, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
@@ -127,11 +148,11 @@ func eventually(t testing.TB, within time.Duration, ok func() error) {
 			t.Errorf("still after %v: %v", within, err)
 			return
 		}
-		time.Sleep(2 * time.Millisecond) // the pause between two looks
+		time.Sleep(2 * time.Millisecond) // the pause between two checks
 	}
 }
 
-// goroutinesAtMost returns an error with all stacks if there are more.
+// goroutinesAtMost returns an error with all stacks if there are more than that.
 func goroutinesAtMost(n int) error {
 	if got := runtime.NumGoroutine(); got > n {
 		buf := make([]byte, 1<<20)
@@ -143,7 +164,7 @@ func goroutinesAtMost(n int) error {
 // embedded reports whether the servers run in this process, as goroutines.
 func embedded(t testing.TB) bool { return servers.Kinds(t)[0] == servers.Embedded }
 
-// quorumError returns err as the error that it must be.
+// quorumError returns err as a *redlock.QuorumError, which it must be.
 func quorumError(t testing.TB, err error) *redlock.QuorumError {
 	t.Helper()
 	var e *redlock.QuorumError
@@ -153,7 +174,7 @@ func quorumError(t testing.TB, err error) *redlock.QuorumError {
 	return e
 }
 
-// free reports as an error that the key is not free for a Locker of its own.
+// free returns an error unless another Locker can lock the key.
 func free(ctx context.Context, locker *redlock.Locker, key string) error {
 	lock, err := locker.TryLock(ctx, key)
 	if err != nil {

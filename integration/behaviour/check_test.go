@@ -9,7 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Check asks real servers by each adapter, without extending the lock.
+// Check asks real servers through each adapter, without extending the lock.
 func TestCheck(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3)
@@ -18,7 +18,7 @@ func TestCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A grant that arrives late would undo what follows.
+		// A grant that arrives late would undo the following steps.
 		eventually(t, time.Second, func() error { return onAll(t.Context(), locker, "k") })
 		until := lock.Until()
 		if report, err := lock.Check(t.Context()); err != nil || !lock.Until().Equal(until) {

@@ -13,8 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// atOnce locks so many keys at the same time, so that the client has many connections, if
-// it makes many, and returns the locks.
+// atOnce locks that many keys at the same time and returns the locks, so that the client makes
+// several connections if it can.
 func atOnce(t testing.TB, locker *redlock.Locker, n int) []*redlock.Lock {
 	t.Helper()
 	locks, errs := make([]*redlock.Lock, n), make([]error, n)
@@ -29,8 +29,8 @@ func atOnce(t testing.TB, locker *redlock.Locker, n int) []*redlock.Lock {
 	return locks
 }
 
-// Behind a name another server takes a master's place, and the master becomes a replica and
-// keeps its connections. Locks go on within seconds, and those that are held can be extended.
+// Behind a name, another server takes a master's place. The master becomes a replica and keeps
+// its connections. Within seconds, locks are granted again and held locks can be extended.
 func TestFailoverBehindName(t *testing.T) {
 	if embedded(t) {
 		t.Skip("embedded servers have no replicas")
@@ -42,7 +42,7 @@ func TestFailoverBehindName(t *testing.T) {
 		nodes := []backend.Node{a.FromURL(t, "redis://"+name.Addr())}
 		locker := newLocker(t, nodes, redlock.WithTTL(20*time.Second))
 		locks := atOnce(t, locker, 10)
-		// The other server has the same keys, as a replica would. These two need not reach each
+		// The other server has the same keys, like a replica. The two servers need not reach each
 		// other.
 		for _, key := range list[0].Keys(t) {
 			list[1].Do(t, "SET", key, list[0].Do(t, "GET", key), "PX", 20_000)
@@ -67,8 +67,8 @@ func TestFailoverBehindName(t *testing.T) {
 	})
 }
 
-// The server closes all connections, most of them idle, and goes on. Nobody notices: an
-// operation is sent once more, and meets none of the others that were closed.
+// A server closes all connections, most of which are idle, and goes on. No call fails, because an
+// operation is sent a second time, on a connection that works.
 func TestIdleConnectionsAreCut(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]

@@ -13,11 +13,11 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A firewall forgets all connections to all servers: nothing comes on them any more, and
-// new ones work. Locks are granted again after two node timeouts, and those that are held
-// and extend themselves are not lost.
+// A firewall forgets all connections to all servers: nothing arrives on them any more, but new
+// connections work. Locks are granted again after two node timeouts. Held locks that extend
+// themselves are not lost. (One adapter of each family, because each takes 15 s.)
 func TestForgottenConnections(t *testing.T) {
-	eachAdapter(t, func(t *testing.T, a adapter) {
+	eachFamily(t, func(t *testing.T, a adapter) {
 		for client, make := range map[string]func(addr string) backend.Node{
 			"the driver's client":  func(addr string) backend.Node { return a.Node(t, addr) },
 			"the adapter's client": func(addr string) backend.Node { return a.FromURL(t, "redis://"+addr) },
@@ -25,6 +25,7 @@ func TestForgottenConnections(t *testing.T) {
 			for _, n := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/N=%d", client, n), func(t *testing.T) {
 					list := servers.Start(t, servers.Any, n, servers.WithoutReuse())
+					t.Parallel() // because it mostly sleeps
 					proxies := proxied(t, list)
 					var nodes []backend.Node
 					for _, addr := range proxyAddrs(proxies) {
@@ -39,7 +40,7 @@ func TestForgottenConnections(t *testing.T) {
 
 func forgotten(t *testing.T, nodes []backend.Node, proxies []*netfault.Proxy) {
 	busy := newLocker(t, nodes)
-	for _, lock := range atOnce(t, busy, 10) { // several connections, where the driver makes several
+	for _, lock := range atOnce(t, busy, 10) { // several connections, if the driver makes several
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Logf("on a slow machine: %v", err)
 		}
@@ -49,7 +50,7 @@ func forgotten(t *testing.T, nodes []backend.Node, proxies []*netfault.Proxy) {
 			p.Forget()
 		}
 	}
-	// hold takes a lock and returns a function that waits until it was extended after the
+	// hold acquires a lock and returns a function that waits until it was extended after the
 	// connections were forgotten.
 	hold := func(ttl time.Duration) (extended func()) {
 		locker := newLocker(t, nodes, redlock.WithTTL(ttl), redlock.WithAutoExtend())
@@ -62,7 +63,7 @@ func forgotten(t *testing.T, nodes []backend.Node, proxies []*netfault.Proxy) {
 			until := lock.Until()
 			eventually(t, ttl, func() error {
 				if err := ctx.Err(); err != nil {
-					return nil // lost
+					return nil // the lock is lost
 				}
 				if !lock.Until().After(until) {
 					return errors.New("not extended")
@@ -93,7 +94,7 @@ func forgotten(t *testing.T, nodes []backend.Node, proxies []*netfault.Proxy) {
 	}
 	extended()
 
-	// With nothing else under way.
+	// This client has no other calls under way.
 	short := hold(3 * time.Second)
 	forget()
 	short()

@@ -21,7 +21,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A redsync mutex and our lock on the same servers exclude each other.
+// A redsync mutex and a lock of this library on the same servers exclude each other.
 func TestExcludesRedsync(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3, 5} {
@@ -35,7 +35,7 @@ func TestExcludesRedsync(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err := mutex.TryLockContext(t.Context()); err == nil {
-					t.Error("redsync took a lock that we hold")
+					t.Error("redsync acquired a lock that we hold")
 				}
 				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
@@ -44,10 +44,10 @@ func TestExcludesRedsync(t *testing.T) {
 					t.Fatalf("redsync, after our unlock: %v", err)
 				}
 				if _, err := locker.TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrTaken) {
-					t.Errorf("while redsync holds it: %v, want ErrTaken", err)
+					t.Errorf("while redsync holds the lock: %v, want ErrTaken", err)
 				}
 				if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld {
-					t.Errorf("while redsync holds it: %v, %v", status, err)
+					t.Errorf("while redsync holds the lock: %v, %v", status, err)
 				}
 				if ok, err := mutex.UnlockContext(t.Context()); !ok || err != nil {
 					t.Fatalf("redsync: unlock: %v, %v", ok, err)
@@ -60,7 +60,7 @@ func TestExcludesRedsync(t *testing.T) {
 	})
 }
 
-// redisPy holds, tries and releases redis-py's Lock, a line of input each.
+// redisPy acquires and releases redis-py's Lock, with one line of input per operation.
 const redisPy = `
 import sys, redis
 r = redis.Redis(host=sys.argv[1], port=int(sys.argv[2]))
@@ -74,11 +74,11 @@ for line in sys.stdin:
         print("released", flush=True)
 `
 
-// python starts a program with redis-py on one lock, and returns what answers a line
-// with a line.
+// python starts a program that uses redis-py on one lock. It returns a function that sends a line
+// and returns the answer.
 func python(t *testing.T, program string, s *servers.Server, key string) (ask func(line string) string) {
 	t.Helper()
-	// Debian's interpreter: another one on PATH has not its packages.
+	// Use Debian's interpreter, because another one on PATH lacks its packages.
 	interpreter := "/usr/bin/python3"
 	if err := exec.Command(interpreter, "-c", "import redis").Run(); err != nil {
 		servers.Require(t, "no redis-py for %s (Debian: python3-redis): %v", interpreter, err)
@@ -97,7 +97,7 @@ func python(t *testing.T, program string, s *servers.Server, key string) (ask fu
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		in.Close() // which ends it
+		in.Close() // ends the program
 		if err := cmd.Wait(); err != nil {
 			t.Error("python: ", err)
 		}
@@ -110,7 +110,7 @@ func python(t *testing.T, program string, s *servers.Server, key string) (ask fu
 		return lines.Text()
 	}
 	if got := read(); got != "ready" {
-		t.Fatal("python says ", got)
+		t.Fatal("the program's first line is ", got)
 	}
 	return func(line string) string {
 		if _, err := io.WriteString(in, line+"\n"); err != nil {
@@ -120,7 +120,7 @@ func python(t *testing.T, program string, s *servers.Server, key string) (ask fu
 	}
 }
 
-// redis-py's Lock and ours exclude each other on one server.
+// redis-py's Lock and a lock of this library exclude each other on one server.
 func TestExcludesRedisPy(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
@@ -150,7 +150,8 @@ func TestExcludesRedisPy(t *testing.T) {
 	})
 }
 
-// waits starts to wait for key, and returns how long after a moment it had it.
+// waits starts to wait for key. It returns a function that returns the time from a moment until
+// the lock was acquired.
 func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Time) time.Duration) {
 	t.Helper()
 	type result struct {
@@ -165,7 +166,7 @@ func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Ti
 	}()
 	eventually(t, 10*time.Second, func() error {
 		status, err := locker.Inspect(t.Context(), key)
-		if err == nil && status.Waiting < 1 { // -1: not known
+		if err == nil && status.Waiting < 1 { // -1: unknown
 			err = errors.New("nobody is in the queue")
 		}
 		return err
@@ -174,7 +175,7 @@ func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Ti
 		t.Helper()
 		r := <-got
 		if r.err != nil {
-			t.Fatal("the one who waited: ", r.err)
+			t.Fatal("the waiter: ", r.err)
 		}
 		if err := r.lock.Unlock(t.Context()); err != nil {
 			t.Error(err)
@@ -183,12 +184,12 @@ func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Ti
 	}
 }
 
-// looksAgain is after how long the first of a queue looks for itself, at most, while it
-// sees a holder of another library: 313 ms, and what a busy machine adds.
+// looksAgain is the longest time until the first waiter in a queue looks while it sees a holder
+// of another library: 313 ms, plus an allowance for a busy machine.
 const looksAgain = 450 * time.Millisecond
 
-// Holders that call nobody when they unlock: who waits finds the lock free when it
-// looks for itself, or when the holder's lease has ended.
+// Holders of other libraries notify nobody when they unlock. A waiter finds the lock free when it
+// looks, or when the holder's lease has ended.
 func TestWaitsForOthers(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3} {
@@ -216,10 +217,10 @@ func TestWaitsForOthers(t *testing.T) {
 						}
 					}
 					took := since(start)
-					t.Logf("had the lock after %v", took)
+					t.Logf("locked after %v", took)
 					watch.End()
 					if took -= watch.Within(start, start.Add(took)); took > most {
-						t.Errorf("had the lock after %v, want at most %v", took, most)
+						t.Errorf("locked after %v, want at most %v", took, most)
 					}
 				})
 			}
@@ -237,23 +238,22 @@ func TestWaitsForOthers(t *testing.T) {
 				start := time.Now()
 				ask("release")
 				took := since(start)
-				t.Logf("had the lock after %v", took)
+				t.Logf("locked after %v", took)
 				watch.End()
 				if took -= watch.Within(start, start.Add(took)); took > looksAgain {
-					t.Errorf("had the lock after %v, want at most %v", took, looksAgain)
+					t.Errorf("locked after %v, want at most %v", took, looksAgain)
 				}
 			})
 		}
 	})
 }
 
-// A lock that is reserved for a waiter who was called is taken to redsync, until
-// the reservation ends.
+// redsync finds a lock taken while it is reserved for a notified waiter.
 func TestRedsyncRespectsReservation(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		s := servers.Start(t, servers.Any, 1)[0]
 		proxy := netfault.New(t, s.Addr())
-		proxy.Delay(netfault.ToServer, 50*time.Millisecond) // so that it brings a long grace
+		proxy.Delay(netfault.ToServer, 50*time.Millisecond) // so that the waiter's grace is long
 		first := a.locker(t, []string{s.Addr()}, redlock.WithNodeTimeout(time.Second))
 		second := a.locker(t, []string{proxy.Addr()})
 		mutex := redsync.New(redsyncPools(t, []string{s.Addr()})...).NewMutex("k")
@@ -264,9 +264,9 @@ func TestRedsyncRespectsReservation(t *testing.T) {
 		}
 		since := waits(t, second, "k")
 		if status, err := first.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld || status.Waiting != 1 || len(status.Waiters) != 1 {
-			t.Errorf("inspected: %v, %v, want it held, and one to wait", status, err)
+			t.Errorf("inspected: %v, %v, want it held, and one waiter", status, err)
 		}
-		proxy.Hold() // it is called, and does not come
+		proxy.Hold() // the waiter is notified, but does not answer
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -277,11 +277,11 @@ func TestRedsyncRespectsReservation(t *testing.T) {
 			t.Fatalf("the lock is %q, want it reserved", ticket)
 		}
 		if status, err := first.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateReserved || status.Waiting != 0 {
-			t.Errorf("inspected: %v, %v, want it reserved, and nobody else to wait", status, err)
+			t.Errorf("inspected: %v, %v, want it reserved, and no other waiters", status, err)
 		}
 		taken := mutex.TryLockContext(t.Context())
 		if still := s.Do(t, "GET", "k"); taken == nil || still != ticket {
-			t.Errorf("redsync tries a lock that is reserved: %v; then it is %v", taken, still)
+			t.Errorf("redsync's attempt for a reserved lock: %v; afterwards the lock is %v", taken, still)
 		}
 		eventually(t, 2*time.Second, func() error { return mutex.TryLockContext(t.Context()) })
 		if ok, err := mutex.UnlockContext(t.Context()); !ok || err != nil {
@@ -306,9 +306,9 @@ func redsyncPools(t testing.TB, addrs []string) []redsyncredis.Pool {
 	return pools
 }
 
-// redisLockPy waits for a lock as redis-lock-py does, which is not at hand: it tries,
-// subscribes to the lock's channel, and tries again when that says "ok", or after 0.5,
-// 1.5, 3.5 … s in which it does not. It says which of both it was.
+// redisLockPy waits for a lock as redis-lock-py does, which is not installed. It makes an attempt
+// and subscribes to the lock's channel. It makes further attempts when a message says "ok", and
+// after pauses of 0.5, 1.5, 3.5 … s. It returns which of the two was successful.
 const redisLockPy = `
 import sys, uuid, redis
 r = redis.Redis(host=sys.argv[1], port=int(sys.argv[2]))
@@ -342,9 +342,9 @@ for line in sys.stdin:
         print(release(keys=[name, channel], args=[token]), flush=True)
 `
 
-// Waiters of redis-lock-py hear our releases if they are announced, and then have the
-// lock at once; else they have it when they poll.
-func TestCallsRedisLockPy(t *testing.T) {
+// Waiters of redis-lock-py get a message about each release if releases are announced, and then
+// have the lock at once. Otherwise they get it by polling.
+func TestAnnouncesToRedisLockPy(t *testing.T) {
 	list := servers.Start(t, servers.Any, 1)
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for want, opts := range map[string][]redlock.Option{
@@ -368,7 +368,7 @@ func TestCallsRedisLockPy(t *testing.T) {
 					defer close(got)
 					got <- ask("wait")
 				}()
-				time.Sleep(700 * time.Millisecond) // it has polled once by then
+				time.Sleep(700 * time.Millisecond) // until it has polled once
 				watch := stall.Begin()
 				start := time.Now()
 				if err := lock.Unlock(t.Context()); err != nil {
@@ -376,18 +376,18 @@ func TestCallsRedisLockPy(t *testing.T) {
 				}
 				how := <-got
 				took := time.Since(start)
-				t.Logf("redis-lock-py had the lock after %v: %s", took, how)
+				t.Logf("redis-lock-py locked after %v: %s", took, how)
 				if took -= watch.End(); how != want || want == "called" && took > 500*time.Millisecond {
-					t.Errorf("redis-lock-py had the lock after %v, %s; want it %s", took, how, want)
+					t.Errorf("redis-lock-py locked after %v, %s; want it %s", took, how, want)
 				}
 				if _, err := locker.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) {
-					t.Errorf("while it holds the lock: %v, want ErrTaken", err)
+					t.Errorf("while redis-lock-py holds the lock: %v, want ErrTaken", err)
 				}
 				if got := ask("release"); got != "1" {
 					t.Errorf("redis-lock-py: release: %s", got)
 				}
 				if err := free(t.Context(), locker, key); err != nil {
-					t.Errorf("after its release: %v", err)
+					t.Errorf("after redis-lock-py's release: %v", err)
 				}
 			})
 		}

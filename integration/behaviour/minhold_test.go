@@ -14,13 +14,13 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A minimum hold on real servers: it outlasts the unlock and the process, and ends by itself
-// and on time.
+// On real servers, a minimum hold outlasts the unlock and the process, and ends by itself and on
+// time.
 func TestMinHold(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
-		all := servers.Start(t, kind, 3) // each test has a key of its own
+		all := servers.Start(t, kind, 3) // each test has its own key
 		eachAdapter(t, func(t *testing.T, a adapter) {
-			t.Parallel() // mostly it sleeps
+			t.Parallel() // because it mostly sleeps
 			for _, n := range []int{1, 3} {
 				for _, closed := range []bool{false, true} {
 					t.Run(fmt.Sprintf("N=%d closed %v", n, closed), func(t *testing.T) {
@@ -33,13 +33,13 @@ func TestMinHold(t *testing.T) {
 	})
 }
 
-// minHold unlocks key before its minimum hold has passed, closes the Locker if closed is
-// set, and sees when the next one gets the lock.
+// minHold unlocks key before its minimum hold is over, closes the Locker if closed is set, and
+// checks when the next caller gets the lock.
 func minHold(t *testing.T, a adapter, list []*servers.Server, key string, closed bool) {
 	const hold = 2 * time.Second
-	ttl := 20 * time.Second // it is the library that ends the lock
+	ttl := 20 * time.Second // the library ends the lock
 	if closed {
-		ttl = time.Second // it is the servers
+		ttl = time.Second // the servers end the lock
 	}
 	locker := a.locker(t, addrs(list), redlock.WithTTL(ttl), redlock.WithMinHold(hold))
 	rival := a.locker(t, addrs(list))
@@ -50,7 +50,7 @@ func minHold(t *testing.T, a adapter, list []*servers.Server, key string, closed
 		t.Fatal(err)
 	}
 	if took := time.Since(start); took > hold/2 {
-		t.Errorf("TryDo took %v: it must not wait for the end of the hold", took)
+		t.Errorf("TryDo took %v, want no wait for the end of the hold", took)
 	}
 	if closed {
 		if err := locker.Close(t.Context()); err != nil {
@@ -68,26 +68,26 @@ func minHold(t *testing.T, a adapter, list []*servers.Server, key string, closed
 	took := time.Since(start)
 	watch.End()
 	if stalled := watch.Within(start, start.Add(took)); took < hold || took-stalled > hold+500*time.Millisecond {
-		t.Errorf("the next holder had it after %v, want %v; the machine stood still for %v", took, hold, stalled)
+		t.Errorf("the next holder had the lock after %v, want %v; the machine stood still for %v", took, hold, stalled)
 	}
 	if err := lock.Unlock(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// Several machines, with clocks that differ, run a short job in each period. With a minimum
-// hold it runs once in each, whoever does it.
+// Several machines with different clocks run a short job in each period. With a minimum hold, the
+// job runs once per period on one of them.
 func TestJobRunsOncePerPeriod(t *testing.T) {
-	list := servers.Start(t, servers.Any, 3) // each test has a key of its own
+	list := servers.Start(t, servers.Any, 3) // each test has its own key
 	eachAdapter(t, func(t *testing.T, a adapter) {
-		t.Parallel() // mostly it sleeps
+		t.Parallel() // because it mostly sleeps
 		const (
 			period  = 2 * time.Second
 			periods = 4
 			apart   = 300 * time.Millisecond
 		)
-		// run returns an error unless the job runs so often. A machine that stands still may
-		// miss a period, so it runs again then.
+		// run returns an error unless the job runs that often. A machine that stands still may
+		// miss a period, so run is repeated then.
 		run := func(t *testing.T, want int64, opts ...redlock.LockOption) error {
 			return unlessStalled(t, func(try int) error {
 				var all sync.WaitGroup
@@ -123,7 +123,7 @@ func TestJobRunsOncePerPeriod(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		// The clocks differ by enough for each machine to run it.
+		// The clocks differ by enough for each machine to run the job.
 		t.Run("without", func(t *testing.T) {
 			t.Parallel()
 			if err := run(t, 3*periods); err != nil {

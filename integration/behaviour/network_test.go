@@ -35,11 +35,11 @@ func proxyAddrs(list []*netfault.Proxy) []string {
 	return out
 }
 
-// A network of 90 ms and a connection set-up of 240 ms, cold pools. With a node
-// timeout of 150 ms the first try cannot succeed, but its connections serve the
-// following ones.
+// The network's round trip is 90 ms, connection setup takes 240 ms, and the pools are empty. With
+// a node timeout of 150 ms the first attempt cannot succeed, but the later ones use its
+// connections. (One adapter of each family, because each takes 15 s.)
 func TestSlowNetwork(t *testing.T) {
-	eachAdapter(t, func(t *testing.T, a adapter) {
+	eachFamily(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3} {
 			for _, timeout := range []time.Duration{750 * time.Millisecond, 150 * time.Millisecond} {
 				t.Run(fmt.Sprintf("N=%d/%v", n, timeout), func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestSlowNetwork(t *testing.T) {
 					}
 					nodes := a.nodes(t, proxyAddrs(proxies)...)
 					locker := newLocker(t, nodes, redlock.WithNodeTimeout(timeout))
-					// The calls of a lock that failed go on, and leave their connections in the pools.
+					// The calls of a failed lock go on, and leave their connections in the pools.
 					afresh := func() {
 						if err := locker.Close(t.Context()); err != nil {
 							t.Fatal(err)
@@ -65,9 +65,9 @@ func TestSlowNetwork(t *testing.T) {
 					end := time.Now()
 					watch.End()
 					if err != nil {
-						t.Logf("the first lock, on cold pools: %v", err)
+						t.Logf("the first lock, with empty pools: %v", err)
 						if timeout > 500*time.Millisecond && watch.Within(start, end) < 200*time.Millisecond {
-							t.Error("that should not fail")
+							t.Error("the first lock failed")
 						}
 						afresh()
 					} else if err := lock.Unlock(t.Context()); err != nil {
@@ -95,8 +95,8 @@ func TestSlowNetwork(t *testing.T) {
 	})
 }
 
-// With a round trip of 140 ms, and 210 ms to make a connection, as with TLS, the first lock
-// fails on cold connections. It does not if each node has been asked for something before.
+// With a round trip of 140 ms, and 210 ms for a new connection, as with TLS, the first lock fails
+// without connections. It does not fail if each node had a call before.
 func TestFirstCallOpensConnections(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for client, node := range map[string]func(addr string) backend.Node{
@@ -113,7 +113,7 @@ func TestFirstCallOpensConnections(t *testing.T) {
 							p.DelayConnect(0)
 							p.Delay(netfault.ToServer, 0)
 							p.Delay(netfault.ToClient, 0)
-							nodes = append(nodes, node(p.Addr())) // rueidis connects at once
+							nodes = append(nodes, node(p.Addr())) // rueidis connects here
 							p.DelayConnect(210 * time.Millisecond)
 							p.Delay(netfault.ToServer, 70*time.Millisecond)
 							p.Delay(netfault.ToClient, 70*time.Millisecond)
@@ -140,14 +140,14 @@ func TestFirstCallOpensConnections(t *testing.T) {
 					t.Errorf("after a first call: %v", err)
 				}
 				if err := try(false); !errors.Is(err, redlock.ErrUnavailable) {
-					t.Errorf("without a first call: %v, want ErrUnavailable, or this shows nothing", err)
+					t.Errorf("without a first call: %v, want ErrUnavailable, so that the test proves something", err)
 				}
 			})
 		}
 	})
 }
 
-// A caller who is cancelled, at whatever point, leaves no key on any server.
+// A caller that is cancelled at any time leaves no key on any server.
 func TestCancelledCallerLeavesNothing(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		for _, n := range []int{1, 3, 5} {
@@ -157,7 +157,7 @@ func TestCancelledCallerLeavesNothing(t *testing.T) {
 				nodes := a.nodes(t, proxyAddrs(proxies)...)
 				warm(t, nodes)
 				locker := newLocker(t, nodes)
-				for i, p := range proxies { // nodes answer one after the other
+				for i, p := range proxies { // nodes answer one after another
 					p.Delay(netfault.ToServer, time.Duration(i)*time.Millisecond)
 					p.Delay(netfault.ToClient, time.Duration(i)*time.Millisecond)
 				}
@@ -173,7 +173,7 @@ func TestCancelledCallerLeavesNothing(t *testing.T) {
 						cancelled++
 					}
 					if err != nil && !errors.Is(err, context.Canceled) {
-						t.Errorf("try %d: %v", i, err)
+						t.Errorf("attempt %d: %v", i, err)
 					}
 					stop.Stop()
 					cancel()
@@ -185,9 +185,9 @@ func TestCancelledCallerLeavesNothing(t *testing.T) {
 	})
 }
 
-// A reply that is lost after the command ran is never reported as taken, and the
-// key is gone after the release. The command is sent again, so at most once more
-// than that by us, and never by the driver.
+// If a reply is lost after the command ran, the lock is never reported as taken, and the key is
+// gone after the release. The library sends the command at most once more, and the driver never
+// does.
 func TestLostReply(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		for _, n := range []int{1, 3} {
@@ -197,7 +197,7 @@ func TestLostReply(t *testing.T) {
 				nodes := a.nodes(t, proxyAddrs(proxies)...)
 				warm(t, nodes)
 				locker := newLocker(t, nodes)
-				cycle(t, locker, "first") // whose acquire is a script
+				cycle(t, locker, "first") // the first acquire on a node is a script
 				servers.WaitEmpty(t, time.Second, list...)
 				lose := func(commands ...string) (sent func() int) {
 					before := make([]int, n)
@@ -237,8 +237,8 @@ func TestLostReply(t *testing.T) {
 	})
 }
 
-// On a node that cannot run the acquire script a lost reply stays unknown: not
-// taken, and cleaned up.
+// On a node that cannot run the acquire script, the outcome of a set with a lost reply stays
+// unknown. It does not count as taken, and is cleaned up.
 func TestLostReplyOnBareNodes(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
@@ -258,8 +258,8 @@ func TestLostReplyOnBareNodes(t *testing.T) {
 	})
 }
 
-// Connections that the server has closed while they were idle are no reason to
-// fail: an operation that meets one is sent once more.
+// The server has closed idle connections. No call fails because of that: an operation on a closed
+// connection is sent again.
 func TestStaleConnections(t *testing.T) {
 	if embedded(t) {
 		t.Skip("embedded servers do not close connections: they have no CLIENT KILL")
@@ -280,30 +280,30 @@ func TestStaleConnections(t *testing.T) {
 	})
 }
 
-// A set that arrives after its attempt was given up is deleted.
+// A set that arrives after its attempt has failed is deleted.
 func TestLateSet(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
-		t.Parallel() // mostly it sleeps
+		t.Parallel() // because it mostly sleeps
 		list := servers.Start(t, servers.Any, 1)
 		proxies := proxied(t, list)
 		nodes := a.nodes(t, proxyAddrs(proxies)...)
 		warm(t, nodes)
 		locker := newLocker(t, nodes)
-		cycle(t, locker, "first") // whose acquire is a script
+		cycle(t, locker, "first") // the first acquire on a node is a script
 		stalled := proxies[0].StallRequest(1, netfault.Command("SET"))
 		if _, err := locker.TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrUnavailable) {
 			t.Fatalf("got %v, want ErrUnavailable", err)
 		}
-		// The call ends 2 s later, and the deletions that follow find nothing.
+		// The call ends 2 s later, and the deletions after it find nothing.
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if err := proxies[0].WaitCount(ctx, proxies[0].Count("EVALSHA", "EVAL")+3, "EVALSHA", "EVAL"); err != nil {
 			t.Fatal("nothing was deleted: ", err)
 		}
-		stalled.Remove() // now the set arrives
+		stalled.Remove() // the set arrives
 		eventually(t, time.Second, func() error {
 			if list[0].Do(t, "GET", "k") != nil {
-				return errors.New("the late key is there")
+				return errors.New("the late key still exists")
 			}
 			return nil
 		})

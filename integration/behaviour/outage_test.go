@@ -42,10 +42,10 @@ func cycle(t testing.TB, locker *redlock.Locker, key string) (took [3]time.Durat
 
 var steps = [3]string{"Lock", "Extend", "Unlock"}
 
-// A server of three, or two of five, stops answering: locks go on as before, the
-// goroutines that stay with it are few, and when it is back it is soon clean.
+// One server of three, or two of five, stop answering. Locks work as before, few goroutines wait
+// for those servers, and they are clean soon after they answer again.
 func TestHungMinority(t *testing.T) {
-	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+	eachInTurn(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		for _, n := range []int{3, 5} {
 			t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 				list := servers.Start(t, kind, n, servers.WithOutages(), servers.WithoutReuse())
@@ -74,9 +74,9 @@ func TestHungMinority(t *testing.T) {
 					}
 				}
 				stalled := watch.End()
-				// However many locks pass, the goroutines are bounded.
+				// The number of goroutines is bounded, however many locks follow.
 				if embedded(t) {
-					t.Log("goroutines are not counted: those of embedded servers are among them")
+					t.Log("goroutines are not counted, because embedded servers have some too")
 					before = math.MaxInt / 2
 				}
 				eventually(t, time.Second, func() error { return goroutinesAtMost(before + 4*len(down)) })
@@ -84,9 +84,9 @@ func TestHungMinority(t *testing.T) {
 					s.Resume(t)
 				}
 				servers.WaitEmpty(t, time.Second, list...)
-				// rueidis gives a connection two of its own once two calls have met on
-				// it, which before the outage they need not have.
-				if a.Name == "rueidis" {
+				// rueidis starts two goroutines for a connection once two calls were under way on
+				// it at the same time, which may not have happened before the outage.
+				if a.Family() == "rueidis" {
 					before += 2 * n
 				}
 				eventually(t, 5*time.Second, func() error { return goroutinesAtMost(before) })
@@ -96,7 +96,7 @@ func TestHungMinority(t *testing.T) {
 					middle, longest := median(hung[step])
 					t.Logf("%s: median %v, healthy %v, longest %v", name, middle, control, longest)
 					if middle > 3*control {
-						t.Errorf("%s: median %v with a hung minority, more than three times %v", name, middle, control)
+						t.Errorf("%s: median %v with a hung minority, want at most three times %v", name, middle, control)
 					}
 					if bound := redlock.DefaultNodeTimeout + 100*time.Millisecond; longest-stalled > bound {
 						t.Errorf("%s: took up to %v with a hung minority, want at most %v", name, longest, bound)
@@ -107,10 +107,10 @@ func TestHungMinority(t *testing.T) {
 	})
 }
 
-// With a majority stopped a try fails in time and says who did not answer; with a
-// majority dead it fails at once.
+// With a majority stopped, an attempt fails in time, and the error names the servers that did not
+// answer. With a majority dead, it fails at once.
 func TestMajorityDown(t *testing.T) {
-	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+	eachInTurn(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		sizes := []int{1, 3, 5}
 		if kind != servers.Kinds(t)[0] {
 			sizes = []int{3}
@@ -141,7 +141,7 @@ func TestMajorityDown(t *testing.T) {
 						t.Errorf("TryLock took %v, want at most %v", took, bound)
 					}
 					if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-						t.Errorf("%v looks like an end of the caller's ctx", err)
+						t.Errorf("%v matches an error of the caller's ctx", err)
 					}
 					report := quorumError(t, err).Rounds[0]
 					for i, s := range down {
@@ -158,10 +158,11 @@ func TestMajorityDown(t *testing.T) {
 						t.Errorf("got %v, want ErrUnavailable and DeadlineExceeded", err)
 					}
 					if took > 200*time.Millisecond {
-						t.Errorf("a ctx of 150ms was honoured after %v", took)
+						t.Errorf("a ctx of 150ms ended the call after %v", took)
 					}
 
-					// Nothing stays on the servers in reach, nor on those that come back.
+					// Nothing stays on the servers that answer, nor on the others when they
+					// answer again.
 					servers.WaitEmpty(t, time.Second, list[n/2+1:]...)
 					for _, s := range down {
 						s.Resume(t)
@@ -175,13 +176,13 @@ func TestMajorityDown(t *testing.T) {
 	})
 }
 
-// Servers that die, stop and come back in the middle of a held lock.
+// Servers die, stop and return while a lock is held.
 func TestOutageWhileHeld(t *testing.T) {
-	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+	eachInTurn(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		list := servers.Start(t, kind, 3, servers.WithOutages())
-		t.Parallel() // mostly it sleeps
-		// The node timeout is longer than the default, for a machine that stands still now and
-		// then. The TTL must outlast the restart of a container on it.
+		t.Parallel() // because it mostly sleeps
+		// The node timeout is longer than the default, because the machine may stand still for a
+		// while. The TTL must outlast the restart of a container on such a machine.
 		patient := redlock.WithNodeTimeout(500 * time.Millisecond)
 		locker := a.locker(t, addrs(list), redlock.WithTTL(15*time.Second), patient)
 		ctx := t.Context()
@@ -193,12 +194,12 @@ func TestOutageWhileHeld(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, time.Second, func() error { return onAll(ctx, locker, "k") })
-			list[0].Restart(t) // comes back empty
+			list[0].Restart(t) // restarts empty
 			if err := lock.Extend(ctx, 20*time.Second); err != nil {
 				t.Errorf("with two of three left: %v", err)
 			}
 			if _, err := locker.TryLock(ctx, "k"); !errors.Is(err, redlock.ErrTaken) {
-				t.Errorf("somebody else got %v, want ErrTaken", err)
+				t.Errorf("another Locker got %v, want ErrTaken", err)
 			}
 			if err := lock.Unlock(ctx); err != nil {
 				t.Errorf("with two of three left: %v", err)
@@ -216,7 +217,7 @@ func TestOutageWhileHeld(t *testing.T) {
 				t.Errorf("with two of three left: %v", err)
 			}
 			if !lock.Until().After(until) {
-				t.Errorf("Until stayed at %v with an extension that succeeded", until)
+				t.Errorf("Until stayed at %v after a successful extension", until)
 			}
 			if err := lock.Unlock(ctx); err != nil {
 				t.Errorf("with two of three left: %v", err)
@@ -232,7 +233,7 @@ func TestOutageWhileHeld(t *testing.T) {
 			held := lock.Context(ctx)
 			list[0].Restart(t)
 			list[1].Restart(t)
-			// The servers have lost the lock, and say so.
+			// The servers have lost the lock, and their answers show it.
 			eventually(t, 3*time.Second, func() error {
 				err := lock.Extend(ctx, 20*time.Second)
 				if !errors.Is(err, redlock.ErrNotHeld) {
@@ -260,7 +261,7 @@ func TestOutageWhileHeld(t *testing.T) {
 				t.Errorf("Extend: %v, want ErrUnavailable", err)
 			}
 			if !lock.Until().Equal(until) {
-				t.Errorf("Until moved from %v to %v with an extension that failed", until, lock.Until())
+				t.Errorf("Until moved from %v to %v after a failed extension", until, lock.Until())
 			}
 			if err := lock.Err(); err != nil {
 				t.Errorf("the lock is still valid, but Err says %v", err)
@@ -274,8 +275,8 @@ func TestOutageWhileHeld(t *testing.T) {
 			servers.WaitEmpty(t, time.Second, list...)
 		})
 		t.Run("unlock with a majority hung", func(t *testing.T) {
-			// A node that has just been away may not have been asked for the lock. The release
-			// knows then that it is free.
+			// A node that was just unavailable may not have been asked for the lock. The release
+			// then knows that it is free there.
 			var lock *redlock.Lock
 			eventually(t, 3*time.Second, func() error {
 				var err error
@@ -296,10 +297,10 @@ func TestOutageWhileHeld(t *testing.T) {
 			}
 			list[0].Resume(t)
 			list[1].Resume(t)
-			// The deletions go on without the caller.
+			// The deletions go on after the caller has returned.
 			servers.WaitEmpty(t, time.Second, list...)
 		})
-		t.Run("extends itself through a minority's outage", func(t *testing.T) {
+		t.Run("extends itself during a minority's outage", func(t *testing.T) {
 			extended := make(chan error, 100)
 			locker := a.locker(t, addrs(list), redlock.WithTTL(2*time.Second), redlock.WithAutoExtend(),
 				redlock.WithHooks(redlock.Hooks{Extended: func(_ context.Context, e redlock.Event) { extended <- e.Err }}))
@@ -309,8 +310,8 @@ func TestOutageWhileHeld(t *testing.T) {
 			}
 			held := lock.Context(ctx)
 			list[2].Kill(t)
-			// One may fail because this machine stands still for longer than the node
-			// timeout. That is what the others are for.
+			// A single extension may fail if this machine stands still for longer than the node
+			// timeout. The other extensions make up for it.
 			for good, bad := 0, 0; good < 3; { // a third of the TTL each
 				select {
 				case err := <-extended:
@@ -323,12 +324,12 @@ func TestOutageWhileHeld(t *testing.T) {
 						t.Fatalf("%d extensions failed, and %d did not", bad, good)
 					}
 				case <-held.Done():
-					t.Fatalf("lost: %v", context.Cause(held))
+					t.Fatalf("the lock was lost: %v", context.Cause(held))
 				}
 			}
 			list[2].Start(t)
 			if held.Err() != nil {
-				t.Errorf("lost: %v", context.Cause(held))
+				t.Errorf("the lock was lost: %v", context.Cause(held))
 			}
 			if err := lock.Unlock(ctx); err != nil {
 				t.Error(err)

@@ -16,13 +16,12 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// These tests are about who owns the arguments of a command. They cancel commands
-// of 8 MB while these are being written to a slow server, and look at what
-// arrives. The race detector finds what they miss. Together they cancel more than
-// 200 commands.
+// These tests check who may change the arguments of a command, and when. They cancel commands of
+// 8 MB during their write to a slow server, and check what arrives. The race detector finds what
+// they miss. Together they cancel more than 200 commands.
 
-// cancelled returns a context that ends at a random time within d: by its
-// deadline, or by a cancellation long before that.
+// cancelled returns a context that ends at a random time within d, either by its deadline or by a
+// cancellation long before it.
 func cancelled(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	after := rand.N(d)
 	if rand.N(3) == 0 {
@@ -33,15 +32,16 @@ func cancelled(ctx context.Context, d time.Duration) (context.Context, context.C
 	return ctx, func() { timer.Stop(); cancel() }
 }
 
-// orders is what callers have asked nodes for, to be compared with what arrives.
+// orders records the operations that callers have requested, and compares them with the commands
+// that arrive.
 type orders struct {
 	mu           sync.Mutex
 	asked        map[string]bool
-	large, small int      // how many commands have arrived
-	wrong        []string // those that nobody has asked for
+	large, small int      // numbers of commands that have arrived
+	wrong        []string // commands that nobody requested
 }
 
-// ask notes an operation before it is sent.
+// ask records an operation before it is sent.
 func (o *orders) ask(op backend.Op) {
 	ms := fmt.Sprint(op.TTL.Milliseconds())
 	p := parsed{keys: list(op.Key)}
@@ -68,7 +68,7 @@ func list(texts ...string) []argument {
 	return out
 }
 
-// see compares a command that has arrived with what was asked for.
+// see compares a command that has arrived with the requests.
 func (o *orders) see(args []argument) {
 	p, ok := parse(args)
 	if !ok {
@@ -86,9 +86,9 @@ func (o *orders) see(args []argument) {
 	}
 }
 
-// A command that is cancelled in the middle of its write arrives with its own
-// arguments or not at all, whatever the node sends meanwhile, and whatever the
-// caller does with its slices afterwards.
+// A command that is cancelled during its write arrives with its own arguments or not at all. It
+// does not matter what the node sends meanwhile, or what the caller does with its slices
+// afterwards.
 func TestCancelledCommands(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for n, rounds := range map[int]int{1: 40, 3: 5} {
@@ -140,7 +140,7 @@ func TestCancelledCommands(t *testing.T) {
 				t.Logf("%d of %d large commands ended before they were answered; %d of these, and %d others, arrived",
 					ended.Load(), (rounds+1)*n, orders.large, orders.small)
 				for _, w := range orders.wrong {
-					t.Errorf("arrived, and nobody has asked for it: %s", w)
+					t.Errorf("a command arrived that nobody requested: %s", w)
 				}
 				if ended.Load() == 0 || orders.large == 0 || orders.small == 0 {
 					t.Error("want commands that ended early, and commands of both kinds that arrived")
@@ -150,8 +150,8 @@ func TestCancelledCommands(t *testing.T) {
 	})
 }
 
-// quiet waits until nothing has arrived for a while: a command that was cancelled
-// may still be under way.
+// quiet waits until nothing has arrived for a while, because a cancelled command may still be
+// under way.
 func quiet(t testing.TB, o *orders) {
 	t.Helper()
 	const while, patience = 300 * time.Millisecond, 20 * time.Second
@@ -168,8 +168,7 @@ func quiet(t testing.TB, o *orders) {
 	}
 }
 
-// others sends small commands, and some that an adapter may take for large, until
-// ctx ends.
+// others sends small commands, and some that an adapter may treat as large, until ctx ends.
 func others(ctx context.Context, orders *orders, node backend.Node, name string) {
 	for i := 0; ctx.Err() == nil; i++ {
 		key := fmt.Sprint(name, i)
@@ -177,14 +176,14 @@ func others(ctx context.Context, orders *orders, node backend.Node, name string)
 			key += strings.Repeat("y", 20<<10)
 		}
 		within, cancel := context.WithTimeout(ctx, time.Second)
-		_ = reuse(within, orders, node, i, key, fmt.Sprint("token of ", name, i)) // what counts is what arrives
+		_ = reuse(within, orders, node, i, key, fmt.Sprint("token of ", name, i)) // only the arrival is checked
 		cancel()
-		time.Sleep(3 * time.Millisecond) // the pace
+		time.Sleep(3 * time.Millisecond) // the pause between two commands
 	}
 }
 
-// reuse sends an operation on key, of one of several kinds, and then overwrites
-// every slice that it has handed to the node.
+// reuse sends one of several kinds of operation on key, and then overwrites every slice that it
+// has passed to the node.
 func reuse(ctx context.Context, orders *orders, node backend.Node, kind int, key, token string) error {
 	ops := []backend.Op{
 		{Kind: backend.OpSetNX, Key: key, Token: token, TTL: time.Minute},
@@ -195,7 +194,7 @@ func reuse(ctx context.Context, orders *orders, node backend.Node, kind int, key
 	op := ops[kind%len(ops)]
 	if kind/len(ops)%2 == 0 {
 		ops = []backend.Op{op}
-	} else { // a batch, with others around the large one
+	} else { // a batch with the large operation in the middle
 		for i := range ops {
 			ops[i] = backend.Op{Kind: backend.OpExtend, Key: fmt.Sprint("beside ", token, i), Token: token, TTL: time.Second}
 		}
@@ -221,10 +220,10 @@ func reuse(ctx context.Context, orders *orders, node backend.Node, kind int, key
 	return err
 }
 
-// locks is which token belongs to which key, as the commands say that arrive.
+// locks records which token belongs to which key, according to the commands that arrive.
 type locks struct {
 	mu           sync.Mutex
-	queues       map[argument]argument // of the keys that are locked
+	queues       map[argument]argument // of the locked keys
 	keys         map[argument]argument // by token
 	large, small int
 	wrong        []string
@@ -253,7 +252,7 @@ func (l *locks) see(args []argument) {
 	}
 }
 
-// check returns what is wrong with a command, "" if nothing is.
+// check returns what is wrong with a command, or "".
 func (l *locks) check(p parsed) string {
 	if len(p.keys) == 0 || len(p.args) == 0 {
 		return "no key or no token"
@@ -276,7 +275,7 @@ func (l *locks) check(p parsed) string {
 		want.args = append(want.args, list("NX", "PX", "20000")...)
 	case lua.Extend.Hash(), lua.Acquire.Hash(): // a Locker's first acquire on a node is a script
 		want.args = append(want.args, list("20000")...)
-	case lua.Rollback.Hash(): // of an acquire that was cut off
+	case lua.Rollback.Hash(): // takes back an interrupted acquire
 		want.keys = append(want.keys, queue)
 		want.args = append(want.args, list("", "0", "1")...)
 	case lua.Release.Hash():
@@ -291,8 +290,8 @@ func (l *locks) check(p parsed) string {
 	return ""
 }
 
-// A caller that gives up while its request is being written sends no other lock's
-// token, and no lock's request is sent with its own.
+// A caller that gives up during the write of its request does not send another lock's token. No
+// other lock's request contains its token.
 func TestCancelledCallers(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for n, rounds := range map[int]int{1: 8, 3: 3} {
@@ -315,9 +314,9 @@ func TestCancelledCallers(t *testing.T) {
 							key := fmt.Sprintf("{other %d.%d}", i, j)
 							locks.add(key)
 							if lock, err := busy.TryLock(ctx, key); err == nil {
-								_ = errors.Join(lock.Extend(ctx, 20*time.Second), lock.Unlock(ctx)) // what counts is what arrives
+								_ = errors.Join(lock.Extend(ctx, 20*time.Second), lock.Unlock(ctx)) // only the arrival is checked
 							}
-							time.Sleep(3 * time.Millisecond) // the pace
+							time.Sleep(3 * time.Millisecond) // the pause between two commands
 						}
 					})
 				}
@@ -325,8 +324,8 @@ func TestCancelledCallers(t *testing.T) {
 				gaveUp := 0
 				padding := strings.Repeat("x", 8<<20)
 				for i := range rounds {
-					// A Locker of its own is idle, and has just had an answer: then a caller
-					// with a single node sends its request itself.
+					// This separate Locker is idle and has just had an answer. A caller with a
+					// single node then sends its request itself.
 					locker := open()
 					small, large := fmt.Sprintf("{small %d}", i), fmt.Sprintf("{large %d}", i)+padding
 					locks.add(small)
@@ -336,7 +335,7 @@ func TestCancelledCallers(t *testing.T) {
 					lock, err := locker.TryLock(ctx, large)
 					if err == nil {
 						if err := lock.Unlock(t.Context()); err != nil {
-							t.Logf("round %d: unlock: %v", i, err) // what counts is what arrives
+							t.Logf("round %d: unlock: %v", i, err) // only the arrival is checked
 						}
 					} else if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 						gaveUp++
@@ -346,18 +345,18 @@ func TestCancelledCallers(t *testing.T) {
 					cancel()
 					closing, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 					if err := locker.Close(closing); err != nil {
-						t.Errorf("round %d: what was given up is not deleted: %v", i, err)
+						t.Errorf("round %d: the lock of a failed attempt is not deleted: %v", i, err)
 					}
 					cancel()
 				}
-				last := "{last}" + padding // which nobody cancels
+				last := "{last}" + padding // not cancelled
 				locks.add(last)
 				within, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
 				if lock, err := busy.Lock(within, last); err != nil {
 					t.Error(err)
 				} else if err := lock.Unlock(within); err != nil {
-					t.Logf("the last unlock: %v", err) // what counts is what arrives
+					t.Logf("the last unlock: %v", err) // only the arrival is checked
 				}
 				stop()
 				traffic.Wait()

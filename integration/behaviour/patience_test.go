@@ -13,8 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Callers of one key wait behind each other when the servers go away. They give up together,
-// and one with more patience gets the lock when the servers are back.
+// Callers of one key wait behind each other when the servers fail. They give up together. A
+// caller with more patience gets the lock when the servers answer again.
 func TestOutageWhileWaiting(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3} {
@@ -23,7 +23,7 @@ func TestOutageWhileWaiting(t *testing.T) {
 				"paused": (*servers.Server).Pause,
 			} {
 				t.Run(fmt.Sprintf("N=%d %s", n, how), func(t *testing.T) {
-					t.Parallel() // mostly it sleeps
+					t.Parallel() // because it mostly sleeps
 					const ttl = 2 * time.Second
 					list := servers.Start(t, servers.Any, n, servers.WithOutages(), servers.WithoutReuse())
 					holder := a.locker(t, addrs(list), redlock.WithTTL(time.Minute))
@@ -66,20 +66,20 @@ func TestOutageWhileWaiting(t *testing.T) {
 					first, last := gaveUp[0].Sub(start), gaveUp[len(gaveUp)-1].Sub(start)
 					t.Logf("gave up after %v to %v", first.Round(time.Millisecond), last.Round(time.Millisecond))
 					most := ttl + stopped + redlock.DefaultNodeTimeout + 250*time.Millisecond
-					if how == "paused" { // nothing breaks: a waiter notices when it looks
+					if how == "paused" { // no connection breaks, so a waiter notices it when it looks
 						most += 3 * time.Second
 					}
 					if first < ttl || last > most {
 						t.Errorf("gave up after %v to %v, want from %v to %v", first, last, ttl, most)
 					}
 					if last-first > redlock.DefaultNodeTimeout+100*time.Millisecond {
-						t.Errorf("gave up %v apart: one after another", last-first)
+						t.Errorf("gave up %v apart, want all at the same time", last-first)
 					}
 					for _, s := range list {
 						s.Resume(t)
 						s.Start(t)
 					}
-					_ = held.Unlock(t.Context()) // a killed server has forgotten it
+					_ = held.Unlock(t.Context()) // a killed server has forgotten the lock
 					select {
 					case err := <-patient:
 						if err != nil {

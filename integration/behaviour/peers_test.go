@@ -18,15 +18,15 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Each test of this file shows on real servers, with each driver in its default
-// settings, that a defect which was found in another lock library of this kind is
-// not one of ours: docs/peers.md has them all.
+// Each test of this file shows that a defect of another lock library is not a defect of this one.
+// It uses real servers, and each driver with its default settings. docs/peers.md lists all of
+// these defects.
 
-// bound is how long an operation may take that has to wait for a node in vain.
+// bound is the longest time of an operation that waits in vain for a node.
 const bound = redlock.DefaultNodeTimeout + 100*time.Millisecond
 
-// redsync: with one hung node each lock and unlock left goroutines and connections
-// behind, two of each for a pair.
+// redsync: with one hung node, each lock and each unlock leaves a goroutine and a connection
+// behind.
 func TestNoConnectionPinnedPerLock(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3)
@@ -41,9 +41,9 @@ func TestNoConnectionPinnedPerLock(t *testing.T) {
 			cycle(t, locker, fmt.Sprint("k", i))
 		}
 		pinned, dialled := proxies[0].Connections()
-		t.Logf("connections: %d, before %d; %d made meanwhile", pinned, open, dialled-made)
+		t.Logf("connections: %d, before %d; %d opened meanwhile", pinned, open, dialled-made)
 		if pinned > max(4, open) || dialled > made+8 {
-			t.Errorf("50 locks with a hung node: %d connections to it, and %d made; want at most 4, and 8", pinned, dialled-made)
+			t.Errorf("50 locks with a hung node: %d connections to it, and %d opened; want at most 4, and 8", pinned, dialled-made)
 		}
 		if err := proxies[0].Resume(); err != nil {
 			t.Fatal(err)
@@ -52,8 +52,8 @@ func TestNoConnectionPinnedPerLock(t *testing.T) {
 	})
 }
 
-// redsync: a SET that a node executes late keeps the key for the whole TTL after a
-// successful Unlock.
+// redsync: a SET that a node executes late keeps the key for the whole TTL after a successful
+// Unlock.
 func TestNoLateSetSurvivesUnlock(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3)
@@ -61,7 +61,7 @@ func TestNoLateSetSurvivesUnlock(t *testing.T) {
 		nodes := a.nodes(t, proxyAddrs(proxies)...)
 		warm(t, nodes)
 		locker := newLocker(t, nodes)
-		cycle(t, locker, "first") // whose acquire is a script
+		cycle(t, locker, "first") // the first acquire on a node is a script
 		servers.WaitEmpty(t, time.Second, list...)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -95,20 +95,19 @@ func TestNoLateSetSurvivesUnlock(t *testing.T) {
 	})
 }
 
-// calls returns how many times the server has executed a command. Embedded servers
-// do not count.
+// calls returns how many times the server has executed a command. Embedded servers do not count.
 func calls(t *testing.T, s *servers.Server, command string) (n int) {
 	t.Helper()
 	if s.Kind() != servers.Embedded {
 		_, stat, _ := strings.Cut(fmt.Sprint(s.Do(t, "INFO", "commandstats")), "cmdstat_"+command+":calls=")
-		fmt.Sscan(stat, &n) // 0 if it is not there
+		fmt.Sscan(stat, &n) // 0 if the line is missing
 	}
 	return n
 }
 
-// redsync: a node that hangs while a lock is held makes Extend fail after 6 s, though
-// both others have extended, and Unlock take as long. rueidislock: with every server
-// hung giving back blocks for 5 s and returns nothing.
+// redsync: if a node hangs while a lock is held, Extend fails after 6 s although both other nodes
+// have extended, and Unlock takes as long. rueidislock: with every server hung, a release blocks
+// for 5 s and returns nothing.
 func TestNoHungNodeDelaysExtendOrUnlock(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3)
@@ -150,11 +149,11 @@ func TestNoHungNodeDelaysExtendOrUnlock(t *testing.T) {
 	})
 }
 
-// redsync: of five nodes two have it taken, one is down and two hang, so there can
-// be no quorum, and TryLock takes 6 s to say so. Three answers decide.
+// redsync: of five nodes, two hold another's key, one is down and two hang. No quorum is
+// possible, but TryLock takes 6 s to say so. Here three answers decide.
 //
-// The clients are those of the adapters' helpers: by default go-redis dials five
-// times, 100 ms apart, before it says that a server is down.
+// The clients are those of the adapters' helpers. By default, go-redis dials five times with
+// pauses of 100 ms before it reports a server as down.
 func TestNoWaitOnceAQuorumIsImpossible(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 5)
@@ -187,22 +186,22 @@ func TestNoWaitOnceAQuorumIsImpossible(t *testing.T) {
 	})
 }
 
-// rueidislock: expiry is an absolute time by the client's clock. Ours is always a
-// number of milliseconds from when the server gets it.
+// rueidislock: expiry is an absolute time of the client's clock. Here it is always a number of
+// milliseconds that begins when the server receives it.
 func TestNoClientClockReachesTheServers(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
 		proxies := proxied(t, list)
 		var mu sync.Mutex
 		var sent [][]string
-		proxies[0].LoseRequest(1, func(args []string) bool { // none: it listens
+		proxies[0].LoseRequest(1, func(args []string) bool { // loses none, only records
 			mu.Lock()
 			defer mu.Unlock()
 			sent = append(sent, slices.Clone(args))
 			return false
 		})
 		locker := a.locker(t, proxyAddrs(proxies))
-		cycle(t, locker, "first") // whose acquire is a script
+		cycle(t, locker, "first") // the first acquire on a node is a script
 		lock, err := locker.Lock(t.Context(), "k", redlock.WithTTL(12345*time.Millisecond))
 		if err != nil {
 			t.Fatal(err)
@@ -222,9 +221,9 @@ func TestNoClientClockReachesTheServers(t *testing.T) {
 		var set, extended bool
 		for _, args := range sent {
 			if strings.EqualFold(args[0], "HELLO") || strings.EqualFold(args[0], "CLIENT") {
-				continue // the driver's own
+				continue // sent by the driver itself
 			}
-			text := strings.ToUpper(strings.Join(args, " ")) // a script's too
+			text := strings.ToUpper(strings.Join(args, " ")) // including the text of a script
 			for _, absolute := range []string{"PXAT", "EXAT", "EXPIREAT"} {
 				if strings.Contains(text, absolute) {
 					t.Errorf("sent %s: %q", absolute, args)
@@ -234,13 +233,13 @@ func TestNoClientClockReachesTheServers(t *testing.T) {
 			extended = extended || slices.Contains(args, "23456")
 		}
 		if !set || !extended {
-			t.Errorf("the times to live are not among what was sent: %q", sent)
+			t.Errorf("the times to live were not sent: %q", sent)
 		}
 	})
 }
 
-// rueidislock: a user who may not run scripts hangs until the deadline, and hears no
-// more than that it has passed.
+// rueidislock: a user who may not run scripts waits until the deadline, and the error says only
+// that it has passed.
 func TestNoRefusalIsHidden(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1, servers.WithUser("locker", "pw", "resetchannels", "-@all", "~*", "+set", "+get", "+del", "+eval", "+evalsha"))
@@ -265,20 +264,20 @@ func TestNoRefusalIsHidden(t *testing.T) {
 				t.Errorf("%s: %v, want ErrUnavailable that says NOPERM", o.name, err)
 			}
 			if took > 200*time.Millisecond {
-				t.Errorf("%s took %v to be refused", o.name, took)
+				t.Errorf("%s: the rejection took %v", o.name, took)
 			}
 		}
 		if err := locker.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if text := log.String(); !strings.Contains(text, "NOPERM") || strings.Contains(text, lock.Token()) {
-			t.Errorf("the log must say that the key stays, and not show the token: %s", text)
+			t.Errorf("want a log that says that the key stays and does not contain the token: %s", text)
 		}
 	})
 }
 
-// rueidislock: a key that is the library's own prefix panics. No key is special here, on
-// no server, whatever it looks like on the wire, unless it is kept beside another lock.
+// rueidislock: a key that equals the library's own prefix panics. Here any key works on every
+// server, whatever bytes it contains, unless it is used next to another lock.
 func TestNoKeyIsSpecial(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
@@ -292,8 +291,8 @@ func TestNoKeyIsSpecial(t *testing.T) {
 	})
 }
 
-// redislock: a token that another one begins with takes that one's lock over:
-// "worker-1" those of "worker-10".
+// redislock: a token that is the beginning of another token opens that token's lock: "worker-1"
+// opens the locks of "worker-10".
 func TestNoPrefixOfATokenOpensTheLock(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
@@ -320,8 +319,8 @@ func TestNoPrefixOfATokenOpensTheLock(t *testing.T) {
 	})
 }
 
-// redislock: Release under a ctx that was cancelled leaves the key for its TTL, as
-// drivers send nothing under one.
+// redislock: Release with a cancelled ctx leaves the key for its TTL, because drivers send
+// nothing with such a ctx.
 func TestNoUnlockIsLostToACancelledContext(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, n := range []int{1, 3} {
@@ -338,7 +337,7 @@ func TestNoUnlockIsLostToACancelledContext(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// Release knows nothing of a grant that is still on its way.
+				// Release does not know of a grant that is still under way.
 				eventually(t, time.Second, func() error { return onAll(t.Context(), locker, "handed over") })
 				cancel()
 				if err := lock.Unlock(ctx); err != nil {

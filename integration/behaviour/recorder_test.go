@@ -17,16 +17,15 @@ import (
 )
 
 const (
-	// short is up to how many bytes of an argument a recorder keeps.
+	// short is the number of bytes of an argument that a recorder keeps.
 	short = 256
 
-	// slowRate is how fast a recorder reads a large argument, in bytes per second.
+	// slowRate is the speed in bytes per second at which a recorder reads a large argument.
 	slowRate = 400 << 20
 )
 
-// An argument of a command, or what a test keeps of it: a large one is only
-// hashed, because copies of megabytes would make these tests slow under the race
-// detector.
+// An argument is what a test keeps of a command's argument. A large one is only hashed, because
+// copies of megabytes would make these tests slow under the race detector.
 type argument struct {
 	size int
 	hash uint64
@@ -46,11 +45,11 @@ func (a argument) String() string {
 	return fmt.Sprintf("%.20q… (%d bytes)", a.head, a.size)
 }
 
-// A recorder is a server that reads large arguments slowly, shows each command
-// that has arrived, and grants whatever it is asked for.
+// A recorder is a server that reads large arguments slowly, passes each command that has arrived
+// to see, and grants every request.
 type recorder struct {
 	addr string
-	see  func(args []argument) // is called on several goroutines
+	see  func(args []argument) // called on several goroutines
 }
 
 // record starts a recorder, which ends with the test.
@@ -70,10 +69,10 @@ func record(t testing.TB, see func(args []argument)) *recorder {
 		for {
 			c, err := l.Accept()
 			if err != nil {
-				return // closed
+				return // the listener is closed
 			}
-			// The kernel's own buffer grows to megabytes, so that a write would end
-			// long before it has arrived.
+			// The kernel's own buffer can grow to megabytes. Then a write would end long before
+			// its data has arrived.
 			_ = c.(*net.TCPConn).SetReadBuffer(256 << 10)
 			mu.Lock()
 			conns = append(conns, c)
@@ -99,7 +98,7 @@ func (r *recorder) serve(c net.Conn) {
 	for {
 		args, err := readCommand(in)
 		if err != nil {
-			return // the client has left, in the middle of a command perhaps
+			return // the client has left, perhaps in the middle of a command
 		}
 		r.see(args)
 		if _, err := io.WriteString(c, answer(args)); err != nil {
@@ -108,7 +107,7 @@ func (r *recorder) serve(c net.Conn) {
 	}
 }
 
-// answer is what a server answers that grants everything.
+// answer is the reply of a server that grants everything.
 func answer(args []argument) string {
 	switch strings.ToUpper(args[0].head) {
 	case "HELLO":
@@ -121,7 +120,7 @@ func answer(args []argument) string {
 	return "+OK\r\n"
 }
 
-// readCommand reads an array of bulk strings, the large ones slowly.
+// readCommand reads an array of bulk strings, large ones slowly.
 func readCommand(r *bufio.Reader) ([]argument, error) {
 	n, err := readLength(r, '*')
 	if err != nil {
@@ -154,7 +153,7 @@ func readArgument(r *bufio.Reader) (argument, error) {
 		_, _ = h.Write(b)
 		_, _ = r.Discard(len(b))
 		left -= len(b)
-		// A pause that was too long is made up for.
+		// The next pause is shorter if this one was too long.
 		if early := time.Duration(size-left)*time.Second/slowRate - time.Since(start); early > time.Millisecond {
 			time.Sleep(early)
 		}
@@ -176,7 +175,7 @@ func readLength(r *bufio.Reader, kind byte) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line[1:]))
 }
 
-// parsed is what a command says that has to do with a lock.
+// parsed is the part of a command that concerns a lock.
 type parsed struct {
 	name       string // SET, or the hash of the script
 	keys, args []argument
@@ -191,8 +190,8 @@ var hashes = func() map[argument]string {
 	return m
 }()
 
-// parse returns false of a command that has to do with no lock, such as those
-// with which a driver sets up a connection.
+// parse returns false for a command that does not concern a lock, such as those that set up a
+// connection.
 func parse(args []argument) (p parsed, ok bool) {
 	switch name := strings.ToUpper(args[0].head); {
 	case name == "SET":
@@ -205,7 +204,7 @@ func parse(args []argument) (p parsed, ok bool) {
 	case (name == "EVAL" || name == "EVALSHA") && len(args) > 2:
 		n, err := strconv.Atoi(args[2].head)
 		if err != nil || n > len(args)-3 {
-			n = 0 // which is wrong, and is found to be so
+			n = 0 // the caller reports it as wrong
 		}
 		p = parsed{args[1].head, args[3 : 3+n], args[3+n:]}
 		if hash, ok := hashes[args[1]]; ok && name == "EVAL" {
@@ -216,7 +215,7 @@ func parse(args []argument) (p parsed, ok bool) {
 	return parsed{}, false
 }
 
-// same returns what only equal commands have in common.
+// same returns a key that only equal commands share.
 func (p parsed) same() string {
 	b := []byte(p.name)
 	for _, list := range [][]argument{p.keys, p.args} {

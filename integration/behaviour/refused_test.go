@@ -15,7 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A logBuffer is a log that is read while it is written.
+// A logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -27,17 +27,17 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-// refusals returns how many lines say that a node refuses to unlock.
+// refusals returns the number of lines that say that a node rejects an unlock.
 func (b *logBuffer) refusals() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return strings.Count(b.text.String(), "refuses to unlock")
 }
 
-// manyLocks is how many locks are released while the server refuses it.
+// manyLocks is the number of locks that are released while the server rejects it.
 const manyLocks = 300
 
-// refusing runs f with a user of its own and a Locker that has many locks, for a minute each.
+// refusing runs f with its own user, and a Locker that holds many locks for a minute each.
 func refusing(t *testing.T, f func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer)) {
 	if embedded(t) {
 		t.Skip("embedded servers have no access control lists")
@@ -60,7 +60,7 @@ func refusing(t *testing.T, f func(t *testing.T, s *servers.Server, user string,
 	})
 }
 
-// unlockAll unlocks locks at the same time, which must fail.
+// unlockAll unlocks locks at the same time. Every unlock must fail.
 func unlockAll(t *testing.T, locks []*redlock.Lock) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -76,8 +76,8 @@ func unlockAll(t *testing.T, locks []*redlock.Lock) {
 	all.Wait()
 }
 
-// While a password is being changed the server refuses to release locks. They are released
-// soon after it accepts the password again, and the log says it once.
+// While a password is being changed, the server rejects the release of locks. They are released
+// soon after it accepts the password again. The rejection is logged once.
 func TestUnlockDuringAPasswordRotation(t *testing.T) {
 	refusing(t, func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer) {
 		s.SetUser(t, user, "resetpass", ">other")
@@ -90,31 +90,31 @@ func TestUnlockDuringAPasswordRotation(t *testing.T) {
 		s.SetUser(t, user, ">secret")
 		start := time.Now()
 		servers.WaitEmpty(t, 10*time.Second, s)
-		t.Logf("the keys are gone %v after the server accepts the password", time.Since(start).Round(time.Millisecond))
+		t.Logf("the keys are gone %v after the server accepted the password", time.Since(start).Round(time.Millisecond))
 		if n := log.refusals(); n != 1 {
-			t.Errorf("%d lines of the log say that the server refuses, want one", n)
+			t.Errorf("%d lines of the log report the rejection, want one", n)
 		}
 	})
 }
 
-// A user that lost the right to DEL costs the server a few error replies in a second, however
-// many locks it has to release.
+// If a user loses the right to DEL, the server sends only a few error replies per second, however
+// many locks are to be released.
 func TestUnlockWithoutDel(t *testing.T) {
 	refusing(t, func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer) {
 		scripts := func() int { return calls(t, s, "eval") + calls(t, s, "evalsha") }
 		s.SetUser(t, user, "-del")
 		unlockAll(t, locks)
 		time.Sleep(time.Second)
-		const lasts = 8 // seconds, so that all are due again
+		const lasts = 8 // seconds, after which all deletions are due again
 		before := scripts()
 		time.Sleep(lasts * time.Second)
 		n := scripts() - before
 		t.Logf("%d scripts in %d seconds", n, lasts)
 		if n < 2 || n > 10*lasts {
-			t.Errorf("%d scripts in %d seconds, want a few in each", n, lasts)
+			t.Errorf("%d scripts in %d seconds, want a few per second", n, lasts)
 		}
 		if n := log.refusals(); n != 1 {
-			t.Errorf("%d lines of the log say that the server refuses, want one", n)
+			t.Errorf("%d lines of the log report the rejection, want one", n)
 		}
 		s.SetUser(t, user, "+del")
 		servers.WaitEmpty(t, 10*time.Second, s)

@@ -13,7 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// holds tells whether the server has the key with this value, as an error if not.
+// holds returns an error unless the server has the key with this value.
 func holds(t testing.TB, s *servers.Server, key, value string) error {
 	t.Helper()
 	if got, err := s.Query(t.Context(), "GET", key); err != nil || got != value {
@@ -22,13 +22,13 @@ func holds(t testing.TB, s *servers.Server, key, value string) error {
 	return nil
 }
 
-// A self-extending lock with a TTL of 2 s outlives restarts of all servers without
-// persistence, one after the other with a pause of 2 s, twice around. In the end it is on
-// all of them, and the next waiter gets it.
+// A lock with a TTL of 2 s extends itself while all servers restart without their data, one after
+// another with pauses of 2 s, two times. In the end it is on all of them, and the next waiter
+// gets it.
 func TestRollingRestarts(t *testing.T) {
 	const pause = 2 * time.Second
 	eachAdapter(t, func(t *testing.T, a adapter) {
-		t.Parallel() // mostly it sleeps
+		t.Parallel() // because it mostly sleeps
 		for _, n := range []int{3, 5} {
 			for _, fencing := range []bool{false, true} {
 				name := fmt.Sprintf("N=%d", n)
@@ -55,7 +55,7 @@ func TestRollingRestarts(t *testing.T) {
 						}
 						waited <- err
 					}()
-					for _, s := range list { // one may have missed the lock, and then the first restart ends it
+					for _, s := range list { // one may have missed the lock, and then the first restart would end it
 						eventually(t, 10*time.Second, func() error { return holds(t, s, "k", lock.Token()) })
 					}
 					var longest time.Duration
@@ -71,7 +71,7 @@ func TestRollingRestarts(t *testing.T) {
 							}
 						}
 					}
-					t.Logf("a server had the lock again %v after its restart at the latest", longest.Round(time.Millisecond))
+					t.Logf("every server had the lock again at most %v after its restart", longest.Round(time.Millisecond))
 					for _, s := range list {
 						if err := holds(t, s, "k", lock.Token()); err != nil {
 							t.Error(err)
@@ -91,12 +91,12 @@ func TestRollingRestarts(t *testing.T) {
 							t.Errorf("the waiter: %v", err)
 						}
 					case <-time.After(10 * time.Second):
-						t.Error("10 s after the release the waiter does not have the lock")
+						t.Error("the waiter does not have the lock 10 s after the release")
 					}
 					for _, s := range list { // counters stay
 						eventually(t, time.Second, func() error {
 							if slices.Contains(s.Keys(t), "k") {
-								return fmt.Errorf("%v still has a key for the lock", s)
+								return fmt.Errorf("%v still has a key of the lock", s)
 							}
 							return nil
 						})
@@ -107,8 +107,8 @@ func TestRollingRestarts(t *testing.T) {
 	})
 }
 
-// A lock that another library holds on one server is left alone, however often ours is
-// extended. When it is released, ours gets that server too.
+// A lock that another library holds on one server stays unchanged, however often ours is
+// extended. When the other lock is released, ours gets that server too.
 func TestRejoinLeavesOthersAlone(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3)
@@ -142,11 +142,11 @@ func TestRejoinLeavesOthersAlone(t *testing.T) {
 	})
 }
 
-// A server that hangs for longer than the TTL has lost the lock, and gets it again.
+// A server that hangs for longer than the TTL loses the lock, and gets it again.
 func TestRejoinAfterAHang(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 3, servers.WithOutages(), servers.WithoutReuse())
-		t.Parallel() // mostly it sleeps
+		t.Parallel() // because it mostly sleeps
 		lock, err := a.locker(t, addrs(list), redlock.WithTTL(2*time.Second)).Lock(t.Context(), "k", redlock.WithAutoExtend())
 		if err != nil {
 			t.Fatal(err)

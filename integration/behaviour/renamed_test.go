@@ -8,9 +8,9 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// A server without EVALSHA is sent the text of each script: one that has no such command,
-// because it was renamed, and one that does not allow it to this user. (The tests of the
-// adapters have the first.)
+// A server without EVALSHA gets the text of each script. Either the command does not exist
+// because it was renamed, or this user may not use it. (The tests of the adapters cover the first
+// case.)
 func TestWithoutEvalsha(t *testing.T) {
 	if embedded(t) {
 		t.Skip("embedded servers have no access control lists")
@@ -25,7 +25,7 @@ func TestWithoutEvalsha(t *testing.T) {
 	})
 }
 
-// A server on which EVAL is renamed could not release a lock, so it grants none.
+// A server on which EVAL is renamed cannot release a lock, so it grants none.
 func TestWithoutEval(t *testing.T) {
 	if embedded(t) {
 		t.Skip("embedded servers rename no commands")

@@ -13,8 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A user lacks the right to one command of the script that votes for a fencing token.
-// Waiting does not help, so the call fails at once and quotes the server.
+// A user lacks the right to one command of the script that votes for a fencing token. Waiting
+// does not help, so the call fails at once and quotes the server.
 func TestMissingRight(t *testing.T) {
 	if embedded(t) {
 		t.Skip("embedded servers have no access control lists")
@@ -27,7 +27,7 @@ func TestMissingRight(t *testing.T) {
 			t.Run(command, func(t *testing.T) {
 				user := "without" + command
 				s.Do(t, "ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", "-"+command)
-				if command == "TIME" { // which a server from Redis 7 on need not be asked for
+				if command == "TIME" { // not needed on servers from Redis 7 on
 					s.Query(t.Context(), "ACL", "SETUSER", user, "-PEXPIRETIME")
 				}
 				locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://%s:secret@%s", user, s.Addr()))}, redlock.WithFencing())
@@ -46,9 +46,9 @@ func TestMissingRight(t *testing.T) {
 	})
 }
 
-// A user without scripts could set a lock and not release it. So no node grants one: the call
-// fails at once and says what to allow. The same holds when the rule changes later, but for
-// one lock that shows it.
+// A user without scripts could set a lock but not release it, so no node grants one. The call
+// fails at once, and the error says what to allow. The same holds if the rights change later,
+// after one lock that shows it.
 func TestUserWithoutScripts(t *testing.T) {
 	if embedded(t) {
 		t.Skip("embedded servers have no access control lists")
@@ -78,7 +78,7 @@ func TestUserWithoutScripts(t *testing.T) {
 	})
 }
 
-// cannotLock checks that the server grants no lock, that the error says why, and that
+// cannotLock checks that the server grants no lock, that the error contains the reason, and that
 // nothing is left.
 func cannotLock(t *testing.T, s *servers.Server, locker *redlock.Locker, why string) {
 	t.Helper()
@@ -92,11 +92,11 @@ func cannotLock(t *testing.T, s *servers.Server, locker *redlock.Locker, why str
 		}
 		for _, want := range []string{why, "could not release it", "EVALSHA", s.Addr()} {
 			if !strings.Contains(fmt.Sprint(err), want) {
-				t.Errorf("%q does not say %q", err, want)
+				t.Errorf("%q does not contain %q", err, want)
 			}
 		}
 	}
 	if keys := s.Keys(t); len(keys) > 0 {
-		t.Errorf("the server has %q", keys)
+		t.Errorf("the server has the keys %q", keys)
 	}
 }

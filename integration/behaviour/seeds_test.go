@@ -15,11 +15,13 @@ import (
 	redigodriver "github.com/gomodule/redigo/redis"
 	goredisdriver "github.com/redis/go-redis/v9"
 	rueidisdriver "github.com/redis/rueidis"
+	valkeydriver "github.com/valkey-io/valkey-go"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/goredis"
 	"github.com/quorumlock/quorumlock/backend/redigo"
 	rueidisnode "github.com/quorumlock/quorumlock/backend/rueidis"
+	valkeynode "github.com/quorumlock/quorumlock/backend/valkey"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
@@ -27,17 +29,17 @@ import (
 
 // The tests of this file belong to rows of docs/seeds.md.
 
-// A holder is one of the Python libraries that this one grew from, as the servers
-// see it: the commands that it sends, and what it makes of the answers.
+// A holder imitates one of the Python libraries from which this one grew: the commands that it
+// sends, and how it reads the replies.
 type holder struct {
 	name  string
-	sizes []int         // how many servers it can lock
-	ttl   time.Duration // backend.NoExpiry: it sets none
+	sizes []int         // numbers of servers that it can lock
+	ttl   time.Duration // backend.NoExpiry: it sets no expiry
 	token func() string
-	set   []any // what follows SET NAME token
+	set   []any // the arguments after SET NAME token
 
-	// Its release script, which some send in full and others by its hash, and
-	// what that is given besides the name and the token.
+	// Its release script, which some libraries send in full and others by its hash, and its
+	// arguments in addition to the name and the token.
 	script        string
 	channel, text string
 }
@@ -83,8 +85,8 @@ var holders = []holder{
 	},
 }
 
-// eachHolder runs f for every adapter beside every holder, on as many servers as
-// it can lock.
+// eachHolder runs f for every adapter with every holder, on each number of servers that the
+// holder can lock.
 func eachHolder(t *testing.T, f func(t *testing.T, a adapter, h holder, list []*servers.Server)) {
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, h := range holders {
@@ -97,8 +99,8 @@ func eachHolder(t *testing.T, f func(t *testing.T, a adapter, h holder, list []*
 	})
 }
 
-// acquire makes one try, and reports whether it has the lock. If not, it releases
-// what it has.
+// acquire makes one attempt, and reports whether it has the lock. If not, it releases what it was
+// granted.
 func (h holder) acquire(t *testing.T, list []*servers.Server, key, token string) bool {
 	t.Helper()
 	granted := 0
@@ -114,7 +116,7 @@ func (h holder) acquire(t *testing.T, list []*servers.Server, key, token string)
 	return false
 }
 
-// release returns on how many servers it deleted the lock.
+// release returns the number of servers on which it deleted the lock.
 func (h holder) release(t *testing.T, list []*servers.Server, key, token string) (deleted int) {
 	t.Helper()
 	args := []any{"EVAL", h.script, 1, key, token}
@@ -127,7 +129,7 @@ func (h holder) release(t *testing.T, list []*servers.Server, key, token string)
 	return deleted
 }
 
-// wantValue fails the test unless key is value on all servers.
+// wantValue fails the test unless key holds value on all servers.
 func wantValue(t *testing.T, list []*servers.Server, key, value string) {
 	t.Helper()
 	for _, s := range list {
@@ -137,8 +139,8 @@ func wantValue(t *testing.T, list []*servers.Server, key, value string) {
 	}
 }
 
-// Each of the Python libraries excludes us, is excluded by us, and neither deletes
-// or prolongs the other's lock.
+// Each of the Python libraries and this one exclude each other, and neither deletes or extends
+// the other's lock.
 func TestSeedsOnTheWire(t *testing.T) {
 	eachHolder(t, func(t *testing.T, a adapter, h holder, list []*servers.Server) {
 		ctx := t.Context()
@@ -150,22 +152,22 @@ func TestSeedsOnTheWire(t *testing.T) {
 		eventually(t, time.Second, func() error { return onAll(ctx, locker, "k") })
 		theirs := h.token()
 		if h.acquire(t, list, "k", theirs) {
-			t.Error("it took a lock that we hold")
+			t.Error("the Python library acquired a lock that we hold")
 		}
 		wantValue(t, list, "k", ours.Token())
 		if err := ours.Extend(ctx, 20*time.Second); err != nil {
-			t.Errorf("after its try: %v", err)
+			t.Errorf("after its attempt: %v", err)
 		}
 		if err := ours.Unlock(ctx); err != nil {
-			t.Errorf("after its try: %v", err)
+			t.Errorf("after its attempt: %v", err)
 		}
 		servers.WaitEmpty(t, time.Second, list...)
 
 		if !h.acquire(t, list, "k", theirs) {
-			t.Fatal("it does not get a lock that we have released")
+			t.Fatal("the Python library does not get a lock that we have released")
 		}
 		if _, err := locker.TryLock(ctx, "k"); !errors.Is(err, redlock.ErrTaken) {
-			t.Errorf("while it holds the lock: %v, want ErrTaken", err)
+			t.Errorf("while the Python library holds the lock: %v, want ErrTaken", err)
 		}
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
@@ -181,13 +183,13 @@ func TestSeedsOnTheWire(t *testing.T) {
 		wantValue(t, list, "k", theirs)
 		status, err := locker.Inspect(ctx, "k")
 		if err != nil || status.State != redlock.StateHeld {
-			t.Errorf("inspected: %v, %v, want that it is held", status, err)
+			t.Errorf("inspected: %v, %v, want it held", status, err)
 		}
 		if forever := h.ttl == backend.NoExpiry; forever != (status.TTL == backend.NoExpiry) || status.TTL > h.ttl && !forever {
 			t.Errorf("inspected: a TTL of %v, want that of the holder, %v", status.TTL, h.ttl)
 		}
 		if got := h.release(t, list, "k", theirs); got != len(list) {
-			t.Errorf("it released %d of %d", got, len(list))
+			t.Errorf("the Python library released %d of %d", got, len(list))
 		}
 		if err := free(ctx, locker, "k"); err != nil {
 			t.Errorf("after its release: %v", err)
@@ -196,8 +198,8 @@ func TestSeedsOnTheWire(t *testing.T) {
 	})
 }
 
-// S6: a lock of ours is released by each of the Python libraries, given the token,
-// and theirs can be gone on with and released by us.
+// S6: each of the Python libraries can release a lock of ours with its token. We can resume and
+// release a lock of theirs.
 func TestSeedsReleaseElsewhere(t *testing.T) {
 	eachHolder(t, func(t *testing.T, a adapter, h holder, list []*servers.Server) {
 		ctx := t.Context()
@@ -208,7 +210,7 @@ func TestSeedsReleaseElsewhere(t *testing.T) {
 		}
 		eventually(t, time.Second, func() error { return onAll(ctx, locker, "k") })
 		if got := h.release(t, list, "k", ours.Token()); got != len(list) {
-			t.Errorf("it released %d of %d", got, len(list))
+			t.Errorf("the Python library released %d of %d", got, len(list))
 		}
 		if err := ours.Extend(ctx, 20*time.Second); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("extended after that: %v, want ErrNotHeld", err)
@@ -220,14 +222,14 @@ func TestSeedsReleaseElsewhere(t *testing.T) {
 
 		theirs := h.token()
 		if !h.acquire(t, list, "k", theirs) {
-			t.Fatal("it does not get a lock that is free")
+			t.Fatal("the Python library does not get a free lock")
 		}
 		resumed, err := locker.Resume(ctx, redlock.NewHandover("k", theirs, 0), redlock.WithTTL(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if d := time.Until(resumed.Until()); d < 50*time.Second {
-			t.Errorf("resumed for a minute: valid for %v", d)
+			t.Errorf("resumed for a minute, but valid for %v", d)
 		}
 		for _, s := range list { // an extension does not shorten a life without end
 			eventually(t, time.Second, func() error {
@@ -243,13 +245,13 @@ func TestSeedsReleaseElsewhere(t *testing.T) {
 		}
 		servers.WaitEmpty(t, time.Second, list...)
 		if got := h.release(t, list, "k", theirs); got != 0 {
-			t.Errorf("it released %d after us", got)
+			t.Errorf("the Python library released %d after us", got)
 		}
 	})
 }
 
-// G1, G3, S2, S19: a node is made from a URL, which may come from the environment
-// and is not used up.
+// G1, G3, S2, S19: a node is made from a URL, which may come from the environment and can be used
+// again.
 func TestSeedsNodeFromURL(t *testing.T) {
 	const password = "s3cret/@:?#%"
 	eachAdapter(t, func(t *testing.T, a adapter) {
@@ -280,10 +282,10 @@ func TestSeedsNodeFromURL(t *testing.T) {
 	})
 }
 
-// G2, G4, S2: a node is made from a client that the caller has, with whatever
-// options; the caller goes on using it, and closes it.
+// G2, G4, S2: a node is made from the caller's client, with any options. The caller still uses
+// the client, and closes it.
 func TestSeedsCallersClient(t *testing.T) {
-	const name = "callers" // what the servers are told that the client is
+	const name = "callers" // the client's name on the servers
 	clients := map[string]func(t *testing.T, addr string) (node backend.Node, set func(key string) error){
 		"goredis": func(t *testing.T, addr string) (backend.Node, func(string) error) {
 			client := goredisdriver.NewClient(&goredisdriver.Options{Addr: addr, ClientName: name, ReadTimeout: 200 * time.Millisecond, PoolSize: 2})
@@ -318,6 +320,16 @@ func TestSeedsCallersClient(t *testing.T) {
 				return client.Do(t.Context(), client.B().Set().Key(key).Value("v").Build()).Error()
 			}
 		},
+		"valkey": func(t *testing.T, addr string) (backend.Node, func(string) error) {
+			client, err := valkeydriver.NewClient(valkeydriver.ClientOption{InitAddress: []string{addr}, ClientName: name, ConnWriteTimeout: 200 * time.Millisecond, DisableCache: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(client.Close)
+			return valkeynode.New(client), func(key string) error {
+				return client.Do(t.Context(), client.B().Set().Key(key).Value("v").Build()).Error()
+			}
+		},
 	}
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		list := servers.Start(t, servers.Any, 1)
@@ -328,12 +340,12 @@ func TestSeedsCallersClient(t *testing.T) {
 		if s.Kind() != servers.Embedded {
 			others := 0
 			for line := range strings.Lines(fmt.Sprint(s.Do(t, "CLIENT", "LIST"))) {
-				if strings.Contains(line, " cmd=client") { // the one that asks
+				if strings.Contains(line, " cmd=client") { // the connection that asks
 					continue
 				}
 				others++
 				if !strings.Contains(line, " name="+name+" ") {
-					t.Errorf("a connection that is not the caller's client's: %s", line)
+					t.Errorf("a connection that does not belong to the caller's client: %s", line)
 				}
 			}
 			if others == 0 {
@@ -352,13 +364,14 @@ func TestSeedsCallersClient(t *testing.T) {
 	})
 }
 
-// S3: a bad URL is an error of the adapter's helper, before any I/O. It does not
-// show the password.
+// S3: the adapter's helper rejects a bad URL before any I/O. The error does not show the
+// password.
 func TestSeedsBadURL(t *testing.T) {
 	helpers := map[string]func(url string) error{
 		"goredis": func(url string) error { _, err := goredis.NewClient(url); return err },
 		"redigo":  func(url string) error { _, err := redigo.NewPool(url); return err },
 		"rueidis": func(url string) error { _, err := rueidisnode.NewClient(url); return err },
+		"valkey":  func(url string) error { _, err := valkeynode.NewClient(url); return err },
 	}
 	eachAdapter(t, func(t *testing.T, a adapter) {
 		for _, bad := range []string{
@@ -378,8 +391,7 @@ func TestSeedsBadURL(t *testing.T) {
 	})
 }
 
-// G19: with one of three servers dead locks are as good as ever, with two there is
-// none.
+// G19: with one of three servers dead, locks work as before. With two dead, no lock is granted.
 func TestSeedsMinorityDead(t *testing.T) {
 	list := servers.Start(t, servers.Any, 3, servers.WithOutages())
 	lockers := make(map[string]*redlock.Locker)

@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	redigodriver "github.com/gomodule/redigo/redis"
 	goredisdriver "github.com/redis/go-redis/v9"
 	rueidisdriver "github.com/redis/rueidis"
+	valkeydriver "github.com/valkey-io/valkey-go"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/integration/drivers"
@@ -17,20 +19,20 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Nodes of three drivers make one quorum.
+// Nodes of all drivers form one quorum.
 func TestMixedDrivers(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
-		list := servers.Start(t, kind, 3)
+		list := servers.Start(t, kind, 5)
 		var nodes []backend.Node
-		for i, d := range drivers.All {
-			nodes = append(nodes, d.Node(t, list[i].Addr()))
+		for i, s := range list {
+			nodes = append(nodes, drivers.All[i%len(drivers.All)].Node(t, s.Addr()))
 		}
 		mixed := newLocker(t, nodes)
 		lock, err := mixed.Lock(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range drivers.All { // and all of them exclude each other
+		for _, d := range drivers.All { // all drivers exclude each other
 			if _, err := (adapter{d}).locker(t, addrs(list)).TryLock(t.Context(), "k"); !errors.Is(err, redlock.ErrTaken) {
 				t.Errorf("%s alone: %v, want ErrTaken", d.Name, err)
 			}
@@ -55,15 +57,19 @@ func TestResumeThroughAnotherDriver(t *testing.T) {
 			t.Fatal(err)
 		}
 		locker := other.locker(t, addrs(list))
-		resumed, err := locker.Resume(t.Context(), lock.Handover())
+		// Release knows nothing of what is still under way: so all nodes have granted, and
+		// later extended, the lock before.
+		eventually(t, time.Second, func() error { return onAll(t.Context(), locker, "k") })
+		resumed, err := locker.Resume(t.Context(), lock.Handover(), redlock.WithTTL(2*redlock.DefaultTTL))
 		if err != nil {
-			t.Fatalf("%s resumes what %s acquired: %v", other.Name, a.Name, err)
+			t.Fatalf("%s resumes the lock of %s: %v", other.Name, a.Name, err)
 		}
+		eventually(t, time.Second, func() error { return extended(t.Context(), locker, "k", redlock.DefaultTTL) })
 		if status, err := locker.Inspect(t.Context(), "k"); err != nil || status.State != redlock.StateHeld || status.Owner != a.Name {
 			t.Errorf("inspected: %v, %v", status, err)
 		}
 		if err := locker.Release(t.Context(), resumed.Handover()); err != nil {
-			t.Errorf("%s releases what %s acquired: %v", other.Name, a.Name, err)
+			t.Errorf("%s releases the lock of %s: %v", other.Name, a.Name, err)
 		}
 		if err := lock.Unlock(t.Context()); !errors.Is(err, redlock.ErrNotHeld) {
 			t.Errorf("unlocked after that: %v, want ErrNotHeld", err)
@@ -72,7 +78,21 @@ func TestResumeThroughAnotherDriver(t *testing.T) {
 	}
 }
 
-// A whole Cluster is one node. With one master down only its keys are.
+// extended returns an error unless all nodes keep the lock on key for longer than ttl.
+func extended(ctx context.Context, locker *redlock.Locker, key string, ttl time.Duration) error {
+	status, err := locker.Inspect(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, node := range status.Nodes {
+		if node.TTL <= ttl {
+			return fmt.Errorf("not extended on all nodes: %v", status)
+		}
+	}
+	return nil
+}
+
+// A whole Cluster is one node. With one master down, only the keys on it are unavailable.
 func TestCluster(t *testing.T) {
 	for _, d := range drivers.All {
 		if d.Cluster == nil {
@@ -112,7 +132,7 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// A Sentinel set is one node, before and after its master was replaced.
+// A Sentinel set is one node, before and after its master is replaced.
 func TestSentinel(t *testing.T) {
 	for _, d := range drivers.All {
 		if d.Sentinel == nil {
@@ -130,8 +150,7 @@ func TestSentinel(t *testing.T) {
 	}
 }
 
-// A user with the rights that the adapters' docs ask for, and no other, can do
-// everything.
+// A user with exactly the rights that the adapters' documentation lists can use everything.
 func TestLeastPrivilege(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		list := servers.Start(t, kind, 1, servers.WithUser("locker", "s3cret/@:", "resetchannels", "-@all",
@@ -144,23 +163,23 @@ func TestLeastPrivilege(t *testing.T) {
 					t.Errorf("inspected: %v, %v", status, err)
 				}
 
-				// A key that it has no right to is refused, at once and for good.
+				// A key without rights is rejected at once, and always.
 				other := newLocker(t, []backend.Node{d.FromURL(t, list[0].URL())})
 				took := timed(func() {
 					_, err := other.Lock(t.Context(), "k")
 					if !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "NOPERM") {
-						t.Errorf("a key without rights: %v, want ErrUnavailable that says NOPERM", err)
+						t.Errorf("a key without rights: %v, want ErrUnavailable with NOPERM", err)
 					}
 				})
 				if took > time.Second {
-					t.Errorf("a refusal took %v", took)
+					t.Errorf("a rejection took %v", took)
 				}
 			})
 		}
 	})
 }
 
-// A wrong password is an error at once, that says so and does not show it.
+// A wrong password is reported at once, with an error that does not show it.
 func TestWrongPassword(t *testing.T) {
 	list := servers.Start(t, servers.Any, 1, servers.WithPassword("right"))
 	for _, d := range drivers.All {
@@ -170,7 +189,7 @@ func TestWrongPassword(t *testing.T) {
 			took := timed(func() {
 				_, err := locker.Lock(t.Context(), "k")
 				if !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "WRONGPASS") || strings.Contains(err.Error(), "wr0ng") {
-					t.Errorf("got %v, want ErrUnavailable that says WRONGPASS and not the password", err)
+					t.Errorf("got %v, want ErrUnavailable with WRONGPASS and without the password", err)
 				}
 			})
 			if took > time.Second {
@@ -180,7 +199,7 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// All works over TLS with certificates on both sides.
+// Everything works over TLS with certificates on both sides.
 func TestTLS(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		list := servers.Start(t, kind, 1, servers.WithTLS())
@@ -192,6 +211,7 @@ func TestTLS(t *testing.T) {
 			"goredis": drivers.GoRedis(t, goredisdriver.Options{Addr: s.Addr(), TLSConfig: s.TLSConfig()}),
 			"redigo":  drivers.Redigo(t, pool),
 			"rueidis": drivers.Rueidis(t, rueidisdriver.ClientOption{InitAddress: []string{s.Addr()}, TLSConfig: s.TLSConfig()}),
+			"valkey":  drivers.Valkey(t, valkeydriver.ClientOption{InitAddress: []string{s.Addr()}, TLSConfig: s.TLSConfig()}),
 		} {
 			t.Run(name, func(t *testing.T) { cycle(t, newLocker(t, []backend.Node{node}), "k") })
 		}

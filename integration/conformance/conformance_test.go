@@ -12,18 +12,22 @@ import (
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/internal/check"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/internal/scripttest"
 )
 
-func TestMain(m *testing.M) { servers.Main(m) }
+func TestMain(m *testing.M) {
+	long.Package(m)
+	servers.Main(m)
+}
 
 func TestAdapters(t *testing.T) {
 	for _, d := range drivers.All {
 		t.Run(d.Name, func(t *testing.T) {
-			t.Parallel() // mostly it waits
+			t.Parallel() // because it mostly waits
 			servers.Each(t, func(t *testing.T, kind servers.Kind) {
-				if kind == servers.Embedded && d.Name == "rueidis" {
-					t.Skip("embedded servers forget a script whose run failed, which no server does, and of which this adapter makes use")
+				if kind == servers.Embedded && d.Family() == "rueidis" {
+					t.Skip("embedded servers forget a script whose run failed; real servers do not, and this adapter relies on that")
 				}
 				backendtest.Run(t, harness(t, d, kind))
 			})
@@ -31,7 +35,7 @@ func TestAdapters(t *testing.T) {
 	}
 }
 
-// A whole Cluster or Sentinel set is a node like any other.
+// A whole Cluster or Sentinel set counts as one node.
 func TestTopologies(t *testing.T) {
 	for _, d := range drivers.All {
 		if d.Cluster != nil {
@@ -53,8 +57,8 @@ func TestTopologies(t *testing.T) {
 	}
 }
 
-// What the scripts mean is the server's matter: one driver will do, on every kind of server
-// and on one Cluster. What an adapter has to do with them is among the checks of [TestAdapters].
+// The meaning of the scripts depends only on the server. So one driver is enough, on every kind
+// of server and on one Cluster. [TestAdapters] checks how adapters handle scripts.
 func TestScripts(t *testing.T) {
 	d := drivers.All[0]
 	run := func(t *testing.T, h backendtest.Harness) {
@@ -81,8 +85,8 @@ func harness(t *testing.T, d drivers.Driver, kind servers.Kind) backendtest.Harn
 			proxied = true
 			return d.Node(t, addr)
 		}
-		// The helper's clients connect when they are used, also of a driver
-		// whose own connect when they are made.
+		// The helper's clients connect at the first use, even if the driver's own connect when
+		// they are made.
 		return d.FromURL(t, "redis://"+addr)
 	})
 	h.Slow = kind == servers.Kinds(t)[0] // once for each adapter
@@ -112,7 +116,7 @@ func withServer(h backendtest.Harness, server *servers.Server) backendtest.Harne
 	return h
 }
 
-// onCluster returns a harness without a node, with what other clients of a cluster can do.
+// onCluster returns a harness that has no node yet, only what other clients of a Cluster can do.
 func onCluster(t *testing.T, cluster *servers.Cluster) backendtest.Harness {
 	return backendtest.Harness{
 		Set: func(ctx context.Context, _ backend.Node, key, value string, ttl time.Duration) error {

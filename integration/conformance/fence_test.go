@@ -18,14 +18,14 @@ var (
 	voteArgs = []string{"token", "60000", "0", "3600000"}
 )
 
-// The usual calls take so many commands, and a release without a tombstone no more
-// than before there were any.
+// The usual calls run exactly these commands. A release without a tombstone runs none in addition
+// to those of a lock without fencing.
 func TestFenceCommands(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		if kind == servers.Embedded {
 			t.Skip("embedded servers do not count the commands of scripts")
 		}
-		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // whose commands are counted
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // its commands are counted
 		node := drivers.All[0].Node(t, server.Addr())
 		for _, call := range []struct {
 			what     string
@@ -34,8 +34,8 @@ func TestFenceCommands(t *testing.T) {
 			args     []string
 			commands string
 		}{
-			{"vote, the first", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 set:2 time:1"},
-			{"vote, again", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 time:1"},
+			{"vote, first", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 set:2 time:1"},
+			{"vote, repeated", lua.Vote, voteKeys, voteArgs, "mget:1 exists:1 get:2 time:1"},
 			{"prolong", lua.Prolong, []string{"lock", "counter"}, []string{"token", "90000", "41", "3600000"}, "get:2 pexpire:2 pttl:1"},
 			{"raise", lua.Raise, []string{"lock", "counter"}, []string{"token", "41", "3600000"}, "get:2 time:1"},
 			{"release", lua.Release, []string{"lock", "queue"}, []string{"token"}, "del:1 exists:1 get:1"},
@@ -61,21 +61,21 @@ func TestFenceCommands(t *testing.T) {
 			for _, want := range strings.Fields(call.commands) {
 				name, n, _ := strings.Cut(want, ":")
 				if counted[name] != n {
-					t.Errorf("%s calls %s %q times, want %s", call.what, name, counted[name], n)
+					t.Errorf("%s runs %s %q times, want %s", call.what, name, counted[name], n)
 				}
 				delete(counted, name)
 			}
 			if len(counted) > 0 {
-				t.Errorf("%s calls besides %v", call.what, counted)
+				t.Errorf("%s runs in addition %v", call.what, counted)
 			}
 		}
 	})
 }
 
-// A user who lacks a right that a vote needs has not voted, and can unlock.
+// A user who lacks a right that a vote needs does not vote, and can still unlock.
 func TestVoteWithoutPermission(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
-		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that the test creates
 		server.SetUser(t, "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
 		node := drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr())
 		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
@@ -85,12 +85,12 @@ func TestVoteWithoutPermission(t *testing.T) {
 				t.Errorf("vote without %s answers %v, want an error", command, r.Reply)
 			}
 			if keys := server.Keys(t); len(keys) != 0 {
-				t.Errorf("after a vote without %s there are %q, want nothing", command, keys)
+				t.Errorf("after a vote without %s the keys are %q, want none", command, keys)
 			}
 			server.SetUser(t, "locker", "+"+command)
 		}
-		// A quick vote finds that the clock does not allow the hint, and may not take back what
-		// it has set: the counter is another's vote.
+		// A fast-path vote finds that the clock does not allow the hint, and may not undo its
+		// set. The counter belongs to another vote.
 		server.SetUser(t, "locker", "-del")
 		now := time.Now().UnixMicro()
 		server.Do(t, "SET", "counter", now-1_000_000)
@@ -101,7 +101,7 @@ func TestVoteWithoutPermission(t *testing.T) {
 		server.Do(t, "DEL", "lock", "counter")
 		server.SetUser(t, "locker", "+del")
 
-		server.SetUser(t, "locker", "-mget") // which makes it slower only
+		server.SetUser(t, "locker", "-mget") // makes it slower, but no more
 		eval(t, node, lua.Vote, voteKeys, voteArgs...)
 		server.SetUser(t, "locker", "-set")
 		keys := []string{"lock", "queue", "tombstone"}
@@ -111,8 +111,8 @@ func TestVoteWithoutPermission(t *testing.T) {
 	})
 }
 
-// A server without memory casts no vote; it releases, and the tombstone of a lock
-// that was there stands.
+// A server without free memory casts no vote, but releases. The tombstone of an existing lock is
+// added.
 func TestVoteWithoutMemory(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
@@ -129,13 +129,13 @@ func TestVoteWithoutMemory(t *testing.T) {
 		server.Do(t, "DEL", "tombstone")
 		vote := backend.Op{Kind: backend.OpEval, Script: lua.Vote, Keys: voteKeys, Args: voteArgs}
 		if r := vote.Do(t.Context(), node); !backend.NotExecuted(r.Err) || len(server.Keys(t)) != 0 {
-			t.Errorf("vote ends with %v, %v, and the keys are %q, want an error and nothing", r.Reply, r.Err, server.Keys(t))
+			t.Errorf("vote returns %v, %v, and the keys are %q; want an error and no keys", r.Reply, r.Err, server.Keys(t))
 		}
 	})
 }
 
-// A server that does not write now tells all the same who has the lock: to whom it may be
-// refused, it does not look as if the server were down.
+// A server that cannot write still reports who has the lock. A refusal must not look as if the
+// server were down.
 func TestVoteWithoutWriting(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		if kind == servers.Embedded {
@@ -150,27 +150,27 @@ func TestVoteWithoutWriting(t *testing.T) {
 			begin, ends []any
 		}{
 			{"without memory", []any{"CONFIG", "SET", "maxmemory", 1}, []any{"CONFIG", "SET", "maxmemory", 0}},
-			{"for want of replicas", []any{"CONFIG", "SET", "min-replicas-to-write", 1}, []any{"CONFIG", "SET", "min-replicas-to-write", 0}},
+			{"without enough replicas", []any{"CONFIG", "SET", "min-replicas-to-write", 1}, []any{"CONFIG", "SET", "min-replicas-to-write", 0}},
 		} {
 			server.Do(t, state.begin...)
 			now := strconv.FormatInt(time.Now().UnixMicro(), 10)
 			r := eval(t, node, lua.Vote, voteKeys, "token", "60000", now, "3600000")
 			if len(r) != 6 || r[0] != int64(0) || r[5] != "other" {
-				t.Errorf("a server that does not write, %s, answers %v, want a refusal that names the owner", state.what, r)
+				t.Errorf("a server that cannot write, %s, answers %v, want a refusal with the owner", state.what, r)
 			}
 			server.Do(t, state.ends...)
 		}
 	})
 }
 
-// An error that names a key of any bytes is one line, and whole, with every driver.
+// An error that names a key of arbitrary bytes is complete and has one line, with every driver.
 func TestFenceNamesTheKey(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1)[0]
 		for _, d := range drivers.All {
 			t.Run(d.Name, func(t *testing.T) {
 				if kind == servers.Embedded {
-					t.Skip("embedded servers quote the key in another way")
+					t.Skip("embedded servers quote the key differently")
 				}
 				counter := "a\x00b\r\nc\"%d"
 				server.Do(t, "SET", counter, "rubbish", "PX", 60_000)
@@ -184,7 +184,7 @@ func TestFenceNamesTheKey(t *testing.T) {
 					t.Errorf("the error is %q", text)
 				}
 				if errors.Is(r.Err, errors.ErrUnsupported) {
-					t.Errorf("the error %v says that scripts do not work", r.Err)
+					t.Errorf("the error %v matches one that says that scripts do not work", r.Err)
 				}
 			})
 		}

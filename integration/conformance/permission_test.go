@@ -12,19 +12,19 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A user who may not use the queue, or not all of it, can lock and unlock all the
-// same. What he must not do half is not done.
+// A user who may not use the queue, or only parts of it, can still lock and unlock. An operation
+// that the user may not complete is not begun.
 func TestQueueWithoutPermission(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
-		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that the test creates
 		server.SetUser(t, "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
 		all := drivers.All[0].Node(t, server.Addr())
 		some := drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr())
 		for _, tc := range []struct {
 			deny, allow string
-			queues      bool   // he is queued by an acquire
-			calls       bool   // his release calls the waiter
-			mute        string // the command that fails, and says so, if that keeps it from being called
+			queues      bool   // an acquire queues this user
+			calls       bool   // a release by this user notifies the waiter
+			mute        string // the command whose failure is reported, if it prevents a notification
 		}{
 			{"-zadd", "+zadd", false, true, ""},
 			{"-zrank", "+zrank", false, true, ""},
@@ -74,7 +74,7 @@ func TestQueueWithoutPermission(t *testing.T) {
 						t.Errorf("%s: acquire answers %v, want a refusal with the rank %d, and the command that failed", lock, r, rank)
 					}
 					if r := eval(t, all, lua.Inspect, keys, "9")[3:]; r[0] != standing || r[1] != waiter {
-						t.Errorf("%s: those who wait are %v, want %d", lock, r, standing)
+						t.Errorf("%s: the waiters are %v, want %d", lock, r, standing)
 					}
 
 					r = eval(t, some, free.script, keys, free.args...)
@@ -83,7 +83,7 @@ func TestQueueWithoutPermission(t *testing.T) {
 						why, _ = r.Text(1)
 					}
 					if r[0] != int64(1) || !strings.HasPrefix(why, tc.mute) || (why == "") != (tc.mute == "") {
-						t.Errorf("%s: %s answers %q, want 1, and which command failed: %q", lock, free.script.Name(), r, tc.mute)
+						t.Errorf("%s: %s answers %q, want 1 and the failed command %q", lock, free.script.Name(), r, tc.mute)
 					}
 					want := ""
 					if tc.calls {
@@ -98,10 +98,10 @@ func TestQueueWithoutPermission(t *testing.T) {
 	})
 }
 
-// A user who may not look at the queue, or not at all of it, sees the lock all the same.
+// A user who may not read the queue, or only parts of it, can still inspect the lock.
 func TestInspectWithoutPermission(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
-		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that the test creates
 		server.SetUser(t, "watcher", "on", ">pw", "allkeys", "allchannels", "+@all")
 		all := drivers.All[0].Node(t, server.Addr())
 		some := drivers.All[0].FromURL(t, "redis://watcher:pw@"+server.Addr())
@@ -111,9 +111,9 @@ func TestInspectWithoutPermission(t *testing.T) {
 		eval(t, all, lua.Acquire, keys, "other", "60000", "60000:inbox", "5000")
 		for _, tc := range []struct {
 			deny    string
-			length  int // of the answer
+			length  int // of the reply
 			waiting int64
-			waited  bool // the time is told
+			waited  bool // the reply contains the time
 		}{
 			{"+@all", 6, 1, true},
 			{"-zcard", 4, -1, false},
@@ -125,7 +125,7 @@ func TestInspectWithoutPermission(t *testing.T) {
 				defer server.SetUser(t, "watcher", "+@all")
 				r := eval(t, some, lua.Inspect, keys, "9")
 				if len(r) != tc.length || r[0] != int64(1) || r[1] != "token" || r[3] != tc.waiting {
-					t.Fatalf("inspect answers %v, want %d parts, the token, and %d to wait", r, tc.length, tc.waiting)
+					t.Fatalf("inspect answers %v, want %d parts, the token, and %d waiters", r, tc.length, tc.waiting)
 				}
 				if tc.length == 6 {
 					if ms, err := r.Int(5); err != nil || tc.waited != (ms >= 5000) || !tc.waited && ms != -1 {
@@ -138,15 +138,15 @@ func TestInspectWithoutPermission(t *testing.T) {
 			server.SetUser(t, "watcher", deny)
 			op := backend.Op{Kind: backend.OpEval, Script: lua.Inspect, Keys: keys, Args: []string{"9"}}
 			if r := op.Do(t.Context(), some); !errors.Is(r.Err, backend.ErrRefused) {
-				t.Errorf("%s: inspect ends with %v, %v, want a refusal", deny, r.Reply, r.Err)
+				t.Errorf("%s: inspect returns %v, %v, want a rejection", deny, r.Reply, r.Err)
 			}
 			server.SetUser(t, "watcher", "+@all")
 		}
 	})
 }
 
-// Where the queue's key itself is out of bounds the server runs nothing, and says so:
-// the plain delete is left.
+// If the user may not access the queue's key, the server runs no script and returns an error. A
+// plain delete still works.
 func TestQueueKeyWithoutPermission(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1, servers.WithUser("locker", "pw", "~lock", "allchannels", "+@all"))[0]
@@ -161,7 +161,7 @@ func TestQueueKeyWithoutPermission(t *testing.T) {
 					{Kind: backend.OpEval, Script: lua.Inspect, Keys: []string{"lock", "queue"}, Args: []string{"9"}},
 				} {
 					if r := call.Do(t.Context(), node); !errors.Is(r.Err, backend.ErrRefused) {
-						t.Errorf("%s ends with %v, %v, want a refusal", call.Script.Name(), r.Reply, r.Err)
+						t.Errorf("%s returns %v, %v, want a rejection", call.Script.Name(), r.Reply, r.Err)
 					}
 				}
 				locker, err := redlock.New([]backend.Node{node})
@@ -169,7 +169,7 @@ func TestQueueKeyWithoutPermission(t *testing.T) {
 					t.Fatal(err)
 				}
 				if s, err := locker.Inspect(t.Context(), "lock"); err != nil || s.State != redlock.StateHeld || s.Waiting != -1 {
-					t.Errorf("Inspect: %v, %v, want the lock held, and not known who waits", s, err)
+					t.Errorf("Inspect: %v, %v, want the lock held, and the waiters unknown", s, err)
 				}
 				if ok, err := node.EvalDelete(t.Context(), "lock", "token"); !ok || err != nil {
 					t.Errorf("the plain delete = %v, %v, want true", ok, err)

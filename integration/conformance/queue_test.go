@@ -13,8 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// The place in the queue is the server's time, in milliseconds with a fraction,
-// less what the waiter has waited. No answer of a script shows it.
+// The score in the queue is the server's time in milliseconds, with a fraction, less the time
+// waited. No script returns it.
 func TestQueueScore(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1)[0]
@@ -31,18 +31,18 @@ func TestQueueScore(t *testing.T) {
 			t.Fatalf("the queue is %v", members)
 		}
 		score, err := strconv.ParseFloat(members[1].(string), 64)
-		// A text of 17 digits shows the microseconds not quite.
+		// A text of 17 digits does not show the microseconds exactly.
 		if err != nil || score < before-waited-0.001 || score > after-waited+0.001 {
 			t.Errorf("the score is %q, want one from %f to %f", members[1], before-waited, after-waited)
 		}
 	})
 }
 
-// For how long somebody has waited is told by the server's clock, of a score that is a time
-// which was, and to a user who may ask for the time.
+// The time that a waiter has waited is computed with the server's clock, from a score that is a
+// past time. It needs the right to use TIME.
 func TestQueueTimes(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
-		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that it makes
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that the test creates
 		node := drivers.All[0].Node(t, server.Addr())
 		now := milliseconds(t, server)
 		server.Do(t, "ZADD", "queue", "-inf", "a", strconv.FormatFloat(now-5000.25, 'f', 3, 64), "b",
@@ -65,8 +65,8 @@ func TestQueueTimes(t *testing.T) {
 	})
 }
 
-// Whatever somebody has put into the queue is passed over.
-func TestQueueOfRubbish(t *testing.T) {
+// Scripts skip whatever else somebody has put into the queue.
+func TestQueueWithInvalidMembers(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1)[0]
 		node := drivers.All[0].Node(t, server.Addr())
@@ -94,8 +94,8 @@ func TestQueueOfRubbish(t *testing.T) {
 	})
 }
 
-// A server without memory queues nobody, but calls who stands there: it lets a
-// script go on that has taken something away.
+// A server without free memory does not queue waiters, but notifies those in the queue, because
+// it lets a script go on that has freed something.
 func TestQueueWithoutMemory(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
@@ -125,16 +125,16 @@ func TestQueueWithoutMemory(t *testing.T) {
 			if r := eval(t, node, lua.Inspect, keys[:1]); r[1] != "~60000:inbox" {
 				t.Errorf("after %s the lock is %v, want it reserved", free.script.Name(), r)
 			}
-			// Nobody waits: what is left is a deletion.
+			// There is no waiter, so the lock is deleted.
 			if r := eval(t, node, lua.Release, keys, "", "60000:inbox"); r[0] != int64(0) || len(server.Keys(t)) != 0 {
-				t.Errorf("who was called gives up: %v; the keys are %q, want none", r, server.Keys(t))
+				t.Errorf("the notified waiter gives up: %v; the keys are %q, want none", r, server.Keys(t))
 			}
 			server.Do(t, "CONFIG", "SET", "maxmemory", 0)
 		}
 	})
 }
 
-// await waits for the message want, the next one.
+// await waits for the next message, which must be want.
 func await(t *testing.T, heard <-chan string, want string) {
 	t.Helper()
 	select {
@@ -143,7 +143,7 @@ func await(t *testing.T, heard <-chan string, want string) {
 			t.Errorf("the message is %q, want %q", got, want)
 		}
 	case <-time.After(10 * time.Second):
-		t.Errorf("the message %q has not come", want)
+		t.Errorf("the message %q did not arrive", want)
 	}
 }
 
@@ -162,13 +162,12 @@ func milliseconds(t *testing.T, server *servers.Server) float64 {
 	return seconds*1000 + micros/1000
 }
 
-// hears has somebody listen on channel for as long as the test runs, and returns
-// what he hears, as far as anybody takes it.
+// hears subscribes to channel until the test ends, and returns the messages.
 func hears(t *testing.T, node backend.Node, channel string) <-chan string {
 	t.Helper()
 	s, ok := backend.As[backend.Subscriber](node)
 	if !ok {
-		t.Fatal("the node is no Subscriber")
+		t.Fatal("the node is not a Subscriber")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done, messages := make(chan struct{}), make(chan error, 1), make(chan string, 100)
@@ -199,7 +198,7 @@ func eval(t *testing.T, node backend.Node, s *backend.Script, keys []string, arg
 	t.Helper()
 	scripter, ok := backend.As[backend.Scripter](node)
 	if !ok {
-		t.Fatal("the node is no Scripter")
+		t.Fatal("the node is not a Scripter")
 	}
 	r, err := scripter.Eval(t.Context(), s, keys, args)
 	if err != nil {

@@ -25,10 +25,9 @@ var (
 	bothText string
 )
 
-// What a vote does first, for most, is what the rest of the script would do, whatever
-// is there and whatever is asked: the answer is the same, to the millisecond if that is the
-// time alone, and what is left. The clock is the test's, so that a hint can be at the very
-// end of what it allows.
+// The fast path of a vote does what the rest of the script would do, for all arguments and
+// states: the reply is the same, except for the time's fraction of a millisecond, and so is the
+// state left behind. The test sets the clock, so that a hint can be exactly at the limit.
 func TestQuickVote(t *testing.T) {
 	const cases, some = 6000, 5
 	quick, slow := bothVotes(t)
@@ -38,7 +37,7 @@ func TestQuickVote(t *testing.T) {
 		node := drivers.All[0].Node(t, servers.Start(t, kind, 1)[0].Addr())
 		rng := rand.New(rand.NewPCG(*firstSeed, 1))
 		odd := oddNumbers
-		if kind == servers.Embedded { // SET takes this for a number there, and nowhere else
+		if kind == servers.Embedded { // as an argument of SET, this is a number only there
 			odd = slices.DeleteFunc(slices.Clone(odd), func(text string) bool { return text == "+5" })
 		}
 		taken, met := 0, map[string]int{}
@@ -46,7 +45,7 @@ func TestQuickVote(t *testing.T) {
 			c := newVoteCase(rng, odd)
 			eval(t, node, arrange, append(voteKeysOf("quick"), voteKeysOf("slow")...), append(c.state(), c.state()...)...)
 			if c.expires() {
-				time.Sleep(2 * time.Millisecond) // until what lives for 1 ms is gone
+				time.Sleep(2 * time.Millisecond) // until keys with a time to live of 1 ms are gone
 			}
 			r := eval(t, node, both, append(voteKeysOf("quick"), voteKeysOf("slow")...), c.call()...)
 			if len(r) != 6 {
@@ -66,31 +65,31 @@ func TestQuickVote(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("%d of %d votes were quick; beside what is odd: %v", taken, cases, met)
+		t.Logf("%d of %d votes took the fast path; with oddities: %v", taken, cases, met)
 		if taken < cases/5 || taken > cases*4/5 {
-			t.Errorf("%d of %d votes were quick, want a fifth at least, and others", taken, cases)
+			t.Errorf("%d of %d votes took the fast path, want at least a fifth, but not all", taken, cases)
 		}
 		for _, what := range []string{"clock", "lock", "queue", "counter", "ttl", "ticket", "waited", "hint", "keep"} {
 			if met[what] < some {
-				t.Errorf("%d votes were quick in spite of an odd %s, want some", met[what], what)
+				t.Errorf("%d votes took the fast path despite an odd %s, want some", met[what], what)
 			}
 		}
 	})
 }
 
-// bothVotes returns the text that is for most votes, which ends where the first block
-// does, and that of all others.
+// bothVotes returns the script with only its fast path, which is its first block, and the script
+// without it.
 func bothVotes(t *testing.T) (quick, slow string) {
 	const end = "\nend\n"
 	quick, slow, ok := strings.Cut(lua.Vote.Source(), end)
 	if !ok || !strings.Contains(quick, "'MGET'") || strings.Contains(slow, "'MGET'") ||
 		strings.Contains(quick, "local function") || !strings.Contains(slow, "local function inboxes(") {
-		t.Fatalf("the vote does not begin with its quick part: %q", quick)
+		t.Fatalf("the vote does not begin with its fast path: %q", quick)
 	}
 	return quick + end, slow
 }
 
-// inMillis cuts the microseconds off a time, and returns what is no time as it is.
+// inMillis cuts the microseconds off a time, and returns any other text unchanged.
 func inMillis(micros any) any {
 	n, err := strconv.ParseInt(fmt.Sprint(micros), 10, 64)
 	if err != nil {
@@ -104,7 +103,7 @@ func scriptOf(name, text string) *backend.Script {
 	return backend.NewScript(name, text, hex.EncodeToString(sum[:]))
 }
 
-// voteKeysOf are the keys of a vote, in the order in which it takes them.
+// voteKeysOf are the keys of a vote, in the order of its arguments.
 func voteKeysOf(which string) []string {
 	keys := append(append([]string(nil), voteKeys...), "queue", "marker")
 	for i := range keys {
@@ -113,27 +112,26 @@ func voteKeysOf(which string) []string {
 	return keys
 }
 
-// planted is what a key holds: its type, if it is there, and for how many milliseconds,
-// or empty for ever.
+// planted is what a key holds: its type, if it exists, and its time to live in milliseconds, or
+// "" for no expiry.
 type planted struct{ kind, value, ms string }
 
-// A voteCase is a vote, what it meets, and which of that is odd.
+// A voteCase is a vote, the state before it, and the odd parts of both.
 type voteCase struct {
-	now    int64      // by the server's clock, in microseconds
-	keys   [5]planted // as a vote takes them
-	told   int        // of how many of them
+	now    int64      // of the server's clock, in microseconds
+	keys   [5]planted // in the order of a vote's keys
+	told   int        // number of keys that are passed
 	args   []string
-	denied string // a command, or one and a key
+	denied string // a command, or a command and a key
 	odd    []string
 }
 
-// oddNumbers are texts that are no number, or a short one, or one in an odd way.
+// oddNumbers are texts that are not numbers, short numbers, or numbers in an odd form.
 var oddNumbers = []string{"", "0", "1", "060000", "00", "-1", "+5", " 5", "5 ", "5\x00", "1e3", "1e99", "0x10", "60000.0", "999999999999999", "9999999999999999", "１", ":", "x"}
 
-// newVoteCase returns a vote that should be quick, but for up to three things that are
-// odd about it. Odd are the texts for numbers that are.
+// newVoteCase returns a vote that should take the fast path, except for up to three odd parts.
 func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
-	c := &voteCase{told: 3 + rng.IntN(2)} // of the queue too, or not
+	c := &voteCase{told: 3 + rng.IntN(2)} // with or without the queue
 	const second, hour = 1_000_000, 3600 * 1_000_000
 	const most = 1<<53 - 1
 	from := func(of ...string) string { return of[rng.IntN(len(of))] }
@@ -153,7 +151,7 @@ func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
 	if strange["clock"] {
 		edges := []int64{0, 41, 250_000, most, most - 1, most - 250_000, most + 250_000, most + 2, 9_999_999_999_999_999, 1e16}
 		c.now = edges[rng.IntN(len(edges))]
-		if rng.IntN(2) == 0 { // where times get their sixteenth digit
+		if rng.IntN(2) == 0 { // near the time at which the clock gets a sixteenth digit
 			c.now = 1e15 - 250_000 + rng.Int64N(500_000)
 		}
 	}
@@ -172,11 +170,11 @@ func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
 		counter = hint - 1
 	}
 	c.keys[1] = planted{"string", decimal(max(counter, 0)), from("", "600000", "1200000")}
-	if len(hintText) == 16 { // noughts before the one, noughts before the other
+	if len(hintText) == 16 { // leading zeros in one or the other
 		c.keys[1].value = fmt.Sprintf("%016d", max(counter, 0))
 	}
 	if strange["counter"] {
-		// Few odd counters leave a vote quick: one from long ago is drawn more often.
+		// Few odd counters allow the fast path, so a very old one is drawn more often.
 		longAgo := decimal(max(hint-hour, 0))
 		c.keys[1].value = from(decimal(hint), decimal(hint+1), longAgo, longAgo, longAgo, longAgo, decimal(hint+hour), decimal(c.now+100_000), decimal(c.now+23*hour),
 			decimal(c.now+25*hour), decimal(most), decimal(most-1), decimal(most+1), "0", "41", "")
@@ -201,7 +199,7 @@ func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
 	if strange["queue"] {
 		c.keys[3] = planted{from("zset", "zset", "string", "list"), from("30000:inbox", "30000:another"), from("", "300000")}
 	}
-	if strange["tombstone"] { // always a string: nobody else writes there
+	if strange["tombstone"] { // always a string, because no other program writes there
 		c.keys[2] = planted{"string", from("1", "1", ""), from("1", "300000")}
 	}
 	length := []string{}
@@ -223,18 +221,18 @@ func newVoteCase(rng *rand.Rand, odd []string) *voteCase {
 	if strange["waited"] {
 		waited = from(odd...)
 	}
-	if strange["denied"] { // EXISTS and GET are what the quick part does without
+	if strange["denied"] { // the fast path does not use EXISTS and GET
 		c.denied = from("MGET", "SET", "SET lock", "SET counter", "PEXPIRETIME", "TIME")
 	}
 	c.args = append([]string{"token", ttl, hintText, keep, ticket, waited}, length...)
-	for len(c.args) > 4 && c.args[len(c.args)-1] == "" && rng.IntN(4) > 0 { // what is empty may be missing
+	for len(c.args) > 4 && c.args[len(c.args)-1] == "" && rng.IntN(4) > 0 { // empty arguments may be omitted
 		c.args = c.args[:len(c.args)-1]
 	}
 	return c
 }
 
-// oddTexts are texts that are no number of a counter, or one in an odd way, most as long
-// as those of our days and some near the time.
+// oddTexts are texts that are not valid counters, or are in an odd form. Most have the length of
+// a current counter, and some are near the time.
 func oddTexts(now int64) []string {
 	n := strconv.FormatInt(now, 10)
 	digits := n + strings.Repeat("0", 16)
@@ -249,7 +247,7 @@ func oddTexts(now int64) []string {
 	}
 }
 
-// expires reports whether a key is to be gone by the time of the vote.
+// expires reports whether a key must be gone by the time of the vote.
 func (c *voteCase) expires() bool {
 	for _, key := range c.keys {
 		if key.ms == "1" {

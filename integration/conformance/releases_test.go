@@ -23,16 +23,15 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// These tests run the scripts of an earlier release, kept as data, beside those of the
-// tree, on one server. docs/compatibility.md says what must hold. The node in memory is
-// not among the servers: it does not run the text of a script, and its state is never
-// shared between two processes.
+// These tests run the scripts of an earlier release, kept as data, together with the current ones
+// on one server. docs/compatibility.md lists what must hold. The node in memory is not tested,
+// because it does not run the text of a script, and two processes never share its state.
 
 // previous is the release whose scripts are in testdata.
 const previous = "release-0"
 
-// previousScripts returns the scripts of the previous release by name. Each must have the
-// text that was released: the SHA-1 of each is kept beside them.
+// previousScripts returns the scripts of the previous release by name. Their text must be
+// unchanged, so the SHA-1 of each is stored with them.
 func previousScripts(t *testing.T) map[string]*backend.Script {
 	t.Helper()
 	sums, err := os.ReadFile(filepath.Join("testdata", previous, "SHA1SUMS"))
@@ -48,7 +47,7 @@ func previousScripts(t *testing.T) map[string]*backend.Script {
 		}
 		sum := sha1.Sum(text)
 		if got := hex.EncodeToString(sum[:]); got != fields[0] {
-			t.Fatalf("%s/%s is not the text that was released: its SHA-1 is %s, want %s", previous, fields[1], got, fields[0])
+			t.Fatalf("%s/%s is not the released text: its SHA-1 is %s, want %s", previous, fields[1], got, fields[0])
 		}
 		name := strings.TrimSuffix(fields[1], ".lua")
 		scripts[name] = backend.NewScript(name, string(text), fields[0])
@@ -56,9 +55,9 @@ func previousScripts(t *testing.T) map[string]*backend.Script {
 	return scripts
 }
 
-// An oldNode runs the scripts of the previous release in place of those of the tree.
+// An oldNode runs the scripts of the previous release instead of the current ones.
 type oldNode struct {
-	backend.Node // the methods SetNX and Name of the node behind; no Unwrap
+	backend.Node // has SetNX and Name; has no Unwrap
 	scripts      map[string]*backend.Script
 }
 
@@ -122,18 +121,18 @@ func (m mixture) locker(t *testing.T, n backend.Node, opts ...redlock.Option) *r
 	return l
 }
 
-// queued waits until so many stand in the queue of key.
+// queued waits until that many tickets are in the queue of key.
 func (m mixture) queued(t *testing.T, key string, n int64) {
 	t.Helper()
 	queue := key + "{" + key + "}:queue"
 	for start := time.Now(); m.server.Do(t, "ZCARD", queue) != n; time.Sleep(time.Millisecond) {
 		if time.Since(start) > 10*time.Second {
-			t.Fatalf("%v stand in the queue %q, want %d", m.server.Do(t, "ZCARD", queue), queue, n)
+			t.Fatalf("%v tickets are in the queue %q, want %d", m.server.Do(t, "ZCARD", queue), queue, n)
 		}
 	}
 }
 
-// Lockers of both releases share a key: one holder at a time, fencing tokens go up, and
+// Lockers of both releases share a key. There is one holder at a time, fencing tokens go up, and
 // every caller gets its turns.
 func TestReleasesMixed(t *testing.T) {
 	for name, opts := range map[string][]redlock.Option{
@@ -145,7 +144,7 @@ func TestReleasesMixed(t *testing.T) {
 			eachMixture(t, func(t *testing.T, m mixture) {
 				if name == "quarantine" {
 					if m.kind == servers.Embedded {
-						t.Skip("embedded servers do not tell their run_id, without which there is no quarantine")
+						t.Skip("embedded servers have no run_id, which a quarantine needs")
 					}
 					m.mark(t, m.old, "redlock:marker")
 				}
@@ -169,12 +168,12 @@ func TestReleasesMixed(t *testing.T) {
 								return
 							}
 							if n := holders.Add(1); n != 1 {
-								t.Errorf("%d hold the lock", n)
+								t.Errorf("%d holders at the same time", n)
 							}
 							if fence := lock.Fence(); name != "plain" && fence <= last.Swap(fence) {
 								t.Errorf("the fencing token %d is not above the one before", fence)
 							}
-							turns[release]++ // guarded by the lock
+							turns[release]++ // protected by the lock
 							if before != release {
 								before = release
 								changes++
@@ -189,17 +188,17 @@ func TestReleasesMixed(t *testing.T) {
 				}
 				wg.Wait()
 				if turns != [2]int{clients / 2 * each, clients / 2 * each} {
-					t.Errorf("%s had the lock %d times, the tree %d times", previous, turns[0], turns[1])
+					t.Errorf("%s had the lock %d times, the current release %d times", previous, turns[0], turns[1])
 				}
 				if changes < 2*each/3 {
-					t.Errorf("the lock went %d times from one release to the other, which is too rarely to show much", changes)
+					t.Errorf("the lock changed between the releases only %d times, which proves too little", changes)
 				}
 			})
 		})
 	}
 }
 
-// mark says that the server has lost nothing.
+// mark marks the server as having lost nothing.
 func (m mixture) mark(t *testing.T, n backend.Node, marker string) {
 	t.Helper()
 	if r, err := n.(backend.Scripter).Eval(t.Context(), lua.Mark, []string{marker}, nil); err != nil || r[0] != int64(1) {
@@ -207,8 +206,8 @@ func (m mixture) mark(t *testing.T, n backend.Node, marker string) {
 	}
 }
 
-// A Locker of the tree waits for a lock that a client of the previous release holds, and
-// is notified by its release.
+// A current Locker waits for a lock that a client of the previous release holds. The release by
+// that client notifies it.
 func TestReleasesOldHolder(t *testing.T) {
 	eachMixture(t, func(t *testing.T, m mixture) {
 		const key = "old holder"
@@ -237,13 +236,13 @@ func TestReleasesOldHolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took > time.Second {
-			t.Errorf("the hand-over took %v: the waiter was not notified", took)
+			t.Errorf("the handover took %v, so the waiter was not notified", took)
 		}
 	})
 }
 
-// Two waiters of the previous release stand in the queue and are notified by a Locker of
-// the tree, in the words that they know.
+// Two waiters of the previous release are queued. A current Locker notifies them with messages
+// that they understand.
 func TestReleasesOldWaiters(t *testing.T) {
 	eachMixture(t, func(t *testing.T, m mixture) {
 		const key = "old waiters"
@@ -264,7 +263,7 @@ func TestReleasesOldWaiters(t *testing.T) {
 		}
 		await(t, first, "g"+key)
 		await(t, second, "n900:"+key)
-		if held := m.server.Do(t, "GET", key); held != nil && held != "~900:redlock:inbox:first" { // nil: this test was slow
+		if held := m.server.Do(t, "GET", key); held != nil && held != "~900:redlock:inbox:first" { // nil: this test was too slow
 			t.Errorf("the lock holds %q, want it reserved for the first waiter", held)
 		}
 		if r := eval(t, m.old, lua.Acquire, keys, "first token", "60000", "900:redlock:inbox:first", "1000"); r[0] != int64(1) {
@@ -275,14 +274,14 @@ func TestReleasesOldWaiters(t *testing.T) {
 		}
 		status, err := m.locker(t, m.new).Inspect(t.Context(), key)
 		if err != nil || status.State != redlock.StateHeld || status.Waiting != 1 || len(status.Waiters) != 1 {
-			t.Errorf("Inspect: %v, %v, want the lock held and one to wait", status, err)
+			t.Errorf("Inspect: %v, %v, want the lock held and one waiter", status, err)
 		}
 		m.server.Do(t, "DEL", keys[0], keys[1])
 	})
 }
 
-// Each script of one release continues what a script of the other has begun, and what
-// both leave on the server has the form that docs/compatibility.md gives.
+// Each script of one release continues what a script of the other has begun. The state that both
+// leave on the server has the form that docs/compatibility.md describes.
 func TestReleasesState(t *testing.T) {
 	eachMixture(t, func(t *testing.T, m mixture) {
 		for _, tc := range []struct {
@@ -311,11 +310,11 @@ func TestReleasesState(t *testing.T) {
 						t.Errorf("%q holds %q, want %s", key, value, pattern)
 					}
 					if left := m.server.Do(t, "PTTL", key).(int64); expires != (left > 0) {
-						t.Errorf("%q lives for %d ms, want an end: %v", key, left, expires)
+						t.Errorf("%q lives for %d ms, want an expiry: %v", key, left, expires)
 					}
 				}
 
-				// A vote, a raise and an extension, a refusal that queues, a release that
+				// A vote, a raise and an extension, a refusal that queues, and a release that
 				// notifies.
 				hint := strconv.FormatInt(time.Now().UnixMicro(), 10)
 				wants(tc.one, lua.Vote, []string{lock, counter, tomb}, nil, "a", "60000", hint, "600000")
@@ -339,18 +338,18 @@ func TestReleasesState(t *testing.T) {
 				if now := m.counter(t, counter); now <= held+5 || len(r) == 0 || r[0] == int64(0) {
 					t.Errorf("the waiter's vote answers %v, and the counter went from %d to %d, want it granted, and a higher one", r, held+5, now)
 				}
-				// The tombstone of the other release refuses a vote that comes late.
+				// The other release's tombstone refuses a late vote.
 				wants(tc.two, lua.Vote, []string{lock, counter, tomb}, backend.Reply{int64(0), nil, nil, int64(-2)}, "a", "60000", hint, "600000")
-				// A rollback deletes what the other release has set.
+				// A rollback deletes the other release's lock.
 				wants(tc.one, lua.Rollback, []string{lock, queue}, backend.Reply{int64(1)}, "b", "", "", "0")
 				if left := m.server.Do(t, "EXISTS", lock, queue); left != int64(0) {
-					t.Errorf("%v of the lock and its queue are left", left)
+					t.Errorf("%v keys of the lock and its queue are left", left)
 				}
 
 				if m.kind == servers.Embedded {
-					return // it does not tell its run_id, without which there is no quarantine
+					return // the server has no run_id, which a quarantine needs
 				}
-				// A quarantine that one release begins, the other sees and ends.
+				// One release begins a quarantine, and the other one detects and ends it.
 				quarantined := func(n backend.Node) error {
 					_, err := n.(backend.Scripter).Eval(t.Context(), lua.Acquire, []string{lock, lock, marker}, []string{"c", "60000", "", "", "60000"})
 					return err
@@ -374,7 +373,7 @@ func TestReleasesState(t *testing.T) {
 	})
 }
 
-// counter returns what a counter stands at.
+// counter returns the value of a counter.
 func (m mixture) counter(t *testing.T, key string) int64 {
 	t.Helper()
 	text, _ := m.server.Do(t, "GET", key).(string)

@@ -1,9 +1,7 @@
-// Package cost holds benchmarks of what the lock adds to its driver. It has no
-// code of its own.
+// Package cost holds benchmarks of what the lock adds to its driver. It has no other code.
 //
 //	go test -bench . -run '^$' ./cost
 //
-// Each benchmark does its work and a control in turn, on the same connections, and
-// reports the medians and their ratio: on a noisy machine the ratio is what to
-// look at.
+// Each benchmark alternates its work with a control on the same connections, and reports both
+// medians and their ratio. On a noisy machine, only the ratio is meaningful.
 package cost

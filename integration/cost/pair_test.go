@@ -22,14 +22,15 @@ import (
 
 func TestMain(m *testing.M) { servers.Main(m) }
 
-// driver is a client, a node on it, and what a lock takes as the driver alone sends it.
+// driver is a client, a node on it, and the commands that a lock takes if the driver alone sends
+// them.
 type driver struct {
 	node backend.Node
 	set  func(ctx context.Context, key, token string) error
 	run  func(ctx context.Context, s *backend.Script, keys []string, args ...string) error
 }
 
-// load has the server know the script that deletes by its hash.
+// load stores the script that deletes on the server, so that its hash works.
 func (d driver) load(b *testing.B) driver {
 	b.Helper()
 	if _, err := d.node.EvalDelete(context.Background(), "k", token); err != nil {
@@ -38,7 +39,7 @@ func (d driver) load(b *testing.B) driver {
 	return d
 }
 
-// pair takes the lock by SET, or another way, and deletes it.
+// pair takes the lock with SET or in another way, and deletes it.
 func (d driver) pair(ctx context.Context, key, token string, take func() error) error {
 	if err := take(); err != nil {
 		return err
@@ -48,6 +49,7 @@ func (d driver) pair(ctx context.Context, key, token string, take func() error) 
 
 const ttl = 10 * time.Second
 
+// drivers is one driver of each family.
 var drivers = map[string]func(b *testing.B, addr string) driver{
 	"goredis": func(b *testing.B, addr string) driver {
 		client := goredisdriver.NewClient(&goredisdriver.Options{Addr: addr})
@@ -112,8 +114,8 @@ var drivers = map[string]func(b *testing.B, addr string) driver{
 	},
 }
 
-// A lock and its release at N=1 without contention, against the driver's own two
-// commands. The allocations are those of a pair of both.
+// A lock and its release at N=1 without contention, compared with the driver's own two commands.
+// The allocations are those of both pairs together.
 func BenchmarkPair(b *testing.B) {
 	for name, open := range drivers {
 		b.Run(name, func(b *testing.B) {
@@ -139,7 +141,7 @@ func BenchmarkPair(b *testing.B) {
 
 			medians := inTurn(b, raw, ours)
 			control, took := medians[0], medians[1]
-			b.ReportMetric(0, "ns/op") // of both together, which says nothing
+			b.ReportMetric(0, "ns/op") // the time of both pairs together, which means nothing
 			b.ReportMetric(float64(control.Nanoseconds()), "raw-ns")
 			b.ReportMetric(float64(took.Nanoseconds()), "lock-ns")
 			b.ReportMetric(float64(took)/float64(control), "lock/raw")
@@ -149,9 +151,9 @@ func BenchmarkPair(b *testing.B) {
 	}
 }
 
-// What a fencing token adds at N=1 without contention. A vote is a script where a lock
-// without a token is one command: floor is what the pair would take beside that if
-// nothing but the driver and the server had more to do for it, this library not.
+// The cost of a fencing token at N=1 without contention. A vote is a script, while a lock without
+// a token is one command. The floor is the time of a pair if that cost only the driver and the
+// server more, and not this library.
 func BenchmarkFencedPair(b *testing.B) {
 	for name, open := range drivers {
 		b.Run(name, func(b *testing.B) {
@@ -194,7 +196,7 @@ func BenchmarkFencedPair(b *testing.B) {
 
 const token = "0123456789abcdef0123456789"
 
-// warm does what is measured some times before.
+// warm does the measured work a few times in advance.
 func warm(b *testing.B, pairs ...func() error) {
 	for range 50 {
 		for _, f := range pairs {

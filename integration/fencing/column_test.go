@@ -10,7 +10,7 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// newOrders returns the Column of a table that is there, with the rows 1 and 2.
+// newOrders returns the Column of an existing table with the rows 1 and 2.
 func newOrders(t testing.TB, d *database, db *sql.DB) fence.Column {
 	t.Helper()
 	mustExec(t, db, "CREATE TABLE orders (id integer NOT NULL PRIMARY KEY, state varchar(20) NOT NULL)")
@@ -43,15 +43,15 @@ func TestColumnUpdate(t *testing.T) {
 			{"the same holder again", 1, 7, "packed", nil, "packed"},
 			{"the same write again", 1, 7, "packed", nil, "packed"},
 			{"a newer holder, the same value", 1, 8, "packed", nil, "packed"},
-			{"a stale one", 1, 7, "lost", fence.ErrStale, "packed"},
-			{"a stale one, the same value", 1, 7, "packed", fence.ErrStale, "packed"},
+			{"a stale holder", 1, 7, "lost", fence.ErrStale, "packed"},
+			{"a stale holder, the same value", 1, 7, "packed", fence.ErrStale, "packed"},
 			{"another row", 2, 1, "paid", nil, "paid"},
 			{"no row", 3, 9, "paid", sql.ErrNoRows, ""},
 			{"the highest token", 1, math.MaxInt64, "shipped", nil, "shipped"},
-			{"after it", 1, 1 << 53, "lost", fence.ErrStale, "shipped"},
+			{"after the highest token", 1, 1 << 53, "lost", fence.ErrStale, "shipped"},
 		}
 		for _, s := range steps {
-			// Each step stands on the one before.
+			// Each step continues from the previous one.
 			if err := orders.Update(t.Context(), db, s.id, s.token, "state = "+d.arg(1), s.state); !errors.Is(err, s.want) {
 				t.Errorf("%s: %v, want %v", s.name, err, s.want)
 			}
@@ -68,8 +68,8 @@ func TestColumnUpdate(t *testing.T) {
 	})
 }
 
-// A holder that was there before a newer one announced itself writes no more, in a
-// transaction or not.
+// After a newer holder has announced itself, an older one cannot write, in a transaction or
+// without.
 func TestColumnAnnounce(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -95,7 +95,7 @@ func TestColumnAnnounce(t *testing.T) {
 			t.Errorf("state %q, want new", got)
 		}
 		if err := write(8); err != nil || state(t, db, 1) != "written" {
-			t.Errorf("the one that announced itself: %v, state %q", err, state(t, db, 1))
+			t.Errorf("the holder that announced itself: %v, state %q", err, state(t, db, 1))
 		}
 		if err := announce(3, 9); !errors.Is(err, sql.ErrNoRows) {
 			t.Errorf("no row: %v, want sql.ErrNoRows", err)
@@ -103,7 +103,7 @@ func TestColumnAnnounce(t *testing.T) {
 	})
 }
 
-// The statement that docs/fencing.md shows, for those who write their own.
+// The statement that docs/fencing.md shows for users who write their own.
 func TestColumnByHand(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -111,7 +111,7 @@ func TestColumnByHand(t *testing.T) {
 		ship := func(token uint64) (updated int64) {
 			t.Helper()
 			res, err := db.ExecContext(t.Context(), "UPDATE orders SET state = 'shipped', fence = "+d.arg(1)+
-				" WHERE id = "+d.arg(2)+" AND fence <= "+d.arg(3)+" AND state = 'new'", token, 1, token) // a uint64 will do
+				" WHERE id = "+d.arg(2)+" AND fence <= "+d.arg(3)+" AND state = 'new'", token, 1, token) // a uint64 works
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,12 +131,12 @@ func TestColumnByHand(t *testing.T) {
 			t.Errorf("the highest token updated %d rows", n)
 		}
 		if n, err := ship(8), orders.Check(t.Context(), db, 1, 8); n != 0 || err != nil {
-			t.Errorf("for another reason than its token: %d rows, %v", n, err)
+			t.Errorf("rejected for another reason than the token: %d rows, %v", n, err)
 		}
 	})
 }
 
-// A column that may be null is an error that says so, and no row that is missing.
+// A NULL in the column is reported as such, not as a missing row.
 func TestColumnNull(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -149,7 +149,7 @@ func TestColumnNull(t *testing.T) {
 	})
 }
 
-// RETURNING announces and reads in one statement.
+// RETURNING announces the token and reads in one statement.
 func TestColumnReturning(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		if d.dialect == fence.MySQL {
@@ -163,7 +163,7 @@ func TestColumnReturning(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		if err := db.QueryRowContext(t.Context(), announce, 7, 1, 7).Scan(&got); !errors.Is(err, sql.ErrNoRows) {
-			t.Errorf("a stale one: %v, want no row", err)
+			t.Errorf("a stale holder: %v, want no row", err)
 		}
 	})
 }

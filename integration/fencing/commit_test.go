@@ -15,11 +15,11 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// A cut is a connection that breaks at COMMIT.
+// A cut breaks a connection at COMMIT.
 type cut struct {
 	net.Conn
 	where   *atomic.Int32 // nowhere, beforeCommit or afterCommit
-	waiting atomic.Bool   // for the answer to COMMIT
+	waiting atomic.Bool   // for the reply to COMMIT
 }
 
 const (
@@ -49,11 +49,12 @@ func (c *cut) Read(p []byte) (int, error) {
 	return 0, errors.Join(io.ErrUnexpectedEOF, err)
 }
 
-// If the answer to COMMIT is lost, Do says that the outcome is unknown: both outcomes happen.
+// If the reply to COMMIT is lost, Do reports that the outcome is unknown, because both outcomes
+// happen.
 func TestCommitLost(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		if d.openOver == nil {
-			t.Skipf("%s has no connection that may break", d.name)
+			t.Skipf("%s has no connection that can break", d.name)
 		}
 		for _, tt := range []struct {
 			name  string
@@ -63,7 +64,7 @@ func TestCommitLost(t *testing.T) {
 		}{
 			{"nowhere", nowhere, nil, "by 5"},
 			{"before COMMIT arrives", beforeCommit, fence.ErrCommitUnknown, "new"},
-			{"before the answer arrives", afterCommit, fence.ErrCommitUnknown, "by 5"},
+			{"before the reply arrives", afterCommit, fence.ErrCommitUnknown, "by 5"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				var where atomic.Int32
@@ -92,7 +93,8 @@ func TestCommitLost(t *testing.T) {
 	})
 }
 
-// If the database refuses to commit, Do says that nothing was written, and no transaction stays open.
+// If the database refuses to commit, Do reports that nothing was written. No transaction stays
+// open.
 func TestCommitRefused(t *testing.T) {
 	refused := func(t *testing.T, d *database, db *sql.DB, holder fence.Beginner, do doer, fn func(*sql.Tx) error) {
 		t.Helper()
@@ -129,8 +131,8 @@ func TestCommitRefused(t *testing.T) {
 		if d.dialect != fence.SQLite {
 			return
 		}
-		t.Run("a reader is there", func(t *testing.T) {
-			// Without a write-ahead log, a reader keeps the writer from committing.
+		t.Run("with a reader", func(t *testing.T) {
+			// Without a write-ahead log, a reader prevents the writer from committing.
 			db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "db")+"?_pragma=busy_timeout(50)")
 			if err != nil {
 				t.Fatal(err)
@@ -155,7 +157,8 @@ func TestCommitRefused(t *testing.T) {
 	})
 }
 
-// A panic of fn rolls back and leaves the pool as it was. A tx that fn has kept is of no use after Do.
+// A panic of fn rolls back and leaves the pool unchanged. A tx that fn has kept is useless after
+// Do.
 func TestPanicAndKeptTx(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -164,7 +167,7 @@ func TestPanicAndKeptTx(t *testing.T) {
 		func() {
 			defer func() {
 				if p := recover(); p != "fn's" {
-					t.Errorf("panic %v, want fn's", p)
+					t.Errorf("panic %v, want the panic of fn", p)
 				}
 			}()
 			_ = do(t.Context(), db, 9, func(tx *sql.Tx) error {
@@ -173,7 +176,7 @@ func TestPanicAndKeptTx(t *testing.T) {
 				panic("fn's")
 			})
 		}()
-		for _, token := range []uint64{5, 6} { // 9 was rolled back
+		for _, token := range []uint64{5, 6} { // the announcement of 9 was rolled back
 			if _, err := kept.ExecContext(context.Background(), "UPDATE orders SET state = 'late' WHERE id = 1"); !errors.Is(err, sql.ErrTxDone) {
 				t.Errorf("a statement after Do: %v, want sql.ErrTxDone", err)
 			}
@@ -191,7 +194,7 @@ func TestPanicAndKeptTx(t *testing.T) {
 	})
 }
 
-// A transaction that may only read cannot announce, so fn does not run.
+// A read-only transaction cannot announce, so fn does not run.
 func TestReadOnly(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -205,7 +208,7 @@ func TestReadOnly(t *testing.T) {
 			fence.PostgreSQL: "SET default_transaction_read_only = on", fence.MySQL: "SET tx_read_only = 1", fence.SQLite: "PRAGMA query_only = 1",
 		}[d.dialect])
 		err = do(t.Context(), conn, 5, func(*sql.Tx) error {
-			t.Error("fn was called")
+			t.Error("fn ran")
 			return nil
 		})
 		if err == nil || errors.Is(err, fence.ErrEnded) {

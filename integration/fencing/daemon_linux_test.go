@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// folders is how the servers' folders are called: with the number of the test
-// process that they belong to.
+// folders is the name of the servers' folders, with the number of the test process that owns
+// them.
 const folders = "quorumlock-fencing-"
 
-// A daemon is a database server in a private folder, which it ends with. It listens
-// at a Unix socket there and nowhere else.
+// A daemon is a database server in a private folder, which is removed with it. It listens only at
+// a Unix socket there.
 type daemon struct {
 	dir    string
-	owner  *syscall.Credential // nil: the test's own
+	owner  *syscall.Credential // nil: the user of the test
 	cmd    *exec.Cmd
 	exited chan struct{}
 }
 
-// newDaemon makes the folder. Database servers refuse to run as root, so with root's
-// rights it belongs to the user of that name, or to nobody.
+// newDaemon creates the folder. Database servers refuse to run as root. So if the test runs as
+// root, the folder belongs to the user of that name, or to nobody.
 func newDaemon(name string) (*daemon, error) {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-*", folders, os.Getpid()))
 	if err != nil {
@@ -54,7 +54,7 @@ func newDaemon(name string) (*daemon, error) {
 	return d, nil
 }
 
-// command is a program that runs in the folder and ends with the test process, even if that
+// command returns a program that runs in the folder and ends with the test process, even if that
 // is killed.
 func (d *daemon) command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -64,7 +64,7 @@ func (d *daemon) command(ctx context.Context, path string, args ...string) *exec
 	return cmd
 }
 
-// prepare runs a program to its end.
+// prepare runs a program and waits for its end.
 func (d *daemon) prepare(path string, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -110,10 +110,10 @@ func (d *daemon) start(db *sql.DB, path string, args ...string) error {
 	}
 }
 
-// remove ends the server and removes what it has left.
+// remove ends the server and removes its files.
 func (d *daemon) remove() {
 	if d.cmd != nil && d.exited != nil {
-		d.cmd.Process.Signal(syscall.SIGQUIT) // the quick way for either, with their own processes
+		d.cmd.Process.Signal(syscall.SIGQUIT) // the fast shutdown of both servers, including their processes
 		select {
 		case <-d.exited:
 		case <-time.After(20 * time.Second):
@@ -126,7 +126,7 @@ func (d *daemon) remove() {
 	}
 }
 
-// removeStaleFolders removes what test processes that died have left.
+// removeStaleFolders removes the folders of dead test processes.
 func removeStaleFolders() {
 	names, _ := filepath.Glob(filepath.Join(os.TempDir(), folders+"*"))
 	for _, name := range names {
@@ -138,7 +138,8 @@ func removeStaleFolders() {
 	}
 }
 
-// find returns the path of a program in PATH or in one of the folders, the last one that has it.
+// find returns the path of a program in PATH or in one of the folders, of which the last match
+// counts.
 func find(name string, folders ...string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {

@@ -12,19 +12,19 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// A database is one to run the tests on.
+// A database is one on which the tests run.
 type database struct {
 	name    string
-	lack    string // what this machine lacks for it; the rest is not set then
+	lack    string // what this machine lacks; if not empty, nothing else is set
 	dialect fence.Dialect
-	// open returns a connection pool on a place that is empty, and the test's.
+	// open returns a connection pool for an empty place that belongs to the test.
 	open func(t testing.TB) *sql.DB
-	// openOver is open with connections that pass through wire. It is nil if there are none.
+	// openOver is open with connections that pass through wire. It is nil if that is impossible.
 	openOver func(t testing.TB, wire func(net.Conn) net.Conn) *sql.DB
 	close    func()
 }
 
-// databases are set by TestMain.
+// databases is set by TestMain.
 var databases []*database
 
 // each runs a test on every database.
@@ -39,11 +39,11 @@ func each(t *testing.T, test func(t *testing.T, d *database)) {
 	}
 }
 
-// schemas counts the places that tests were given.
+// schemas counts the places that tests got.
 var schemas atomic.Int64
 
-// newSchema makes a new schema on a server, and returns the pool that connect makes for
-// it. drop is the statement that removes it in the end.
+// newSchema creates a schema on a server, and returns the pool that connect makes for it. The
+// statement drop removes it at the end.
 func newSchema(t testing.TB, admin *sql.DB, connect func(schema string) (*sql.DB, error), drop string) *sql.DB {
 	t.Helper()
 	schema := fmt.Sprint("test", schemas.Add(1))
@@ -85,7 +85,7 @@ func commit(t testing.TB, tx *sql.Tx) {
 	}
 }
 
-// arg is the placeholder of the i-th argument.
+// arg returns the placeholder of argument i.
 func (d *database) arg(i int) string {
 	if d.dialect == fence.PostgreSQL {
 		return fmt.Sprintf("$%d", i)

@@ -20,16 +20,17 @@ const (
 	lite      = "SQLite"
 )
 
-// A result is what becomes of a transaction in which the holder of token 5 writes row 3 early, meets
-// an ending, and writes row 4 late. The holder of token 6 comes between the ending and the late write.
+// A result describes a transaction in which the holder of token 5 writes row 3 early, meets an
+// ending, and writes row 4 late. The holder of token 6 comes between the ending and the late
+// write.
 type result struct {
 	err   error // matches the error of Do; nil for none, errAborted for one without a sentinel
-	early bool  // the early write is in the database
-	late  bool  // the late write is in the database
-	held  bool  // 6 had to wait until Do had returned
+	early bool  // the early write was stored
+	late  bool  // the late write was stored
+	held  bool  // the holder of 6 had to wait until Do returned
 }
 
-// errAborted stands for an error that means: rolled back, nothing was written.
+// errAborted stands for an error that means that nothing was written.
 var errAborted = errors.New("an error without a sentinel")
 
 var (
@@ -39,13 +40,13 @@ var (
 	committed  = result{err: fence.ErrEnded, early: true}
 )
 
-// An ending is a way in which a transaction ends while fn runs, or may be thought to end.
+// An ending is a way in which a transaction ends, or may seem to end, while fn runs.
 type ending struct {
 	name  string
 	setup map[fence.Dialect]string // for the holder's connection, before Do
 	end   func(h *holder)
-	want  map[string]result // by database; the ending does not exist in the others
-	stale []string          // databases that accept the late write after 6's without the protection
+	want  map[string]result // by database; missing if the ending does not exist there
+	stale []string          // databases that, without the protection, accept the late write after the write of 6
 }
 
 var endings = []ending{
@@ -85,7 +86,7 @@ var endings = []ending{
 		want:  map[string]result{postgres: aborted, maria: goesOn, snapshots: goesOn},
 	},
 	{
-		name: "statement whose own ctx ends",
+		name: "ctx of a statement ends",
 		end: func(h *holder) {
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 			defer cancel()
@@ -93,7 +94,7 @@ var endings = []ending{
 				h.t.Errorf("%v, want context.DeadlineExceeded", err)
 			}
 		},
-		// pgx and the driver of MySQL close the connection. MariaDB notices when the statement is over.
+		// pgx and the MySQL driver close the connection. MariaDB notices it after the statement.
 		want:  map[string]result{postgres: rolledBack, maria: {err: fence.ErrEnded, held: true}, snapshots: {err: fence.ErrEnded, held: true}, lite: {err: fence.ErrEnded, late: true}},
 		stale: []string{lite},
 	},
@@ -215,9 +216,9 @@ var endings = []ending{
 		want: map[string]result{postgres: rolledBack, maria: rolledBack, snapshots: rolledBack},
 	},
 	{
-		name:  "idle for too long",
+		name:  "idle too long",
 		setup: map[fence.Dialect]string{fence.PostgreSQL: "SET idle_in_transaction_session_timeout = '100ms'", fence.MySQL: "SET idle_transaction_timeout = 1"},
-		end:   func(h *holder) {}, // 6 waits for the server to end the connection
+		end:   func(h *holder) {}, // the holder of 6 waits for the server to end the connection
 		want:  map[string]result{postgres: rolledBack, maria: rolledBack, snapshots: rolledBack},
 	},
 	{
@@ -233,7 +234,7 @@ var endings = []ending{
 	},
 }
 
-// slow are statements that take long.
+// slow lists statements that take a long time.
 var slow = map[fence.Dialect]string{
 	fence.PostgreSQL: "SELECT pg_sleep(20)",
 	fence.MySQL:      "UPDATE orders SET state = 'slow' WHERE id = 2 AND SLEEP(1) = 0",
@@ -252,12 +253,12 @@ func lockTimeout(h *holder) {
 type holder struct {
 	t    *testing.T
 	d    *database
-	db   *sql.DB // for others
+	db   *sql.DB // for other holders
 	tx   *sql.Tx
 	stop func() // ends the ctx of Do
 }
 
-// ignore runs a statement and ignores its error, which fn must not do.
+// ignore runs a statement and ignores its error, which a correct fn does not do.
 func (h *holder) ignore(query string) {
 	if _, err := h.tx.ExecContext(context.Background(), query); err != nil {
 		h.t.Logf("ignored: %s: %v", query, err)
@@ -274,7 +275,7 @@ func (h *holder) fails(query string) {
 	h.t.Logf("ignored: %s: %v", query, err)
 }
 
-// later runs a statement about the holder's connection on another one, in 100 ms.
+// later runs a statement about the holder's connection on another connection, after 100 ms.
 func (h *holder) later(postgreSQL, mySQL string) {
 	h.t.Helper()
 	query, statement := "SELECT pg_backend_pid()", postgreSQL
@@ -292,8 +293,8 @@ func (h *holder) later(postgreSQL, mySQL string) {
 	})
 }
 
-// rival has locked row 2 and waits for row 3, which the holder has. It has changed more than the
-// holder, so that the database makes the holder the victim.
+// rival has locked row 2 and waits for row 3, which the holder has locked. It has changed more
+// rows than the holder, so that the database makes the holder the victim.
 func (h *holder) rival() (done chan struct{}) {
 	h.t.Helper()
 	rival := begin(h.t, h.db, sql.LevelDefault)
@@ -309,7 +310,7 @@ func (h *holder) rival() (done chan struct{}) {
 		}
 		rival.Rollback()
 	}()
-	time.Sleep(50 * time.Millisecond) // for the rival to wait
+	time.Sleep(50 * time.Millisecond) // until the rival waits
 	return done
 }
 
@@ -318,7 +319,7 @@ func setRow(t testing.TB, q fence.Querier, id int, state string) {
 	mustExec(t, q, fmt.Sprintf("UPDATE orders SET state = '%s' WHERE id = %d", state, id))
 }
 
-// A doer is Do of a Table, of a Column, or unprotected.
+// A doer is Do of a Table or a Column, or an unprotected one.
 type doer func(ctx context.Context, db fence.Beginner, token uint64, fn func(*sql.Tx) error) error
 
 // unprotected is Do without its protection.
@@ -339,7 +340,7 @@ func unprotected(table fence.Table) doer {
 	}
 }
 
-// newDoers returns the ways to do in a new database with the orders 1 to 4.
+// newDoers returns the doers for a new database with the orders 1 to 4.
 func newDoers(t *testing.T, d *database, db *sql.DB) map[string]doer {
 	t.Helper()
 	orders, table := newOrders(t, d, db), newTable(t, d, db)
@@ -355,7 +356,7 @@ func newDoers(t *testing.T, d *database, db *sql.DB) map[string]doer {
 	}
 }
 
-// meet lets the holder of token 5 meet the ending. fn returns what returns.
+// meet makes the holder of token 5 meet the ending. fn returns what returns.
 func (e *ending) meet(t *testing.T, d *database, how string, held bool, returns error) (got result) {
 	t.Helper()
 	db := d.open(t)
@@ -399,7 +400,7 @@ func (e *ending) meet(t *testing.T, d *database, how string, held bool, returns 
 		if d.dialect == fence.MySQL && conn.PingContext(t.Context()) == nil {
 			checkIdle(t, d, conn)
 		}
-		conn.Raw(func(any) error { return driver.ErrBadConn }) // ends what setup has set
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // drops the settings of setup
 		conn.Close()
 	}
 	if err := <-next; err != nil {
@@ -411,7 +412,7 @@ func (e *ending) meet(t *testing.T, d *database, how string, held bool, returns 
 	return got
 }
 
-// checkPool fails unless every connection of the pool is as it was at first.
+// checkPool fails unless every connection of the pool has its initial settings.
 func checkPool(t *testing.T, d *database, db *sql.DB) {
 	t.Helper()
 	for range db.Stats().Idle {
@@ -419,7 +420,7 @@ func checkPool(t *testing.T, d *database, db *sql.DB) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() // at the end, so that the next one is another
+		defer conn.Close() // closes at the end, so that the next connection is another one
 		checkIdle(t, d, conn)
 	}
 }
@@ -459,8 +460,8 @@ func (r result) check(t *testing.T, want result) {
 	}
 }
 
-// A holder that ignores every error does not write after a newer one, or Do reports it. It never
-// returns nil unless all that fn wrote was written under the fence.
+// A holder ignores every error. Either it cannot write after a newer holder, or Do reports it. Do
+// returns nil only if everything that fn wrote was written under the fence.
 func TestEnded(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		for _, e := range endings {
@@ -478,12 +479,13 @@ func TestEnded(t *testing.T) {
 	})
 }
 
-// In SQLite the end of the ctx of Do can interrupt a statement and so end the transaction, just before
-// database/sql refuses further statements. A late write in between is stored, so Do reports it.
+// In SQLite, the end of the ctx of Do can interrupt a statement. That ends the transaction just
+// before database/sql rejects further statements. A late write in between is stored, so Do
+// reports it.
 func TestEndedByCtxInStatement(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		if d.dialect != fence.SQLite {
-			t.Skipf("the driver of %s closes the connection then", d.name)
+			t.Skipf("the driver of %s closes the connection in this case", d.name)
 		}
 		db := d.open(t)
 		ctx, stop := context.WithCancel(t.Context())
@@ -497,18 +499,18 @@ func TestEndedByCtxInStatement(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, fence.ErrEnded) {
 			t.Errorf("%v, want context.Canceled and ErrEnded", err)
 		}
-		t.Logf("the late write is there: %v", state(t, db, 4) == "by 5")
+		t.Logf("the late write was stored: %v", state(t, db, 4) == "by 5")
 		checkPool(t, d, db)
 	})
 }
 
-// What fn returns does not hide that its transaction had ended.
+// An error that fn returns does not hide that its transaction had ended.
 func TestEndedAndReturned(t *testing.T) {
-	errOwn := errors.New("fn's own")
+	errOwn := errors.New("fn's own error")
 	each(t, func(t *testing.T, d *database) {
 		for _, e := range endings {
 			want, ok := e.want[d.name]
-			if !ok || !slices.Contains([]string{"nothing", "deadlock", "COMMIT as text", "constraint", "statement whose own ctx ends"}, e.name) {
+			if !ok || !slices.Contains([]string{"nothing", "deadlock", "COMMIT as text", "constraint", "ctx of a statement ends"}, e.name) {
 				continue
 			}
 			t.Run(e.name, func(t *testing.T) {
@@ -519,7 +521,7 @@ func TestEndedAndReturned(t *testing.T) {
 				if want == goesOn || want == aborted {
 					want = aborted
 					if got.err != errOwn {
-						t.Errorf("%v, want nothing but the error of fn", got.err)
+						t.Errorf("%v, want only the error of fn", got.err)
 					}
 				}
 				got.check(t, want)
@@ -528,8 +530,8 @@ func TestEndedAndReturned(t *testing.T) {
 	})
 }
 
-// The endings are what they are meant to be: without the protection a late write follows the one
-// of the newer holder. Where that is not so, TestEnded shows nothing.
+// The endings do what they are meant to do: without the protection, a late write follows the
+// write of the newer holder. Otherwise TestEnded would prove nothing.
 func TestEndedUnprotected(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		for _, e := range endings {
@@ -539,9 +541,9 @@ func TestEndedUnprotected(t *testing.T) {
 			t.Run(e.name, func(t *testing.T) {
 				got := e.meet(t, d, "unprotected", false, nil)
 				if !got.late || got.held {
-					t.Errorf("the late write is there: %v, 6 waited: %v; want a stale write", got.late, got.held)
+					t.Errorf("the late write was stored: %v, the holder of 6 waited: %v; want a stale write", got.late, got.held)
 				}
-				if silent := got.err == nil; !silent && d.dialect != fence.SQLite { // whose COMMIT fails
+				if silent := got.err == nil; !silent && d.dialect != fence.SQLite { // SQLite fails at COMMIT
 					t.Errorf("reported without the protection: %v", got.err)
 				}
 			})

@@ -12,20 +12,20 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// An access is what a holder asks of a register, and an answer what it gets.
+// An access is what a holder requests of a register, and an answer is what the holder gets.
 type access struct {
 	write bool
 	token uint64
-	value string // to write
+	value string // written
 }
 
 type answer struct {
 	stale bool
-	value string // that was read
+	value string // read
 }
 
-// fencedRegister is what a fenced register is, one access after the other: it takes
-// no token below one that it has seen, in writes and reads alike.
+// fencedRegister is the model of a fenced register with one access at a time. It accepts no token
+// below one that it has seen, in writes and reads alike.
 var fencedRegister = porcupine.Model{
 	Init: func() any { return seen{} },
 	Step: func(state, input, output any) (bool, any) {
@@ -46,8 +46,8 @@ type seen struct {
 	value   string
 }
 
-// A recorder is a register that remembers what was asked of another, when, and what
-// came of it.
+// A recorder is a register that records each access to another register, with its times and its
+// answer.
 type recorder struct {
 	register
 	t     testing.TB
@@ -89,8 +89,8 @@ func (r *recorder) add(call time.Duration, in access, value string, err error) {
 	})
 }
 
-// check tells whether the history is one of a fenced register, in an order that
-// agrees with real time.
+// check reports whether the history is one of a fenced register, in an order that agrees with
+// real time.
 func (r *recorder) check() porcupine.CheckResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()

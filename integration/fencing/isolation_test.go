@@ -8,14 +8,14 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// What a database does with a holder that announces itself when an older one was
-// there: after a wait, and after having read in the same transaction.
+// The behaviour of a database when a holder announces itself after an older holder: after a wait,
+// and after a read in the same transaction.
 type answers struct{ afterWait, afterReading string }
 
 const (
 	right   = "it reads what the older one wrote"
 	old     = "it reads what was there before the older one"
-	refused = "it is told to begin again"
+	refused = "the database rejects its transaction"
 )
 
 var isolations = map[string]map[sql.IsolationLevel]answers{
@@ -25,8 +25,8 @@ var isolations = map[string]map[sql.IsolationLevel]answers{
 		sql.LevelRepeatableRead: {refused, refused},
 		sql.LevelSerializable:   {refused, refused},
 	},
-	// MariaDB's SERIALIZABLE is not here after reading, as reading keeps the older
-	// one waiting.
+	// MariaDB's SERIALIZABLE has no entry after a read, because the read makes the older holder
+	// wait.
 	"MariaDB": {
 		sql.LevelDefault:        {right, old},
 		sql.LevelReadCommitted:  {right, right},
@@ -56,8 +56,8 @@ func eachLevel(t *testing.T, test func(t *testing.T, db *sql.DB, w way, level sq
 	})
 }
 
-// then does what a newer holder does once it has tried to announce itself, and tells
-// what it has read.
+// then does what a newer holder does after its attempt to announce itself, and describes what it
+// has read.
 func then(t testing.TB, newer *sql.Tx, announced error) string {
 	t.Helper()
 	if announced != nil {
@@ -70,10 +70,10 @@ func then(t testing.TB, newer *sql.Tx, announced error) string {
 	return right
 }
 
-// At every isolation, a holder that announces itself first reads what holders before
-// it wrote, or is told by the database to begin again; never anything older.
+// At every isolation level, a holder that announces itself first reads what earlier holders
+// wrote, or the database rejects its transaction. It never reads anything older.
 func TestIsolationAnnouncedFirst(t *testing.T) {
-	t.Run("after the older one", func(t *testing.T) {
+	t.Run("after the older holder", func(t *testing.T) {
 		eachLevel(t, func(t *testing.T, db *sql.DB, w way, level sql.IsolationLevel, _ answers) {
 			older, newer := begin(t, db, level), begin(t, db, level)
 			if err := w.announce(t.Context(), older, 5); err != nil {
@@ -86,7 +86,7 @@ func TestIsolationAnnouncedFirst(t *testing.T) {
 			}
 		})
 	})
-	t.Run("waiting for the older one", func(t *testing.T) {
+	t.Run("waiting for the older holder", func(t *testing.T) {
 		eachLevel(t, func(t *testing.T, db *sql.DB, w way, level sql.IsolationLevel, want answers) {
 			older, newer := begin(t, db, level), begin(t, db, level)
 			if err := w.announce(t.Context(), older, 5); err != nil {
@@ -102,12 +102,12 @@ func TestIsolationAnnouncedFirst(t *testing.T) {
 	})
 }
 
-// What comes of reading before the announcement, in one transaction: the reason for
-// the rule. Where the database does not refuse it, an update is lost without a word.
+// A transaction that reads before its announcement shows the reason for the rule. Unless the
+// database rejects the transaction, an update is lost silently.
 func TestIsolationReadFirst(t *testing.T) {
 	eachLevel(t, func(t *testing.T, db *sql.DB, w way, level sql.IsolationLevel, want answers) {
 		if want.afterReading == "" {
-			t.Skip("to read keeps the older one waiting at this level")
+			t.Skip("at this level, the read makes the older holder wait")
 		}
 		newer := begin(t, db, level)
 		read := state(t, newer, 1)
@@ -126,21 +126,21 @@ func TestIsolationReadFirst(t *testing.T) {
 		if got == refused {
 			return
 		}
-		setState(t, newer, read+", 6") // by what it read first
+		setState(t, newer, read+", 6") // based on the first read
 		commit(t, newer)
 		if end := state(t, db, 1); end != "new, 6" {
-			t.Errorf("the state is %q; want the update of 5 lost, or the rule needs another reason", end)
+			t.Errorf("the state is %q; want the update of 5 lost, which is the reason for the rule", end)
 		}
 	})
 }
 
-// A late holder is refused although its transaction has read, and may still see, what
-// was there before the newer one.
+// A late holder is rejected even if its transaction has read, and may still see, the state before
+// the newer holder.
 func TestIsolationLateAfterReading(t *testing.T) {
 	eachWay(t, func(t *testing.T, d *database, _ *sql.DB, w way) {
 		for level, want := range isolations[d.name] {
 			if want.afterReading == "" {
-				continue // to read keeps the newer one waiting at this level
+				continue // at this level, the read makes the newer holder wait
 			}
 			t.Run(level.String(), func(t *testing.T) {
 				db := d.open(t)

@@ -9,9 +9,9 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// lateWrite lets the holder of token 1 read and be paused, the one of token 2 read,
-// and then both write what follows from what they read, the late one first. It
-// returns what is there in the end, and the late write's error.
+// lateWrite lets the holder of token 1 read and pause, and the holder of token 2 read. Then both
+// write a result of their read, the late holder first. It returns the final value, and the late
+// write's error.
 func lateWrite(t *testing.T, r register) (end string, late error) {
 	t.Helper()
 	first, err := r.read(t.Context(), 1)
@@ -32,17 +32,17 @@ func lateWrite(t *testing.T, r register) (end string, late error) {
 	return end, late
 }
 
-// A write that lands between a new holder's reading and its writing is refused,
-// although nothing had been written with the new token yet.
+// A late write between a new holder's read and its write is rejected, although nothing was
+// written with the new token yet.
 func TestLateWrite(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		r := record(t, k.make(t))
 		end, late := lateWrite(t, r)
 		if end != "2" {
-			t.Errorf("%q is there in the end, want 2", end)
+			t.Errorf("the final value is %q, want 2", end)
 		}
 		if stale := errors.Is(late, fence.ErrStale); stale != k.fenced {
-			t.Errorf("the late write: %v; without a fence it is lost without a word", late)
+			t.Errorf("the late write: %v; without a fence it is lost silently", late)
 		}
 		if got := r.check(); (got == porcupine.Ok) != k.fenced {
 			t.Errorf("the history is %v", got)
@@ -50,14 +50,13 @@ func TestLateWrite(t *testing.T) {
 	})
 }
 
-// To compare tokens in writes alone is not enough, and the check of histories sees
-// that.
+// Comparing tokens only in writes is not enough, and the check of histories detects that.
 func TestLateWriteUnannounced(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		r := record(t, unannounced{newColumned(t, d)})
 		end, late := lateWrite(t, r)
 		if late != nil || end != "2" {
-			t.Errorf("the late write: %v, then %q; want it accepted and lost, or the rule needs another reason", late, end)
+			t.Errorf("the late write: %v, then %q; want it accepted and lost, which is the reason for the rule", late, end)
 		}
 		if got := r.check(); got != porcupine.Illegal {
 			t.Errorf("the history is %v, want Illegal", got)

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// A lease is a lock that expires, in the test's own process: it is held by one at a
-// time as far as it knows, and each grant has the next token of a counter. When ttl
-// is up it goes to the next one, whatever its holder believes.
+// A lease is a lock that expires, within the test's process. As far as it knows, it has one
+// holder at a time, and each grant has the next token of a counter. After ttl it is free for the
+// next holder, whatever its holder believes.
 type lease struct {
 	ttl  time.Duration
-	free chan struct{} // holds a value while nobody has it
+	free chan struct{} // holds a value while the lease is free
 
 	mu     sync.Mutex
 	last   uint64 // the last token
-	holder uint64 // the token of who has it, 0 if nobody
+	holder uint64 // the token of the holder, 0 if there is none
 }
 
 func newLease(ttl time.Duration) *lease {
@@ -35,7 +35,7 @@ func (l *lease) acquire() uint64 {
 	return token
 }
 
-// release frees the lease if it still is the one of that token.
+// release frees the lease if its token is still this one.
 func (l *lease) release(token uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -22,20 +22,20 @@ const (
 	rounds  = 10 // of each worker
 )
 
-// A lockSet is workers that add numbers to a set, which is the value of a register,
-// under a lease: read, now and then sleep past the lease's end, write.
+// A lockSet consists of workers that add numbers to a set, which is the value of a register. Each
+// addition reads and writes under a lease. Sometimes a worker sleeps in between until the lease
+// has ended.
 type lockSet struct {
 	lease    *lease
 	register register
 
 	mu                sync.Mutex
 	accepted, refused []string // numbers
-	ended             int      // additions, whatever came of them
+	ended             int      // additions with any result
 	progress          *sync.Cond
 }
 
-// add is what a worker does under a lease: it adds the lease's token to the set, after
-// a pause.
+// add is the work under a lease: after a pause, it adds the lease's token to the set.
 func (s *lockSet) add(ctx context.Context, token uint64, pause func()) {
 	number := fmt.Sprint(token)
 	set, err := s.register.read(ctx, token)
@@ -57,8 +57,8 @@ func (s *lockSet) add(ctx context.Context, token uint64, pause func()) {
 	}
 }
 
-// run lets the workers work, the first of them with a pause that lasts until others
-// have added to what it had read, so that there is a late write in any case.
+// run starts the workers. The first of them pauses until others have added to the set that it
+// read, so that there is always a late write.
 func (s *lockSet) run(ctx context.Context) {
 	s.progress = sync.NewCond(&s.mu)
 	var wg sync.WaitGroup
@@ -88,7 +88,7 @@ func (s *lockSet) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Without a fence a lock that expires loses updates, and with one it loses none.
+// Without a fence, a lock that expires loses updates. With a fence it loses none.
 func TestLockSet(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		r := record(t, k.make(t))
@@ -113,14 +113,14 @@ func TestLockSet(t *testing.T) {
 		}
 		t.Logf("%d added, %d refused, %d lost", len(s.accepted), len(s.refused), len(lost))
 		if n := len(s.accepted) + len(s.refused); n != 1+workers*rounds {
-			t.Errorf("%d of %d additions came to an end that is known", n, 1+workers*rounds)
+			t.Errorf("%d of %d additions have a known result", n, 1+workers*rounds)
 		}
 		if len(forged) > 0 {
-			t.Errorf("refused, but in the set: %v", forged)
+			t.Errorf("rejected, but in the set: %v", forged)
 		}
 		if !k.fenced {
 			if len(lost) == 0 {
-				t.Error("lost nothing: the workload does not show what fencing is for")
+				t.Error("no update was lost, so the workload does not show the need for fencing")
 			}
 			return
 		}
@@ -128,7 +128,7 @@ func TestLockSet(t *testing.T) {
 			t.Errorf("lost: %v", lost)
 		}
 		if len(s.refused) == 0 {
-			t.Error("refused nothing: no holder was late")
+			t.Error("nothing was rejected, so no holder was late")
 		}
 		if got := r.check(); got != porcupine.Ok {
 			t.Errorf("the history is %v", got)

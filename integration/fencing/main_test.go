@@ -8,12 +8,17 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	long.Package(m)
+	os.Exit(run(m))
+}
 
-// run starts every database that this machine has, and prints which. It holds on to
-// its thread, as the end of the thread that started a server ends that.
+// run starts every database that this machine has, and prints their names. It keeps its thread,
+// because a server ends with the thread that started it.
 func run(m *testing.M) int {
 	runtime.LockOSThread()
 	removeStaleFolders()

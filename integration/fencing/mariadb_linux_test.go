@@ -13,14 +13,14 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// A mariaServer is a server of MariaDB, with no users and rights, which the tests do not need.
+// A mariaServer is a server of MariaDB without users and rights, which the tests do not need.
 type mariaServer struct {
 	*daemon
 	socket string
 	admin  *sql.DB
 }
 
-// startMariaDB starts one with these settings, or returns what the machine lacks for it.
+// startMariaDB starts a server with these settings, or returns what the machine lacks for it.
 func startMariaDB(settings ...string) (server *mariaServer, lack string) {
 	mariadbd, err := find("mariadbd", "/usr/sbin", "/usr/libexec")
 	if err != nil {
@@ -44,11 +44,11 @@ func startMariaDB(settings ...string) (server *mariaServer, lack string) {
 	return server, ""
 }
 
-// connect makes a pool whose connections pass through wire, if it is not nil.
+// connect returns a pool whose connections pass through wire unless it is nil.
 func (s *mariaServer) connect(schema string, settings map[string]string, wire func(net.Conn) net.Conn) (*sql.DB, error) {
 	config := mysql.NewConfig()
 	config.Net, config.Addr, config.User, config.DBName, config.Params = "unix", s.socket, "root", schema, settings
-	config.Logger = &mysql.NopLogger{} // it tells of connections that tests let break
+	config.Logger = &mysql.NopLogger{} // otherwise it reports connections that tests break
 	if wire != nil {
 		config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
@@ -65,7 +65,7 @@ func (s *mariaServer) connect(schema string, settings map[string]string, wire fu
 	return sql.OpenDB(connector), nil
 }
 
-// database is the server with innodb_snapshot_isolation ON or OFF.
+// database returns the server with innodb_snapshot_isolation ON or OFF.
 func (s *mariaServer) database(name, setting string) *database {
 	openOver := func(t testing.TB, wire func(net.Conn) net.Conn) *sql.DB {
 		return newSchema(t, s.admin, func(schema string) (*sql.DB, error) {
@@ -79,8 +79,8 @@ func (s *mariaServer) database(name, setting string) *database {
 	}
 }
 
-// mariaDB starts one. It is two databases: as MySQL is, and with the snapshot isolation that is
-// MariaDB's default from 11.6 on.
+// mariaDB starts a server. It counts as two databases: one that behaves like MySQL, and one with
+// snapshot isolation, which is the default of MariaDB from 11.6 on.
 func mariaDB() []*database {
 	server, lack := startMariaDB()
 	if lack != "" {
@@ -91,7 +91,8 @@ func mariaDB() []*database {
 	return []*database{first, server.database(snapshots, "ON")}
 }
 
-// On a server that rolls back at a lock timeout, and whose disk is small, a late write is not committed either.
+// A late write is not committed either if the server rolls back at a lock timeout, or if its disk
+// is full.
 func TestEndedSettings(t *testing.T) {
 	server, lack := startMariaDB("--innodb-rollback-on-timeout=ON", "--innodb-file-per-table=OFF", "--innodb-data-file-path=ibdata1:12M")
 	if lack != "" {

@@ -16,7 +16,7 @@ type way struct {
 	announce func(ctx context.Context, q fence.Querier, token uint64) error
 }
 
-// ways returns those of a new database.
+// ways returns the ways for a new database.
 func ways(t testing.TB, d *database, db *sql.DB) []way {
 	t.Helper()
 	orders, table := newOrders(t, d, db), newTable(t, d, db)
@@ -30,7 +30,7 @@ func ways(t testing.TB, d *database, db *sql.DB) []way {
 		{"table", func(ctx context.Context, q fence.Querier, token uint64) error {
 			return table.Announce(ctx, q, "seen", token)
 		}},
-		{"table, no row yet", func(ctx context.Context, q fence.Querier, token uint64) error {
+		{"table without a row", func(ctx context.Context, q fence.Querier, token uint64) error {
 			return table.Announce(ctx, q, "new", token)
 		}},
 	}
@@ -53,7 +53,7 @@ func eachWay(t *testing.T, test func(t *testing.T, d *database, db *sql.DB, w wa
 	})
 }
 
-// waits calls f in the background and fails if it does not wait.
+// waits calls f in the background and fails if f does not wait.
 func waits(t testing.TB, f func() error) (result <-chan error) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -81,14 +81,14 @@ func TestNewerWaitsForOlder(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := state(t, newer, 1); got != "by 5" {
-			t.Errorf("the newer holder has read %q, want what the older wrote", got)
+			t.Errorf("the newer holder read %q, want what the older one wrote", got)
 		}
 		commit(t, newer)
 		wantStale(t, w.announce(t.Context(), db, 5), 5, 6)
 	})
 }
 
-// An old holder that wakes up within the new one's transaction waits, and is refused.
+// An old holder that wakes up during the new holder's transaction waits, and is then rejected.
 func TestOlderWaitsForNewer(t *testing.T) {
 	eachWay(t, func(t *testing.T, _ *database, db *sql.DB, w way) {
 		older, newer := begin(t, db, sql.LevelDefault), begin(t, db, sql.LevelDefault)
@@ -106,7 +106,7 @@ func TestOlderWaitsForNewer(t *testing.T) {
 	})
 }
 
-// An announcement that was rolled back was never made.
+// An announcement that was rolled back has no effect.
 func TestOlderAfterNewerRolledBack(t *testing.T) {
 	eachWay(t, func(t *testing.T, _ *database, db *sql.DB, w way) {
 		older, newer := begin(t, db, sql.LevelDefault), begin(t, db, sql.LevelDefault)
@@ -124,8 +124,8 @@ func TestOlderAfterNewerRolledBack(t *testing.T) {
 	})
 }
 
-// A wait ends with its ctx and leaves nothing behind: the transaction is rolled back,
-// even where the server notices late that nobody waits any more.
+// A wait ends with its ctx and leaves nothing behind. The transaction is rolled back, even if the
+// server notices late that nobody waits any more.
 func TestWaitEnds(t *testing.T) {
 	eachWay(t, func(t *testing.T, d *database, db *sql.DB, w way) {
 		older := begin(t, db, sql.LevelDefault)
@@ -139,7 +139,7 @@ func TestWaitEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer newer.Rollback()
-		if d.dialect == fence.SQLite { // it looks at ctx when its own limit is up
+		if d.dialect == fence.SQLite { // checks ctx only when its own limit is over
 			mustExec(t, newer, "PRAGMA busy_timeout = 200")
 		}
 		start := time.Now()
@@ -153,21 +153,21 @@ func TestWaitEnds(t *testing.T) {
 		newer.Rollback()
 		commit(t, older)
 		if err := w.announce(t.Context(), db, 5); err != nil {
-			t.Errorf("after a newer one gave up: %v", err)
+			t.Errorf("after a newer holder gave up: %v", err)
 		}
 	})
 }
 
-// A holder that is paused within its transaction keeps the others waiting, until the
-// server ends it, and has then written nothing.
+// A holder that pauses within its transaction makes the others wait until the server ends the
+// transaction. Nothing is written then.
 func TestPausedInTransaction(t *testing.T) {
 	limit := map[fence.Dialect]string{
 		fence.PostgreSQL: "SET idle_in_transaction_session_timeout = '300ms'",
-		fence.MySQL:      "SET idle_transaction_timeout = 1", // in MariaDB, and in seconds
+		fence.MySQL:      "SET idle_transaction_timeout = 1", // only in MariaDB, in seconds
 	}
 	eachWay(t, func(t *testing.T, d *database, db *sql.DB, w way) {
 		if limit[d.dialect] == "" {
-			t.Skipf("%s has no limit for a transaction that does nothing", d.name)
+			t.Skipf("%s has no limit for an idle transaction", d.name)
 		}
 		older := begin(t, db, sql.LevelDefault)
 		mustExec(t, older, limit[d.dialect])

@@ -14,9 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// postgreSQL starts one, from where Debian has the programs if they are not in PATH. No file may
-// become larger than 16 or 32 MiB, which depends on the shell, so that a test can reach the
-// limit.
+// postgreSQL starts a server from PATH, or from where Debian installs it. Files are limited to 16
+// or 32 MiB, depending on the shell, so that a test can reach the limit.
 func postgreSQL() []*database {
 	const name = postgres
 	const folder = "/usr/lib/postgresql/*/bin"

@@ -34,7 +34,7 @@ func (v *variable) write(_ context.Context, _ uint64, value string) error {
 	return nil
 }
 
-// guarded is one behind a Guard.
+// guarded is a register behind a Guard.
 type guarded struct {
 	guard fence.Guard
 	value string
@@ -77,7 +77,7 @@ func (r row) read(ctx context.Context, _ uint64) (string, error) { return r.get(
 
 func (r row) write(ctx context.Context, _ uint64, value string) error { return r.set(ctx, r.db, value) }
 
-// tabled is a row fenced by a table.
+// tabled is a row with a fence in a table.
 type tabled struct {
 	row
 	fences fence.Table
@@ -95,7 +95,7 @@ func (r tabled) write(ctx context.Context, token uint64, value string) error {
 	return r.fences.Do(ctx, r.db, "register", token, func(tx *sql.Tx) error { return r.set(ctx, tx, value) })
 }
 
-// columned is a row fenced by a column, with no transaction.
+// columned is a row with a fence in a column, without a transaction.
 type columned struct {
 	row
 	rows fence.Column
@@ -112,8 +112,8 @@ func (r columned) write(ctx context.Context, token uint64, value string) error {
 	return r.rows.Update(ctx, r.db, 1, token, "value = "+r.arg(1), value)
 }
 
-// unannounced compares tokens in writes, as columned does, but reads without an
-// announcement: the mistake that the rule is about.
+// unannounced compares tokens in writes, as columned does, but reads without an announcement.
+// This is the mistake that the rule forbids.
 type unannounced struct{ columned }
 
 func (r unannounced) read(ctx context.Context, token uint64) (string, error) { return r.get(ctx, r.db) }
@@ -125,7 +125,7 @@ type kind struct {
 	make   func(t testing.TB) register
 }
 
-// eachKind runs a test on a new register of every kind, those with the mistake left out.
+// eachKind runs a test on a new register of every kind that is without the mistake.
 func eachKind(t *testing.T, test func(t *testing.T, k kind)) {
 	for _, k := range []kind{
 		{"variable", false, func(testing.TB) register { return &variable{} }},

@@ -15,7 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// newTable returns a Table that is there, with no resource.
+// newTable returns an existing Table without any resource.
 func newTable(t testing.TB, d *database, db *sql.DB) fence.Table {
 	t.Helper()
 	table := fence.Table{Dialect: d.dialect}
@@ -25,7 +25,7 @@ func newTable(t testing.TB, d *database, db *sql.DB) fence.Table {
 	return table
 }
 
-// wantStale fails unless err refuses token for highest.
+// wantStale fails unless err rejects token because of highest.
 func wantStale(t testing.TB, err error, token, highest uint64) {
 	t.Helper()
 	var stale *fence.StaleError
@@ -42,14 +42,14 @@ func TestTableAnnounce(t *testing.T) {
 		stale  []bool
 	}{
 		{"rising", []uint64{1, 2, 1 << 53, highest}, []bool{false, false, false, false}},
-		{"the same again", []uint64{7, 7, 7}, []bool{false, false, false}},
+		{"the same token again", []uint64{7, 7, 7}, []bool{false, false, false}},
 		{"lower than seen", []uint64{7, 6, 7, 8, 7}, []bool{false, true, false, false, true}},
 		{"the lowest after the highest", []uint64{highest, 1}, []bool{false, true}},
 	}
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
 		table := newTable(t, d, db)
-		if err := table.Announce(t.Context(), db, "other", highest); err != nil { // of no concern to the others
+		if err := table.Announce(t.Context(), db, "other", highest); err != nil { // does not affect the others
 			t.Fatal(err)
 		}
 		for _, tt := range tests {
@@ -77,8 +77,7 @@ func TestTableAnnounce(t *testing.T) {
 	})
 }
 
-// Names that differ are different resources, whatever the database makes of case and
-// spaces in texts.
+// Different names are different resources, even if the database ignores case or spaces in texts.
 func TestTableResources(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -91,9 +90,9 @@ func TestTableResources(t *testing.T) {
 	})
 }
 
-// A transaction that was refused, or whose fn failed, leaves nothing behind.
+// A transaction that was rejected, or whose fn failed, leaves nothing behind.
 func TestTableDoIsAtomic(t *testing.T) {
-	errOwn := errors.New("fn's own")
+	errOwn := errors.New("fn's own error")
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
 		table := newTable(t, d, db)
@@ -108,7 +107,7 @@ func TestTableDoIsAtomic(t *testing.T) {
 			t.Error(err)
 		}
 		if err := write(9, 10, errOwn); err != errOwn {
-			t.Errorf("%v, want fn's own", err)
+			t.Errorf("%v, want fn's own error", err)
 		}
 		if err := write(6, 100, nil); err != nil { // the announcement of 9 was rolled back
 			t.Error(err)
@@ -121,8 +120,8 @@ func TestTableDoIsAtomic(t *testing.T) {
 	})
 }
 
-// Many holders at once, some late, from the resource's first token on: one runs at a
-// time, in the order of the tokens.
+// Many holders start concurrently on a new resource, some of them late. One runs at a time, in
+// the order of the tokens.
 func TestTableDoConcurrently(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)
@@ -154,16 +153,16 @@ func TestTableDoConcurrently(t *testing.T) {
 		}
 		wg.Wait()
 		if len(seen) < 2 || !slices.IsSorted(seen) {
-			t.Errorf("in this order: %v", seen)
+			t.Errorf("the tokens are not in order: %v", seen)
 		}
 		t.Logf("%d of %d in time", len(seen), last.Load())
 	})
 }
 
-// Any number of sessions may create the table at once, as instances of a service do when they start.
-func TestTableSchemaAtOnce(t *testing.T) {
+// Sessions may create the table concurrently, as instances of a service do when they start.
+func TestTableSchemaConcurrently(t *testing.T) {
 	const sessions, rounds = 12, 10
-	// run creates tables, in that many sessions at once, and returns the errors.
+	// run creates tables in that many concurrent sessions, and returns the errors.
 	run := func(t *testing.T, db *sql.DB, statement func(name string) string) (failed []error) {
 		t.Helper()
 		conns := make([]*sql.Conn, sessions)
@@ -212,13 +211,14 @@ func TestTableSchemaAtOnce(t *testing.T) {
 				return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (resource text NOT NULL PRIMARY KEY, token bigint NOT NULL)", name)
 			})
 			if len(failed) == 0 {
-				t.Error("no session failed: the test does not show that Schema needs its lock")
+				t.Error("no session failed, so the test does not show that Schema needs its lock")
 			}
 		}
 	})
 }
 
-// A name that the column cannot hold is refused, and no resource whose name it begins with is harmed.
+// A name that the column cannot hold is rejected, and the resource of its shortened form is not
+// affected.
 func TestTableLongName(t *testing.T) {
 	long := strings.Repeat("x", 256)
 	each(t, func(t *testing.T, d *database) {
@@ -235,17 +235,17 @@ func TestTableLongName(t *testing.T) {
 			}
 			return
 		}
-		mustExec(t, conn, "SET sql_mode = ''") // in which MariaDB shortens values instead of refusing them
+		mustExec(t, conn, "SET sql_mode = ''") // MariaDB then shortens values instead of rejecting them
 		if err := table.Announce(t.Context(), conn, long, 9); err == nil || !strings.Contains(err.Error(), "256 bytes") {
 			t.Errorf("%v, want an error about the length", err)
 		}
 		if err := table.Announce(t.Context(), conn, long[:255], 1); err != nil {
 			t.Errorf("the resource of the shortened name: %v", err)
 		}
-		// The table of the program's own, with a shorter column.
+		// The program's own table has a shorter column.
 		mustExec(t, db, "CREATE TABLE short (resource varbinary(5) NOT NULL PRIMARY KEY, token bigint NOT NULL) ENGINE=InnoDB")
 		err = fence.Table{Dialect: d.dialect, Name: "short"}.Do(t.Context(), conn, "abcdef", 9, func(*sql.Tx) error {
-			t.Error("fn was called")
+			t.Error("fn ran")
 			return nil
 		})
 		if err == nil || !strings.Contains(err.Error(), "the column shortened the name") {
@@ -257,8 +257,8 @@ func TestTableLongName(t *testing.T) {
 	})
 }
 
-// A program that begins and commits itself announces again before COMMIT, and learns that its
-// transaction was ended and a newer holder came.
+// A program that begins and commits its own transactions announces again before COMMIT. It then
+// learns that its transaction had ended and a newer holder came.
 func TestAnnounceAgain(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		db := d.open(t)

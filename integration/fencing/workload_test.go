@@ -16,8 +16,9 @@ import (
 	"github.com/quorumlock/quorumlock/fence"
 )
 
-// A workload is holders that ignore every error, while their transactions are ended under them. Each
-// holder notes its token in the table log twice, beside the highest token that the resource has seen.
+// A workload consists of holders that ignore every error while their transactions are ended. Each
+// holder writes its token into the table log twice, with the highest token that the resource has
+// seen.
 type workload struct {
 	t  *testing.T
 	d  *database
@@ -25,13 +26,13 @@ type workload struct {
 	do doer
 
 	faults  map[string]func(tx *sql.Tx, worker int)
-	last    atomic.Uint64 // token
+	last    atomic.Uint64 // the last token
 	commits atomic.Int64
 
 	mu      sync.Mutex
-	errs    map[uint64]error // of Do, by token
-	noticed map[string]int   // errors by kind
-	met     map[string]int   // faults
+	errs    map[uint64]error // result of Do, by token
+	noticed map[string]int   // number of errors, by kind
+	met     map[string]int   // number of faults
 }
 
 func newWorkload(t *testing.T, d *database, how string) *workload {
@@ -63,15 +64,16 @@ func (w *workload) exec(statement string) func(*sql.Tx, int) {
 	return func(tx *sql.Tx, _ int) { _, _ = tx.ExecContext(context.Background(), statement) }
 }
 
-// interrupt lets the ctx of a statement end while it runs. The statement has an end of its own,
-// because an interruption that comes before its first step is lost.
+// interrupt makes the ctx of a statement end while the statement runs. The statement also ends by
+// itself, because an interruption before its first step is lost.
 func (w *workload) interrupt(tx *sql.Tx, _ int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Millisecond)
 	defer cancel()
 	_, _ = tx.ExecContext(ctx, "INSERT INTO ballast WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i FROM n")
 }
 
-// kill ends the connection within 4 ms, while fn runs, at COMMIT, or when the next holder has it.
+// kill ends the connection within 4 ms: while fn runs, at COMMIT, or during the next holder's
+// transaction.
 func (w *workload) kill(tx *sql.Tx, _ int) {
 	query, statement := "SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%d)"
 	if w.d.dialect == fence.MySQL {
@@ -83,7 +85,7 @@ func (w *workload) kill(tx *sql.Tx, _ int) {
 	}
 }
 
-// deadlock lets the holder be the victim of one.
+// deadlock makes the holder the victim of a deadlock.
 func (w *workload) deadlock(tx *sql.Tx, worker int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -97,14 +99,14 @@ func (w *workload) deadlock(tx *sql.Tx, worker int) {
 		return
 	}
 	defer rival.Rollback()
-	_, _ = rival.ExecContext(ctx, "INSERT INTO ballast VALUES (1), (2), (3), (4), (5), (6), (7), (8)") // the other one is the victim
+	_, _ = rival.ExecContext(ctx, "INSERT INTO ballast VALUES (1), (2), (3), (4), (5), (6), (7), (8)") // so that the other transaction is the victim
 	_, _ = rival.ExecContext(ctx, second)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_, _ = rival.ExecContext(ctx, first)
 	}()
-	time.Sleep(3 * time.Millisecond) // for the rival to wait
+	time.Sleep(3 * time.Millisecond) // until the rival waits
 	_, _ = tx.ExecContext(ctx, second)
 	<-done
 }
@@ -114,7 +116,7 @@ func (w *workload) note(tx *sql.Tx, token uint64, late int) {
 	_, _ = tx.ExecContext(context.Background(), fmt.Sprintf("INSERT INTO log (token, seen, late) SELECT %d, token, %d FROM fences WHERE resource = 'orders'", token, late))
 }
 
-// hold is one holder. Every tenth or so meets a fault.
+// hold is one holder. About every tenth meets a fault.
 func (w *workload) hold(worker int) {
 	token := w.last.Add(1)
 	err := w.do(context.Background(), w.db, token, func(tx *sql.Tx) error {
@@ -126,7 +128,7 @@ func (w *workload) hold(worker int) {
 			w.mu.Lock()
 			w.met[name]++
 			w.mu.Unlock()
-			time.Sleep(rand.N(8 * time.Millisecond)) // for newer ones to come
+			time.Sleep(rand.N(8 * time.Millisecond)) // so that newer holders can come
 		}
 		w.note(tx, token, 1)
 		return nil
@@ -152,7 +154,7 @@ func kindOf(err error) string {
 	return "committed"
 }
 
-// run lets the holders work until so many have committed.
+// run lets the holders work until that many have committed.
 func (w *workload) run(commits int64) {
 	start := time.Now()
 	var wg sync.WaitGroup
@@ -170,13 +172,13 @@ func (w *workload) run(commits int64) {
 	w.t.Logf("%v in %v; faults: %v", w.noticed, time.Since(start).Round(time.Millisecond), w.met)
 }
 
-// check returns how many stale writes there are, and how many of their Dos returned nil. It fails
-// if what is there is not what Do has reported, once the fence protects it.
+// check returns the number of stale writes, and how many of their calls of Do returned nil. If
+// the fence protects the writes, it fails unless they match the results of Do.
 func (w *workload) check(protected bool) (stale, silent int) {
 	w.t.Helper()
-	// Whatever still runs on a broken connection has ended when a newer holder has run.
+	// Operations on a broken connection have ended once a newer holder has run.
 	var err error
-	for range 10 { // a late kill may hit this one
+	for range 10 { // a late kill may end this connection
 		if err = w.do(w.t.Context(), w.db, w.last.Add(1), func(*sql.Tx) error { return nil }); err == nil {
 			break
 		}
@@ -206,7 +208,7 @@ func (w *workload) check(protected bool) (stale, silent int) {
 				silent++
 			}
 			if protected && !errors.Is(w.errs[token], fence.ErrEnded) {
-				w.t.Errorf("token %d wrote when %d was seen, and Do returned %v", token, seen, w.errs[token])
+				w.t.Errorf("token %d wrote after %d was seen, and Do returned %v", token, seen, w.errs[token])
 			}
 		}
 	}
@@ -237,23 +239,23 @@ func (w *workload) check(protected bool) (stale, silent int) {
 	return stale, silent
 }
 
-// Thousands of commits while connections are killed and transactions are ended by the database:
-// no stale write where a late one can be rolled back, and none that is not reported elsewhere.
+// There are thousands of commits while connections are killed and the database ends transactions.
+// Databases that can roll back a late write store no stale one. The others report each of them.
 func TestWorkload(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		if d.name == snapshots {
-			t.Skip("the faults end transactions there as in MariaDB without snapshot isolation")
+			t.Skip("these faults end transactions as in MariaDB without snapshot isolation")
 		}
 		w := newWorkload(t, d, "Table")
 		commits := int64(1200)
 		if d.dialect == fence.SQLite {
-			commits = 700 // writers wait there by polling
+			commits = 700 // because writers poll there
 		}
 		w.run(commits)
 		stale, silent := w.check(true)
 		t.Logf("%d stale writes, %d of them not reported", stale, silent)
 		if stale > 0 && d.dialect != fence.SQLite || silent > 0 {
-			t.Error("want no stale write, or in SQLite none that was not reported")
+			t.Error("want no stale write, or in SQLite no unreported one")
 		}
 		for name := range w.faults {
 			if w.met[name] < 15 {
@@ -263,21 +265,21 @@ func TestWorkload(t *testing.T) {
 	})
 }
 
-// The workload finds stale writes where there are some.
+// Without the protection, the workload finds stale writes.
 func TestWorkloadUnprotected(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		if d.name == snapshots {
-			t.Skip("the faults end transactions there as in MariaDB without snapshot isolation")
+			t.Skip("these faults end transactions as in MariaDB without snapshot isolation")
 		}
 		w := newWorkload(t, d, "unprotected")
-		if d.dialect == fence.PostgreSQL { // which ends no transaction by itself
+		if d.dialect == fence.PostgreSQL { // ends no transaction by itself
 			w.faults = map[string]func(*sql.Tx, int){"COMMIT": w.exec("COMMIT")}
 		}
 		w.run(250)
 		stale, silent := w.check(false)
 		t.Logf("%d stale writes, %d of them not reported", stale, silent)
-		if stale == 0 || silent == 0 && d.dialect != fence.SQLite { // whose COMMIT fails
-			t.Error("want stale writes that are not reported")
+		if stale == 0 || silent == 0 && d.dialect != fence.SQLite { // SQLite fails at COMMIT
+			t.Error("want unreported stale writes")
 		}
 	})
 }

@@ -99,7 +99,7 @@ func (p *peer) expect(name string, value any, within time.Duration) error {
 func runChild(name string) int {
 	program := children[name]
 	if program == nil {
-		fmt.Fprintf(os.Stderr, "no child is called %q\n", name)
+		fmt.Fprintf(os.Stderr, "no child is named %q\n", name)
 		return 2
 	}
 	p := newPeer(os.Stdin, os.Stdout)

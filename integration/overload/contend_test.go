@@ -53,17 +53,17 @@ func contendChild(test *peer) error {
 	}
 }
 
-// contended is the key that all waiters want.
+// contended is the key of all waiters.
 const contended = "contended"
 
-// A client that may only publish sends notifications for a key that many wait for,
-// while another holds it.
+// A client that may only publish sends notifications for a key that many callers wait for, while
+// another client holds it.
 func TestForgedNotification(t *testing.T) {
 	for _, size := range []struct{ nodes, lockers, waiters int }{{1, 30, 30}, {3, 30, 30}, {5, 12, 12}} {
 		for _, adapter := range adapters(t, size.nodes == 3) {
 			t.Run(fmt.Sprintf("N=%d/%s", size.nodes, adapter), func(t *testing.T) {
 				rate := 1000                 // to all inboxes together
-				if raceDetector && !full() { // which takes the machine by itself
+				if raceDetector && !full() { // the race detector alone uses up the machine
 					rate = 50
 					t.Logf("the race detector is on: %d forged notifications per second instead of 1000", rate)
 				}
@@ -82,7 +82,7 @@ func TestForgedNotification(t *testing.T) {
 					c.expect("count", &n, patience)
 					return n
 				}
-				time.Sleep(500 * time.Millisecond) // a start of many at once takes a while to settle
+				time.Sleep(500 * time.Millisecond) // when many waiters start at once, they need a while to settle
 
 				// Healthy and forged turns alternate, so that both meet the same machine.
 				var healthy, under int

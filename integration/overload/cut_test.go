@@ -34,7 +34,7 @@ func cutLoopChild(test *peer) error {
 		return err
 	}
 	calls := startCallers(locker, 16, 0)
-	time.Sleep(300 * time.Millisecond) // connections are made
+	time.Sleep(300 * time.Millisecond) // until connections are open
 	if err := test.tell("ready", nil); err != nil {
 		return err
 	}
@@ -55,8 +55,8 @@ func cutLoopChild(test *peer) error {
 	return test.tell("result", result)
 }
 
-// A process locks and unlocks distinct keys in a loop, while one node of three cuts
-// every connection. That costs what it costs if the node is down.
+// A process locks and unlocks distinct keys in a loop, while one node of three cuts every
+// connection. That costs as much as if the node were down.
 func TestCutConnections(t *testing.T) {
 	for _, adapter := range adapters(t, false) {
 		for _, ttl := range sized([]time.Duration{10 * time.Second}, []time.Duration{10 * time.Second, 2 * time.Minute}) {

@@ -16,8 +16,9 @@
 // beyond its bound fails the test. Under the race detector some small sizes are halved,
 // and the log says so.
 //
-// QUORUMLOCK_OVERLOAD_ADAPTER selects adapters, as in "goredis,rueidis" or "all". By
-// default small sizes of the first three scenarios use all adapters, and everything else
+// QUORUMLOCK_OVERLOAD_ADAPTER selects adapters, as in "goredis,rueidis". "all" selects
+// goredis, redigo and rueidis, which also stands for valkey, because both have the same
+// code. By default small sizes of the first three scenarios use these, and everything else
 // uses goredis.
 //
 // # Scenarios

@@ -27,7 +27,7 @@ type errorRepliesResult struct {
 	Errors   []string
 }
 
-// errorRepliesChild has callers that each want a key of their own, which is free.
+// errorRepliesChild has callers that each lock a free key of their own.
 func errorRepliesChild(test *peer) error {
 	var config errorRepliesConfig
 	if err := test.expect("config", &config, patience); err != nil {
@@ -37,7 +37,7 @@ func errorRepliesChild(test *peer) error {
 	if err != nil {
 		return err
 	}
-	warm, err := acquire(locker, "warm ", config.Callers) // connections are made
+	warm, err := acquire(locker, "warm ", config.Callers) // opens connections
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (a *admin) counts() serverCounts {
 	return serverCounts{sum(processed, refused), sum(received, turned)}
 }
 
-// faults make a server answer with errors, and end that.
+// faults make a server answer with errors, and undo that.
 var faults = []struct {
 	name       string
 	begin, end func(a *admin)
@@ -185,7 +185,7 @@ var faults = []struct {
 		func(a *admin) { a.do("CONFIG", "SET", "maxclients", "10000") }},
 }
 
-// A server answers every request with an error, while many callers want locks.
+// A server answers every request with an error, while many callers lock.
 func TestErrorReplies(t *testing.T) {
 	for _, fault := range faults {
 		for _, adapter := range adapters(t, false) {
@@ -199,7 +199,7 @@ func TestErrorReplies(t *testing.T) {
 				a := newAdmin(t, server.Addr())
 				before := a.counts()
 				fault.begin(a)
-				time.Sleep(50 * time.Millisecond) // errors are answered
+				time.Sleep(50 * time.Millisecond) // until errors are answered
 				c.tell("begin", nil)
 				time.Sleep(length)
 				var after serverCounts
@@ -215,10 +215,10 @@ func TestErrorReplies(t *testing.T) {
 						after = other.counts()
 						other.do("CONFIG", "SET", "key-load-delay", "0")
 					}
-					a.reply() // of the command that ended; a killed script is an error
+					a.reply() // the reply to the command that ended; a killed script returns an error
 				}
 				if after == (serverCounts{}) {
-					after = a.counts() // a busy server does not tell
+					after = a.counts() // a busy server does not report them
 				}
 				var result errorRepliesResult
 				c.expect("result", &result, 2*time.Minute)
@@ -240,7 +240,7 @@ func TestErrorReplies(t *testing.T) {
 					tb.note("error", "%s", err)
 				}
 				atMost(tb, "last lock, after the fault", took.Seconds(), sized(1.0, 0.5), "%.2f s")
-				// All callers may begin before the first error is back.
+				// All callers may begin before the first error arrives.
 				atMost(tb, "requests during the fault", perSecond(after.requests-before.requests), 100+perSecond(callers), "%.0f/s")
 				atMost(tb, "connections during the fault", perSecond(after.connections-before.connections), 20, "%.0f/s")
 			})

@@ -109,8 +109,8 @@ func withFailedNode(t *testing.T, adapter string, how failure, held int, watch t
 	return result, f.count() - before
 }
 
-// A node of three fails while a process holds many locks, which it then unlocks.
-// The cost is compared with that of a node that was down from the start.
+// One node of three fails while a process holds many locks, which it then unlocks. The cost is
+// compared with that of a node that was down from the start.
 func TestFailedNode(t *testing.T) {
 	for _, adapter := range adapters(t, false) {
 		for _, held := range sized([]int{reduced(t, 8_000)}, []int{20_000, 80_000}) {
@@ -146,8 +146,8 @@ func TestFailedNode(t *testing.T) {
 						slack := sized(0.5, 0.1)
 						atMost(tb, figure("CPU"), part.got.CPU.Seconds(), (1+slack)*part.expected.CPU.Seconds()+0.03*part.got.Wall.Seconds(), "%.2f s")
 						atMost(tb, figure("memory, peak"), mb(part.got.Memory), (1+slack)*mb(part.expected.Memory)+8, "%.0f MB")
-						// A deletion that waits for its node, until the TTL is over at the latest, takes
-						// about half of what the lock took while it was held.
+						// A deletion waits for its node, at the latest until the TTL is over. It
+						// takes about half of the memory of the held lock.
 						atMost(tb, figure("heap at the end"), mb(part.got.Heap), (1+slack)*mb(part.expected.Heap)+4+float64(held)*0.0014, "%.1f MB")
 						atMost(tb, figure("goroutines, peak"), float64(part.got.Goroutines), (1+slack)*float64(part.expected.Goroutines)+16, "%.0f")
 					}

@@ -9,10 +9,9 @@ import (
 	"testing"
 )
 
-// A front stands between a client and one server. It passes bytes, refuses
-// connections as a machine without a server does, or accepts each connection and
-// closes it at once, as a proxy without a server does, or as a server does that has
-// as many clients as it may have.
+// A front stands between a client and one server. It passes bytes on, or refuses connections like
+// a machine without a server. It can also accept each connection and close it at once, like a
+// proxy without a server, or a server that has its maximum number of clients.
 //
 // Package netfault does much more, but it reads every command, which takes more CPU
 // than these loads leave it.

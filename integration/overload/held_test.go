@@ -54,8 +54,8 @@ func heldLocksChild(test *peer) error {
 func TestHeldLocks(t *testing.T) {
 	for _, adapter := range adapters(t, false) {
 		t.Run(adapter, func(t *testing.T) {
-			// Each lock is extended at a third of its TTL: 50 000 extensions per second
-			// at full size.
+			// Each lock is extended after a third of its TTL, which is 50 000 extensions per
+			// second at full size.
 			held, ttl := sized(reduced(t, 20_000), 1_000_000), sized(3*time.Second, time.Minute)
 			list := realServers(t, 1)
 			tb := newTable(t, "N=1, %s, %d locks that extend themselves, TTL %v", adapter, held, ttl)

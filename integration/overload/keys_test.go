@@ -57,12 +57,11 @@ func forgedKeysChild(test *peer) error {
 	}
 	forged := calls.next()
 	used := m.stop()
-	time.Sleep(config.TTL) // a lock that can no longer be extended ends
+	time.Sleep(config.TTL) // locks end that can no longer be extended
 	return test.tell("result", forgedKeysResult{used, lost(kept), forged})
 }
 
-// A client that may only publish floods an inbox with notifications for keys that
-// nobody waits for.
+// A client that may only publish floods an inbox with notifications for keys without waiters.
 func TestForgedRandomKeys(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		for _, adapter := range adapters(t, n == 1) {

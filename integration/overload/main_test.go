@@ -11,6 +11,7 @@ import (
 	goredisdriver "github.com/redis/go-redis/v9"
 
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 func TestMain(m *testing.M) {
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 		goredisdriver.SetLogger(silent{}) // it logs each failure to connect
 		os.Exit(runChild(name))
 	}
+	long.Package(m)
 	servers.Main(m)
 }
 
@@ -67,7 +69,7 @@ func addrsOf(list []*servers.Server) []string {
 }
 
 // adapters returns the names of the adapters to test: those that the environment
-// selects, else every adapter at small size if all is true, else goredis.
+// selects, else one adapter of each family at small size if all is true, else goredis.
 func adapters(t *testing.T, all bool) []string {
 	t.Helper()
 	names := os.Getenv("QUORUMLOCK_OVERLOAD_ADAPTER")
@@ -83,7 +85,7 @@ func adapters(t *testing.T, all bool) []string {
 	list := strings.Split(names, ",")
 	for _, name := range list {
 		if openers[name] == nil {
-			t.Fatalf("QUORUMLOCK_OVERLOAD_ADAPTER: no adapter is called %q", name)
+			t.Fatalf("QUORUMLOCK_OVERLOAD_ADAPTER: no adapter is named %q", name)
 		}
 	}
 	return list

@@ -19,7 +19,7 @@ type usage struct {
 	Goroutines int   // at the peak
 }
 
-// cores returns how many cores it kept busy.
+// cores returns the number of cores that it kept busy.
 func (u usage) cores() float64 { return u.CPU.Seconds() / u.Wall.Seconds() }
 
 // meter measures the usage of this process.
@@ -94,7 +94,7 @@ func heapInUse() int64 {
 type tally struct {
 	Calls, Failed int
 	Errors        map[string]int // by kind of error
-	Median, P99   time.Duration  // of calls that succeeded, as are the next two
+	Median, P99   time.Duration  // of successful calls, like the next two
 	Mean, Longest time.Duration
 	Wall          time.Duration
 

@@ -21,7 +21,7 @@ import (
 type manyConfig struct {
 	Adapter string
 	Addr    string
-	Waiting int     // keys that are waited for at any time
+	Waiting int     // number of keys with a waiter at any time
 	Keys    int     // keys in all
 	Rate    float64 // keys released per second
 	Ramp    int     // waiters that start per second; 0 if all start at once
@@ -65,7 +65,7 @@ func releaseChild(test *peer) error {
 			config.Rate = rate
 		}
 		time.Sleep(time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
-		go lock.Unlock(context.Background()) // what fails is repeated by the library
+		go lock.Unlock(context.Background()) // the library repeats failed deletions
 	}
 	if err := test.tell("released", nil); err != nil {
 		return err
@@ -78,7 +78,7 @@ const bucket = 100 * time.Millisecond
 
 type waitForManyResult struct {
 	Acquired int
-	Errors   map[string]int // of those that have given up
+	Errors   map[string]int // of calls that have given up
 	Begun    time.Time
 	Buckets  []int64 // locks acquired, from Begun on
 	Used     usage
@@ -165,10 +165,10 @@ func (r *waitForManyResult) goodput(at time.Time) float64 {
 	return float64(sum)
 }
 
-// recovered returns how long after a moment goodput has reached a rate, if it did
-// so before another moment.
+// recovered returns how long after a moment goodput reached a rate, if it did so before another
+// moment.
 func (r *waitForManyResult) recovered(from, until time.Time, rate float64) (time.Duration, bool) {
-	// The second that is looked at begins when the server is back.
+	// The first second that counts begins when the server is back.
 	for at := from.Add(time.Second); !at.After(until); at = at.Add(bucket) {
 		if r.goodput(at) >= rate {
 			return at.Sub(from), true
@@ -177,14 +177,14 @@ func (r *waitForManyResult) recovered(from, until time.Time, rate float64) (time
 	return until.Sub(from), false
 }
 
-// A server restarts, and keeps its data, while many keys are waited for.
+// A server restarts, and keeps its data, while callers wait for many keys.
 func TestRestarts(t *testing.T) {
 	if rung, err := servers.Rung(t.Context()); err == nil && strings.Contains(rung, "on containers") {
 		t.Skip("a container takes seconds to start a server again: QUORUMLOCK_RUNG=processes runs it")
 	}
 	for _, client := range []struct {
 		name  string
-		cores float64 // 0 if it is not limited
+		cores float64 // 0 means no limit
 		ramp  int
 	}{
 		{"unlimited", 0, 2000},
@@ -222,7 +222,7 @@ func testRestarts(t *testing.T, adapter string, cores float64, ramp int) {
 	waiters.tell("begin", nil)
 	waiters.expect("waiting", nil, time.Minute)
 	queued := time.Now()
-	for { // until all are queued, for a minute at most
+	for { // until all are queued, for at most a minute
 		if n := int(server.Do(t, "DBSIZE").(int64)); n >= config.Keys+config.Waiting || time.Since(queued) > time.Minute {
 			tb.note("queued", "%d of %d within %v of the last start", n-config.Keys, config.Waiting, time.Since(queued).Round(10*time.Millisecond))
 			break
@@ -288,8 +288,7 @@ func restart(t *testing.T, server *servers.Server) {
 	}
 }
 
-// limitCPU lets a process use no more than a share of a core. The test is skipped
-// where that is not possible.
+// limitCPU limits a process to a share of a core. The test is skipped if that is not possible.
 func limitCPU(t *testing.T, process *os.Process, cores float64) {
 	t.Helper()
 	pid := process.Pid
@@ -303,7 +302,7 @@ func limitCPU(t *testing.T, process *os.Process, cores float64) {
 		{"/sys/fs/cgroup", map[string]string{"cpu.max": quota + " " + strconv.Itoa(period)}},
 	} {
 		stale, _ := filepath.Glob(filepath.Join(version.root, "quorumlock-overload-*"))
-		for _, group := range stale { // of tests that were interrupted
+		for _, group := range stale { // left by tests that were interrupted
 			os.Remove(group) // fails for a group that is in use
 		}
 		group := filepath.Join(version.root, fmt.Sprintf("quorumlock-overload-%d", pid))

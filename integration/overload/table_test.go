@@ -48,9 +48,8 @@ func (tb *table) bound(ok bool, figure, value, bound string) {
 	tb.rows = append(tb.rows, [3]string{figure, value, bound})
 }
 
-// atMost and atLeast add figures with a bound on one side. The race detector slows
-// everything down by more than the bounds allow for, so that a small size is only run and
-// shown then.
+// atMost and atLeast add figures with a bound on one side. The race detector slows everything
+// down by more than the bounds allow. At small size, the figures are then only shown.
 func atMost[T cmp.Ordered](tb *table, figure string, value, limit T, format string) {
 	tb.t.Helper()
 	tb.rate(value <= limit, figure, fmt.Sprintf(format, value), "at most "+fmt.Sprintf(format, limit))
@@ -69,7 +68,7 @@ func (tb *table) rate(ok bool, figure, value, bound string) {
 	tb.bound(ok, figure, value, bound)
 }
 
-// exactly adds a figure that does not depend on how fast the machine is.
+// exactly adds a figure that does not depend on the speed of the machine.
 func exactly(tb *table, figure string, value, want int) {
 	tb.t.Helper()
 	tb.bound(value == want, figure, fmt.Sprint(value), fmt.Sprint(want))

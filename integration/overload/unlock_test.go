@@ -27,8 +27,7 @@ type unlockFloodResult struct {
 	Used           usage
 }
 
-// unlockFloodChild holds locks, keeps others, makes calls, and unlocks all that it
-// holds at once.
+// unlockFloodChild holds locks, keeps others, makes calls, and unlocks all held locks at once.
 func unlockFloodChild(test *peer) error {
 	var config unlockFloodConfig
 	if err := test.expect("config", &config, patience); err != nil {
@@ -47,7 +46,7 @@ func unlockFloodChild(test *peer) error {
 		return err
 	}
 	calls := startCallers(locker, 16, 0)
-	time.Sleep(200 * time.Millisecond) // connections are made
+	time.Sleep(200 * time.Millisecond) // until connections are open
 	calls.next()
 	time.Sleep(time.Second)
 
@@ -64,7 +63,7 @@ func unlockFloodChild(test *peer) error {
 	wg.Wait()
 	result.Calls, result.Unlocks, result.Used = calls.next(), unlocks.close(), m.stop()
 	calls.stop()
-	time.Sleep(config.TTL) // a lock that can no longer be extended ends
+	time.Sleep(config.TTL) // locks end that can no longer be extended
 	result.Lost = lost(kept)
 	if err := test.tell("result", result); err != nil {
 		return err
@@ -72,7 +71,7 @@ func unlockFloodChild(test *peer) error {
 	return test.expect("end", nil, 10*time.Minute)
 }
 
-// A process unlocks all that it holds at once.
+// A process unlocks all its locks at once.
 func TestUnlockFlood(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		for _, adapter := range adapters(t, n == 1) {
@@ -88,7 +87,7 @@ func TestUnlockFlood(t *testing.T) {
 				var result unlockFloodResult
 				c.expect("result", &result, 5*time.Minute)
 
-				// Keys are far from expiring: only a deletion removes them.
+				// The keys are far from expiry, so only a deletion removes them.
 				left, deadline := 0, time.Now().Add(time.Minute)
 				for {
 					left = 0
@@ -115,7 +114,7 @@ func TestUnlockFlood(t *testing.T) {
 				atMost(tb, "locks lost of 100", result.Lost, 0, "%d")
 				exactly(tb, "keys left", max(0, left-kept), 0)
 				atLeast(tb, "other calls that succeeded", 100*result.Calls.succeeded(), 90, "%.1f %%")
-				// A short flood is over before the scheduler has been through its goroutines.
+				// A short flood ends before the scheduler has run all goroutines.
 				atMost(tb, "other calls are slower by, median", slower(func(y *tally) time.Duration { return y.Median }), sized(100.0, 10), "%.1f times")
 			})
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A lock and its release on one server, with a quarantine beside without one.
+// A lock and its release on one server, with a quarantine and without.
 func BenchmarkPair(b *testing.B) {
 	realServers(b)
 	for i, d := range drivers.All {
@@ -41,7 +41,7 @@ func BenchmarkPair(b *testing.B) {
 					slices.Sort(d)
 				}
 				without, with := times[0][len(times[0])/2], times[1][len(times[1])/2]
-				b.ReportMetric(0, "ns/op") // of both together, which says nothing
+				b.ReportMetric(0, "ns/op") // the time of both together, which means nothing
 				b.ReportMetric(float64(without.Microseconds()), "without-µs")
 				b.ReportMetric(float64(with.Microseconds()), "with-µs")
 				b.ReportMetric(float64(with)/float64(without), "with/without")

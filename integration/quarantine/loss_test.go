@@ -10,9 +10,9 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A holds the lock on two of three servers. One of them loses it, and B reaches that one
-// and the third: it must not have the lock before A's has ended. Without a quarantine it
-// has it at once.
+// A holds the lock on two of three servers. One of them loses the lock, and B reaches that server
+// and the third one. B must not get the lock before A's lock has ended. Without a quarantine it
+// gets the lock at once.
 func TestLoss(t *testing.T) {
 	realServers(t)
 	for i, loss := range []struct {
@@ -31,7 +31,7 @@ func TestLoss(t *testing.T) {
 				loss.lose(t, list[1])
 				b := mustLock(t, newLocker(t, list, i+1, []int{0}, append(opts, redlock.WithTTL(time.Minute))...))
 				if !time.Now().Before(a.Until()) {
-					t.Error("without a quarantine the first lock was over: nothing is shown")
+					t.Error("without a quarantine, the first lock has ended; want it held, so that the test proves something")
 				}
 				a.Unlock(t.Context())
 				b.Unlock(t.Context())
@@ -54,8 +54,8 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// A server that was started again with all its data keeps to the locks that it has, and
-// grants none, for nobody can tell that it was all; until it is said that it was.
+// A server that restarted with all its data keeps its locks, but grants no new ones, because
+// nobody knows that the data is complete. Ending the quarantine confirms that.
 func TestRestartWithPersistence(t *testing.T) {
 	realServers(t)
 	list := servers.Start(t, servers.Any, 1, servers.WithOutages(), servers.WithAOF())
@@ -66,7 +66,7 @@ func TestRestartWithPersistence(t *testing.T) {
 				const long = 30 * time.Second // so that nothing is too late on a busy machine
 				locker := newLocker(t, list, i, nil, append(opts, redlock.WithTTL(long),
 					redlock.WithNodeTimeout(3*time.Second), redlock.WithQuarantine(2*time.Minute))...)
-				wantQuarantined(t, locker, 1) // it is new
+				wantQuarantined(t, locker, 1) // the server is new
 				mustEndQuarantine(t, locker)
 				lock := mustLock(t, locker)
 				list[0].Restart(t)
@@ -89,7 +89,7 @@ func TestRestartWithPersistence(t *testing.T) {
 	}
 }
 
-// retried does f again if it fails: connections of before a restart are broken.
+// retried repeats f if it fails, because connections from before a restart are broken.
 func retried(f func() error) error {
 	var err error
 	for range 5 {
@@ -101,8 +101,8 @@ func retried(f func() error) error {
 	return err
 }
 
-// A replica that takes its master's place is in quarantine, with all that its master's
-// marker says.
+// A replica that takes its master's place is in quarantine, although it has a copy of its
+// master's marker.
 func TestFailover(t *testing.T) {
 	realServers(t)
 	for _, d := range drivers.All {
@@ -117,7 +117,7 @@ func TestFailover(t *testing.T) {
 			before := set.Master.Do(t, "GET", marker)
 			for start := time.Now(); set.Replica.Do(t, "GET", marker) != before || set.Replica.Do(t, "EXISTS", key) != int64(1); {
 				if time.Since(start) > 10*time.Second {
-					t.Fatal("the replica does not follow")
+					t.Fatal("the replica has not caught up")
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -133,12 +133,12 @@ func TestFailover(t *testing.T) {
 					break
 				}
 				if time.Since(start) > 15*time.Second {
-					t.Fatalf("a try ends with %v, want the quarantine", err)
+					t.Fatalf("an attempt returned %v, want the quarantine", err)
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
 			mustEndQuarantine(t, locker)
-			mustLock(t, locker) // which may wait for the end of the first one's
+			mustLock(t, locker) // this may wait for the end of the first lock
 		})
 	}
 }

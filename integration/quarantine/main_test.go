@@ -12,10 +12,14 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-func TestMain(m *testing.M) { servers.Main(m) }
+func TestMain(m *testing.M) {
+	long.Package(m)
+	servers.Main(m)
+}
 
 const (
 	key    = "k"
@@ -25,15 +29,15 @@ const (
 	length = ttl + time.Second
 )
 
-// realServers skips a test that needs servers which tell their run_id.
+// realServers skips a test that needs servers with a run_id.
 func realServers(t testing.TB) {
 	t.Helper()
 	if servers.Kinds(t)[0] == servers.Embedded {
-		t.Skip("embedded servers do not tell their run_id, and have no quarantine")
+		t.Skip("embedded servers have no run_id, and so no quarantine")
 	}
 }
 
-// fenced runs f for locks without tokens and for locks with.
+// fenced runs f for locks without tokens and for locks with tokens.
 func fenced(t *testing.T, f func(t *testing.T, opts ...redlock.Option)) {
 	t.Helper()
 	for _, fencing := range []bool{false, true} {
@@ -47,8 +51,8 @@ func fenced(t *testing.T, f func(t *testing.T, opts ...redlock.Option)) {
 	}
 }
 
-// newLocker returns a Locker on servers, with the i-th driver in turn, that cannot reach
-// those in down.
+// newLocker returns a Locker on servers with driver i in turn. It cannot reach the servers in
+// down.
 func newLocker(t testing.TB, list []*servers.Server, i int, down []int, opts ...redlock.Option) *redlock.Locker {
 	t.Helper()
 	var nodes []backend.Node
@@ -72,12 +76,12 @@ func onNodes(t testing.TB, nodes []backend.Node, opts ...redlock.Option) *redloc
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Before the driver's clients are closed.
+	// must end before the driver's clients are closed
 	t.Cleanup(func() { locker.Close(context.Background()) })
 	return locker
 }
 
-// mustLock returns a lock, within a time that allows for a busy machine.
+// mustLock returns a lock. Its time limit allows for a busy machine.
 func mustLock(t testing.TB, locker *redlock.Locker) *redlock.Lock {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*length)
@@ -97,12 +101,12 @@ func mustEndQuarantine(t testing.TB, locker *redlock.Locker) {
 	}
 }
 
-// wantQuarantined fails the test unless a try is refused because so many nodes are in
-// quarantine, and says for how long they are.
+// wantQuarantined fails the test unless an attempt fails because that many nodes are in
+// quarantine, with the remaining time.
 func wantQuarantined(t testing.TB, locker *redlock.Locker, nodes int) {
 	t.Helper()
 	var err error
-	for range 10 { // a node may take too long on a busy machine
+	for range 10 { // on a busy machine, a node may take too long
 		var lock *redlock.Lock
 		if lock, err = locker.TryLock(t.Context(), key); err == nil {
 			t.Fatalf("locked, by %v, want the quarantine of %d", lock.Report(), nodes)
@@ -114,5 +118,5 @@ func wantQuarantined(t testing.TB, locker *redlock.Locker, nodes int) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatalf("a try ends with %v, want the quarantine of %d", err, nodes)
+	t.Fatalf("an attempt returned %v, want the quarantine of %d", err, nodes)
 }

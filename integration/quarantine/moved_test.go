@@ -18,8 +18,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A name is an address whose new connections lead to another server once it has moved, as a DNS
-// name does. Connections that are there stay where they are.
+// A name is an address that can move, like a DNS name: its new connections then lead to another
+// server, and existing ones stay where they are.
 type name struct {
 	listener net.Listener
 
@@ -58,7 +58,7 @@ func newName(t testing.TB, s *servers.Server) *name {
 	return n
 }
 
-// join copies what passes between client and the server to which the name leads now.
+// join connects client with the server to which the name leads now.
 func (n *name) join(client net.Conn, all *sync.WaitGroup) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -83,9 +83,9 @@ func (n *name) move(s *servers.Server) {
 	n.leads = s.Addr()
 }
 
-// A name moves to another, empty server while A holds the lock. A keeps the connections that it
-// has, and extends on the old server. B has new ones: without a quarantine it has the lock too. With
-// one it has it when A's has ended, at the earliest.
+// A name moves to another, empty server while A holds the lock. A keeps its connections, and
+// extends on the old server. B has new connections. Without a quarantine it gets the lock, too.
+// With a quarantine it gets the lock only after A's lock has ended.
 func TestNameThatMoves(t *testing.T) {
 	realServers(t)
 	for _, d := range drivers.All {
@@ -109,7 +109,7 @@ func TestNameThatMoves(t *testing.T) {
 					a := mustLock(t, first)
 					n.move(list[1])
 					if err := a.Extend(t.Context(), ttl); err != nil {
-						t.Errorf("over the connection that it has, the first extends: %v", err)
+						t.Errorf("the first holder extends over its old connection: %v", err)
 					}
 					second := locker()
 					if quarantined {
@@ -128,8 +128,8 @@ func TestNameThatMoves(t *testing.T) {
 	}
 }
 
-// A pool has connections to the old server and to the new one. Once the new one has said that
-// it is in quarantine, the client leaves the old one, within two seconds.
+// A pool has connections to the old server and to the new one. Within two seconds after the new
+// server has reported its quarantine, the client leaves the old one.
 func TestPoolOfTwoServers(t *testing.T) {
 	realServers(t)
 	list := servers.Start(t, servers.Any, 2, servers.WithoutReuse())
@@ -142,7 +142,7 @@ func TestPoolOfTwoServers(t *testing.T) {
 	locker := onNodes(t, []backend.Node{goredis.New(client)}, redlock.WithTTL(ttl), redlock.WithQuarantine(length))
 	mustEndQuarantine(t, locker)
 
-	// Every other idle connection leads to the old server.
+	// Every second idle connection leads to the old server.
 	const each = 8
 	open := func() (c *driver.Conn) {
 		c = client.Conn()
@@ -190,11 +190,11 @@ func TestPoolOfTwoServers(t *testing.T) {
 		try()
 	}
 	if after := time.Since(start); after > length-time.Second {
-		t.Skipf("this machine is too slow: %v of the quarantine of %v are over", after, length)
+		t.Skipf("this machine is too slow: %v of the quarantine of %v have passed", after, length)
 	}
 	for range 5 {
 		if granted, err := try(); granted > 0 || !errors.Is(err, redlock.ErrUnavailable) {
-			t.Errorf("%d locks are granted, the others fail with %v, want the quarantine of the new server", granted, err)
+			t.Errorf("%d locks were granted, the others failed with %v, want the quarantine of the new server", granted, err)
 		}
 	}
 }

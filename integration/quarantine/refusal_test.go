@@ -18,21 +18,21 @@ func newLockerOf(t testing.TB, d drivers.Driver, set *servers.Sentinel, opts ...
 	return onNodes(t, []backend.Node{d.Sentinel(t, set.Addrs(), set.Name)}, opts...)
 }
 
-// wantRefused fails the test unless a lock is refused at once, for good, and for that
-// reason.
+// wantRefused fails the test unless a lock fails at once, without retries, and with this reason.
 func wantRefused(t testing.TB, locker *redlock.Locker, reason string) {
 	t.Helper()
 	start := time.Now()
 	_, err := locker.Lock(t.Context(), key)
 	if !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(err.Error(), reason) {
-		t.Errorf("a lock ends with %v, want %q", err, reason)
+		t.Errorf("a lock failed with %v, want %q", err, reason)
 	}
 	if took := time.Since(start); took > ttl-time.Second {
-		t.Errorf("it took %v, as if it might go away", took)
+		t.Errorf("it took %v, want no wait, because retries do not help", took)
 	}
 }
 
-// A user who may not have the server look is refused, and does not lock without.
+// If a user may not run the quarantine's check, its calls fail. It does not lock without the
+// check.
 func TestWithoutRights(t *testing.T) {
 	realServers(t)
 	for _, tc := range []struct {
@@ -62,7 +62,7 @@ func TestWithoutRights(t *testing.T) {
 	}
 }
 
-// A Cluster is refused, and so is one server of it: at the first lock.
+// A Cluster is rejected, and so is one server of it, at the first lock.
 func TestCluster(t *testing.T) {
 	realServers(t)
 	cluster := servers.StartCluster(t, servers.Any)

@@ -21,17 +21,17 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// The client is a process of its own, so that its goroutines and sockets are those
-// of a program with a Locker and nothing else.
+// The client is a separate process, so its goroutines and sockets are those of a program that
+// only has a Locker.
 const (
-	callers = 8                     // each locks a key of its own over and over
+	callers = 8                     // each locks its own key in a loop
 	rest    = 25 * time.Millisecond // between two locks of a caller
-	others  = 16                    // other users of the driver's client, in the beginning
+	others  = 16                    // other users of the driver's client, at the beginning
 	ttl     = 10 * time.Second      // of all locks
 )
 
-// clientVariable is the environment variable that makes this program a client. It
-// has the target.
+// clientVariable is the environment variable that makes this program a client. It contains the
+// target.
 const clientVariable = "QUORUMLOCK_RECOVERY_CLIENT"
 
 // A target is what a client connects to. One of URLs, Cluster and Sentinel is set.
@@ -44,7 +44,7 @@ type target struct {
 	Tag      string   // a part of all keys
 }
 
-// An event is what the client says, one JSON object in a line.
+// An event is a message of the client, one JSON object per line.
 type event struct {
 	What       string // see below
 	Caller     int
@@ -53,14 +53,14 @@ type event struct {
 	N, Sockets int
 }
 
-// What events tell.
+// The kinds of events.
 const (
 	ready   = "ready"   // the lock is held, and callers begin
-	locked  = "locked"  // Caller had a lock for which it asked at Start at End
+	locked  = "locked"  // Caller requested a lock at Start and got it at End
 	failed  = "failed"  // Caller's Lock returned Err at End
 	unfreed = "unfreed" // Caller's Unlock returned Err at End
 	lost    = "lost"    // the held lock was lost at End
-	counted = "counted" // there are N goroutines and so many Sockets while nobody calls
+	counted = "counted" // there are N goroutines and that many Sockets while no call is under way
 	ended   = "ended"   // the held lock was unlocked, with Err
 )
 
@@ -96,11 +96,11 @@ func runClient(where string) error {
 			if !unlocking.Load() {
 				tell(event{What: lost, End: time.Now()})
 			}
-			select {} // one goroutine, lost or not
+			select {} // one goroutine, whether the lock is lost or not
 		}()
 		tell(event{What: ready})
 
-		var quiet sync.RWMutex // callers hold it for reading while they call
+		var quiet sync.RWMutex // callers hold its read lock while they call
 		for i := range callers {
 			key := fmt.Sprintf("%scaller%d", to.Tag, i)
 			go func() {
@@ -125,7 +125,7 @@ func runClient(where string) error {
 			switch in.Text() {
 			case counted:
 				quiet.Lock()
-				time.Sleep(time.Second) // for what is done in the background
+				time.Sleep(time.Second) // until background work is done
 				tell(event{What: counted, N: runtime.NumGoroutine(), Sockets: sockets()})
 				quiet.Unlock()
 			case ended:
@@ -141,8 +141,8 @@ func runClient(where string) error {
 	})
 }
 
-// fill has other users of the driver's client lock at the same time, so that its pool
-// has many connections, if it has a pool. A Locker alone opens few.
+// fill makes other users of the driver's client lock at the same time, so that its pool, if it
+// has one, has many connections. A Locker alone opens few.
 func fill(t *scope, nodes []backend.Node, tag string) {
 	var all sync.WaitGroup
 	for i := range others {
@@ -183,7 +183,7 @@ func (to *target) nodes(t *scope) (nodes []backend.Node) {
 	return nodes
 }
 
-// sockets returns how many sockets this process has, -1 if the system does not tell.
+// sockets returns the number of sockets of this process, or -1 if the system does not report it.
 func sockets() int {
 	const folder = "/proc/self/fd"
 	list, err := os.ReadDir(folder)
@@ -204,7 +204,7 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// A client is a client process, as this one sees it.
+// A client is a client process, as seen by this process.
 type client struct {
 	t      *scope
 	stdin  interface{ Write([]byte) (int, error) }
@@ -261,13 +261,13 @@ func startClient(t *scope, to target) *client {
 	return c
 }
 
-// patience bounds what takes no longer on any machine.
+// patience limits what takes no longer on any machine.
 const patience = time.Minute
 
 var errTimeout = errors.New("the client does not answer")
 
-// until notes what the client tells until there is an event for which ok returns
-// true, and returns that. The scope fails if timeout comes first.
+// until records the client's events until ok returns true for one, and returns that event. If
+// timeout comes first, the scope fails.
 func (c *client) until(timeout <-chan time.Time, ok func(event) bool) event {
 	for {
 		select {
@@ -285,7 +285,7 @@ func (c *client) until(timeout <-chan time.Time, ok func(event) bool) event {
 	}
 }
 
-// during notes what the client tells for so long.
+// during records the client's events for that time.
 func (c *client) during(d time.Duration) {
 	for timeout := time.After(d); ; {
 		select {
@@ -311,7 +311,7 @@ func (c *client) note(e event) {
 	}
 }
 
-// ask has the client answer a request, which is also the name of the answer.
+// ask makes the client answer a request, whose name is also the name of the answer.
 func (c *client) ask(what string) event {
 	fmt.Fprintln(c.stdin, what)
 	return c.until(time.After(patience), func(e event) bool { return e.What == what })

@@ -15,32 +15,32 @@ import (
 // A fault is one row of the table for each adapter.
 type fault struct {
 	name  string
-	needs func(drivers.Driver) bool // nil: any adapter will do
+	needs func(drivers.Driver) bool // nil: any adapter
 	stage func(t *scope) *scene     // starts servers
 }
 
-// A scene is servers and what is to befall them.
+// A scene is a set of servers and the fault that will hit them.
 type scene struct {
-	target  target // but for the adapter
+	target  target // without the adapter
 	servers []*servers.Server
-	strike  func() moments
+	hit     func() moments
 }
 
 // moments are the points in time of a fault.
 type moments struct {
-	begun time.Time // a lock is new if it was asked for after this
+	begun time.Time // a lock is new if it was requested after this
 	zero  time.Time // recovery counts from here
 	note  string    // what the table adds
 }
 
-// outage reports whether no server could grant a lock from begun to zero. Then every
-// lock is new that is granted after zero, though asked for before it.
+// outage reports whether no server could grant a lock from begun to zero. In that case, every
+// lock that is granted after zero is new, even if it was requested earlier.
 func (m moments) outage() bool { return m.zero.Sub(m.begun) > time.Second }
 
-// down is for how long a killed server is away.
+// down is how long a killed server is down.
 const down = 3 * time.Second
 
-// moving is for how long a slot is on the move.
+// moving is how long the migration of a slot takes.
 const moving = 5 * time.Second
 
 func clusters(d drivers.Driver) bool  { return d.Cluster != nil }
@@ -72,11 +72,11 @@ func independent(t *scope, n int, opts ...servers.Option) *scene {
 	return s
 }
 
-// killed ends one of n servers, and starts it again.
+// killed kills one of n servers, and starts it again.
 func killed(t *scope, n int, opts ...servers.Option) *scene {
 	scene := independent(t, n, opts...)
 	s := scene.servers[0]
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		s.Kill(t)
 		m := moments{begun: time.Now()}
 		time.Sleep(down)
@@ -90,7 +90,7 @@ func killed(t *scope, n int, opts ...servers.Option) *scene {
 func hung(t *scope, n int, d time.Duration) *scene {
 	scene := independent(t, n)
 	s := scene.servers[0]
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		s.Pause(t)
 		m := moments{begun: time.Now()}
 		time.Sleep(d)
@@ -100,8 +100,8 @@ func hung(t *scope, n int, d time.Duration) *scene {
 	return scene
 }
 
-// over ends the outage of one of n servers now. Recovery counts from there if it was the
-// only one.
+// over ends the outage of one of n servers now. If it is the only server, recovery counts from
+// now.
 func (m moments) over(n int) moments {
 	m.zero = m.begun
 	if n == 1 {
@@ -110,12 +110,12 @@ func (m moments) over(n int) moments {
 	return m
 }
 
-// dropped loses all connections that are open, without a word.
+// dropped loses all open connections silently.
 func dropped(t *scope) *scene {
 	scene := independent(t, 1)
 	proxy := netfault.New(t, scene.servers[0].Addr())
 	scene.target.URLs = []string{"redis://" + proxy.Addr()}
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		proxy.Forget()
 		now := time.Now()
 		return moments{begun: now, zero: now}
@@ -138,7 +138,7 @@ func renamed(t *scope) *scene {
 		return has(info, err, "master_link_status:up")
 	})
 	name := netfault.New(t, a.Addr())
-	return &scene{target: target{URLs: []string{"redis://" + name.Addr()}}, servers: list, strike: func() moments {
+	return &scene{target: target{URLs: []string{"redis://" + name.Addr()}}, servers: list, hit: func() moments {
 		b.Do(t, "REPLICAOF", "NO", "ONE")
 		name.Redirect(b.Addr())
 		follow(a, b)
@@ -151,7 +151,7 @@ func renamed(t *scope) *scene {
 func sentinelFailover(t *scope) *scene {
 	set := servers.StartSentinel(t, servers.Any, 1)
 	to := target{Sentinel: set.Addrs(), Master: set.Name}
-	return &scene{target: to, servers: []*servers.Server{set.Master, set.Replica}, strike: func() moments {
+	return &scene{target: to, servers: []*servers.Server{set.Master, set.Replica}, hit: func() moments {
 		set.Master.Kill(t)
 		m := moments{begun: time.Now(), zero: time.Now()}
 		set.WaitFailover(t)
@@ -160,7 +160,7 @@ func sentinelFailover(t *scope) *scene {
 	}}
 }
 
-// clusterOf starts a Cluster, and returns with it a tag whose slot the first master has.
+// clusterOf starts a Cluster. It also returns a tag whose slot belongs to the first master.
 func clusterOf(t *scope) (*servers.Cluster, *scene) {
 	c := servers.StartClusterWithSpares(t, servers.Any, 1)
 	tag := ""
@@ -171,11 +171,11 @@ func clusterOf(t *scope) (*servers.Cluster, *scene) {
 	return c, &scene{target: target{Cluster: c.Addrs(), Tag: tag}, servers: all}
 }
 
-// clusterFailover has a replica take its master's place, as for an upgrade.
+// clusterFailover makes a replica take its master's place, as for an upgrade.
 func clusterFailover(t *scope) *scene {
 	c, scene := clusterOf(t)
 	replica := c.AddReplica(t, c.Nodes[0])
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		m := moments{zero: time.Now()}
 		replica.Do(t, "CLUSTER", "FAILOVER")
 		awaitMaster(t, replica)
@@ -190,7 +190,7 @@ func clusterFailover(t *scope) *scene {
 func clusterDeath(t *scope) *scene {
 	c, scene := clusterOf(t)
 	replica := c.AddReplica(t, c.Nodes[0])
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		c.Nodes[0].Kill(t)
 		m := moments{begun: time.Now(), zero: time.Now()}
 		awaitMaster(t, replica)
@@ -203,7 +203,7 @@ func clusterDeath(t *scope) *scene {
 // grown adds a master, which gets the slot at once.
 func grown(t *scope) *scene {
 	c, scene := clusterOf(t)
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		master := c.AddMaster(t)
 		m := moments{zero: time.Now()}
 		c.OpenMigration(t, scene.target.Tag, c.Nodes[0], master).Close(t)
@@ -213,11 +213,11 @@ func grown(t *scope) *scene {
 	return scene
 }
 
-// migrating opens the migration of a slot between two masters, moves its keys when
-// half of the time has passed, and then ends it.
+// migrating opens the migration of a slot between two masters, moves its keys after half of the
+// time, and ends it after all of it.
 func migrating(t *scope) *scene {
 	c, scene := clusterOf(t)
-	scene.strike = func() moments {
+	scene.hit = func() moments {
 		migration := c.OpenMigration(t, scene.target.Tag, c.Nodes[0], c.Nodes[1])
 		now := time.Now()
 		time.Sleep(moving / 2)
@@ -249,7 +249,7 @@ func await(t *scope, what string, check func(ctx context.Context) error) {
 	}
 }
 
-// has returns err, or an error if an answer lacks a line.
+// has returns err, or an error if a reply lacks a line.
 func has(answer any, err error, line string) error {
 	if err == nil && !strings.Contains(fmt.Sprint(answer), line+"\r\n") {
 		err = errors.New(fmt.Sprint(answer))

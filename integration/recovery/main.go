@@ -1,11 +1,11 @@
-// Command recovery measures how locks recover from faults: of every adapter, on one
-// node. It starts redis-server or valkey-server from PATH and writes the table of
-// docs/recovery.md.
+// Command recovery measures how the locks of one adapter of each family recover from faults. It
+// starts redis-server or valkey-server from PATH and writes the table of docs/recovery.md.
 //
 //	go run ./recovery                                  # all, in about three minutes
 //	go run ./recovery -adapter rueidis -fault Cluster  # some
 //	go run ./recovery -md ../docs/recovery.md          # and puts the table into the page
 //	go run ./recovery -list                            # the names
+//	go run ./recovery -picture ../docs/outage.svg      # draws what happens when a server dies
 package main
 
 import (
@@ -37,6 +37,7 @@ func main() {
 	rounds := flag.Int("rounds", 1, "measure so many `times`, and show the worst of each")
 	parallel := flag.Int("parallel", 6, "how many `measurements` run at the same time")
 	list := flag.Bool("list", false, "print the names of all faults, and end")
+	image := flag.String("picture", "", "measure nothing; kill a server, and draw what happens into this SVG `file`")
 	flag.Parse()
 	if *list {
 		for _, f := range faults {
@@ -47,6 +48,13 @@ func main() {
 	// Members of a Sentinel set and replicas must reach each other on loopback.
 	os.Setenv("QUORUMLOCK_RUNG", "processes")
 	os.Exit(servers.Run(func() int {
+		if *image != "" {
+			if err := picture(*image); err != nil {
+				fmt.Fprintln(os.Stderr, "recovery:", err)
+				return 1
+			}
+			return 0
+		}
 		if err := run(*adapter, *which, *page, *rounds, *parallel); err != nil {
 			fmt.Fprintln(os.Stderr, "recovery:", err)
 			return 1
@@ -55,7 +63,7 @@ func main() {
 	}))
 }
 
-// run measures what matches, and writes the table into page, or to standard output if
+// run measures what the flags select, and writes the table into page, or to standard output if
 // page is empty.
 func run(adapter, which, page string, rounds, parallel int) error {
 	if page != "" && adapter+which != "" {
@@ -69,9 +77,13 @@ func run(adapter, which, page string, rounds, parallel int) error {
 	if err != nil {
 		return err
 	}
+	list := drivers.OfEachFamily
+	if adapter != "" {
+		list = drivers.All
+	}
 	var cells []cell
 	for _, f := range faults {
-		for _, d := range drivers.All {
+		for _, d := range list {
 			if adapters.MatchString(d.Name) && wanted.MatchString(f.name) && (f.needs == nil || f.needs(d)) {
 				cells = append(cells, cell{adapter: d, fault: f})
 			}
@@ -115,8 +127,8 @@ type cell struct {
 
 func (c cell) String() string { return c.adapter.Name + ": " + c.fault.name }
 
-// worse reports whether the result is worse than that of another measurement of the
-// same: it failed, a lock was lost, or it took longer.
+// worse reports whether the result is worse than another one of the same measurement: it failed,
+// a lock was lost, or it took longer.
 func (c cell) worse(than cell) bool {
 	rank := func(c cell) (int, time.Duration) {
 		switch {
@@ -134,8 +146,7 @@ func (c cell) worse(than cell) bool {
 	return mine > other || mine == other && took > tookOther
 }
 
-// measureAll measures copies of cells, so many at the same time, and says what it has
-// done.
+// measureAll measures copies of cells, that many at the same time, and reports what it has done.
 func measureAll(cells []cell, parallel int, progress io.Writer) []cell {
 	cells = slices.Clone(cells)
 	var wg sync.WaitGroup

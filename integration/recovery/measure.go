@@ -11,36 +11,36 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// How long the parts of a measurement take.
+// The durations of the parts of a measurement.
 const (
 	calm      = 2 * time.Second       // before the fault
-	atLeast   = time.Second           // commands are counted for at least so long
-	tooLong   = 45 * time.Second      // what has not recovered by then has not recovered
-	afterward = ttl + 2*time.Second   // for a lock that is not extended to be lost
-	lag       = 50 * time.Millisecond // for what the client has told to arrive
+	atLeast   = time.Second           // commands are counted for at least this long
+	tooLong   = 45 * time.Second      // after this time, a lock counts as not recovered
+	afterward = ttl + 2*time.Second   // until a lock that is not extended is lost
+	lag       = 50 * time.Millisecond // until the client's messages have arrived
 )
 
 // A result is one row of the table.
 type result struct {
 	note         string
-	first, all   time.Duration // until the first caller, and all, had a new lock; negative: tooLong
+	first, all   time.Duration // until the first caller, and until all callers, had a new lock; negative: tooLong
 	failed       int           // calls of Lock that failed
 	unfreed      int           // calls of Unlock that failed
-	held         string        // what became of the held lock
+	held         string        // what happened to the held lock
 	before, then load
 	goroutines   [2]int
 	sockets      [2]int // of the client
 	connections  [2]int // at the servers
 }
 
-// survived is what becomes of a held lock at best.
+// survived is the best outcome for a held lock.
 const survived = "survived"
 
 // A load is what the servers counted, per second.
 type load struct{ commands, connections float64 }
 
-// measure has a fault befall an adapter's servers. It waits for afterward unless it is
-// to be quick, and then does not know whether the held lock survives.
+// measure makes a fault hit an adapter's servers. It waits for afterward, unless it must be
+// quick. In that case it does not know whether the held lock survives.
 func measure(t *scope, d drivers.Driver, f fault, quick bool) result {
 	var r result
 	scene := f.stage(t)
@@ -51,7 +51,7 @@ func measure(t *scope, d drivers.Driver, f fault, quick bool) result {
 	if quick {
 		calm /= 10
 	}
-	c.during(calm / 2) // to warm up
+	c.during(calm / 2) // warm-up
 	e := c.ask(counted)
 	r.goroutines[0], r.sockets[0], r.connections[0] = e.N, e.Sockets, connections(t, scene.servers)
 	c.during(calm / 2)
@@ -62,7 +62,7 @@ func measure(t *scope, d drivers.Driver, f fault, quick bool) result {
 
 	start, count = time.Now(), take(t, scene.servers)
 	struck := time.Now()
-	m := scene.strike()
+	m := scene.hit()
 	r.note = m.note
 	c.during(lag)
 	for c.recovered(m) < callers && time.Since(m.zero) < tooLong {
@@ -70,7 +70,7 @@ func measure(t *scope, d drivers.Driver, f fault, quick bool) result {
 	}
 	c.during(time.Until(m.zero.Add(atLeast)))
 	if m.outage() {
-		start = m.zero // from when there is a server that counts
+		start = m.zero // from here on there is a server that counts
 	}
 	r.then = take(t, scene.servers).since(count).per(time.Since(start))
 	r.first, r.all = c.recovery(m)
@@ -100,7 +100,7 @@ func measure(t *scope, d drivers.Driver, f fault, quick bool) result {
 	return r
 }
 
-// news returns when each caller first had a lock that is new.
+// news returns the time at which each caller first had a new lock.
 func (c *client) news(m moments) map[int]time.Time {
 	first := map[int]time.Time{}
 	for _, e := range c.locks {
@@ -113,8 +113,7 @@ func (c *client) news(m moments) map[int]time.Time {
 
 func (c *client) recovered(m moments) int { return len(c.news(m)) }
 
-// recovery returns how long it took until the first and until all callers had a new
-// lock.
+// recovery returns the time until the first caller, and until all callers, had a new lock.
 func (c *client) recovery(m moments) (first, all time.Duration) {
 	news := c.news(m)
 	first, all = -1, -1
@@ -131,16 +130,16 @@ func (c *client) recovery(m moments) (first, all time.Duration) {
 	return first, all
 }
 
-// A total is what one server counted since it was started.
+// A total is what one server has counted since its start.
 type total struct {
 	run                   string
-	connections, commands int64 // but for our own
+	connections, commands int64 // without those of this program
 }
 
-// A census has what several servers counted.
+// A census contains the counts of several servers.
 type census map[*servers.Server]total
 
-// take asks all servers, but those that are down.
+// take asks all servers except those that are down.
 func take(t *scope, list []*servers.Server) census {
 	all := census{}
 	for _, s := range list {
@@ -151,7 +150,7 @@ func take(t *scope, list []*servers.Server) census {
 		ownConnections, ownCommands := s.Own()
 		n := total{
 			connections: field(info, "total_connections_received") - ownConnections,
-			commands:    field(info, "total_commands_processed") - ownCommands + 1, // it has not counted this one
+			commands:    field(info, "total_commands_processed") - ownCommands + 1, // INFO does not count itself
 		}
 		_, n.run, _ = strings.Cut(fmt.Sprint(info), "run_id:")
 		n.run, _, _ = strings.Cut(n.run, "\r\n")
@@ -160,13 +159,13 @@ func take(t *scope, list []*servers.Server) census {
 	return all
 }
 
-// since returns what was counted since earlier, all servers together.
+// since returns what all servers together have counted since earlier.
 func (c census) since(earlier census) (sum total) {
 	for s, n := range c {
 		if was := earlier[s]; was.run == n.run {
 			n.connections -= was.connections
 			n.commands -= was.commands
-		} // else it was started meanwhile, and began at 0
+		} // otherwise it was started meanwhile, and began at 0
 		sum.connections += max(0, n.connections)
 		sum.commands += max(0, n.commands)
 	}
@@ -177,7 +176,7 @@ func (n total) per(d time.Duration) load {
 	return load{float64(n.commands) / d.Seconds(), float64(n.connections) / d.Seconds()}
 }
 
-// field returns a number in an answer to INFO, 0 if it is not there.
+// field returns a number in a reply to INFO, or 0 if it is missing.
 func field(info any, name string) int64 {
 	_, after, _ := strings.Cut(fmt.Sprint(info), "\n"+name+":")
 	text, _, _ := strings.Cut(after, "\r\n")
@@ -185,14 +184,14 @@ func field(info any, name string) int64 {
 	return n
 }
 
-// connections returns how many connections of clients the servers list: not ours, nor
-// those of replicas, masters and sentinels.
+// connections returns the number of client connections that the servers list, without those of
+// this program and of replicas, masters and sentinels.
 func connections(t *scope, list []*servers.Server) int {
 	n := 0
 	for _, s := range list {
 		answer, err := s.Query(context.WithoutCancel(t.ctx), "CLIENT", "LIST")
 		if err != nil {
-			continue // it is down
+			continue // the server is down
 		}
 		for line := range strings.Lines(fmt.Sprint(answer)) {
 			f := map[string]string{}

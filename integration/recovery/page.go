@@ -10,13 +10,13 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// What stands around the table in the page.
+// The lines around the table in the page.
 const (
 	begin = "<!-- begin: go run ./recovery -->\n"
 	end   = "<!-- end: go run ./recovery -->\n"
 )
 
-// replace puts text between the markers of a file.
+// replace writes text between the markers of a file.
 func replace(file, text string) error {
 	page, err := os.ReadFile(file)
 	if err != nil {
@@ -30,7 +30,7 @@ func replace(file, text string) error {
 	return os.WriteFile(file, []byte(before+begin+text+end+after), 0o644)
 }
 
-// table returns the measurements in Markdown, and on what they were made.
+// table returns the measurements in Markdown, with a description of the machine.
 func table(cells []cell, rounds int, kind servers.Kind) string {
 	measured := "measured once"
 	if rounds > 1 {
@@ -69,7 +69,7 @@ func recovered(d time.Duration) string {
 	return short(d)
 }
 
-// short formats d: milliseconds, and tenths of a second from one second on.
+// short formats d in milliseconds, or in tenths of a second from one second on.
 func short(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 func TestMain(m *testing.M) {
@@ -21,11 +22,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	long.Package(m)
 	servers.Main(m)
 }
 
-// The command measures what it says, of a fault that leaves traces: the server keeps its
-// side of connections that the network has forgotten.
+// The command's measurement is right for a fault that leaves traces: the server keeps its side of
+// connections that the network has forgotten.
 func TestMeasure(t *testing.T) {
 	if servers.AreEmbedded() {
 		t.Skip("embedded servers have no CLIENT LIST")
@@ -39,7 +41,7 @@ func TestMeasure(t *testing.T) {
 	}
 	cells = measureAll(cells, 1, io.Discard)
 	if len(cells) != 1 {
-		t.Fatalf("%d faults are called %q", len(cells), name)
+		t.Fatalf("%d faults are named %q", len(cells), name)
 	}
 	if cells[0].err != nil {
 		t.Fatal(cells[0].err)
@@ -61,7 +63,7 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("goroutines: %v, want at least those of %d callers", r.goroutines, callers)
 	}
 	if r.connections[0] < 2 || r.connections[1] <= r.connections[0] {
-		t.Errorf("connections at the server: %v, want those that it does not know to be gone, and new ones", r.connections)
+		t.Errorf("connections at the server: %v, want the forgotten ones and new ones", r.connections)
 	}
 	text := table(cells, 1, servers.Any)
 	if row := "| " + name + " | goredis | "; !strings.Contains(text, row) {
@@ -70,7 +72,7 @@ func TestMeasure(t *testing.T) {
 	t.Log(text)
 }
 
-// A failure in a helper ends a measurement, and what it has started is cleaned up.
+// A failure in a helper ends a measurement, and everything that was started is cleaned up.
 func TestScope(t *testing.T) {
 	var order []string
 	err := within("x", func(s *scope) {
@@ -88,7 +90,7 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// A lock counts if it was asked for after the fault, or granted after an outage.
+// A lock counts if it was requested after the fault, or granted after an outage.
 func TestRecovery(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
 	all := func(start, end int) *client {
@@ -106,11 +108,11 @@ func TestRecovery(t *testing.T) {
 		m          moments
 		first, all time.Duration
 	}{
-		"asked for after it":           {all(101, 150), moments{begun: at(100), zero: at(100)}, 50 * time.Millisecond, 57 * time.Millisecond},
-		"asked for before it":          {all(99, 150), moments{begun: at(100), zero: at(100)}, none, none},
-		"asked for before an outage":   {all(99, 5000), moments{begun: at(100), zero: at(4000)}, time.Second, 1007 * time.Millisecond},
-		"granted before one was noted": {all(101, 3990), moments{begun: at(100), zero: at(4000)}, 0, 0},
-		"not for one caller":           {some, moments{begun: at(100), zero: at(100)}, 200 * time.Millisecond, none},
+		"requested after the fault":          {all(101, 150), moments{begun: at(100), zero: at(100)}, 50 * time.Millisecond, 57 * time.Millisecond},
+		"requested before the fault":         {all(99, 150), moments{begun: at(100), zero: at(100)}, none, none},
+		"requested before an outage":         {all(99, 5000), moments{begun: at(100), zero: at(4000)}, time.Second, 1007 * time.Millisecond},
+		"granted before an outage was noted": {all(101, 3990), moments{begun: at(100), zero: at(4000)}, 0, 0},
+		"not for one caller":                 {some, moments{begun: at(100), zero: at(100)}, 200 * time.Millisecond, none},
 	} {
 		if first, all := tc.c.recovery(tc.m); first != tc.first || all != tc.all {
 			t.Errorf("%s: %v, %v; want %v, %v", name, first, all, tc.first, tc.all)
@@ -118,7 +120,7 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// What a server counted before it was started again is not taken off.
+// A server's counts from before a restart are not subtracted.
 func TestCensus(t *testing.T) {
 	a, b, c := &servers.Server{}, &servers.Server{}, &servers.Server{}
 	before := census{a: {"1", 10, 100}, b: {"2", 20, 200}, c: {"3", 30, 300}}
@@ -149,7 +151,7 @@ func TestReplace(t *testing.T) {
 			t.Errorf("no error for a page %q", text)
 		}
 	}
-	// The page has a row of each fault and of nothing else.
+	// The page has one row for each fault, and no others.
 	text, err := os.ReadFile("../../docs/recovery.md")
 	if err != nil {
 		t.Fatal(err)

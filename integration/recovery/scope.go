@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// A scope is what the packages that serve tests ask of one, outside of a test: it
-// ends at the first failure, and then cleans up.
+// A scope replaces the test that the packages for tests need. It ends at the first failure, and
+// then cleans up.
 type scope struct {
-	testing.TB // nil: what is not below is not used
+	testing.TB // nil: methods that are not defined below are not used
 	name       string
 	ctx        context.Context
 

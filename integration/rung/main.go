@@ -1,6 +1,5 @@
-// Command rung prints which servers the integration tests would run against on
-// this machine, and why. It exits with 1 if there are none that the environment
-// allows.
+// Command rung prints which servers the integration tests would use on this machine, and why. It
+// exits with 1 if the environment allows none of them.
 package main
 
 import (

@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// WithClock gives the servers wall clocks that the test can set, by [Server.StepClock]
-// and [Server.ClockRate]. It takes Linux and a C compiler: the clock is a library that is
-// loaded before the server's own. The servers' monotonic clocks stay as they are.
+// WithClock gives the servers wall clocks that the test can set, with [Server.StepClock] and
+// [Server.ClockRate]. It needs Linux and a C compiler, because the clock is a library that is
+// loaded before the server's own libraries. The servers' monotonic clocks do not change.
 func WithClock() Option { return func(s *spec) { s.clock = true } }
 
 //go:embed shim/clock.c
@@ -25,10 +25,10 @@ var clockSource []byte
 // clockLibrary is the library's name in a server's working folder.
 const clockLibrary = "clock.so"
 
-// buildClock returns the library, which is compiled when it is first needed.
+// buildClock returns the library. It is compiled at the first call.
 var buildClock = sync.OnceValues(compileClock)
 
-// compileClock compiles the library. Its error says what this machine lacks.
+// compileClock compiles the library. Its error names what this machine lacks.
 func compileClock() ([]byte, error) {
 	if runtime.GOOS != "linux" {
 		return nil, fmt.Errorf("a Linux system to set a server's clock, and this is %s", runtime.GOOS)
@@ -61,7 +61,7 @@ type clock struct {
 	sequence int64
 	offset   time.Duration // at since
 	since    time.Time
-	rate     float64 // how much faster than the system's: 0.1 gains 6 s a minute
+	rate     float64 // how much faster than the system's clock: 0.1 gains 6 s a minute
 }
 
 // newClock returns a clock that shows the right time.
@@ -74,7 +74,7 @@ func newClock() (*clock, error) {
 	c.file, err = os.Create(filepath.Join(dir, clockFile))
 	if err == nil {
 		err = errors.Join(
-			os.Chmod(dir, 0o755), // official images run as another user
+			os.Chmod(dir, 0o755), // because official images run as another user
 			c.file.Chmod(0o666),
 			c.file.Truncate(5*8),
 			c.write())
@@ -86,12 +86,12 @@ func newClock() (*clock, error) {
 	return c, nil
 }
 
-// clockFile is the name of a clock's file, in a folder of its own.
+// clockFile is the name of a clock's file, in its own folder.
 const clockFile = "clock"
 
 func (c *clock) dir() string { return filepath.Dir(c.file.Name()) }
 
-// found returns an error unless a process runs by the clock, if there is one.
+// found returns an error unless a process uses the clock. Without a clock it returns nil.
 func (c *clock) found() error {
 	if c == nil {
 		return nil
@@ -101,12 +101,12 @@ func (c *clock) found() error {
 		return err
 	}
 	if binary.NativeEndian.Uint64(users[:]) == 0 {
-		return errors.New("the server does not go by the clock that it was given")
+		return errors.New("the server does not use the clock that it was given")
 	}
 	return nil
 }
 
-// set moves the clock by step, and has it run at a rate from now on.
+// set moves the clock by step, and sets its rate.
 func (c *clock) set(step time.Duration, rate func(float64) float64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,11 +116,11 @@ func (c *clock) set(step time.Duration, rate func(float64) float64) error {
 	return c.write()
 }
 
-// write writes the file, with an odd number at its head meanwhile.
+// write writes the file. Meanwhile, the number at its start is odd.
 func (c *clock) write() error {
 	values := []int64{c.sequence + 1, c.offset.Microseconds(), c.since.UnixMicro(), int64(c.rate * 1e6), c.sequence + 2}
 	for i, v := range values {
-		at := int64(8 * i % (8 * 4)) // the last one is the head again
+		at := int64(8 * i % (8 * 4)) // the last one is the start again
 		if _, err := c.file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(v)), at); err != nil {
 			return err
 		}
@@ -136,16 +136,15 @@ func (c *clock) remove() error {
 	return errors.Join(c.file.Close(), os.RemoveAll(c.dir()))
 }
 
-// StepClock sets the wall clock of a server that was started [WithClock] by d, ahead or
-// back, as an operator does: at once. It may be paused or down, and keeps the clock over
-// restarts.
+// StepClock moves the wall clock of a server that was started [WithClock] by d, ahead or back, at
+// once. The server may be paused or down, and keeps the clock over restarts.
 func (s *Server) StepClock(t testing.TB, d time.Duration) {
 	t.Helper()
 	s.setClock(t, d, func(rate float64) float64 { return rate })
 }
 
-// ClockRate has the wall clock of a server that was started [WithClock] run fast by a
-// share of the time that passes, or slow if that is negative, from now on.
+// ClockRate makes the wall clock of a server that was started [WithClock] gain that share of the
+// passing time from now on. With a negative share it loses time.
 func (s *Server) ClockRate(t testing.TB, share float64) {
 	t.Helper()
 	s.setClock(t, 0, func(float64) float64 { return share })

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// realServers ends a test that needs servers with options.
+// realServers skips a test that needs servers with options.
 func realServers(t *testing.T) {
 	t.Helper()
 	if Kinds(t)[0] == Embedded {
-		t.Skip("embedded servers go by the clock of the test's process")
+		t.Skip("embedded servers use the clock of the test's process")
 	}
 }
 
-// A reading is what a server's clock said, at some moment between two of ours.
+// A reading is the time of a server's clock at some moment between two of ours.
 type reading struct{ at, from, to time.Time }
 
 func read(t testing.TB, s *Server) reading {
@@ -32,14 +32,15 @@ func read(t testing.TB, s *Server) reading {
 // aheadBy fails the test unless a server's clock is ahead of ours by d.
 func aheadBy(t testing.TB, s *Server, d time.Duration) {
 	t.Helper()
-	const grain = 2 * time.Millisecond // of what servers remember of the time
+	const grain = 2 * time.Millisecond // of the time that a server remembers
 	r := read(t, s)
 	if r.at.Before(r.from.Add(d-grain)) || r.at.After(r.to.Add(d+grain)) {
 		t.Errorf("the clock of %s is at %v when ours is between %v and %v, want it ahead by %v", s, r.at, r.from, r.to, d)
 	}
 }
 
-// A server's clock goes where it is set to, its keys expire by it, and another's stays.
+// A server's clock can be set, and its keys expire according to it. Another server's clock does
+// not change.
 func TestClock(t *testing.T) {
 	realServers(t)
 	Each(t, func(t *testing.T, kind Kind) {
@@ -53,7 +54,7 @@ func TestClock(t *testing.T) {
 		aheadBy(t, s, time.Hour)
 		aheadBy(t, other, 0)
 		if got := s.Do(t, "EXISTS", "short", "long"); got != int64(1) {
-			t.Errorf("an hour later %v keys are there, want the long one", got)
+			t.Errorf("an hour later there are %v keys, want the long one", got)
 		}
 
 		s.StepClock(t, -3*time.Hour)
@@ -86,7 +87,7 @@ func TestClock(t *testing.T) {
 			}
 			for try := 0; ; try++ {
 				first := read(t, s)
-				time.Sleep(50 * time.Millisecond) // for the clocks to part
+				time.Sleep(50 * time.Millisecond) // until the clocks differ
 				last := read(t, s)
 				least, most := last.from.Sub(first.to), last.to.Sub(first.from)
 				if most > least*5/4 && try < 20 {
@@ -102,8 +103,8 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// Where a server cannot be given a clock, the test is skipped and says why, or fails
-// where nothing may be lacking.
+// If a server cannot get its own clock, the test is skipped with the reason, or fails if nothing
+// may be missing.
 func TestNoClock(t *testing.T) {
 	realServers(t)
 	was := buildClock
@@ -111,7 +112,7 @@ func TestNoClock(t *testing.T) {
 	start := func(t testing.TB) { Start(t, Any, 1, WithClock()) }
 
 	buildClock = func() ([]byte, error) { return []byte("no library"), nil }
-	if r := record(t, start); !r.failed || !strings.Contains(r.text, "does not go by the clock") {
+	if r := record(t, start); !r.failed || !strings.Contains(r.text, "does not use the clock") {
 		t.Errorf("a library that does not load: failed %t with %q", r.failed, r.text)
 	}
 

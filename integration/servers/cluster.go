@@ -11,27 +11,27 @@ import (
 	"github.com/quorumlock/quorumlock/internal/port"
 )
 
-// slots is how many hash slots a Cluster has.
+// slots is the number of hash slots of a Cluster.
 const slots = 16384
 
 // A Cluster is a Redis Cluster of masters without replicas, until a test adds some.
 type Cluster struct {
 	Nodes  []*Server // its members; at first the masters, each with an equal range of slots
-	Spares []*Server // in Cluster mode, and members of none
+	Spares []*Server // servers in Cluster mode that are not members
 	buses  map[*Server]int
 }
 
-// StartCluster gives the test a Cluster of three masters, once each of them says
-// that it is whole. A node that is down is not replaced: its slots are without a
-// server, and the others answer for theirs. The test is skipped, with the reason,
-// where the rung cannot run one.
-func StartCluster(t testing.TB, kind Kind) *Cluster {
+// StartCluster gives the test a Cluster of three masters, plain or [WithTLS], when each of them
+// reports that it is complete. A node that is down is not replaced: its slots are unavailable,
+// and the other nodes serve theirs. If the rung cannot run a Cluster, the test is skipped with
+// the reason.
+func StartCluster(t testing.TB, kind Kind, opts ...Option) *Cluster {
 	t.Helper()
-	return StartClusterWithSpares(t, kind, 0)
+	return StartClusterWithSpares(t, kind, 0, opts...)
 }
 
-// StartClusterWithSpares is StartCluster with so many servers more that can join it.
-func StartClusterWithSpares(t testing.TB, kind Kind, spares int) *Cluster {
+// StartClusterWithSpares is StartCluster with that many additional servers that can join it.
+func StartClusterWithSpares(t testing.TB, kind Kind, spares int, opts ...Option) *Cluster {
 	t.Helper()
 	const masters = 3
 	n := masters + spares
@@ -53,13 +53,17 @@ func StartClusterWithSpares(t testing.TB, kind Kind, spares int) *Cluster {
 	list, err := h.startGroup(ctx, t, kind, n, func([]int) []spec {
 		specs := make([]spec, n)
 		for i := range specs {
-			specs[i] = spec{kind: kind, args: []string{
+			s := newSpec(kind, opts)
+			s.args = append(s.args,
 				"--cluster-enabled", "yes",
 				"--cluster-announce-ip", "127.0.0.1",
 				"--cluster-port", strconv.Itoa(buses[i]),
 				"--cluster-node-timeout", "2000",
-				"--cluster-require-full-coverage", "no",
-			}}
+				"--cluster-require-full-coverage", "no")
+			if s.tls != nil {
+				s.args = append(append(s.args, s.peers()...), "--tls-cluster", "yes")
+			}
+			specs[i] = s
 		}
 		return specs
 	}, nil)
@@ -83,7 +87,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	n := len(c.Nodes)
 	err := concurrently(n, func(i int) error {
 		_, err := c.Nodes[i].roundTrip(ctx,
-			[]string{"CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i + 1)}, // else they clash, and must settle it
+			[]string{"CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i + 1)}, // otherwise the epochs conflict, and the nodes must resolve that
 			[]string{"CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(slots * i / n), strconv.Itoa(slots*(i+1)/n - 1)})
 		return err
 	})
@@ -104,8 +108,8 @@ func (c *Cluster) meet(node *Server) []string {
 	return []string{"CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(node.port), strconv.Itoa(c.buses[node])}
 }
 
-// AddMaster has the first spare join as a master without slots, and returns it once all
-// members know it.
+// AddMaster makes the first spare server join as a master without slots. It returns the server
+// once all members know it.
 func (c *Cluster) AddMaster(t testing.TB) *Server {
 	t.Helper()
 	if len(c.Spares) == 0 {
@@ -122,8 +126,8 @@ func (c *Cluster) AddMaster(t testing.TB) *Server {
 	return node
 }
 
-// AddReplica has the first spare join as a replica of master, and returns it once it has
-// the master's data.
+// AddReplica makes the first spare server join as a replica of master. It returns the server once
+// it has the master's data.
 func (c *Cluster) AddReplica(t testing.TB, master *Server) *Server {
 	t.Helper()
 	node := c.AddMaster(t)
@@ -138,8 +142,8 @@ func (c *Cluster) AddReplica(t testing.TB, master *Server) *Server {
 	return node
 }
 
-// Failover makes replica the master of its slots, as is done to upgrade a master, and
-// returns once all members say so.
+// Failover makes replica the master of its slots, as for an upgrade of the master. It returns
+// once all members report that.
 func (c *Cluster) Failover(t testing.TB, replica *Server) {
 	t.Helper()
 	replica.Do(t, "CLUSTER", "FAILOVER")
@@ -167,15 +171,15 @@ func (c *Cluster) await(t testing.TB, what string, check func(ctx context.Contex
 	}
 }
 
-// A Migration is a slot of a Cluster on its way from one master to another. While it is
-// open each has the keys that it has, and the source sends clients on for the others.
+// A Migration is a slot of a Cluster that moves from one master to another. While it is open,
+// each of them serves the keys that it has, and the source redirects clients for the other keys.
 type Migration struct {
 	c        *Cluster
 	from, to *Server
 	slot     string
 }
 
-// OpenMigration begins to move the slot of key. No key is moved.
+// OpenMigration begins to move the slot of key. It moves no key.
 func (c *Cluster) OpenMigration(t testing.TB, key string, from, to *Server) *Migration {
 	t.Helper()
 	m := &Migration{c, from, to, fmt.Sprint(from.Do(t, "CLUSTER", "KEYSLOT", key))}
@@ -184,7 +188,7 @@ func (c *Cluster) OpenMigration(t testing.TB, key string, from, to *Server) *Mig
 	return m
 }
 
-// Move moves keys of the slot, by default all. A key that has gone meanwhile is no error.
+// Move moves keys of the slot, by default all. A key that no longer exists is not an error.
 func (m *Migration) Move(t testing.TB, keys ...string) {
 	t.Helper()
 	if len(keys) == 0 {
@@ -198,7 +202,7 @@ func (m *Migration) Move(t testing.TB, keys ...string) {
 	}
 }
 
-// Close moves what is left, and gives the slot to its new master.
+// Close moves the remaining keys, and gives the slot to its new master.
 func (m *Migration) Close(t testing.TB) {
 	t.Helper()
 	m.Move(t)
@@ -224,8 +228,8 @@ func (c *Cluster) whole(ctx context.Context) error {
 	})
 }
 
-// WaitWhole waits until every node knows all the others and serves all slots, as
-// after a node that was down has been started.
+// WaitWhole waits until every node knows all the others and serves all slots, for example after a
+// node was started again.
 func (c *Cluster) WaitWhole(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
@@ -244,7 +248,7 @@ func (c *Cluster) NodeOf(t testing.TB, key string) *Server {
 	for _, node := range c.Nodes {
 		slot, err := node.Query(context.Background(), "CLUSTER", "KEYSLOT", key)
 		if err != nil {
-			continue // it is down or paused
+			continue // the node is down or paused
 		}
 		for i := range c.Nodes {
 			if slot.(int64) < int64(slots*(i+1)/len(c.Nodes)) {

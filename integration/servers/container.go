@@ -23,11 +23,11 @@ import (
 	"github.com/quorumlock/quorumlock/internal/port"
 )
 
-// containers is the rung of Docker containers. testcontainers-go makes them; what
-// it has no call for is said to Docker itself.
+// containers is the rung of Docker containers. testcontainers-go makes them. For what it cannot
+// do, this package calls Docker itself.
 //
-// Each server's port is published at the same port of loopback, chosen here, as
-// Docker would choose another with every start.
+// Each server's port is published at the same loopback port, which is chosen here, because Docker
+// would choose another port at every start.
 type containers struct {
 	docker client.APIClient
 	owner  *owner
@@ -49,8 +49,8 @@ var official = []struct {
 const imagesHint = "integration/images/build makes them"
 
 func openContainers(ctx context.Context, env settings) (rung, string, error) {
-	// Its reaper is one more image to be had. We remove what we started, and what
-	// a process that died has left (owner.go).
+	// Its reaper needs another image. This package removes what it started, and what a dead
+	// process has left (owner.go).
 	if _, set := os.LookupEnv("TESTCONTAINERS_RYUK_DISABLED"); !set {
 		os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
 	}
@@ -94,7 +94,7 @@ func openContainers(ctx context.Context, env settings) (rung, string, error) {
 	return r, fmt.Sprintf("%s (docker %s)", strings.Join(made, ", "), version.Version), nil
 }
 
-// local tells whether the daemon at host publishes ports at this machine.
+// local reports whether the daemon at host publishes ports on this machine.
 func local(host string) bool {
 	scheme, addr, _ := strings.Cut(host, "://")
 	if scheme == "unix" || scheme == "npipe" {
@@ -104,8 +104,8 @@ func local(host string) bool {
 	return err == nil && (name == "localhost" || net.ParseIP(name).IsLoopback())
 }
 
-// findImages finds an image for each kind: one built here, else the official one,
-// pulled if need be.
+// findImages finds an image for each kind: one that was built here, or else the official one,
+// which is pulled if necessary.
 func (r *containers) findImages(ctx context.Context) (made, missing []string) {
 	var pullFailed error
 	for _, o := range official {
@@ -132,7 +132,7 @@ func (r *containers) findImages(ctx context.Context) (made, missing []string) {
 	return made, missing
 }
 
-// pull gives up soon on a registry that does not answer, but not on a slow one.
+// pull soon gives up on a registry that does not answer, but not on a slow one.
 func (r *containers) pull(ctx context.Context, image string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -161,7 +161,7 @@ func (r *containers) close() {
 	r.docker.Close()
 }
 
-// removeStale removes the containers of processes of this machine that are gone.
+// removeStale removes the containers of dead processes of this machine.
 func (r *containers) removeStale(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -183,13 +183,13 @@ func (r *containers) removeStale(ctx context.Context) error {
 func (r *containers) remove(ctx context.Context, id string) error {
 	_, err := r.docker.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && (strings.Contains(err.Error(), "No such container") || strings.Contains(err.Error(), "already in progress")) {
-		return nil // another process removes what is stale too
+		return nil // another process also removes stale containers
 	}
 	return err
 }
 
-// run runs a container that publishes ports, or shares the network of in, and goes by
-// a clock of its own if dial is not nil.
+// run runs a container that publishes ports, or shares the network of in. It uses the clock dial
+// if dial is not nil.
 func (r *containers) run(ctx context.Context, image string, cmd []string, files map[string][]byte, ports []int, in group, dial *clock) (*box, error) {
 	opts := []testcontainers.ContainerCustomizer{
 		testcontainers.WithLogger(log.NewNoopLogger()),
@@ -200,7 +200,7 @@ func (r *containers) run(ctx context.Context, image string, cmd []string, files 
 		opts = append(opts, testcontainers.WithFiles(testcontainers.ContainerFile{
 			Reader:            bytes.NewReader(content),
 			ContainerFilePath: "/data/" + name,
-			FileMode:          0o666, // official images run as another user
+			FileMode:          0o666, // because official images run as another user
 		}))
 	}
 	if shared, ok := in.(*box); ok {
@@ -246,9 +246,9 @@ func (r *containers) launch(ctx context.Context, s *spec, p int, in group) (mach
 	return r.run(ctx, r.images[s.kind], s.command(strconv.Itoa(p)), s.files, []int{p}, in, s.dial)
 }
 
-// group runs a container that does nothing but own the network that the others
-// share, and publish their ports: so 127.0.0.1 and a port mean the same server to
-// the test and to the servers themselves, and each can be killed by itself.
+// group runs a container that only owns the network which the others share, and publishes their
+// ports. So 127.0.0.1 and a port mean the same server to the test and to the servers themselves,
+// and each server can be killed separately.
 func (r *containers) group(ctx context.Context, kind Kind, ports []int) (group, error) {
 	return r.run(ctx, r.images[kind], []string{"sleep", "infinity"}, nil, ports, nil, nil)
 }
@@ -261,7 +261,7 @@ type box struct {
 	ports []int // that it publishes
 }
 
-// Each call lets go of its connection to Docker, as tests count goroutines.
+// Each call closes its connection to Docker, because tests count goroutines.
 
 func (b *box) pause(ctx context.Context) error {
 	defer b.r.docker.Close()
@@ -299,7 +299,7 @@ func (b *box) stop(ctx context.Context) error {
 	return b.refused(ctx)
 }
 
-// refused waits until Docker has let go of the published ports.
+// refused waits until Docker has freed the published ports.
 func (b *box) refused(ctx context.Context) error {
 	for _, p := range b.ports {
 		for {

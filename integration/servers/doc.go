@@ -24,7 +24,8 @@
 //     must be empty, and all their data is deleted again and again. Only one package may use
 //     them at a time (go test -p 1). They are not paused or killed.
 //   - containers: Docker works on this machine, and has the images or can pull them. Where
-//     no registry can be reached, integration/images/build makes the images.
+//     no registry can be reached, integration/images/build makes the images. This rung is
+//     left out where nobody asks for tests that take long (package internal/long).
 //   - processes: redis-server, valkey-server or keydb-server from PATH, on a Unix system.
 //   - embedded: servers inside the test process. They know most commands, but have no
 //     options, no Sentinel and no Cluster.

@@ -31,8 +31,8 @@ func (embedded) group(context.Context, Kind, []int) (group, error) {
 
 func (embedded) close() {}
 
-// A mini is an embedded server. As its clients cannot see past the proxy in front
-// of it, holding what passes there is as good as pausing it.
+// A mini is an embedded server. Its clients see only the proxy in front of it, so holding the
+// traffic there works like pausing the server.
 type mini struct {
 	server *miniredis.Miniredis
 	port   int // behind the proxy
@@ -57,7 +57,7 @@ func (embedded) launch(_ context.Context, _ *spec, p int, _ group) (machine, err
 
 func (m *mini) run() error {
 	m.server = miniredis.NewMiniRedis()
-	m.server.ClockTTL(true) // else keys live for ever
+	m.server.ClockTTL(true) // otherwise keys never expire
 	return m.server.StartAddr(port.Addr(m.port))
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// given is the rung of servers that somebody else runs.
+// given is the rung of servers that the environment names.
 type given struct {
 	kind    Kind
 	servers []*Server
@@ -21,7 +21,7 @@ func openGiven(ctx context.Context, env settings) (rung, string, error) {
 		s := &Server{addr: strings.TrimSpace(addr)}
 		for _, other := range g.servers {
 			if other.addr == s.addr {
-				return nil, "", fmt.Errorf("%s is there twice", addr)
+				return nil, "", fmt.Errorf("%s is listed twice", addr)
 			}
 		}
 		info, err := s.Query(ctx, "INFO", "server")
@@ -35,7 +35,7 @@ func openGiven(ctx context.Context, env settings) (rung, string, error) {
 		if g.kind != "" && kind != g.kind {
 			return nil, "", fmt.Errorf("%s is %s, but %s is %s", g.servers[0].addr, g.kind, s.addr, kind)
 		}
-		// Whoever names a server by mistake does not lose its data.
+		// A server that was named by mistake does not lose its data.
 		if n, err := s.Query(ctx, "DBSIZE"); err != nil || n != int64(0) {
 			return nil, "", fmt.Errorf("%s is not empty: %v keys, %v", s.addr, n, err)
 		}

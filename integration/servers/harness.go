@@ -18,20 +18,19 @@ import (
 	"github.com/quorumlock/quorumlock/internal/port"
 )
 
-// A rung is one way to come by servers.
+// A rung is one way to get servers.
 type rung interface {
-	// kinds returns what it has, at least one.
+	// kinds returns the kinds that it has, at least one.
 	kinds() []Kind
 	// supports returns an [unsupported] error if it cannot run s.
 	supports(s *spec) error
-	// launch runs a server that listens at port, with those of the same group if
-	// in is not nil. It returns an error that matches errPortTaken if another
-	// process has the port.
+	// launch runs a server that listens at port. If in is not nil, the server joins the others of
+	// that group. It returns an error that matches errPortTaken if another process has the port.
 	launch(ctx context.Context, s *spec, port int, in group) (machine, error)
-	// group prepares a place for servers that reach each other at the addresses
-	// by which the test reaches them.
+	// group prepares a place for servers that reach each other at the addresses by which the test
+	// reaches them.
 	group(ctx context.Context, kind Kind, ports []int) (group, error)
-	// close lets go of what the rung itself holds, after all its servers.
+	// close frees what the rung itself holds, after all its servers.
 	close()
 }
 
@@ -40,7 +39,7 @@ type group interface{ remove(context.Context) error }
 
 var errPortTaken = errors.New("the port is taken")
 
-// unsupported is the error of what a rung cannot do, and says why.
+// unsupported is the error, with the reason, for what a rung cannot do.
 type unsupported string
 
 func (u unsupported) Error() string { return string(u) }
@@ -52,8 +51,8 @@ type harness struct {
 	rung rung
 
 	mu   sync.Mutex
-	idle map[Kind][]*Server // plain, healthy, and nobody's
-	live map[*Server]bool   // all that are to be removed at the end
+	idle map[Kind][]*Server // plain, healthy, and not in use
+	live map[*Server]bool   // all servers to remove at the end
 	grps map[group]bool
 }
 
@@ -74,26 +73,25 @@ func use(t testing.TB) *harness {
 	if h == nil {
 		t.Fatal("servers: TestMain does not call servers.Main")
 	}
-	// What Main has read before the tests began, go test does not know of: it would take the
-	// results of another rung from its cache.
+	// go test does not know what Main has read before the tests began, so it would use cached
+	// results of another rung.
 	fromEnv()
 	return h
 }
 
-// Main runs the tests of a package with servers to start: it finds the rung,
-// prints which and why, and in the end removes what the tests have started. It
-// does not return: the process exits with the tests' result, or with 1 if no rung
-// holds that the environment allows.
+// Main runs the tests of a package that uses servers. It finds the rung, prints which and why,
+// and removes at the end what the tests have started. It does not return: the process exits with
+// the tests' result, or with 1 if no rung that the environment allows is available.
 func Main(m *testing.M) {
-	// These tests wait more than they compute. A flag of the command line counts instead.
+	// These tests wait more than they compute. A flag on the command line takes precedence.
 	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
-		panic(err) // there is no such flag
+		panic(err) // the flag does not exist
 	}
 	os.Exit(Run(m.Run))
 }
 
-// Run is [Main] for a program that is not a test: it runs f with servers to start,
-// and returns what f returns, or 1 if no rung holds.
+// Run is [Main] for a program that is not a test. It runs f, which can start servers, and returns
+// the result of f, or 1 if no rung is available.
 func Run(f func() int) int {
 	ctx := context.Background()
 	r, why, err := climb(ctx, fromEnv(), ladder)
@@ -116,10 +114,9 @@ func Run(f func() int) int {
 	return f()
 }
 
-// Start gives the test n empty servers of a kind, all up and answering. They
-// belong to the test until it ends. A test is skipped, with the reason, if the
-// rung has no such kind or cannot do what the options ask for; it fails if the
-// servers cannot be started.
+// Start gives the test n empty servers of a kind, all of which answer. They belong to the test
+// until it ends. If the rung lacks the kind, or cannot do what the options request, the test is
+// skipped with the reason. If the servers cannot be started, the test fails.
 func Start(t testing.TB, kind Kind, n int, opts ...Option) []*Server {
 	t.Helper()
 	h := use(t)
@@ -146,9 +143,9 @@ func Start(t testing.TB, kind Kind, n int, opts ...Option) []*Server {
 	return list
 }
 
-// Require ends a test for want of something else that this machine lacks, a
-// program say. The test is skipped, with the reason, or fails where
-// QUORUMLOCK_REQUIRE_CONTAINERS is set, as nothing may be lacking there.
+// Require ends a test because this machine lacks something else, for example a program. The test
+// is skipped with the reason, or fails if QUORUMLOCK_REQUIRE_CONTAINERS is set, because then
+// nothing may be missing.
 func Require(t testing.TB, format string, args ...any) {
 	t.Helper()
 	lack := fmt.Sprintf("servers: %s needs ", t.Name()) + fmt.Sprintf(format, args...)
@@ -158,7 +155,7 @@ func Require(t testing.TB, format string, args ...any) {
 	t.Skip(lack)
 }
 
-// pick resolves Any, and skips the test if the rung does not have the kind.
+// pick resolves Any, and skips the test if the rung lacks the kind.
 func (h *harness) pick(t testing.TB, kind Kind) Kind {
 	t.Helper()
 	kinds := h.rung.kinds()
@@ -182,7 +179,7 @@ func orSkip(t testing.TB, err error) {
 	}
 }
 
-// acquire returns n empty servers: idle ones as far as they go, else new ones.
+// acquire returns n empty servers: idle ones first, then new ones.
 func (h *harness) acquire(ctx context.Context, s *spec, n int) ([]*Server, error) {
 	if err := h.rung.supports(s); err != nil {
 		return nil, err
@@ -201,7 +198,7 @@ func (h *harness) acquire(ctx context.Context, s *spec, n int) ([]*Server, error
 			if list[i].reset(ctx) == nil {
 				return nil
 			}
-			h.remove(ctx, list[i]) // whatever a test has done to it
+			h.remove(ctx, list[i]) // even if a test has changed it
 		}
 		var err error
 		list[i], err = h.launch(ctx, s, 0, nil)
@@ -214,8 +211,7 @@ func (h *harness) acquire(ctx context.Context, s *spec, n int) ([]*Server, error
 	return list, nil
 }
 
-// launch runs a server at a port, or at any if that is 0, and waits until it
-// answers.
+// launch runs a server at a port, or at any port if it is 0, and waits until the server answers.
 func (h *harness) launch(ctx context.Context, s *spec, at int, in group) (*Server, error) {
 	for {
 		p := at
@@ -237,7 +233,7 @@ func (h *harness) launch(ctx context.Context, s *spec, at int, in group) (*Serve
 			err = errors.Join(err, own.dial.remove())
 		}
 		if errors.Is(err, errPortTaken) && at == 0 {
-			continue // and never give that port back
+			continue // and never free that port
 		}
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", s.kind, err)
@@ -259,8 +255,7 @@ func (h *harness) launch(ctx context.Context, s *spec, at int, in group) (*Serve
 	}
 }
 
-// release takes servers back: plain ones are brought up again for the next test,
-// the others are removed.
+// release takes servers back. It prepares plain ones for the next test, and removes the others.
 func (h *harness) release(ctx context.Context, list []*Server) error {
 	return concurrently(len(list), func(i int) error {
 		s := list[i]
@@ -294,7 +289,7 @@ func (h *harness) removeGroup(ctx context.Context, g group) error {
 	return err
 }
 
-// close removes every server that is left.
+// close removes all remaining servers.
 func (h *harness) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -317,7 +312,7 @@ func (h *harness) close() {
 	h.rung.close()
 }
 
-// concurrently runs f for 0 to n-1 at once and returns their errors joined.
+// concurrently runs f for 0 to n-1 at once and returns their joined errors.
 func concurrently(n int, f func(i int) error) error {
 	errs := make([]error, n)
 	var wg sync.WaitGroup

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// A Kind is a server program and its version, as in "redis:7.0".
+// A Kind is a server program and its version, for example "redis:7.0".
 type Kind string
 
-// The kinds that containers give. Another rung has whatever it finds, and names
-// it in the same way.
+// The kinds of the containers. Another rung has the kinds that it finds, with names in the same
+// form.
 const (
 	Redis60  Kind = "redis:6.0"
 	Redis70  Kind = "redis:7.0"
@@ -26,15 +26,15 @@ const (
 	Any Kind = ""
 )
 
-// program returns what the names of the kind's programs begin with.
+// program returns the prefix of the names of the kind's programs.
 func (k Kind) program() string {
 	name, _, _ := strings.Cut(string(k), ":")
 	return name
 }
 
-// Before reports whether the server does not have what came with that version of Redis:
-// its own version is an earlier one. The first Valkey was 7.2. An embedded server, which
-// has no version, is before none.
+// Before reports whether the server lacks what came with that version of Redis, because its own
+// version is an earlier one. The first Valkey was 7.2. An embedded server has no version, and is
+// before none.
 func (k Kind) Before(major, minor int) bool {
 	_, version, _ := strings.Cut(string(k), ":")
 	var have [2]int
@@ -44,8 +44,8 @@ func (k Kind) Before(major, minor int) bool {
 	return slices.Compare(have[:], []int{major, minor}) < 0
 }
 
-// rules returns those of a user's rules that the server knows: before Redis 6.2 there
-// are none about channels.
+// rules returns those of a user's rules that the server knows. Before Redis 6.2 there are none
+// about channels.
 func (k Kind) rules(rules []string) []string {
 	if !k.Before(6, 2) {
 		return rules
@@ -57,10 +57,9 @@ func (k Kind) rules(rules []string) []string {
 
 var versions = regexp.MustCompile(`(?im)(redis|valkey|keydb|^)(?: ?server v=|_version:)(\d+\.\d+)`)
 
-// kindOf finds the kind in what a server says of itself: the output of --version,
-// or INFO. Two do not simply say what they are: a Valkey says which Redis it is
-// compatible with too, and 7.2 leaves its name out of --version; a KeyDB tells its
-// version as that of Redis, but also its executable.
+// kindOf finds the kind in the output of --version or in INFO. Two programs are special. Valkey
+// also shows which version of Redis it is compatible with, and 7.2 omits its name in --version.
+// KeyDB shows its version as that of Redis, but also its executable.
 func kindOf(text string) (Kind, bool) {
 	var name, version string
 	for _, m := range versions.FindAllStringSubmatch(text, -1) {

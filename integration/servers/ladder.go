@@ -6,14 +6,17 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
-// settings is what the environment says.
+// settings are the settings of the environment.
 type settings struct {
 	addrs   string // QUORUMLOCK_ADDRS
 	only    string // QUORUMLOCK_RUNG
 	kind    Kind   // QUORUMLOCK_KIND
 	require bool   // QUORUMLOCK_REQUIRE_CONTAINERS
+	quick   bool   // nobody asks for tests that take long
 }
 
 func fromEnv() settings {
@@ -23,30 +26,31 @@ func fromEnv() settings {
 		only:    os.Getenv("QUORUMLOCK_RUNG"),
 		kind:    Kind(os.Getenv("QUORUMLOCK_KIND")),
 		require: require != "" && require != "0",
+		quick:   !long.Wanted(),
 	}
 }
 
-// step is a rung that may hold.
+// step is a rung that may be available.
 type step struct {
 	name string
-	// open returns the rung and what it is made of, or an error that says why
-	// it does not hold.
+	// open returns the rung and what it consists of, or an error with the reason why it is not
+	// available.
 	open func(context.Context, settings) (r rung, made string, err error)
 }
 
-// ladder is every rung below given addresses, the best first.
+// ladder lists every rung below given addresses, the best first.
 var ladder = []step{
 	{"containers", openContainers},
 	{"processes", openProcesses},
 	{"embedded", openEmbedded},
 }
 
-// climb returns the first rung that holds, and a sentence that says which it is
-// and why no better one.
+// climb returns the first available rung, and a sentence that says which it is and why there is
+// no better one.
 func climb(ctx context.Context, env settings, ladder []step) (rung, string, error) {
 	if env.addrs != "" {
 		r, made, err := openGiven(ctx, env)
-		if err != nil { // what was asked for is not replaced
+		if err != nil { // a requested rung is not replaced
 			return nil, "", fmt.Errorf("QUORUMLOCK_ADDRS: %w", err)
 		}
 		return narrow(r, env, "on addresses: "+made)
@@ -59,6 +63,10 @@ func climb(ctx context.Context, env settings, ladder []step) (rung, string, erro
 		if env.require && step.name != "containers" {
 			why = append(why, "QUORUMLOCK_REQUIRE_CONTAINERS allows nothing below containers")
 			break
+		}
+		if env.quick && step.name == "containers" && env.only == "" && env.kind == Any && !env.require {
+			why = append(why, "no containers: they take long, so "+long.Hint)
+			continue
 		}
 		r, made, err := step.open(ctx, env)
 		if err == nil {
@@ -79,7 +87,7 @@ func climb(ctx context.Context, env settings, ladder []step) (rung, string, erro
 	return nil, "", fmt.Errorf("no servers: %s", strings.Join(why, "; "))
 }
 
-// narrow leaves a rung the one kind that the environment asks for, if it does.
+// narrow limits a rung to the kind that the environment requests, if any.
 func narrow(r rung, env settings, why string) (rung, string, error) {
 	if env.kind == Any {
 		return r, why, nil
@@ -94,7 +102,7 @@ func narrow(r rung, env settings, why string) (rung, string, error) {
 	return &narrowed{r, env.kind}, why + "; only " + string(env.kind) + ", as QUORUMLOCK_KIND says", nil
 }
 
-// narrowed is a rung with one of its kinds.
+// narrowed is a rung that is limited to one of its kinds.
 type narrowed struct {
 	rung
 	kind Kind
@@ -102,8 +110,8 @@ type narrowed struct {
 
 func (n *narrowed) kinds() []Kind { return []Kind{n.kind} }
 
-// Rung returns the sentence that [Main] prints: which rung the environment and the
-// machine give, and why. It starts no server and leaves nothing behind.
+// Rung returns the sentence that [Main] prints: which rung the environment and the machine give,
+// and why. It starts no server and leaves nothing behind.
 func Rung(ctx context.Context) (string, error) {
 	r, why, err := climb(ctx, fromEnv(), ladder)
 	if err != nil {

@@ -40,6 +40,11 @@ func TestClimb(t *testing.T) {
 		want   string // the sentence or the error
 	}{
 		{"best", settings{}, all, "on containers: containers made"},
+		{"quick", settings{quick: true}, all,
+			"on processes: processes made; no containers: they take long, so set QUORUMLOCK_TESTS=all, or name tests with -run"},
+		{"quick, but required", settings{quick: true, require: true}, all, "on containers: containers made"},
+		{"quick, but chosen", settings{quick: true, only: "containers"}, all, "on containers: containers made (as QUORUMLOCK_RUNG says)"},
+		{"quick, but of a kind", settings{quick: true, kind: Redis80}, all, "on containers: containers made; only redis:8.0, as QUORUMLOCK_KIND says"},
 		{"second", settings{}, noDocker, "on processes: processes made; no containers: containers absent"},
 		{"last", settings{}, onlyEmbedded, "on embedded: embedded made; no containers: containers absent; no processes: processes absent"},
 		{"required", settings{require: true}, all, "on containers: containers made"},
@@ -74,7 +79,7 @@ func TestClimb(t *testing.T) {
 func TestGiven(t *testing.T) {
 	list := Start(t, Any, 3)
 	if list[0].Kind() == Embedded {
-		t.Skip("embedded servers do not tell their kind")
+		t.Skip("embedded servers do not report their kind")
 	}
 	env := settings{addrs: strings.Join(addrs(list[:2]), ", ")}
 
@@ -96,7 +101,7 @@ func TestGiven(t *testing.T) {
 	}
 	was := current.Swap(newHarness(r))
 	defer current.Store(was)
-	for range 2 { // the second gets what the first gave back
+	for range 2 { // the second run gets the server of the first
 		t.Run("use", func(t *testing.T) {
 			for i, s := range Start(t, Any, 2) {
 				if s.Addr() != list[i].Addr() && s.Addr() != list[1-i].Addr() {
@@ -142,7 +147,7 @@ func TestEmbeddedLimits(t *testing.T) {
 	}
 }
 
-// TestFailure is a server that cannot start: its own words must reach the test.
+// TestFailure starts a server that cannot start. Its own error must reach the test.
 func TestFailure(t *testing.T) {
 	onEachRung(t, func(t *testing.T, h *harness) {
 		if h.rung.kinds()[0] == Embedded {
@@ -200,14 +205,14 @@ func TestStale(t *testing.T) {
 	parts := strings.Fields(o.label)
 	other := strings.Join([]string{parts[0], parts[1], "another"}, " ")
 	if stale(bg, o.label) {
-		t.Error("the label of a process that lives is stale")
+		t.Error("the label of a live process is stale")
 	}
 	if !stale(bg, other) {
 		t.Error("the label of an earlier process with the same address is not stale")
 	}
 	o.close()
 	if !stale(bg, o.label) {
-		t.Error("the label of a process that is gone is not stale")
+		t.Error("the label of a dead process is not stale")
 	}
 	if stale(bg, strings.Join([]string{"elsewhere", parts[1], parts[2]}, " ")) || stale(bg, "") {
 		t.Error("the label of another machine is stale")
@@ -219,7 +224,7 @@ func TestStale(t *testing.T) {
 	}
 	defer frozen.Close()
 	if stale(bg, strings.Join([]string{parts[0], frozen.Addr().String(), parts[2]}, " ")) {
-		t.Error("the label of a process that is stopped is stale")
+		t.Error("the label of a stopped process is stale")
 	}
 }
 
@@ -233,7 +238,7 @@ func TestDirtyEnd(t *testing.T) {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "SERVERS_TEST_DIE=1", "QUORUMLOCK_RUNG="+name, "QUORUMLOCK_REQUIRE_CONTAINERS=", "QUORUMLOCK_ADDRS=")
 		cmd.Stderr = os.Stderr
-		out, _ := cmd.Output() // it exits with 3
+		out, _ := cmd.Output() // exits with 3
 		if cmd.ProcessState.ExitCode() != 3 || len(out) == 0 {
 			t.Fatalf("the process said %q and ended with %v", out, cmd.ProcessState)
 		}
@@ -247,7 +252,7 @@ func TestDirtyEnd(t *testing.T) {
 		r, isContainers := under.(*containers)
 		if isContainers {
 			if err := left.ready(within(t)); err != nil {
-				t.Fatalf("the process has cleaned up, so this tests nothing: %v", err)
+				t.Fatalf("the process has cleaned up, so this test proves nothing: %v", err)
 			}
 			ours := Start(t, Any, 1)[0]
 			again, _, err := openContainers(bg, settings{})
@@ -255,13 +260,13 @@ func TestDirtyEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			again.close()
-			ours.Do(t, "PING") // a process that lives keeps its own
+			ours.Do(t, "PING") // a live process keeps its own servers
 			found, err := r.docker.ContainerList(bg, client.ContainerListOptions{
 				All:     true,
 				Filters: make(client.Filters).Add("label", ownerLabel+"="+label),
 			})
 			if err != nil || len(found.Items) > 0 {
-				t.Errorf("of the process that died are left: %v, %v", found.Items, err)
+				t.Errorf("left over from the dead process: %v, %v", found.Items, err)
 			}
 		}
 		if err := until(within(t), func() error { return refused(left) }); err != nil {
@@ -270,13 +275,13 @@ func TestDirtyEnd(t *testing.T) {
 		if !isContainers {
 			folders := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-*", folders, cmd.ProcessState.Pid()))
 			if left, _ := filepath.Glob(folders); len(left) != 1 {
-				t.Fatalf("the process has left %q, so this tests nothing", left)
+				t.Fatalf("the process has left %q, so this test proves nothing", left)
 			}
 			if _, _, err := openProcesses(bg, settings{}); err != nil {
 				t.Fatal(err)
 			}
 			if left, _ := filepath.Glob(folders); len(left) > 0 {
-				t.Errorf("%q are still there", left)
+				t.Errorf("%q still exist", left)
 			}
 		}
 	})

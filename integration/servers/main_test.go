@@ -13,8 +13,7 @@ func TestMain(m *testing.M) {
 	Main(m)
 }
 
-// die is what TestDirtyEnd runs: a test process that starts a server and ends
-// without a word.
+// die is the process that TestDirtyEnd runs. It starts a server and ends without cleaning up.
 func die() {
 	r, why, err := climb(bg, fromEnv(), ladder)
 	if err == nil {

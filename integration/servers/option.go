@@ -4,17 +4,17 @@ import (
 	"slices"
 )
 
-// An Option says what servers a test needs beyond plain ones. Servers with any
-// option but [WithOutages] are started for the test alone, and removed with it.
+// An Option requests servers that are not plain. Servers with any option except [WithOutages] are
+// started for one test only, and removed with it.
 type Option func(*spec)
 
-// spec is what a rung is to run.
+// spec is what a rung must run.
 type spec struct {
 	kind Kind
 
 	args     []string // of the command line, after the common ones
 	password string   // of the default user; also what [Server.Do] uses
-	user     *user    // the one that tests are to connect as, if not the default
+	user     *user    // the user with which tests connect, if it is not the default user
 	tls      *authority
 	aof      bool
 	outages  bool
@@ -27,7 +27,7 @@ type spec struct {
 
 type user struct{ name, password string }
 
-// plain tells whether servers of this spec are all alike, and may be used again.
+// plain reports whether all servers of this spec are alike and can be reused.
 func (s *spec) plain() bool {
 	return !s.alone && len(s.args) == 0 && s.password == "" && s.user == nil && s.tls == nil && !s.aof && !s.sentinel && !s.clock
 }
@@ -44,7 +44,7 @@ func (s *spec) command(port string) []string {
 	} else {
 		cmd = append(cmd, "--port", port)
 	}
-	// Published ports make every client a stranger to protected mode.
+	// With published ports, protected mode would reject every client.
 	cmd = append(cmd, "--protected-mode", "no")
 	if s.sentinel {
 		return append(cmd, s.args...)
@@ -59,25 +59,32 @@ func (s *spec) command(port string) []string {
 	return append(cmd, s.args...)
 }
 
-// WithOutages says that the test pauses, kills, stops or restarts servers. It is
-// skipped at once where they are not ours to do so.
+// peers returns the arguments with which a server with TLS reaches others of its group.
+func (s *spec) peers() []string {
+	if s.tls == nil {
+		return nil
+	}
+	return []string{"--tls-replication", "yes", "--tls-client-cert-file", "client.crt", "--tls-client-key-file", "client.key"}
+}
+
+// WithOutages declares that the test pauses, kills, stops or restarts servers. The test is
+// skipped at once if the servers were given.
 func WithOutages() Option { return func(s *spec) { s.outages = true } }
 
-// WithoutReuse gives the test servers that no other test has had or will have, so
-// that nobody else's clients, which may still be cleaning up, reach them.
+// WithoutReuse gives the test servers that no other test uses, before or afterwards. So no
+// clients of other tests, which may still clean up, reach them.
 func WithoutReuse() Option { return func(s *spec) { s.alone = true } }
 
-// WithAOF makes the servers keep their data over [Server.Kill], synced with every
-// write. Without it a server that was killed or stopped comes back empty.
+// WithAOF makes the servers keep their data over [Server.Kill], synced at every write. Without
+// it, a server that was killed or stopped starts empty.
 func WithAOF() Option { return func(s *spec) { s.aof = true } }
 
 // WithPassword makes the default user's password password.
 func WithPassword(password string) Option { return func(s *spec) { s.password = password } }
 
-// WithUser adds a user who may do what rules allow and nothing else, written as in
-// an ACL file ("~lock:*", "+set"), without those that the server's version does not
-// know. [Server.URL] connects as that user, and nobody
-// can connect as the default user but [Server.Do] and the like.
+// WithUser adds a user with exactly these rules, in the form of an ACL file ("~lock:*", "+set").
+// Rules that the server's version does not know are left out. [Server.URL] connects as that user.
+// Only [Server.Do] and similar methods can connect as the default user.
 func WithUser(name, password string, rules ...string) Option {
 	return func(s *spec) {
 		s.user = &user{name, password}
@@ -87,17 +94,17 @@ func WithUser(name, password string, rules ...string) Option {
 	}
 }
 
-// adminPassword guards nothing but against a test that connects as the wrong user.
+// adminPassword only prevents a test from connecting as the wrong user.
 const adminPassword = "housekeeping"
 
-// WithTLS makes the servers speak TLS alone, with a certificate of an authority
-// made for this process, and demand one of clients. [Server.TLSConfig] and
-// [Server.TLSFiles] have the client's part.
+// WithTLS makes the servers accept only TLS, with a certificate of an authority made for this
+// process, and require a client certificate. [Server.TLSConfig] and [Server.TLSFiles] provide the
+// client's part.
 func WithTLS() Option {
 	return func(s *spec) { s.tls = testAuthority() }
 }
 
-// WithArgs adds to the servers' command line, as in "--maxmemory", "1mb".
+// WithArgs adds arguments to the servers' command line, for example "--maxmemory", "1mb".
 func WithArgs(args ...string) Option {
 	return func(s *spec) { s.args = append(s.args, args...) }
 }
@@ -111,6 +118,8 @@ func newSpec(kind Kind, opts []Option) spec {
 		s.files["ca.crt"] = s.tls.ca
 		s.files["server.crt"] = s.tls.serverCert
 		s.files["server.key"] = s.tls.serverKey
+		s.files["client.crt"] = s.tls.clientCert
+		s.files["client.key"] = s.tls.clientKey
 	}
 	s.args = slices.Clip(s.args)
 	return s

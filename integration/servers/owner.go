@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// ownerLabel is the label that names the process that a container belongs to:
-// its machine, an address where it answers as long as it lives, and a word that it
-// answers with, as another process may come to have the address.
+// ownerLabel is the label with the process that owns a container: its machine, an address where
+// the process answers as long as it lives, and a word with which it answers. The word is needed
+// because another process may get the address.
 const ownerLabel = "quorumlock.test.owner"
 
-// owner is this process, as the label names it.
+// owner is this process, as in the label.
 type owner struct {
 	label    string
 	listener net.Listener
@@ -48,8 +48,8 @@ func newOwner() (*owner, error) {
 
 func (o *owner) close() { o.listener.Close() }
 
-// stale tells whether label names a process of this machine that is gone. In doubt
-// it is not.
+// stale reports whether label belongs to a dead process of this machine. In doubt it reports
+// false.
 func stale(ctx context.Context, label string) bool {
 	parts := strings.Fields(label)
 	machine, err := os.Hostname()

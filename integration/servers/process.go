@@ -1,5 +1,5 @@
 package servers
 
-// folders is how the working folders of the processes rung are called: with the
-// number of the test process that they belong to.
+// folders is the name of the working folders of the processes rung, with the number of the test
+// process that owns them.
 const folders = "quorumlock-server-"

@@ -4,6 +4,6 @@ package servers
 
 import "syscall"
 
-// diesWithParent does not: only Linux can. The servers of a test process that was
-// killed are to be ended by hand.
+// diesWithParent has no effect, because only Linux supports it. After a test process was killed,
+// its servers must be ended by hand.
 func diesWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

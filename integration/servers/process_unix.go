@@ -40,7 +40,7 @@ func openProcesses(ctx context.Context, _ settings) (rung, string, error) {
 			return nil, "", fmt.Errorf("%s --version says %q, %v", path, out, err)
 		}
 		if _, twice := r.programs[kind]; twice {
-			continue // Valkey installs a redis-server too
+			continue // because Valkey installs a redis-server too
 		}
 		r.programs[kind] = path
 		r.list = append(r.list, kind)
@@ -53,7 +53,7 @@ func openProcesses(ctx context.Context, _ settings) (rung, string, error) {
 	return r, strings.Join(made, ", "), nil
 }
 
-// removeStaleFolders removes what test processes that died have left.
+// removeStaleFolders removes the folders of dead test processes.
 func removeStaleFolders() {
 	names, _ := filepath.Glob(filepath.Join(os.TempDir(), folders+"*"))
 	for _, name := range names {
@@ -71,18 +71,18 @@ func (r *processes) supports(*spec) error { return nil }
 
 func (r *processes) close() {}
 
-// group is empty: processes of one machine reach each other anyway.
+// group is empty, because processes of one machine reach each other anyway.
 func (r *processes) group(context.Context, Kind, []int) (group, error) { return noGroup{}, nil }
 
 type noGroup struct{}
 
 func (noGroup) remove(context.Context) error { return nil }
 
-// process is a server, in a working folder that it keeps over restarts.
+// process is a server in a working folder that it keeps over restarts.
 type process struct {
 	path string
 	args []string
-	env  []string // beside ours
+	env  []string // in addition to the test's own
 	dir  string
 
 	cmd    *exec.Cmd
@@ -138,9 +138,8 @@ func (p *process) start(context.Context) error {
 	return nil
 }
 
-// fork starts cmd from a thread that lives as long as this process. What
-// diesWithParent asks for takes the end of the thread that forked for the
-// parent's.
+// fork starts cmd from a thread that lives as long as this process, because diesWithParent treats
+// the end of the forking thread as the end of the parent.
 func fork(cmd *exec.Cmd) error {
 	forker.once.Do(func() {
 		forker.cmds, forker.errs = make(chan *exec.Cmd), make(chan error)
@@ -168,13 +167,13 @@ func (p *process) pause(ctx context.Context) error {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	// The signal is not instant where the process is running on another core.
+	// If the process is running on another core, the signal takes a moment.
 	stat := fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)
 	for ctx.Err() == nil {
 		text, err := os.ReadFile(stat)
 		_, after, ok := bytes.Cut(text, []byte(") "))
 		if err != nil || !ok || bytes.HasPrefix(after, []byte("T")) {
-			return nil // stopped, or a system that does not tell
+			return nil // stopped, or the system does not report it
 		}
 		sleep(ctx, time.Millisecond)
 	}

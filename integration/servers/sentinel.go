@@ -12,7 +12,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/port"
 )
 
-// groupPatience bounds the start of servers that have to find each other.
+// groupPatience limits the start of servers that have to find each other.
 const groupPatience = time.Minute
 
 // A Sentinel set is a master and a replica, and the sentinels that watch them.
@@ -23,11 +23,11 @@ type Sentinel struct {
 	Sentinels []*Server
 }
 
-// StartSentinel gives the test a Sentinel set with that many sentinels, 1 to 3, of
-// which a majority decides, once they all know each other and the replica. A
-// master that is down is replaced after half a second and an election. The test
-// is skipped, with the reason, where the rung cannot run one.
-func StartSentinel(t testing.TB, kind Kind, sentinels int) *Sentinel {
+// StartSentinel gives the test a Sentinel set, plain or [WithTLS], with 1 to 3 sentinels, once
+// they all know each other and the replica. A majority of them decides. They replace a dead
+// master after half a second and an election. If the rung cannot run a Sentinel set, the test is
+// skipped with the reason.
+func StartSentinel(t testing.TB, kind Kind, sentinels int, opts ...Option) *Sentinel {
 	t.Helper()
 	h := use(t)
 	kind = h.pick(t, kind)
@@ -37,13 +37,14 @@ func StartSentinel(t testing.TB, kind Kind, sentinels int) *Sentinel {
 	list, err := h.startGroup(ctx, t, kind, len(servers), func(ports []int) []spec {
 		master := strconv.Itoa(ports[0])
 		for i, p := range ports {
-			s := spec{kind: kind}
+			s := newSpec(kind, opts)
+			s.args = append(s.args, s.peers()...)
 			switch {
 			case i == 1:
-				s.args = []string{"--replicaof", "127.0.0.1", master}
+				s.args = append(s.args, "--replicaof", "127.0.0.1", master)
 			case i >= 2:
 				s.sentinel = true
-				s.files = map[string][]byte{"sentinel.conf": []byte(strings.Join([]string{
+				s.files["sentinel.conf"] = []byte(strings.Join([]string{
 					"port " + strconv.Itoa(p),
 					"sentinel announce-ip 127.0.0.1",
 					"sentinel announce-port " + strconv.Itoa(p),
@@ -51,7 +52,7 @@ func StartSentinel(t testing.TB, kind Kind, sentinels int) *Sentinel {
 					"sentinel down-after-milliseconds " + masterName + " 500",
 					"sentinel failover-timeout " + masterName + " 3000",
 					"",
-				}, "\n"))}
+				}, "\n"))
 			}
 			if !s.sentinel {
 				s.args = append(s.args, "--replica-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0")
@@ -63,8 +64,8 @@ func StartSentinel(t testing.TB, kind Kind, sentinels int) *Sentinel {
 		if i != 2 {
 			return nil
 		}
-		// A sentinel that finds the replica with its first look need not wait ten
-		// seconds for the next.
+		// A sentinel that finds the replica at its first look need not wait ten seconds for the
+		// next one.
 		return until(ctx, func() error {
 			info, err := list[0].Query(ctx, "INFO", "replication")
 			if err == nil && !strings.Contains(fmt.Sprint(info), "state=online") {
@@ -93,8 +94,8 @@ const masterName = "quorumlock"
 // Addrs returns the addresses of the sentinels.
 func (s *Sentinel) Addrs() []string { return addrs(s.Sentinels) }
 
-// WaitFailover waits until every sentinel that is up names another master than
-// Master, and that one takes writes. Then Master and Replica have changed places.
+// WaitFailover waits until every live sentinel names another master than Master, and that one
+// accepts writes. Then it exchanges Master and Replica.
 func (s *Sentinel) WaitFailover(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
@@ -124,7 +125,7 @@ func (s *Sentinel) WaitFailover(t testing.TB) {
 	s.Master, s.Replica = s.Replica, s.Master
 }
 
-// fields runs a command that is answered with names and values in turn.
+// fields runs a command whose reply alternates names and values.
 func (s *Server) fields(ctx context.Context, args ...any) (map[string]string, error) {
 	reply, err := s.Query(ctx, args...)
 	if err != nil {
@@ -137,8 +138,8 @@ func (s *Server) fields(ctx context.Context, args ...any) (map[string]string, er
 	return fields, nil
 }
 
-// startGroup starts n servers that share a network, each once it is its turn: in
-// order, after prepare has let it. They are removed when the test ends.
+// startGroup starts n servers that share a network, one after another, after prepare has returned
+// for each. They are removed when the test ends.
 func (h *harness) startGroup(ctx context.Context, t testing.TB, kind Kind, n int, specs func(ports []int) []spec, prepare func(ctx context.Context, i int, list []*Server) error) ([]*Server, error) {
 	t.Helper()
 	var list []*Server
@@ -185,8 +186,7 @@ func (h *harness) startGroup(ctx context.Context, t testing.TB, kind Kind, n int
 	return list, nil
 }
 
-// until calls f until it returns nil, and returns its last error if ctx ends
-// before that.
+// until calls f until it returns nil. If ctx ends before that, it returns f's last error.
 func until(ctx context.Context, f func() error) error {
 	for {
 		err := f()

@@ -18,36 +18,36 @@ import (
 	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
-// patience bounds each thing that is done to a server: the slowest, a container's
-// start on a busy machine, takes a few seconds.
+// patience limits each action on a server. The slowest one, the start of a container on a busy
+// machine, takes a few seconds.
 const patience = 30 * time.Second
 
-// poll is the pause between two looks at something that nothing announces.
+// poll is the pause between two checks of something that has no event.
 const poll = 3 * time.Millisecond
 
-// A Server is one Redis or Valkey server, and belongs to one test. Methods that
-// take a [testing.TB] fail the test if they cannot do what they say.
+// A Server is one Redis or Valkey server that belongs to one test. Methods with a [testing.TB]
+// fail the test if they do not succeed.
 type Server struct {
 	kind    Kind
 	addr    string
 	spec    spec
-	port    int     // ours to give back; 0 for a given server
+	port    int     // allocated by this package; 0 for a given server
 	machine machine // nil for a given server
 
 	mu     sync.Mutex
 	paused bool
 	down   bool
-	undo   [][]string // commands that set back what a test has set
+	undo   [][]string // commands that restore what a test has changed
 
 	ownConnections, ownCommands atomic.Int64
 }
 
-// machine is a server as its rung runs it. Each method returns when what it says
-// has come about, but start may return before the server answers.
+// machine is a server as its rung runs it. Each method returns when its effect is complete, but
+// start may return before the server answers.
 type machine interface {
 	pause(context.Context) error
 	resume(context.Context) error
-	kill(context.Context) error // also of a paused one, without letting it run on
+	kill(context.Context) error // also of a paused server, which must not run on
 	stop(context.Context) error // in order
 	start(context.Context) error
 	remove(context.Context) error
@@ -60,14 +60,14 @@ func (s *Server) Addr() string { return s.addr }
 
 // HostPort returns the two parts of [Server.Addr].
 func (s *Server) HostPort() (host, port string) {
-	host, port, _ = net.SplitHostPort(s.addr) // it has been connected to
+	host, port, _ = net.SplitHostPort(s.addr) // a connection to it has worked
 	return host, port
 }
 
-// Kind returns what the server is.
+// Kind returns the kind of the server.
 func (s *Server) Kind() Kind { return s.kind }
 
-// URL returns the server's address with the user and password to connect with, as
+// URL returns the server's address with the user and password for connecting:
 // redis://user:password@host:port/0, or rediss:// if it speaks TLS.
 func (s *Server) URL() string {
 	u := url.URL{Scheme: "redis", Host: s.addr, Path: "/0"}
@@ -80,8 +80,8 @@ func (s *Server) URL() string {
 	return u.String()
 }
 
-// Credentials returns the user and password to connect with, "" if none is
-// needed: of [WithUser], else the password of [WithPassword].
+// Credentials returns the user and password for connecting, or "" if none is needed. They are
+// those of [WithUser], or the password of [WithPassword].
 func (s *Server) Credentials() (username, password string) {
 	if s.spec.user != nil {
 		return s.spec.user.name, s.spec.user.password
@@ -89,8 +89,8 @@ func (s *Server) Credentials() (username, password string) {
 	return "", s.spec.password
 }
 
-// TLSConfig returns what a client needs to connect to a server that was started
-// [WithTLS], and nil for any other.
+// TLSConfig returns the configuration with which a client connects to a server that was started
+// [WithTLS]. It is nil for any other server.
 func (s *Server) TLSConfig() *tls.Config {
 	if s.spec.tls == nil {
 		return nil
@@ -105,10 +105,9 @@ func (s *Server) String() string {
 	return string(s.kind) + " at " + s.addr
 }
 
-// Query runs a command as the default user, on a connection of its own, and
-// returns the reply: string, int64, nil, []any. An error reply is an error. An
-// argument that is no string or []byte is formatted as by [fmt.Sprint]. It takes
-// 5 s at most.
+// Query runs a command as the default user on its own connection, and returns the reply: a
+// string, int64, nil or []any. An error reply is an error. Arguments other than string and []byte
+// are formatted with [fmt.Sprint]. It takes at most 5 s.
 func (s *Server) Query(ctx context.Context, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -127,8 +126,7 @@ func (s *Server) Query(ctx context.Context, args ...any) (any, error) {
 	return replies[0], nil
 }
 
-// roundTrip sends commands in one go and reads their replies. The first error
-// reply ends it.
+// roundTrip sends commands together and reads their replies. The first error reply ends it.
 func (s *Server) roundTrip(ctx context.Context, commands ...[]string) ([]any, error) {
 	var dialer interface {
 		DialContext(ctx context.Context, network, address string) (net.Conn, error)
@@ -177,9 +175,8 @@ func (s *Server) roundTrip(ctx context.Context, commands ...[]string) ([]any, er
 	return replies[skip:], nil
 }
 
-// Own returns how many connections this package has made to the server since it was
-// started, and how many commands it has run there. A test that counts those of clients
-// takes these off.
+// Own returns how many connections this package has made to the server since its start, and how
+// many commands it has run there. A test that counts those of clients subtracts these.
 func (s *Server) Own() (connections, commands int64) {
 	return s.ownConnections.Load(), s.ownCommands.Load()
 }
@@ -204,7 +201,7 @@ func (s *Server) SetUser(t testing.TB, name string, rules ...string) {
 	s.Do(t, args...)
 }
 
-// Keys returns every key of database 0, in no order.
+// Keys returns every key of database 0, in any order.
 func (s *Server) Keys(t testing.TB) []string {
 	t.Helper()
 	keys, err := s.keys(context.Background())
@@ -226,8 +223,8 @@ func (s *Server) keys(ctx context.Context) ([]string, error) {
 	return keys, nil
 }
 
-// WaitEmpty waits until none of the servers has a key, and fails the test with
-// the keys that are left if that takes longer than within.
+// WaitEmpty waits until none of the servers has a key. If that takes longer than within, it fails
+// the test with the remaining keys.
 func WaitEmpty(t testing.TB, within time.Duration, list ...*Server) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -249,23 +246,21 @@ func WaitEmpty(t testing.TB, within time.Duration, list ...*Server) {
 	}
 }
 
-// Flush deletes all data, and all scripts that the server has learnt, as a restart
-// does, but keeps connections.
+// Flush deletes all data and all scripts, like a restart, but keeps connections.
 func (s *Server) Flush(t testing.TB) {
 	t.Helper()
 	s.Do(t, "FLUSHALL")
 	s.FlushScripts(t)
 }
 
-// FlushScripts makes the server forget the scripts that it has learnt: the next
-// EVALSHA is answered with NOSCRIPT.
+// FlushScripts makes the server forget its scripts, so that the next EVALSHA returns NOSCRIPT.
 func (s *Server) FlushScripts(t testing.TB) {
 	t.Helper()
 	s.Do(t, "SCRIPT", "FLUSH")
 }
 
-// SetConfig sets a configuration parameter. It is set back before another test
-// gets the server.
+// SetConfig sets a configuration parameter. Its value is restored before another test gets the
+// server.
 func (s *Server) SetConfig(t testing.TB, name, value string) {
 	t.Helper()
 	was, ok := s.Do(t, "CONFIG", "GET", name).([]any)
@@ -278,9 +273,9 @@ func (s *Server) SetConfig(t testing.TB, name, value string) {
 	s.undo = append(s.undo, []string{"CONFIG", "SET", name, was[1].(string)})
 }
 
-// Pause stops the server as if its machine had frozen: connections stay open, new
-// ones are made, bytes sent to it are kept, and nothing is answered before
-// [Server.Resume]. A paused server that is paused stays so.
+// Pause stops the server as if its machine were frozen. Connections stay open, new ones are
+// accepted, and bytes sent to it are kept, but nothing is answered before [Server.Resume]. It has
+// no effect on a paused server.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
 	s.change(t, "pause", func(ctx context.Context) error {
@@ -296,9 +291,8 @@ func (s *Server) Pause(t testing.TB) {
 	})
 }
 
-// Resume lets a paused server run on, and it first runs what it was sent
-// meanwhile. It waits until the server answers. On a server that is not paused it
-// does nothing.
+// Resume lets a paused server run on. It first runs what it was sent meanwhile. Resume waits
+// until the server answers. It has no effect on a server that is not paused.
 func (s *Server) Resume(t testing.TB) {
 	t.Helper()
 	s.change(t, "resume", s.resume)
@@ -315,9 +309,9 @@ func (s *Server) resume(ctx context.Context) error {
 	return s.ready(ctx)
 }
 
-// Kill ends the server at once (SIGKILL): connections are cut, and new ones are
-// refused, or, in a Sentinel set or Cluster, accepted and cut. A paused server is
-// killed without running anything more. On a server that is down it does nothing.
+// Kill ends the server at once (SIGKILL). Connections are cut. New ones are refused, or, in a
+// Sentinel set or Cluster, accepted and cut. A paused server runs nothing more. Kill has no
+// effect on a server that is down.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	s.change(t, "kill", func(ctx context.Context) error {
@@ -332,7 +326,7 @@ func (s *Server) Kill(t testing.TB) {
 	})
 }
 
-// Stop ends the server in order (SIGTERM), otherwise as [Server.Kill] does.
+// Stop ends the server in order (SIGTERM), and otherwise works like [Server.Kill].
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	s.change(t, "stop", func(ctx context.Context) error {
@@ -350,9 +344,9 @@ func (s *Server) Stop(t testing.TB) {
 	})
 }
 
-// Start starts a server that is down, at the address that it had, and waits until
-// it answers. It is empty and knows no script, or has the data that it had with
-// [WithAOF]. On a server that is up it does nothing.
+// Start starts a server that is down, at its old address, and waits until it answers. The server
+// is empty and knows no script, but with [WithAOF] it has its data. Start has no effect on a
+// server that is up.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	s.change(t, "start", s.start)
@@ -378,14 +372,14 @@ func (s *Server) Restart(t testing.TB) {
 	s.Start(t)
 }
 
-// up tells whether the server is neither paused nor down.
+// up reports whether the server is neither paused nor down.
 func (s *Server) up() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.paused && !s.down
 }
 
-// change does something to the server's machine, under the lock.
+// change applies an action to the server's machine, under the lock.
 func (s *Server) change(t testing.TB, what string, f func(context.Context) error) {
 	t.Helper()
 	if s.machine == nil {
@@ -421,7 +415,7 @@ func (s *Server) ready(ctx context.Context) error {
 	}
 }
 
-// heal brings back a server to where a test can use it.
+// heal prepares a server for use by a test.
 func (s *Server) heal(ctx context.Context) error {
 	if s.machine == nil {
 		return nil
@@ -431,12 +425,12 @@ func (s *Server) heal(ctx context.Context) error {
 	return errors.Join(s.resume(ctx), s.start(ctx))
 }
 
-// reset empties a server and cuts what connections an earlier test has left.
+// reset empties a server and cuts the connections that an earlier test has left.
 func (s *Server) reset(ctx context.Context) error {
 	commands := [][]string{{"FLUSHALL"}, {"SCRIPT", "FLUSH"}}
 	if s.machine != nil && s.kind != Embedded {
 		commands = append([][]string{
-			{"CLIENT", "KILL", "TYPE", "normal"}, // all but this one
+			{"CLIENT", "KILL", "TYPE", "normal"}, // all except this one
 			{"CLIENT", "KILL", "TYPE", "pubsub"},
 		}, commands...)
 		commands = append(commands, []string{"CONFIG", "RESETSTAT"})
@@ -451,7 +445,7 @@ func (s *Server) reset(ctx context.Context) error {
 	return nil
 }
 
-// remove ends the server for good.
+// remove ends the server permanently.
 func (s *Server) remove(ctx context.Context) error {
 	if s.machine == nil {
 		return nil

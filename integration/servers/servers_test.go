@@ -20,8 +20,7 @@ import (
 
 var bg = context.Background()
 
-// onEachRung runs a test on every rung that this machine has, each with a harness
-// of its own.
+// onEachRung runs a test on every rung that this machine has, each with its own harness.
 func onEachRung(t *testing.T, test func(t *testing.T, h *harness)) {
 	for _, step := range ladder {
 		t.Run(step.name, func(t *testing.T) {
@@ -83,7 +82,7 @@ func TestStart(t *testing.T) {
 				t.Fatalf("Start gave %v", first)
 			}
 			for _, s := range list {
-				if kind != Embedded { // which does not say what it is
+				if kind != Embedded { // an embedded server does not report its kind
 					if got, _ := kindOf(fmt.Sprint(s.Do(t, "INFO", "server"))); got != kind || s.Kind() != kind {
 						t.Errorf("a %s says that it is %s", s.Kind(), got)
 					}
@@ -104,7 +103,7 @@ func TestStart(t *testing.T) {
 		t.Run("again", func(t *testing.T) {
 			for _, s := range Start(t, kind, 3) {
 				if !slices.Contains(first, s.Addr()) {
-					t.Errorf("%s was started for this test, though others were free", s)
+					t.Errorf("%s was started for this test, although others were free", s)
 				}
 				if keys := s.Keys(t); len(keys) > 0 {
 					t.Errorf("%s has keys of another test: %q", s, keys)
@@ -117,7 +116,7 @@ func TestStart(t *testing.T) {
 	})
 }
 
-// TestOutages is what tests may rely on when they pause, kill and restart.
+// TestOutages checks what tests rely on when they pause, kill and restart servers.
 func TestOutages(t *testing.T) {
 	onEachRung(t, func(t *testing.T, h *harness) {
 		var addr string
@@ -144,7 +143,7 @@ func TestOutages(t *testing.T) {
 			s.Resume(t)
 			if err := until(within(t), func() error {
 				if keys := s.Keys(t); len(keys) != 2 {
-					return fmt.Errorf("it has run what was sent only to %q", keys)
+					return fmt.Errorf("the keys are %q, so it has not yet run what it was sent", keys)
 				}
 				return nil
 			}); err != nil {
@@ -154,7 +153,7 @@ func TestOutages(t *testing.T) {
 		t.Run("kill", func(t *testing.T) {
 			s := Start(t, Any, 1, WithOutages())[0]
 			if s.Addr() != addr {
-				t.Errorf("%s is not the one that was there: %s", s, addr)
+				t.Errorf("%s is not the server of before: %s", s, addr)
 			}
 			for _, end := range []func(testing.TB){s.Kill, s.Stop} {
 				s.Do(t, "SET", "k", 1)
@@ -163,7 +162,7 @@ func TestOutages(t *testing.T) {
 				end(t)
 				end(t)
 				if v, err := c.reply(time.Second); err == nil || isTimeout(err) {
-					t.Errorf("its connection: %v, %v", v, err)
+					t.Errorf("the connection: %v, %v", v, err)
 				}
 				if err := refused(s); err != nil {
 					t.Error(err)
@@ -179,14 +178,14 @@ func TestOutages(t *testing.T) {
 			if keys := s.Keys(t); len(keys) > 0 {
 				t.Errorf("after Restart it has %q", keys)
 			}
-			s.Kill(t) // and leave it so
+			s.Kill(t) // the next test starts it again
 		})
 		t.Run("healed", func(t *testing.T) {
 			s := Start(t, Any, 1, WithOutages())[0]
 			if s.Addr() != addr {
-				t.Errorf("the server that was killed is %s, not %s", s, addr)
+				t.Errorf("the killed server is %s, not %s", s, addr)
 			}
-			s.Pause(t) // and leave it so
+			s.Pause(t) // the next test resumes it
 		})
 		t.Run("healed again", func(t *testing.T) {
 			s := Start(t, Any, 1, WithOutages())[0]
@@ -208,22 +207,22 @@ func TestAOF(t *testing.T) {
 	if got := s.Do(t, "GET", "k"); got != "1" {
 		t.Errorf("after Kill and Start GET k = %v, want 1", got)
 	}
-	// What a server is sent while paused it must not run if it is killed.
+	// A server that is killed while it is paused must not run what it was sent.
 	s.Pause(t)
 	c := dial(t, s)
 	c.send("SET", "late", "1")
 	s.Kill(t)
 	if v, err := c.reply(time.Second); err == nil || isTimeout(err) {
-		t.Errorf("its connection: %v, %v", v, err)
+		t.Errorf("the connection: %v, %v", v, err)
 	}
 	s.Start(t)
 	if keys := s.Keys(t); !slices.Equal(keys, []string{"k"}) {
-		t.Errorf("keys %q, want k alone", keys)
+		t.Errorf("keys %q, want only k", keys)
 	}
 }
 
-// Own is what the server itself counts while nobody else uses it. It begins anew with a
-// restart.
+// Own is what the server itself counts while nobody else uses it. It starts again from zero after
+// a restart.
 func TestOwn(t *testing.T) {
 	s := Start(t, Any, 1, WithOutages(), WithoutReuse())[0]
 	if AreEmbedded() {
@@ -240,7 +239,7 @@ func TestOwn(t *testing.T) {
 			fmt.Sscanf(line, "total_commands_processed:%d", &commands)
 		}
 		ownConnections, ownCommands := s.Own()
-		return connections - ownConnections, commands + 1 - ownCommands // with this INFO
+		return connections - ownConnections, commands + 1 - ownCommands // including this INFO
 	}
 	for range 2 {
 		connections, commands := counted()
@@ -248,11 +247,11 @@ func TestOwn(t *testing.T) {
 			s.Do(t, "PING")
 		}
 		if nowConnections, nowCommands := counted(); nowConnections != connections || nowCommands != commands {
-			t.Errorf("but for ours there were %d connections and %d commands, and after ten queries %d and %d", connections, commands, nowConnections, nowCommands)
+			t.Errorf("without the test's own there were %d connections and %d commands, and after ten queries %d and %d", connections, commands, nowConnections, nowCommands)
 		}
 		s.Restart(t)
 		if connections, commands := s.Own(); connections > 3 || commands > 3 {
-			t.Errorf("after a restart: %d connections and %d commands of ours", connections, commands)
+			t.Errorf("after a restart: %d connections and %d commands of the test", connections, commands)
 		}
 	}
 }
@@ -325,7 +324,7 @@ func TestTLS(t *testing.T) {
 	s.Restart(t)
 	s.Do(t, "PING")
 
-	// A client without a certificate is turned away.
+	// A client without a certificate is rejected.
 	config := s.TLSConfig()
 	config.Certificates = nil
 	c, err := tls.Dial("tcp", s.Addr(), config)
@@ -335,7 +334,7 @@ func TestTLS(t *testing.T) {
 		c.Write(resp.AppendCommand(nil, "PING"))
 		c.SetReadDeadline(time.Now().Add(2 * time.Second))
 		if _, v, err = resp.ReadReply(bufio.NewReader(c)); err == nil {
-			t.Errorf("a client without a certificate is answered %v", v)
+			t.Errorf("a client without a certificate got the answer %v", v)
 		}
 	}
 
@@ -394,7 +393,7 @@ func TestCluster(t *testing.T) {
 
 	lost.Kill(t)
 	if _, err := lost.Query(bg, "PING"); err == nil {
-		t.Error("a node that was killed answers")
+		t.Error("a killed node answers")
 	}
 	lost.Start(t)
 	c.WaitWhole(t)
@@ -416,7 +415,7 @@ func TestWaitEmpty(t *testing.T) {
 	}
 }
 
-// within is how long a test waits for what must come soon.
+// within is the time limit for events that must happen soon.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(bg, 5*time.Second)
 	t.Cleanup(cancel)

@@ -18,18 +18,18 @@ import (
 	"time"
 )
 
-// authority is a certificate authority and what it has signed, in PEM.
+// authority is a certificate authority and the certificates that it has signed, in PEM.
 type authority struct {
 	ca                    []byte
 	serverCert, serverKey []byte
 	clientCert, clientKey []byte
 }
 
-// testAuthority makes the authority when it is first needed.
+// testAuthority makes the authority at the first call.
 var testAuthority = sync.OnceValue(func() *authority {
 	a, err := newAuthority()
 	if err != nil {
-		panic(err) // no randomness
+		panic(err) // no random numbers are available
 	}
 	return a
 })
@@ -86,7 +86,7 @@ func newAuthority() (*authority, error) {
 
 func encode(kind string, der []byte) []byte {
 	var b bytes.Buffer
-	pem.Encode(&b, &pem.Block{Type: kind, Bytes: der}) // a Buffer takes everything
+	pem.Encode(&b, &pem.Block{Type: kind, Bytes: der}) // a Buffer accepts everything
 	return b.Bytes()
 }
 
@@ -100,9 +100,9 @@ func (a *authority) clientConfig() *tls.Config {
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 }
 
-// TLSFiles writes what a client of a server started [WithTLS] needs into files
-// that are removed with the test, and returns their names: the authority's
-// certificate, the client's, and its key, in PEM.
+// TLSFiles writes into files what a client of a server started [WithTLS] needs, and returns their
+// names: the authority's certificate, the client's certificate, and its key, in PEM. The files
+// are removed with the test.
 func (s *Server) TLSFiles(t testing.TB) (ca, cert, key string) {
 	t.Helper()
 	if s.spec.tls == nil {

@@ -13,8 +13,8 @@ import (
 // ServerError is an error reply.
 type ServerError = resp.Error
 
-// A Client is the least that a driver can be: a pool of connections without a limit.
-// Its methods may be called concurrently.
+// A Client is a minimal driver: a pool of connections without a limit. Its methods may be called
+// concurrently.
 type Client struct {
 	addr string
 
@@ -78,7 +78,7 @@ func (c *Client) take(ctx context.Context) (*connection, error) {
 	return &connection{conn, bufio.NewReader(conn)}, nil
 }
 
-// Close closes the connections that are idle.
+// Close closes the idle connections.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -21,7 +21,7 @@ func TestNode(t *testing.T) {
 	}))
 }
 
-// What the guide shows is what is tested here, from the type on.
+// The guide shows exactly the code that is tested here, from the type on.
 func TestDocumented(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/adapters.md")
 	if err != nil {
@@ -37,6 +37,6 @@ func TestDocumented(t *testing.T) {
 		t.Fatalf("node.go has no line %q", begin)
 	}
 	if !strings.Contains(string(guide), "```go\n"+begin+code+"```\n") {
-		t.Error("docs/adapters.md does not show node.go as it is")
+		t.Error("docs/adapters.md does not show the current node.go")
 	}
 }

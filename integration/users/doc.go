@@ -1,4 +1,4 @@
-// Package users holds tests of what a user gets: that the code in the docs
-// compiles in a module of its own, and that a program's list of modules holds the
-// driver that it uses and no other. It has no code of its own.
+// Package users tests what a user gets: the code in the docs compiles in a module of its own, and
+// the modules of a program include the driver that it uses and no other. The package has no code
+// outside its tests.
 package users

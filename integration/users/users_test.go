@@ -12,15 +12,16 @@ import (
 
 const module = "github.com/quorumlock/quorumlock"
 
-// drivers is each adapter and its driver.
+// drivers maps each adapter to its driver.
 var drivers = map[string]string{
 	"goredis": "github.com/redis/go-redis/v9",
 	"redigo":  "github.com/gomodule/redigo",
 	"rueidis": "github.com/redis/rueidis",
+	"valkey":  "github.com/valkey-io/valkey-go",
 }
 
-// A program that uses one adapter builds outside of the workspace, and has no
-// other driver among its modules. One that uses the core alone has none at all.
+// A program that uses one adapter builds outside the workspace, without any other driver among
+// its modules. A program that uses only the core has no driver.
 func TestModulesOfAProgram(t *testing.T) {
 	t.Run("core", func(t *testing.T) {
 		dir := program(t, "core", nil, `package main
@@ -65,7 +66,7 @@ func main() { fmt.Println(redlock.New(nil)); _ = node.New }
 	}
 }
 
-// The programs in the docs compile as they stand.
+// The programs in the docs compile unchanged, and the tests in the docs pass.
 func TestProgramsInTheDocs(t *testing.T) {
 	docs, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
@@ -81,7 +82,7 @@ func TestProgramsInTheDocs(t *testing.T) {
 		for i, block := range fence.FindAllStringSubmatch(string(text), -1) {
 			source := block[1]
 			if !strings.HasPrefix(source, "package ") {
-				continue // a declaration, shown for its comments
+				continue // a declaration, which is shown for its comments
 			}
 			found++
 			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), i), func(t *testing.T) {
@@ -91,39 +92,70 @@ func TestProgramsInTheDocs(t *testing.T) {
 						adapters = append(adapters, adapter)
 					}
 				}
-				program(t, "docs", adapters, source)
+				program(t, "docs", adapters, source, requirements(t, source)...)
 			})
 		}
 	}
 	if found == 0 {
-		t.Error("no program in README.md nor docs/*.md")
+		t.Error("no program in README.md or docs/*.md")
 	}
 }
 
-// program makes a module of source outside of the workspace, with the adapters as
-// a user gets them, builds it, and returns its folder.
-func program(t *testing.T, name string, adapters []string, source string) string {
+// program makes a module of source outside the workspace, with the adapters as a user gets them.
+// It builds the module, or runs it if it is a test, and returns its folder. requires has further
+// modules and their versions.
+func program(t *testing.T, name string, adapters []string, source string, requires ...string) string {
 	t.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := clone(t)
 	dir := t.TempDir()
-	write := func(file, text string) {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
+	file, try := "main.go", []string{"build", "-o", name, "."}
+	if strings.Contains(source, "\nfunc Test") {
+		file, try = "main_test.go", []string{"test", "-vet=all", "-count=1", "-timeout=1m", "."}
 	}
-	write("main.go", source)
+	write(t, dir, file, source)
 	mod := "module example.com/user\n\ngo 1.25.0\n\nrequire " + module + " v0.1.0\n\nreplace " + module + " => " + root + "\n"
 	for _, a := range adapters {
 		path := module + "/backend/" + a
 		mod += "\nrequire " + path + " v0.1.0\n\nreplace " + path + " => " + filepath.Join(root, "backend", a) + "\n"
 	}
-	write("go.mod", mod)
+	for _, r := range requires {
+		mod += "\nrequire " + r + "\n"
+	}
+	write(t, dir, "go.mod", mod)
 	goTool(t, dir, "mod", "tidy")
-	goTool(t, dir, "build", "-o", name, ".")
+	goTool(t, dir, try...)
 	return dir
+}
+
+// clone returns the folder of the repository.
+func clone(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func write(t *testing.T, dir, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// requirements returns the version of each module besides this one that source imports and this
+// package's module has. A test then gets the same modules on every day.
+func requirements(t *testing.T, source string) []string {
+	t.Helper()
+	var requires []string
+	for line := range strings.Lines(goTool(t, ".", "list", "-m", "-f", "{{if not .Main}}{{.Path}} {{.Version}}{{end}}", "all")) {
+		path, _, _ := strings.Cut(line, " ")
+		if path != "" && !strings.HasPrefix(path, module) && strings.Contains(source, `"`+path) {
+			requires = append(requires, strings.TrimSpace(line))
+		}
+	}
+	return requires
 }
 
 // goTool runs the go command in dir, outside of the workspace.

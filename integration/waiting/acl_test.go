@@ -33,16 +33,16 @@ func documentedLines(t testing.TB) map[string][]string {
 	return lines
 }
 
-// A use is something that a user is to be able to do.
+// A use is something that a user must be able to do.
 type use struct {
-	name     string             // of the user in the documentation
-	settings [][]redlock.Option // of the Lockers, one after the other
+	name     string             // the user's name in the documentation
+	settings [][]redlock.Option // the settings of the Lockers, in order
 	queues   bool
 }
 
 const tenantA, tenantB = "tenantA:", "tenantB:"
 
-// uses is every use for which docs/safety.md has a line.
+// uses lists every use for which docs/safety.md has a line.
 var uses = []use{
 	{"plain", [][]redlock.Option{nil}, false},
 	{"waiting", [][]redlock.Option{nil}, true},
@@ -54,10 +54,10 @@ var uses = []use{
 	}, true},
 }
 
-// quarantine is the length of quarantines.
+// quarantine is the length of all quarantines.
 const quarantine = redlock.DefaultTTL + 2*time.Second
 
-// plain locks without standing in a queue.
+// plain uses locks without waiting in a queue.
 func plain(t testing.TB, first, second *peer) {
 	t.Helper()
 	lock, err := first.TryLock(t.Context(), "plain")
@@ -82,8 +82,7 @@ func plain(t testing.TB, first, second *peer) {
 	unlock(t, lock)
 }
 
-// queues has a waiter stand in the queue until it is notified, and another time until it
-// gives up.
+// queues makes a waiter queue until it is notified, and a second one until it gives up.
 func queues(t testing.TB, s *servers.Server, first, second *peer) {
 	t.Helper()
 	const key = "queue"
@@ -115,7 +114,7 @@ func queues(t testing.TB, s *servers.Server, first, second *peer) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			// A waiter that is not notified looks after 1.5 s.
+			// A waiter that is not notified looks after 1.5 s at the earliest.
 			within(t, "the hand-over", time.Since(start)-watch.End(), 0, time.Second)
 		} else {
 			watch.End()
@@ -124,13 +123,12 @@ func queues(t testing.TB, s *servers.Server, first, second *peer) {
 	}
 }
 
-// noise is what drivers send on their own, and do not need.
+// noise lists the commands that drivers send on their own and do not need.
 func noise(command string) bool {
 	return slices.Contains([]string{"client|setinfo", "client|maint_notifications", "client|tracking", "client"}, strings.ToLower(command))
 }
 
-// rejected returns what a server has rejected because of missing rights since ACL LOG
-// RESET.
+// rejected returns what a server has rejected since ACL LOG RESET because of missing rights.
 func rejected(t testing.TB, s *servers.Server) (list []string) {
 	t.Helper()
 	for _, entry := range s.Do(t, "ACL", "LOG").([]any) {
@@ -159,17 +157,18 @@ func ran(t testing.TB, s *servers.Server) map[string]bool {
 	return list
 }
 
-// urlOf returns where to connect as a user.
+// urlOf returns the URL with which a user connects.
 func urlOf(s *servers.Server, name string) string {
 	return fmt.Sprintf("redis://%s:%s@%s", name, password, s.Addr())
 }
 
-// For each use docs/safety.md has a line, which the package comments of the adapters repeat. It is enough: the server rejects nothing. It is
-// not too much: the server runs every command in it.
+// docs/safety.md has a line of rules for each use, and the package comments of the adapters
+// repeat it. The line is sufficient: the server rejects nothing. The line is minimal: the server
+// runs every command in it.
 func TestHostileLines(t *testing.T) {
 	realServers(t, "access control lists")
 	lines := documentedLines(t)
-	for _, d := range drivers.All { // the package comments repeat the lines, with another prefix
+	for _, d := range drivers.All { // the package comments repeat the lines with another prefix
 		comment, err := os.ReadFile("../../backend/" + d.Name + "/doc.go")
 		if err != nil {
 			t.Fatal(err)
@@ -181,7 +180,7 @@ func TestHostileLines(t *testing.T) {
 		for _, u := range uses {
 			want := strings.NewReplacer(tenantA, "lock:", ">secret", ">password").Replace(strings.Join(lines[u.name], " "))
 			if repeated[u.name] != want {
-				t.Errorf("the package comment of %s has for %s the line\n%s\nand docs/safety.md has\n%s", d.Name, u.name, repeated[u.name], want)
+				t.Errorf("the package comment of %s for %s has the line\n%s\nwant the line of docs/safety.md\n%s", d.Name, u.name, repeated[u.name], want)
 			}
 		}
 	}
@@ -210,7 +209,7 @@ func TestHostileLines(t *testing.T) {
 								t.Fatal(err)
 							}
 						}
-						for range 2 { // a script is sent by its hash the second time
+						for range 2 { // from the second time on, a script is sent by its hash
 							plain(t, first, second)
 						}
 						if u.queues {
@@ -218,9 +217,9 @@ func TestHostileLines(t *testing.T) {
 						}
 					}
 				}
-				connect(t, s, u.name).must(t, "PING") // drivers send it on a silent connection
+				connect(t, s, u.name).must(t, "PING") // drivers send it on an idle connection
 				for _, what := range rejected(t, s) {
-					t.Errorf("the server has rejected: %s", what)
+					t.Errorf("the server rejected: %s", what)
 				}
 				all := ran(t, s)
 				for _, rule := range rules {
@@ -239,14 +238,13 @@ func TestHostileLines(t *testing.T) {
 			prefix := redlock.WithKeyPrefix(tenantA)
 			queues(t, s, newPeer(t, []backend.Node{node()}, prefix), newPeer(t, []backend.Node{node()}, prefix))
 			if len(rejected(t, s)) == 0 {
-				t.Error("the log does not show that a right is missing")
+				t.Error("the log does not show the missing right")
 			}
 		})
 	})
 }
 
-// A user with the line for one tenant cannot touch anything of another, or see what
-// there is.
+// A user with the line for one tenant can neither change nor see anything of another tenant.
 func TestHostileTenants(t *testing.T) {
 	realServers(t, "access control lists")
 	lines := documentedLines(t)
@@ -285,7 +283,7 @@ func TestHostileTenants(t *testing.T) {
 			if u.name != "quarantine" {
 				a.denied(t, "INFO")
 			}
-			// The control: the same on the tenant's own keys.
+			// The control: the same commands on the tenant's own keys.
 			a.must(t, "SET", tenantA+"x", "x")
 			a.must(t, "EVAL", write, 1, tenantA+"x", tenantA+"x")
 			a.must(t, "DEL", tenantA+"x")
@@ -306,7 +304,7 @@ func TestHostileTenants(t *testing.T) {
 		}
 		unlock(t, lock)
 
-		// The line of the other tenant, made from the same text, is enough there.
+		// The line of the other tenant, made from the same text, is enough for that tenant.
 		setUser(t, s, "other", "reset")
 		var rules []string
 		for _, rule := range lines["waiting"] {
@@ -320,7 +318,7 @@ func TestHostileTenants(t *testing.T) {
 		b.denied(t, "SET", tenantA+"x", "x")
 		b.must(t, "DEL", theirs, queueOf(theirs))
 
-		// The control: a user with the keys of both can do it.
+		// The control: a user with the keys of both tenants can do it.
 		setUser(t, s, "other", "~*", "&*")
 		b = connect(t, s, "other")
 		for _, attack := range attacks[:4] {

@@ -13,28 +13,27 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// key is the lock that clients want.
+// key is the lock that all clients use.
 const key = "k"
 
-// A client is what a process is to the servers: a Locker of its own, on
-// connections of its own. Its label is in its tokens and the name of its inbox.
+// A client stands for a process: a Locker on connections of its own. Its label is in its tokens
+// and in the name of its inbox.
 type client struct {
 	label   string
 	driver  drivers.Driver
 	life    *lifetime
 	locker  *redlock.Locker
-	proxies []*netfault.Proxy // in front of each server; none if nothing is to befall it
+	proxies []*netfault.Proxy // one in front of each server; none without faults
 	log     *log
 
 	mu     sync.Mutex
-	cancel context.CancelFunc // ends the wait under way
+	cancel context.CancelFunc // ends the current wait
 	won    int
-	waits  []time.Duration // for each lock
-	errs   []error         // other than of a wait that was cancelled
+	waits  []time.Duration // one for each lock
+	errs   []error         // errors other than those of cancelled waits
 }
 
-// newClient returns a client of the servers at addrs, with proxies in between if
-// they are wanted.
+// newClient returns a client of the servers at addrs, with proxies in between if requested.
 func newClient(t testing.TB, l *log, label string, d drivers.Driver, addrs []string, proxied bool, opts ...redlock.Option) *client {
 	t.Helper()
 	c := &client{label: label, driver: d, life: newLifetime(t), log: l}
@@ -54,7 +53,7 @@ func newClient(t testing.TB, l *log, label string, d drivers.Driver, addrs []str
 	return c
 }
 
-// newClients returns n clients, of each adapter in turn.
+// newClients returns n clients, one of each adapter in turn.
 func newClients(t testing.TB, l *log, n int, addrs []string, opts ...redlock.Option) []*client {
 	t.Helper()
 	var list []*client
@@ -65,8 +64,8 @@ func newClients(t testing.TB, l *log, n int, addrs []string, opts ...redlock.Opt
 	return list
 }
 
-// warm gives the client connections, and an idea of how far the servers are that
-// does not contain their set-up.
+// warm opens the client's connections, and lets it measure the round trips to the servers without
+// their setup.
 func (c *client) warm(ctx context.Context) {
 	for range 12 {
 		lock, err := c.locker.Lock(ctx, "warm "+c.label)
@@ -108,7 +107,7 @@ func (c *client) once(ctx context.Context, hold time.Duration) {
 	c.won++
 	c.waits = append(c.waits, time.Since(start))
 	c.mu.Unlock()
-	time.Sleep(hold) // the work that the lock is for
+	time.Sleep(hold) // the work under the lock
 	c.log.releases(c)
 	if err := lock.Unlock(context.WithoutCancel(ctx)); err != nil {
 		c.fail(err)
@@ -121,7 +120,7 @@ func (c *client) fail(err error) {
 	c.errs = append(c.errs, err)
 }
 
-// failures returns what went wrong, but for waits that were cancelled.
+// failures returns all errors except those of cancelled waits.
 func (c *client) failures() []error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +134,7 @@ func (c *client) count() int {
 	return c.won
 }
 
-// giveUp cancels the wait under way.
+// giveUp cancels the current wait.
 func (c *client) giveUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,8 +143,8 @@ func (c *client) giveUp() {
 	}
 }
 
-// hold stops everything between the client and the servers, as if its machine had
-// frozen, until resume.
+// hold stops all traffic between the client and the servers until resume, as if the client's
+// machine were frozen.
 func (c *client) hold() {
 	for _, p := range c.proxies {
 		p.Hold()
@@ -160,8 +159,7 @@ func (c *client) resume() {
 	}
 }
 
-// slow makes everything between the client and the servers take d longer, each
-// way.
+// slow delays all traffic between the client and the servers by d in each direction.
 func (c *client) slow(d time.Duration) {
 	for _, p := range c.proxies {
 		p.Delay(netfault.ToServer, d)
@@ -169,8 +167,8 @@ func (c *client) slow(d time.Duration) {
 	}
 }
 
-// die cuts the client off at one moment: what it has not sent by then it never
-// will. Then it closes the driver's clients.
+// die cuts the client off at one moment, so that nothing is sent after it. Then it closes the
+// driver's clients.
 func (c *client) die() {
 	for _, p := range c.proxies {
 		p.Refuse()

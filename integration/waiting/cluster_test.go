@@ -14,12 +14,12 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// healed is within how long waiters are notified again after the masters of a Cluster
-// have changed.
+// healed is the longest time until waiters are notified again after the masters of a Cluster have
+// changed.
 const healed = 8 * time.Second
 
-// eachCluster runs f in parallel for every adapter that supports Clusters, on a Cluster of
-// three masters and one spare server. The key belongs to the first master.
+// eachCluster runs f in parallel for every adapter that supports Clusters, on a Cluster of three
+// masters and a spare server. The key belongs to the first master.
 func eachCluster(t *testing.T, f func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string)) {
 	realServers(t, "Clusters that change")
 	for _, d := range drivers.All {
@@ -38,14 +38,14 @@ func eachCluster(t *testing.T, f func(t *testing.T, d drivers.Driver, c *servers
 	}
 }
 
-// A round is one lock that a peer waited for.
+// A round is one lock for which a peer waited.
 type round struct {
 	queued bool          // its ticket was in the queue
 	took   time.Duration // from the release to the lock
 }
 
-// wait has first hold the lock while second waits for it, and looks into the queue on
-// master meanwhile, unless that is nil.
+// wait makes first hold the lock while second waits for it. Unless master is nil, it checks the
+// queue there meanwhile.
 func wait(t *testing.T, first, second *peer, key string, master *servers.Server) round {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -67,7 +67,7 @@ func wait(t *testing.T, first, second *peer, key string, master *servers.Server)
 			t.Error("the second unlocks: ", err)
 		}
 	}()
-	time.Sleep(300 * time.Millisecond) // for it to wait
+	time.Sleep(300 * time.Millisecond) // until second waits
 	var queued any
 	if master != nil {
 		if queued, err = master.Query(ctx, "ZCARD", queue(key)); err != nil {
@@ -87,31 +87,31 @@ func wait(t *testing.T, first, second *peer, key string, master *servers.Server)
 // queue returns the key of the queue of a key without a hash tag.
 func queue(key string) string { return key + "{" + key + "}:queue" }
 
-// heals fails the test unless waiters are notified again soon after a change, at start, to
-// master, and then always.
+// heals fails the test unless waiters are notified again soon after start, at which master
+// changed, and always from then on.
 func heals(t *testing.T, first, second *peer, key string, master *servers.Server, start time.Time) {
 	t.Helper()
 	unqueued := 0
 	for r := wait(t, first, second, key, master); !r.queued; r = wait(t, first, second, key, master) {
 		unqueued++
 		if time.Since(start) > healed {
-			t.Fatalf("%d rounds in %v, and none was queued", unqueued, time.Since(start))
+			t.Fatalf("%d rounds in %v, none of them queued", unqueued, time.Since(start))
 		}
 	}
-	t.Logf("queued again %v after the change, %d rounds were not", time.Since(start).Round(time.Millisecond), unqueued)
+	t.Logf("queued again %v after the change, after %d rounds without a ticket", time.Since(start).Round(time.Millisecond), unqueued)
 	var longest time.Duration
 	for i := range 8 {
 		r := wait(t, first, second, key, master)
 		longest = max(longest, r.took)
 		if !r.queued || r.took > 100*time.Millisecond {
-			t.Errorf("round %d after that: queued: %v, had the lock %v after the release", i, r.queued, r.took)
+			t.Errorf("round %d after that: queued: %v, locked %v after the release", i, r.queued, r.took)
 		}
 	}
 	t.Logf("notified within %v", longest.Round(10*time.Microsecond))
 }
 
-// Waiters are notified by the new master soon after a replica was made the master while
-// they waited, without a pause in the waiting.
+// A replica becomes the master while callers wait. Soon afterwards the new master notifies
+// waiters, and waiting never stops.
 func TestClusterFailover(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		replica := c.AddReplica(t, c.Nodes[0])
@@ -122,13 +122,13 @@ func TestClusterFailover(t *testing.T) {
 		lock := lockOn(t, first, key)
 		got := make(chan error, 1)
 		go func() { got <- lockAndUnlock(t.Context(), second, key) }()
-		time.Sleep(300 * time.Millisecond) // for it to wait
+		time.Sleep(300 * time.Millisecond) // until the waiter waits
 		c.Failover(t, replica)
 		start := time.Now()
 		time.Sleep(time.Second)
 		unlock(t, lock)
 		if err := <-got; err != nil {
-			t.Error("the one who waited: ", err)
+			t.Error("the waiter: ", err)
 		}
 		heals(t, first, second, key, replica, start)
 
@@ -137,7 +137,7 @@ func TestClusterFailover(t *testing.T) {
 	})
 }
 
-// Waiters are notified by a master that has joined the Cluster, once it has the slot.
+// A master that has joined the Cluster notifies waiters once it has the slot.
 func TestClusterGrows(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		first, second := newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())}), newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())})
@@ -150,8 +150,8 @@ func TestClusterGrows(t *testing.T) {
 	})
 }
 
-// While a slot is on the move plain locks in it are acquired, waited for and released.
-// When the slot has moved waiters are notified again.
+// While a slot migrates, plain locks in it can be acquired, waited for and released. When the
+// migration has ended, waiters are notified again.
 func TestClusterMigration(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		from, to := c.Nodes[0], c.Nodes[1]
@@ -164,7 +164,7 @@ func TestClusterMigration(t *testing.T) {
 		go func() { got <- lockAndUnlock(t.Context(), second, key) }()
 		early := lockOn(t, first, tagged(1))
 		moved := lockOn(t, first, tagged(2))
-		time.Sleep(300 * time.Millisecond) // for second to wait, in the queue
+		time.Sleep(300 * time.Millisecond) // until second waits in the queue
 		if n := from.Do(t, "ZCARD", queue(key)); n != int64(1) {
 			t.Fatalf("%v tickets in the queue before the migration, want 1", n)
 		}
@@ -172,9 +172,9 @@ func TestClusterMigration(t *testing.T) {
 		m := c.OpenMigration(t, key, from, to)
 		m.Move(t, queue(key), tagged(2))
 		for what, lock := range map[string]*redlock.Lock{
-			"whose queue has moved before it": held,
-			"that has no queue":               early,
-			"that has moved":                  moved,
+			"whose queue has moved before its key": held,
+			"that has no queue":                    early,
+			"that has moved":                       moved,
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			if err := lock.Extend(ctx, time.Minute); err != nil {
@@ -187,11 +187,11 @@ func TestClusterMigration(t *testing.T) {
 		}
 		start := time.Now()
 		if err := <-got; err != nil {
-			t.Error("the one who waited: ", err)
+			t.Error("the waiter: ", err)
 		}
 		within(t, "its wait", time.Since(start), 0, lookAgain)
 
-		// What begins while the slot is on the move.
+		// Calls that begin during the migration.
 		if r := wait(t, first, second, key, nil); r.took > 300*time.Millisecond {
 			t.Errorf("during the migration the second had the lock %v after the release", r.took)
 		}
@@ -201,7 +201,7 @@ func TestClusterMigration(t *testing.T) {
 		}
 		for range cap(results) {
 			if err := <-results; err != nil {
-				t.Error("one of many at once: ", err)
+				t.Error("one of many concurrent callers: ", err)
 			}
 		}
 		late := lockOn(t, first, tagged(3))
@@ -215,8 +215,8 @@ func TestClusterMigration(t *testing.T) {
 	})
 }
 
-// A lock with a fencing token needs its counter beside it. While the two are on different
-// servers an extension waits for them to be together again.
+// A fencing counter must be on the same server as its lock. While the two are on different
+// servers, an extension waits until both have moved.
 func TestClusterMigrationOfFencedLock(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		from, to := c.Nodes[0], c.Nodes[1]
@@ -226,19 +226,19 @@ func TestClusterMigrationOfFencedLock(t *testing.T) {
 		m.Move(t, key)
 		done := make(chan error, 1)
 		go func() { done <- lock.Extend(t.Context(), time.Minute) }()
-		time.Sleep(50 * time.Millisecond) // for it to be tried in vain
+		time.Sleep(50 * time.Millisecond) // until an attempt has failed
 		m.Move(t)
 		if err := <-done; err != nil {
 			t.Error("extend while the keys move: ", err)
 		}
 
-		// A free lock cannot be acquired while its slot is on the move; it is as soon as
-		// that has ended, and tokens go on.
+		// A free fenced lock cannot be acquired while its slot migrates. It can be as soon as the
+		// migration has ended, with a higher token.
 		if err := lock.Unlock(t.Context()); err != nil {
 			t.Error("unlock before the slot has moved: ", err)
 		}
 		if _, err := p.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrUnavailable) {
-			t.Errorf("try during the migration: %v, want ErrUnavailable", err)
+			t.Errorf("attempt during the migration: %v, want ErrUnavailable", err)
 		}
 		got := make(chan *redlock.Lock, 1)
 		go func() { got <- lockOn(t, p, key) }()
@@ -249,7 +249,7 @@ func TestClusterMigrationOfFencedLock(t *testing.T) {
 		t.Logf("locked %v after the slot had moved", time.Since(start).Round(time.Millisecond))
 		within(t, "the wait after the slot had moved", time.Since(start), 0, 500*time.Millisecond)
 		if next.Fence() <= lock.Fence() {
-			t.Errorf("token %d after %d", next.Fence(), lock.Fence())
+			t.Errorf("the token %d follows %d", next.Fence(), lock.Fence())
 		}
 		unlock(t, next)
 	})

@@ -13,15 +13,15 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// While somebody holds a lock for long, a waiter costs a server next to nothing,
-// however many there are.
+// While a lock is held for a long time, a waiter costs a server almost nothing, however many
+// waiters there are.
 func TestCommandsWhileWaiting(t *testing.T) {
 	realServers(t, "INFO commandstats")
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 			t.Parallel()
 			few, many := newHeld(t, n, 3), newHeld(t, n, 33)
-			time.Sleep(500 * time.Millisecond) // for all of them to stand in the queue
+			time.Sleep(500 * time.Millisecond) // until all of them are queued
 			fewBefore, manyBefore := few.commands(), many.commands()
 			time.Sleep(5 * time.Second) // the hold
 			fewEach, manyEach := few.commands()-fewBefore, many.commands()-manyBefore
@@ -29,17 +29,16 @@ func TestCommandsWhileWaiting(t *testing.T) {
 			many.release()
 			t.Logf("commands per waiter and node in 5 s: %.2f with %d waiters, %.2f with %d", fewEach, few.waiters, manyEach, many.waiters)
 			if fewEach > 5 {
-				t.Errorf("a waiter of few costs %.1f commands in 5 s, want at most one a second", fewEach)
+				t.Errorf("with few waiters, each costs %.1f commands in 5 s, want at most one a second", fewEach)
 			}
 			if most := 1.2 * fewEach; manyEach > most {
-				t.Errorf("a waiter of many costs %.1f commands, want at most %.1f", manyEach, most)
+				t.Errorf("with many waiters, each costs %.1f commands, want at most %.1f", manyEach, most)
 			}
 		})
 	}
 }
 
-// held is a lock that is held while clients of every adapter wait for it, on
-// servers of its own.
+// held is a lock that is held while clients of every adapter wait for it, on its own servers.
 type held struct {
 	t       testing.TB
 	list    []*servers.Server
@@ -77,8 +76,8 @@ func (h *held) release() {
 	}
 }
 
-// commands returns how many commands that lock, scripts among them, clients have sent
-// for each waiter to each server.
+// commands returns how many commands, including scripts, clients sent for that lock, per waiter
+// and server.
 func (h *held) commands() float64 {
 	h.t.Helper()
 	sum := 0

@@ -12,15 +12,16 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// However many waiters have died in front of one that lives, for example all processes of a
-// deployment, it has the lock some round trips after the release.
+// Any number of dead waiters may be queued before a live one, for example all processes of a
+// deployment. The live one has the lock a few round trips after the release.
 func TestDeadWaitersInFront(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		list := servers.Start(t, servers.Any, n)
 		eachAdapter(t, func(t *testing.T, d drivers.Driver) {
 			for _, dead := range []int{17, 600, 3000} {
 				key := fmt.Sprintf("dead %s %d %d", d.Name, n, dead)
-				// Embedded servers remove thousands of tickets slowly on a busy machine.
+				// On a busy machine, embedded servers need a long time to remove thousands of
+				// tickets.
 				holder := newPeer(t, nodesOf(t, d, addrsOf(list)), redlock.WithNodeTimeout(time.Second))
 				live := newPeer(t, nodesOf(t, d, addrsOf(list)))
 				lock := lockOn(t, holder, key)
@@ -50,7 +51,7 @@ func TestDeadWaitersInFront(t *testing.T) {
 				unlock(t, lock)
 				r := <-got
 				watch.End()
-				stood := watch.Within(start, r.at) // on embedded servers this process does their work too
+				stood := watch.Within(start, r.at) // with embedded servers, this process also does the work of the servers
 				cancel()
 				if r.err != nil {
 					t.Fatal(r.err)

@@ -15,7 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A deafNode loses the messages that come for it, as a proxy may.
+// A deafNode loses the messages for a subscriber, as a proxy may.
 type deafNode struct {
 	backend.Node
 	backend.Scripter
@@ -27,8 +27,9 @@ func (n deafNode) Subscribe(ctx context.Context, channel string, events backend.
 	return n.Subscriber.Subscribe(ctx, channel, events)
 }
 
-// drain has each of peers lock a key that another holds, and release it at once. It returns how
-// long after the release by the holder they all have had it, less what the machine stood still.
+// drain makes each of peers lock a key that another peer holds, and release it at once. It
+// returns the time from the holder's release until all of them have had it, without the time for
+// which the machine stood still.
 func drain(t testing.TB, holder *peer, peers []*peer, key string) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -45,7 +46,7 @@ func drain(t testing.TB, holder *peer, peers []*peer, key string) time.Duration 
 			unlock(t, l)
 		})
 	}
-	time.Sleep(500 * time.Millisecond) // for all of them to wait
+	time.Sleep(500 * time.Millisecond) // until all of them wait
 	watch := stall.Begin()
 	start := time.Now()
 	unlock(t, lock)
@@ -53,8 +54,8 @@ func drain(t testing.TB, holder *peer, peers []*peer, key string) time.Duration 
 	return time.Since(start) - watch.End()
 }
 
-// Where no messages arrive, or the server lets no script publish, waiters poll: they come by
-// the lock about as soon as waiters whose nodes have no subscriptions. Each says so, once.
+// If no messages arrive, or the server does not let scripts publish, waiters poll. They get the
+// lock about as fast as waiters whose nodes have no subscriptions. Each logs this once.
 func TestWaitingWithoutMessages(t *testing.T) {
 	const waiters = 20
 	for _, tc := range []struct {
@@ -91,29 +92,29 @@ func TestWaitingWithoutMessages(t *testing.T) {
 				if most := 2*polling + time.Second; took > most {
 					t.Errorf("the last of %d waiters had the lock after %v, want at most %v", waiters, took, most)
 				}
-				time.Sleep(time.Second) // what is wrong may be known later than that
+				time.Sleep(time.Second) // the problem may be noticed only later
 				said := 0
 				for _, p := range all {
 					list := p.polling()
 					said += len(list)
 					if len(list) > 1 || len(list) == 1 && !strings.Contains(list[0], tc.says) {
-						t.Errorf("it has logged %q, want %q once", list, tc.says)
+						t.Errorf("the peer logged %q, want %q once", list, tc.says)
 					}
 				}
 				if said < waiters/2 {
-					t.Errorf("%d of %d waiters have logged that they poll", said, waiters)
+					t.Errorf("%d of %d waiters logged that they poll", said, waiters)
 				}
 			})
 		})
 	}
 }
 
-// Where a server does not queue waiters because of its own state, the log says so in its words.
-func TestServersOwnWords(t *testing.T) {
+// If the state of a server prevents waiters from queueing, the log contains the server's reason.
+func TestServerErrorIsLogged(t *testing.T) {
 	realServers(t, "CONFIG SET and REPLICAOF")
 	for _, tc := range []struct {
 		name, says string
-		befalls    func(t *testing.T, s *servers.Server)
+		fault      func(t *testing.T, s *servers.Server)
 	}{
 		{"full", "OOM ", func(t *testing.T, s *servers.Server) { s.Do(t, "CONFIG", "SET", "maxmemory", "1") }},
 		{"a replica", "READONLY ", func(t *testing.T, s *servers.Server) { s.Do(t, "REPLICAOF", "127.0.0.1", "1") }},
@@ -132,7 +133,7 @@ func TestServersOwnWords(t *testing.T) {
 					_, _ = waiter.Lock(ctx, key)
 				}()
 				waitQueued(t, s, key, 1)
-				tc.befalls(t, s)
+				tc.fault(t, s)
 				for len(waiter.polling()) == 0 && ctx.Err() == nil {
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -140,7 +141,7 @@ func TestServersOwnWords(t *testing.T) {
 				<-done
 				list := waiter.polling()
 				if len(list) != 1 || !strings.Contains(list[0], tc.says) || strings.Contains(list[0], "right") {
-					t.Errorf("it has logged %q, want %q, and nothing of rights", list, tc.says)
+					t.Errorf("the peer logged %q, want %q, and nothing about rights", list, tc.says)
 				}
 			})
 		})

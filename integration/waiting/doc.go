@@ -1,8 +1,8 @@
-// Package waiting holds the tests of how callers wait for a lock on real servers,
-// with every adapter: that they are called, in turn, at a constant cost, and what
-// becomes of them when clients die, connections break, servers restart, or a
-// server lets nobody stand in a queue. It has no code of its own.
+// Package waiting tests how callers wait for a lock on real servers, with every adapter. Waiters
+// must be notified, in order and at a constant cost. The tests also kill clients, break
+// connections, restart servers, and use servers that let nobody queue. The package has no code
+// outside its tests.
 //
-// In most tests clients of all adapters wait for the same lock, each with
-// connections of its own, as processes would.
+// In most tests, clients of all adapters wait for the same lock, each with its own connections,
+// as processes would.
 package waiting

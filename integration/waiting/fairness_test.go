@@ -12,8 +12,8 @@ import (
 	"github.com/quorumlock/quorumlock/integration/servers"
 )
 
-// Jain's index of how often clients had something is 1 if all had it as often, and
-// 1/n if one of n had it always.
+// Jain's index of a distribution over n clients is 1 if all have the same share, and 1/n if one
+// has everything.
 func jain(counts []int) float64 {
 	sum, squares := 0.0, 0.0
 	for _, n := range counts {
@@ -26,8 +26,8 @@ func jain(counts []int) float64 {
 	return sum * sum / (float64(len(counts)) * squares)
 }
 
-// 16 clients of every adapter want one lock again and again: all get it as often,
-// also one that is further away from the servers.
+// 16 clients of every adapter compete for one lock. All get it equally often, even a client that
+// is farther away from the servers.
 func TestFairness(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		for _, further := range []time.Duration{0, 5 * time.Millisecond} {
@@ -47,7 +47,7 @@ func TestFairness(t *testing.T) {
 				for _, c := range all {
 					wg.Go(func() { c.loop(ctx, time.Millisecond) })
 				}
-				time.Sleep(500 * time.Millisecond) // for all of them to stand in the queue
+				time.Sleep(500 * time.Millisecond) // until all of them are queued
 				before, start := counts(all), time.Now()
 				var had []int
 				for {
@@ -56,14 +56,14 @@ func TestFairness(t *testing.T) {
 					for i := range had {
 						had[i] -= before[i]
 					}
-					// Where the machine is busy a few rounds of the queue take longer.
+					// On a busy machine, a few rounds of the queue take longer.
 					if slices.Min(had) >= 10 || time.Since(start) > 15*time.Second {
 						break
 					}
 				}
 				cancel()
 				wg.Wait()
-				t.Logf("Jain's index %.4f in %v; had it: %v", jain(had), time.Since(start).Round(time.Millisecond), had)
+				t.Logf("Jain's index %.4f in %v; locks of each client: %v", jain(had), time.Since(start).Round(time.Millisecond), had)
 				if got := jain(had); got < 0.97 {
 					t.Errorf("Jain's index %.3f, want at least 0.97", got)
 				}

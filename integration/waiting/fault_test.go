@@ -12,9 +12,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Something befalls the servers while clients of every adapter want one lock:
-// nobody stalls for longer than it takes a waiter to look for itself, and all of
-// them get the lock.
+// A fault hits the servers while clients of every adapter compete for one lock. No gap is longer
+// than the interval at which waiters look, and all clients get the lock.
 func TestServerFaults(t *testing.T) {
 	realServers(t, "CLIENT KILL and no restart")
 	again := func(n int, pause time.Duration, f func()) {
@@ -26,7 +25,7 @@ func TestServerFaults(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		n      int
-		forget bool // a server forgets who has the lock, and two may have it
+		forget bool // the server forgets the holder, so two may hold the lock
 		fault  func(t *testing.T, list []*servers.Server)
 	}{
 		{"inboxes cut, N=1", 1, false, func(t *testing.T, list []*servers.Server) {
@@ -62,27 +61,27 @@ func TestServerFaults(t *testing.T) {
 			for _, c := range all {
 				wg.Go(func() { c.loop(ctx, 5*time.Millisecond) })
 			}
-			time.Sleep(500 * time.Millisecond) // for all of them to listen
-			var faulty []int                   // how often each had it when the fault was over
+			time.Sleep(500 * time.Millisecond) // until all of them are subscribed
+			var faulty []int                   // how often each had the lock when the fault was over
 			var over time.Time
 			gaps := l.during(func() {
 				test.fault(t, list)
 				over = time.Now()
 				faulty = counts(all)
-				time.Sleep(500 * time.Millisecond) // for a gap that the fault has left to end
+				time.Sleep(500 * time.Millisecond) // until a gap caused by the fault has ended
 			})
 			awaitMore(t, all, faulty, over, lookAgain+ttl, probe)
 			cancel()
 			wg.Wait()
 
-			// A gap in which a server was down is not the waiters' to end.
+			// Waiters cannot end a gap in which a server was down.
 			var longest gap
 			for _, g := range gaps {
 				if g.length() > longest.length() {
 					longest = g
 				}
 			}
-			t.Logf("free and waited for: at most %v of %d times", longest.length().Round(time.Millisecond), len(gaps))
+			t.Logf("longest gap while a client waited: %v, of %d", longest.length().Round(time.Millisecond), len(gaps))
 			for _, d := range drivers.All {
 				var most time.Duration
 				won := 0
@@ -92,11 +91,11 @@ func TestServerFaults(t *testing.T) {
 						won += c.won
 					}
 				}
-				t.Logf("%s: had it %d times, and waited for %v at most", d.Name, won, most.Round(time.Millisecond))
+				t.Logf("%s: had the lock %d times, and waited for at most %v", d.Name, won, most.Round(time.Millisecond))
 			}
 			if test.n > 1 || !test.forget {
 				if d := longest.length() - probe.stalled(longest.from, longest.to); d > lookAgain {
-					t.Errorf("the lock was free and waited for: %v, want at most %v", d, lookAgain)
+					t.Errorf("the lock was free while a client waited: %v, want at most %v", d, lookAgain)
 				}
 			}
 			if !test.forget {
@@ -125,15 +124,14 @@ func counts(all []*client) []int {
 	return list
 }
 
-// awaitMore waits until each client has had the lock more often than before, and
-// fails the test if that takes longer from start than within, with the machine's
-// stalls left out.
+// awaitMore waits until each client has had the lock more often than before. It fails the test if
+// that takes longer than within from start, without the time for which the machine stood still.
 func awaitMore(t testing.TB, all []*client, before []int, start time.Time, within time.Duration, p *probe) {
 	t.Helper()
 	const patience = time.Minute
 	for i, c := range all {
 		for c.count() == before[i] && time.Since(start) < patience {
-			time.Sleep(time.Millisecond) // the pause between two looks
+			time.Sleep(time.Millisecond) // the pause between two checks
 		}
 		if c.count() == before[i] {
 			t.Errorf("%s with %s has not had the lock again for %v; errors: %v", c.label, c.driver.Name, patience, c.failures())
@@ -142,7 +140,7 @@ func awaitMore(t testing.TB, all []*client, before []int, start time.Time, withi
 	}
 	took := time.Since(start)
 	stalled := p.stalled(start, time.Now())
-	t.Logf("all have had the lock again after %v, of which the machine stood still for %v", took.Round(time.Millisecond), stalled.Round(time.Millisecond))
+	t.Logf("all had the lock again after %v, including %v for which the machine stood still", took.Round(time.Millisecond), stalled.Round(time.Millisecond))
 	if took-stalled > within {
 		t.Errorf("it took %v until all had the lock again, want at most %v", took-stalled, within)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A peer is a Locker that remembers what it tells.
+// A peer is a Locker that keeps its log lines.
 type peer struct {
 	*redlock.Locker
 	mu    sync.Mutex
@@ -53,7 +53,7 @@ func (p *peer) Handle(_ context.Context, r slog.Record) error {
 func (p *peer) WithAttrs([]slog.Attr) slog.Handler { return p }
 func (p *peer) WithGroup(string) slog.Handler      { return p }
 
-// polling returns what it has logged of nodes on which it has to poll.
+// polling returns the log lines about nodes that have to be polled.
 func (p *peer) polling() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,17 +66,17 @@ func (p *peer) polling() []string {
 	return list
 }
 
-// lastTries returns how many tries its last lock took.
+// lastTries returns the number of attempts for its last lock.
 func (p *peer) lastTries() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.tries
 }
 
-// handOff has first hold the lock on key for hold, while second waits for it, and
-// then second. It returns how long after the release second had it, less what the
-// machine stood still, and how many tries that took. Second does not ask before all of these
-// servers hold the lock: else it may get the last one first, and splits the vote.
+// handOff makes first hold the lock on key for hold, while second waits for it and then locks it.
+// It returns the time from the release until second has the lock, without the time for which the
+// machine stood still, and the number of attempts. Second asks only once all these servers hold
+// the lock. Otherwise it may get the last server first, and split the vote.
 func handOff(t testing.TB, first, second *peer, key string, hold time.Duration, on ...*servers.Server) (took time.Duration, tries int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -120,21 +120,21 @@ func handOff(t testing.TB, first, second *peer, key string, hold time.Duration, 
 	return took, second.lastTries()
 }
 
-// called fails the test unless the tries of a wait are those of one who was called
-// once: a plain one, one that queued, one when it was called, and one to spare.
-func called(t testing.TB, took time.Duration, tries int) {
+// notified fails the test unless the attempts of a wait are those of a waiter that was notified
+// once: a plain attempt, one that queued, one after the notification, and one to spare.
+func notified(t testing.TB, took time.Duration, tries int) {
 	t.Helper()
 	if tries > 4 || took > 200*time.Millisecond {
-		t.Errorf("it had the lock after %d tries, %v after the release: it was not called", tries, took)
+		t.Errorf("locked after %d attempts, %v after the release: the waiter was not notified", tries, took)
 	}
 }
 
-// polled fails the test unless a wait, for a lock that was held for a good half
-// second, was a polling one, and not much longer than that.
+// polled fails the test unless a wait for a lock that was held for slightly more than half a
+// second was a polling one, and not much longer than that.
 func polled(t testing.TB, took time.Duration, tries int) {
 	t.Helper()
-	const pace = 250 * time.Millisecond // the longest pause by default
+	const pace = 250 * time.Millisecond // the longest default pause
 	if tries < 5 || took > pace+150*time.Millisecond {
-		t.Errorf("it had the lock after %d tries, %v after the release: it did not poll", tries, took)
+		t.Errorf("locked after %d attempts, %v after the release: the waiter did not poll", tries, took)
 	}
 }

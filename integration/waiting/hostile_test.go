@@ -18,7 +18,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// hostileServers starts servers for a test that makes users.
+// hostileServers starts servers for a test that creates users.
 func hostileServers(t testing.TB, n int) []*servers.Server {
 	t.Helper()
 	realServers(t, "access control lists")
@@ -33,7 +33,7 @@ func readOnlyPatterns(kind servers.Kind) bool {
 	return !strings.HasPrefix(string(kind), "redis:5.") && !strings.HasPrefix(string(kind), "redis:6.")
 }
 
-// newPeers returns n peers, of each adapter in turn.
+// newPeers returns n peers, one of each adapter in turn.
 func newPeers(t testing.TB, list []*servers.Server, n int, opts ...redlock.Option) []*peer {
 	t.Helper()
 	var peers []*peer
@@ -65,22 +65,22 @@ func unlock(t testing.TB, lock *redlock.Lock) {
 // within fails the test unless something took from least to most.
 func within(t testing.TB, what string, took, least, most time.Duration) {
 	t.Helper()
-	took = max(took, 0) // more may have been subtracted for a machine that stood still
+	took = max(took, 0) // the subtracted time of a machine that stood still can be longer
 	t.Logf("%s took %v", what, took.Round(time.Millisecond))
 	if took < least || took > most {
 		t.Errorf("%s took %v, want from %v to %v", what, took, least, most)
 	}
 }
 
-// A client that may only publish to the inboxes sends false notifications of every kind.
-// They cause attempts and nothing else: no waiter gets a lock that is held, no lock is
-// lost, and every waiter gets the lock soon after it is free.
+// A client that may only publish to the inboxes sends false notifications of every kind. They
+// cause attempts and nothing else. No waiter gets a lock that is held, no lock is lost, and every
+// waiter gets the lock soon after it is free.
 func TestHostilePublish(t *testing.T) {
 	const waiters = 3
 	list := hostileServers(t, 3)
 	peers := newPeers(t, list, waiters+1)
 	lock := lockOn(t, peers[0], key)
-	kept := lockOn(t, peers[1], "kept") // by one who waits, too
+	kept := lockOn(t, peers[1], "kept") // its holder also waits for another lock
 
 	var holders atomic.Int64
 	holders.Store(1)
@@ -97,7 +97,7 @@ func TestHostilePublish(t *testing.T) {
 			}
 			got <- time.Now()
 			if n := holders.Add(1); n > 1 {
-				t.Errorf("%d hold the lock at the same time", n)
+				t.Errorf("%d holders at the same time", n)
 			}
 			time.Sleep(10 * time.Millisecond) // the work
 			holders.Add(-1)
@@ -115,7 +115,7 @@ func TestHostilePublish(t *testing.T) {
 	for _, s := range list {
 		waitQueued(t, s, key, waiters)
 		i := intrude(t, s, "publisher", "&redlock:inbox:*", "+publish")
-		i.denied(t, "PUBSUB", "CHANNELS", "*") // somebody has to tell it the names
+		i.denied(t, "PUBSUB", "CHANNELS", "*") // the intruder must learn the names elsewhere
 		i.denied(t, "PUBLISH", "other", "x")
 		i.denied(t, "GET", key)
 		targets = append(targets, target{i, inboxesOf(t, s, waiters)})
@@ -141,7 +141,7 @@ func TestHostilePublish(t *testing.T) {
 		})
 	}
 
-	time.Sleep(time.Second) // for notifications to do what they can
+	time.Sleep(time.Second) // time for the notifications to take effect
 	if len(got) > 0 {
 		t.Error("a false notification gave the lock to a waiter while another held it")
 	}
@@ -167,19 +167,19 @@ func TestHostilePublish(t *testing.T) {
 	wg.Wait()
 	unlock(t, kept)
 
-	// The control: messages arrived, and waiters made attempts because of them.
+	// The control: messages arrived and caused attempts.
 	tries := 0
 	for _, p := range peers[1:] {
 		tries += p.lastTries()
 	}
-	t.Logf("%d messages arrived, and %d attempts were made", delivered.Load(), tries)
+	t.Logf("%d messages arrived, %d attempts", delivered.Load(), tries)
 	if delivered.Load() == 0 || tries < 10*waiters {
-		t.Errorf("%d messages arrived, and %d attempts were made: nothing is shown", delivered.Load(), tries)
+		t.Errorf("%d messages arrived, %d attempts; want some of both, so that the test proves something", delivered.Load(), tries)
 	}
 
-	// Afterwards everything is as before.
+	// Afterwards everything works as before.
 	took, tries := handOff(t, peers[0], peers[1], "after", 300*time.Millisecond, list...)
-	called(t, took, tries)
+	notified(t, took, tries)
 
 	for _, to := range targets {
 		setUser(t, to.server, to.name, "resetchannels")
@@ -187,9 +187,9 @@ func TestHostilePublish(t *testing.T) {
 	}
 }
 
-// A client that may only subscribe to the inboxes hears the names of locks that change
-// hands. If it subscribes to the inbox of a waiter that has died, it keeps that waiter's
-// ticket alive: once for each ticket the lock is reserved in vain.
+// A client that may only subscribe to the inboxes learns the names of locks that change hands. If
+// it subscribes to the inbox of a dead waiter, it keeps that waiter's tickets reachable. For each
+// such ticket, the lock is reserved once in vain.
 func TestHostileSubscribe(t *testing.T) {
 	const longest = lua.MaxGrace
 	s := hostileServers(t, 1)[0]
@@ -199,7 +199,7 @@ func TestHostileSubscribe(t *testing.T) {
 	spy.denied(t, "GET", key)
 	spy.denied(t, "PSUBSCRIBE", "*")
 
-	// A ticket of the longest grace, of a waiter that has died.
+	// A dead waiter's ticket with the longest grace.
 	dead := func(at string) {
 		s.Do(t, "ZADD", queueOf(at), 0, fmt.Sprintf("%d:redlock:inbox:dead", longest.Milliseconds()))
 	}
@@ -213,22 +213,22 @@ func TestHostileSubscribe(t *testing.T) {
 	within(t, "a hand-over with a dead ticket that somebody keeps alive", took, longest-50*time.Millisecond, longest+longest/4+250*time.Millisecond)
 	message, err := spy.next()
 	if parts, ok := message.([]any); err != nil || !ok || parts[len(parts)-1] != "gheard" {
-		t.Errorf("the subscriber hears %v, %v, want the name of the lock", message, err)
+		t.Errorf("the subscriber got %v, %v, want the name of the lock", message, err)
 	}
 	took, tries := handOff(t, peers[0], peers[1], "heard", 500*time.Millisecond)
-	called(t, took, tries) // the ticket is used up
+	notified(t, took, tries) // the ticket is gone
 
 	setUser(t, s, spy.name, "resetchannels")
 	connect(t, s, spy.name).denied(t, "SUBSCRIBE", "redlock:inbox:dead")
 }
 
-// A client that may only write to queues delays hand-overs, each at most until the waiter
-// looks for itself. It does not get the lock, and takes it from nobody.
+// A client that may only write to queues can delay each handover, at most until the waiter looks.
+// It cannot get the lock, or take it from its holder.
 func TestHostileQueue(t *testing.T) {
 	const (
 		ttl  = 2 * time.Second
 		hold = 300 * time.Millisecond
-		many = 1500 // tickets, more than a script removes at a time
+		many = 1500 // more tickets than one script removes
 	)
 	s := hostileServers(t, 1)[0]
 	const rules = "~*:queue"
@@ -250,7 +250,7 @@ func TestHostileQueue(t *testing.T) {
 	for at, tc := range []struct {
 		name        string
 		rules       []string
-		before      bool // the waiter asks
+		before      bool // the waiter asks before the intrusion
 		strike      func(t *testing.T, i *intruder, queue string)
 		least, most time.Duration
 	}{
@@ -271,7 +271,7 @@ func TestHostileQueue(t *testing.T) {
 		{"the queue overwritten", nil, false, func(t *testing.T, i *intruder, queue string) { i.must(t, "SET", queue, "x") }, 2 * hold, lookAgain},
 		{"the queue overwritten before the waiter", nil, true, func(t *testing.T, i *intruder, queue string) {
 			i.must(t, "SET", queue, "x")
-		}, 0, 400 * time.Millisecond}, // it polls
+		}, 0, 400 * time.Millisecond}, // the waiter polls
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -295,13 +295,13 @@ func TestHostileQueue(t *testing.T) {
 				got <- result{lock, err, time.Now()}
 			}()
 			if tc.before {
-				time.Sleep(hold) // for it to ask
+				time.Sleep(hold) // until the waiter has asked
 			} else {
 				waitQueued(t, s, key, 1)
 				tc.strike(t, i, queueOf(key))
 			}
 			if len(got) > 0 {
-				t.Fatal("the waiter has the lock while another holds it")
+				t.Fatal("the waiter has the lock while another client holds it")
 			}
 			watch := stall.Begin()
 			start := time.Now()
@@ -320,9 +320,9 @@ func TestHostileQueue(t *testing.T) {
 	}
 }
 
-// Somebody who knows the name of a lock, and not its token, cannot release or extend it
-// by the library. With the right to write to the key on a majority it ends the lock, and
-// two believe that they hold it: then only the fencing token protects the resource.
+// A client that knows the name of a lock, but not its token, cannot release or extend it through
+// the library. If it may write to the key on a majority, it can end the lock. Then two clients
+// believe that they hold it, and only the fencing token protects the resource.
 func TestHostileKey(t *testing.T) {
 	list := hostileServers(t, 3)
 	peers := newPeers(t, list, 2, redlock.WithFencing())
@@ -351,7 +351,7 @@ func TestHostileKey(t *testing.T) {
 		t.Errorf("after all that: %v", err)
 	}
 
-	// On one server of three a deletion does nothing.
+	// On one server of three, a deletion has no effect.
 	writers[0].must(t, "DEL", key)
 	if _, err := peers[1].TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) {
 		t.Errorf("after a deletion on one of three: %v, want ErrTaken", err)
@@ -370,7 +370,7 @@ func TestHostileKey(t *testing.T) {
 	}
 	second := lockOn(t, peers[1], key)
 	if !time.Now().Before(first.Until()) || first.Err() != nil {
-		t.Error("the first lock was over: nothing is shown")
+		t.Error("the first lock has ended; want it held, so that the test proves something")
 	}
 	if err := guard.Do(second.Fence(), nothing); err != nil {
 		t.Errorf("the write of the later holder: %v", err)
@@ -382,7 +382,7 @@ func TestHostileKey(t *testing.T) {
 		t.Errorf("the first extends: %v, want ErrNotHeld", err)
 	}
 
-	// A key without an expiry blocks everybody until somebody deletes it.
+	// A key without an expiry blocks all callers until it is deleted.
 	for _, w := range writers {
 		w.must(t, "SET", key, "x")
 	}
@@ -402,8 +402,8 @@ func TestHostileKey(t *testing.T) {
 	unlock(t, lockOn(t, peers[0], key))
 }
 
-// A client that may write to counters can have the same token granted twice. The
-// resource then accepts the late write of the earlier holder.
+// A client that may write to counters can cause the same token to be granted twice. The resource
+// then accepts the late write of the earlier holder.
 func TestHostileCounter(t *testing.T) {
 	s := hostileServers(t, 1)[0]
 	peers := newPeers(t, []*servers.Server{s}, 2, redlock.WithFencing())
@@ -417,19 +417,19 @@ func TestHostileCounter(t *testing.T) {
 	second := lockOn(t, peers[1], key)
 	unlock(t, second)
 	if first.Fence() != second.Fence() {
-		t.Errorf("the tokens are %d and %d, want the same: nothing is shown", first.Fence(), second.Fence())
+		t.Errorf("the tokens are %d and %d, want equal tokens", first.Fence(), second.Fence())
 	}
 	setUser(t, s, w.name, "resetkeys")
 	w.denied(t, "SET", counterOf(key), ahead)
 	if third := lockOn(t, peers[0], key); third.Fence() <= second.Fence() {
-		t.Errorf("without the intruder the token is %d, after %d", third.Fence(), second.Fence())
+		t.Errorf("without the intruder, the token %d follows %d", third.Fence(), second.Fence())
 	} else {
 		unlock(t, third)
 	}
 }
 
-// A client that may write to tombstones changes nothing for a lock that is held. With the
-// token of an attempt that is under way it makes that attempt fail.
+// A client that may write to tombstones cannot affect a lock that is held. If it knows the token
+// of an attempt that is under way, it can make that attempt fail.
 func TestHostileTombstone(t *testing.T) {
 	s := hostileServers(t, 1)[0]
 	p := newPeers(t, []*servers.Server{s}, 1, redlock.WithFencing())[0]
@@ -444,11 +444,11 @@ func TestHostileTombstone(t *testing.T) {
 	unlock(t, lock)
 	next := lockOn(t, p, key)
 	if next.Fence() <= lock.Fence() {
-		t.Errorf("the token is %d, after %d", next.Fence(), lock.Fence())
+		t.Errorf("the token %d follows %d", next.Fence(), lock.Fence())
 	}
 	unlock(t, next)
 
-	// The control: a vote for the token is rejected while the tombstone stands.
+	// The control: a vote for the token is rejected while the tombstone exists.
 	vote := func() any {
 		return s.Do(t, "EVAL", lua.Vote.Source(), 3, key, counterOf(key), tombstoneOf(key, "another"), "another", 1000, 1, 0).([]any)[0]
 	}
@@ -463,8 +463,8 @@ func TestHostileTombstone(t *testing.T) {
 	w.denied(t, "SET", tombstoneOf(key, "another"), "1")
 }
 
-// A client that may write to the marker of the quarantine begins a quarantine by deleting
-// it. If it also knows the server's run_id, it ends one.
+// A client that may write to the marker of the quarantine can begin a quarantine by deleting it.
+// If it also knows the server's run_id, it can end one.
 func TestHostileMarker(t *testing.T) {
 	const marker = "redlock:marker"
 	s := hostileServers(t, 1)[0]
@@ -492,7 +492,7 @@ func TestHostileMarker(t *testing.T) {
 		t.Errorf("a lock that is held: %v", err)
 	}
 	unlock(t, held)
-	// The control: it ends the quarantine of a server that may have lost locks.
+	// The control: the client ends the quarantine of a server that may have lost locks.
 	w.must(t, "SET", marker, healthy)
 	unlock(t, lockOn(t, p, key))
 
@@ -502,9 +502,9 @@ func TestHostileMarker(t *testing.T) {
 	unlock(t, lockOn(t, p, key))
 }
 
-// A client that may look at everything, and write nothing, learns the names of locks, of
-// inboxes and with MONITOR or GET the tokens. It cannot use them. A user who may run
-// scripts on the key can release a lock by its token.
+// A client that may read everything, and write nothing, learns the names of locks and inboxes,
+// and with MONITOR or GET the tokens. It cannot use them. A user who may run scripts on the key
+// can release a lock with its token.
 func TestHostileReader(t *testing.T) {
 	s := hostileServers(t, 1)[0]
 	peers := newPeers(t, []*servers.Server{s}, 2)
@@ -530,7 +530,7 @@ func TestHostileReader(t *testing.T) {
 		t.Errorf("PUBSUB CHANNELS answers %s", channels)
 	}
 	if id := fmt.Sprint(reader.must(t, "INFO", "server")); !strings.Contains(id, "run_id:") {
-		t.Error("INFO does not tell the run_id")
+		t.Error("INFO does not contain the run_id")
 	}
 	monitor.conn.SetDeadline(time.Now().Add(5 * time.Second))
 	for seen := false; !seen; {
@@ -546,7 +546,7 @@ func TestHostileReader(t *testing.T) {
 	reader.denied(t, "PUBLISH", channel, "g"+key)
 	reader.denied(t, remove...)
 
-	// A read-only pattern lets a user look at locks, and does not let it run scripts on them.
+	// With a read-only pattern, a user can read locks, but cannot run scripts on them.
 	looker := intrude(t, s, "looker", "%R~*", "+get", "+pttl", "+zcard", "+zrange", "+del", "+set", "+zadd", "+eval")
 	if got := looker.must(t, "GET", key); got != lock.Token() {
 		t.Errorf("GET answers %v", got)
@@ -562,7 +562,7 @@ func TestHostileReader(t *testing.T) {
 		t.Error(err)
 	}
 
-	// The control: with rights to the key the token releases the lock.
+	// The control: with rights to the key, the token releases the lock.
 	writer := intrude(t, s, "writer", "~"+key, "+eval", "+get", "+del")
 	if got := writer.must(t, remove...); got != int64(1) {
 		t.Errorf("a deletion with the token answers %v, want 1", got)

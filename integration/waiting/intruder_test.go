@@ -12,10 +12,10 @@ import (
 	"github.com/quorumlock/quorumlock/internal/resp"
 )
 
-// password is the password of every user that a test makes.
+// password is the password of every user that a test creates.
 const password = "secret"
 
-// An intruder is a connection of a user with few rights. It sends what it likes.
+// An intruder is a connection of a user with few rights. It sends arbitrary commands.
 type intruder struct {
 	server *servers.Server
 	name   string
@@ -23,8 +23,8 @@ type intruder struct {
 	reader *bufio.Reader
 }
 
-// intrude makes a user with these rights and no others, and connects as that user. The
-// rules are written as in ACL SETUSER.
+// intrude creates a user with only these rights, and connects as that user. The rules have the
+// form of ACL SETUSER.
 func intrude(t testing.TB, s *servers.Server, name string, rules ...string) *intruder {
 	t.Helper()
 	setUser(t, s, name, append([]string{"reset", "on", ">" + password, "resetchannels"}, rules...)...)
@@ -41,7 +41,7 @@ func setUser(t testing.TB, s *servers.Server, name string, rules ...string) {
 	s.Do(t, command...)
 }
 
-// connect connects as a user who exists.
+// connect connects as an existing user.
 func connect(t testing.TB, s *servers.Server, name string) *intruder {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr())
@@ -76,7 +76,7 @@ func (i *intruder) next() (any, error) {
 	return reply, err
 }
 
-// must is query for a command that must succeed.
+// must sends a command that must succeed.
 func (i *intruder) must(t testing.TB, args ...any) any {
 	t.Helper()
 	reply, err := i.query(args...)
@@ -86,8 +86,7 @@ func (i *intruder) must(t testing.TB, args ...any) any {
 	return reply
 }
 
-// denied fails the test unless the server rejects a command because of the rights of
-// its user.
+// denied fails the test unless the server rejects a command because its user lacks the rights.
 func (i *intruder) denied(t testing.TB, args ...any) {
 	t.Helper()
 	reply, err := i.query(args...)
@@ -96,8 +95,8 @@ func (i *intruder) denied(t testing.TB, args ...any) {
 	}
 }
 
-// noPermission reports whether an error reply is about missing rights. Inside a script
-// the texts of the server versions differ.
+// noPermission reports whether an error reply is about missing rights. Inside a script, its text
+// depends on the server version.
 func noPermission(text string) bool {
 	for _, part := range []string{"NOPERM", "ACL failure in script", "The user executing the script"} {
 		if strings.Contains(text, part) {
@@ -107,8 +106,8 @@ func noPermission(text string) bool {
 	return false
 }
 
-// inboxesOf returns the channels to which Lockers have subscribed on a server. It waits
-// until there are n.
+// inboxesOf waits until Lockers have subscribed to n channels on a server, and returns the
+// channels.
 func inboxesOf(t testing.TB, s *servers.Server, n int) []string {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -139,7 +138,7 @@ func waitQueued(t testing.TB, s *servers.Server, key string, n int64) {
 	}
 }
 
-// queueOf, counterOf and tombstoneOf return the keys beside the lock on a key without
+// queueOf, counterOf and tombstoneOf return the keys that belong to the lock on a key without
 // braces.
 func queueOf(key string) string            { return beside(key, ":queue") }
 func counterOf(key string) string          { return beside(key, ":fence") }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A lifetime is a test whose cleanups can be run before it ends: that of a client,
-// which dies earlier.
+// A lifetime is a test whose cleanups can run before it ends. It belongs to a client that may die
+// early.
 type lifetime struct {
 	testing.TB
 	mu       sync.Mutex

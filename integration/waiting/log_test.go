@@ -8,11 +8,11 @@ import (
 
 func label(i int) string { return fmt.Sprintf("c%d", i) }
 
-// A log is what clients say of one lock, on one clock. From it come the gaps: the
-// times in which nobody had the lock and a live client waited for it.
+// A log records the states of all clients of one lock on one clock. The gaps come from it: the
+// times in which no client had the lock and a live client waited for it.
 //
-// A holder counts as one from when its Lock has returned until it calls Unlock, so
-// a gap is longer than what passes on the servers.
+// A client counts as the holder from the return of its Lock until it calls Unlock. So a gap is
+// longer than the time for which the lock is free on the servers.
 type log struct {
 	mu      sync.Mutex
 	state   map[*client]*condition
@@ -20,28 +20,29 @@ type log struct {
 	waiting int // live clients that wait
 	since   time.Time
 	gaps    []gap
-	clashes []string // two holders at once
-	last    string   // who unlocked last
-	noting  bool     // gaps
+	clashes []string // moments with two holders
+	last    string   // the last client that unlocked
+	noting  bool     // whether gaps are recorded
 }
 
-// condition is how a client is.
+// condition is the state of a client.
 type condition struct {
 	waits, dead, holds bool
-	faults             []fault // that have befallen it
+	faults             []fault // faults that hit the client
+	gaveUp             []fault // waits that were cancelled
 }
 
-// A fault is what befell a client, and when.
+// A fault is what hit a client, and when.
 type fault struct {
 	what     string
-	from, to time.Time // to is zero as long as it lasts
+	from, to time.Time // to is zero while the fault lasts
 }
 
-// A gap is a time in which nobody had the lock and a live client waited.
+// A gap is a time in which no client had the lock and a live client waited for it.
 type gap struct {
 	from, to time.Time
-	unlocked string // who had it before
-	locked   string // who had it then; empty if nobody waited any more
+	unlocked string // the holder before the gap
+	locked   string // the holder after it; empty if nobody waited any more
 }
 
 func (g gap) length() time.Duration { return g.to.Sub(g.from) }
@@ -59,7 +60,7 @@ func (l *log) leaves(c *client) {
 func (l *log) holds(c *client) {
 	l.change(c, c.label, func(s *condition) {
 		if l.holders > 0 {
-			l.clashes = append(l.clashes, fmt.Sprintf("%s has it beside another, after %s", c.label, l.last))
+			l.clashes = append(l.clashes, fmt.Sprintf("%s has the lock next to another client, after %s", c.label, l.last))
 		}
 		l.holders++
 		s.waits, s.holds = false, true
@@ -74,24 +75,24 @@ func (l *log) releases(c *client) {
 	})
 }
 
-// befalls notes a fault; one that lasts until [log.passes] takes the client away
-// from those that live, unless it only slows it down.
-func (l *log) befalls(c *client, what string, lives bool) {
+// faultBegins records a fault. Until [log.faultEnds], the client does not count as live, unless the
+// fault only slows it down.
+func (l *log) faultBegins(c *client, what string, lives bool) {
 	l.change(c, "", func(s *condition) {
 		s.faults = append(s.faults, fault{what: what, from: time.Now()})
 		s.dead = !lives
 	})
 }
 
-// passes notes that the last fault of the client is over.
-func (l *log) passes(c *client) {
+// faultEnds records the end of the client's last fault.
+func (l *log) faultEnds(c *client) {
 	l.change(c, "", func(s *condition) {
 		s.faults[len(s.faults)-1].to = time.Now()
 		s.dead = false
 	})
 }
 
-// change changes the condition of c, and notes when a gap begins or ends with it.
+// change changes the condition of c, and records a gap that begins or ends.
 func (l *log) change(c *client, locked string, f func(*condition)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,8 +123,16 @@ func (s *condition) live() int {
 	return 0
 }
 
-// waitsUnharmed reports whether c waits and nothing has befallen it at present.
-func (l *log) waitsUnharmed(c *client) bool {
+// givesUp records that the client's wait was cancelled.
+func (l *log) givesUp(c *client) {
+	l.change(c, "", func(s *condition) {
+		now := time.Now()
+		s.gaveUp = append(s.gaveUp, fault{"cancelled", now, now})
+	})
+}
+
+// waitsWithoutFault reports whether c waits and no fault affects it now.
+func (l *log) waitsWithoutFault(c *client) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.state[c]
@@ -145,19 +154,31 @@ func (l *log) note(gaps bool) []gap {
 	return noted
 }
 
-// faultOf returns what befell the client of that label at some moment between from
-// and to, or shortly before: what it had under way takes until the node timeout to
-// come to an end.
-func (l *log) faultOf(label string, from, to time.Time) (what string) {
+// faultOf returns the fault of the client with that label between from and to, or shortly before,
+// because its operations may go on until the node timeout.
+func (l *log) faultOf(label string, from, to time.Time) string {
 	const shortly = 300 * time.Millisecond
+	return l.find(label, from.Add(-shortly), to, func(s *condition) []fault { return s.faults })
+}
+
+// absence is faultOf, but it also counts a wait that was cancelled between from and to.
+func (l *log) absence(label string, from, to time.Time) string {
+	if what := l.faultOf(label, from, to); what != "" {
+		return what
+	}
+	return l.find(label, from, to, func(s *condition) []fault { return s.gaveUp })
+}
+
+// find returns the last fault of the client with that label that lasted between from and to.
+func (l *log) find(label string, from, to time.Time, of func(*condition) []fault) (what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c, s := range l.state {
 		if c.label != label {
 			continue
 		}
-		for _, f := range s.faults {
-			if f.from.Before(to) && (f.to.IsZero() || f.to.Add(shortly).After(from)) {
+		for _, f := range of(s) {
+			if f.from.Before(to) && (f.to.IsZero() || f.to.After(from)) {
 				what = f.what
 			}
 		}

@@ -8,30 +8,31 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Tests that are parallel wait more than they work.
+	long.Package(m)
+	// Parallel tests wait more than they work.
 	if err := flag.Set("test.parallel", "12"); err != nil {
 		panic(err)
 	}
 	servers.Main(m)
 }
 
-// What is documented of waiting, and claims here go by.
+// Documented times of waiting, which tests use as bounds.
 const (
-	// grace is for how long a lock is reserved for a waiter that was called, where
-	// the network is fast.
+	// grace is the time for which a lock is reserved for a notified waiter on a fast network.
 	grace = 20 * time.Millisecond
 
-	// lookAgain is after how long the first of a queue looks for itself, at most,
-	// though nobody called it.
+	// lookAgain is the longest time until the first waiter in a queue looks without a
+	// notification.
 	lookAgain = 2500 * time.Millisecond
 )
 
-// realServers skips a test that needs what embedded servers do not have.
+// realServers skips a test that needs something that embedded servers lack.
 func realServers(t testing.TB, what string) {
 	t.Helper()
 	if servers.Kinds(t)[0] == servers.Embedded {

@@ -13,8 +13,8 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Keys for which there is no name in the same slot, and with the same beginning,
-// have no queue: who waits for them polls, and nothing stays behind.
+// Some keys have no queue, because there is no name for it in the same slot with the same
+// beginning. Their waiters poll, and no key stays behind.
 func TestKeysWithoutQueue(t *testing.T) {
 	list := servers.Start(t, servers.Any, 1)
 	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
@@ -31,8 +31,8 @@ func TestKeysWithoutQueue(t *testing.T) {
 	servers.WaitEmpty(t, time.Second, list...)
 }
 
-// Nodes of three methods and nothing else are polled, alone and beside others. With
-// two that can call of three a waiter is called.
+// Nodes with only the three basic methods are polled, alone and together with other nodes. If two
+// of three nodes can notify, a waiter is notified.
 func TestBareNodes(t *testing.T) {
 	list := servers.Start(t, servers.Any, 3)
 	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
@@ -48,7 +48,7 @@ func TestBareNodes(t *testing.T) {
 				}
 				took, tries := handOff(t, newPeer(t, nodes()), newPeer(t, nodes()), fmt.Sprint(d.Name, bare), 600*time.Millisecond, list...)
 				if bare == 1 {
-					called(t, took, tries)
+					notified(t, took, tries)
 				} else {
 					polled(t, took, tries)
 				}
@@ -57,39 +57,38 @@ func TestBareNodes(t *testing.T) {
 	})
 }
 
-// How a waiter comes by the lock.
+// The ways in which a waiter gets the lock.
 type way int
 
 const (
 	isCalled way = iota
-	polls        // and says so, once
-	looks        // for itself, once in a while: it stands in the queue, but cannot be called, which who releases says, once
+	polls        // and logs this once
+	looks        // is queued but cannot be notified, and looks from time to time; the releasing client logs this once
 )
 
-// check fails the test unless the peer has come by a lock that was held for a while
-// in that way.
+// check fails the test unless the peer got a lock, which was held for a while, in that way.
 func (w way) check(t testing.TB, p *peer, took time.Duration, tries int) {
 	t.Helper()
 	least, most := 0, 0
 	switch w {
 	case isCalled:
-		called(t, took, tries)
+		notified(t, took, tries)
 	case polls:
 		polled(t, took, tries)
 		least, most = 1, 1
 	case looks:
 		if took > lookAgain {
-			t.Errorf("it had the lock %v after the release, want at most %v", took, lookAgain)
+			t.Errorf("locked %v after the release, want at most %v", took, lookAgain)
 		}
-		most = 1 // by its own release
+		most = 1 // because of its own release
 	}
 	if told := p.polling(); len(told) < least || len(told) > most {
-		t.Errorf("it says %d times that it polls, want from %d to %d: %q", len(told), least, most, told)
+		t.Errorf("the log says %d times that the peer polls, want from %d to %d: %q", len(told), least, most, told)
 	}
 }
 
-// Servers that forbid what waiting needs, by their rules of access: locks work, are
-// released at once, and waiters come by them in another way.
+// Access rules of servers forbid something that waiting needs. Locks still work and are released
+// at once, and waiters get them in another way.
 func TestForbidden(t *testing.T) {
 	realServers(t, "rules of access")
 	all := []string{
@@ -103,7 +102,7 @@ func TestForbidden(t *testing.T) {
 		way   way
 	}{
 		{"nothing", all, isCalled},
-		{"the queue", with("resetkeys", "~lock:goredis", "~lock:redigo", "~lock:rueidis"), polls},
+		{"the queue", with("resetkeys", "~lock:goredis", "~lock:redigo", "~lock:rueidis", "~lock:valkey"), polls},
 		{"the channel", with("resetchannels"), polls},
 		{"SUBSCRIBE", with("-subscribe"), polls},
 		{"PUBSUB", with("-pubsub"), polls},
@@ -123,7 +122,7 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// handOffs has a waiter with each adapter come by a lock on s, and again.
+// handOffs makes a waiter with each adapter get a lock on s, twice.
 func handOffs(t *testing.T, s *servers.Server, w way, opts ...redlock.Option) {
 	eachAdapter(t, func(t *testing.T, d drivers.Driver) {
 		t.Parallel()
@@ -134,7 +133,7 @@ func handOffs(t *testing.T, s *servers.Server, w way, opts ...redlock.Option) {
 			w.check(t, second, took, tries)
 		}
 		if told := first.polling(); w == looks && (len(told) != 1 || !strings.Contains(told[0], "does not notify waiters: ")) {
-			t.Errorf("who releases says %d times that it calls nobody, want once: %q", len(told), told)
+			t.Errorf("the log of the releasing peer says %d times that it cannot notify, want once: %q", len(told), told)
 		}
 		for _, k := range s.Keys(t) {
 			if strings.HasSuffix(k, d.Name) {
@@ -144,8 +143,7 @@ func handOffs(t *testing.T, s *servers.Server, w way, opts ...redlock.Option) {
 	})
 }
 
-// Servers that do not know commands that waiting needs, as proxies and managed
-// services do.
+// Servers may lack commands that waiting needs, as proxies and managed services do.
 func TestUnknownCommands(t *testing.T) {
 	realServers(t, "commands that are renamed")
 	for command, w := range map[string]way{"SUBSCRIBE": polls, "PUBSUB": polls, "ZADD": polls, "PUBLISH": polls} {

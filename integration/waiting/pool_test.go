@@ -13,7 +13,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// smallPool returns a redigo pool with room for so many connections.
+// smallPool returns a redigo pool for that many connections.
 func smallPool(s *servers.Server, most int, wait bool) *redigodriver.Pool {
 	return &redigodriver.Pool{
 		MaxIdle: most, MaxActive: most, Wait: wait,
@@ -23,8 +23,8 @@ func smallPool(s *servers.Server, most int, wait bool) *redigodriver.Pool {
 	}
 }
 
-// Many Lockers share a pool of two connections. Their inboxes take one of these between
-// them, so that everyone is notified, and in turn.
+// Many Lockers share a pool of two connections. All inboxes share one of them, so that every
+// waiter is notified, in order.
 func TestManyLockersOnASmallPool(t *testing.T) {
 	const lockers = 20
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
@@ -43,7 +43,7 @@ func TestManyLockersOnASmallPool(t *testing.T) {
 		for _, l := range others {
 			go func() { results <- lockAndUnlock(t.Context(), l, key) }()
 		}
-		time.Sleep(500 * time.Millisecond) // for them to wait
+		time.Sleep(500 * time.Millisecond) // until they wait
 		if kind != servers.Embedded {
 			if n := s.Do(t, "ZCARD", queue(key)); n != int64(lockers) {
 				t.Errorf("%v of %d Lockers are queued", n, lockers)
@@ -63,9 +63,9 @@ func TestManyLockersOnASmallPool(t *testing.T) {
 	})
 }
 
-// Workers of the application that block in the same pool leave one connection, or two if
-// the pool does not wait, because two commands may need one at a time. Locks are acquired,
-// waited for and released on what is left.
+// Workers of the application block connections of the same pool. They leave one, or two if the
+// pool does not wait, because two commands may need one each at the same time. Locks are
+// acquired, waited for and released on the remaining connections.
 func TestBlockedPool(t *testing.T) {
 	s := servers.Start(t, servers.Any, 1)[0]
 	for name, workers := range map[string]int{"that waits": 4, "that does not wait": 3} {
@@ -75,7 +75,7 @@ func TestBlockedPool(t *testing.T) {
 			first := newPeer(t, []backend.Node{drivers.Redigo(t, pool)})
 			second := newPeer(t, []backend.Node{drivers.Redigo(t, pool)})
 			for range workers {
-				worker := pool.Get() // which it keeps, as BLPOP does
+				worker := pool.Get() // the worker keeps it, like BLPOP
 				defer worker.Close()
 				if err := worker.Err(); err != nil {
 					t.Fatal(err)
@@ -83,9 +83,9 @@ func TestBlockedPool(t *testing.T) {
 			}
 			for range 3 {
 				took, tries := handOff(t, first, second, key, 600*time.Millisecond)
-				t.Logf("%d tries, %v after the release", tries, took.Round(time.Millisecond))
-				if took > 600*time.Millisecond { // the time after which the inbox lets go, and a poll
-					t.Errorf("it had the lock %v after the release", took)
+				t.Logf("%d attempts, %v after the release", tries, took.Round(time.Millisecond))
+				if took > 600*time.Millisecond { // the time until the inbox gives its connection back, and one poll
+					t.Errorf("locked %v after the release", took)
 				}
 			}
 		})

@@ -16,34 +16,40 @@ import (
 	"github.com/quorumlock/quorumlock/integration/internal/stall"
 )
 
-// A probe looks at the lock on every server all the time, with plain commands that
-// no fault befalls. Where one takes long, the machine or the server stood still.
+// A probe reads the lock on every server all the time, with plain commands that no fault affects.
+// If one of them takes long, the machine or the server stood still.
 type probe struct {
 	watch *stall.Watch
 
-	mu    sync.Mutex
-	views []view // each time that something had changed
-	slow  []span // looks that took long
+	mu     sync.Mutex
+	views  []view // one for each change
+	queues []head // one for each reservation
+	slow   []span // reads that took long
 }
 
 // span is the time from one moment to another.
 type span struct{ from, to time.Time }
 
-// usual is how long a look may take.
+// usual is the longest normal time of a read.
 const usual = 5 * time.Millisecond
 
-// A view is what the lock held on each server from a moment on.
+// A view is what the lock held on each server from some time on.
 type view struct {
 	at    time.Time
 	nodes []owner
 }
 
-// An owner is who has the lock on one server: by its token, or because it was
-// called and the lock is reserved for it.
+// A head is the first waiters in the queue of one server, soon after a reservation there.
+type head struct {
+	at     time.Time
+	labels []string
+}
+
+// An owner is the client that has the lock on one server, by its token or by a reservation.
 type owner struct {
-	label  string // empty: nobody, the lock is free there
+	label  string // empty: the lock is free there
 	called bool
-	grace  time.Duration // for which it is reserved
+	grace  time.Duration // how long it is reserved
 }
 
 func (o owner) String() string {
@@ -68,7 +74,7 @@ func ownerOf(value string) owner {
 	return owner{label: label}
 }
 
-// newProbe begins to look, until the test ends.
+// newProbe starts a probe that runs until the test ends.
 func newProbe(t testing.TB, addrs []string) *probe {
 	p := &probe{watch: stall.Begin(), views: []view{{time.Now(), make([]owner, len(addrs))}}}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -81,9 +87,12 @@ func newProbe(t testing.TB, addrs []string) *probe {
 				start := time.Now()
 				value, err := c.Get(ctx, key).Result()
 				if err == nil || errors.Is(err, goredisdriver.Nil) {
-					p.sees(i, ownerOf(value), start)
+					o := ownerOf(value)
+					if p.sees(i, o, start) && o.called {
+						p.seesQueue(c.ZRange(ctx, queueOf(key), 0, 3).Val())
+					}
 				}
-				time.Sleep(2 * time.Millisecond) // the pause between two looks
+				time.Sleep(2 * time.Millisecond) // the pause between two reads
 			}
 		})
 	}
@@ -91,28 +100,53 @@ func newProbe(t testing.TB, addrs []string) *probe {
 	return p
 }
 
-// sees notes the answer to a look that began at start.
-func (p *probe) sees(i int, o owner, start time.Time) {
+// sees records the reply to a read that began at start. It reports whether the owner changed.
+func (p *probe) sees(i int, o owner, start time.Time) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := time.Now(); now.Sub(start) > usual {
 		p.slow = append(p.slow, span{start, now})
 	}
 	last := p.views[len(p.views)-1]
-	if last.nodes[i] != o {
-		nodes := slices.Clone(last.nodes)
-		nodes[i] = o
-		p.views = append(p.views, view{time.Now(), nodes})
+	if last.nodes[i] == o {
+		return false
 	}
+	nodes := slices.Clone(last.nodes)
+	nodes[i] = o
+	p.views = append(p.views, view{time.Now(), nodes})
+	return true
 }
 
-// stalled returns for how long the machine or a server stood still between two
-// moments.
+// seesQueue records the first tickets of a queue.
+func (p *probe) seesQueue(tickets []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := head{at: time.Now()}
+	for _, ticket := range tickets {
+		h.labels = append(h.labels, ownerOf("~"+ticket).label)
+	}
+	p.queues = append(p.queues, h)
+}
+
+// heads returns the heads of queues that the probe saw between two moments.
+func (p *probe) heads(from, to time.Time) []head {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []head
+	for _, h := range p.queues {
+		if h.at.After(from) && h.at.Before(to) {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+// stalled returns for how long the machine or a server stood still between two moments.
 func (p *probe) stalled(from, to time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// What a look took counts as far as the machine has not been seen to stand
-	// still; looks at several servers at the same time count once.
+	// The duration of a slow read counts unless the machine is known to have stood still then.
+	// Simultaneous reads of several servers count once.
 	looks := slices.SortedFunc(slices.Values(p.slow), func(a, b span) int { return a.from.Compare(b.from) })
 	sum, at := time.Duration(0), from
 	for _, s := range looks {
@@ -130,11 +164,11 @@ func (p *probe) stalled(from, to time.Time) time.Duration {
 	return sum + p.watch.Within(at, to)
 }
 
-// A phase is a time in which the lock stood the same way on the servers.
+// A phase is a time in which the lock did not change on any server.
 type phase struct {
 	from, to time.Time
-	owner    owner   // on so many servers that nobody else could win
-	split    []owner // there was none, but these, by server
+	owner    owner   // on so many servers that no other client could win
+	split    []owner // if there is no owner, the owners by server
 }
 
 func (p phase) length() time.Duration { return p.to.Sub(p.from) }
@@ -164,8 +198,8 @@ func (p *probe) phases(from, to time.Time) []phase {
 	return out
 }
 
-// decisive returns the owner on so many nodes that nobody else can win, free if
-// the lock is free on a quorum, or all owners if the vote is split.
+// decisive returns the owner with so many nodes that no other client can win. It is a free one if
+// the lock is free on a quorum. If the vote is split, decisive returns all owners.
 func decisive(nodes []owner) (o owner, split []owner) {
 	count := map[owner]int{}
 	for _, o := range nodes {
@@ -183,5 +217,5 @@ func decisive(nodes []owner) (o owner, split []owner) {
 	return owner{}, nodes
 }
 
-// quorumOf returns on how many of these servers a lock has to be had.
+// quorumOf returns the quorum of these servers.
 func quorumOf(nodes []owner) int { return len(nodes)/2 + 1 }

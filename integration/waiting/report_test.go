@@ -9,34 +9,35 @@ import (
 	"time"
 )
 
-// A report says how long the lock was free and waited for, and why.
+// A report says how long the lock was free while a client waited, and why.
 type report struct {
 	log     *log
 	gaps    []account // the shortest first
 	stalled time.Duration
 }
 
-// An account is what a gap consists of.
+// An account divides a gap by causes.
 type account struct {
 	gap
-	taken   time.Duration // clients that something had befallen blocked it with their tokens
+	taken   time.Duration // tokens of clients with faults blocked the lock, or nobody knew that it was free
 	stalled time.Duration // the machine or a server stood still
 	grace   time.Duration // the longest reservation in it
 	phases  []phase
+	heads   []head // of the queues, when the lock was reserved
 }
 
-// free is for how long the lock was free on a quorum, or reserved.
+// free is the time for which the lock was free on a quorum, or reserved.
 func (a account) free() time.Duration { return max(0, a.length()-a.taken-a.stalled) }
 
 func newReport(l *log, p *probe, gaps []gap) *report {
 	r := &report{log: l}
 	for _, g := range gaps {
-		a := account{gap: g, grace: grace, phases: p.phases(g.from, g.to)}
+		a := account{gap: g, grace: grace, phases: p.phases(g.from, g.to), heads: p.heads(g.from, g.to)}
 		for _, ph := range a.phases {
 			stalled := p.stalled(ph.from, ph.to)
 			a.stalled += stalled
 			a.grace = max(a.grace, ph.owner.grace)
-			if r.blocked(ph, func(o owner) bool { return !o.called }) {
+			if r.blocked(ph, func(o owner) bool { return !o.called }) || r.deserted(a, ph) {
 				a.taken += ph.length() - stalled
 			}
 		}
@@ -47,8 +48,8 @@ func newReport(l *log, p *probe, gaps []gap) *report {
 	return r
 }
 
-// blocked reports whether clients that something had befallen stood, in one of the ways
-// that count, on so many servers that nobody else could win.
+// blocked reports whether clients with faults had tokens or reservations, of the kinds that
+// count, on so many servers that no other client could win.
 func (r *report) blocked(ph phase, counts func(owner) bool) bool {
 	blocks := func(o owner) bool {
 		return o.label != "" && counts(o) && r.log.faultOf(o.label, ph.from, ph.to) != ""
@@ -65,7 +66,7 @@ func (r *report) blocked(ph phase, counts func(owner) bool) bool {
 	return by > len(ph.split)-quorumOf(ph.split)
 }
 
-// percentile returns how long p percent of the gaps were at most.
+// percentile returns the length that p percent of the gaps do not exceed.
 func (r *report) percentile(p float64) time.Duration {
 	if len(r.gaps) == 0 {
 		return 0
@@ -73,19 +74,17 @@ func (r *report) percentile(p float64) time.Duration {
 	return r.gaps[r.index(p)].free()
 }
 
-// graces returns how many times the grace p percent of the gaps were at most, but
-// for the time that a hand-off takes anyway. The grace is the longest of each gap:
-// a client that found the servers far away when it began to wait has a longer one.
-func (r *report) graces(p float64, handOff time.Duration) float64 {
-	if len(r.gaps) == 0 {
-		return 0
-	}
-	var times []float64
+// longer returns how many gaps last longer than most graces and a handover. Each gap uses its
+// longest grace, because a client that measured long round trips when it began to wait has a longer
+// one.
+func (r *report) longer(most float64, handOff time.Duration) int {
+	n := 0
 	for _, a := range r.gaps {
-		times = append(times, float64(a.free()-handOff)/float64(a.grace))
+		if a.free() > a.bound(most, handOff) {
+			n++
+		}
 	}
-	slices.Sort(times)
-	return times[r.index(p)]
+	return n
 }
 
 func (r *report) index(p float64) int {
@@ -100,8 +99,7 @@ func (r *report) String() string {
 	return fmt.Sprintf("%d times, %s (left out: the machine stood still for %v in them)", len(r.gaps), strings.Join(parts, ", "), r.stalled.Round(time.Millisecond))
 }
 
-// print logs of each gap longer than most graces and a hand-off what it consists
-// of.
+// print logs the causes of each gap that is longer than most graces and a handover.
 func (r *report) print(t testing.TB, most float64, handOff time.Duration) {
 	for _, a := range r.gaps {
 		if a.length()-a.stalled > a.bound(most, handOff) {
@@ -114,7 +112,7 @@ func (a account) bound(most float64, handOff time.Duration) time.Duration {
 	return time.Duration(most*float64(a.grace)) + handOff
 }
 
-// explain says what a gap consists of.
+// explain describes the causes of a gap.
 func (r *report) explain(a account) string {
 	var parts []string
 	for _, ph := range a.phases {
@@ -131,10 +129,54 @@ func (r *report) explain(a account) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s %.1f ms", what, ms(ph.length())))
 	}
-	return fmt.Sprintf("%.1f ms from %s%s to %s, of which the machine stood still for %.1f: %s", ms(a.length()), a.unlocked, r.suffix(a.unlocked, a), a.locked, ms(a.stalled), strings.Join(parts, "; "))
+	return fmt.Sprintf("%.1f ms from %s%s to %s, of which the machine stood still for %.1f: %s; warned: %s", ms(a.length()), a.unlocked, r.suffix(a.unlocked, a), a.locked, ms(a.stalled), strings.Join(parts, "; "), r.describe(a))
 }
 
-// owner says who had the lock in a phase, and what had befallen it.
+// describe names the waiters that were warned in a gap, and their faults.
+func (r *report) describe(a account) string {
+	var parts []string
+	for _, label := range r.warned(a, a.to) {
+		what := r.log.absence(label, a.from, a.to)
+		if what == "" {
+			what = "no fault"
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s)", label, what))
+	}
+	if len(parts) == 0 {
+		return "nobody"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// warned returns the waiters that were warned in a gap until some time, because the lock was
+// reserved for the waiter before them: on each server the first two that are alive.
+func (r *report) warned(a account, until time.Time) []string {
+	var list []string
+	for _, h := range a.heads {
+		if h.at.After(until) {
+			continue
+		}
+		alive := slices.DeleteFunc(slices.Clone(h.labels), func(label string) bool {
+			return r.log.faultOf(label, a.from, h.at) == "killed"
+		})
+		list = append(list, alive[:min(2, len(alive))]...)
+	}
+	return list
+}
+
+// deserted reports whether the lock was free in a phase of a gap, and nobody knew, because everybody
+// who was warned before it had a fault or had given up.
+func (r *report) deserted(a account, ph phase) bool {
+	if ph.split != nil || ph.owner.label != "" {
+		return false
+	}
+	list := r.warned(a, ph.from)
+	return len(list) > 0 && !slices.ContainsFunc(list, func(label string) bool {
+		return r.log.absence(label, a.from, ph.from) == ""
+	})
+}
+
+// owner describes who had the lock in a phase, and that client's fault.
 func (r *report) owner(o owner, ph phase) string {
 	if fault := r.log.faultOf(o.label, ph.from, ph.to); fault != "" {
 		return o.String() + " (" + fault + ")"
@@ -149,15 +191,15 @@ func (r *report) suffix(label string, a account) string {
 	return ""
 }
 
-// unexplained returns the gaps of which more than most graces and a hand-off is
-// not put down to clients that something had befallen: to reservations for them, or
-// their tokens.
+// unexplained returns the gaps in which more than most graces and a handover are not caused by
+// clients with faults: by reservations for them, by their tokens, or because all who were warned
+// have faults too.
 func (r *report) unexplained(most float64, handOff time.Duration) []string {
 	var list []string
 	for _, a := range r.gaps {
 		rest := a.length() - a.stalled
 		for _, ph := range a.phases {
-			if r.blocked(ph, func(owner) bool { return true }) {
+			if r.blocked(ph, func(owner) bool { return true }) || r.deserted(a, ph) {
 				rest -= ph.length()
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A whole Cluster is one node, and calls who waits for a key of any master.
+// A whole Cluster is one node, and notifies the waiters for keys of any master.
 func TestCluster(t *testing.T) {
 	cluster := servers.StartCluster(t, servers.Any)
 	keys := make(map[*servers.Server]string) // one on each master
@@ -28,10 +28,10 @@ func TestCluster(t *testing.T) {
 			second := newPeer(t, []backend.Node{d.Cluster(t, cluster.Addrs())})
 			for _, k := range keys {
 				took, tries := handOff(t, first, second, k, 500*time.Millisecond)
-				called(t, took, tries)
+				notified(t, took, tries)
 			}
 			took, tries := handOff(t, first, second, "{tagged}key", 500*time.Millisecond)
-			called(t, took, tries)
+			notified(t, took, tries)
 			if left := cluster.Keys(t); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
@@ -39,8 +39,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// A Sentinel set is one node. Who waits while its master is replaced has the lock
-// soon after it is released on the new one, which calls from then on.
+// A Sentinel set is one node. If its master is replaced, a waiter gets the lock soon after its
+// release on the new master, which notifies waiters from then on.
 func TestSentinel(t *testing.T) {
 	for _, d := range drivers.All {
 		if d.Sentinel == nil {
@@ -54,7 +54,7 @@ func TestSentinel(t *testing.T) {
 				peers[i] = newPeer(t, []backend.Node{d.Sentinel(t, set.Addrs(), set.Name)}, redlock.WithTTL(time.Minute))
 			}
 			took, tries := handOff(t, peers[0], peers[1], "before", 500*time.Millisecond)
-			called(t, took, tries)
+			notified(t, took, tries)
 
 			lock, err := peers[0].Lock(t.Context(), key)
 			if err != nil {
@@ -65,29 +65,29 @@ func TestSentinel(t *testing.T) {
 				_, err := peers[1].Lock(t.Context(), key)
 				got <- err
 			}()
-			time.Sleep(500 * time.Millisecond) // for it to wait
+			time.Sleep(500 * time.Millisecond) // until the waiter waits
 			start := time.Now()
 			set.Master.Kill(t)
 			set.WaitFailover(t)
 			over := time.Now()
-			if err := lock.Unlock(t.Context()); err != nil { // goes on until it is done
+			if err := lock.Unlock(t.Context()); err != nil { // the deletion goes on until it is done
 				t.Log("unlocked while the driver looks for the new master: ", err)
 			}
 			if err := <-got; err != nil {
-				t.Error("the one who waited: ", err)
+				t.Error("the waiter: ", err)
 			}
 			took = time.Since(over)
-			t.Logf("another master after %v, and the lock after %v more", over.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))
-			// The driver needs its time too: it asks the sentinels once a second or so.
+			t.Logf("a new master after %v, and the lock after another %v", over.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))
+			// The driver takes time as well: it asks the sentinels about once a second.
 			if most := lookAgain + 3*time.Second; took > most {
-				t.Errorf("it had the lock %v after the failover, want at most %v", took, most)
+				t.Errorf("locked %v after the failover, want at most %v", took, most)
 			}
 
-			// Until the inbox is open on the new master a waiter polls.
+			// Until the inbox is open on the new master, a waiter polls.
 			for tries = 5; tries > 4 && time.Since(over) < 10*time.Second; {
 				took, tries = handOff(t, peers[0], peers[1], "after", 500*time.Millisecond)
 			}
-			called(t, took, tries)
+			notified(t, took, tries)
 		})
 	}
 }

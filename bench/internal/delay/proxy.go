@@ -1,4 +1,4 @@
-// Package delay puts a distance between a client and a server.
+// Package delay adds a network delay between a client and a server.
 package delay
 
 import (
@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// chunk is how much is forwarded at a time, at most.
+// chunk is the largest amount that is forwarded at a time.
 const chunk = 16 << 10
 
-// A Proxy forwards connections to a server, and holds back each byte for the same
-// time, in either direction, as a network does: bytes under way do not delay those
-// behind them. Connecting takes no longer than without it.
+// A Proxy forwards connections to a server, and delays each byte by the same time in both
+// directions. As in a network, bytes under way do not delay later ones. Connecting takes no
+// longer than without it.
 type Proxy struct {
 	listener net.Listener
 	target   string
@@ -24,9 +24,9 @@ type Proxy struct {
 	copies sync.WaitGroup
 }
 
-// Start returns a proxy of the server at target on a port of its own, which adds
-// delay to either direction, so twice that to a round trip. It is to be closed.
-// Delays below a millisecond come out as one (the runtime's timers).
+// Start returns a proxy of the server at target, on its own port. It adds delay in each
+// direction, which is twice that for a round trip. The caller must close it. Delays below a
+// millisecond become one millisecond, because of the runtime's timers.
 func Start(target string, delay time.Duration) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,7 +40,7 @@ func Start(target string, delay time.Duration) (*Proxy, error) {
 // Addr returns the host and port to connect to.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Close cuts all connections and waits until nothing is forwarded any more.
+// Close cuts all connections and waits until nothing is forwarded.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	err := p.listener.Close()
@@ -79,8 +79,8 @@ func (p *Proxy) serve(client net.Conn) {
 	both.Wait()
 }
 
-// own has the connections closed with the proxy. It closes them and returns false
-// if that has happened already.
+// own makes Close close the connections. If the proxy is already closed, own closes them and
+// returns false.
 func (p *Proxy) own(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,14 +103,14 @@ func (p *Proxy) disown(conns ...net.Conn) {
 	}
 }
 
-// parcel is what was read at once, and when it is to be written.
+// parcel is data that was read at once, and the time at which it must be written.
 type parcel struct {
 	data []byte
 	due  time.Time
 }
 
-// forward copies from src to dst until either ends. What is under way then still
-// arrives, and dst ends after it.
+// forward copies from src to dst until one of them ends. Data under way then still arrives, and
+// dst ends afterwards.
 func (p *Proxy) forward(dst, src net.Conn) {
 	way := make(chan parcel, 1024)
 	var writer sync.WaitGroup
@@ -120,7 +120,7 @@ func (p *Proxy) forward(dst, src net.Conn) {
 				time.Sleep(wait)
 			}
 			if _, err := dst.Write(parcel.data); err != nil {
-				src.Close() // and take no more
+				src.Close() // and stop reading
 				continue
 			}
 		}

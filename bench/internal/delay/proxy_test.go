@@ -51,7 +51,7 @@ func TestProxyDelaysBothWays(t *testing.T) {
 	defer conn.Close()
 	r := bufio.NewReader(conn)
 
-	// Ten lines that are sent 1 ms apart take as long as one: they are under way at
+	// Ten lines that are sent 1 ms apart take as long as one line, because they are under way at
 	// the same time.
 	start := time.Now()
 	for range 10 {

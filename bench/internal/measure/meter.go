@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Meter tells what this process has used since it was made.
+// A Meter measures what this process has used since the Meter was made.
 type Meter struct {
 	at     time.Time
 	cpu    time.Duration
@@ -27,7 +27,7 @@ func NewMeter() *Meter {
 	return m
 }
 
-// Read returns what was used since. It stops the world for a moment.
+// Read returns what was used since then. It stops the world for a moment.
 func (m *Meter) Read() Usage {
 	wall, cpu := time.Since(m.at), cpuTime()-m.cpu
 	var now runtime.MemStats

@@ -14,9 +14,9 @@ func fill(r *Results, implementation string, values ...float64) Key {
 	return Key{cell, Time}
 }
 
-func TestRatioIsThatOfTheSameRounds(t *testing.T) {
+func TestRatioUsesSameRounds(t *testing.T) {
 	var r Results
-	// A slow moment in the second round of both, and one in the third of ours alone.
+	// A slow moment in the second round of both, and one only in the third round of ours.
 	ours := fill(&r, "ours", 10, 1000, 90, 10, 10)
 	theirs := fill(&r, "theirs", 20, 2000, 20, 20, 20)
 	if got, ok := r.Ratio(ours, theirs); !ok || got != 0.5 {
@@ -28,11 +28,11 @@ func TestRatioIsThatOfTheSameRounds(t *testing.T) {
 	}
 }
 
-func TestRatioOfNothing(t *testing.T) {
+func TestRatioWithoutMeasurement(t *testing.T) {
 	var r Results
 	ours, zero, alsoZero := fill(&r, "ours", 1), fill(&r, "zero", 0), fill(&r, "also zero", 0)
 	if _, ok := r.Ratio(ours, Key{Metric: Time}); ok {
-		t.Error("a ratio to what was not measured")
+		t.Error("want no ratio to a missing measurement")
 	}
 	if got, ok := r.Ratio(zero, alsoZero); ok {
 		t.Errorf("0/0 is %v, want no ratio", got)
@@ -52,7 +52,7 @@ func TestKeysKeepTheirOrder(t *testing.T) {
 		t.Errorf("Value = %v, %v, want the median, 2, true", got, ok)
 	}
 	if got, ok := r.Value(Key{Metric: Time}); ok {
-		t.Errorf("Value of what was not measured = %v", got)
+		t.Errorf("Value of a missing measurement = %v", got)
 	}
 	for _, failed := range []float64{0, 0, 4, 0} {
 		r.Add(b.Cell, Errors, failed)

@@ -1,4 +1,4 @@
-// Package measure keeps what was measured and does the sums.
+// Package measure stores measurements and computes statistics.
 package measure
 
 import (
@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Median returns the middle of values, the mean of the two in the middle if their
-// number is even, and NaN if there are none. It sorts values.
+// Median returns the median of values, and NaN if there are none. It sorts values.
 func Median(values []float64) float64 {
 	n := len(values)
 	if n == 0 {
@@ -18,8 +17,8 @@ func Median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// Quantile returns the least of durations that is as long as or longer than the
-// share q of them, 0 if there are none. It sorts durations.
+// Quantile returns the least of durations that is at least as long as the share q of them, and 0
+// if there are none. It sorts durations.
 func Quantile(durations []time.Duration, q float64) time.Duration {
 	n := len(durations)
 	if n == 0 {
@@ -30,8 +29,8 @@ func Quantile(durations []time.Duration, q float64) time.Duration {
 	return durations[min(max(i, 0), n-1)]
 }
 
-// Jain returns Jain's index of fairness of what each of several got: 1 if all got
-// the same, 1/n if one of n got everything. Where nobody got anything it is NaN.
+// Jain returns Jain's fairness index of several shares: 1 if all are equal, and 1/n if one of n
+// has everything. If all are 0, it is NaN.
 func Jain(shares []int) float64 {
 	var sum, squares float64
 	for _, s := range shares {

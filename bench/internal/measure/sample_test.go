@@ -15,7 +15,7 @@ func TestMedian(t *testing.T) {
 		{"odd", []float64{9, 1, 5}, 5},
 		{"even", []float64{9, 1, 5, 7}, 6},
 		{"one", []float64{3}, 3},
-		{"one far off", []float64{1, 1, 1, 1000, 1}, 1},
+		{"an outlier", []float64{1, 1, 1, 1000, 1}, 1},
 	} {
 		if got := Median(test.values); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
@@ -59,6 +59,6 @@ func TestJain(t *testing.T) {
 		}
 	}
 	if got := Jain([]int{0, 0}); !math.IsNaN(got) {
-		t.Errorf("nobody has anything: %v, want NaN", got)
+		t.Errorf("all have nothing: %v, want NaN", got)
 	}
 }

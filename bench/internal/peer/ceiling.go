@@ -14,24 +14,24 @@ import (
 // CeilingName is the name of the drivers' own pipelines.
 const CeilingName = "ceiling"
 
-// A Ceiling sends the two commands that this project's library sends, for many locks
-// in two round trips: what a driver can do at best when it is handed ready batches, and
-// nobody has to hand over an operation to another goroutine, or its answer back.
+// A Ceiling sends the two commands that this project's library sends, for many locks in two round
+// trips. This is the best that a driver can do: it gets complete batches, and no operation or
+// reply has to be passed to another goroutine.
 type Ceiling struct {
 	Driver string
 	Open   func(addr string) (Batch, error)
 }
 
-// A Batch sends one command for each key at a time. Its methods may be called
+// A Batch sends one command for each of several keys at a time. Its methods may be called
 // concurrently.
 type Batch interface {
-	// Pairs sends a SET NX PX for each key in one batch, and when all are answered
-	// the script that releases for each in another.
+	// Pairs sends a SET NX PX for each key in one batch. When all are answered, it sends the
+	// release script for each key in another batch.
 	Pairs(ctx context.Context, keys []string) error
 	Close()
 }
 
-// Ceilings is one for each driver.
+// Ceilings has one ceiling for each driver.
 func Ceilings() []*Ceiling {
 	ctx, source := context.Background(), lua.Release.Source()
 	return []*Ceiling{
@@ -54,7 +54,7 @@ func Ceilings() []*Ceiling {
 	}
 }
 
-// queueOf names the queue of a key, as the library does.
+// queueOf returns the name of a key's queue, as the library does.
 func queueOf(key string) string { return key + "{" + key + "}:queue" }
 
 type goRedisBatch struct{ goRedisPair }

@@ -14,7 +14,7 @@ import (
 // Fenced is the name of this project's library with a fencing token for each lock.
 const Fenced = "quorumlock-fenced"
 
-// fenced is that with each of its adapters.
+// fenced is this library with fencing tokens, with each of its adapters.
 func fenced() []*Implementation {
 	own := func(driver string, same bool, open nodes) *Implementation {
 		return &Implementation{Library: Fenced, Driver: driver, Module: ownModule, Same: same, Open: func(addrs []string) (Client, error) {
@@ -34,11 +34,11 @@ type fencedClient struct {
 // SecondRounds implements [Rounds].
 func (c *fencedClient) SecondRounds() int { return c.tokens.count() }
 
-// Rounds is a client that tells of how many locks the nodes had to be asked a second
-// time, because they had voted for different fencing tokens.
+// Rounds is a client that counts the locks for which the nodes had to be asked a second time,
+// because they had voted for different fencing tokens.
 type Rounds interface{ SecondRounds() int }
 
-// secondRounds counts the attempts for which some node was asked to raise its vote.
+// secondRounds counts the attempts in which some node had to raise its vote.
 type secondRounds struct {
 	mu     sync.Mutex
 	raised map[string]bool // by the attempt's token
@@ -62,7 +62,7 @@ func (s *secondRounds) note(op backend.Op) {
 	s.raised[op.Args[0]] = true
 }
 
-// counted has s see what goes to the nodes that open makes.
+// counted makes s see all operations on the nodes that open makes.
 func (s *secondRounds) counted(open nodes) nodes {
 	return func(addrs []string) ([]backend.Node, func(), error) {
 		list, closeAll, err := open(addrs)
@@ -74,14 +74,14 @@ func (s *secondRounds) counted(open nodes) nodes {
 	}
 }
 
-// countedNode tells what is sent to a node.
+// countedNode counts the operations on a node.
 type countedNode struct {
 	backend.Node
 	rounds *secondRounds
 }
 
-// Unwrap lets the rest of what the node can do be found. By the two capabilities below
-// goes all that is counted.
+// Unwrap gives access to the other capabilities of the node. All counted operations use the two
+// capabilities below.
 func (n *countedNode) Unwrap() backend.Node { return n.Node }
 
 // Batch implements [backend.Batcher].

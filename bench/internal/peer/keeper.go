@@ -7,11 +7,10 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A Keeper is a client whose locks extend themselves for as long as they are held,
-// at a third of their TTL.
+// A Keeper is a client whose held locks extend themselves after a third of their TTL.
 type Keeper interface {
-	// Keep waits until it has the lock on key, and keeps it. ctx must not end before
-	// the lock is released.
+	// Keep waits until it has the lock on key, and holds it. ctx must not end before the lock is
+	// released.
 	Keep(ctx context.Context, key string) (Kept, error)
 	Close()
 }

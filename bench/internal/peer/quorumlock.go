@@ -16,7 +16,7 @@ const Own = "quorumlock"
 
 const ownModule = "github.com/quorumlock/quorumlock"
 
-// nodes makes a node of each server with one driver.
+// nodes returns a node for each server, with one driver.
 type nodes func(addrs []string) (list []backend.Node, closeAll func(), err error)
 
 func goRedisNodes(addrs []string) (list []backend.Node, closeAll func(), err error) {
@@ -46,7 +46,7 @@ func rueidisNodes(addrs []string) (list []backend.Node, closeAll func(), err err
 	return list, closeAll, nil
 }
 
-// quorumlock is this project's library with each of its adapters.
+// quorumlock is this project's library, with each of its adapters.
 func quorumlock() []*Implementation {
 	own := func(driver string, open nodes) *Implementation {
 		return &Implementation{
@@ -85,9 +85,19 @@ func (c *ownClient) Hold(ctx context.Context, key string, inside func()) error {
 	return lock.Unlock(context.Background())
 }
 
+// HoldAll implements [Joint].
+func (c *ownClient) HoldAll(ctx context.Context, keys []string, inside func()) error {
+	locks, err := c.locker.LockAll(ctx, keys)
+	if err != nil {
+		return err
+	}
+	inside()
+	return locks.Unlock(context.Background())
+}
+
 func (c *ownClient) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closing)
 	defer cancel()
-	c.locker.Close(ctx) // what is left expires
+	c.locker.Close(ctx) // the remaining locks expire
 	c.close()
 }

@@ -15,7 +15,7 @@ import (
 // Raw is the name of the drivers' own two commands.
 const Raw = "raw"
 
-// rawToken is as long as a lock's, but always the same.
+// rawToken has the length of a lock's token, but is always the same.
 const rawToken = "0123456789abcdefghijkl"
 
 var (
@@ -23,8 +23,8 @@ var (
 	errNotHeld = errors.New("raw: the key is gone")
 )
 
-// raw is what a lock costs at least: SET NX PX and the script that compares and
-// deletes, as each driver sends them, on one server, without waiting.
+// raw is the minimal cost of a lock: SET NX PX and the script that compares and deletes, as each
+// driver sends them, on one server and without waiting.
 func raw() []*Implementation {
 	one := func(driver, module string, open func(addr string) (Client, error)) *Implementation {
 		return &Implementation{Library: Raw, Driver: driver, Module: module, OneNode: true, Alone: true, Open: func(addrs []string) (Client, error) {
@@ -120,7 +120,7 @@ func (p rueidisPair) delete(key string) rueidisdriver.Completed {
 
 func (p rueidisPair) Close() { p.client.Close() }
 
-// deleted turns the answer of the script into an error.
+// deleted converts the script's reply to an error.
 func deleted(n int64, err error) error {
 	if err == nil && n != 1 {
 		err = fmt.Errorf("%w: the script says %d", errNotHeld, n)

@@ -2,9 +2,9 @@ package peer
 
 import "github.com/gomodule/redigo/redis"
 
-// redigo returns a pool that keeps as many connections as may be in use: with the
-// three of the driver's example most commands would dial. All libraries on this
-// driver get the same.
+// redigo returns a pool that keeps as many connections as can be in use. With the three of the
+// driver's example, most commands would have to dial. All libraries with this driver get the same
+// pool.
 func redigo(addr string) *redis.Pool {
 	return &redis.Pool{
 		MaxIdle: MaxClients,
@@ -12,7 +12,7 @@ func redigo(addr string) *redis.Pool {
 	}
 }
 
-// eachRedigo returns a pool for each server, and what closes them.
+// eachRedigo returns a pool for each server, and a function that closes them.
 func eachRedigo(addrs []string) (pools []*redis.Pool, closeAll func()) {
 	for _, addr := range addrs {
 		pools = append(pools, redigo(addr))

@@ -11,8 +11,8 @@ import (
 // Redislock is the name of bsm/redislock.
 const Redislock = "redislock"
 
-// redislockOptions are those of the library's example of waiting: try again every
-// 100 ms. The number of tries is not limited, as ctx limits them.
+// redislockOptions are the options of the library's example for waiting: an attempt every 100 ms.
+// Only ctx limits the number of attempts.
 var redislockOptions = &redislock.Options{RetryStrategy: redislock.LinearBackoff(100 * time.Millisecond)}
 
 func bsm() *Implementation {

@@ -12,8 +12,8 @@ import (
 	"github.com/redis/rueidis/rueidiscompat"
 )
 
-// Redsync and RedsyncFailFast are names of redsync without and with its option to
-// return when a quorum has answered.
+// Redsync and RedsyncFailFast are the names of redsync without and with its option to return as
+// soon as a quorum has answered.
 const (
 	Redsync         = "redsync"
 	RedsyncFailFast = "redsync-failfast"
@@ -21,7 +21,7 @@ const (
 
 const redsyncModule = "github.com/go-redsync/redsync/v4"
 
-// pools makes a pool of each server with one driver.
+// pools returns a pool for each server, with one driver.
 type pools func(addrs []string) (list []redsyncredis.Pool, closeAll func(), err error)
 
 func goRedisPools(addrs []string) (list []redsyncredis.Pool, closeAll func(), err error) {
@@ -51,9 +51,9 @@ func rueidisPools(addrs []string) (list []redsyncredis.Pool, closeAll func(), er
 	return list, closeAll, nil
 }
 
-// redsyncs is redsync with each driver, with and without fail-fast. Its defaults,
-// but that it goes on trying for as long as ctx lets it, as the others do: after 32
-// tries it would leave some of many clients without the lock.
+// redsyncs is redsync with each driver, with and without fail-fast. It has its defaults, except
+// that only ctx limits its attempts, as with the other libraries. With the default of 32
+// attempts, some of many clients would not get the lock.
 func redsyncs() []*Implementation {
 	var all []*Implementation
 	add := func(library, driver string, open pools, same bool, opts ...redsync.Option) {

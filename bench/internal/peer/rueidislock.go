@@ -10,9 +10,8 @@ import (
 // Rueidislock is the name of rueidislock.
 const Rueidislock = "rueidislock"
 
-// rueidisLock is rueidislock as its documentation recommends for one server of
-// version 7.0.5 or later: one key for each lock, and NOLOOP. Its client is its own,
-// and it always extends its locks.
+// rueidisLock is rueidislock as its documentation recommends for one server of version 7.0.5 or
+// later: one key per lock, and NOLOOP. It has its own client, and always extends its locks.
 func rueidisLock() *Implementation {
 	return &Implementation{Library: Rueidislock, Driver: "rueidis", Module: "github.com/redis/rueidis", OneNode: true, Open: func(addrs []string) (Client, error) {
 		return newRueidislockClient(addrs[0], TTL, 0)
@@ -27,8 +26,8 @@ func rueidisLock() *Implementation {
 
 type rueidislockClient struct{ locker rueidislock.Locker }
 
-// newRueidislockClient returns a client whose locks are extended at the interval, 0
-// meaning the library's default.
+// newRueidislockClient returns a client whose locks are extended at the interval. 0 means the
+// library's default.
 func newRueidislockClient(addr string, ttl, interval time.Duration) (*rueidislockClient, error) {
 	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
 		ClientOption:   rueidisOption(addr),
@@ -43,7 +42,7 @@ func newRueidislockClient(addr string, ttl, interval time.Duration) (*rueidisloc
 	return &rueidislockClient{locker}, nil
 }
 
-// Hold tells nothing of the release, as the library does not.
+// Hold returns no error of the release, because the library has none.
 func (c *rueidislockClient) Hold(ctx context.Context, key string, inside func()) error {
 	_, cancel, err := c.locker.WithContext(ctx, key)
 	if err != nil {

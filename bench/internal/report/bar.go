@@ -8,29 +8,32 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/measure"
 )
 
-// A Bar is what a result is to reach.
+// A Bar is a goal for a result.
 type Bar struct {
 	About string
 
-	// Of is what the bar is about, in ratio to Than. Of several the one that is
-	// hardest to beat counts. Without any the number itself counts, in the worst
-	// round.
+	// Of is the result, as a ratio to Than. If Than has several keys, the one that is hardest to
+	// beat counts. If it has none, the number itself counts, in the worst round.
 	Of   measure.Key
 	Than []measure.Key
 
-	AtLeast bool // else at most
+	// Best is a metric. If it is set, only the key in Than counts whose cell has most of it.
+	Best string
+
+	Beyond  bool // Of counts as the difference to Than, not as the ratio
+	AtLeast bool // otherwise at most
 	Limit   float64
 }
 
-// A Verdict is what came of a bar.
+// A Verdict is the result of a bar.
 type Verdict struct {
 	Bar
 	Got      float64
-	Against  string // the implementation that Got is in ratio to, "" if none or the same
-	Measured bool   // else Got means nothing
+	Against  string // the implementation in Than that counts; "" if there is none, or it is the same one
+	Measured bool   // otherwise Got means nothing
 }
 
-// Met returns whether the bar was reached.
+// Met reports whether the bar was met.
 func (v Verdict) Met() bool {
 	switch {
 	case !v.Measured:
@@ -41,7 +44,7 @@ func (v Verdict) Met() bool {
 	return v.Got <= v.Limit
 }
 
-// Judge returns what came of b.
+// Judge returns the verdict on b.
 func (b Bar) Judge(r *measure.Results) Verdict {
 	v := Verdict{Bar: b}
 	if len(b.Than) == 0 {
@@ -52,8 +55,12 @@ func (b Bar) Judge(r *measure.Results) Verdict {
 		}
 		return v
 	}
-	for _, than := range b.Than {
-		ratio, ok := r.Ratio(b.Of, than)
+	compare := r.Ratio
+	if b.Beyond {
+		compare = r.Beyond
+	}
+	for _, than := range b.candidates(r) {
+		ratio, ok := compare(b.Of, than)
 		harder := !v.Measured || b.AtLeast && ratio < v.Got || !b.AtLeast && ratio > v.Got
 		if !ok || !harder {
 			continue
@@ -64,6 +71,21 @@ func (b Bar) Judge(r *measure.Results) Verdict {
 		}
 	}
 	return v
+}
+
+// candidates returns the keys in Than that count.
+func (b Bar) candidates(r *measure.Results) []measure.Key {
+	if b.Best == "" {
+		return b.Than
+	}
+	var best []measure.Key
+	most := 0.0
+	for _, than := range b.Than {
+		if v, ok := r.Value(measure.Key{Cell: than.Cell, Metric: b.Best}); ok && (best == nil || v > most) {
+			best, most = []measure.Key{than}, v
+		}
+	}
+	return best
 }
 
 func (v Verdict) String() string {
@@ -83,15 +105,22 @@ func (v Verdict) String() string {
 	} else {
 		word = "-"
 	}
-	about := v.About
-	if v.Against != "" {
-		about += " ÷ " + v.Against
-	}
-	return fmt.Sprintf("%-6s  %-98s  %12s, %s %v", word, about, got, relation, v.Limit)
+	return fmt.Sprintf("%-6s  %-98s  %12s, %s %v", word, v.about(), got, relation, v.Limit)
 }
 
-// Judge writes a line for each bar. It returns how many were missed, and how many
-// are about what was not measured.
+// about returns what is compared with what.
+func (v Verdict) about() string {
+	switch {
+	case v.Against == "":
+		return v.About
+	case v.Beyond:
+		return v.About + " − " + v.Against
+	}
+	return v.About + " ÷ " + v.Against
+}
+
+// Judge writes a line for each bar. It returns the number of missed bars, and of bars without a
+// measurement.
 func Judge(w io.Writer, bars []Bar, r *measure.Results) (missed, open int) {
 	met := 0
 	for _, bar := range bars {

@@ -10,10 +10,10 @@ import (
 
 var drivers = []string{"go-redis", "redigo", "rueidis"}
 
-// Bars is what this library is to reach.
+// Bars lists the goals of this library.
 func Bars() []Bar {
 	var all []Bar
-	for _, list := range []func(driver string) []Bar{idle, distinct, drain, commands, fairness, hung, held, failures, fencing} {
+	for _, list := range []func(driver string) []Bar{idle, several, distinct, drain, commands, fairness, hung, held, failures, fencing} {
 		for _, driver := range drivers {
 			all = append(all, list(driver)...)
 		}
@@ -21,12 +21,12 @@ func Bars() []Bar {
 	return all
 }
 
-// cell returns where the results of one implementation in one work are.
+// cell returns the cell of one implementation in one work.
 func cell(work string, nodes, clients int, library, driver string) measure.Cell {
 	return measure.Cell{Work: work, Nodes: nodes, Clients: clients, Implementation: library + "/" + driver}
 }
 
-// of returns the same metric of some libraries on a driver.
+// of returns the keys of one metric for several libraries with a driver.
 func of(metric, work string, nodes, clients int, driver string, libraries ...string) []measure.Key {
 	var keys []measure.Key
 	for _, library := range libraries {
@@ -35,12 +35,12 @@ func of(metric, work string, nodes, clients int, driver string, libraries ...str
 	return keys
 }
 
-// own returns a metric of this library.
+// own returns the key of a metric for this library.
 func own(metric, work string, nodes, clients int, driver string) measure.Key {
 	return of(metric, work, nodes, clients, driver, peer.Own)[0]
 }
 
-// redsyncs are both ways of using redsync: the better one counts.
+// redsyncs are both ways to use redsync, of which the better one counts.
 var redsyncs = []string{peer.Redsync, peer.RedsyncFailFast}
 
 func idle(driver string) []Bar {
@@ -60,6 +60,19 @@ func idle(driver string) []Bar {
 	return bars
 }
 
+// several are bars on LockAll: how much longer it takes for several free keys than for one.
+func several(driver string) []Bar {
+	var bars []Bar
+	for _, nodes := range []int{1, 3} {
+		bars = append(bars, Bar{
+			About: fmt.Sprintf("lock of %d free keys together, N=%d, %s: time ÷ that of one", work.SeveralKeys, nodes, driver),
+			Of:    own(measure.LockMiddle, "several", nodes, work.SeveralKeys, driver),
+			Than:  []measure.Key{own(measure.LockMiddle, "several", nodes, 1, driver)}, Limit: 1.5,
+		})
+	}
+	return bars
+}
+
 func distinct(driver string) []Bar {
 	var bars []Bar
 	than := func(nodes int, limit float64, driver string, libraries ...string) {
@@ -69,7 +82,9 @@ func distinct(driver string) []Bar {
 			AtLeast: true, Limit: limit,
 		})
 	}
-	than(1, 2, driver, redsyncs...)
+	than(1, 1.1, driver, peer.Raw)
+	bars[0].About += ", the driver's own two commands"
+	than(1, map[string]float64{"go-redis": 2.2, "redigo": 1.8, "rueidis": 1.4}[driver], driver, redsyncs...)
 	than(3, 4, driver, redsyncs...)
 	than(5, 5, driver, redsyncs...)
 	for _, lone := range []struct{ library, driver string }{{peer.Redislock, "go-redis"}, {peer.Rueidislock, "rueidis"}} {
@@ -78,17 +93,36 @@ func distinct(driver string) []Bar {
 			bars[len(bars)-1].About += ", other libraries"
 		}
 	}
-	ceiling := Bar{
-		About:   fmt.Sprintf("64 goroutines, distinct keys, N=1, %s: pairs/s, the ceiling", driver),
-		Of:      own(measure.Rate, "distinct", 1, 64, driver),
-		AtLeast: true, Limit: 0.6,
+	for _, nodes := range []int{1, 3, 5} {
+		limit := 0.75
+		if nodes > 1 {
+			limit = 0.8
+		}
+		bars = append(bars, Bar{
+			About: fmt.Sprintf("64 goroutines, distinct keys, N=%d, %s: pairs/s, the ceiling", nodes, driver),
+			Of:    own(measure.Rate, "distinct", nodes, 64, driver), Than: ceilings(measure.Rate, nodes, driver),
+			AtLeast: true, Limit: limit,
+		})
 	}
+	return append(bars, Bar{
+		About: fmt.Sprintf("64 goroutines, distinct keys, N=1, %s: client's CPU, the ceiling", driver),
+		Of:    own(measure.CPU, "distinct", 1, 64, driver), Than: ceilings(measure.CPU, 1, driver), Best: measure.Rate, Limit: 2,
+	}, Bar{
+		About: fmt.Sprintf("64 goroutines, distinct keys, N=1, %s: allocations", driver),
+		Of:    own(measure.Allocs, "distinct", 1, 64, driver), Than: of(measure.Allocs, "distinct", 1, 64, driver, peer.Raw),
+		Beyond: true, Limit: 6,
+	})
+}
+
+// ceilings returns the keys of one metric for every width of a driver's ceiling.
+func ceilings(metric string, nodes int, driver string) []measure.Key {
+	var keys []measure.Key
 	for _, width := range work.Widths {
-		key := ceiling.Of
+		key := own(metric, "distinct", nodes, 64, driver)
 		key.Implementation = work.CeilingName(driver, width)
-		ceiling.Than = append(ceiling.Than, key)
+		keys = append(keys, key)
 	}
-	return append(bars, ceiling)
+	return keys
 }
 
 func drain(driver string) []Bar {
@@ -108,9 +142,9 @@ func drain(driver string) []Bar {
 	return bars
 }
 
-// commands are bars on what a waiter costs, with many waiters against two. Of three
-// clients in a loop two wait. In a drain each client waits once, but for the first,
-// who pays next to nothing: with few clients that is most of what there is to see.
+// commands are bars on the cost of a waiter, with many waiters compared with two. Of three
+// clients in a loop, two wait. In a drain each client waits once, except the first one, which
+// costs almost nothing. With few clients, this effect is large.
 func commands(driver string) []Bar {
 	var bars []Bar
 	for _, nodes := range []int{1, 3} {
@@ -165,14 +199,14 @@ func held(driver string) []Bar {
 	}}
 }
 
-// fencing are bars on what tokens cost: on the same driver without them, and in round
-// trips.
+// fencing are bars on the cost of tokens: compared with the same driver without tokens, and in
+// round trips.
 func fencing(driver string) []Bar {
 	bars := []Bar{{
 		About: fmt.Sprintf("idle pair with a fencing token, N=1, %s: time ÷ without", driver),
 		Of:    of(measure.Time, "idle", 1, 1, driver, peer.Fenced)[0], Than: of(measure.Time, "idle", 1, 1, driver, peer.Own), Limit: 1.25,
 	}}
-	if driver == "go-redis" { // one is enough where clients compete
+	if driver == "go-redis" { // one driver is enough under contention
 		for _, w := range []struct{ work, about string }{{"handoff", "all alike"}, {"handoff-far", "one 5 ms further away"}} {
 			bars = append(bars, Bar{
 				About: fmt.Sprintf("fencing tokens in one round trip, 16 clients, %s, N=3, %s: share", w.about, driver),
@@ -183,7 +217,7 @@ func fencing(driver string) []Bar {
 	return bars
 }
 
-// failures are bars on calls that fail though a quorum is in order.
+// failures are bars on calls that fail although a quorum works.
 func failures(driver string) []Bar {
 	var bars []Bar
 	for _, w := range []struct {

@@ -16,23 +16,23 @@ var chartText string
 
 var chartTemplate = template.Must(template.New("chart").Parse(chartText))
 
-// panel is a part of the chart: one metric, for some libraries.
+// panel is a part of the chart: one metric for some libraries.
 type panel struct {
 	title, note string
 	metric      string
 	highest     bool // the best one is the highest
-	oneScale    bool // for all groups; else each has its own
+	oneScale    bool // the same scale for all groups; otherwise each has its own
 	groups      []group
 }
 
-// group is what is compared with each other in a panel.
+// group is a set of bars that are compared in a panel.
 type group struct {
 	label          string
 	work           string
 	nodes, clients int
 }
 
-// libraries are those in the chart, in this order.
+// libraries are the libraries in the chart, in this order.
 var libraries = []struct{ name, label, class string }{
 	{peer.Own, "quorumlock", "own"},
 	{peer.Redsync, "redsync", "peer"},
@@ -75,7 +75,7 @@ const (
 	labelRight  = 122. // where the names end
 	ruleStart   = 68.
 	barStart    = labelRight + 8
-	barSpace    = panelWidth - barStart - 64 // for the longest one; its number follows
+	barSpace    = panelWidth - barStart - 64 // for the longest bar, and its number after it
 	rowHeight   = 18.
 	thick       = 12.
 	headHeight  = 34.
@@ -83,7 +83,7 @@ const (
 	columns2    = 2
 )
 
-// The parts of the chart as the template wants them.
+// The parts of the chart for the template.
 type (
 	drawing struct {
 		Width, Height float64
@@ -108,9 +108,8 @@ type (
 	}
 )
 
-// Chart writes what matters most as an SVG. Each library has the driver with which
-// it does best, and foot says on what all was measured. What was not measured is
-// left out.
+// Chart writes the most important results as an SVG. Each library has the driver with which it is
+// best, and foot describes the machine and the servers. Missing measurements are left out.
 func Chart(w io.Writer, foot string, r *measure.Results) error {
 	d := drawing{
 		Width: 2*margin + columns2*panelWidth + (columns2-1)*gutter,
@@ -136,7 +135,7 @@ func Chart(w io.Writer, foot string, r *measure.Results) error {
 	return chartTemplate.Execute(w, d)
 }
 
-// draw lays out the panel from its own origin on, and returns its height.
+// draw lays out the panel relative to its own origin, and returns its height.
 func (p panel) draw(r *measure.Results) (drawnPanel, float64) {
 	drawn := drawnPanel{Title: p.title, Note: p.note}
 	longest := p.longest(r, p.groups)
@@ -181,7 +180,7 @@ func (p panel) longest(r *measure.Results, groups []group) float64 {
 	return longest
 }
 
-// best returns the best of what a library reached, over its drivers.
+// best returns a library's best result over its drivers.
 func (p panel) best(r *measure.Results, g group, library string) (float64, bool) {
 	best, found := math.NaN(), false
 	for _, key := range r.Keys() {

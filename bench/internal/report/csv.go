@@ -9,11 +9,11 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/measure"
 )
 
-// columns are those of the CSV.
+// columns are the columns of the CSV.
 var columns = []string{"work", "nodes", "clients", "implementation", "metric", "value"}
 
-// CSV writes a line for each thing that was measured: the median of the rounds, or
-// the worst one where it counts failures. The first line is a comment, the heading.
+// CSV writes a line for each measurement: the median of the rounds, or the worst round if it
+// counts failures. The first line is a comment with the heading.
 func CSV(w io.Writer, heading string, r *measure.Results) error {
 	if _, err := fmt.Fprintln(w, "#", heading); err != nil {
 		return err

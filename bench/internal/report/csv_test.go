@@ -28,7 +28,7 @@ func TestCSV(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, _ := again.Value(measure.Key{Cell: cell, Metric: measure.Time}); got != 3 || len(again.Keys()) != 1 {
-		t.Errorf("read again it has %v, and %v for the first", again.Keys(), got)
+		t.Errorf("read again, it has %v, and %v for the first", again.Keys(), got)
 	}
 	for _, wrong := range []string{"a,b\n", "work,nodes,clients,implementation,metric,value\nidle,x,1,i,m,3\n"} {
 		if err := ReadCSV(strings.NewReader(wrong), &again); err == nil {

@@ -1,5 +1,4 @@
-// Package report shows what was measured: as a table, as CSV, as a chart, and
-// against the bars.
+// Package report shows measurements as a table, as CSV, as a chart, and compared with the bars.
 package report
 
 import (
@@ -15,9 +14,9 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/measure"
 )
 
-// Table writes a table for each group of results that has the same work, number of
-// nodes and number of clients: a line for each implementation, a column for each
-// metric, and the medians of the rounds, or the worst one where it counts failures.
+// Table writes one table for each work, number of nodes and number of clients. It has a line for
+// each implementation and a column for each metric, with the medians of the rounds, or the worst
+// round if the metric counts failures.
 func Table(w io.Writer, r *measure.Results) error {
 	type group struct {
 		work           string
@@ -62,8 +61,11 @@ func Table(w io.Writer, r *measure.Results) error {
 	return nil
 }
 
-// nouns are what a work has several of, where it is not clients.
-var nouns = map[string]string{"distinct": "goroutine", "held": "lock"}
+// nouns are the names of what a work has several of, if these are not clients.
+var nouns = map[string]string{
+	"distinct": "goroutine", "distinct-one-core": "goroutine", "distinct-two-cores": "goroutine", "distinct-apart": "goroutine", "held": "lock",
+	"several": "key",
+}
 
 func count(n int, noun string) string {
 	if n == 1 {
@@ -72,7 +74,7 @@ func count(n int, noun string) string {
 	return grouped(strconv.Itoa(n)) + " " + noun + "s"
 }
 
-// Number writes a number with about three digits that count.
+// Number writes a number with about three significant digits.
 func Number(v float64) string {
 	switch size := math.Abs(v); {
 	case math.IsNaN(v) || math.IsInf(v, 0):
@@ -87,7 +89,7 @@ func Number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 3, 64)
 }
 
-// grouped puts a space between thousands of a whole number.
+// grouped separates the thousands of a whole number by spaces.
 func grouped(digits string) string {
 	sign := ""
 	if rest, negative := strings.CutPrefix(digits, "-"); negative {

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// Commands counts what servers executed, by the name of the command. A script
-// counts as one, and each command within it as another.
+// Commands counts what servers have executed, by the name of the command. A script counts once,
+// and each command in it counts in addition.
 type Commands map[string]int64
 
-// setUp are commands that set up a connection or a subscription, or look at the
-// server; they say nothing of what a lock costs.
+// setUp lists commands that set up a connection or a subscription, or inspect the server. They
+// are not part of the cost of a lock.
 var setUp = map[string]bool{
 	"auth": true, "client": true, "cluster": true, "command": true, "config": true, "dbsize": true, "hello": true, "info": true,
 	"ping": true, "scan": true, "psubscribe": true, "punsubscribe": true, "quit": true, "role": true, "script": true, "select": true,
 	"ssubscribe": true, "subscribe": true, "sunsubscribe": true, "unsubscribe": true,
 }
 
-// Count returns what the servers have executed since they were started, together.
-// It leaves out the set-up of connections and subscriptions.
+// Count returns what the servers together have executed since their start, without the setup of
+// connections and subscriptions.
 func Count(ctx context.Context, list []*Server) (Commands, error) {
 	sum := Commands{}
 	for _, s := range list {
@@ -58,8 +58,8 @@ func (c Commands) parse(text string) error {
 	return nil
 }
 
-// Since returns how many commands were executed after earlier was counted: those of
-// the names, or all if none is given.
+// Since returns how many commands were executed since earlier was counted: those with the given
+// names, or all if none is given.
 func (c Commands) Since(earlier Commands, names ...string) int64 {
 	var n int64
 	for name, calls := range c {

@@ -15,12 +15,12 @@ func TestCommandsOfInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := after.Since(before), int64(7+5); got != want {
-		t.Errorf("Since = %d, want %d: 7 SET and 5 EVALSHA, and nothing that sets up a connection", got, want)
+		t.Errorf("Since = %d, want %d: 7 SET and 5 EVALSHA, without commands that set up a connection", got, want)
 	}
 	if got := after.Since(before, "evalsha", "eval"); got != 5 {
 		t.Errorf("Since of scripts = %d, want 5", got)
 	}
 	if err := after.parse("cmdstat_get:usec=3\r\n"); err == nil {
-		t.Error("no error for a line that does not say how many calls there were")
+		t.Error("no error for a line without the number of calls")
 	}
 }

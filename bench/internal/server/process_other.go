@@ -4,13 +4,14 @@ package server
 
 import "errors"
 
-// process is never made: this system cannot make a process hang.
+// process is never made, because this system cannot make a process hang.
 type process struct{}
 
 func launch(string, string, ...string) (*process, error) {
 	return nil, errors.New("servers can be started on Unix only: name running ones with -addrs")
 }
 
+func (*process) number() int   { return 0 }
 func (*process) stop() error   { return ErrGiven }
 func (*process) resume() error { return ErrGiven }
 func (*process) kill() error   { return nil }

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// process is a server program that runs in a folder of its own.
+// process is a server program that runs in its own folder.
 type process struct {
 	cmd    *exec.Cmd
 	dir    string
@@ -43,7 +43,7 @@ func launch(program, dir string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// removeStaleFolders removes what benchmarks that were killed have left.
+// removeStaleFolders removes the folders of killed benchmarks.
 func removeStaleFolders() {
 	names, _ := filepath.Glob(filepath.Join(os.TempDir(), folders+"*"))
 	for _, name := range names {
@@ -55,9 +55,8 @@ func removeStaleFolders() {
 	}
 }
 
-// fork starts cmd from a thread that lives as long as this process: what
-// diesWithParent asks for takes the end of the thread that forked for the end of
-// the parent.
+// fork starts cmd from a thread that lives as long as this process, because diesWithParent treats
+// the end of the forking thread as the end of the parent.
 func fork(cmd *exec.Cmd) error {
 	forker.once.Do(func() {
 		forker.cmds, forker.errs = make(chan *exec.Cmd), make(chan error)
@@ -81,10 +80,12 @@ var forker struct {
 	errs chan error
 }
 
+func (p *process) number() int { return p.cmd.Process.Pid }
+
 func (p *process) stop() error   { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 func (p *process) resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
-// kill ends the process, also a stopped one, and removes its folder.
+// kill ends the process, even a stopped one, and removes its folder.
 func (p *process) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

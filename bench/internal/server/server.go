@@ -1,5 +1,4 @@
-// Package server runs Redis or Valkey servers for the benchmark, or uses servers
-// that are given to it.
+// Package server runs Redis or Valkey servers for the benchmark, or uses given ones.
 package server
 
 import (
@@ -15,32 +14,30 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrGiven says that a server was given by its address, so that its process is
-// not ours to stop.
+// ErrGiven means that a server was given by its address, so this program cannot stop its process.
 var ErrGiven = errors.New("the servers were given by address: they cannot be stopped")
 
 // ErrNone says that this machine has no server program.
 var ErrNone = errors.New(`neither redis-server nor valkey-server is in PATH: install one, as with "apt-get install redis-server" ` +
 	`or "brew install redis", or name running servers that serve nothing else: -addrs HOST:PORT,…`)
 
-// patience bounds the start of a server, and its end.
+// patience limits the start and the end of a server.
 const patience = 10 * time.Second
 
-// folders is what the names of the servers' folders begin with. The number of the
-// process that made them follows.
+// folders is the prefix of the names of the servers' folders. The number of the process that made
+// them follows.
 const folders = "quorumlock-bench-"
 
-// A Server is one server, empty when it was started. Its methods may be called
-// concurrently.
+// A Server is one server, which was empty at its start. Its methods may be called concurrently.
 type Server struct {
 	addr    string
 	admin   *redis.Client
-	process *process // nil for a server that was given
+	process *process // nil for a given server
 }
 
-// Start starts n servers on free ports of the loopback interface, each in a folder
-// of its own, without persistence. They end with [Server.Close], with this
-// process on Linux, or by hand. The error matches [ErrNone] if there is no program.
+// Start starts n servers on free loopback ports, each in its own folder and without persistence.
+// [Server.Close] ends them. On Linux they also end with this process; otherwise they must be
+// ended by hand. The error matches [ErrNone] if there is no program.
 func Start(ctx context.Context, n int) ([]*Server, error) {
 	program, err := find()
 	if err != nil {
@@ -106,7 +103,7 @@ func start(ctx context.Context, program string) (*Server, error) {
 	return s, nil
 }
 
-// freePort returns a port that nobody listened at a moment ago.
+// freePort returns a port on which nobody was listening a moment ago.
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -117,8 +114,8 @@ func freePort() (string, error) {
 	return port, err
 }
 
-// newAdmin returns a client for what is not measured. It fails soon on a server
-// that is stopped.
+// newAdmin returns a client for operations that are not measured. It fails soon if the server is
+// stopped.
 func newAdmin(addr string) *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: addr, MaxRetries: -1, PoolSize: 1, ReadTimeout: time.Second, DialerRetries: 1,
@@ -128,7 +125,7 @@ func newAdmin(addr string) *redis.Client {
 // Addr returns the host and port.
 func (s *Server) Addr() string { return s.addr }
 
-// Version returns what the server is, as in "redis 7.0.15".
+// Version returns the program and version of the server, for example "redis 7.0.15".
 func (s *Server) Version(ctx context.Context) (string, error) {
 	info, err := s.admin.Info(ctx, "server").Result()
 	if err != nil {
@@ -147,9 +144,9 @@ func (s *Server) Version(ctx context.Context) (string, error) {
 	return name + " " + version, nil
 }
 
-// Matching returns how many keys the server has that match a glob.
+// Matching returns the number of keys on the server that match a glob pattern.
 func (s *Server) Matching(ctx context.Context, glob string) (int, error) {
-	found := map[string]struct{}{} // a scan may name a key twice
+	found := map[string]struct{}{} // a scan may return a key twice
 	each := s.admin.Scan(ctx, 0, glob, 10_000).Iterator()
 	for each.Next(ctx) {
 		found[each.Val()] = struct{}{}
@@ -157,9 +154,9 @@ func (s *Server) Matching(ctx context.Context, glob string) (int, error) {
 	return len(found), each.Err()
 }
 
-// Stop makes the server hang: its connections stay open, and nothing is answered
-// before [Server.Resume]. It returns when a PING was not answered. The error is
-// [ErrGiven] if the server was given.
+// Stop makes the server hang. Its connections stay open, and nothing is answered before
+// [Server.Resume]. Stop returns when a PING was not answered. The error is [ErrGiven] if the
+// server was given.
 func (s *Server) Stop(ctx context.Context) error {
 	if s.process == nil {
 		return ErrGiven
@@ -176,8 +173,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Resume lets a server that was stopped run on, and waits until it has read what it
-// was sent meanwhile.
+// Resume lets a stopped server run on, and waits until it has read what it was sent meanwhile.
 func (s *Server) Resume(ctx context.Context) error {
 	if s.process == nil {
 		return ErrGiven
@@ -206,8 +202,8 @@ func (s *Server) ready(ctx context.Context) error {
 	}
 }
 
-// ping asks for an answer. It dials by itself first: the driver pauses for a second
-// after a refusal.
+// ping sends a PING. It dials on its own first, because the driver pauses for a second after a
+// refusal.
 func (s *Server) ping(ctx context.Context) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.addr)
 	if err != nil {
@@ -217,8 +213,7 @@ func (s *Server) ping(ctx context.Context) error {
 	return s.admin.Ping(ctx).Err()
 }
 
-// Close ends a server that was started, and removes its folder. One that was given
-// goes on.
+// Close ends a server that was started, and removes its folder. It does not end a given server.
 func (s *Server) Close() error {
 	err := s.admin.Close()
 	if s.process != nil {
@@ -234,6 +229,19 @@ func Close(list []*Server) error {
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Processes returns the numbers of the processes of a list. The error is [ErrGiven] if one was
+// given.
+func Processes(list []*Server) ([]int, error) {
+	var numbers []int
+	for _, s := range list {
+		if s.process == nil {
+			return nil, ErrGiven
+		}
+		numbers = append(numbers, s.process.number())
+	}
+	return numbers, nil
 }
 
 // Addrs returns the addresses of a list.

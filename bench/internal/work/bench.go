@@ -1,4 +1,4 @@
-// Package work holds what the benchmark lets the libraries do.
+// Package work has the workloads of the benchmark.
 package work
 
 import (
@@ -15,35 +15,35 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/server"
 )
 
-// A Bench is one run of the benchmark: who takes part, on what servers, for how
-// long, and what came out of it.
+// A Bench is one run of the benchmark: the implementations, the servers, the plan, and the
+// results.
 type Bench struct {
 	Servers         []*server.Server
 	Implementations []*peer.Implementation
 	Ceilings        []*peer.Ceiling
 	Plan            Plan
 	Results         *measure.Results
-	Notes           []string                         // what did not go as meant
-	Progress        func(format string, args ...any) // told what is under way
+	Notes           []string                         // what went wrong
+	Progress        func(format string, args ...any) // receives what is under way
 
-	keys  atomic.Int64          // how many fresh ones there were
-	noted map[measure.Cell]bool // of which failed pairs have been noted
+	keys  atomic.Int64          // number of fresh keys so far
+	noted map[measure.Cell]bool // cells whose failed pairs have been noted
 }
 
 // A Work is one kind of load.
 type Work struct {
 	Name  string
-	About string // what is done, and what the numbers are
+	About string // what is done, and what the numbers mean
 	Run   func(ctx context.Context, b *Bench) error
 }
 
-// All is every work, in the order in which they run.
+// All lists every work, in the order in which they run.
 func All() []Work {
-	return []Work{idle, distinct, drain, handOff, longHold, hung, distance, held}
+	return []Work{idle, several, distinct, cores, drain, handOff, longHold, hung, distance, held}
 }
 
-// note keeps a sentence for the end of the report. Of errors that are many only the
-// first is told.
+// note adds a sentence to the end of the report. If there are many errors, it contains only the
+// first.
 func (b *Bench) note(format string, args ...any) {
 	sentence, _, more := strings.Cut(fmt.Sprintf(format, args...), "\n")
 	if more {
@@ -53,8 +53,7 @@ func (b *Bench) note(format string, args ...any) {
 	b.Progress("note: %s", sentence)
 }
 
-// noteFailures keeps a sentence about pairs that failed in a round, the first time
-// that there are any in a cell.
+// noteFailures adds a note about failed pairs, once for each cell.
 func (b *Bench) noteFailures(cell measure.Cell, n int64, last any) {
 	if n == 0 || b.noted[cell] {
 		return
@@ -67,7 +66,7 @@ func (b *Bench) noteFailures(cell measure.Cell, n int64, last any) {
 		cell.Work, cell.Nodes, cell.Clients, n, cell.Implementation, last)
 }
 
-// sizes returns those of the plan's numbers of nodes for which there are servers.
+// sizes returns the plan's numbers of nodes for which there are servers.
 func (b *Bench) sizes(wanted []int) []int {
 	var sizes []int
 	for _, n := range wanted {
@@ -78,7 +77,7 @@ func (b *Bench) sizes(wanted []int) []int {
 	return sizes
 }
 
-// entrants are the implementations that can lock on so many nodes.
+// entrants returns the implementations that can lock on that many nodes.
 func (b *Bench) entrants(nodes int) []*peer.Implementation {
 	var list []*peer.Implementation
 	for _, i := range b.Implementations {
@@ -89,20 +88,19 @@ func (b *Bench) entrants(nodes int) []*peer.Implementation {
 	return list
 }
 
-// rotation is a list whose members take turns. One that failed takes no further
-// part.
+// rotation is a list whose members take turns. A member that fails takes no further part.
 type rotation[T any] struct {
 	list   []T
 	out    []bool
-	failed func(T, error) // told once of each
+	failed func(T, error) // called once for each failed member
 }
 
 func newRotation[T any](list []T, failed func(T, error)) *rotation[T] {
 	return &rotation[T]{list, make([]bool, len(list)), failed}
 }
 
-// run calls f for each member in turn, rounds times over, beginning with another
-// one each time. It ends early with ctx alone.
+// run calls f for each member in turn, in that many rounds, each of which begins with another
+// member. Only the end of ctx ends it early.
 func (r *rotation[T]) run(ctx context.Context, rounds int, f func(T) error) error {
 	for round := range rounds {
 		for i := range r.list {
@@ -114,8 +112,8 @@ func (r *rotation[T]) run(ctx context.Context, rounds int, f func(T) error) erro
 	return nil
 }
 
-// shuffle is run in another order each time, for what is so short that it matters who
-// was there just before.
+// shuffle is run with another order each time. It is for calls that are so short that their
+// predecessor matters.
 func (r *rotation[T]) shuffle(ctx context.Context, rounds int, f func(T) error) error {
 	for range rounds {
 		for _, at := range rand.Perm(len(r.list)) {
@@ -127,7 +125,7 @@ func (r *rotation[T]) shuffle(ctx context.Context, rounds int, f func(T) error) 
 	return nil
 }
 
-// turn calls f for one of them, unless it has failed before.
+// turn calls f for one member, unless it has failed before.
 func (r *rotation[T]) turn(ctx context.Context, at int, f func(T) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -146,7 +144,7 @@ func (r *rotation[T]) turn(ctx context.Context, at int, f func(T) error) error {
 	return nil
 }
 
-// open makes a client of each implementation; closeAll closes those that came about.
+// open makes a client of each implementation, and closeAll closes the existing ones.
 func (b *Bench) open(list []*peer.Implementation, cell measure.Cell, addrs []string) (runners []*runner, closeAll func()) {
 	for _, i := range list {
 		cell.Implementation = i.Name()
@@ -164,17 +162,17 @@ func (b *Bench) open(list []*peer.Implementation, cell measure.Cell, addrs []str
 	}
 }
 
-// runner is an implementation with its client, and where its results belong.
+// runner is an implementation with its client, and the key of its results.
 type runner struct {
 	client peer.Client
 	cell   measure.Cell
 }
 
-// stuck is how much longer than it should a slice may take.
+// stuck is how much longer than planned a slice may take.
 const stuck = 20 * time.Second
 
-// guard closes the client if a slice that should last for d does not end, so that
-// its calls return, with errors. stop has to be called when it has ended.
+// guard closes the client if a slice of length d does not end, so that its calls return errors.
+// Call stop when the slice has ended.
 func (r *runner) guard(d time.Duration) (stop func()) {
 	timer := time.AfterFunc(d+stuck, r.client.Close)
 	return func() { timer.Stop() }
@@ -185,13 +183,13 @@ func (b *Bench) dropped(cell measure.Cell, err error) {
 	b.note("%s, %d nodes, %d clients: %s failed and was left out: %v", cell.Work, cell.Nodes, cell.Clients, cell.Implementation, err)
 }
 
-// keyOf names a key of one cell, so that nothing that one leaves behind meets
-// another.
+// keyOf returns a key for one cell, so that nothing that a cell leaves behind affects another
+// one.
 func keyOf(cell measure.Cell, i int) string {
 	return fmt.Sprintf("quorumlock-bench:%s:%d:%d:%s:%d", cell.Work, cell.Nodes, cell.Clients, cell.Implementation, i)
 }
 
-// freshKey names a key that no round has used before.
+// freshKey returns a key that no round has used before.
 func (b *Bench) freshKey(cell measure.Cell) string {
 	return keyOf(cell, int(b.keys.Add(1)))
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/server"
 )
 
-// pairRoundTrips is how many round trips a pair takes on a network.
+// pairRoundTrips is the number of round trips of a pair on a network.
 const pairRoundTrips = 2
 
 var distance = Work{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,12 +14,12 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/server"
 )
 
-// goroutines is how many share a client in this work.
+// goroutines is the number of goroutines that share a client in this work.
 const goroutines = peer.MaxClients
 
-// Widths are the numbers of batches that a ceiling has under way at once; together
-// they have as many pairs under way as the others have goroutines. Which is best
-// depends on the driver and the machine.
+// Widths are the numbers of batches that a ceiling has under way at once. Together they contain
+// as many pairs as the other implementations have goroutines. The best width depends on the
+// driver and the machine.
 var Widths = []int{1, 2, 4}
 
 var distinct = Work{
@@ -35,13 +36,13 @@ var distinct = Work{
 	},
 }
 
-// CeilingName returns what a ceiling is called in results.
+// CeilingName returns the name of a ceiling in results.
 func CeilingName(driver string, width int) string {
 	return fmt.Sprintf("%s/%s %dx%d", peer.CeilingName, driver, width, goroutines/width)
 }
 
-// crowd is what many goroutines do over and over, each something else, and how many
-// pairs each of them makes of it.
+// crowd is a set of goroutines, each of which repeats its own turn, and the number of pairs of a
+// turn.
 type crowd struct {
 	cell  measure.Cell
 	turns []func() error
@@ -73,25 +74,48 @@ func (b *Bench) distinct(ctx context.Context, work string, addrs []string, round
 	if err := turns.run(ctx, 1, func(c crowd) error { _, err := c.run(slice / 4); return err }); err != nil {
 		return err
 	}
-	return turns.run(ctx, rounds, func(c crowd) error {
-		meter := measure.NewMeter()
-		t, err := c.run(slice)
-		if err != nil {
-			return err
-		}
-		time.Sleep(quiet)
-		used := meter.Read()
-		b.Results.Add(c.cell, measure.Rate, float64(t.pairs)/t.took.Seconds())
-		b.Results.Add(c.cell, measure.CPU, micros(used.CPU)/float64(t.pairs))
-		b.Results.Add(c.cell, measure.Allocs, float64(used.Allocs)/float64(t.pairs))
-		b.Results.Add(c.cell, measure.Errors, float64(t.errors))
-		b.noteFailures(c.cell, t.errors, t.last)
-		return nil
-	})
+	return turns.run(ctx, rounds, func(c crowd) error { return b.slice(ctx, c, slice) })
 }
 
-// turn returns what one goroutine does: lock and unlock its key. After an error,
-// which may leave something locked, it goes on with another key.
+// slice lets c run for d, and adds the results.
+func (b *Bench) slice(ctx context.Context, c crowd, d time.Duration) error {
+	servers := b.Servers[:c.cell.Nodes]
+	before, err := server.CPU(ctx, servers)
+	if err != nil {
+		return err
+	}
+	meter := measure.NewMeter()
+	t, err := c.run(d)
+	if err != nil {
+		return err
+	}
+	time.Sleep(quiet)
+	used := meter.Read()
+	after, err := server.CPU(ctx, servers)
+	if err != nil {
+		return err
+	}
+	served := after - before
+	pairs := float64(t.pairs)
+	b.Results.Add(c.cell, measure.Rate, pairs/t.took.Seconds())
+	b.Results.Add(c.cell, measure.CPU, micros(used.CPU)/pairs)
+	b.Results.Add(c.cell, measure.ServerCPU, micros(served)/pairs)
+	b.Results.Add(c.cell, measure.ClientIdle, unused(used.CPU, t.took, runtime.GOMAXPROCS(0)))
+	b.Results.Add(c.cell, measure.ServerIdle, unused(served, t.took, len(servers)))
+	b.Results.Add(c.cell, measure.Allocs, float64(used.Allocs)/pairs)
+	b.Results.Add(c.cell, measure.Bytes, float64(used.Bytes)/pairs)
+	b.Results.Add(c.cell, measure.Errors, float64(t.errors))
+	b.noteFailures(c.cell, t.errors, t.last)
+	return nil
+}
+
+// unused returns the share of the time of that many cores that was not used.
+func unused(used, took time.Duration, cores int) float64 {
+	return max(0, 1-used.Seconds()/(took.Seconds()*float64(cores)))
+}
+
+// turn returns the turn of one goroutine: it locks and unlocks its key. After an error, which may
+// leave the key locked, it uses another key.
 func (b *Bench) turn(r *runner) func() error {
 	ctx, key, inside := context.Background(), b.freshKey(r.cell), func() {}
 	return func() error {
@@ -103,8 +127,8 @@ func (b *Bench) turn(r *runner) func() error {
 	}
 }
 
-// ceilings makes a crowd of each driver and width. On several nodes all get each batch at
-// the same time, and it has been done when all have answered.
+// ceilings makes a crowd for each driver and width. With several nodes, all nodes get each batch
+// at the same time, and the batch ends when all have answered.
 func (b *Bench) ceilings(cell measure.Cell, addrs []string) (crowds []crowd, closeAll func(), err error) {
 	var open []func()
 	closeAll = func() {
@@ -162,15 +186,15 @@ func (b batches) close() {
 	}
 }
 
-// tally is what a crowd did.
+// tally is the result of a crowd.
 type tally struct {
 	pairs, errors int64
-	last          any // the last error's text
+	last          any // the text of the last error
 	took          time.Duration
 }
 
-// run lets everybody take turns for d. It fails if not one turn succeeded, or if
-// some never ended.
+// run lets all goroutines take turns for d. It fails if no turn succeeded, or if some turns never
+// ended.
 func (c crowd) run(d time.Duration) (tally, error) {
 	var (
 		start         = time.Now()

@@ -46,8 +46,8 @@ var drain = Work{
 	},
 }
 
-// contend calls f for each implementation that waits, in turn, rounds times over,
-// for each number of nodes and of clients.
+// contend calls f for each implementation that waits, in turn and in that many rounds, for each
+// number of nodes and of clients.
 func (b *Bench) contend(ctx context.Context, work string, clients []int, rounds int, f func(*peer.Implementation, measure.Cell) error) error {
 	for _, nodes := range b.sizes(b.Plan.ContendedNodes) {
 		for _, n := range clients {
@@ -65,7 +65,7 @@ func (b *Bench) contend(ctx context.Context, work string, clients []int, rounds 
 	return nil
 }
 
-// contenders are the implementations that wait, each in its own way.
+// contenders returns the implementations that wait, one for each way of waiting.
 func (b *Bench) contenders(nodes int) []*peer.Implementation {
 	var list []*peer.Implementation
 	for _, i := range b.entrants(nodes) {

@@ -14,21 +14,21 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/server"
 )
 
-// errTwoInside says that a lock did not exclude.
+// errTwoInside reports that a lock did not exclude.
 var errTwoInside = errors.New("two clients were inside at once")
 
-// fleet is many clients that compete for keys, each with connections of its own,
-// as if each were a process.
+// fleet is a set of clients that compete for keys. Each has its own connections, as if it were a
+// process.
 type fleet struct {
 	clients []peer.Client
 	hold    time.Duration
-	inside  atomic.Int32 // how many hold the lock now
-	broken  atomic.Bool  // more than one did
+	inside  atomic.Int32 // number of holders now
+	broken  atomic.Bool  // there was more than one
 	key     func() string
 }
 
-// newFleet opens n clients and lets each lock once, alone, so that it is connected.
-// addrs tells where a client finds the nodes.
+// newFleet opens n clients and makes each of them lock once, alone, so that it is connected.
+// addrs returns the addresses at which a client finds the nodes.
 func (b *Bench) newFleet(ctx context.Context, i *peer.Implementation, cell measure.Cell, addrs func(client int) []string, n int) (*fleet, error) {
 	f := &fleet{hold: b.Plan.Hold, key: func() string { return b.freshKey(cell) }}
 	for at := range n {
@@ -49,8 +49,7 @@ func (b *Bench) newFleet(ctx context.Context, i *peer.Implementation, cell measu
 	return f, nil
 }
 
-// each calls do for every client at once, and returns the errors by client when
-// all have come back.
+// each calls do for every client at once. When all have returned, it returns their errors.
 func (f *fleet) each(do func(client int) error) []error {
 	errs := make([]error, len(f.clients))
 	gate := make(chan struct{})
@@ -66,7 +65,7 @@ func (f *fleet) each(do func(client int) error) []error {
 	return errs
 }
 
-// visit is what a client does while it has the lock.
+// visit is the work of a client while it has the lock.
 func (f *fleet) visit() {
 	if f.inside.Add(1) > 1 {
 		f.broken.Store(true)
@@ -83,13 +82,13 @@ func (f *fleet) close() {
 	wg.Wait()
 }
 
-// drained is what came of a drain.
+// drained is the result of a drain.
 type drained struct {
 	took, longestWait time.Duration
-	left              int // clients who did not get the lock
+	left              int // clients that did not get the lock
 }
 
-// drain lets every client lock one key once, all at the same time.
+// drain makes all clients lock one key once, at the same time.
 func (f *fleet) drain(ctx context.Context, patience time.Duration) (drained, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -122,17 +121,16 @@ func (f *fleet) drain(ctx context.Context, patience time.Duration) (drained, err
 	return d, nil
 }
 
-// looped is what came of a closed loop.
+// looped is the result of a closed loop.
 type looped struct {
 	shares      []int // acquisitions by client
 	took        time.Duration
-	longestWait time.Duration // of one that lasted until the end too
+	longestWait time.Duration // for one acquisition, including waits that lasted until the end
 }
 
-// loop lets every client lock one key, release it, and lock it again, until d has
-// passed.
+// loop makes every client lock one key, release it, and lock it again, until d has passed.
 func (f *fleet) loop(ctx context.Context, d time.Duration) (looped, error) {
-	ctx, cancel := context.WithCancel(ctx) // without a deadline, before which some give up
+	ctx, cancel := context.WithCancel(ctx) // has no deadline, because some clients give up before a deadline
 	defer cancel()
 	defer time.AfterFunc(d, cancel).Stop()
 	var (
@@ -170,8 +168,8 @@ func (f *fleet) loop(ctx context.Context, d time.Duration) (looped, error) {
 	return l, err
 }
 
-// secondRounds returns of how many locks the nodes were asked twice, as far as the
-// clients tell.
+// secondRounds returns for how many locks the nodes were asked twice, according to the clients
+// that report it.
 func (f *fleet) secondRounds() int {
 	sum := 0
 	for _, c := range f.clients {
@@ -182,7 +180,7 @@ func (f *fleet) secondRounds() int {
 	return sum
 }
 
-// all returns how many acquisitions there were.
+// all returns the number of acquisitions.
 func (l looped) all() int {
 	sum := 0
 	for _, n := range l.shares {
@@ -191,11 +189,10 @@ func (l looped) all() int {
 	return sum
 }
 
-// sameFor has every client find the nodes at the same addresses.
+// sameFor makes all clients find the nodes at the same addresses.
 func sameFor(addrs []string) func(int) []string { return func(int) []string { return addrs } }
 
-// farFirst has the first client find them further away. closeAll ends the
-// distance.
+// farFirst makes the first client find the nodes farther away. closeAll removes the distance.
 func farFirst(addrs []string, d time.Duration) (where func(client int) []string, closeAll func(), err error) {
 	far, closeAll, err := distant(addrs, d)
 	if err != nil {
@@ -209,8 +206,7 @@ func farFirst(addrs []string, d time.Duration) (where func(client int) []string,
 	}, closeAll, nil
 }
 
-// distant returns addresses at which the servers are further away: by d in each
-// direction.
+// distant returns addresses at which the servers are farther away, by d in each direction.
 func distant(addrs []string, d time.Duration) (far []string, closeAll func(), err error) {
 	var proxies []*delay.Proxy
 	closeAll = func() {
@@ -230,8 +226,8 @@ func distant(addrs []string, d time.Duration) (far []string, closeAll func(), er
 	return far, closeAll, nil
 }
 
-// counted calls f and returns how many commands the nodes executed meanwhile, and
-// soon after.
+// counted calls f and returns how many commands the nodes executed during f and shortly
+// afterwards.
 func counted(ctx context.Context, nodes []*server.Server, f func() error) (int64, error) {
 	before, err := server.Count(ctx, nodes)
 	if err != nil {
@@ -248,5 +244,5 @@ func counted(ctx context.Context, nodes []*server.Server, f func() error) (int64
 	return after.Since(before), nil
 }
 
-// afterwards is how long the last call's rest may take to reach the servers.
+// afterwards is how long the rest of the last call may take to reach the servers.
 const afterwards = 20 * time.Millisecond

@@ -12,11 +12,10 @@ import (
 	"github.com/quorumlock/quorumlock/bench/internal/peer"
 )
 
-// lockOf is a client of a lock that is a channel with one place, which is as good
-// as a lock can be.
+// lockOf is a client of an ideal lock, which is a channel with one place.
 type lockOf struct {
 	place chan struct{}
-	extra time.Duration // that this client needs to enter
+	extra time.Duration // the time that this client needs to enter
 }
 
 func (c lockOf) Hold(ctx context.Context, _ string, inside func()) error {
@@ -33,7 +32,7 @@ func (c lockOf) Hold(ctx context.Context, _ string, inside func()) error {
 
 func (lockOf) Close() {}
 
-// noLock lets everybody in.
+// noLock lets all callers in.
 type noLock struct{}
 
 func (noLock) Hold(_ context.Context, _ string, inside func()) error {
@@ -43,7 +42,7 @@ func (noLock) Hold(_ context.Context, _ string, inside func()) error {
 
 func (noLock) Close() {}
 
-// never lets nobody in.
+// never lets no caller in.
 type never struct{}
 
 func (never) Hold(ctx context.Context, _ string, _ func()) error {
@@ -68,14 +67,14 @@ func fleetOf(clients ...peer.Client) *fleet {
 }
 
 func TestDrain(t *testing.T) {
-	lock := lockOf{} // its place is made later
+	lock := lockOf{} // its channel is made later
 	for _, test := range []struct {
 		name    string
 		clients []peer.Client
 		want    drained
 		err     string
 	}{
-		{"one after the other", []peer.Client{lock, lock, lock}, drained{3 * time.Millisecond, 2 * time.Millisecond, 0}, ""},
+		{"one after another", []peer.Client{lock, lock, lock}, drained{3 * time.Millisecond, 2 * time.Millisecond, 0}, ""},
 		{"one is left waiting", []peer.Client{lock, never{}, lock}, drained{time.Second, time.Second, 1}, ""},
 		{"no exclusion", []peer.Client{noLock{}, noLock{}}, drained{}, errTwoInside.Error()},
 		{"no release", []peer.Client{stubborn{}}, drained{}, "a client had the lock and failed to release it: still there"},
@@ -111,10 +110,10 @@ func TestLoop(t *testing.T) {
 			t.Fatal(err)
 		}
 		if l.shares[0] < 40 || l.shares[0] > 52 || l.shares[1] != 0 || l.shares[2] < 8 || l.shares[2] > 12 {
-			t.Errorf("the shares are %v, want some 45 to 50, 0 and some 10", l.shares)
+			t.Errorf("the shares are %v, want about 45 to 50, 0 and about 10", l.shares)
 		}
 		if l.longestWait != 100*time.Millisecond {
-			t.Errorf("the longest wait is %v, want that of the client who waited until the end, 100ms", l.longestWait)
+			t.Errorf("the longest wait is %v, want that of the client that waited until the end, 100ms", l.longestWait)
 		}
 		if l.all() != l.shares[0]+l.shares[2] {
 			t.Errorf("all = %d of %v", l.all(), l.shares)
@@ -125,7 +124,7 @@ func TestLoop(t *testing.T) {
 			t.Errorf("without exclusion the error is %v, want %v", err, errTwoInside)
 		}
 		if _, err := fleetOf(stubborn{}).loop(t.Context(), 10*time.Millisecond); err == nil {
-			t.Error("no error though a release failed")
+			t.Error("no error although a release failed")
 		}
 	})
 }
@@ -146,10 +145,10 @@ func TestRotation(t *testing.T) {
 		}
 	}
 	if got, want := fmt.Sprint(order), "[A B C B C A A C C A]"; got != want {
-		t.Errorf("the order is %s, want %s: each round begins with another, and B is out once it failed", got, want)
+		t.Errorf("the order is %s, want %s: each round begins with another one, and B leaves after its failure", got, want)
 	}
 	if got, want := fmt.Sprint(failed), "[B broken]"; got != want {
-		t.Errorf("failed were %s, want %s", got, want)
+		t.Errorf("%s failed, want %s", got, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -167,7 +166,7 @@ func TestCrowd(t *testing.T) {
 			t.Errorf("%+v, %v, want 40 pairs, 10 errors in 10ms", tally, err)
 		}
 		if _, err := (crowd{turns: []func() error{bad}, pairs: 1}).run(10 * time.Millisecond); err == nil {
-			t.Error("no error though every turn failed")
+			t.Error("no error although every turn failed")
 		}
 	})
 	// A call that never returns ends with its client.
@@ -178,7 +177,7 @@ func TestCrowd(t *testing.T) {
 			close: func() { once.Do(func() { close(closed) }) }}
 		start := time.Now()
 		if _, err := hangs.run(time.Second); err == nil {
-			t.Error("no error though a call hung")
+			t.Error("no error although a call hung")
 		}
 		if took := time.Since(start); took != time.Second+stuck {
 			t.Errorf("it took %v, want %v", took, time.Second+stuck)

@@ -45,7 +45,7 @@ func (b *Bench) handOff(ctx context.Context, i *peer.Implementation, cell measur
 		return looped{}, err
 	}
 	defer f.close()
-	if _, err := f.drain(ctx, b.Plan.Patience); err != nil { // makes subscriptions
+	if _, err := f.drain(ctx, b.Plan.Patience); err != nil { // opens subscriptions
 		return looped{}, err
 	}
 	var l looped

@@ -15,11 +15,10 @@ import (
 )
 
 const (
-	// lockers is how many goroutines make the locks that are then held, and release
-	// them.
+	// lockers is the number of goroutines that acquire the held locks and release them.
 	lockers = 16
 
-	// perLock is more than making or releasing one should take.
+	// perLock is the longest time for acquiring or releasing one lock.
 	perLock = time.Millisecond
 )
 
@@ -128,16 +127,16 @@ func (b *Bench) held(ctx context.Context, i *peer.Implementation, cell measure.C
 	return nil
 }
 
-// inUse returns what this process has now, after what was let go is freed.
+// inUse returns what this process uses now, after unused memory was freed.
 func inUse() (goroutines int, heap int64) {
 	runtime.GC()
-	runtime.GC() // what the first one found to be pooled
+	runtime.GC() // frees what the first collection removed from pools
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return runtime.NumGoroutine(), int64(m.HeapAlloc)
 }
 
-// spread calls f for 0 … n-1, many at a time, until one fails.
+// spread calls f for 0 … n-1, many at a time, until one call fails.
 func spread(n int, f func(int) error) error {
 	var (
 		next   atomic.Int64

@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	hungNodes = 3 // of which one hangs
+	hungNodes = 3 // one of which hangs
 
-	// settling is how long a library has, after a node that hung goes on, to find
-	// that out.
+	// settling is how long a library has, after a hung node goes on, to notice that.
 	settling = 300 * time.Millisecond
 )
 
@@ -29,7 +28,7 @@ var hung = Work{
 		}
 		nodes := b.Servers[:hungNodes]
 		last := nodes[hungNodes-1]
-		if err := last.Resume(ctx); errors.Is(err, server.ErrGiven) { // of no effect otherwise
+		if err := last.Resume(ctx); errors.Is(err, server.ErrGiven) { // has no effect otherwise
 			b.note("hung: %v", err)
 			return nil
 		}
@@ -65,14 +64,14 @@ var hung = Work{
 	},
 }
 
-// latencies are how long calls took that succeeded, and how many did not.
+// latencies are the durations of successful calls, and the number of failed ones.
 type latencies struct {
 	locks, unlocks []time.Duration
 	failed         int
 	last           error
 }
 
-// timed locks and unlocks a fresh key each time, n times at most if n is not 0, and
+// timed locks and unlocks a fresh key each time. It makes at most n pairs if n is not 0, and
 // begins none after d. It gives up if everything fails.
 func (r *runner) timed(b *Bench, n int, d time.Duration) (latencies, error) {
 	defer r.guard(d)()

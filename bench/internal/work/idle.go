@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	warmUp = 50 // pairs before anything is measured
+	warmUp = 50 // pairs before the measurement
 
-	// quiet is how long a slice waits for what a library still has under way after
-	// its last call returned: that is part of what it costs.
+	// quiet is how long a slice waits after its last call for background work of the library,
+	// which is part of its cost.
 	quiet = 2 * time.Millisecond
 )
 
@@ -40,8 +40,8 @@ func (b *Bench) idle(ctx context.Context, work string, addrs []string, rounds, p
 		return err
 	}
 	for range rounds {
-		// A machine is at times twice as fast as at others, and a core that has gone to sleep takes
-		// longer to wake than the rest of a pair: what is compared has to be close in time.
+		// A machine is at times twice as fast as at others, and a sleeping core takes longer to
+		// wake than the rest of a pair. So compared measurements must be close in time.
 		times := make(map[*runner][]time.Duration)
 		if err := turns.shuffle(ctx, pairs, func(r *runner) error {
 			took, err := r.pair()
@@ -71,8 +71,8 @@ func (b *Bench) idle(ctx context.Context, work string, addrs []string, rounds, p
 	})
 }
 
-// pairs locks and unlocks one key n times. Its context cannot end, as in most examples:
-// one that can makes drivers and libraries watch it.
+// pairs locks and unlocks one key n times. Its context cannot end, as in most examples, because
+// drivers and libraries have to watch a context that can.
 func (r *runner) pairs(n int) error {
 	defer r.guard(0)()
 	ctx, key, inside := context.Background(), keyOf(r.cell, 0), func() {}
@@ -84,7 +84,7 @@ func (r *runner) pairs(n int) error {
 	return nil
 }
 
-// pair is one of pairs, and returns how long it took.
+// pair makes one pair, and returns how long it took.
 func (r *runner) pair() (time.Duration, error) {
 	defer r.guard(0)()
 	key, inside := keyOf(r.cell, 0), func() {}

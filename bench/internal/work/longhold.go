@@ -23,7 +23,7 @@ var longHold = Work{
 				return err
 			}
 			defer f.close()
-			if _, err := f.drain(ctx, b.Plan.Patience); err != nil { // makes subscriptions
+			if _, err := f.drain(ctx, b.Plan.Patience); err != nil { // opens subscriptions
 				return err
 			}
 			commands, err := f.longHold(ctx, b.Plan.LongHold, nodes)
@@ -36,8 +36,8 @@ var longHold = Work{
 	},
 }
 
-// longHold lets the first client hold a key for d while all others wait for it, and
-// returns how many commands the nodes executed meanwhile.
+// longHold makes the first client hold a key for d while all others wait for it. It returns how
+// many commands the nodes executed meanwhile.
 func (f *fleet) longHold(ctx context.Context, d time.Duration, nodes []*server.Server) (commands int64, err error) {
 	waiting, giveUp := context.WithCancel(ctx)
 	defer giveUp()
@@ -57,7 +57,7 @@ func (f *fleet) longHold(ctx context.Context, d time.Duration, nodes []*server.S
 				e := c.Hold(waiting, key, func() {})
 				mu.Lock()
 				defer mu.Unlock()
-				if waiting.Err() == nil { // too early: it got the lock, or gave up
+				if waiting.Err() == nil { // too early: the client got the lock, or gave up
 					broken = fmt.Errorf("a waiter came back while the key was held: %v", e)
 				}
 			})

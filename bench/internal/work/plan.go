@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Plan says how long everything takes.
+// A Plan has the sizes and durations of everything.
 type Plan struct {
 	Nodes []int // numbers of nodes, without contention
 
@@ -13,15 +13,18 @@ type Plan struct {
 	Pairs  int           // idle pairs in a slice
 	Slice  time.Duration // of distinct keys
 
+	CoreNodes  []int // numbers of nodes, with client and servers on chosen cores
+	CoreRounds int
+
 	ContendedNodes []int // numbers of nodes, with contention
 	Clients        []int // numbers of clients of one key
 	Hold           time.Duration
 	DrainRounds    int
-	Patience       time.Duration // after which who still waits is left waiting
-	LoopClients    []int         // numbers of clients that come back
+	Patience       time.Duration // after this time, a waiter counts as left waiting
+	LoopClients    []int         // numbers of clients in a loop
 	LoopRounds     int
 	Loop           time.Duration
-	FarClients     int // of which one is further away
+	FarClients     int // one of which is farther away
 	Far            time.Duration
 	LongHold       time.Duration
 
@@ -31,7 +34,7 @@ type Plan struct {
 	Distances      []time.Duration
 	DistanceNodes  []int
 	DistanceRounds int
-	DistanceSlice  time.Duration // more where a pair takes long
+	DistanceSlice  time.Duration // longer, because a pair takes longer
 
 	HeldNodes []int
 	Locks     int // held at once
@@ -39,11 +42,13 @@ type Plan struct {
 	Watch     time.Duration
 }
 
-// Full is the plan for figures that are published.
+// Full is the plan for published figures.
 func Full() Plan {
 	return Plan{
 		Nodes:  []int{1, 3, 5},
 		Rounds: 21, Pairs: 300, Slice: 200 * time.Millisecond,
+
+		CoreNodes: []int{1}, CoreRounds: 7,
 
 		ContendedNodes: []int{1, 3},
 		Clients:        []int{2, 16, 64},
@@ -64,12 +69,13 @@ func Full() Plan {
 	}
 }
 
-// Quick is the plan for a look, in less than a minute.
+// Quick is the plan for a quick look, in less than a minute.
 func Quick() Plan {
 	p := Full()
 	p.Nodes = []int{1, 3}
 	p.Rounds, p.Pairs, p.Slice = 3, 100, 40*time.Millisecond
 	p.Clients, p.FarClients = []int{2, 6}, 6
+	p.CoreRounds = 1
 	p.DrainRounds, p.Patience = 1, 5*time.Second
 	p.LoopClients = []int{3, 6}
 	p.LoopRounds, p.Loop, p.LongHold = 1, 200*time.Millisecond, 200*time.Millisecond
@@ -82,25 +88,25 @@ func Quick() Plan {
 
 // WithRounds returns the plan with n rounds of everything that has rounds.
 func (p Plan) WithRounds(n int) Plan {
-	p.Rounds, p.DrainRounds, p.LoopRounds, p.HungRounds, p.DistanceRounds = n, n, n, n, n
+	p.Rounds, p.CoreRounds, p.DrainRounds, p.LoopRounds, p.HungRounds, p.DistanceRounds = n, n, n, n, n, n
 	return p
 }
 
-// WithSlice returns the plan with slices of d where they are measured by time.
+// WithSlice returns the plan with slices of d for everything that is measured by time.
 func (p Plan) WithSlice(d time.Duration) Plan {
 	p.Slice, p.Loop, p.Hung, p.DistanceSlice = d, d, d, d
 	return p
 }
 
-// WithNodes returns the plan with those of its numbers of nodes that are wanted.
+// WithNodes returns the plan with only those of its numbers of nodes that are in the list.
 func (p Plan) WithNodes(wanted []int) Plan {
-	for _, list := range []*[]int{&p.Nodes, &p.ContendedNodes, &p.DistanceNodes, &p.HeldNodes} {
+	for _, list := range []*[]int{&p.Nodes, &p.CoreNodes, &p.ContendedNodes, &p.DistanceNodes, &p.HeldNodes} {
 		*list = slices.DeleteFunc(slices.Clone(*list), func(n int) bool { return !slices.Contains(wanted, n) })
 	}
 	return p
 }
 
-// Servers returns how many servers the plan needs.
+// Servers returns the number of servers that the plan needs.
 func (p Plan) Servers() int {
-	return slices.Max(slices.Concat(p.Nodes, p.ContendedNodes, p.DistanceNodes, p.HeldNodes, []int{hungNodes}))
+	return slices.Max(slices.Concat(p.Nodes, p.CoreNodes, p.ContendedNodes, p.DistanceNodes, p.HeldNodes, []int{hungNodes}))
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// The clocks of servers run too fast or too slow. Nobody gets the lock while another's is
-// valid, unless a quorum's clocks are off by more than the drift allowance; tokens are in
-// order even then, and the resource refuses the first.
+// The clocks of servers run too fast or too slow. Unless the clocks of a quorum are off by more
+// than the drift allowance, nobody gets the lock while another's lock is valid. Tokens are in
+// order even then, and the resource rejects the first holder.
 func TestClockRate(t *testing.T) {
 	list := servers.Start(t, servers.Any, 3, servers.WithClock())
 	for _, tc := range []struct {
 		name    string
-		servers int // of three
+		servers int // number of affected servers, of three
 		share   float64
 		drift   float64
 		overlap bool
@@ -38,10 +38,10 @@ func TestClockRate(t *testing.T) {
 			}
 			opts := []redlock.Option{
 				redlock.WithTTL(time.Second), redlock.WithDrift(tc.drift),
-				redlock.WithRetry(redlock.Fixed(5 * time.Millisecond)), // to get it as early as can be
+				redlock.WithRetry(redlock.Fixed(5 * time.Millisecond)), // to lock as early as possible
 			}
 			one, other := newLocker(t, list, 0, opts...), newLocker(t, list, 1, opts...)
-			for range 10 { // a slow machine may take several
+			for range 10 { // a slow machine may need several attempts
 				start := time.Now()
 				a, first := mustLock(t, one, start)
 				if !everywhere(t, list) {
@@ -57,21 +57,21 @@ func TestClockRate(t *testing.T) {
 				b.Unlock(t.Context())
 				eventuallyFree(t, list, key)
 				early := a.Until().Sub(start) - second.got
-				t.Logf("the second got it %v before the end of the first", early)
+				t.Logf("the second holder got the lock %v before the end of the first", early)
 				if !tc.overlap && early > 0 {
-					t.Error("both held it")
+					t.Error("both held the lock")
 				}
 				if !tc.overlap || early > 0 {
 					return
 				}
 			}
-			t.Error("it never came to that, though there is half a second for it")
+			t.Error("both never held the lock, although they overlap for half a second")
 		})
 	}
 }
 
-// everywhere reports whether all servers have the lock. On a slow machine one may have been
-// too late for it, and others can have the lock with that one and a second.
+// everywhere reports whether all servers have the lock. On a slow machine, one may have answered
+// too late, and then others can get the lock on that server and a second one.
 func everywhere(t testing.TB, list []*servers.Server) bool {
 	t.Helper()
 	for _, s := range list {
@@ -85,27 +85,27 @@ func everywhere(t testing.TB, list []*servers.Server) bool {
 	return true
 }
 
-// The clocks of servers are set back. The lock stays there for longer, and so others wait
-// if that is a quorum, until it is unlocked or the clocks are right again. Nothing else
-// comes of it.
+// The clocks of servers are set back. The lock then stays there for longer. If these servers are
+// enough to block, others wait until the lock is unlocked or the clocks are right again. There is
+// no other effect.
 func TestClockSetBack(t *testing.T) {
 	const ttl = 500 * time.Millisecond
 	list := servers.Start(t, servers.Any, 3, servers.WithClock())
 	for _, tc := range []struct {
 		name string
-		back int // of three servers
+		back int // number of affected servers, of three
 		end  func(t *testing.T, a *redlock.Lock, list []*servers.Server)
 	}{
 		{"a minority", 1, nil},
 		{"a majority, unlocked late", 2, func(t *testing.T, a *redlock.Lock, _ []*servers.Server) {
-			a.Unlock(t.Context()) // it may say that it was not held any more
+			a.Unlock(t.Context()) // may return that the lock was not held any more
 		}},
 		{"all, set right", 3, func(t *testing.T, _ *redlock.Lock, list []*servers.Server) {
 			step(t, list, time.Hour)
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for _, s := range list { // their clocks may be hours behind, which is all the same
+			for _, s := range list { // their clocks may be hours behind, which has no effect
 				s.Flush(t)
 			}
 			one, other := newLocker(t, list, 0, redlock.WithTTL(ttl)), newLocker(t, list, 1, redlock.WithTTL(ttl))
@@ -120,7 +120,7 @@ func TestClockSetBack(t *testing.T) {
 			a := lock(one)
 			for try := 0; !setBack(t, list[:tc.back]); try++ {
 				if try == 10 {
-					t.Fatal("never have all of them the lock in time")
+					t.Fatal("the lock was never on all servers in time")
 				}
 				step(t, list[:tc.back], time.Hour)
 				a.Unlock(t.Context())
@@ -132,7 +132,7 @@ func TestClockSetBack(t *testing.T) {
 				t.Errorf("after its validity: %v, want ErrNotHeld", a.Err())
 			}
 			if tc.end != nil {
-				time.Sleep(ttl) // by their clocks it is as if no time had passed
+				time.Sleep(ttl) // for these clocks, no time has passed
 				if _, err := other.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) {
 					t.Errorf("long after the TTL: %v, want ErrTaken", err)
 				}
@@ -140,18 +140,18 @@ func TestClockSetBack(t *testing.T) {
 			}
 			b := lock(other)
 			if got := grants[len(grants)-1].got; got < a.Until().Sub(start) {
-				t.Error("both held it")
+				t.Error("both held the lock")
 			}
 			for _, s := range disorder(grants) {
 				t.Error(s)
 			}
-			b.Unlock(t.Context()) // it may be late on a slow machine
+			b.Unlock(t.Context()) // may be late on a slow machine
 		})
 	}
 }
 
-// setBack sets clocks back by an hour, and reports whether all of the servers have the
-// lock for that much longer: one may have been too late for it.
+// setBack sets clocks back by an hour, and reports whether all of these servers have the lock for
+// that much longer. One may have answered too late.
 func setBack(t testing.TB, list []*servers.Server) bool {
 	t.Helper()
 	step(t, list, -time.Hour)
@@ -170,8 +170,8 @@ func step(t testing.TB, list []*servers.Server, d time.Duration) {
 	}
 }
 
-// A clock jumps ahead by two days, and is set right again. Counters have expired there
-// meanwhile, or are so far ahead that other servers would not follow.
+// A clock jumps ahead by two days, and is set right again. Meanwhile, counters have expired
+// there, or are so far ahead that other servers do not follow them.
 func TestClockDaysAhead(t *testing.T) {
 	const days = 48 * time.Hour
 	none := func(t *testing.T, locker *redlock.Locker, want ...string) {
@@ -183,7 +183,7 @@ func TestClockDaysAhead(t *testing.T) {
 		}
 		for _, want := range append(want, "more than a day ahead") {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("got %v, want one that says %q", err, want)
+				t.Errorf("got %v, want one that contains %q", err, want)
 			}
 		}
 	}
@@ -201,7 +201,8 @@ func TestClockDaysAhead(t *testing.T) {
 		}
 	}
 
-	// The others go on. Together with one of them it gives no token, ahead or set right.
+	// The other servers go on. Together with one of them, the affected server grants no token,
+	// whether it is ahead or right again.
 	t.Run("one", func(t *testing.T) {
 		list, locker, once := begin(t)
 		once()
@@ -224,8 +225,8 @@ func TestClockDaysAhead(t *testing.T) {
 		once()
 	})
 
-	// A majority gives tokens from there, and then none until the counters are deleted,
-	// with which tokens begin below what they were.
+	// A majority grants tokens from there. After the clocks are right again, it grants none until
+	// the counters are deleted. Then tokens begin below the earlier ones.
 	t.Run("a majority", func(t *testing.T) {
 		list, locker, once := begin(t)
 		once()
@@ -239,7 +240,7 @@ func TestClockDaysAhead(t *testing.T) {
 		}
 		lock := lockKey(t, locker, key, 0)
 		if lock.Fence() >= ahead {
-			t.Errorf("the token is %d, after %d: better than what is documented", lock.Fence(), ahead)
+			t.Errorf("the token %d follows %d, which is better than documented", lock.Fence(), ahead)
 		}
 		unlock(t, lock)
 	})

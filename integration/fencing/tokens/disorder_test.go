@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A grant is a lock that somebody got: when it was asked for, when Lock returned, and
-// the token.
+// A grant is a lock that a client got: the time of the request, the time at which Lock returned,
+// and the token.
 type grant struct {
 	asked, got time.Duration
 	token      uint64
@@ -19,8 +19,8 @@ func (g grant) String() string {
 	return fmt.Sprintf("%d (asked for at %v, got at %v)", g.token, g.asked, g.got)
 }
 
-// disorder returns what is wrong with the tokens of grants: that two have the same one,
-// or that one has no higher token than another that was there before it was asked for.
+// disorder returns the faults in the tokens of grants: two grants with the same token, or a grant
+// whose token is not higher than that of a grant which was complete before its request.
 func disorder(grants []grant) []string {
 	var wrong []string
 	byToken := slices.Clone(grants)
@@ -34,7 +34,7 @@ func disorder(grants []grant) []string {
 	byGot, byAsked := slices.Clone(grants), slices.Clone(grants)
 	slices.SortFunc(byGot, func(a, b grant) int { return cmp.Compare(a.got, b.got) })
 	slices.SortFunc(byAsked, func(a, b grant) int { return cmp.Compare(a.asked, b.asked) })
-	var highest grant // of those that were there before g was asked for
+	var highest grant // of the grants that were complete before the request of g
 	for _, g := range byAsked {
 		for len(byGot) > 0 && byGot[0].got < g.asked {
 			if byGot[0].token > highest.token {
@@ -49,7 +49,7 @@ func disorder(grants []grant) []string {
 	return wrong
 }
 
-// What is wrong is found, and nothing else.
+// disorder finds the faults, and nothing else.
 func TestDisorder(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -59,14 +59,14 @@ func TestDisorder(t *testing.T) {
 		{"in order", []grant{{0, 1, 5}, {2, 3, 6}, {4, 5, 9}}, 0},
 		{"at the same time", []grant{{0, 3, 6}, {1, 2, 5}}, 0},
 		{"no token", []grant{{0, 1, 0}}, 1},
-		{"twice, at the same time", []grant{{0, 2, 5}, {1, 3, 5}}, 1},
-		{"twice, one after the other", []grant{{0, 1, 5}, {2, 3, 5}}, 2},
+		{"the same token twice, at the same time", []grant{{0, 2, 5}, {1, 3, 5}}, 1},
+		{"the same token twice, one after another", []grant{{0, 1, 5}, {2, 3, 5}}, 2},
 		{"lower", []grant{{2, 3, 4}, {0, 1, 5}}, 1},
-		{"lower than one long ago", []grant{{0, 1, 9}, {0, 5, 3}, {2, 6, 10}, {7, 8, 8}}, 1},
-		{"asked for when the other was got", []grant{{0, 2, 5}, {2, 3, 4}}, 0},
+		{"lower than a token of long ago", []grant{{0, 1, 9}, {0, 5, 3}, {2, 6, 10}, {7, 8, 8}}, 1},
+		{"requested when the other was granted", []grant{{0, 2, 5}, {2, 3, 4}}, 0},
 	} {
 		if got := disorder(tc.grants); len(got) != tc.want {
-			t.Errorf("%s: %d wrong, want %d: %q", tc.name, len(got), tc.want, got)
+			t.Errorf("%s: %d faults, want %d: %q", tc.name, len(got), tc.want, got)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package tokens holds the tests of fencing tokens on real servers: that they are
-// unique and in order while servers are paused and killed, what becomes of them
-// where servers forget, and that a resource which compares them loses no update of
-// clients whose locks have expired. It has no code of its own.
+// Package tokens tests fencing tokens on real servers. Tokens are unique and in order while
+// servers are paused and killed. The tests also show what happens when servers lose data, and
+// that a resource which compares tokens loses no update of clients whose locks have expired. The
+// package has no code outside its tests.
 package tokens

@@ -21,7 +21,7 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A set is a text of numbers in a row of an SQL database.
+// A set is a list of numbers as a text in a row of an SQL database.
 type set struct {
 	read  func(ctx context.Context, token uint64) (string, error)
 	write func(ctx context.Context, token uint64, value string) error
@@ -32,7 +32,7 @@ const (
 	put = "UPDATE sets SET value = ? WHERE id = 1"
 )
 
-// unfenced is a set that whoever writes last has written.
+// unfenced is a set in which the last write wins.
 func unfenced(db *sql.DB) set {
 	return set{
 		read: func(ctx context.Context, _ uint64) (value string, err error) {
@@ -46,7 +46,7 @@ func unfenced(db *sql.DB) set {
 	}
 }
 
-// tabled is a set that is fenced by a table.
+// tabled is a set with a fence in a table.
 func tabled(db *sql.DB) set {
 	fences := fence.Table{Dialect: fence.SQLite}
 	return set{
@@ -65,7 +65,7 @@ func tabled(db *sql.DB) set {
 	}
 }
 
-// columned is a set that is fenced by a column of its row.
+// columned is a set with a fence in a column of its row.
 func columned(db *sql.DB) set {
 	rows := fence.Column{Dialect: fence.SQLite, Table: "sets"}
 	return set{
@@ -102,8 +102,8 @@ func openDB(t testing.TB) *sql.DB {
 	return db
 }
 
-// Clients add numbers to a set under a lock: read, now and then sleep until the lock has
-// expired, write. Without a fence updates are lost, and with one none is.
+// Clients add numbers to a set under a lock: they read, sometimes sleep until the lock has
+// expired, and write. Without a fence updates are lost, and with a fence none is.
 func TestLockSet(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -131,18 +131,18 @@ func TestLockSet(t *testing.T) {
 			forged := slices.DeleteFunc(slices.Clone(l.refused), missing)
 			t.Logf("%d added, %d refused, %d lost", len(l.accepted), len(l.refused), len(lost))
 			if len(forged) > 0 {
-				t.Errorf("refused, but in the set: %v", forged)
+				t.Errorf("rejected, but in the set: %v", forged)
 			}
 			for _, err := range l.failures {
 				t.Error(err)
 			}
 			switch {
 			case !tc.fenced && len(lost) == 0:
-				t.Error("lost nothing: the workload does not show what fencing is for")
+				t.Error("no update was lost, so the workload does not show the need for fencing")
 			case tc.fenced && len(lost) > 0:
 				t.Errorf("lost: %v", lost)
 			case tc.fenced && len(l.refused) == 0:
-				t.Error("refused nothing: no holder was late")
+				t.Error("nothing was rejected, so no holder was late")
 			}
 		})
 	}
@@ -153,19 +153,19 @@ const (
 	rounds  = 8 // of each worker
 )
 
-// A lockSet is the workers of one set, and what became of their numbers.
+// A lockSet consists of the workers of one set, and the results of their additions.
 type lockSet struct {
 	set set
 
 	mu                sync.Mutex
 	progress          *sync.Cond
 	accepted, refused []string
-	ended             int // additions, whatever came of them
+	ended             int // additions with any result
 	failures          []error
 }
 
-// run lets the workers work, the first of them with a pause that lasts until others have
-// added to what it had read, so that there is a late write in any case.
+// run starts the workers. The first of them pauses until others have added to the set that it
+// read, so that there is always a late write.
 func (l *lockSet) run(t *testing.T, list []*servers.Server) {
 	var wg sync.WaitGroup
 	late, reading := newLocker(t, list, workers, redlock.WithTTL(ttl)), make(chan struct{})
@@ -197,7 +197,7 @@ func (l *lockSet) run(t *testing.T, list []*servers.Server) {
 	wg.Wait()
 }
 
-// add adds a number to the set, that of the lock's token, which nobody else has.
+// add adds the lock's token to the set, a number that no other worker has.
 func (l *lockSet) add(ctx context.Context, locker *redlock.Locker, pause func()) {
 	number := ""
 	lock, err := locker.Lock(ctx, key)

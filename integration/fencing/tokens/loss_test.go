@@ -13,8 +13,9 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// apart is how far apart locks must be for their tokens to be in order where servers
-// lose counters: twice by how much a counter follows a hint. The servers share a clock.
+// apart is the shortest time between two locks whose tokens are in order even if servers lose
+// counters. It is twice the distance by which a counter may follow a hint. The servers share a
+// clock.
 const apart = 2*250*time.Millisecond + 50*time.Millisecond
 
 // mustLock returns a lock and its grant, with times since start.
@@ -30,9 +31,8 @@ func mustLock(t testing.TB, locker *redlock.Locker, start time.Time) (*redlock.L
 	return lock, grant{asked, time.Since(start), lock.Fence()}
 }
 
-// Every server loses all that it has. Tokens go on from the clocks, so that it takes a
-// second fault, counters that some clock had moved ahead of those of the servers, to
-// begin again from below.
+// Every server loses all its data. Tokens continue from the clocks. They begin again from below
+// only after a second fault: counters that some clock had moved ahead of the servers' clocks.
 func TestTokensAfterLoss(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
 		for _, secondFault := range []bool{false, true} {
@@ -56,8 +56,8 @@ func TestTokensAfterLoss(t *testing.T) {
 	}
 }
 
-// Two hold the lock, since a server of the first one's quorum has forgotten it. The
-// second has the higher token, and the resource refuses the first.
+// Two clients hold the lock, because a server of the first one's quorum has forgotten it. The
+// second has the higher token, and the resource rejects the first.
 func TestOverlap(t *testing.T) {
 	const long = redlock.DefaultTTL * 6
 	for _, tc := range []struct {
@@ -65,7 +65,7 @@ func TestOverlap(t *testing.T) {
 		opts   []servers.Option
 		forget func(t *testing.T, s *servers.Server)
 	}{
-		// As when its clock jumps ahead: the lock's time is up there.
+		// The same as when the server's clock jumps ahead: the lock expires there.
 		{"too early an expiry", nil, func(t *testing.T, s *servers.Server) {
 			s.Do(t, "PEXPIRE", key, 1)
 			for s.Do(t, "EXISTS", key) != int64(0) {
@@ -76,7 +76,7 @@ func TestOverlap(t *testing.T) {
 			s.StepClock(t, long)
 		}},
 		{"a restart without persistence", nil, func(t *testing.T, s *servers.Server) { s.Restart(t) }},
-		// Whoever goes by its clock has waited for longer than the TTL.
+		// According to its clock, the server has waited for longer than the TTL.
 		{"a restart during which the clock is set ahead", []servers.Option{servers.WithClock(), servers.WithAOF()}, func(t *testing.T, s *servers.Server) {
 			s.Kill(t)
 			s.StepClock(t, long)
@@ -85,13 +85,13 @@ func TestOverlap(t *testing.T) {
 		{"everything deleted", nil, func(t *testing.T, s *servers.Server) { s.Flush(t) }},
 		{"an eviction", nil, func(t *testing.T, s *servers.Server) {
 			if s.Kind() == servers.Embedded {
-				t.Skip("embedded servers have as much memory as there is")
+				t.Skip("embedded servers have no memory limit")
 			}
 			s.SetConfig(t, "maxmemory-policy", "allkeys-lru")
 			full(t, s)
 			s.SetConfig(t, "maxmemory", "0")
 			if keys := s.Keys(t); len(keys) > 0 {
-				t.Fatalf("%q are still there", keys)
+				t.Fatalf("the keys %q still exist", keys)
 			}
 		}},
 	} {
@@ -105,13 +105,13 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// As TestOverlap, when a replica that was behind takes the place of its master.
+// As TestOverlap, but a replica that is behind takes the place of its master.
 func TestOverlapAfterFailover(t *testing.T) {
 	set := servers.StartSentinel(t, servers.Any, 1)
-	set.Sentinels[0].Kill(t) // the test does what it would
+	set.Sentinels[0].Kill(t) // the test does the failover itself
 	list := servers.Start(t, servers.Any, 4, servers.WithOutages(), servers.WithoutReuse())
 	list = []*servers.Server{list[0], list[1], set.Master, list[2], list[3]}
-	set.Replica.Do(t, "REPLICAOF", "127.0.0.1", 1) // where nobody is
+	set.Replica.Do(t, "REPLICAOF", "127.0.0.1", 1) // no server is there
 	overlap(t, list, redlock.DefaultTTL*6, func() []*servers.Server {
 		if got := set.Master.Do(t, "EXISTS", key, counter); got != int64(2) {
 			t.Fatalf("the master has %v of the lock and its counter", got)
@@ -122,15 +122,14 @@ func TestOverlapAfterFailover(t *testing.T) {
 	})
 }
 
-// overlap has a first client lock on servers 0, 1 and 2 and a second on 2, 3 and 4, of
-// those that forget returns. Both must hold the lock at once, and only the second may
-// write.
+// overlap makes a first client lock on servers 0, 1 and 2, and a second one on 2, 3 and 4, of the
+// servers that forget returns. Both must hold the lock at once, and only the second may write.
 func overlap(t *testing.T, list []*servers.Server, ttl time.Duration, forget func() []*servers.Server) {
 	t.Helper()
 	start := time.Now()
 	kill(t, list[3:])
 	a, first := mustLock(t, newLocker(t, list, 0, redlock.WithTTL(ttl)), start)
-	time.Sleep(apart) // the first has also given up on the rest
+	time.Sleep(apart) // by now the first has given up on the other servers
 	for _, s := range list[3:] {
 		s.Start(t)
 	}
@@ -138,7 +137,7 @@ func overlap(t *testing.T, list []*servers.Server, ttl time.Duration, forget fun
 	kill(t, list[:2])
 	b, second := mustLock(t, newLocker(t, list, 1, redlock.WithTTL(ttl)), start)
 	if !time.Now().Before(a.Until()) {
-		t.Fatal("the first lock is over: nothing is shown")
+		t.Fatal("the first lock has ended; want it held, so that the test proves something")
 	}
 	for _, s := range disorder([]grant{first, second}) {
 		t.Error(s)
@@ -146,20 +145,21 @@ func overlap(t *testing.T, list []*servers.Server, ttl time.Duration, forget fun
 	supersedes(t, b, a)
 }
 
-// supersedes has a resource see the token of a later lock, and then refuse an earlier one.
+// supersedes makes a resource see the token of a later lock, and then checks that it rejects an
+// earlier one.
 func supersedes(t testing.TB, later, earlier *redlock.Lock) {
 	t.Helper()
 	var resource fence.Guard
 	if err := resource.Announce(later.Fence()); err != nil {
 		t.Error(err)
 	}
-	err := resource.Do(earlier.Fence(), func() error { t.Error("written by the earlier one"); return nil })
+	err := resource.Do(earlier.Fence(), func() error { t.Error("the earlier holder wrote"); return nil })
 	if !errors.Is(err, fence.ErrStale) {
-		t.Errorf("the earlier one is told %v, want fence.ErrStale", err)
+		t.Errorf("the earlier holder got %v, want fence.ErrStale", err)
 	}
 }
 
-// full leaves a server no memory, and has it notice that.
+// full takes all free memory from a server, and makes the server notice it.
 func full(t testing.TB, s *servers.Server) {
 	t.Helper()
 	s.SetConfig(t, "maxmemory", "1")
@@ -168,11 +168,11 @@ func full(t testing.TB, s *servers.Server) {
 	}
 }
 
-// Servers that are full and evict nothing refuse locks, and count as failed. They keep
-// what they have, and release it.
+// Servers that are full and evict nothing reject locks, and count as failed. They keep and
+// release the locks that they have.
 func TestFullServers(t *testing.T) {
 	if servers.Kinds(t)[0] == servers.Embedded {
-		t.Skip("embedded servers have as much memory as there is")
+		t.Skip("embedded servers have no memory limit")
 	}
 	list := servers.Start(t, servers.Any, 3)
 	start := time.Now()
@@ -199,7 +199,7 @@ func TestFullServers(t *testing.T) {
 	unlock(t, lock)
 	eventuallyFree(t, list, key)
 	if _, err := other.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {
-		t.Errorf("on a majority of full servers: %v, want ErrUnavailable that says OOM", err)
+		t.Errorf("on a majority of full servers: %v, want ErrUnavailable with OOM", err)
 	}
 	eventuallyFree(t, list, key)
 

@@ -8,19 +8,23 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-func TestMain(m *testing.M) { servers.Main(m) }
+func TestMain(m *testing.M) {
+	long.Package(m)
+	servers.Main(m)
+}
 
-// key is the lock that everybody wants, and counter where servers keep its counter.
+// key is the lock of all clients, and counter the key of its counter.
 const key, counter = "k", "k{k}:fence"
 
-// patient has a call wait for servers on a machine that stands still for some time.
+// patient makes a call wait for servers on a machine that stands still for a while.
 var patient = redlock.WithNodeTimeout(600 * time.Millisecond)
 
-// newLocker returns the i-th client's Locker, on connections of its own and with one of
-// the drivers in turn. Its locks have tokens.
+// newLocker returns the Locker of client i, on its own connections and with one of the drivers in
+// turn. Its locks have tokens.
 func newLocker(t testing.TB, list []*servers.Server, i int, opts ...redlock.Option) *redlock.Locker {
 	t.Helper()
 	d := drivers.All[i%len(drivers.All)]
@@ -32,7 +36,7 @@ func newLocker(t testing.TB, list []*servers.Server, i int, opts ...redlock.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Before the driver's clients are closed.
+	// must end before the driver's clients are closed
 	t.Cleanup(func() { locker.Close(context.Background()) })
 	return locker
 }

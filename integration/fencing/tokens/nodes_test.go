@@ -12,9 +12,9 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// Two names of one server are not noticed. Locks exclude each other, and tokens are in
-// order, among clients that all have the same nodes; but with that server none is to be
-// had, though two of three nodes could do without one.
+// The library does not notice if one server has two names. Among clients that all use the same
+// nodes, locks exclude each other and tokens are in order. But without that server there is no
+// lock, although two of three nodes seem to be left.
 func TestTwoNamesOfOneServer(t *testing.T) {
 	for _, d := range drivers.All {
 		t.Run(d.Name, func(t *testing.T) {
@@ -37,34 +37,34 @@ func TestTwoNamesOfOneServer(t *testing.T) {
 				last = lock.Fence()
 				for _, l := range []*redlock.Locker{one, other, plain} {
 					if _, err := l.TryLock(t.Context(), key); err == nil {
-						t.Error("a second one got it while it was held")
+						t.Error("a second client got the lock while it was held")
 					}
 				}
-				lock.Unlock(t.Context()) // what has two names has it once, so that it may be said to be lost
+				lock.Unlock(t.Context()) // the server with two names holds it once, so it may be reported as lost
 				eventuallyFree(t, list, key)
 			}
 
-			// That server alone gives a lock with a token, and none without: it grants
-			// once what it is asked for twice, and only a vote tells whose it is.
+			// That server alone can grant a lock with a token, but none without. It grants only
+			// one of the two requests, and only a vote shows whose lock it is.
 			list[1].Pause(t)
 			lockKey(t, one, key, last).Unlock(t.Context())
 			eventuallyFree(t, list[:1], key)
 			if _, err := plain.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrTaken) && !errors.Is(err, redlock.ErrUnavailable) {
-				t.Errorf("a lock without a token, of one server by two names: %v", err)
+				t.Errorf("a lock without a token, from one server with two names: %v", err)
 			}
 			eventuallyFree(t, list[:1], key)
 			list[1].Resume(t)
 			list[0].Pause(t)
 			if _, err := one.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrUnavailable) {
-				t.Errorf("without the server of two names: %v, want ErrUnavailable", err)
+				t.Errorf("without the server with two names: %v, want ErrUnavailable", err)
 			}
 			list[0].Resume(t)
 		})
 	}
 }
 
-// Clients that name different servers are not noticed. Their quorums need not share one:
-// both hold the lock, and who asked later may have the lower token.
+// The library does not notice if clients name different servers. Their quorums need not have a
+// common server. Both hold the lock, and the later one may have the lower token.
 func TestDifferentServers(t *testing.T) {
 	list := servers.Start(t, servers.Any, 5)
 	ahead(t, list[:2])
@@ -73,10 +73,10 @@ func TestDifferentServers(t *testing.T) {
 	a, first := mustLock(t, one, start)
 	b, second := mustLock(t, other, start)
 	if !time.Now().Before(a.Until()) {
-		t.Fatal("the first lock is over: nothing is shown")
+		t.Fatal("the first lock has ended; want it held, so that the test proves something")
 	}
 	if first.token <= second.token {
-		t.Errorf("%v and then %v: better than what is documented", first, second)
+		t.Errorf("%v and then %v, which is better than documented", first, second)
 	}
 	unlock(t, a)
 	unlock(t, b)

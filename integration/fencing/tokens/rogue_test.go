@@ -16,17 +16,17 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// counterOf is the key of the counter for a lock without braces.
+// counterOf returns the key of the counter for a lock without braces.
 func counterOf(key string) string { return fmt.Sprintf("%s{%s}:fence", key, key) }
 
-// A rogue is a client that reaches a server as any other does, and sends what it
-// likes for one key.
+// A rogue is a client that reaches a server like any other client, and sends arbitrary commands
+// for one key.
 type rogue struct {
 	*servers.Server
 	key string
 }
 
-// put writes a value where the counter is.
+// put replaces the counter by a value.
 func (r rogue) put(t testing.TB, value any) {
 	t.Helper()
 	r.Do(t, "SET", counterOf(r.key), value)
@@ -38,7 +38,7 @@ func (r rogue) putAhead(t testing.TB, d time.Duration) {
 	r.put(t, time.Now().Add(d).UnixMicro())
 }
 
-// eval runs a script on the key and its counter, as the token that the rogue has.
+// eval runs a script on the key and its counter, with the rogue's token.
 func (r rogue) eval(script *backend.Script, keys []string, args ...any) (any, error) {
 	command := []any{"EVAL", script.Source(), len(keys)}
 	for _, key := range keys {
@@ -47,7 +47,7 @@ func (r rogue) eval(script *backend.Script, keys []string, args ...any) (any, er
 	return r.Query(context.Background(), append(append(command, "rogue"), args...)...)
 }
 
-// vote votes with a hint, as soon as the lock is free there, and lets go of it.
+// vote votes with a hint as soon as the lock is free there, and then releases it.
 func (r rogue) vote(t testing.TB, hint int64) {
 	t.Helper()
 	keys := []string{r.key, counterOf(r.key), "{" + r.key + "}:gone"}
@@ -60,14 +60,14 @@ func (r rogue) vote(t testing.TB, hint int64) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the rogue never gets the lock: %v", answer)
+			t.Fatalf("the rogue did not get the lock: %v", answer)
 		}
 	}
 	r.Do(t, "DEL", r.key)
 }
 
-// move tries to move the counter to a value by a script that is for who holds the lock.
-// The server must refuse it.
+// move attempts to move the counter to a value with a script that only a holder may use. The
+// server must reject it.
 func (r rogue) move(t testing.TB, script *backend.Script, args ...any) {
 	t.Helper()
 	r.Do(t, "SET", r.key, "rogue")
@@ -77,8 +77,7 @@ func (r rogue) move(t testing.TB, script *backend.Script, args ...any) {
 	}
 }
 
-// lockKey locks key, or fails the test, and returns the lock with its token, which must
-// be higher than last.
+// lockKey locks key or fails the test. It returns the lock, whose token must be higher than last.
 func lockKey(t testing.TB, locker *redlock.Locker, key string, last uint64) *redlock.Lock {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -88,7 +87,7 @@ func lockKey(t testing.TB, locker *redlock.Locker, key string, last uint64) *red
 		t.Fatal(err)
 	}
 	if lock.Fence() <= last {
-		t.Errorf("the token is %d, after %d", lock.Fence(), last)
+		t.Errorf("the token %d follows %d", lock.Fence(), last)
 	}
 	return lock
 }
@@ -102,15 +101,15 @@ func unlock(t testing.TB, lock *redlock.Lock) {
 
 const year = 365 * 24 * time.Hour
 
-// A client writes what it likes to counters, and sends whatever hint. On one server of
-// three the others go on, and on a majority either nothing comes of it, or an error that
-// names the counter and says what to do; once that is done, locks go on. Nobody has a
-// lower token for it.
+// A client writes arbitrary values to counters, and sends arbitrary hints. If this hits one
+// server of three, the others go on. If it hits a majority, it has no effect, or there is an
+// error that names the counter and says what to do. After that is done, locks are granted again.
+// No client gets a lower token because of it.
 func TestRogue(t *testing.T) {
 	strikes := []struct {
 		name  string
 		do    func(t testing.TB, r rogue)
-		stops bool // the server does not vote any more
+		stops bool // the server stops voting
 	}{
 		{"the limit", func(t testing.TB, r rogue) { r.put(t, int64(1)<<53-1) }, true},
 		{"beyond the limit", func(t testing.TB, r rogue) { r.put(t, "9999999999999999") }, true},
@@ -177,7 +176,7 @@ func TestRogue(t *testing.T) {
 							}
 							return
 						}
-						// Who has the lock keeps it.
+						// The holder keeps the lock.
 						if err := lock.Extend(t.Context(), time.Minute); err != nil {
 							t.Error(err)
 						}
@@ -189,8 +188,8 @@ func TestRogue(t *testing.T) {
 				}
 			})
 		}
-		t.Run("done as told", func(t *testing.T) {
-			time.Sleep(apart) // what is deleted is lost
+		t.Run("done as the error says", func(t *testing.T) {
+			time.Sleep(apart) // because deleting a counter loses it
 			for _, s := range stops {
 				for _, server := range list {
 					server.Do(t, "DEL", counterOf(s.key))
@@ -201,8 +200,8 @@ func TestRogue(t *testing.T) {
 	})
 }
 
-// refused wants a lock to fail at once, with an error that names the counter and says
-// what to do.
+// refused expects a lock to fail at once, with an error that names the counter and says what to
+// do.
 func refused(t testing.TB, locker *redlock.Locker, key string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), redlock.DefaultTTL/2)
@@ -210,14 +209,14 @@ func refused(t testing.TB, locker *redlock.Locker, key string) {
 	lock, err := locker.Lock(ctx, key)
 	if err == nil {
 		unlock(t, lock)
-		t.Fatalf("it got the token %d", lock.Fence())
+		t.Fatalf("the call got the token %d", lock.Fence())
 	}
 	if !errors.Is(err, redlock.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want ErrUnavailable at once", err)
 	}
 	for _, want := range []string{strconv.Quote(counterOf(key)), "delete"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %s: %v", want, err)
+			t.Errorf("the error does not contain %s: %v", want, err)
 		}
 	}
 }
@@ -237,8 +236,8 @@ func eventuallyFree(t testing.TB, list []*servers.Server, key string) {
 	}
 }
 
-// A user who has no right to counters gets no lock with a token, is told so at once, and
-// leaves nothing behind. Without tokens, or where a quorum gives the right, it can lock.
+// A user without rights to counters gets no lock with a token. The call fails at once, and leaves
+// nothing behind. The user can lock without tokens, or if a quorum grants the rights.
 func TestRogueWithoutRights(t *testing.T) {
 	servers.Each(t, func(t *testing.T, kind servers.Kind) {
 		list := servers.Start(t, kind, 3, servers.WithUser("locker", "pw", "+@all", "allchannels",
@@ -258,7 +257,7 @@ func TestRogueWithoutRights(t *testing.T) {
 				_, err = locker.Lock(ctx, key, redlock.WithFencing())
 				if !errors.Is(err, redlock.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) ||
 					!strings.Contains(err.Error(), "NOPERM") || !strings.Contains(err.Error(), counter) {
-					t.Errorf("got %v, want ErrUnavailable at once that says NOPERM, and of what", err)
+					t.Errorf("got %v, want ErrUnavailable at once, with NOPERM and the command or key", err)
 				}
 				servers.WaitEmpty(t, 2*time.Second, list...)
 
@@ -279,7 +278,7 @@ func TestRogueWithoutRights(t *testing.T) {
 						t.Fatal(err)
 					}
 					if lock.Fence() <= last {
-						t.Errorf("the token is %d, after %d", lock.Fence(), last)
+						t.Errorf("the token %d follows %d", lock.Fence(), last)
 					}
 					last = lock.Fence()
 					unlock(t, lock)
@@ -293,8 +292,8 @@ func TestRogueWithoutRights(t *testing.T) {
 	})
 }
 
-// A Cluster is one node, with the counter of each key on the master that has the key. A
-// counter that somebody has broken stops the locks of its key and of no other.
+// A Cluster is one node. The counter of each key is on the master that has the key. A broken
+// counter stops the locks of its key, and of no other key.
 func TestRogueInACluster(t *testing.T) {
 	cluster := servers.StartCluster(t, servers.Any)
 	for _, d := range drivers.All {
@@ -326,7 +325,7 @@ func TestRogueInACluster(t *testing.T) {
 				}
 				got := cluster.NodeOf(t, key).Do(t, "GET", keys[key])
 				if got != strconv.FormatUint(lock.Fence(), 10) {
-					t.Errorf("the token of %s is %d, and the counter beside it %v", key, lock.Fence(), got)
+					t.Errorf("the token of %s is %d, but its counter %v", key, lock.Fence(), got)
 				}
 				unlock(t, lock)
 			}

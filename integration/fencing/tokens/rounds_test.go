@@ -13,13 +13,16 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/clock"
 	"github.com/quorumlock/quorumlock/internal/quorum"
+	"github.com/quorumlock/quorumlock/internal/round"
 )
 
-// Tokens take one round trip, but for a few, while many compete for a lock, and also
-// where the clock of one of them is wrong: the clocks of the nodes count. How long
-// anything takes does not matter here, and clients lock as the library does, but by its
-// core, which alone lets their clocks be set.
+// While many clients compete for a lock, almost all tokens take one round trip. This holds even
+// if the clock of one client is wrong, because the clocks of the nodes count. The duration does
+// not matter here. Clients use the core of the library directly, because only the core allows a
+// test to set their clocks.
 func TestTokensInOneRoundTrip(t *testing.T) {
 	const competitors, grants, share = 16, 1000, 0.95
 	for _, behind := range []time.Duration{0, 10 * time.Second} {
@@ -34,10 +37,11 @@ func TestTokensInOneRoundTrip(t *testing.T) {
 				if i == 0 {
 					wrong = behind
 				}
-				g := r.group(t, list, i, func() time.Time { return time.Now().Add(-wrong) })
+				own := &clock.Clock{Wall: func() time.Time { return time.Now().Add(-wrong) }}
+				g := r.group(t, list, i, own)
 				wg.Go(func() {
 					for ctx.Err() == nil {
-						if r.lock(ctx, t, g) {
+						if r.lock(ctx, t, g, own) {
 							r.granted(i)
 						}
 					}
@@ -49,7 +53,7 @@ func TestTokensInOneRoundTrip(t *testing.T) {
 			t.Logf("%d tokens, %.1f %% of them in one round trip; the first client had %d, %d of them in two",
 				r.grants, 100*one, r.first, r.firstSecond)
 			if r.grants < grants || r.first == 0 {
-				t.Error("too little has happened for this to show anything")
+				t.Error("too little has happened for the test to prove anything")
 			}
 			if one < share {
 				t.Errorf("%.3f of the tokens took one round trip, want %v", one, share)
@@ -61,24 +65,23 @@ func TestTokensInOneRoundTrip(t *testing.T) {
 	}
 }
 
-// tally is what became of clients that compete.
+// tally counts the results of the competing clients.
 type tally struct {
 	enough int
-	over   func() // called when there have been so many grants
+	over   func() // called after enough grants
 
 	mu     sync.Mutex
-	second map[string]bool // tokens of the locks for which a vote was raised
+	second map[string]bool // tokens of the locks whose vote was raised
 	grants int
-	first  int // of which the first client had so many
+	first  int // number of locks of the first client
 	last   uint64
 	wrong  string
 
 	firstSecond int
 }
 
-// group returns the core of the i-th client, on connections of its own, whose clock
-// is wall.
-func (r *tally) group(t *testing.T, list []*servers.Server, i int, wall func() time.Time) *quorum.Group {
+// group returns the core of client i, on its own connections. own is the client's clock.
+func (r *tally) group(t *testing.T, list []*servers.Server, i int, own *clock.Clock) *quorum.Group {
 	t.Helper()
 	d := drivers.All[i%len(drivers.All)]
 	var nodes []backend.Node
@@ -88,7 +91,8 @@ func (r *tally) group(t *testing.T, list []*servers.Server, i int, wall func() t
 		nodes = append(nodes, n)
 	}
 	g, err := quorum.NewGroup(nodes, quorum.Config{
-		Inbox: func() string { return "inbox:" + rand.Text() }, CounterLife: time.Hour, Clock: &quorum.Clock{Wall: wall},
+		Inbox:  func() string { return "inbox:" + rand.Text() },
+		Config: attempt.Config{CounterLife: time.Hour, Clock: own},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -98,32 +102,33 @@ func (r *tally) group(t *testing.T, list []*servers.Server, i int, wall func() t
 }
 
 // lock locks once and unlocks, and reports whether it had the lock before ctx ended.
-func (r *tally) lock(ctx context.Context, t *testing.T, g *quorum.Group) bool {
+func (r *tally) lock(ctx context.Context, t *testing.T, g *quorum.Group, own *clock.Clock) bool {
 	const ttl, timeout = 10 * time.Second, time.Second
 	f, err := g.Fencing(key)
 	if err != nil {
 		t.Error(err)
 		return false
 	}
-	w, err := g.Join(ctx, key, time.Now(), nil)
-	if err != nil {
+	held, res := g.Lock(ctx, quorum.Request{
+		Key: key, Fencing: f, TTL: ttl, Timeout: timeout, Start: own.Now(), Queue: true, Patience: ttl, Caller: caller{},
+	})
+	if res.Verdict != round.Won {
 		return false
 	}
-	defer w.Leave()
-	for {
-		a, res := w.AcquireFenced(ctx, f, rand.Text(), ttl, timeout)
-		if res.Verdict == quorum.Won {
-			r.check(a.Fence())
-			a.Release(context.Background(), timeout)
-			return true
-		}
-		if w.Wait(ctx, 10*time.Millisecond, 0) != nil {
-			return false
-		}
-	}
+	r.check(held.Fence())
+	held.Release(context.Background(), timeout)
+	return true
 }
 
-// check takes the token of the one that holds the lock, which is the highest.
+// caller is the Caller of every lock.
+type caller struct{}
+
+func (caller) Token() string                       { return rand.Text() }
+func (caller) Attempted(round.Result)              {}
+func (caller) Waits(context.Context, round.Result) {}
+func (caller) Pause(bool) (time.Duration, bool)    { return 10 * time.Millisecond, true }
+
+// check reads the token of the current holder, which must be the highest.
 func (r *tally) check(fence uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +151,7 @@ func (r *tally) granted(client int) {
 	}
 }
 
-// raises notes which locks of a client have a vote raised.
+// raises records the locks of a client whose vote is raised.
 func (r *tally) raises(client int) faulty.Fault {
 	return func(ctx context.Context, ops []backend.Op, send faulty.Send) []backend.Result {
 		for _, op := range ops {

@@ -18,11 +18,11 @@ import (
 const (
 	clients = 32
 	ttl     = 400 * time.Millisecond
-	trouble = 4 * time.Second // for how long servers are paused and killed, or longer on a slow machine
+	trouble = 4 * time.Second // how long servers are paused and killed; longer on a slow machine
 )
 
-// ahead puts the counters of servers an hour ahead of their clocks, each somewhere else.
-// No hint reaches them there: tokens rest on the counters alone.
+// ahead sets the counters of servers about an hour ahead of their clocks, each to another value.
+// No hint reaches them there, so tokens depend on the counters alone.
 func ahead(t testing.TB, list []*servers.Server) {
 	t.Helper()
 	hour := time.Now().Add(time.Hour).UnixMicro()
@@ -31,9 +31,9 @@ func ahead(t testing.TB, list []*servers.Server) {
 	}
 }
 
-// Tokens are unique and in order while servers are paused, killed and started again,
-// a majority of them too, and holders are late. So they are while the servers' clocks are
-// set, and then alone two may hold the lock at once.
+// Tokens are unique and in order while servers are paused, killed and restarted, even a majority
+// of them, and while holders are late. They are also in order while the servers' clocks are set.
+// Only then may two clients hold the lock at once.
 func TestTokens(t *testing.T) {
 	for _, n := range []int{3, 5} {
 		for _, kind := range []string{"counters near the clocks", "counters ahead of the clocks", "clocks that are set"} {
@@ -66,10 +66,10 @@ func TestTokens(t *testing.T) {
 				t.Logf("%d grants, %d of them late, %d while another was valid, and %d calls that failed; %+v",
 					len(c.grants), c.late, c.overlaps(), c.failed, f)
 				if !c.enough() || !f.enough(set) {
-					t.Error("too little has happened for this to show anything")
+					t.Error("too little has happened for the test to prove anything")
 				}
 				if !set && c.overlaps() > 0 {
-					t.Error("two held the lock at once")
+					t.Error("two clients held the lock at once")
 				}
 				for _, s := range disorder(c.grants) {
 					t.Error(s)
@@ -79,10 +79,10 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A contention is what became of clients that want one lock.
+// A contention records the results of clients that compete for one lock.
 type contention struct {
 	start time.Time
-	set   bool // the servers' clocks are
+	set   bool // whether the servers' clocks are set
 
 	mu           sync.Mutex
 	grants       []grant
@@ -90,17 +90,17 @@ type contention struct {
 	late, failed int
 }
 
-// enough reports whether there were so many locks that the run shows something.
+// enough reports whether there were enough locks for the run to prove something.
 func (c *contention) enough() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.grants) >= clients && c.late > 0
 }
 
-// A hold is for how long a lock was somebody's: until it was unlocked, or over.
+// A hold is the time for which a lock was held: until it was unlocked or ended.
 type hold struct{ from, to time.Duration }
 
-// overlaps returns how many locks were granted while another one was held.
+// overlaps returns the number of locks that were granted while another one was held.
 func (c *contention) overlaps() int {
 	slices.SortFunc(c.holds, func(a, b hold) int { return cmp.Compare(a.from, b.from) })
 	n := 0
@@ -114,8 +114,8 @@ func (c *contention) overlaps() int {
 	return n
 }
 
-// lock locks once, and does with the lock what a client may do: mostly work and unlock,
-// sometimes die, or come back when the lock has expired.
+// lock locks once, and does what a client may do with the lock. Usually it works and unlocks.
+// Sometimes it dies, or continues after the lock has expired.
 func (c *contention) lock(ctx context.Context, locker *redlock.Locker) {
 	asked := time.Since(c.start)
 	lock, err := locker.Lock(ctx, key)
@@ -137,13 +137,13 @@ func (c *contention) lock(ctx context.Context, locker *redlock.Locker) {
 	}
 	over := lock.Until().Sub(c.start)
 	switch {
-	case fate == 10 && !c.set: // it dies
+	case fate == 10 && !c.set: // the client dies
 		c.held(hold{got, over})
 		return
-	case fate == 10 || fate == 40: // where a clock was set back nobody else ends its lock
+	case fate == 10 || fate == 40: // if a clock was set back, nobody else ends its lock
 		time.Sleep(ttl + rand.N(ttl))
 	default:
-		time.Sleep(rand.N(2 * time.Millisecond)) // the work that the lock is for
+		time.Sleep(rand.N(2 * time.Millisecond)) // the work under the lock
 	}
 	c.held(hold{got, min(over, time.Since(c.start))})
 	lock.Unlock(context.WithoutCancel(ctx)) // it may be late, and servers may be down
@@ -155,16 +155,16 @@ func (c *contention) held(h hold) {
 	c.holds = append(c.holds, h)
 }
 
-// done is what was done to servers, and how often.
+// done counts what was done to servers.
 type done struct{ pauses, kills, ahead, back int }
 
-// enough reports whether there was some of everything.
+// enough reports whether everything was done at least once.
 func (d done) enough(set bool) bool {
 	return d.pauses > 0 && d.kills > 0 && (!set || d.ahead > 0 && d.back > 0)
 }
 
-// faults pauses and kills servers at random, mostly a minority at a time, and brings
-// them back. They keep what they have acknowledged. It may set their clocks besides.
+// faults pauses and kills servers at random, usually a minority at a time, and brings them back.
+// They keep what they have acknowledged. In addition, it may set their clocks.
 func faults(t *testing.T, list []*servers.Server, set bool, enough func() bool) (d done) {
 	t.Helper()
 	offsets := make([]time.Duration, len(list))
@@ -199,14 +199,14 @@ func faults(t *testing.T, list []*servers.Server, set bool, enough func() bool) 
 			s.Resume(t)
 			s.Start(t)
 		}
-		time.Sleep(max(time.Since(began), ttl/2) + rand.N(ttl/2)) // all is well at least as long as not
+		time.Sleep(max(time.Since(began), ttl/2) + rand.N(ttl/2)) // the time without faults is at least as long as the time with faults
 	}
 	return d
 }
 
-// wrong returns by how much a clock is ahead that somebody has set: from a second to
-// eleven hours, or as much behind. Two such clocks are less than a day apart, beyond which
-// counters are lost or refused.
+// wrong returns a random offset for a clock: from a second to eleven hours, ahead or behind. Two
+// such clocks differ by less than a day. With a greater difference, counters are lost or
+// rejected.
 func wrong() time.Duration {
 	const most = 11 * time.Hour
 	d := time.Duration(float64(time.Second) * math.Pow(most.Seconds(), rand.Float64()))

@@ -1,6 +1,5 @@
-// Package stall measures for how long the machine does not let this process run,
-// for claims about time to leave that out: on a busy machine it is not the
-// claim's to answer for.
+// Package stall measures for how long the machine does not let this process run. Tests subtract
+// this from measured times, because a busy machine is not the library's fault.
 package stall
 
 import (
@@ -8,11 +7,11 @@ import (
 	"time"
 )
 
-// usual is by how much a goroutine may be late without anything being wrong.
+// usual is the normal delay of a goroutine.
 const usual = 5 * time.Millisecond
 
-// A Watch notes how late a goroutine is that wants to run each millisecond. Its
-// methods may be called concurrently.
+// A Watch records the delays of a goroutine that wants to run every millisecond. Its methods may
+// be called concurrently.
 type Watch struct {
 	over, ended chan struct{}
 	once        sync.Once
@@ -24,7 +23,7 @@ type Watch struct {
 // span is the time from one moment to another.
 type span struct{ from, to time.Time }
 
-// Begin begins a watch. [Watch.End] ends it.
+// Begin starts a watch, which [Watch.End] ends.
 func Begin() *Watch {
 	w := &Watch{over: make(chan struct{}), ended: make(chan struct{})}
 	go w.run(time.Now())
@@ -51,8 +50,8 @@ func (w *Watch) run(last time.Time) {
 	}
 }
 
-// End ends the watch, and returns the longest stall; 0 if there was none beyond
-// the usual few milliseconds.
+// End ends the watch and returns the longest stall, or 0 if no delay exceeded the normal few
+// milliseconds.
 func (w *Watch) End() time.Duration {
 	w.once.Do(func() { close(w.over) })
 	<-w.ended
@@ -63,7 +62,7 @@ func (w *Watch) End() time.Duration {
 	return longest
 }
 
-// Within returns for how long in all the machine stood still between two moments.
+// Within returns for how long in total the machine stood still between two moments.
 func (w *Watch) Within(from, to time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()

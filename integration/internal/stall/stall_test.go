@@ -22,7 +22,7 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// Where time goes by evenly nothing is a stall.
+// If time passes evenly, there is no stall.
 func TestNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := Begin()
@@ -31,7 +31,7 @@ func TestNone(t *testing.T) {
 			t.Errorf("a stall of %v in even time", got)
 		}
 		if got := w.End(); got != 0 {
-			t.Errorf("ended again: %v", got)
+			t.Errorf("a second end: %v", got)
 		}
 	})
 }

@@ -1,0 +1,163 @@
+package conformance
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/servers"
+)
+
+// A user who lacks a right that readers need does not read, and leaves nothing behind. Those who
+// read go on.
+func TestSharedWithoutPermission(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0] // for the user that the test creates
+		server.SetUser(t, "locker", "on", ">pw", "allkeys", "allchannels", "+@all")
+		all := drivers.All[0].Node(t, server.Addr())
+		some := drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr())
+		keys := []string{"lock", "queue", "readers"}
+		acquire := backend.Op{Kind: backend.OpEval, Script: lua.AcquireShared, Keys: keys, Args: []string{"token", "60000"}}
+		for _, command := range []string{"time", "get", "set", "del", "zadd", "zscore", "zrem", "zrange", "pexpireat"} {
+			server.SetUser(t, "locker", "-"+command)
+			if r := acquire.Do(t.Context(), some); r.Err == nil {
+				t.Errorf("acquireshared without %s answers %v, want an error", command, r.Reply)
+			}
+			if left := server.Keys(t); len(left) != 0 {
+				t.Errorf("after an acquireshared without %s the keys are %q, want none", command, left)
+			}
+			server.SetUser(t, "locker", "+"+command)
+		}
+
+		// Without the check, such a user would read, and could not stop.
+		unchecked := acquire
+		unchecked.Script = without(t, lua.AcquireShared, "err = (free or held == '~shared') and ready(readers, token)")
+		server.SetUser(t, "locker", "-zrem")
+		release := backend.Op{Kind: backend.OpEval, Script: lua.ReleaseShared, Keys: keys, Args: []string{"token"}}
+		if granted, released := unchecked.Do(t.Context(), some), release.Do(t.Context(), some); granted.Err != nil || released.Err == nil {
+			t.Errorf("without the check, a user without zrem gets %v, %v, and its release %v: this test shows nothing", granted.Reply, granted.Err, released.Reply)
+		}
+		server.SetUser(t, "locker", "+zrem")
+		eval(t, all, lua.ReleaseShared, keys, "token")
+
+		eval(t, all, lua.AcquireShared, keys, "other", "30000")
+		for _, command := range []string{"time", "get", "zscore", "zrem", "zadd", "zrange", "pexpireat"} {
+			server.SetUser(t, "locker", "-"+command)
+			if r := acquire.Do(t.Context(), some); r.Err == nil && r.Reply[0] != int64(0) {
+				t.Errorf("acquireshared beside a reader, without %s, answers %v, want an error or a refusal", command, r.Reply)
+			}
+			if n := server.Do(t, "ZCARD", "readers"); n != int64(1) {
+				t.Errorf("after an acquireshared without %s the set has %v tokens, want 1", command, n)
+			}
+			if left, _ := server.Do(t, "PTTL", "lock").(int64); left > 30_000 {
+				t.Errorf("after an acquireshared without %s the lock lives for %d ms, want at most 30000", command, left)
+			}
+			server.SetUser(t, "locker", "+"+command)
+		}
+		if r := eval(t, all, lua.ReleaseShared, keys, "other"); r[0] != int64(1) || len(server.Keys(t)) != 0 {
+			t.Errorf("releaseshared answers %v, and the keys are %q; want 1 and none", r, server.Keys(t))
+		}
+
+		server.Do(t, "SET", "lock", "token", "PX", 60_000)
+		server.SetUser(t, "locker", "-zadd")
+		extend := backend.Op{Kind: backend.OpEval, Script: lua.ExtendShared, Keys: keys, Args: []string{"token", "60000"}}
+		if r := extend.Do(t.Context(), some); r.Err == nil || server.Do(t, "GET", "lock") != "token" {
+			t.Errorf("extendshared of a holder without zadd answers %v, and the lock holds %v; want an error and the token", r.Reply, server.Do(t, "GET", "lock"))
+		}
+	})
+}
+
+// A server without free memory grants no share, but extends those that it has, as it does with
+// exclusive locks.
+func TestSharedWithoutMemory(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		node := drivers.All[0].Node(t, server.Addr())
+		keys := []string{"lock", "queue", "readers"}
+		eval(t, node, lua.AcquireShared, keys, "reader", "30000")
+		server.Do(t, "SET", "held", "holder", "PX", 30_000)
+		server.Do(t, "CONFIG", "SET", "maxmemory", 1)
+		if _, err := server.Query(t.Context(), "SET", "x", "x"); err == nil || !strings.Contains(err.Error(), "OOM") {
+			t.Fatalf("SET on a server without memory: %v, want OOM", err)
+		}
+
+		extend := backend.Op{Kind: backend.OpEval, Keys: keys, Args: []string{"reader", "60000"}}
+		extend.Script = without(t, lua.ExtendShared, "redis.pcall('ZREM', readers, '')")
+		if r := extend.Do(t.Context(), node); r.Err == nil || !strings.Contains(r.Err.Error(), "OOM") {
+			t.Errorf("an extendshared that writes nothing before answers %v, %v, want OOM: this test shows nothing", r.Reply, r.Err)
+		}
+		extend.Script = lua.ExtendShared
+		if r := extend.Do(t.Context(), node); r.Err != nil || r.Reply[0] != int64(1) {
+			t.Errorf("extendshared by a reader answers %v, %v, want 1", r.Reply, r.Err)
+		}
+		if left, _ := server.Do(t, "PTTL", "lock").(int64); left <= 30_000 {
+			t.Errorf("after an extendshared the lock lives for %d ms, want more than 30000", left)
+		}
+		held := []string{"held", "held queue", "held readers"}
+		if r := eval(t, node, lua.ExtendShared, held, "holder", "60000"); r[0] != int64(1) || server.Do(t, "GET", "held") != "~shared" {
+			t.Errorf("extendshared by a holder answers %v, want 1 and a reader", r)
+		}
+
+		for _, keys := range [][]string{keys, {"free", "free queue", "free readers"}} {
+			acquire := backend.Op{Kind: backend.OpEval, Script: lua.AcquireShared, Keys: keys, Args: []string{"another", "60000"}}
+			if r := acquire.Do(t.Context(), node); r.Err == nil || !strings.Contains(r.Err.Error(), "OOM") {
+				t.Errorf("acquireshared of %s answers %v, %v, want OOM", keys[0], r.Reply, r.Err)
+			}
+		}
+		for _, r := range []backend.Reply{eval(t, node, lua.ReleaseShared, keys, "reader"), eval(t, node, lua.ReleaseShared, held, "holder")} {
+			if r[0] != int64(1) {
+				t.Errorf("releaseshared answers %v, want 1", r)
+			}
+		}
+		if left := server.Keys(t); len(left) != 0 {
+			t.Errorf("the keys are %q, want none", left)
+		}
+		server.Do(t, "CONFIG", "SET", "maxmemory", 0)
+	})
+}
+
+// without returns a script without one of its statements.
+func without(t *testing.T, s *backend.Script, statement string) *backend.Script {
+	t.Helper()
+	if strings.Count(s.Source(), statement) != 1 {
+		t.Fatalf("%s does not contain %q once", s.Name(), statement)
+	}
+	text := strings.Replace(s.Source(), statement, "", 1)
+	sum := sha1.Sum([]byte(text))
+	return backend.NewScript(s.Name(), text, hex.EncodeToString(sum[:]))
+}
+
+// Readers whose shares end one after the other keep the lock and its set until the last one, and
+// shares that have ended do not pile up.
+func TestSharedEnds(t *testing.T) {
+	servers.Each(t, func(t *testing.T, kind servers.Kind) {
+		if kind == servers.Embedded {
+			t.Skip("the time of embedded servers stands still between their commands")
+		}
+		server := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
+		node := drivers.All[0].Node(t, server.Addr())
+		keys := []string{"lock", "queue", "readers"}
+		eval(t, node, lua.AcquireShared, keys, "last", "60000")
+		for i := range 50 {
+			eval(t, node, lua.AcquireShared, keys, "short "+strings.Repeat("x", i), "1")
+		}
+		time.Sleep(10 * time.Millisecond) // until all of them have ended
+		// Either script removes some of them.
+		for range 2 {
+			eval(t, node, lua.ReleaseShared, keys, "nobody")
+			eval(t, node, lua.AcquireShared, keys, "last but one", "30000")
+			eval(t, node, lua.ReleaseShared, keys, "last but one")
+		}
+		if n := server.Do(t, "ZCARD", "readers"); n != int64(1) {
+			t.Errorf("the set has %v tokens, want the last reader's", n)
+		}
+		if r := eval(t, node, lua.ReleaseShared, keys, "last"); r[0] != int64(1) || len(server.Keys(t)) != 0 {
+			t.Errorf("releaseshared answers %v, and the keys are %q; want 1 and none", r, server.Keys(t))
+		}
+	})
+}

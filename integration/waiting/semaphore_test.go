@@ -1,0 +1,237 @@
+package waiting
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/quorumlock/integration/servers"
+	"github.com/quorumlock/quorumlock/redlock"
+)
+
+// A permitHold is the time for which a client certainly had a permit: from when the call
+// returned until the client began to release it, or its validity ended.
+type permitHold struct {
+	client, slot string
+	from, to     time.Time
+}
+
+// permitHistory is what clients did with the permits of one key.
+type permitHistory struct {
+	mu    sync.Mutex
+	holds []permitHold
+}
+
+func (h *permitHistory) add(p permitHold) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.holds = append(h.holds, p)
+}
+
+// excess returns the first moment at which more than n clients had a permit, or two had
+// one slot, or "".
+func excess(holds []permitHold, n int) string {
+	type change struct {
+		at    time.Time
+		begin bool
+		hold  permitHold
+	}
+	var changes []change
+	for _, h := range holds {
+		if h.to.After(h.from) {
+			changes = append(changes, change{h.from, true, h}, change{h.to, false, h})
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b change) int {
+		if c := a.at.Compare(b.at); c != 0 || a.begin == b.begin {
+			return c
+		}
+		return cmp.Compare(btoi(a.begin), btoi(b.begin)) // ends come first
+	})
+	count, slots := 0, make(map[string]string)
+	for _, c := range changes {
+		if !c.begin {
+			count--
+			delete(slots, c.hold.slot)
+			continue
+		}
+		if other, taken := slots[c.hold.slot]; taken {
+			return fmt.Sprintf("%s and %s have slot %s at %v", other, c.hold.client, c.hold.slot, c.at)
+		}
+		slots[c.hold.slot] = c.hold.client
+		if count++; count > n {
+			return fmt.Sprintf("%d clients have a permit at %v", count, c.at)
+		}
+	}
+	return ""
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// The checker finds one holder too many in a history, and two holders of one slot.
+func TestExcess(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	good := []permitHold{{"a", "1", at(0), at(10)}, {"b", "2", at(0), at(20)}, {"c", "1", at(10), at(30)}, {"d", "2", at(20), at(25)}}
+	for _, tc := range []struct {
+		name    string
+		planted []permitHold
+		n       int
+		bad     bool
+	}{
+		{"nothing wrong", nil, 2, false},
+		{"one permit less", nil, 1, true},
+		{"a third holder", []permitHold{{"e", "3", at(24), at(25)}}, 2, true},
+		{"the same slot", []permitHold{{"e", "1", at(29), at(31)}}, 9, true},
+		{"after all others", []permitHold{{"e", "1", at(30), at(31)}}, 2, false},
+		{"a hold that was over at once", []permitHold{{"e", "3", at(24), at(24)}, {"f", "4", at(24), at(23)}}, 2, false},
+	} {
+		if got := excess(append(slices.Clone(good), tc.planted...), tc.n); (got != "") != tc.bad {
+			t.Errorf("%s: found %q", tc.name, got)
+		}
+	}
+}
+
+// permits acquires permits, holds each for about hold, and releases them until ctx ends. Of
+// its waits it may cancel some.
+func (c *client) permits(ctx context.Context, s *redlock.Semaphore, h *permitHistory, hold time.Duration, cancels bool) {
+	for ctx.Err() == nil {
+		wait, cancel := context.WithCancel(ctx)
+		if cancels && rand.IntN(8) == 0 { // it gives up, unless it is faster
+			time.AfterFunc(rand.N(4*hold), cancel)
+		}
+		permit, err := s.Acquire(wait)
+		from := time.Now()
+		cancel()
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				c.fail(err)
+			}
+			continue
+		}
+		c.mu.Lock()
+		c.won++
+		c.mu.Unlock()
+		time.Sleep(hold/2 + rand.N(hold))
+		to, until := time.Now(), permit.Until()
+		if until.Before(to) {
+			to = until
+		}
+		h.add(permitHold{c.label, permit.Key(), from, to})
+		if err := permit.Unlock(context.WithoutCancel(ctx)); err != nil {
+			c.fail(err)
+		}
+	}
+}
+
+// 32 clients of every adapter want 4 permits, while connections break, scripts are
+// forgotten and a minority of servers hangs. There are never more than 4 holders, and no
+// two of one slot. When the faults are over, all clients get permits.
+func TestSemaphoreHolders(t *testing.T) {
+	realServers(t, "CLIENT KILL")
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+			const clients, most = 32, 4
+			list := servers.Start(t, servers.Any, n, servers.WithOutages(), servers.WithoutReuse())
+			all := newClients(t, newLog(), clients, addrsOf(list), redlock.WithTTL(2*time.Second))
+			probe := newProbe(t, addrsOf(list))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var wg sync.WaitGroup
+			h := new(permitHistory)
+			for _, c := range all {
+				c.warm(ctx)
+			}
+			for _, c := range all {
+				s := c.locker.Semaphore(key, most)
+				wg.Go(func() { c.permits(ctx, s, h, 20*time.Millisecond, true) })
+			}
+			for i := range 20 {
+				kill(t, list)
+				list[i%n].FlushScripts(t)
+				if n > 1 && i%4 == 0 {
+					list[i/4%n].Pause(t)
+					time.Sleep(200 * time.Millisecond)
+					list[i/4%n].Resume(t)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			awaitMore(t, all, counts(all), time.Now(), lookAgain+2*time.Second, probe)
+			cancel()
+			wg.Wait()
+			if why := excess(h.holds, most); why != "" {
+				t.Error(why)
+			}
+			if excess(h.holds, most-1) == "" {
+				t.Errorf("of %d holds, never %d at the same time", len(h.holds), most)
+			}
+			first := h.holds[len(h.holds)/2]
+			planted := append(slices.Clone(h.holds), permitHold{"planted", first.slot, first.from, first.to})
+			if excess(planted, most) == "" {
+				t.Error("a planted holder is not found")
+			}
+			t.Logf("%d holds, Jain's index %.3f", len(h.holds), jain(counts(all)))
+			for _, c := range all {
+				for _, err := range c.failures() {
+					if !errors.Is(err, redlock.ErrNotHeld) && !errors.Is(err, redlock.ErrUnavailable) {
+						t.Errorf("%s: %v", c.label, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// 16 clients of every adapter get 4 permits about equally often.
+func TestSemaphoreFairness(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+			const clients, most = 16, 4
+			list := servers.Start(t, servers.Any, n)
+			all := newClients(t, newLog(), clients, addrsOf(list))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var wg sync.WaitGroup
+			h := new(permitHistory)
+			for _, c := range all {
+				c.warm(ctx)
+			}
+			for _, c := range all {
+				s := c.locker.Semaphore(key, most)
+				wg.Go(func() { c.permits(ctx, s, h, 20*time.Millisecond, false) })
+			}
+			time.Sleep(500 * time.Millisecond) // until all of them are queued
+			before, start := counts(all), time.Now()
+			var had []int
+			for {
+				time.Sleep(3 * time.Second)
+				had = counts(all)
+				for i := range had {
+					had[i] -= before[i]
+				}
+				if slices.Min(had) >= 20 || time.Since(start) > 30*time.Second {
+					break
+				}
+			}
+			cancel()
+			wg.Wait()
+			t.Logf("Jain's index %.4f in %v; permits of each client: %v", jain(had), time.Since(start).Round(time.Millisecond), had)
+			if got := jain(had); got < 0.97 {
+				t.Errorf("Jain's index %.3f, want at least 0.97", got)
+			}
+			if why := excess(h.holds, most); why != "" {
+				t.Error(why)
+			}
+		})
+	}
+}
