@@ -5,7 +5,7 @@
  *
  *   backend/lua/acquire.lua, release.lua, rollback.lua, with notify.lua and
  *   enqueue.lua: the inlines acquire, release, rollback, call, enqueue
- *   internal/quorum/waiter.go, contest.go, localqueue.go, operation.go, inbox.go and
+ *   internal/quorum (waiter.go, localqueue.go, inbox.go), internal/attempt (contest.go, operation.go) and
  *   redlock/call.go: the steps of the process Waiter
  *
  * A script is one step on one node. What a process sends reaches the nodes in any
