@@ -135,7 +135,7 @@ func (e *electorate) check(t testing.TB, gap time.Duration) {
 			continue
 		}
 		if both := last.over.Sub(next.began); both > e.watch.Within(next.began.Add(-e.ttl), last.over) {
-			t.Errorf("%s and %s led at a time, for %v", last.leader, next.leader, both)
+			t.Errorf("unsafe: %s and %s led at a time, for %v", last.leader, next.leader, both)
 		}
 		if none := next.began.Sub(last.over); none > gap+e.watch.Within(last.over, next.began) {
 			t.Errorf("nobody led for %v between %s and %s, want %v at most", none, last.leader, next.leader, gap)

@@ -76,7 +76,7 @@ func lockAll(t *testing.T, list []*servers.Server, locker func(client int) *redl
 					}
 					for _, k := range some {
 						if inside[k].Add(1) > 1 {
-							t.Errorf("two clients have key %d", k)
+							t.Errorf("unsafe: two clients have key %d", k)
 						}
 						defer inside[k].Add(-1)
 					}

@@ -168,7 +168,7 @@ func TestReleasesMixed(t *testing.T) {
 								return
 							}
 							if n := holders.Add(1); n != 1 {
-								t.Errorf("%d holders at the same time", n)
+								t.Errorf("unsafe: %d holders at the same time", n)
 							}
 							if fence := lock.Fence(); name != "plain" && fence <= last.Swap(fence) {
 								t.Errorf("the fencing token %d is not above the one before", fence)

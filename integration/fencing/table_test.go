@@ -137,7 +137,7 @@ func TestTableDoConcurrently(t *testing.T) {
 					token := last.Add(1)
 					err := table.Do(t.Context(), db, "r", token, func(*sql.Tx) error {
 						if n := inside.Add(1); n > 1 {
-							t.Errorf("%d holders at once", n)
+							t.Errorf("unsafe: %d holders at once", n)
 						}
 						mu.Lock()
 						seen = append(seen, token)
@@ -153,7 +153,7 @@ func TestTableDoConcurrently(t *testing.T) {
 		}
 		wg.Wait()
 		if len(seen) < 2 || !slices.IsSorted(seen) {
-			t.Errorf("the tokens are not in order: %v", seen)
+			t.Errorf("unsafe: the tokens are not in order: %v", seen)
 		}
 		t.Logf("%d of %d in time", len(seen), last.Load())
 	})

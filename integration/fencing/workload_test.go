@@ -208,7 +208,7 @@ func (w *workload) check(protected bool) (stale, silent int) {
 				silent++
 			}
 			if protected && !errors.Is(w.errs[token], fence.ErrEnded) {
-				w.t.Errorf("token %d wrote after %d was seen, and Do returned %v", token, seen, w.errs[token])
+				w.t.Errorf("unsafe: token %d wrote after %d was seen, and Do returned %v", token, seen, w.errs[token])
 			}
 		}
 	}
@@ -233,7 +233,7 @@ func (w *workload) check(protected bool) (stale, silent int) {
 			right = got == none
 		}
 		if !right {
-			w.t.Errorf("token %d: %v early and late writes, and Do returned %v", token, got, err)
+			w.t.Errorf("unsafe: token %d: %v early and late writes, and Do returned %v", token, got, err)
 		}
 	}
 	return stale, silent

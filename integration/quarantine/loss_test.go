@@ -44,7 +44,7 @@ func TestLoss(t *testing.T) {
 				wantQuarantined(t, other, 1)
 				b = mustLock(t, other)
 				if time.Now().Before(a.Until()) {
-					t.Error("with a quarantine both hold the lock")
+					t.Error("unsafe: with a quarantine both hold the lock")
 				}
 				if a.Fence() > 0 && b.Fence() <= a.Fence() {
 					t.Errorf("the second has the token %d, the first %d", b.Fence(), a.Fence())

@@ -68,7 +68,7 @@ func TestFairness(t *testing.T) {
 					t.Errorf("Jain's index %.3f, want at least 0.97", got)
 				}
 				for _, clash := range l.clashes {
-					t.Error("two holders: ", clash)
+					t.Error("unsafe: two holders: ", clash)
 				}
 			})
 		}

@@ -100,7 +100,7 @@ func TestServerFaults(t *testing.T) {
 			}
 			if !test.forget {
 				for _, clash := range l.clashes {
-					t.Error("two holders: ", clash)
+					t.Error("unsafe: two holders: ", clash)
 				}
 			}
 		})

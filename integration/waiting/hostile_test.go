@@ -97,7 +97,7 @@ func TestHostilePublish(t *testing.T) {
 			}
 			got <- time.Now()
 			if n := holders.Add(1); n > 1 {
-				t.Errorf("%d holders at the same time", n)
+				t.Errorf("unsafe: %d holders at the same time", n)
 			}
 			time.Sleep(10 * time.Millisecond) // the work
 			holders.Add(-1)

@@ -62,7 +62,7 @@ func TestNoLostWakeUp(t *testing.T) {
 			t.Log("gaps without faults: ", control)
 			t.Log("gaps: ", r)
 			for _, clash := range s.log.clashes {
-				t.Error("two holders: ", clash)
+				t.Error("unsafe: two holders: ", clash)
 			}
 			if stalled > over.Sub(start)/4 {
 				t.Logf("the machine stood still for %v of %v, so no duration is checked", stalled.Round(time.Millisecond), over.Sub(start).Round(time.Millisecond))

@@ -51,7 +51,7 @@ func TestClockRate(t *testing.T) {
 				}
 				b, second := mustLock(t, other, start)
 				for _, s := range disorder([]grant{first, second}) {
-					t.Error(s)
+					t.Error("unsafe: ", s)
 				}
 				supersedes(t, b, a)
 				b.Unlock(t.Context())
@@ -59,7 +59,7 @@ func TestClockRate(t *testing.T) {
 				early := a.Until().Sub(start) - second.got
 				t.Logf("the second holder got the lock %v before the end of the first", early)
 				if !tc.overlap && early > 0 {
-					t.Error("both held the lock")
+					t.Error("unsafe: both held the lock")
 				}
 				if !tc.overlap || early > 0 {
 					return
@@ -140,10 +140,10 @@ func TestClockSetBack(t *testing.T) {
 			}
 			b := lock(other)
 			if got := grants[len(grants)-1].got; got < a.Until().Sub(start) {
-				t.Error("both held the lock")
+				t.Error("unsafe: both held the lock")
 			}
 			for _, s := range disorder(grants) {
-				t.Error(s)
+				t.Error("unsafe: ", s)
 			}
 			b.Unlock(t.Context()) // may be late on a slow machine
 		})

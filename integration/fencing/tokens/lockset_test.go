@@ -140,7 +140,7 @@ func TestLockSet(t *testing.T) {
 			case !tc.fenced && len(lost) == 0:
 				t.Error("no update was lost, so the workload does not show the need for fencing")
 			case tc.fenced && len(lost) > 0:
-				t.Errorf("lost: %v", lost)
+				t.Errorf("unsafe: lost: %v", lost)
 			case tc.fenced && len(l.refused) == 0:
 				t.Error("nothing was rejected, so no holder was late")
 			}

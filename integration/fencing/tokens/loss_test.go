@@ -140,7 +140,7 @@ func overlap(t *testing.T, list []*servers.Server, ttl time.Duration, forget fun
 		t.Fatal("the first lock has ended; want it held, so that the test proves something")
 	}
 	for _, s := range disorder([]grant{first, second}) {
-		t.Error(s)
+		t.Error("unsafe: ", s)
 	}
 	supersedes(t, b, a)
 }
@@ -153,7 +153,7 @@ func supersedes(t testing.TB, later, earlier *redlock.Lock) {
 	if err := resource.Announce(later.Fence()); err != nil {
 		t.Error(err)
 	}
-	err := resource.Do(earlier.Fence(), func() error { t.Error("the earlier holder wrote"); return nil })
+	err := resource.Do(earlier.Fence(), func() error { t.Error("unsafe: the earlier holder wrote"); return nil })
 	if !errors.Is(err, fence.ErrStale) {
 		t.Errorf("the earlier holder got %v, want fence.ErrStale", err)
 	}
@@ -208,7 +208,7 @@ func TestFullServers(t *testing.T) {
 	}
 	unlock(t, once(other))
 	for _, s := range disorder(grants) {
-		t.Error(s)
+		t.Error("unsafe: ", s)
 	}
 }
 

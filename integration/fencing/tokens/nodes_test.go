@@ -37,7 +37,7 @@ func TestTwoNamesOfOneServer(t *testing.T) {
 				last = lock.Fence()
 				for _, l := range []*redlock.Locker{one, other, plain} {
 					if _, err := l.TryLock(t.Context(), key); err == nil {
-						t.Error("a second client got the lock while it was held")
+						t.Error("unsafe: a second client got the lock while it was held")
 					}
 				}
 				lock.Unlock(t.Context()) // the server with two names holds it once, so it may be reported as lost

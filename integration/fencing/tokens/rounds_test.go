@@ -59,7 +59,7 @@ func TestTokensInOneRoundTrip(t *testing.T) {
 				t.Errorf("%.3f of the tokens took one round trip, want %v", one, share)
 			}
 			if r.wrong != "" {
-				t.Error(r.wrong)
+				t.Error("unsafe: ", r.wrong)
 			}
 		})
 	}

@@ -69,10 +69,10 @@ func TestTokens(t *testing.T) {
 					t.Error("too little has happened for the test to prove anything")
 				}
 				if !set && c.overlaps() > 0 {
-					t.Error("two clients held the lock at once")
+					t.Error("unsafe: two clients held the lock at once")
 				}
 				for _, s := range disorder(c.grants) {
-					t.Error(s)
+					t.Error("unsafe: ", s)
 				}
 			})
 		}
