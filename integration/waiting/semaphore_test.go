@@ -1,7 +1,6 @@
 package waiting
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,56 +14,20 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A permitHold is the time for which a client certainly had a permit: from when the call
-// returned until the client began to release it, or its validity ended.
-type permitHold struct {
-	client, slot string
-	from, to     time.Time
-}
-
-// permitHistory is what clients did with the permits of one key.
-type permitHistory struct {
-	mu    sync.Mutex
-	holds []permitHold
-}
-
-func (h *permitHistory) add(p permitHold) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.holds = append(h.holds, p)
-}
-
 // excess returns the first moment at which more than n clients had a permit, or two had
 // one slot, or "".
-func excess(holds []permitHold, n int) string {
-	type change struct {
-		at    time.Time
-		begin bool
-		hold  permitHold
-	}
-	var changes []change
-	for _, h := range holds {
-		if h.to.After(h.from) {
-			changes = append(changes, change{h.from, true, h}, change{h.to, false, h})
-		}
-	}
-	slices.SortStableFunc(changes, func(a, b change) int {
-		if c := a.at.Compare(b.at); c != 0 || a.begin == b.begin {
-			return c
-		}
-		return cmp.Compare(btoi(a.begin), btoi(b.begin)) // ends come first
-	})
+func excess(holds []hold, n int) string {
 	count, slots := 0, make(map[string]string)
-	for _, c := range changes {
-		if !c.begin {
+	for _, c := range changes(holds) {
+		if !c.begins {
 			count--
-			delete(slots, c.hold.slot)
+			delete(slots, c.slot)
 			continue
 		}
-		if other, taken := slots[c.hold.slot]; taken {
-			return fmt.Sprintf("%s and %s have slot %s at %v", other, c.hold.client, c.hold.slot, c.at)
+		if other, taken := slots[c.slot]; taken {
+			return fmt.Sprintf("%s and %s have slot %s at %v", other, c.client, c.slot, c.at)
 		}
-		slots[c.hold.slot] = c.hold.client
+		slots[c.slot] = c.client
 		if count++; count > n {
 			return fmt.Sprintf("%d clients have a permit at %v", count, c.at)
 		}
@@ -72,29 +35,24 @@ func excess(holds []permitHold, n int) string {
 	return ""
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // The checker finds one holder too many in a history, and two holders of one slot.
 func TestExcess(t *testing.T) {
-	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	good := []permitHold{{"a", "1", at(0), at(10)}, {"b", "2", at(0), at(20)}, {"c", "1", at(10), at(30)}, {"d", "2", at(20), at(25)}}
+	permit := func(client, slot string, from, to int64) hold {
+		return hold{client, slot, false, time.UnixMilli(from), time.UnixMilli(to)}
+	}
+	good := []hold{permit("a", "1", 0, 10), permit("b", "2", 0, 20), permit("c", "1", 10, 30), permit("d", "2", 20, 25)}
 	for _, tc := range []struct {
 		name    string
-		planted []permitHold
+		planted []hold
 		n       int
 		bad     bool
 	}{
 		{"nothing wrong", nil, 2, false},
 		{"one permit less", nil, 1, true},
-		{"a third holder", []permitHold{{"e", "3", at(24), at(25)}}, 2, true},
-		{"the same slot", []permitHold{{"e", "1", at(29), at(31)}}, 9, true},
-		{"after all others", []permitHold{{"e", "1", at(30), at(31)}}, 2, false},
-		{"a hold that was over at once", []permitHold{{"e", "3", at(24), at(24)}, {"f", "4", at(24), at(23)}}, 2, false},
+		{"a third holder", []hold{permit("e", "3", 24, 25)}, 2, true},
+		{"the same slot", []hold{permit("e", "1", 29, 31)}, 9, true},
+		{"after all others", []hold{permit("e", "1", 30, 31)}, 2, false},
+		{"a hold that was over at once", []hold{permit("e", "3", 24, 24), permit("f", "4", 24, 23)}, 2, false},
 	} {
 		if got := excess(append(slices.Clone(good), tc.planted...), tc.n); (got != "") != tc.bad {
 			t.Errorf("%s: found %q", tc.name, got)
@@ -102,13 +60,13 @@ func TestExcess(t *testing.T) {
 	}
 }
 
-// permits acquires permits, holds each for about hold, and releases them until ctx ends. Of
+// permits acquires permits, holds each for about mean, and releases them until ctx ends. Of
 // its waits it may cancel some.
-func (c *client) permits(ctx context.Context, s *redlock.Semaphore, h *permitHistory, hold time.Duration, cancels bool) {
+func (c *client) permits(ctx context.Context, s *redlock.Semaphore, h *history, mean time.Duration, cancels bool) {
 	for ctx.Err() == nil {
 		wait, cancel := context.WithCancel(ctx)
 		if cancels && rand.IntN(8) == 0 { // it gives up, unless it is faster
-			time.AfterFunc(rand.N(4*hold), cancel)
+			time.AfterFunc(rand.N(4*mean), cancel)
 		}
 		permit, err := s.Acquire(wait)
 		from := time.Now()
@@ -122,12 +80,12 @@ func (c *client) permits(ctx context.Context, s *redlock.Semaphore, h *permitHis
 		c.mu.Lock()
 		c.won++
 		c.mu.Unlock()
-		time.Sleep(hold/2 + rand.N(hold))
+		time.Sleep(mean/2 + rand.N(mean))
 		to, until := time.Now(), permit.Until()
 		if until.Before(to) {
 			to = until
 		}
-		h.add(permitHold{c.label, permit.Key(), from, to})
+		h.add(hold{c.label, permit.Key(), false, from, to})
 		if err := permit.Unlock(context.WithoutCancel(ctx)); err != nil {
 			c.fail(err)
 		}
@@ -139,7 +97,7 @@ func (c *client) permits(ctx context.Context, s *redlock.Semaphore, h *permitHis
 // two of one slot. When the faults are over, all clients get permits.
 func TestSemaphoreHolders(t *testing.T) {
 	realServers(t, "CLIENT KILL")
-	for _, n := range []int{1, 3} {
+	for _, n := range []int{1, 3, 5} {
 		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 			const clients, most = 32, 4
 			list := servers.Start(t, servers.Any, n, servers.WithOutages(), servers.WithoutReuse())
@@ -148,7 +106,7 @@ func TestSemaphoreHolders(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var wg sync.WaitGroup
-			h := new(permitHistory)
+			h := new(history)
 			for _, c := range all {
 				c.warm(ctx)
 			}
@@ -170,13 +128,13 @@ func TestSemaphoreHolders(t *testing.T) {
 			cancel()
 			wg.Wait()
 			if why := excess(h.holds, most); why != "" {
-				t.Error(why)
+				t.Error("unsafe: ", why)
 			}
 			if excess(h.holds, most-1) == "" {
 				t.Errorf("of %d holds, never %d at the same time", len(h.holds), most)
 			}
 			first := h.holds[len(h.holds)/2]
-			planted := append(slices.Clone(h.holds), permitHold{"planted", first.slot, first.from, first.to})
+			planted := append(slices.Clone(h.holds), hold{"planted", first.slot, false, first.from, first.to})
 			if excess(planted, most) == "" {
 				t.Error("a planted holder is not found")
 			}
@@ -202,7 +160,7 @@ func TestSemaphoreFairness(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var wg sync.WaitGroup
-			h := new(permitHistory)
+			h := new(history)
 			for _, c := range all {
 				c.warm(ctx)
 			}
@@ -230,7 +188,7 @@ func TestSemaphoreFairness(t *testing.T) {
 				t.Errorf("Jain's index %.3f, want at least 0.97", got)
 			}
 			if why := excess(h.holds, most); why != "" {
-				t.Error(why)
+				t.Error("unsafe: ", why)
 			}
 		})
 	}

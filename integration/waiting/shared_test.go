@@ -19,61 +19,24 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A sharedHold is the time for which a client certainly had the lock in one mode: from when
-// the call returned until the client began to end it, or its validity ended.
-type sharedHold struct {
-	client   string
-	reads    bool
-	from, to time.Time
-}
-
-// sharedHistory is what clients did with one lock.
-type sharedHistory struct {
-	mu    sync.Mutex
-	holds []sharedHold
-}
-
-func (h *sharedHistory) add(s sharedHold) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.holds = append(h.holds, s)
-}
-
 // besideWriter returns the first moment at which a writer had the lock beside somebody else, or "",
 // and how many clients have read at the same time at most.
-func besideWriter(holds []sharedHold) (why string, together int) {
-	type change struct {
-		at    time.Time
-		begin bool
-		hold  sharedHold
-	}
-	var changes []change
-	for _, h := range holds {
-		if h.to.After(h.from) {
-			changes = append(changes, change{h.from, true, h}, change{h.to, false, h})
-		}
-	}
-	slices.SortStableFunc(changes, func(a, b change) int {
-		if c := a.at.Compare(b.at); c != 0 {
-			return c
-		}
-		return btoi(a.begin) - btoi(b.begin) // ends come first
-	})
-	var holders []sharedHold
-	for _, c := range changes {
-		if !c.begin {
+func besideWriter(holds []hold) (why string, together int) {
+	var holders []hold
+	for _, c := range changes(holds) {
+		if !c.begins {
 			i := slices.Index(holders, c.hold)
 			holders = slices.Delete(holders, i, i+1)
 			continue
 		}
 		for _, other := range holders {
-			if why == "" && !(c.hold.reads && other.reads) {
+			if why == "" && !(c.reads && other.reads) {
 				why = fmt.Sprintf("%s (reads: %v) has the lock from %v, beside %s (reads: %v) from %v to %v",
-					c.hold.client, c.hold.reads, c.at, other.client, other.reads, other.from, other.to)
+					c.client, c.reads, c.at, other.client, other.reads, other.from, other.to)
 			}
 		}
 		holders = append(holders, c.hold)
-		if c.hold.reads {
+		if c.reads {
 			together = max(together, len(holders))
 		}
 	}
@@ -83,20 +46,22 @@ func besideWriter(holds []sharedHold) (why string, together int) {
 // The checker finds a writer beside anybody else.
 func TestBesideWriter(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	good := []sharedHold{{"a", true, at(0), at(10)}, {"b", true, at(5), at(20)}, {"c", false, at(20), at(30)}, {"d", true, at(30), at(40)}}
+	reads := func(client string, from, to int) hold { return hold{client, "", true, at(from), at(to)} }
+	writes := func(client string, from, to int) hold { return hold{client, "", false, at(from), at(to)} }
+	good := []hold{reads("a", 0, 10), reads("b", 5, 20), writes("c", 20, 30), reads("d", 30, 40)}
 	for _, tc := range []struct {
 		name    string
-		planted []sharedHold
+		planted []hold
 		bad     bool
 	}{
 		{"nothing wrong", nil, false},
-		{"another reader", []sharedHold{{"e", true, at(9), at(11)}}, false},
-		{"a reader beside a writer", []sharedHold{{"e", true, at(29), at(31)}}, true},
-		{"a writer beside readers", []sharedHold{{"e", false, at(15), at(16)}}, true},
-		{"a writer beside a writer", []sharedHold{{"e", false, at(19), at(21)}}, true},
-		{"a writer around a reader", []sharedHold{{"e", false, at(29), at(50)}}, true},
-		{"a writer after all others", []sharedHold{{"e", false, at(40), at(41)}}, false},
-		{"a hold that was over at once", []sharedHold{{"e", false, at(25), at(25)}}, false},
+		{"another reader", []hold{reads("e", 9, 11)}, false},
+		{"a reader beside a writer", []hold{reads("e", 29, 31)}, true},
+		{"a writer beside readers", []hold{writes("e", 15, 16)}, true},
+		{"a writer beside a writer", []hold{writes("e", 19, 21)}, true},
+		{"a writer around a reader", []hold{writes("e", 29, 50)}, true},
+		{"a writer after all others", []hold{writes("e", 40, 41)}, false},
+		{"a hold that was over at once", []hold{writes("e", 25, 25)}, false},
 	} {
 		if got, _ := besideWriter(append(slices.Clone(good), tc.planted...)); (got != "") != tc.bad {
 			t.Errorf("%s: found %q", tc.name, got)
@@ -104,13 +69,13 @@ func TestBesideWriter(t *testing.T) {
 	}
 }
 
-// shares locks, to read or not, holds and unlocks until ctx ends. Some waits it cancels, and
+// shares locks, to read or not, holds each for about mean, and unlocks until ctx ends. Some waits it cancels, and
 // some locks that are not to read it downgrades.
-func (c *client) shares(ctx context.Context, h *sharedHistory, hold time.Duration, readers int) {
+func (c *client) shares(ctx context.Context, h *history, mean time.Duration, readers int) {
 	for ctx.Err() == nil {
 		wait, cancel := context.WithCancel(ctx)
 		if rand.IntN(8) == 0 { // it gives up, unless it is faster
-			time.AfterFunc(rand.N(4*hold), cancel)
+			time.AfterFunc(rand.N(4*mean), cancel)
 		}
 		reads := rand.IntN(100) < readers
 		acquire := c.locker.Lock
@@ -130,15 +95,15 @@ func (c *client) shares(ctx context.Context, h *sharedHistory, hold time.Duratio
 		c.won++
 		c.mu.Unlock()
 		until := lock.Until()
-		time.Sleep(hold/2 + rand.N(hold))
+		time.Sleep(mean/2 + rand.N(mean))
 		if !reads && rand.IntN(4) == 0 {
-			h.add(sharedHold{c.label, false, from, earlier(time.Now(), until)})
+			h.add(hold{c.label, "", false, from, earlier(time.Now(), until)})
 			from, reads = time.Now(), true
 			c.failEarly(lock.Downgrade(context.WithoutCancel(ctx)), until)
 			until = lock.Until()
-			time.Sleep(hold/2 + rand.N(hold))
+			time.Sleep(mean/2 + rand.N(mean))
 		}
-		h.add(sharedHold{c.label, reads, from, earlier(time.Now(), until)})
+		h.add(hold{c.label, "", reads, from, earlier(time.Now(), until)})
 		c.failEarly(lock.Unlock(context.WithoutCancel(ctx)), until)
 	}
 }
@@ -165,7 +130,7 @@ func earlier(a, b time.Time) time.Time {
 // faults are over, all clients get the lock.
 func TestSharedHolders(t *testing.T) {
 	realServers(t, "CLIENT KILL")
-	for _, n := range []int{1, 3} {
+	for _, n := range []int{1, 3, 5} {
 		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 			const clients = 32
 			list := servers.Start(t, servers.Any, n, servers.WithOutages(), servers.WithoutReuse())
@@ -174,7 +139,7 @@ func TestSharedHolders(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var wg sync.WaitGroup
-			h := new(sharedHistory)
+			h := new(history)
 			for _, c := range all {
 				c.warm(ctx)
 			}
@@ -197,13 +162,13 @@ func TestSharedHolders(t *testing.T) {
 			wg.Wait()
 			why, together := besideWriter(h.holds)
 			if why != "" {
-				t.Error(why)
+				t.Error("unsafe: ", why)
 			}
 			if together < 3 {
 				t.Errorf("at most %d clients have read at the same time", together)
 			}
-			first := h.holds[len(h.holds)/2+slices.IndexFunc(h.holds[len(h.holds)/2:], func(s sharedHold) bool { return s.to.After(s.from) })]
-			planted := append(slices.Clone(h.holds), sharedHold{"planted", false, first.from, first.to})
+			first := h.holds[len(h.holds)/2+slices.IndexFunc(h.holds[len(h.holds)/2:], func(s hold) bool { return s.to.After(s.from) })]
+			planted := append(slices.Clone(h.holds), hold{"planted", "", false, first.from, first.to})
 			if why, _ := besideWriter(planted); why == "" {
 				t.Error("a planted writer is not found")
 			}
