@@ -80,7 +80,7 @@ func TestSmoke(t *testing.T) {
 	}
 	for _, want := range []string{
 		"idle 1 1 quorumlock/go-redis time_us", "idle 1 1 raw/go-redis allocs", "idle 3 1 redsync-failfast/go-redis cpu_us",
-		"several 1 1 quorumlock/go-redis lock_p50_us", "several 3 8 quorumlock/go-redis time_us",
+		"idle 3 1 quorumlock-shared/go-redis time_us", "several 1 1 quorumlock/go-redis lock_p50_us", "several 3 8 quorumlock/go-redis time_us",
 		"distinct 1 64 quorumlock/go-redis pairs_per_s", "distinct 1 64 redislock/go-redis pairs_per_s", "distinct 1 64 ceiling/go-redis 2x32 pairs_per_s",
 		"distinct 3 64 quorumlock/go-redis errors", "distinct 1 64 raw/go-redis server_cpu_us", "distinct 3 64 quorumlock/go-redis bytes",
 		"drain 1 3 quorumlock/go-redis drain_ms", "drain 3 3 redsync-failfast/go-redis commands", "drain 1 2 rueidislock/rueidis left_waiting",

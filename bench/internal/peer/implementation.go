@@ -24,7 +24,7 @@ type Implementation struct {
 	Driver  string // "go-redis"
 	Module  string // the library's module path, for its version
 	OneNode bool   // it supports only one server
-	Alone   bool   // it does not wait, so it is only for keys without contention
+	Alone   bool   // it does not wait, or shares, so it is only for keys without contention
 	Same    bool   // it waits in the same way as the library does with another driver, so one of them is enough under contention
 	Open    func(addrs []string) (Client, error)
 
@@ -62,6 +62,7 @@ func All() []*Implementation {
 	var all []*Implementation
 	all = append(all, quorumlock()...)
 	all = append(all, fenced()...)
+	all = append(all, shared()...)
 	all = append(all, raw()...)
 	all = append(all, redsyncs()...)
 	all = append(all, bsm(), rueidisLock())

@@ -13,7 +13,7 @@ var drivers = []string{"go-redis", "redigo", "rueidis"}
 // Bars lists the goals of this library.
 func Bars() []Bar {
 	var all []Bar
-	for _, list := range []func(driver string) []Bar{idle, several, distinct, drain, commands, fairness, hung, held, failures, fencing} {
+	for _, list := range []func(driver string) []Bar{idle, several, distinct, drain, commands, fairness, hung, held, failures, fencing, shared} {
 		for _, driver := range drivers {
 			all = append(all, list(driver)...)
 		}
@@ -213,6 +213,18 @@ func fencing(driver string) []Bar {
 				Of:    of(measure.OneRound, w.work, 3, 16, driver, peer.Fenced)[0], AtLeast: true, Limit: 0.95,
 			})
 		}
+	}
+	return bars
+}
+
+// shared are bars on the cost of a shared lock that nobody else has, compared with one that is not shared.
+func shared(driver string) []Bar {
+	var bars []Bar
+	for _, nodes := range []int{1, 3} {
+		bars = append(bars, Bar{
+			About: fmt.Sprintf("idle pair of a shared lock, N=%d, %s: time ÷ not shared", nodes, driver),
+			Of:    of(measure.Time, "idle", nodes, 1, driver, peer.Shared)[0], Than: of(measure.Time, "idle", nodes, 1, driver, peer.Own), Limit: 1.35,
+		})
 	}
 	return bars
 }

@@ -43,7 +43,7 @@ var sections = map[string]func(title string, r *measure.Results) string{
 	"idle": func(_ string, r *measure.Results) string {
 		return table{
 			work: "idle", clients: 1, nodes: []int{1, 3, 5},
-			libraries: []string{peer.Own, peer.Fenced, peer.Raw, peer.Redsync, peer.RedsyncFailFast},
+			libraries: []string{peer.Own, peer.Fenced, peer.Shared, peer.Raw, peer.Redsync, peer.RedsyncFailFast},
 			metrics:   []column{{measure.Time, "µs"}, {measure.CPU, "CPU, µs"}, {measure.Allocs, "allocations"}, {measure.Bytes, "bytes"}},
 		}.write(r)
 	},
