@@ -2,10 +2,9 @@ package redlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
@@ -32,7 +31,7 @@ func (l *Locker) Break(ctx context.Context, key, fingerprint string) (Report, er
 	if err := l.check(op, key); err != nil {
 		return nil, err
 	}
-	if !isFingerprint(fingerprint) {
+	if !proto.IsFingerprint(fingerprint) {
 		return nil, fmt.Errorf("redlock: %s %s: a fingerprint of %s: must be 8 of the digits 0 to 9 and a to f, as Inspect shows it",
 			op, text.Quote(l.settings.prefix+key), text.Quote(fingerprint))
 	}
@@ -40,47 +39,23 @@ func (l *Locker) Break(ctx context.Context, key, fingerprint string) (Report, er
 		return nil, err
 	}
 	c := l.newCall(op, key, l.settings.call)
-	findings, err := l.look(ctx, op, []string{c.fullKey})
+	found, err := inspect.Find(ctx, l.group, c.fullKey, fingerprint, l.settings.NodeTimeout)
 	if err != nil {
-		return nil, err
+		return nil, notAnswered(ctx, op, c.fullKey, err)
 	}
-	seen, answered := make(Report, len(findings)), 0
-	var readers []finding
-	if anyShared(findings) {
-		if readers, err = l.lookAtReaders(ctx, op, c.fullKey); err != nil {
-			return nil, err
-		}
-	}
-	token, holds := "", make([]bool, len(findings))
-	for i := range findings {
-		f := &findings[i]
-		seen[i] = f.report()
-		if f.err == nil {
-			answered++
-		}
-		if state, _, print := holderOf(f.lock.value); f.lock.found && state == StateHeld && print == fingerprint {
-			token, holds[i] = f.lock.value, true
-		}
-		if f.lock.value != proto.SharedValue {
-			continue
-		}
-		for _, reader := range readers[i].readers() {
-			if isFingerprintOf(fingerprint, reader) {
-				token, holds[i], c.shared = reader, true, true
-			}
-		}
-	}
+	c.shared = found.Shared
+	seen := newReport(l.group, found.Votes)
 	switch {
-	case answered < l.group.Need():
+	case found.Answered < l.group.Need():
 		return seen, c.unbroken(ErrUnavailable, seen, "too few nodes say who holds it, and nothing was deleted")
-	case token == "":
+	case found.Token == "":
 		detail := fmt.Sprintf("no node has it for the holder #%s, and nothing was deleted", fingerprint)
-		if anyUnsearched(readers) {
-			detail += fmt.Sprintf("; only the first %d readers of each node were searched, and there are more", mostWaiters)
+		if found.More {
+			detail += fmt.Sprintf("; only the first %d readers of each node were searched, and there are more", inspect.Most)
 		}
 		return seen, c.unbroken(ErrNotHeld, seen, detail)
 	}
-	return c.delete(ctx, token, holds)
+	return c.delete(ctx, found.Token, found.Holds)
 }
 
 // delete is the second step of a Break, and logs it. holds says which nodes had the token.
@@ -96,25 +71,20 @@ func (c *call) delete(ctx context.Context, token string, holds []bool) (Report, 
 	for i, n := range report {
 		kept = kept || holds[i] && n.Outcome != Granted && n.Outcome != NotHeld
 	}
-	line := []any{"key", text.Name(c.fullKey), "owner", text.Name(ownerOf(token)), "fingerprint", fingerprint(token), "nodes", report.String()}
+	line := []any{"key", text.Name(c.fullKey), "owner", text.Name(proto.OwnerOf(token)), "fingerprint", proto.Fingerprint(token), "nodes", report.String()}
 	var failure *QuorumError
 	switch {
 	case deleted+absent < l.group.Need(), deleted == 0 && kept:
 		failure = c.unbroken(ErrUnavailable, report, "")
 		failure.ctxErr = endOf(ctx, res.CtxErr)
 	case deleted == 0:
-		failure = c.unbroken(ErrNotHeld, report, fmt.Sprintf("the lock of the holder #%s has just ended", fingerprint(token)))
+		failure = c.unbroken(ErrNotHeld, report, fmt.Sprintf("the lock of the holder #%s has just ended", proto.Fingerprint(token)))
 	default:
 		l.settings.Logger.Warn("redlock: lock broken", line...)
 		return report, nil
 	}
 	l.settings.Logger.Warn("redlock: lock not broken", append(line, "error", failure.class)...)
 	return report, failure
-}
-
-// isFingerprint reports whether s has the form of a fingerprint.
-func isFingerprint(s string) bool {
-	return len(s) == len(fingerprint("")) && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // unbroken returns the error of a Break whose last step ended with that report.
@@ -124,21 +94,3 @@ func (c *call) unbroken(class error, r Report, detail string) *QuorumError {
 	e.detail = detail
 	return e
 }
-
-// report returns what the node said about the lock, as the part of a node in a Break that
-// deletes nothing there.
-func (f *finding) report() NodeReport {
-	r := NodeReport{Node: f.node, Outcome: NotHeld, Latency: f.latency, Err: newNodeError(f.err)}
-	switch {
-	case errors.Is(f.err, context.DeadlineExceeded):
-		r.Outcome = TimedOut
-	case f.err != nil:
-		r.Outcome = Failed
-	case f.lock.found:
-		r.Outcome = Taken
-	}
-	return r
-}
-
-// isFingerprintOf reports whether print is the fingerprint of token.
-func isFingerprintOf(print, token string) bool { return print == fingerprint(token) }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // holderPrint returns the fingerprint that Inspect shows for the holder of key.
@@ -157,7 +158,7 @@ func TestBreakOnNodes(t *testing.T) {
 				}
 				var log rawLog
 				l := r.locker(WithLogger(slog.New(&log)))
-				report, err := l.Break(t.Context(), "k", fingerprint(gone))
+				report, err := l.Break(t.Context(), "k", proto.Fingerprint(gone))
 				if !errors.Is(err, tt.want) {
 					t.Fatalf("error %v, want %v", err, tt.want)
 				}
@@ -207,7 +208,7 @@ func TestBreakMeetsANewHolder(t *testing.T) {
 				return next(ctx)
 			})))
 		}
-		report, err := r.locker().Break(t.Context(), "k", fingerprint(lock.Token()))
+		report, err := r.locker().Break(t.Context(), "k", proto.Fingerprint(lock.Token()))
 		matches(t, err, ErrNotHeld)
 		if n := r.holders("k", "newer"); n != len(r.mem) || report.Count(NotHeld) != len(r.mem) {
 			t.Errorf("%d nodes have the newer lock; the report is %v", n, report)
@@ -224,7 +225,7 @@ func TestBreakLeavesOtherKeys(t *testing.T) {
 		const ticket = "20:redlock:inbox:ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 		l := r.locker()
 		r.mem[0].Set("reserved", "~"+ticket, time.Second)
-		_, err := l.Break(t.Context(), "reserved", fingerprint(ticket))
+		_, err := l.Break(t.Context(), "reserved", proto.Fingerprint(ticket))
 		matches(t, err, ErrNotHeld)
 		r.mem[0].Push("list", "x")
 		s, err := l.Inspect(t.Context(), "list")
@@ -251,7 +252,7 @@ func TestBreakEndsAMinimumHold(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.taken("k", "unlocked early")
-		if _, err := l.Break(t.Context(), "k", fingerprint(lock.Token())); err != nil {
+		if _, err := l.Break(t.Context(), "k", proto.Fingerprint(lock.Token())); err != nil {
 			t.Fatal(err)
 		}
 		next := r.lock(l, "k", WithTTL(time.Minute))
@@ -274,7 +275,7 @@ func TestBreakWithHungNodes(t *testing.T) {
 		synctest.Wait() // all nodes have it
 		r.clear()
 		l := r.locker(WithNodeTimeout(time.Second))
-		print := fingerprint(lock.Token())
+		print := proto.Fingerprint(lock.Token())
 
 		r.set(0, 2, faulty.Hang())
 		start := time.Now()
@@ -305,7 +306,7 @@ func TestBreakCancelled(t *testing.T) {
 		synctest.Wait() // all nodes have it
 		r.clear()
 		l := r.locker()
-		print := fingerprint(lock.Token())
+		print := proto.Fingerprint(lock.Token())
 		r.setAll(faulty.Delay(100 * time.Millisecond))
 		why := errors.New("why")
 		for _, after := range []time.Duration{50 * time.Millisecond, 150 * time.Millisecond} {
@@ -370,7 +371,7 @@ func TestBreakOnBareNodes(t *testing.T) {
 		r.setAll(faulty.Delay(time.Millisecond))
 		lock := r.lock(r.locker(), "k")
 		synctest.Wait()
-		report, err := r.locker().Break(t.Context(), "k", fingerprint(lock.Token()))
+		report, err := r.locker().Break(t.Context(), "k", proto.Fingerprint(lock.Token()))
 		matches(t, err, ErrUnavailable)
 		if report.Count(Failed) != 3 || !errors.Is(report[0].Err, errors.ErrUnsupported) || r.holders("k", lock.Token()) != 3 {
 			t.Errorf("report %v", report)

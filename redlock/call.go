@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/internal/attempt"
 	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
@@ -183,7 +184,7 @@ func (c *call) acquire(ctx context.Context) (*hold, error) {
 }
 
 // Token returns a new token.
-func (c *call) Token() string { return newToken(c.settings.owner) }
+func (c *call) Token() string { return proto.NewToken(c.settings.owner) }
 
 // Attempted records the result of an attempt.
 func (c *call) Attempted(res round.Result) {

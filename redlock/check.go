@@ -2,12 +2,9 @@ package redlock
 
 import (
 	"context"
-	"time"
 
-	"github.com/quorumlock/quorumlock/backend"
-	"github.com/quorumlock/quorumlock/internal/proto"
+	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/round"
-	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
 // Check asks the servers whether the lock is still held. It changes nothing there, does
@@ -33,7 +30,7 @@ func (l *Lock) Check(ctx context.Context) (Report, error) {
 	}
 	c := l.locker.newCall("check", l.key(), l.callSettings())
 	c.shared = l.Shared()
-	res := l.ask(ctx, c)
+	res := inspect.Check(ctx, l.locker.group, c.fullKey, l.lease.Attempt().Token(), c.shared, l.locker.settings.Timeout(c.settings.ttl))
 	c.record(res)
 	report := newReport(l.locker.group, res.Votes)
 	if res.Verdict == round.Won {
@@ -47,119 +44,4 @@ func (l *Lock) Check(ctx context.Context) (Report, error) {
 		l.lease.End(err)
 	}
 	return report, err
-}
-
-// ask asks all nodes whether they hold the token, until the answers decide it.
-func (l *hold) ask(ctx context.Context, c *call) round.Result {
-	type answer struct {
-		node int
-		vote round.Vote
-	}
-	group := l.locker.group
-	votes := make([]round.Vote, group.Size()) // all Pending
-	answers := make(chan answer, len(votes))
-	start := time.Now()
-	for i := range votes {
-		node, _ := group.Node(i)
-		go func() {
-			// Longer than Check waits, because the next call can use a connection that is being made.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sender.CallTimeout)
-			defer cancel()
-			vote := entryVote(ctx, node, c.fullKey, l.lease.Attempt().Token(), c.shared)
-			vote.Latency = time.Since(start)
-			answers <- answer{i, vote}
-		}()
-	}
-	timeout := time.NewTimer(l.locker.settings.Timeout(c.settings.ttl))
-	defer timeout.Stop()
-	held, gone := 0, 0
-	for range votes {
-		select {
-		case a := <-answers:
-			votes[a.node] = a.vote
-			switch a.vote.Outcome {
-			case round.Granted:
-				held++
-			case round.Taken, round.NotHeld:
-				gone++
-			}
-			switch {
-			case held >= group.Need():
-				return round.Result{Verdict: round.Won, Votes: votes}
-			case len(votes)-gone < group.Need():
-				return round.Result{Verdict: round.Gone, Votes: votes}
-			}
-			continue
-		case <-timeout.C:
-			unanswered(votes, round.Vote{Outcome: round.TimedOut, Latency: time.Since(start), Err: errNoAnswer})
-			return round.Result{Verdict: round.Unavailable, Votes: votes}
-		case <-ctx.Done():
-			unanswered(votes, round.Vote{Outcome: round.Pending, Latency: time.Since(start)})
-			return round.Result{Verdict: round.Unavailable, Votes: votes, CtxErr: ctx.Err()}
-		}
-	}
-	return round.Result{Verdict: round.Unavailable, Votes: votes}
-}
-
-// unanswered sets vote for all nodes that have not answered.
-func unanswered(votes []round.Vote, vote round.Vote) {
-	for i := range votes {
-		if votes[i].Outcome == round.Pending {
-			votes[i] = vote
-		}
-	}
-}
-
-// entryVote asks one node whether key holds token, or whether token reads it.
-func entryVote(ctx context.Context, node backend.Node, key, token string, shared bool) round.Vote {
-	held, err := contentOf(ctx, node, key)
-	switch {
-	case err != nil:
-		return round.Vote{Outcome: round.Failed, Err: err}
-	case !held.found:
-		return round.Vote{Outcome: round.NotHeld}
-	case held.value == token:
-		// A downgrade may be under way. To ask for a share would turn the token into one, ahead
-		// of what the sender of the node has yet to send.
-		return round.Vote{Outcome: round.Granted}
-	case shared && held.value == proto.SharedValue:
-		if reads, err := shareOf(ctx, node, key, token); reads || err != nil {
-			return shareVote(err)
-		}
-	}
-	return round.Vote{Outcome: round.Taken}
-}
-
-// shareOf asks a node whether token reads key. It extends the share to a millisecond from now,
-// which is never shorter, because there is no script that only looks.
-func shareOf(ctx context.Context, node backend.Node, key, token string) (reads bool, err error) {
-	extend := proto.ExtendShared{Lock: key, Token: token, TTL: time.Millisecond}
-	extend.Queue, _ = proto.QueueKey(key)
-	extend.Readers, _ = proto.ReadersKey(key)
-	op := extend.Op(nil, nil)
-	res := op.Do(ctx, node)
-	if res.Err != nil {
-		return false, res.Err
-	}
-	done, err := res.Reply.Int(0)
-	return done == 1, err
-}
-
-// shareVote returns the vote of a node on which a token reads, or that could not tell.
-func shareVote(err error) round.Vote {
-	if err != nil {
-		return round.Vote{Outcome: round.Failed, Err: err}
-	}
-	return round.Vote{Outcome: round.Granted}
-}
-
-// contentOf asks a node what key holds.
-func contentOf(ctx context.Context, node backend.Node, key string) (content, error) {
-	scripter, ok := backend.As[backend.Scripter](node)
-	if !ok {
-		return content{}, errNotInspected
-	}
-	var f finding
-	f.read(ask(ctx, scripter, []string{key}))
-	return f.lock, f.err
 }

@@ -65,7 +65,7 @@ func (h Handover) Fence() uint64 { return h.fence }
 func (h Handover) Shared() bool { return h.shared }
 
 // Owner returns the label of the process that acquired the lock ([WithOwner]), if any.
-func (h Handover) Owner() string { return ownerOf(h.Token()) }
+func (h Handover) Owner() string { return proto.OwnerOf(h.Token()) }
 
 // String describes the lock without the token.
 func (h Handover) String() string {
@@ -73,7 +73,7 @@ func (h Handover) String() string {
 	if h.shared {
 		lock = "shared lock"
 	}
-	s := fmt.Sprintf("the %s %s of %s", lock, text.Quote(h.key), who(h.Owner(), fingerprint(h.Token())))
+	s := fmt.Sprintf("the %s %s of %s", lock, text.Quote(h.key), who(h.Owner(), proto.Fingerprint(h.Token())))
 	if h.fence > 0 {
 		s += fmt.Sprintf(" with the fencing token %d", h.fence)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // The text of a handover is one word, and contains all parts of the handover.
@@ -62,7 +64,7 @@ func TestHandoverHidesToken(t *testing.T) {
 			t.Errorf("%q shows the token", s)
 		}
 	}
-	if s, want := h.String(), `the lock "k" of #`+fingerprint("me:"+secret)+" with the fencing token 17"; s != want {
+	if s, want := h.String(), `the lock "k" of #`+proto.Fingerprint("me:"+secret)+" with the fencing token 17"; s != want {
 		t.Errorf("%q, want %q", s, want)
 	}
 	var zero Handover

@@ -14,6 +14,8 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/inspect"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // The state of a key, depending on what the nodes hold and which nodes are down.
@@ -116,7 +118,7 @@ func TestInspectHolder(t *testing.T) {
 		if s.State != StateHeld || s.Owner != "host-7 pid 12" || s.TTL != 9*time.Second || len(s.Fingerprint) != 8 {
 			t.Errorf("status %+v, want it held by %q for 9s", s, "host-7 pid 12")
 		}
-		if s.Fingerprint == fingerprint("other") || s.Nodes[0].Fingerprint != s.Fingerprint {
+		if s.Fingerprint == proto.Fingerprint("other") || s.Nodes[0].Fingerprint != s.Fingerprint {
 			t.Errorf("fingerprint %q", s.Fingerprint)
 		}
 	})
@@ -132,8 +134,8 @@ func TestInspectForeign(t *testing.T) {
 	if err != nil || s.State != StateHeld || s.TTL != backend.NoExpiry || s.Owner != "" {
 		t.Errorf("status %+v, %v", s, err)
 	}
-	if got, want := s.String(), `"ever" is held by #`+fingerprint("f47ac10b58cc4372a5670e02b2c3d479")+` for ever (a: held by #`+
-		fingerprint("f47ac10b58cc4372a5670e02b2c3d479")+` for ever)`; got != want {
+	if got, want := s.String(), `"ever" is held by #`+proto.Fingerprint("f47ac10b58cc4372a5670e02b2c3d479")+` for ever (a: held by #`+
+		proto.Fingerprint("f47ac10b58cc4372a5670e02b2c3d479")+` for ever)`; got != want {
 		t.Errorf("status %q, want %q", got, want)
 	}
 	if s, err := l.Inspect(t.Context(), "list"); err != nil || s.State != StateHeld {
@@ -284,7 +286,7 @@ func TestInspectManyWaiters(t *testing.T) {
 		r.lock(l, "k", WithTTL(time.Hour))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		const many = mostWaiters + 20
+		const many = inspect.Most + 20
 		for range many {
 			l := r.locker(WithOwner("worker"))
 			wg.Go(func() {
@@ -295,8 +297,8 @@ func TestInspectManyWaiters(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		s, err := l.Inspect(t.Context(), "k")
-		if err != nil || s.Waiting != many || len(s.Waiters) != mostWaiters {
-			t.Errorf("%d waiters, of which %d are shown, %v; want %d and %d", s.Waiting, len(s.Waiters), err, many, mostWaiters)
+		if err != nil || s.Waiting != many || len(s.Waiters) != inspect.Most {
+			t.Errorf("%d waiters, of which %d are shown, %v; want %d and %d", s.Waiting, len(s.Waiters), err, many, inspect.Most)
 		}
 		if text := s.String(); strings.Count(text, `"worker" #`) != inWords || !strings.Contains(text, fmt.Sprintf(" and %d more (a: held", many-inWords)) {
 			t.Errorf("status %s", text)
@@ -365,89 +367,6 @@ func TestInspectWithoutScripts(t *testing.T) {
 	})
 }
 
-// Waiters are ordered by their best place on any node.
-func TestWaiters(t *testing.T) {
-	tickets := func(names string) (list []string) {
-		for _, c := range names {
-			ticket := "20:redlock:inbox:" + string(c) + ":ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			if c == '-' {
-				ticket = "rubbish"
-			}
-			list = append(list, ticket)
-		}
-		return list
-	}
-	for _, tt := range []struct {
-		name  string
-		nodes []finding
-		count int
-		want  string
-	}{
-		{"nobody", []finding{{}, {}}, 0, ""},
-		{"no node knows", []finding{{waiting: -1}, {waiting: -1}}, -1, ""},
-		{"one node knows", []finding{{waiting: -1}, {waiting: 2, tickets: tickets("ab")}, {waiting: -1}}, 2, "ab"},
-		{"different orders", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 3, tickets: tickets("bac")}}, 3, "abc"},
-		{"first on one node", []finding{{waiting: 3, tickets: tickets("abc")}, {waiting: 1, tickets: tickets("c")}}, 3, "acb"},
-		{"each on a node of its own", []finding{{waiting: 1, tickets: tickets("a")}, {waiting: 1, tickets: tickets("b")}}, 2, "ab"},
-		{"more than are shown", []finding{{waiting: 7, tickets: tickets("ab")}, {waiting: 9, tickets: tickets("ab")}}, 9, "ab"},
-		{"rubbish", []finding{{waiting: 3, tickets: tickets("a-b")}}, 3, "ab"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			for i := range tt.nodes {
-				tt.nodes[i].waited = make([]time.Duration, len(tt.nodes[i].tickets))
-			}
-			count, list := waiters(tt.nodes)
-			var got string
-			for _, w := range list {
-				got += w.Owner
-			}
-			if count != tt.count || got != tt.want {
-				t.Errorf("%d waiters, %q; want %d, %q", count, got, tt.count, tt.want)
-			}
-		})
-	}
-}
-
-// A waiter's time is what most of the nodes say where it is queued.
-func TestWaited(t *testing.T) {
-	for _, tt := range []struct {
-		said []time.Duration
-		want time.Duration
-	}{
-		{[]time.Duration{5}, 5},
-		{[]time.Duration{7, 5, time.Hour}, 7},
-		{[]time.Duration{7, -1, 6}, 6},
-		{[]time.Duration{-1, -1, 6}, -1},
-		{[]time.Duration{7, 6}, 6},
-	} {
-		findings := []finding{{waiting: -1}, {waiting: 1, tickets: []string{"20:y"}, waited: []time.Duration{time.Minute}}}
-		for _, d := range tt.said {
-			findings = append(findings, finding{waiting: 2, tickets: []string{"20:y", "20:x"}, waited: []time.Duration{0, d}})
-		}
-		if got := waited("20:x", findings); got != tt.want {
-			t.Errorf("%v: %v, want %v", tt.said, got, tt.want)
-		}
-	}
-}
-
-// Replies that a script should not give are not read as a queue.
-func TestInspectStrangeReplies(t *testing.T) {
-	for _, reply := range []backend.Reply{
-		{}, {"1"}, {int64(-1)}, {int64(1), int64(2)}, {int64(1), "20:x"}, {int64(1), "20:x", "soon"}, {int64(2), "20:x", int64(0), int64(1), int64(1)},
-	} {
-		f := finding{waiting: -1}
-		if f.queue(reply); f.waiting != -1 || f.tickets != nil {
-			t.Errorf("%v is read as a queue of %d, %q", reply, f.waiting, f.tickets)
-		}
-	}
-	for _, reply := range []backend.Reply{{}, {int64(1)}, {int64(1), "x"}, {int64(1), int64(2), int64(3)}, {"1", "x", int64(3)}, {int64(1), "x", "3"}} {
-		f := finding{waiting: -1}
-		if f.read(reply, nil); f.err == nil || f.lock.found || f.waiting != -1 {
-			t.Errorf("%v is read as a lock: %+v", reply, f)
-		}
-	}
-}
-
 // The texts for people.
 func TestStatusString(t *testing.T) {
 	down := errors.New("connection refused")
@@ -482,29 +401,6 @@ func TestStatusString(t *testing.T) {
 	}
 }
 
-// The label of a waiter is read only from tickets, whatever prefix they begin with.
-func TestWaiterOf(t *testing.T) {
-	random := newToken("")
-	for ticket, want := range map[string]string{
-		"20:redlock:inbox:me:" + random:           "me",
-		"99999:app:redlock:inbox:a:b:" + random:   "a:b",
-		"20:redlock:inbox:" + random:              "",
-		"20:me:" + random:                         "", // of another program
-		"20:":                                     "",
-		"20:redlock:inbox:größe:" + random:        "größe",
-		"1:redlock:inbox:redlock:inbox:" + random: "redlock:inbox",
-	} {
-		if got, ok := waiterOf(ticket); !ok || got.Owner != want || len(got.Fingerprint) != 8 {
-			t.Errorf("the waiter of %q is %+v, %v, want %q", ticket, got, ok, want)
-		}
-	}
-	for _, ticket := range []string{"", "20", ":x", "0:x", "020:x", "100000:x", "-5:x", "+5:x", "2 :x", "us", random} {
-		if got, ok := waiterOf(ticket); ok {
-			t.Errorf("%q is read as the ticket of %+v", ticket, got)
-		}
-	}
-}
-
 // Inspect changes nothing.
 func TestInspectReadsOnly(t *testing.T) {
 	r := newRig(t, 1, false)
@@ -523,25 +419,17 @@ func TestInspectReadsOnly(t *testing.T) {
 	r.empty()
 }
 
-// The owner's label is read only from tokens of this library.
-func TestOwnerOf(t *testing.T) {
-	random := newToken("")
-	for token, want := range map[string]string{
-		newToken("me"):            "me",
-		newToken("a:b"):           "a:b",
-		newToken("größe "):        "größe ",
-		random:                    "",
-		":" + random:              "",
-		"me:" + random[1:]:        "",
-		"me:" + random[1:] + "é":  "",
-		"me:" + random[1:] + "0":  "",
-		"me_" + random:            "",
-		"":                        "",
-		"me:":                     "",
-		"f47ac10b58cc4372a5670e0": "",
+// The states have the same numbers as those of package inspect, which newStatus converts.
+func TestStatesAreThose(t *testing.T) {
+	for want, state := range map[State]inspect.State{
+		StateUnknown: inspect.Unknown, StateFree: inspect.Free, StateHeld: inspect.Held,
+		StateReserved: inspect.Reserved, StateSplit: inspect.Split, StateShared: inspect.Shared,
 	} {
-		if got := ownerOf(token); got != want {
-			t.Errorf("the owner of %q is %q, want %q", token, got, want)
+		if State(state) != want {
+			t.Errorf("inspect's state %d is %v, want %v", state, State(state), want)
 		}
+	}
+	if NotKnown != proto.NotKnown {
+		t.Error("a number that is not known is another one in package proto")
 	}
 }

@@ -69,7 +69,7 @@ func New(nodes []backend.Node, opts ...Option) (*Locker, error) {
 	l := &Locker{base: new(base), settings: s}
 	l.keeper.Clock, l.keeper.Released, l.keeper.Closed = &l.clock, ErrReleased, ErrClosed
 	group, err := quorum.NewGroup(nodes, quorum.Config{
-		Inbox: l.inbox, Foreign: foreign,
+		Inbox: l.inbox, Foreign: proto.Foreign,
 		Config: attempt.Config{
 			Need: s.need, Abandoned: l.abandoned, Answered: l.answered(), Polls: l.polls, Announce: s.announce,
 			CounterLife: s.counterLife, Quarantine: s.quarantine, Marker: l.marker(), Clock: &l.clock, Drift: l.settings.DriftOf,

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // A useOf is how a call treats an option.
@@ -56,7 +57,7 @@ var options = []struct {
 	{
 		name: "WithOwner", option: WithOwner("me"), but: map[string]useOf{"Resume": uncompiled},
 		witness: func(t *testing.T, r *rig, take func(context.Context) (takenLock, error)) {
-			if owner := ownerOf(must(take(t.Context()))(t).Token()); owner != "me" {
+			if owner := proto.OwnerOf(must(take(t.Context()))(t).Token()); owner != "me" {
 				t.Errorf("the owner is %q", owner)
 			}
 		},

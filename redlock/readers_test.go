@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // Readers that have died do not hide those that read, once somebody else reads. Until then,
@@ -16,7 +18,7 @@ func TestDeadReaders(t *testing.T) {
 	eachSharingRig(t, func(t *testing.T, r *rig) {
 		l := r.locker()
 		lasting := r.rlock(l, "k", WithTTL(time.Hour))
-		print := fingerprint(lasting.Token())
+		print := proto.Fingerprint(lasting.Token())
 		for range 150 { // these die
 			r.rlock(l, "k", WithTTL(time.Second))
 		}
@@ -31,7 +33,7 @@ func TestDeadReaders(t *testing.T) {
 		if s, err := l.Inspect(t.Context(), "k"); err != nil || s.Reading != 11 || len(s.Readers) != 11 {
 			t.Errorf("Inspect: %d reading, %d named, %v; want 11", s.Reading, len(s.Readers), err)
 		}
-		_, err = l.Break(t.Context(), "k", fingerprint("nobody"))
+		_, err = l.Break(t.Context(), "k", proto.Fingerprint("nobody"))
 		if !errors.Is(err, ErrNotHeld) || strings.Contains(err.Error(), "searched") {
 			t.Errorf("Break of a reader that is not there: %v, want ErrNotHeld alone", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
 // eachSharingRig is eachRig for nodes that can share locks.
@@ -338,7 +339,7 @@ func TestInspectShared(t *testing.T) {
 		if until := time.Until(a.Until()); until < 9*time.Second {
 			t.Errorf("after Check, the lock is valid for %v", until)
 		}
-		if _, err := l.Break(t.Context(), "k", fingerprint("~shared")); !errors.Is(err, ErrNotHeld) {
+		if _, err := l.Break(t.Context(), "k", proto.Fingerprint("~shared")); !errors.Is(err, ErrNotHeld) {
 			t.Errorf("Break of all readers: %v, want ErrNotHeld", err)
 		}
 		if _, err := l.Break(t.Context(), "k", s.Readers[0].Fingerprint); err != nil {
@@ -450,10 +451,4 @@ func TestSharedLockEnds(t *testing.T) {
 			t.Errorf("%d nodes have the lock after the minimum hold", n)
 		}
 	})
-}
-
-func TestSharedIsNotForeign(t *testing.T) {
-	if foreign("~shared") {
-		t.Error("readers are taken for another library")
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -54,7 +55,27 @@ type NodeStatus struct {
 	Err                error // why it is StateUnknown; as NodeReport.Err
 }
 
-// A State says whether a lock is held.
+// newStatus returns what was found out about the lock with that key.
+func newStatus(fullKey string, found inspect.Status) Status {
+	s := Status{
+		Key: fullKey, State: State(found.State), Owner: found.Owner, Fingerprint: found.Fingerprint, TTL: found.TTL,
+		Waiting: found.Waiting, Reading: found.Reading,
+	}
+	for _, w := range found.Waiters {
+		s.Waiters = append(s.Waiters, Waiter(w))
+	}
+	for _, r := range found.Readers {
+		s.Readers = append(s.Readers, Reader(r))
+	}
+	for _, n := range found.Nodes {
+		s.Nodes = append(s.Nodes, NodeStatus{
+			Node: n.Name, State: State(n.State), Owner: n.Owner, Fingerprint: n.Fingerprint, TTL: n.TTL, Waiting: n.Waiting, Err: newNodeError(n.Err),
+		})
+	}
+	return s
+}
+
+// A State says whether a lock is held. Its values are those of inspect.State.
 type State uint8
 
 const (

@@ -20,14 +20,5 @@ type Waiter struct {
 
 // inbox returns a new name for the channel on which this Locker is notified.
 func (l *Locker) inbox() string {
-	return proto.Inbox(l.settings.prefix, newToken(l.settings.call.owner))
-}
-
-// waiterOf returns the waiter of a ticket, and whether ticket is one.
-func waiterOf(ticket string) (Waiter, bool) {
-	t, ok := proto.ParseTicket(ticket)
-	if !ok {
-		return Waiter{}, false
-	}
-	return Waiter{Owner: ownerOf(proto.InboxName(t.Channel)), Fingerprint: fingerprint(ticket), Waited: NotKnown}, true
+	return proto.Inbox(l.settings.prefix, proto.NewToken(l.settings.call.owner))
 }

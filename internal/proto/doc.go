@@ -5,7 +5,7 @@
 //
 // On a server, for a lock with the key K:
 //
-//	K                  a token, or a reservation: "~" and a ticket       names.go, ticket.go
+//	K                  a token, or a reservation: "~" and a ticket       token.go, ticket.go
 //	K                  "~shared", while others read                      shared.go
 //	K{K}:readers       a sorted set of the readers' tokens               names.go
 //	K{K}:queue         a sorted set of tickets                           names.go, ticket.go
