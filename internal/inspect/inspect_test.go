@@ -40,6 +40,7 @@ func TestLook(t *testing.T) {
 		{[]string{others, reader, down}, Lock{Shared, "", "", time.Minute}},
 		{[]string{us, us, free, free, "other"}, Lock{State: Split}},
 		{[]string{us, us, free, free, hangs}, Lock{}},
+		{[]string{free, free, us, "other", down}, Lock{}},
 	} {
 		t.Run(strings.Join(tt.nodes, " "), func(t *testing.T) {
 			onRig(t, len(tt.nodes), func(t *testing.T, r *rig) {
@@ -108,6 +109,19 @@ func TestFind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A reservation has no holder, although the waiter has a fingerprint.
+func TestFindNoWaiter(t *testing.T) {
+	onRig(t, 1, func(t *testing.T, r *rig) {
+		r.hold([]string{reserved})
+		if found, err := Find(t.Context(), r, "k", proto.Fingerprint(ticket), timeout); err != nil || found.Token != "" || found.Holds[0] {
+			t.Errorf("of the waiter: %+v, %v", found, err)
+		}
+		if found, err := Find(t.Context(), r, "k", proto.Fingerprint(reserved), timeout); err != nil || found.Token != "" || found.Holds[0] {
+			t.Errorf("of the value: %+v, %v", found, err)
+		}
+	})
 }
 
 // Find says if a node has more readers than it names.

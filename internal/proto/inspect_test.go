@@ -31,7 +31,7 @@ func TestInspect(t *testing.T) {
 // Replies that a script should not give are not read as a queue.
 func TestInspectStrangeReplies(t *testing.T) {
 	for _, reply := range []backend.Reply{
-		{}, {"1"}, {int64(-1)}, {int64(1), int64(2)}, {int64(1), "20:x"}, {int64(1), "20:x", "soon"}, {int64(2), "20:x", int64(0), int64(1), int64(1)},
+		{}, {"1"}, {int64(-1)}, {int64(-2)}, {int64(1), int64(2)}, {int64(1), "20:x"}, {int64(1), "20:x", "soon"}, {int64(2), "20:x", int64(0), int64(1), int64(1)},
 	} {
 		x, err := ReadInspect(append(backend.Reply{int64(1), "x", int64(2)}, reply...))
 		if err != nil || !x.Found || x.Value != "x" || x.TTL != 2*time.Millisecond || x.Waiting != NotKnown || x.Tickets != nil {
