@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -76,7 +77,7 @@ func (c *call) delete(ctx context.Context, token string, holds []bool) (Report, 
 	switch {
 	case deleted+absent < l.group.Need(), deleted == 0 && kept:
 		failure = c.unbroken(ErrUnavailable, report, "")
-		failure.ctxErr = endOf(ctx, res.CtxErr)
+		failure.ctxErr = ending.Of(ctx, res.CtxErr)
 	case deleted == 0:
 		failure = c.unbroken(ErrNotHeld, report, fmt.Sprintf("the lock of the holder #%s has just ended", proto.Fingerprint(token)))
 	default:

@@ -3,12 +3,12 @@ package redlock
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/attempt"
 	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/round"
@@ -60,48 +60,11 @@ func (c *call) done(lock *Lock, err error) (*Lock, error) {
 	return lock, err
 }
 
-// timerSlack is how late the timer of a context may be.
-const timerSlack = 100 * time.Millisecond
-
-// endOf returns err, with which ctx ended, joined with the cause that the caller gave for
-// it, if any. It returns nil if err is nil; ctx is then not used.
-//
-// A deadline counts as soon as it has passed, but the timer that ends ctx may be late. A
-// caller that is told that ctx has ended may look at ctx next, so endOf waits until ctx
-// has ended.
-func endOf(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() == nil {
-		late := time.NewTimer(timerSlack)
-		defer late.Stop()
-		select {
-		case <-ctx.Done():
-		case <-late.C: // a context that does not keep its own deadline
-		}
-	}
-	cause := context.Cause(ctx)
-	if over, ok := cause.(waitOver); ok {
-		return over
-	}
-	if cause != nil && cause != err {
-		return fmt.Errorf("%w: %w", err, cause)
-	}
-	return err
-}
-
-// waitOver ends the wait of a call whose [WithWait] is over. It is not the error of a
-// ctx, because the caller's ctx has not ended.
-type waitOver struct{ limit time.Duration }
-
-func (e waitOver) Error() string { return fmt.Sprintf("waited for %v", e.limit) }
-
 // limit returns a copy of ctx that ends when [WithWait] is over. The caller must cancel
 // it.
 func (c *call) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc) {
 	if d := c.settings.wait; d > 0 {
-		return context.WithDeadlineCause(ctx, c.start.Time().Add(d), waitOver{d})
+		return ending.Limit(ctx, c.start.Time(), d)
 	}
 	return ctx, func() {}
 }

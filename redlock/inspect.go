@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
@@ -38,5 +39,5 @@ func (l *Locker) inspect(ctx context.Context, fullKey string) (Status, error) {
 // notAnswered returns the error of op if ctx has ended, with err, before the nodes have
 // answered.
 func notAnswered(ctx context.Context, op, fullKey string, err error) error {
-	return fmt.Errorf("redlock: %s %s: %w", op, text.Quote(fullKey), endOf(ctx, err))
+	return fmt.Errorf("redlock: %s %s: %w", op, text.Quote(fullKey), ending.Of(ctx, err))
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -260,7 +261,7 @@ func (j *joint) recover(ctx, limited context.Context, losses int) error {
 	j.drop(ctx, i, false)
 	if err := quorum.Sleep(limited, max(0, c.pace().delay(losses)), 0); err != nil {
 		e := c.quorumError(ErrUnavailable)
-		e.detail, e.ctxErr = fmt.Sprintf("it was lost while the call waited for another key (%v)", why), endOf(limited, err)
+		e.detail, e.ctxErr = fmt.Sprintf("it was lost while the call waited for another key (%v)", why), ending.Of(limited, err)
 		return e
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
 
@@ -38,7 +39,7 @@ func (j *joint) failed(ctx context.Context, i int, res round.Result) error {
 // ctx has ended, with err, before it had all keys.
 func (j *joint) spent(ctx context.Context, err error) error {
 	e := j.last.quorumError(ErrTaken)
-	e.ctxErr = endOf(ctx, err)
+	e.ctxErr = ending.Of(ctx, err)
 	return e
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
@@ -102,7 +103,7 @@ func (l *Lock) unlockedElsewhere(ctx context.Context, done <-chan struct{}) erro
 	err, ended := l.handle.Unlocked()
 	if !ended {
 		return fmt.Errorf("redlock: unlock %s: %w: another Unlock is under way: %w",
-			text.Quote(l.fullKey()), ErrUnavailable, endOf(ctx, ctx.Err()))
+			text.Quote(l.fullKey()), ErrUnavailable, ending.Of(ctx, ctx.Err()))
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/attempt"
 	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
@@ -391,7 +392,7 @@ func checkKey(op, fullKey string) error {
 // checkContext rejects a ctx that has ended.
 func (l *Locker) checkContext(ctx context.Context, op, key string) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("redlock: %s %s: the context has ended already: %w", op, text.Quote(l.settings.prefix+key), endOf(ctx, err))
+		return fmt.Errorf("redlock: %s %s: the context has ended already: %w", op, text.Quote(l.settings.prefix+key), ending.Of(ctx, err))
 	}
 	return nil
 }

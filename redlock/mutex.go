@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
@@ -50,11 +51,11 @@ func (m *Mutex) Lock(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
 	case <-ctx.Done():
-		return c.busy(endOf(ctx, ctx.Err()))
+		return c.busy(ending.Of(ctx, ctx.Err()))
 	}
 	if ctx.Err() != nil { // both were ready
 		<-m.turn
-		return c.busy(endOf(ctx, ctx.Err()))
+		return c.busy(ending.Of(ctx, ctx.Err()))
 	}
 	return m.keep(m.locker.Lock(ctx, m.key, m.opts...))
 }

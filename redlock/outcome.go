@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
 
@@ -70,7 +71,7 @@ func (c *call) keep(res round.Result) {
 // the Locker was closed. ctx is the context that ended it, if one did.
 func (c *call) failed(ctx context.Context, res round.Result) *QuorumError {
 	e := c.quorumError(ErrUnavailable)
-	e.ctxErr = endOf(ctx, res.CtxErr)
+	e.ctxErr = ending.Of(ctx, res.CtxErr)
 	switch res.Verdict {
 	case round.Lost:
 		e.class = ErrTaken

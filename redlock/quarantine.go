@@ -3,9 +3,9 @@ package redlock
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
@@ -46,7 +46,7 @@ func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 		return nil, fmt.Errorf("redlock: %s: %w", op, err)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("redlock: %s: the context has ended already: %w", op, endOf(ctx, err))
+		return nil, fmt.Errorf("redlock: %s: the context has ended already: %w", op, ending.Of(ctx, err))
 	}
 	start := time.Now()
 	report := newReport(l.group, l.group.Mark(ctx))
@@ -55,17 +55,6 @@ func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 	}
 	return report, &QuorumError{
 		Op: op, Key: l.marker(), Need: len(report), Tries: 1, Rounds: []Report{report},
-		Elapsed: time.Since(start), class: ErrUnavailable, ctxErr: endOf(ctx, ctx.Err()),
+		Elapsed: time.Since(start), class: ErrUnavailable, ctxErr: ending.Of(ctx, ctx.Err()),
 	}
-}
-
-// quarantineLeft returns how much longer a node that answered err is in quarantine, or 0
-// if err does not say so.
-func quarantineLeft(err error) time.Duration {
-	var ms int64
-	_, after, _ := strings.Cut(err.Error(), "QUARANTINE for another ")
-	if _, err := fmt.Sscanf(after, "%d ms", &ms); err != nil || ms < 0 || ms > int64(Forever/time.Millisecond) {
-		return 0
-	}
-	return time.Duration(ms) * time.Millisecond
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -189,7 +190,7 @@ func (c *call) lengthen(ctx context.Context, lock *Lock) error {
 		res, err := lock.extend(asking, c.locker.settings.lease(c.settings))
 		c.tries++
 		if complete != nil && res.CtxErr != nil && errors.Is(err, ErrUnavailable) { // it was cut off, and proves nothing
-			return fmt.Errorf("%w: %w", complete, endOf(limited, res.CtxErr))
+			return fmt.Errorf("%w: %w", complete, ending.Of(limited, res.CtxErr))
 		}
 		if !errors.Is(err, ErrUnavailable) || res.CtxErr != nil || res.Permanent(c.locker.group.Need()) {
 			return err
@@ -200,7 +201,7 @@ func (c *call) lengthen(ctx context.Context, lock *Lock) error {
 			return err
 		}
 		if ctxErr := quorum.Sleep(limited, pause, 2*res.Elapsed); ctxErr != nil {
-			return fmt.Errorf("%w: %w", err, endOf(limited, ctxErr))
+			return fmt.Errorf("%w: %w", err, ending.Of(limited, ctxErr))
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/internal/member"
+	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -157,7 +158,7 @@ func newNodeReport(g *quorum.Group, node int, v round.Vote) NodeReport {
 	_, name := g.Node(node)
 	r := NodeReport{Node: name, Outcome: Outcome(v.Outcome), Latency: v.Latency, Rejoined: v.Rejoined, Err: newNodeError(v.Err)}
 	if v.Outcome == round.Quarantined {
-		r.Quarantine = quarantineLeft(v.Err)
+		r.Quarantine = proto.QuarantineLeft(v.Err)
 	}
 	return r
 }

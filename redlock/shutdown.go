@@ -3,6 +3,8 @@ package redlock
 import (
 	"context"
 	"fmt"
+
+	"github.com/quorumlock/quorumlock/internal/ending"
 )
 
 // Shutdown closes the Locker like [Locker.Close], and releases every lock that was
@@ -25,7 +27,7 @@ func (l *Locker) Shutdown(ctx context.Context) error {
 	l.group.Close()
 	if err := l.keeper.Shutdown(ctx); err != nil {
 		return fmt.Errorf("redlock: shutdown: functions still run under their locks, %d in all, and keep these until they return: %w",
-			l.keeper.Running(), endOf(ctx, err))
+			l.keeper.Running(), ending.Of(ctx, err))
 	}
 	return l.cleaned(ctx, "shutdown")
 }
