@@ -1,14 +1,11 @@
 package redlock
 
 import (
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
-	"strconv"
 	"strings"
 
+	"github.com/quorumlock/quorumlock/internal/handover"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
@@ -20,10 +17,9 @@ import (
 // Keep it secret, because anyone who has it can release the lock. Packages fmt and
 // log/slog do not show the token. [Handover.MarshalText] and encoding/json do.
 type Handover struct {
-	key   string
-	token *string // a pointer, so that fmt does not show it as a field of another struct
-	fence uint64
-
+	key    string
+	token  *string // a pointer, so that fmt does not show it as a field of another struct
+	fence  uint64
 	shared bool
 }
 
@@ -86,12 +82,6 @@ func (h Handover) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.String()
 // LogValue returns String.
 func (h Handover) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
-// sharedFence takes the place of the fencing token of a shared lock.
-const sharedFence = "shared"
-
-// handoverVersion is how the text of a Handover begins.
-const handoverVersion = "redlock1"
-
 // MarshalText returns the Handover, with the token, as one line of letters, digits and
 // "-_.". The line is for a file, a header or the payload of a job:
 //
@@ -102,85 +92,27 @@ const handoverVersion = "redlock1"
 // hexadecimal digits. It shows whether the text is complete; it does not protect it from
 // changes.
 func (h Handover) MarshalText() ([]byte, error) {
-	if err := h.check(); err != nil {
+	parts := h.parts()
+	if err := parts.Check(); err != nil {
 		return nil, fmt.Errorf("redlock: handover: %w", err)
 	}
-	return []byte(h.encode()), nil
-}
-
-func (h Handover) encode() string {
-	base64 := base64.RawURLEncoding
-	fence := strconv.FormatUint(h.fence, 10)
-	if h.shared {
-		fence = sharedFence
-	}
-	s := strings.Join([]string{
-		handoverVersion, base64.EncodeToString([]byte(h.key)), base64.EncodeToString([]byte(h.Token())), fence,
-	}, ".")
-	return fmt.Sprintf("%s.%08x", s, crc32.ChecksumIEEE([]byte(s)))
+	return []byte(parts.Encode()), nil
 }
 
 // UnmarshalText reads what [Handover.MarshalText] has written, and nothing else: no
 // spaces or line ends around it. After an error h is unchanged. The error shows no part
 // of the text.
 func (h *Handover) UnmarshalText(text []byte) error {
-	read, err := parseHandover(string(text))
+	read, err := handover.Parse(string(text))
 	if err != nil {
 		return fmt.Errorf("redlock: handover: %w", err)
 	}
-	*h = read
+	*h = Handover{read.Key, &read.Token, read.Fence, read.Shared}
 	return nil
 }
 
-func parseHandover(s string) (h Handover, err error) {
-	fields := strings.SplitN(s, ".", 6)
-	switch {
-	case s == "":
-		return h, errors.New("an empty text")
-	case strings.ContainsAny(s, " \t\r\n"):
-		return h, errors.New("spaces or line ends in the text")
-	case !strings.HasPrefix(s, "redlock"):
-		return h, errors.New("not the text of a handover")
-	case fields[0] != handoverVersion:
-		return h, errors.New("the text of another version")
-	case len(fields) != 5:
-		return h, fmt.Errorf("%d parts instead of 5: the text is not complete, or not that of a handover", len(fields))
-	}
-	key, err1 := base64.RawURLEncoding.DecodeString(fields[1])
-	token, err2 := base64.RawURLEncoding.DecodeString(fields[2])
-	var fence uint64
-	var err3 error
-	shared := fields[3] == sharedFence
-	if !shared {
-		fence, err3 = strconv.ParseUint(fields[3], 10, 64)
-	}
-	h = NewHandover(string(key), string(token), fence)
-	h.shared = shared
-	// Each handover has exactly one text.
-	if err1 != nil || err2 != nil || err3 != nil || h.encode() != s {
-		return Handover{}, errors.New("the text is not complete, or was changed")
-	}
-	if err := h.check(); err != nil {
-		return Handover{}, err
-	}
-	return h, nil
-}
-
-// check rejects values that no lock has.
-func (h Handover) check() error {
-	token := h.Token()
-	_, reserved := proto.Reserved(token)
-	switch {
-	case h.key == "":
-		return errors.New("an empty key")
-	case token == "":
-		return errors.New("an empty token")
-	case reserved:
-		return errors.New("a token must not begin with ~, which marks reservations")
-	case h.fence > mostFence:
-		return fmt.Errorf("a fencing token of %d: must be from 1 to 2^53 - 1, or 0 for none", h.fence)
-	}
-	return nil
+func (h Handover) parts() handover.Parts {
+	return handover.Parts{Key: h.key, Token: h.Token(), Fence: h.fence, Shared: h.shared}
 }
 
 // takes returns the key of h without the prefix of l, or why l cannot use h for op.
@@ -198,7 +130,7 @@ func (l *Locker) takes(op string, h Handover) (key string, err error) {
 	case !ok:
 		return "", fmt.Errorf("redlock: %s %s: the key does not begin with the prefix of this Locker, %s", op, text.Quote(h.key), text.Quote(l.settings.prefix))
 	}
-	if err := h.check(); err != nil {
+	if err := h.parts().Check(); err != nil {
 		return "", fmt.Errorf("redlock: %s %s: %w", op, text.Quote(h.key), err)
 	}
 	return key, l.check(op, key)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/quorumlock/quorumlock/internal/handover"
 	"github.com/quorumlock/quorumlock/internal/proto"
 )
 
@@ -18,7 +19,7 @@ func TestHandoverText(t *testing.T) {
 	for _, h := range []Handover{
 		NewHandover("k", "t", 0),
 		NewHandover("orders/42", "host:1:ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1795941290718845),
-		NewHandover("a b.c\r\n%\x00\xff", "\x00~ .", mostFence),
+		NewHandover("a b.c\r\n%\x00\xff", "\x00~ .", handover.MostFence),
 	} {
 		text, err := h.MarshalText()
 		if err != nil {
@@ -32,18 +33,13 @@ func TestHandoverText(t *testing.T) {
 			t.Fatal(err)
 		}
 		if read.Key() != h.Key() || read.Token() != h.Token() || read.Fence() != h.Fence() || read.Owner() != h.Owner() {
-			t.Errorf("decoding %q gave %q", text, read.encode())
+			t.Errorf("decoding %q gave %q", text, read.parts().Encode())
 		}
 		inJSON, err := json.Marshal(map[string]Handover{"lock": h})
 		var job map[string]Handover
 		if err != nil || json.Unmarshal(inJSON, &job) != nil || job["lock"].Token() != h.Token() {
 			t.Errorf("in JSON it is %s, %v", inJSON, err)
 		}
-	}
-	// The format is a contract between releases.
-	const want = "redlock1.b3JkZXJzLzQy.dG9rZW4.17.7a4b1e90"
-	if text := NewHandover("orders/42", "token", 17).encode(); text != want {
-		t.Errorf("the text is %q, want %q", text, want)
 	}
 }
 
@@ -71,33 +67,19 @@ func TestHandoverHidesToken(t *testing.T) {
 	_ = fmt.Sprintf("%v %+v %#v", zero, &zero, (*Handover)(nil))
 }
 
-// A text that is not a handover is rejected, with an error that shows no part of the text.
+// A text that is not a handover is rejected, and leaves the handover as it was. Package
+// handover tests which texts are.
 func TestHandoverRejectsText(t *testing.T) {
-	good := NewHandover("orders/42", "SEKRITTOKEN", 17).encode()
+	good := NewHandover("orders/42", "SEKRITTOKEN", 17).parts().Encode()
 	for _, tc := range []struct{ text, want string }{
 		{"", "an empty text"},
-		{good + "\n", "spaces or line ends"},
-		{" " + good, "spaces or line ends"},
-		{"SEKRIT", "not the text of a handover"},
-		{"redlock2" + good[8:], "another version"},
-		{"redlock10" + good[8:], "another version"},
-		{good[:len(good)-9], "4 parts instead of 5"},
-		{good + ".x", "6 parts instead of 5"},
 		{good[:len(good)-1], "not complete, or was changed"},
-		{strings.ToUpper(good[9:]), "not the text"},
-		{strings.Replace(good, ".17.", ".18.", 1), "not complete, or was changed"},
-		{strings.Replace(good, ".17.", ".017.", 1), "not complete, or was changed"},
-		{NewHandover("", "SEKRIT", 0).encode(), "an empty key"},
-		{NewHandover("k", "", 0).encode(), "an empty token"},
-		{NewHandover("k", "~SEKRIT", 0).encode(), "must not begin with ~"},
-		{NewHandover("k", "SEKRIT", mostFence+1).encode(), "a fencing token of 9007199254740992"},
+		{NewHandover("k", "~SEKRIT", 0).parts().Encode(), "must not begin with ~"},
 	} {
 		h := NewHandover("before", "t", 0)
 		err := h.UnmarshalText([]byte(tc.text))
 		if err == nil || !strings.HasPrefix(err.Error(), "redlock: handover: ") || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%q: %v, want %q", tc.text, err, tc.want)
-		} else if strings.Contains(err.Error(), "SEKRIT") || strings.Contains(err.Error(), "U0VLUklU") {
-			t.Errorf("%q: the error shows the token: %v", tc.text, err)
 		}
 		if h.Key() != "before" {
 			t.Errorf("%q: the failed decoding changed the handover", tc.text)
@@ -108,25 +90,6 @@ func TestHandoverRejectsText(t *testing.T) {
 			t.Errorf("MarshalText returned %q", text)
 		}
 	}
-}
-
-// A handover has exactly one text: decoding and encoding a text gives the same text.
-func FuzzHandover(f *testing.F) {
-	for _, s := range []string{
-		"", "redlock1....", "redlock1.aw.dA.0.", NewHandover("k", "t", 0).encode(), NewHandover("a}b", "me:x", mostFence).encode(),
-		"redlock1.aw.dA.0.00000000", "redlock1.aw\n.dA.0.00000000", strings.Repeat(".", 1000), NewHandover("k", "~", 0).encode(),
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		var h Handover
-		if err := h.UnmarshalText([]byte(s)); err != nil {
-			return
-		}
-		if text, err := h.MarshalText(); err != nil || string(text) != s {
-			t.Errorf("%q was encoded as %q, %v", s, text, err)
-		}
-	})
 }
 
 // The key of a handover is the key on the servers. A Locker with another prefix uses the same

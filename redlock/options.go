@@ -237,9 +237,6 @@ func WithFencing() AcquireOption {
 	})
 }
 
-// mostFence is the highest value of a counter (package lua).
-const mostFence = 1<<53 - 1
-
 // WithCounterLife sets how long nodes keep the counters of [WithFencing] after a key was
 // last locked or extended. It must be at least a minute longer than the TTL. Default
 // [DefaultCounterLife].
