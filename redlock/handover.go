@@ -117,11 +117,8 @@ func (h Handover) parts() handover.Parts {
 
 // takes returns the key of h without the prefix of l, or why l cannot use h for op.
 func (l *Locker) takes(op string, h Handover) (key string, err error) {
-	switch {
-	case l == nil || l.base == nil:
-		return "", errZero
-	case l.group.Closed():
-		return "", ErrClosed
+	if err := l.usable(); err != nil {
+		return "", err
 	}
 	key, ok := strings.CutPrefix(h.key, l.settings.prefix)
 	switch {

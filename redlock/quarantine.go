@@ -36,11 +36,8 @@ func (l *Locker) marker() string { return proto.MarkerKey(l.settings.prefix) }
 // other nodes has ended.
 func (l *Locker) EndQuarantine(ctx context.Context) (Report, error) {
 	const op = "end quarantine"
-	switch {
-	case l == nil || l.base == nil:
-		return nil, errZero
-	case l.group.Closed():
-		return nil, ErrClosed
+	if err := l.usable(); err != nil {
+		return nil, err
 	}
 	if err := l.group.CanQuarantine(); err != nil {
 		return nil, fmt.Errorf("redlock: %s: %w", op, err)

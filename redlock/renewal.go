@@ -48,14 +48,21 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration) (round.Result, err
 	if err := l.notHeld("extend", l.Err()); err != nil {
 		return round.Result{}, err
 	}
+	return l.renewWith(ctx, "extend", ttl, l.lease.Attempt().Extend)
+}
+
+// renewWith extends the lock with a method of its attempt, as the operation op.
+func (l *Lock) renewWith(ctx context.Context, op string, ttl time.Duration,
+	extend func(ctx context.Context, ttl, timeout time.Duration) round.Result,
+) (round.Result, error) {
 	ttl = l.lease.Keep(ttl)
 	n, err := l.renew(ctx, ttl, false)
 	if err != nil {
 		return round.Result{}, err
 	}
-	res := l.lease.Attempt().Extend(ctx, ttl, l.locker.settings.Timeout(ttl))
+	res := extend(ctx, ttl, l.locker.settings.Timeout(ttl))
 	if err = n.end(ctx, res); err == nil {
-		err = l.notHeld("extend", l.Err()) // this handle may have been unlocked meanwhile
+		err = l.notHeld(op, l.Err()) // this handle may have been unlocked meanwhile
 	}
 	return res, err
 }

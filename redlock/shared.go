@@ -23,24 +23,22 @@ const opShared = "rlock"
 // key cannot lock it for itself, because two readers that both want to write would wait for
 // each other. All nodes must run scripts (backend.Scripter). See docs/kinds.md.
 func (l *Locker) RLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepareShared(ctx, key, opts, false)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := c.lock(ctx)
-	return c.done(lock, err)
+	return l.rlock(ctx, key, opts, false)
 }
 
 // TryRLock makes one attempt to lock as [Locker.RLock] does, and does not queue. It is
 // otherwise like [Locker.TryLock]. The error also matches [ErrTaken] if others read and a
 // writer waits.
 func (l *Locker) TryRLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
-	c, err := l.prepareShared(ctx, key, opts, true)
+	return l.rlock(ctx, key, opts, true)
+}
+
+func (l *Locker) rlock(ctx context.Context, key string, opts []LockOption, try bool) (*Lock, error) {
+	c, err := l.prepareShared(ctx, key, opts, try)
 	if err != nil {
 		return nil, err
 	}
-	lock, err := c.lock(ctx)
-	return c.done(lock, err)
+	return c.done(c.lock(ctx))
 }
 
 // DoShared holds the lock on key together with others that only read while fn runs. It
@@ -104,15 +102,7 @@ func (l *Lock) Downgrade(ctx context.Context) error {
 		return fmt.Errorf("redlock: %s %s: there are other handles on the lock (WithReentrancy), whose callers may be writing: unlock them before",
 			op, text.Quote(l.fullKey()))
 	}
-	ttl := l.lease.Keep(l.ttl)
-	n, err := l.renew(ctx, ttl, false)
-	if err != nil {
-		return err
-	}
-	res := l.lease.Attempt().Downgrade(ctx, ttl, l.locker.settings.Timeout(ttl))
-	if err = n.end(ctx, res); err == nil {
-		err = l.notHeld(op, l.Err()) // this handle may have been unlocked meanwhile
-	}
+	_, err := l.renewWith(ctx, op, l.ttl, l.lease.Attempt().Downgrade)
 	return err
 }
 
