@@ -104,29 +104,15 @@ func (s *Semaphore) InUse(ctx context.Context) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	var slots []int
-	answered := 0
 	survey := s.locker.group.Survey(ctx, name, s.n, "", s.locker.settings.NodeTimeout)
-	for _, taken := range survey {
-		if taken == nil {
-			continue
-		}
-		answered++
-		for i, left := range taken {
-			if left != proto.Free {
-				slots = append(slots, i+1)
-			}
-		}
-	}
 	if err := s.locker.checkContext(ctx, "inspect", s.key); err != nil {
 		return nil, err
 	}
-	if answered < s.locker.group.Need() {
+	if answered, need := survey.Answered(), s.locker.group.Need(); answered < need {
 		return nil, fmt.Errorf("redlock: inspect %s: %d of %d nodes told which permits are in use, need %d: %w",
-			text.Quote(s.locker.settings.prefix+s.key), answered, len(survey), s.locker.group.Need(), ErrUnavailable)
+			text.Quote(s.locker.settings.prefix+s.key), answered, len(survey), need, ErrUnavailable)
 	}
-	slices.Sort(slots)
-	all, err := s.inspect(ctx, name, slices.Compact(slots))
+	all, err := s.inspect(ctx, name, survey.Taken())
 	if err != nil {
 		return nil, err
 	}

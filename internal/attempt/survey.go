@@ -2,6 +2,7 @@ package attempt
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/proto"
@@ -92,4 +93,25 @@ func (s Survey) Free(need int) (free []int) {
 		}
 	}
 	return free
+}
+
+// Answered returns how many nodes have answered.
+func (s Survey) Answered() int {
+	n := 0
+	for _, taken := range s {
+		if taken != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Taken returns the slots that are not free on every node that has answered.
+func (s Survey) Taken() (slots []int) {
+	for slot := 1; slot <= s.Size(); slot++ {
+		if slices.ContainsFunc(s, func(taken []time.Duration) bool { return taken != nil && taken[slot-1] != proto.Free }) {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
 }

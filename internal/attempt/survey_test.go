@@ -66,6 +66,13 @@ func TestSurvey(t *testing.T) {
 				if got := s.Free(2); !slices.Equal(got, free) || s.Size() != 3 {
 					t.Errorf("free on two nodes are %v of %d, want %v of 3", got, s.Size(), free)
 				}
+				answered := 3
+				if tc.missing {
+					answered = 2
+				}
+				if got := s.Taken(); !slices.Equal(got, []int{1, 3}) || s.Answered() != answered {
+					t.Errorf("taken on a node are %v, say %d nodes, want 1 and 3, and %d nodes", got, s.Answered(), answered)
+				}
 			})
 		})
 	}
@@ -85,7 +92,7 @@ func TestSurveyWithoutAnswers(t *testing.T) {
 		}{{context.Background(), timeout}, {ctx, 0}} {
 			start := time.Now()
 			s := w.group.Survey(tc.ctx, permits, 3, "", timeout)
-			if took := time.Since(start); took != tc.took || s.Size() != 0 || s.Free(1) != nil {
+			if took := time.Since(start); took != tc.took || s.Size() != 0 || s.Free(1) != nil || s.Taken() != nil || s.Answered() != 0 {
 				t.Errorf("after %v it says %v, want nothing after %v", took, s, tc.took)
 			}
 		}
