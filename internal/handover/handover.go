@@ -1,8 +1,6 @@
-// Package handover writes and reads the text of a handover. The form of the text is a
-// contract between releases, and is described at [redlock.Handover.MarshalText]. Each
-// handover has exactly one text.
-//
-// [redlock.Handover.MarshalText]: https://pkg.go.dev/github.com/quorumlock/quorumlock/redlock#Handover.MarshalText
+// Package handover writes and reads the text of a handover. Its form is a contract between
+// releases. Handover.MarshalText in package redlock describes it. Each handover has exactly
+// one text.
 package handover
 
 import (
