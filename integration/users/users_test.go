@@ -1,6 +1,7 @@
 package users
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -145,14 +146,20 @@ func write(t *testing.T, dir, file, text string) {
 }
 
 // requirements returns the version of each module besides this one that source imports and this
-// package's module has. A test then gets the same modules on every day.
+// package's module requires. A test then gets the same modules on every day. It must not change
+// the files of this module, as "go list -m all" does here.
 func requirements(t *testing.T, source string) []string {
 	t.Helper()
+	var mod struct {
+		Require []struct{ Path, Version string }
+	}
+	if err := json.Unmarshal([]byte(goTool(t, "..", "mod", "edit", "-json")), &mod); err != nil {
+		t.Fatal(err)
+	}
 	var requires []string
-	for line := range strings.Lines(goTool(t, ".", "list", "-m", "-f", "{{if not .Main}}{{.Path}} {{.Version}}{{end}}", "all")) {
-		path, _, _ := strings.Cut(line, " ")
-		if path != "" && !strings.HasPrefix(path, module) && strings.Contains(source, `"`+path) {
-			requires = append(requires, strings.TrimSpace(line))
+	for _, r := range mod.Require {
+		if !strings.HasPrefix(r.Path, module) && strings.Contains(source, `"`+r.Path) {
+			requires = append(requires, r.Path+" "+r.Version)
 		}
 	}
 	return requires
