@@ -25,6 +25,7 @@ type acquisition struct {
 	nodes      nodeFlags
 	wait       patience
 	ttl        time.Duration
+	minHold    time.Duration // 0: none
 	owner      string
 	fencing    bool
 	quarantine time.Duration
@@ -156,10 +157,17 @@ func (a *acquisition) acquire() (tenure, error) {
 	child.Notify(a.signals)
 	lock, err := a.attempt()
 	for err == nil && lock.Err() != nil { // this process was stopped for a long time
-		_ = lock.Unlock(context.Background())
+		a.abandon(lock)
 		lock, err = a.attempt()
 	}
-	return lock, err
+	if err != nil {
+		return nil, err
+	}
+	if by := ending(a.signals); by != nil { // it came together with the lock
+		a.abandon(lock)
+		return nil, a.gaveUp(by)
+	}
+	return lock, nil
 }
 
 // attempt is acquire, but the lock may be over.
@@ -198,7 +206,7 @@ func (a *acquisition) attempt() (tenure, error) {
 			}
 			cancel()
 			if o := <-done; o.err == nil { // it was faster, and the attempt's lock is over
-				_ = lock.Unlock(context.Background())
+				a.abandon(lock)
 				lock = o.lock
 			}
 			return lock, nil
@@ -211,10 +219,9 @@ func (a *acquisition) attempt() (tenure, error) {
 			switch {
 			case by != nil:
 				if o.err == nil {
-					_ = o.lock.Unlock(context.Background())
+					a.abandon(o.lock)
 				}
-				code, _ := child.Ends(by)
-				return nil, a.end(code, "%v: gave up waiting for the %s", by, a.one(a.missing()))
+				return nil, a.gaveUp(by)
 			case o.err != nil:
 				return nil, a.notLocked(o.err)
 			}

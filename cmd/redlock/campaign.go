@@ -198,6 +198,11 @@ func (t *candidacy) run() error {
 		case <-notice:
 			t.notice = t.tellLeader(ctx)
 		case <-begun: // from now on the signals are the command's
+			if by = ending(signals); by != nil {
+				begun = nil
+				cancel()
+				continue
+			}
 			signals, notice = nil, nil
 			if t.notice {
 				t.say("leading %s after %s", text.Quote(t.name), round(time.Since(t.since)))
@@ -233,8 +238,12 @@ func (t *candidacy) serve(ctx context.Context, _ uint64) error {
 	defer func() { _ = lock.Unlock(context.Background()) }()
 	select {
 	case t.begun <- struct{}{}:
-		<-t.begun
 	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-t.begun:
+	case <-ctx.Done(): // a signal has come
 		return context.Cause(ctx)
 	}
 	t.ran = true

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
 	"github.com/quorumlock/quorumlock/internal/text"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -166,14 +165,6 @@ func (l *lockCommand) execute() error {
 	lock, err := l.acquire()
 	if err != nil {
 		return err
-	}
-	select {
-	case sig := <-l.signals: // it came too late to end the wait
-		if code, ends := child.Ends(sig); ends {
-			_ = lock.Unlock(context.Background())
-			return &exitError{code: code}
-		}
-	default:
 	}
 	line, err := lock.Handover(l.name).MarshalText()
 	if l.json {

@@ -154,7 +154,6 @@ func commandFlagError(cmd *cobra.Command, err error) error {
 type run struct {
 	acquisition
 	grace     time.Duration
-	minHold   time.Duration
 	maxHold   time.Duration
 	passNodes bool
 

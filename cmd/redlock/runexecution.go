@@ -24,12 +24,7 @@ func (r *run) execute() error {
 	}
 	status, lost, err := r.serve(lock, reaper)
 	if err != nil {
-		if r.minHold > 0 { // the command did not run, so let another machine try
-			for _, name := range lock.Keys() {
-				_ = r.conn.locker.Release(context.Background(), lock.Handover(name))
-			}
-		}
-		_ = lock.Unlock(context.Background())
+		r.abandon(lock)
 		return r.cannotRun(err)
 	}
 	return r.outcome(status, lost, lock.Unlock(context.Background()))
