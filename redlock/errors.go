@@ -40,7 +40,7 @@ var (
 //
 // It is always a pointer, and must not be changed.
 type QuorumError struct {
-	Op  string // "lock", "acquire", "extend", "unlock", "release", "resume", "check", "break" or "end quarantine"
+	Op  string // "lock", "acquire", "extend", "unlock", "release", "resume", "check", "break", "inspect" ([Semaphore.InUse]) or "end quarantine"
 	Key string // as it is on the servers, with the prefix; for "end quarantine" the marker's
 
 	// Need is how many nodes make a quorum.

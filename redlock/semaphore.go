@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
@@ -97,20 +98,24 @@ func (s *Semaphore) Inspect(ctx context.Context) ([]Status, error) {
 // [MaxPermits] it finds the permits of users whatever number they agreed on.
 //
 // The first step takes the node timeout at most, and so does each further one, for some
-// slots at a time. If too few nodes answer in the first step, the error matches
-// [ErrUnavailable]. Otherwise it is like [Locker.Inspect].
+// slots at a time. If too few nodes answer in the first step, the error is a
+// [*QuorumError] that matches [ErrUnavailable] and says why. Otherwise it is like
+// [Locker.Inspect].
 func (s *Semaphore) InUse(ctx context.Context) ([]Status, error) {
 	name, err := s.inspectable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	survey := s.locker.group.Survey(ctx, name, s.n, "", s.locker.settings.NodeTimeout)
+	start := time.Now()
+	survey, votes := s.locker.group.Survey(ctx, name, s.n, "", s.locker.settings.NodeTimeout)
 	if err := s.locker.checkContext(ctx, "inspect", s.key); err != nil {
 		return nil, err
 	}
-	if answered, need := survey.Answered(), s.locker.group.Need(); answered < need {
-		return nil, fmt.Errorf("redlock: inspect %s: %d of %d nodes told which permits are in use, need %d: %w",
-			text.Quote(s.locker.settings.prefix+s.key), answered, len(survey), need, ErrUnavailable)
+	if report := newReport(s.locker.group, votes); report.Count(Granted) < s.locker.group.Need() {
+		return nil, &QuorumError{
+			Op: "inspect", Key: s.locker.settings.prefix + s.key, Need: s.locker.group.Need(), Tries: 1, Rounds: []Report{report},
+			Elapsed: time.Since(start), class: ErrUnavailable, detail: "too few nodes tell which permits are in use",
+		}
 	}
 	all, err := s.inspect(ctx, name, survey.Taken())
 	if err != nil {

@@ -2,6 +2,7 @@ package redlock
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -66,6 +67,15 @@ func TestSemaphoreInUse(t *testing.T) {
 		r.fault[1].Set(faulty.Refuse(nil))
 		_, err = all.InUse(t.Context())
 		matches(t, err, ErrUnavailable)
+		var failed *QuorumError
+		if !errors.As(err, &failed) || failed.Op != "inspect" || failed.Key != "app:k" || failed.Need != 2 || len(failed.Last()) != 3 {
+			t.Fatalf("%v, want an error of all nodes", err)
+		}
+		for i, want := range []Outcome{Failed, Failed, Granted} {
+			if n := failed.Last()[i]; n.Node != r.mem[i].Name() || n.Outcome != want || (n.Err != nil) != (want == Failed) {
+				t.Errorf("%s: %v, %v; want %s: %v", n.Node, n.Outcome, n.Err, r.mem[i].Name(), want)
+			}
+		}
 		r.setAll()
 		cancel()
 		<-waited

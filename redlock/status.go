@@ -51,8 +51,9 @@ type NodeStatus struct {
 	State              State // any but StateSplit
 	Owner, Fingerprint string
 	TTL                time.Duration
-	Waiting            int   // the number of waiters in the queue there, or NotKnown
-	Err                error // why it is StateUnknown; as NodeReport.Err
+	Waiting            int           // the number of waiters in the queue there, or NotKnown
+	Latency            time.Duration // how long it took to answer, or how long Inspect waited for it
+	Err                error         // why it is StateUnknown; as NodeReport.Err
 }
 
 // newStatus returns what was found out about the lock with that key.
@@ -69,7 +70,8 @@ func newStatus(fullKey string, found inspect.Status) Status {
 	}
 	for _, n := range found.Nodes {
 		s.Nodes = append(s.Nodes, NodeStatus{
-			Node: n.Name, State: State(n.State), Owner: n.Owner, Fingerprint: n.Fingerprint, TTL: n.TTL, Waiting: n.Waiting, Err: newNodeError(n.Err),
+			Node: n.Name, State: State(n.State), Owner: n.Owner, Fingerprint: n.Fingerprint, TTL: n.TTL, Waiting: n.Waiting,
+			Latency: n.Latency, Err: newNodeError(n.Err),
 		})
 	}
 	return s

@@ -276,9 +276,9 @@ func (a *acquisition) tellAttempt(ctx context.Context, name string) (told bool, 
 	case ctx.Err() != nil:
 		return false, nil
 	case quarantined(err):
-		a.say("cannot get the %s yet, waiting%s: %s", a.one(name), strings.TrimPrefix(a.until(), ","), reason(err))
+		a.say("cannot get the %s yet, waiting%s: %s", a.one(name), strings.TrimPrefix(a.until(), ","), a.nodes.reason(err))
 	default:
-		a.say("cannot get the %s, trying for up to %s: %s", a.one(name), round(a.patience(a.ttl)), reason(err))
+		a.say("cannot get the %s, trying for up to %s: %s", a.one(name), round(a.patience(a.ttl)), a.nodes.reason(err))
 	}
 	return true, nil
 }
@@ -332,7 +332,7 @@ func (a *acquisition) notLocked(err error) error {
 		}
 		return a.end(a.codes.taken, "%s", said)
 	case errors.Is(err, redlock.ErrUnavailable):
-		return a.end(a.codes.servers, "no %s: %s", a.one(name), reason(err))
+		return a.end(a.codes.servers, "no %s: %s", a.one(name), a.nodes.reason(err))
 	}
 	return a.end(a.codes.servers, "no %s: %s", a.one(name), strings.TrimPrefix(err.Error(), "redlock: "))
 }

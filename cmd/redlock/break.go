@@ -139,7 +139,7 @@ func (b *breaking) execute(ctx context.Context) error {
 	case errors.Is(err, redlock.ErrNotHeld):
 		return b.end(breakNotHeld, "the lock %s is not released: %s", text.Quote(b.name), b.notHeld(ctx))
 	case err != nil:
-		return b.end(exitFailed, "the lock %s is not released on enough servers: %s", text.Quote(b.name), reason(err))
+		return b.end(exitFailed, "the lock %s is not released on enough servers: %s", text.Quote(b.name), b.nodes.reason(err))
 	}
 	who := "#" + b.fingerprint
 	for _, c := range lock.claims() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -128,14 +129,21 @@ func (t *trouble) add(server string, c complaint) {
 }
 
 // failures returns what is wrong with the servers, from the error of an operation on a
-// lock.
-func failures(err error) trouble {
+// lock. timeout is how long a request waits for a server. Nothing is sent to a server that
+// has hung before, so its report does not have that.
+func failures(err error, timeout time.Duration) trouble {
 	var t trouble
 	var quorum *redlock.QuorumError
 	if !errors.As(err, &quorum) {
 		return t
 	}
-	return inTrouble(quorum.Last(), quorum.Need)
+	last := slices.Clone(quorum.Last())
+	for i, n := range last {
+		if n.Err != nil && isTimeout(n.Err) && n.Latency < time.Millisecond {
+			last[i].Latency = timeout
+		}
+	}
+	return inTrouble(last, quorum.Need)
 }
 
 // inQuarantine describes a server that is in quarantine for another left. left is 0 if
@@ -151,8 +159,11 @@ func inQuarantine(left time.Duration) complaint {
 // inTrouble returns what is wrong with the servers of a round that needs need of them.
 func inTrouble(r redlock.Report, need int) trouble {
 	t := trouble{size: len(r), need: need}
+	// The end of --wait may have cut off a server that works.
+	decided := need > 0 && r.Count(redlock.Quarantined)+r.Count(redlock.Failed)+r.Count(redlock.TimedOut) > len(r)-need
 	for _, n := range r {
 		switch {
+		case n.Outcome == redlock.Pending && decided:
 		case n.Outcome == redlock.Quarantined:
 			t.add(n.Node, inQuarantine(n.Quarantine))
 		case n.Outcome == redlock.Failed, n.Outcome == redlock.TimedOut, n.Outcome == redlock.Pending && n.Latency > 0:
@@ -174,8 +185,13 @@ func at(node string, err error) string {
 }
 
 // reason says in a few words why an operation failed.
-func reason(err error) string {
-	if t := failures(err); len(t.servers) > 0 {
+func reason(err error) string { return reasonAfter(err, 0) }
+
+// reason is the function reason for an operation that asks the servers.
+func (f *nodeFlags) reason(err error) string { return reasonAfter(err, f.timeout) }
+
+func reasonAfter(err error, timeout time.Duration) string {
+	if t := failures(err, timeout); len(t.servers) > 0 {
 		return t.String()
 	}
 	return strings.TrimPrefix(err.Error(), "redlock: ")

@@ -170,16 +170,18 @@ func TestComplainOfQuarantine(t *testing.T) {
 }
 
 // A server without which a round was decided has not failed, also if the caller's ctx ends
-// after that round.
+// in or after that round.
 func TestComplainOfThoseThatFailedOnly(t *testing.T) {
-	err := fmt.Errorf("%w: %w", &redlock.QuorumError{Need: 2, Rounds: []redlock.Report{{
-		{Node: "a", Outcome: redlock.Pending},
-		{Node: "b", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
-		{Node: "c", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
-	}}}, context.DeadlineExceeded)
-	got, want := failures(err).String(), "2 of 3 servers failed, and 2 must work: b: connection refused; c: connection refused (is Redis"
-	if !strings.HasPrefix(got, want) {
-		t.Errorf("%q, want %q", got, want)
+	for _, latency := range []time.Duration{0, 9 * time.Millisecond} {
+		err := fmt.Errorf("%w: %w", &redlock.QuorumError{Need: 2, Rounds: []redlock.Report{{
+			{Node: "a", Outcome: redlock.Pending, Latency: latency},
+			{Node: "b", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
+			{Node: "c", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
+		}}}, context.DeadlineExceeded)
+		got, want := failures(err, 0).String(), "2 of 3 servers failed, and 2 must work: b: connection refused; c: connection refused (is Redis"
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func (e *extension) execute(cmd *cobra.Command) error {
 		return e.end(exitFailed, e.notHeld(err))
 	case errors.Is(err, redlock.ErrUnavailable):
 		return e.end(exitServers, fmt.Sprintf("could not extend the lock %s, which ends when its TTL is over unless another attempt succeeds: %s",
-			text.Quote(e.handover.Key()), reason(err)))
+			text.Quote(e.handover.Key()), e.nodes.reason(err)))
 	case err != nil: // it was rejected before any I/O
 		return usage(cmd, reason(err))
 	}

@@ -40,6 +40,6 @@ func (a *acquisition) abandon(lock tenure) {
 		}
 	}
 	if errors.Is(err, redlock.ErrUnavailable) {
-		a.say("could not unlock the %s, which then ends by itself, at the latest after %v: %s", a.what(), max(a.ttl, a.minHold), reason(err))
+		a.say("could not unlock the %s, which then ends by itself, at the latest after %v: %s", a.what(), max(a.ttl, a.minHold), a.nodes.reason(err))
 	}
 }

@@ -103,7 +103,7 @@ func (h *heldLock) release() (code int, said string) {
 	case errors.Is(err, redlock.ErrNotHeld):
 		return exitFailed, h.notHeld(err)
 	case errors.Is(err, redlock.ErrUnavailable):
-		return exitServers, fmt.Sprintf("could not unlock %s, which then ends by itself when its TTL is over: %s", name, reason(err))
+		return exitServers, fmt.Sprintf("could not unlock %s, which then ends by itself when its TTL is over: %s", name, h.nodes.reason(err))
 	case err != nil: // it was rejected before any I/O
 		return exitUsage, reason(err)
 	case !clean && len(missing) > 0:

@@ -18,7 +18,8 @@ import (
 type lockState struct {
 	name    string           // without the prefix
 	fence   int64            // the fencing counter on the holder's servers; 0 if there is none or they differ
-	permits []redlock.Status // the slots that are in use; nil also if too few servers tell
+	permits []redlock.Status // the slots that are in use
+	hidden  trouble          // the servers that failed, if it is unknown which are in use
 	redlock.Status
 }
 
@@ -107,7 +108,7 @@ func statusTrouble(s redlock.Status) trouble {
 	t := trouble{size: len(s.Nodes), need: len(s.Nodes)/2 + 1}
 	for _, n := range s.Nodes {
 		if n.Err != nil {
-			t.add(n.Node, complain(n.Err, 0))
+			t.add(n.Node, complain(n.Err, n.Latency))
 		}
 	}
 	return t

@@ -100,13 +100,33 @@ func (r *run) unlockable(err error) string {
 
 // findPermits finds the permits that are in use. It leaves out those of locks about which
 // too few servers tell. The state of such a lock says why.
-func (c *connection) findPermits(ctx context.Context, locks []lockState) {
+func (c *connection) findPermits(ctx context.Context, timeout time.Duration, locks []lockState) {
 	for i := range locks {
 		l := &locks[i]
-		if l.State != redlock.StateUnknown {
-			l.permits, _ = c.locker.Semaphore(l.name, redlock.MaxPermits).InUse(ctx)
+		if l.State == redlock.StateUnknown {
+			continue
+		}
+		var err error
+		if l.permits, err = c.locker.Semaphore(l.name, redlock.MaxPermits).InUse(ctx); err != nil {
+			l.hidden = l.cannotFindPermits(err, timeout)
+		}
+		for _, p := range l.permits {
+			if p.State == redlock.StateUnknown { // the servers failed only now
+				l.hidden = statusTrouble(p)
+			}
 		}
 	}
+}
+
+// cannotFindPermits explains why too few servers tell which permits are in use.
+func (l *lockState) cannotFindPermits(err error, timeout time.Duration) trouble {
+	t := failures(err, timeout)
+	for i, c := range t.complaints {
+		if permits, ok := proto.PermitsKey(l.Key); ok && strings.HasPrefix(c.what, "NOPERM") {
+			t.complaints[i].remedy = fmt.Sprintf("if permits are used, the user needs the right to their keys, which begin with %s", text.Quote(permits+":"))
+		}
+	}
+	return t
 }
 
 // slotOf returns the number of a permit.
@@ -115,8 +135,16 @@ func slotOf(s redlock.Status) int {
 	return slot
 }
 
-// permitPage shows the permits that are in use, if there are any.
+// permitPage shows the permits that are in use, if there are any, or why that is unknown.
 func (l *lockState) permitPage(columns int) []string {
+	list := l.permitTable(columns)
+	if len(l.hidden.servers) > 0 {
+		list = append(list, wrap(text.Escape("It is unknown which permits are in use: "+l.hidden.String()), columns, "")...)
+	}
+	return list
+}
+
+func (l *lockState) permitTable(columns int) []string {
 	if len(l.permits) == 0 {
 		return nil
 	}

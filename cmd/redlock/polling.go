@@ -132,7 +132,7 @@ func (p *polling) poll(ctx context.Context, l *lockCommand) (*redlock.Lock, erro
 		p.last = answered.Last()
 		said, code := "failed", exitFailed
 		if !errors.Is(err, redlock.ErrTaken) {
-			said, code = "error "+reason(err), exitServers
+			said, code = "error "+l.nodes.reason(err), exitServers
 		}
 		last := p.retries >= 0 && tries > p.retries
 		if last || p.retries < 0 {

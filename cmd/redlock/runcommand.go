@@ -56,7 +56,7 @@ func (r *run) extended(_ context.Context, e redlock.Event) {
 			r.extending.failing = make(map[string]bool)
 		}
 		r.extending.failing[e.Key] = true
-		r.say("could not extend the %s, trying again: %s", what, reason(e.Err))
+		r.say("could not extend the %s, trying again: %s", what, r.nodes.reason(e.Err))
 	}
 }
 

@@ -81,7 +81,7 @@ func (r *run) outcome(status child.Status, lost bool, err error) error {
 			status, r.lostOne(err), lossReason(err))
 	case err != nil:
 		r.silent = false
-		r.say("could not unlock %s, which then ends by itself, at the latest after %v: %s", r.unlockable(err), r.ttl, reason(err))
+		r.say("could not unlock %s, which then ends by itself, at the latest after %v: %s", r.unlockable(err), r.ttl, r.nodes.reason(err))
 	}
 	if status.Code == 0 {
 		return nil

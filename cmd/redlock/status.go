@@ -188,7 +188,7 @@ func (s *status) look(ctx context.Context) (*snapshot, error) {
 	}
 	if err == nil && !snap.list {
 		s.conn.count(ctx, s.nodes.timeout, snap.locks)
-		s.conn.findPermits(ctx, snap.locks)
+		s.conn.findPermits(ctx, s.nodes.timeout, snap.locks)
 	}
 	return snap, err
 }

@@ -259,7 +259,7 @@ func TestStatusList(t *testing.T) {
 	if code != exitFailed || !strings.Contains(page, "held      unknown  -        1\n") || !strings.Contains(stderr, "redlock: locks may be missing: 2 of 3 servers failed") {
 		t.Errorf("two servers down: code %d, stderr %q:\n%s", code, stderr, page)
 	}
-	if j := statusJSON(t, exitFailed, "--prefix", prefix, "--node", down); *j.Complete || len(j.Failed) != 1 || j.Failed[0] != (jsonFailed{down, "connection refused"}) {
+	if j := statusJSON(t, exitFailed, "--prefix", prefix, "--node", down); *j.Complete || len(j.Failed) != 1 || j.Failed[0] != (jsonFailed{down, "connection refused", j.Failed[0].Remedy}) || !strings.Contains(j.Failed[0].Remedy, "is Redis running there?") {
 		t.Errorf("JSON %+v", j)
 	}
 }

@@ -39,6 +39,7 @@ type (
 
 		PermitsWaiting *int         `json:"permits_waiting,omitempty"`
 		PermitWaiters  []jsonWaiter `json:"permit_waiters,omitempty"`
+		PermitsFailed  []jsonFailed `json:"permits_failed,omitempty"`
 	}
 
 	jsonPermit struct {
@@ -74,6 +75,7 @@ type (
 	jsonFailed struct {
 		Server string `json:"server"`
 		Error  string `json:"error"`
+		Remedy string `json:"remedy,omitempty"`
 	}
 )
 
@@ -97,13 +99,14 @@ func (s *snapshot) json() string {
 		if len(l.permits) > 0 {
 			lock.PermitsWaiting, lock.PermitWaiters = jsonWaiting(l.permits[0].Waiting), jsonWaiters(l.permits[0].Waiters)
 		}
+		lock.PermitsFailed = jsonFailures(l.hidden)
 		for _, n := range l.Nodes {
 			server := jsonServer{
 				Server: n.Node, State: n.State.String(), Owner: n.Owner, Fingerprint: n.Fingerprint,
 				TTL: jsonTTL(n.State, n.TTL), Waiting: jsonWaiting(n.Waiting),
 			}
 			if n.Err != nil {
-				server.Error = complain(n.Err, 0).what
+				server.Error = complain(n.Err, n.Latency).what
 			}
 			lock.Servers = append(lock.Servers, server)
 		}
@@ -113,14 +116,20 @@ func (s *snapshot) json() string {
 		complete := s.complete()
 		j.Complete = &complete
 	}
-	for i, server := range s.unsearched.servers {
-		j.Failed = append(j.Failed, jsonFailed{server, s.unsearched.complaints[i].what})
-	}
+	j.Failed = jsonFailures(s.unsearched)
 	line, err := json.Marshal(j)
 	if err != nil {
 		panic(err) // it has no value that JSON cannot express
 	}
 	return printableJSON(string(line))
+}
+
+func jsonFailures(t trouble) []jsonFailed {
+	var all []jsonFailed
+	for i, server := range t.servers {
+		all = append(all, jsonFailed{server, t.complaints[i].what, t.complaints[i].remedy})
+	}
+	return all
 }
 
 func jsonWaiters(list []redlock.Waiter) []jsonWaiter {

@@ -169,7 +169,7 @@ func (l *lockState) views() table {
 	t.add("", "SERVER", "STATE", "HOLDER", "ENDS IN", "WAITING")
 	for _, n := range l.Nodes {
 		if n.Err != nil {
-			t.add(text.Line(complain(n.Err, 0).what), text.Name(n.Node), n.State.String())
+			t.add(text.Line(complain(n.Err, n.Latency).what), text.Name(n.Node), n.State.String())
 			continue
 		}
 		holder := "-"

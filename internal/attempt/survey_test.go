@@ -2,11 +2,13 @@ package attempt
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
@@ -22,15 +24,17 @@ func TestSurvey(t *testing.T) {
 		fault    faulty.Fault // on node 2
 		known    bool         // it is known to be away
 		missing  bool
+		outcome  round.Outcome // if it is missing
+		why      error
 		at, most time.Duration
 	}{
 		{name: "all answer"},
 		{name: "one is slower", fault: faulty.Delay(minLinger - time.Microsecond), at: minLinger - time.Microsecond},
-		{name: "one is too slow", fault: faulty.Delay(10 * time.Millisecond), missing: true, at: minLinger},
-		{name: "one is down", fault: dead, missing: true},
-		{name: "one hangs", fault: faulty.Hang(), missing: true, at: minLinger},
-		{name: "one is known to hang", fault: faulty.Hang(), known: true, missing: true},
-		{name: "one refuses", fault: denied, missing: true},
+		{name: "one is too slow", fault: faulty.Delay(10 * time.Millisecond), missing: true, outcome: round.TimedOut, why: context.DeadlineExceeded, at: minLinger},
+		{name: "one is down", fault: dead, missing: true, outcome: round.Failed},
+		{name: "one hangs", fault: faulty.Hang(), missing: true, outcome: round.TimedOut, why: context.DeadlineExceeded, at: minLinger},
+		{name: "one is known to hang", fault: faulty.Hang(), known: true, missing: true, outcome: round.Failed, why: backend.ErrNotExecuted},
+		{name: "one refuses", fault: denied, missing: true, outcome: round.Failed, why: backend.ErrRefused},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inWorldOf(t, 3, scripted, func(t *testing.T, w *world) {
@@ -45,7 +49,7 @@ func TestSurvey(t *testing.T) {
 					time.Sleep(3 * time.Second)
 				}
 				start := time.Now()
-				s := w.group.Survey(context.Background(), permits, 3, "20:inbox", timeout)
+				s, votes := w.group.Survey(context.Background(), permits, 3, "20:inbox", timeout)
 				if took := time.Since(start); took != tc.at {
 					t.Errorf("it took %v, want %v", took, tc.at)
 				}
@@ -59,6 +63,15 @@ func TestSurvey(t *testing.T) {
 						t.Errorf("node %d has %v, want %v", i, s[i], want[i])
 					}
 				}
+				for i, v := range votes {
+					outcome, why := round.Granted, error(nil)
+					if tc.missing && i == 2 {
+						outcome, why = tc.outcome, tc.why
+					}
+					if v.Outcome != outcome || (v.Err != nil) != (outcome != round.Granted) || why != nil && !errors.Is(v.Err, why) {
+						t.Errorf("node %d: %v, %v; want %v, %v", i, v.Outcome, v.Err, outcome, why)
+					}
+				}
 				free := []int{1, 2, 3}
 				if tc.missing {
 					free = []int{2}
@@ -66,12 +79,8 @@ func TestSurvey(t *testing.T) {
 				if got := s.Free(2); !slices.Equal(got, free) || s.Size() != 3 {
 					t.Errorf("free on two nodes are %v of %d, want %v of 3", got, s.Size(), free)
 				}
-				answered := 3
-				if tc.missing {
-					answered = 2
-				}
-				if got := s.Taken(); !slices.Equal(got, []int{1, 3}) || s.Answered() != answered {
-					t.Errorf("taken on a node are %v, say %d nodes, want 1 and 3, and %d nodes", got, s.Answered(), answered)
+				if got := s.Taken(); !slices.Equal(got, []int{1, 3}) {
+					t.Errorf("taken on a node are %v, want 1 and 3", got)
 				}
 			})
 		})
@@ -91,14 +100,14 @@ func TestSurveyWithoutAnswers(t *testing.T) {
 			took time.Duration
 		}{{context.Background(), timeout}, {ctx, 0}} {
 			start := time.Now()
-			s := w.group.Survey(tc.ctx, permits, 3, "", timeout)
-			if took := time.Since(start); took != tc.took || s.Size() != 0 || s.Free(1) != nil || s.Taken() != nil || s.Answered() != 0 {
+			s, votes := w.group.Survey(tc.ctx, permits, 3, "", timeout)
+			if took := time.Since(start); took != tc.took || s.Size() != 0 || s.Free(1) != nil || s.Taken() != nil || round.Outcomes(votes) != "OOO" {
 				t.Errorf("after %v it says %v, want nothing after %v", took, s, tc.took)
 			}
 		}
 	})
 	inWorldOf(t, 3, bare, func(t *testing.T, w *world) {
-		if s := w.group.Survey(context.Background(), permits, 3, "", timeout); s.Size() != 0 {
+		if s, _ := w.group.Survey(context.Background(), permits, 3, "", timeout); s.Size() != 0 {
 			t.Errorf("nodes that run no scripts say %v", s)
 		}
 	})

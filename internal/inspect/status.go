@@ -30,9 +30,10 @@ type Lock struct {
 // A Node is what one node says.
 type Node struct {
 	Name    string
-	Lock          // not Split
-	Waiting int   // as in Status
-	Err     error // why it is Unknown
+	Lock                  // not Split
+	Waiting int           // as in Status
+	Latency time.Duration // until it answered, or how long it was waited for
+	Err     error         // why it is Unknown
 }
 
 // A State says whether a lock is held.
@@ -63,7 +64,7 @@ func Look(ctx context.Context, nodes Nodes, key string, timeout time.Duration) (
 	s.Waiting, s.Waiters = waiters(findings)
 	s.Reading, s.Readers = readersOf(sets)
 	for _, f := range findings {
-		s.Nodes = append(s.Nodes, Node{f.node, f.lock(), f.Waiting, f.err})
+		s.Nodes = append(s.Nodes, Node{f.node, f.lock(), f.Waiting, f.latency, f.err})
 	}
 	return s, nil
 }

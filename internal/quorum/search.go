@@ -28,7 +28,7 @@ func (w *waiter) search(ctx context.Context, a *attempt.Attempt, verdict round.V
 	if st.Open > 0 {
 		ln.owe(a)
 	}
-	survey := g.Survey(ctx, ln.key, w.slots.n, ln.Ticket(), timeout)
+	survey, _ := g.Survey(ctx, ln.key, w.slots.n, ln.Ticket(), timeout)
 	w.poll(st.Queued <= g.Size()-g.Need() || verdict == round.Unavailable || survey.Size() == 0)
 	free := survey.Free(g.Need())
 	if len(free) > 0 {

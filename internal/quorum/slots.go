@@ -77,7 +77,8 @@ func (g *Group) trySlots(ctx context.Context, r *Request, start clock.Instant) (
 		if res.Verdict != round.Lost || res.CtxErr != nil || picks == maxPicks {
 			return a, res, start
 		}
-		free := g.Survey(ctx, r.Key, r.Slots.n, "", r.Timeout).Free(g.Need())
+		survey, _ := g.Survey(ctx, r.Key, r.Slots.n, "", r.Timeout)
+		free := survey.Free(g.Need())
 		if len(free) == 0 {
 			return a, res, start
 		}

@@ -13,6 +13,13 @@ type Load struct {
 // Waiting returns how many operations wait for a call.
 func (l Load) Waiting() int { return l.Extends + l.Acquires + l.Deletes + l.Parked }
 
+// Away returns why nothing is sent to the node, because it does not answer, or nil.
+func (s *Sender) Away() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.brake.why
+}
+
 func (s *Sender) Load() Load {
 	s.mu.Lock()
 	defer s.mu.Unlock()
