@@ -32,11 +32,17 @@ empty() {
 hang() { kill -STOP "$(<"/stage/$1/pid")"; }
 resume() { kill -CONT "$(<"/stage/$1/pid")"; }
 
-# held waits until a lock is held on the servers, by default r1.
+# held waits until the same holder has a lock on each of the servers, by default r1. A key
+# that merely exists may be from an attempt of somebody else.
 held() {
-	local server
-	for server in "${@:2}" $([[ $# -gt 1 ]] || echo r1); do
-		until [[ $(redis-cli -h "$server" exists "$1") == 1 ]]; do sleep 0.02; done
+	local on=("${@:2}") server value
+	[[ ${#on[@]} -gt 0 ]] || on=(r1)
+	while :; do
+		value=$(redis-cli -h "${on[0]}" get "$1")
+		for server in "${on[@]}"; do
+			[[ -n $value && $(redis-cli -h "$server" get "$1") == "$value" ]] || { sleep 0.02; continue 2; }
+		done
+		return
 	done
 }
 
