@@ -22,6 +22,7 @@ const (
 	keyClassKey  = attribute.Key("redlock.key.class")
 	keyKey       = attribute.Key("redlock.key")
 	automaticKey = attribute.Key("redlock.automatic")
+	sharedKey    = attribute.Key("redlock.shared")
 	causeKey     = attribute.Key("redlock.loss.cause")
 	outcomeKey   = attribute.Key("redlock.outcome")
 	attemptsKey  = attribute.Key("redlock.attempts")
@@ -31,13 +32,16 @@ const (
 	messageKey   = attribute.Key("error.message")
 )
 
-// about returns the attributes of a call about key that ended with err, and the others.
-func (c *config) about(key string, err error, others ...attribute.KeyValue) []attribute.KeyValue {
+// about returns the attributes of an event that ended with err, and the others.
+func (c *config) about(e *redlock.Event, err error, others ...attribute.KeyValue) []attribute.KeyValue {
 	attrs := append(slices.Clone(c.attrs), others...)
 	if c.keyClass != nil {
-		if class := c.keyClass(semaphore(key)); class != "" {
+		if class := c.keyClass(semaphore(e.Key)); class != "" {
 			attrs = append(attrs, keyClassKey.String(class))
 		}
+	}
+	if e.Shared { // otherwise it is missing, so that programs without shared locks have the same series as before
+		attrs = append(attrs, sharedKey.Bool(true))
 	}
 	if err != nil {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(errorType(err)))

@@ -26,9 +26,10 @@
 //	redlock.cleanups               gauge      deletions under way (ObserveCleanups)
 //
 // The attributes are redlock.operation, redlock.key.class (see [WithKeyClass]),
-// redlock.automatic, redlock.loss.cause, redlock.outcome, and from OpenTelemetry's semantic
-// conventions error.type, server.address, server.port, db.operation.name and
-// db.system.name. error.type is "taken", "unavailable", "not_held" or "closed", and is
+// redlock.shared, redlock.automatic, redlock.loss.cause, redlock.outcome, and from
+// OpenTelemetry's semantic conventions error.type, server.address, server.port,
+// db.operation.name and db.system.name. redlock.shared is true for a shared lock
+// ([redlock.Locker.RLock]), and missing for any other. error.type is "taken", "unavailable", "not_held" or "closed", and is
 // missing if the call succeeded. If the caller's ctx ended a call, error.type says what the
 // nodes had answered until then.
 //
@@ -41,7 +42,9 @@
 // a span, whose parent is the span in the caller's ctx. (Do has a span for locking and one
 // for unlocking. The span in the ctx of its function is the caller's.) Its events are the
 // beginning of the wait, and the answer of each node in each attempt. The status of a span
-// is an error if the call failed, except that it found the lock taken.
+// is an error if the call failed, except that it found the lock taken. RLock, TryRLock and
+// DoShared have the spans and metrics of Lock, TryLock and Do, and Downgrade has those of
+// Extend, with redlock.shared.
 //
 // An automatic extension is an event of the span in whose ctx the lock was acquired, if
 // that has not ended. A lock that was lost is a span without duration, whose parent is that

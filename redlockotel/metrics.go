@@ -52,10 +52,10 @@ func newMetrics(c *config) (*metrics, error) {
 	return m, errors.Join(errs[:]...)
 }
 
-func (m *metrics) waiting(ctx context.Context, e redlock.Event) { m.countWaiter(ctx, e.Key, 1) }
+func (m *metrics) waiting(ctx context.Context, e redlock.Event) { m.countWaiter(ctx, &e, 1) }
 
-func (m *metrics) countWaiter(ctx context.Context, key string, n int64) {
-	m.waiters.Add(ctx, n, metric.WithAttributes(m.about(key, nil)...))
+func (m *metrics) countWaiter(ctx context.Context, e *redlock.Event, n int64) {
+	m.waiters.Add(ctx, n, metric.WithAttributes(m.about(e, nil)...))
 }
 
 // locks reports whether the operation is a call that locks.
@@ -63,30 +63,33 @@ func locks(op string) bool { return op == "lock" || op == "try lock" || op == "r
 
 func (m *metrics) round(ctx context.Context, e redlock.Event) {
 	if locks(e.Op) {
-		m.attempts.Add(ctx, 1, metric.WithAttributes(m.about(e.Key, e.Err, operationKey.String(snake(e.Op)))...))
+		m.attempts.Add(ctx, 1, metric.WithAttributes(m.about(&e, e.Err, operationKey.String(snake(e.Op)))...))
 	}
 }
 
 func (m *metrics) locked(ctx context.Context, e redlock.Event) {
 	if e.Waited {
-		m.countWaiter(ctx, e.Key, -1)
+		m.countWaiter(ctx, &e, -1)
 	}
 	if e.Err == nil {
-		m.startLosses(ctx, e.Key)
+		m.startLosses(ctx, &e)
 	}
-	m.wait.Record(ctx, e.Elapsed.Seconds(), metric.WithAttributes(m.about(e.Key, e.Err, operationKey.String(snake(e.Op)))...))
+	m.wait.Record(ctx, e.Elapsed.Seconds(), metric.WithAttributes(m.about(&e, e.Err, operationKey.String(snake(e.Op)))...))
 }
 
-// startLosses makes the counters of losses of the key's class begin with 0. A counter that
-// begins with its first loss hides it, because nothing seems to have increased.
-func (m *metrics) startLosses(ctx context.Context, key string) {
+// startLosses makes the counters of losses of locks like that of e begin with 0. A counter
+// that begins with its first loss hides it, because nothing seems to have increased.
+func (m *metrics) startLosses(ctx context.Context, e *redlock.Event) {
 	for _, cause := range []string{lossGone, lossExpired} {
-		m.losses.Add(ctx, 0, metric.WithAttributes(m.about(key, nil, causeKey.String(cause))...))
+		m.losses.Add(ctx, 0, metric.WithAttributes(m.about(e, nil, causeKey.String(cause))...))
 	}
 }
 
 func (m *metrics) extended(ctx context.Context, e redlock.Event) {
-	m.extensions.Add(ctx, 1, metric.WithAttributes(m.about(e.Key, e.Err, automaticKey.Bool(e.Automatic))...))
+	if e.Shared && !e.Automatic { // a downgrade may have made it a shared one
+		m.startLosses(ctx, &e)
+	}
+	m.extensions.Add(ctx, 1, metric.WithAttributes(m.about(&e, e.Err, automaticKey.Bool(e.Automatic))...))
 	for _, n := range e.Report {
 		rejoins := int64(0) // so that the counter begins before the first rejoin
 		if n.Rejoined {
@@ -98,13 +101,13 @@ func (m *metrics) extended(ctx context.Context, e redlock.Event) {
 
 func (m *metrics) unlocked(ctx context.Context, e redlock.Event) {
 	if e.Held > 0 {
-		m.hold.Record(ctx, e.Held.Seconds(), metric.WithAttributes(m.about(e.Key, nil)...))
+		m.hold.Record(ctx, e.Held.Seconds(), metric.WithAttributes(m.about(&e, nil)...))
 	}
-	m.unlocks.Add(ctx, 1, metric.WithAttributes(m.about(e.Key, e.Err, operationKey.String(snake(e.Op)))...))
+	m.unlocks.Add(ctx, 1, metric.WithAttributes(m.about(&e, e.Err, operationKey.String(snake(e.Op)))...))
 }
 
 func (m *metrics) lost(ctx context.Context, e redlock.Event) {
-	attrs := metric.WithAttributes(m.about(e.Key, nil, lossCause(e.Err))...)
+	attrs := metric.WithAttributes(m.about(&e, nil, lossCause(e.Err))...)
 	m.hold.Record(ctx, e.Held.Seconds(), attrs)
 	m.losses.Add(ctx, 1, attrs)
 }

@@ -33,11 +33,11 @@ func (t *traces) span(ctx context.Context) trace.Span {
 	return trace.SpanFromContext(context.Background()) // records nothing
 }
 
-// attributes returns the attributes of a span about key.
-func (t *traces) attributes(key string, err error, others ...attribute.KeyValue) []attribute.KeyValue {
-	attrs := t.about(key, err, others...)
+// attributes returns the attributes of a span or an event of a span.
+func (t *traces) attributes(e *redlock.Event, err error, others ...attribute.KeyValue) []attribute.KeyValue {
+	attrs := t.about(e, err, others...)
 	if t.keyInSpans {
-		attrs = append(attrs, keyKey.String(key))
+		attrs = append(attrs, keyKey.String(e.Key))
 	}
 	return attrs
 }
@@ -49,7 +49,7 @@ func (t *traces) begin(ctx context.Context, e redlock.Event) context.Context {
 		return ctx
 	}
 	op := snake(e.Op)
-	ctx, span := t.tracer.Start(ctx, "redlock "+op, trace.WithAttributes(t.attributes(e.Key, nil, operationKey.String(op))...))
+	ctx, span := t.tracer.Start(ctx, "redlock "+op, trace.WithAttributes(t.attributes(&e, nil, operationKey.String(op))...))
 	return context.WithValue(ctx, callSpan{t}, span)
 }
 
@@ -112,11 +112,11 @@ func (t *traces) extended(ctx context.Context, e redlock.Event) {
 		t.ended(ctx, e)
 		return
 	}
-	trace.SpanFromContext(ctx).AddEvent("redlock.extended", trace.WithAttributes(t.attributes(e.Key, e.Err)...))
+	trace.SpanFromContext(ctx).AddEvent("redlock.extended", trace.WithAttributes(t.attributes(&e, e.Err)...))
 }
 
 func (t *traces) lost(ctx context.Context, e redlock.Event) {
-	attrs := t.attributes(e.Key, nil, lossCause(e.Err), heldKey.Float64(e.Held.Seconds()))
+	attrs := t.attributes(&e, nil, lossCause(e.Err), heldKey.Float64(e.Held.Seconds()))
 	_, span := t.tracer.Start(ctx, "redlock lost", trace.WithAttributes(attrs...))
 	t.fail(span, e.Err)
 	span.End()
