@@ -28,41 +28,43 @@ func newCampaign() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "campaign [flags] NAME -- COMMAND [ARGUMENT...]",
 		Short: "Run a command while this machine leads",
-		Long: `Makes this machine a candidate for the leadership called NAME. It waits until it leads,
-for as long as that takes, also while the servers do not work. Then it runs the command.
-Start it on several machines: one of them leads at a time. Candidates lead first come,
-first served.
+		Long: `Makes this machine a candidate for the leadership called NAME, and runs the command while
+it leads. Start it on several machines: one of them leads at a time. The others wait for
+as long as that takes, even while the servers are down, and lead in the order in which
+they came.
 
-If the leadership is lost, the command must stop, because another machine may lead. It
-is stopped like that of "redlock run" whose lock is lost: SIGTERM, and SIGKILL after the
-grace period. If the leader dies, another machine leads after the TTL.
+If the leadership is lost, the command must stop, because another machine may lead.
+redlock sends SIGTERM to the command and to all that it has started, and SIGKILL after
+the grace period. If the machine that leads dies, another one leads after the TTL.
 
-When the command ends, this machine resigns, the next candidate leads at once, and
-redlock ends with the exit code of the command. Signals are passed on to the command. So
-SIGTERM and SIGINT end the command first, and then the leadership. With --again this
-machine campaigns again, behind the others, whenever the command has ended by itself or
-the leadership was lost. While the command runs, only SIGTERM, SIGINT and SIGQUIT end
-redlock too.
+When the command ends, the next candidate leads at once, and redlock ends with the exit
+code of the command. redlock passes signals on to the command, and keeps the leadership
+until the command has ended.
+
+With --again, redlock does not end then. It waits as a candidate again, behind the
+others, and runs the command again when it leads. To end it, send SIGTERM, SIGINT or
+SIGQUIT: they end the command first, and then redlock.
 
 The leadership is the lock called NAME with a fencing token, as in package election. So
 "redlock status" and "redlock break" work with it, and "redlock leader" tells who leads.
-The rest of "redlock run --help" applies too.`,
-		Example: `  redlock campaign scheduler -- ./scheduler.sh       lead, or wait to lead
+What "redlock run --help" says about processes, signals and Ctrl-Z is true here too.`,
+		Example: `  redlock campaign scheduler -- ./scheduler.sh       wait until this machine leads, then run it
   redlock campaign --again --ttl 10s scheduler -- ./scheduler.sh
-                                                     start it again here if it ends
+                                                     if it ends, wait to lead again
   redlock campaign scheduler -- sh -c 'exec ./scheduler.sh --term "$REDLOCK_FENCE"'
-                                                     the number of the term, for what it writes to`,
+                                                     pass on the number of the term (fencing token)`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + quarantineEnvironment + commandEnvironmentHelp(`
-  `+fenceVariable+`   the number of the term, which is higher than all earlier ones`),
+  `+fenceVariable+`   the number of the term: a fencing token, higher than that of all earlier terms`),
 			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
-  122  wrong usage, or it would wait for itself
+  122  wrong usage, or the campaign would wait for itself
   123  the servers refuse for good; the command did not run
-  124  the leadership was lost, and the command stopped (or it had just ended by itself)
+  124  the leadership was lost, and redlock stopped the command (or it had just ended by
+       itself)
   126  the command cannot be run
   127  there is no such command
-  128 + N  signal N came while waiting to lead
-If the command ends with such a code itself, a line on stderr says it.`,
+  128 + N  signal N came before this machine led; the command did not run
+If the command ends with such a code itself, a line on stderr says so.`,
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -76,10 +78,10 @@ If the command ends with such a code itself, a line on stderr says it.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	c.nodes.register(flags, nodeTimeoutLimit)
-	flags.BoolVar(&c.again, "again", false, "campaign again whenever the command has ended or the leadership was lost, until a signal ends redlock")
+	flags.BoolVar(&c.again, "again", false, "wait to lead again whenever the command has ended or the leadership was lost, until SIGTERM, SIGINT or SIGQUIT")
 	durationVar(flags, &c.ttl, "ttl", defaultRunTTL, "how long nobody leads if this machine dies (a number without a unit is seconds, here and in all flags that are durations)")
 	durationVar(flags, &c.grace, "grace", defaultGrace,
-		"how long a command may take to end when the leadership is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
+		"how long the command may take to end after SIGTERM if the leadership is lost, 0 to kill it at once; at most a third of the TTL, which is also the default if that is shorter")
 	registerQuarantine(flags, &c.quarantine)
 	flags.BoolVar(&c.passNodes, "pass-nodes", false, "pass REDLOCK_NODES and REDLOCK_PASSWORD on to the command although they may contain a password")
 	flags.StringVar(&c.owner, "owner", "", "`label` by which others see who leads (default the host name and process id)")

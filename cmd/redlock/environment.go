@@ -24,19 +24,20 @@ var commandVariables = []string{nameVariable, fenceVariable, permitVariable, hel
 // different for each command of the tool.
 func commandEnvironmentHelp(own string) string {
 	return `
-  The command inherits the environment. If there may be a password in REDLOCK_NODES,
-  REDLOCK_PASSWORD or REDLOCK_SENTINEL_PASSWORD, it gets none of these three, and not
-  REDLOCK_NODES_FILE, unless --pass-nodes is given. These always describe its own lock:
+  The command inherits the environment. If REDLOCK_NODES may contain a password, or
+  REDLOCK_PASSWORD or REDLOCK_SENTINEL_PASSWORD is set, the command gets none of these
+  three and not REDLOCK_NODES_FILE, unless --pass-nodes is given.
+  These variables are always about its own lock:
   ` + nameVariable + `    NAME` + own + `
-  ` + heldVariable + `    for a redlock run inside the command: which locks are held around it
+  ` + heldVariable + `    which locks are held, for a redlock run inside the command
   ` + withheldVariable + `
                   1 if REDLOCK_NODES is not passed on`
 }
 
 // runEnvironmentHelp is that part of redlock run.
 const runEnvironmentHelp = `
-  ` + fenceVariable + `   the fencing token with --fencing, and not set without
-  ` + permitVariable + `  the number of the permit with --permits, and not set without`
+  ` + fenceVariable + `   the fencing token, only with --fencing
+  ` + permitVariable + `  the number of the permit, from 1 to N, only with --permits N`
 
 // A surrounding is what the environment tells the command of a run.
 type surrounding struct {

@@ -72,7 +72,7 @@ func TestCommandEnvironmentNodes(t *testing.T) {
 // The help names each variable that the command gets, and the tool sets no other.
 func TestCommandEnvironmentHelp(t *testing.T) {
 	_, help, _ := inProcess("run", "--help")
-	_, section, ok := strings.Cut(help, "These always describe its own lock:\n")
+	_, section, ok := strings.Cut(help, "These variables are always about its own lock:\n")
 	if !ok {
 		t.Fatalf("the help does not say what the command gets:\n%s", help)
 	}

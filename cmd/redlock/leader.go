@@ -20,15 +20,15 @@ func newLeader() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leader [flags] NAME",
 		Short: "Tell who leads",
-		Long: `Prints the label of the leader of NAME, or # and its fingerprint if it has no label. The
-answer may be out of date when it is printed. "redlock status NAME" shows more: the
-candidates, and what each server says.`,
-		Example: `  redlock leader scheduler                       who leads?
-  redlock leader --quiet scheduler || echo "nobody leads"`,
+		Long: `Prints which machine leads NAME ("redlock campaign", or package election): its label, or
+# and its fingerprint if it has no label. The leader may have changed by the time you
+read this. "redlock status NAME" shows the candidates too, and what each server says.`,
+		Example: `  redlock leader scheduler                       prints the leader, as in web2:4711
+  redlock leader --quiet scheduler; [ $? -ne 3 ] || echo "nobody leads"`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment,
 			exitSection: `  0  somebody leads
-  1  unknown: too few servers answer
+  1  it is unknown, because too few servers answer; stderr says why
   2  wrong usage
   3  nobody leads`,
 		},

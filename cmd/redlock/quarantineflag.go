@@ -13,10 +13,11 @@ const quarantineEnvironment = `
   REDLOCK_QUARANTINE
                   as --quarantine, where that is not given`
 
+const quarantineUsage = "let a server that is new or may have lost its data grant no lock for this long, which must be at least a second more than the longest TTL of all who use the server"
+
 // registerQuarantine adds the flag --quarantine.
 func registerQuarantine(flags *pflag.FlagSet, d *time.Duration) {
-	durationVar(flags, d, "quarantine", 0,
-		"have a server that may have lost its data, or is new, lock nothing for so long, at least a second more than the longest TTL of all who use it (default none)")
+	durationVar(flags, d, "quarantine", 0, quarantineUsage+" (default none)")
 }
 
 // quarantineOption returns the option for the quarantine, or none.

@@ -40,71 +40,78 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] NAME -- COMMAND [ARGUMENT...]",
 		Short: "Hold a lock while a command runs",
-		Long: `Takes the lock called NAME, waiting if it is taken, runs the command, and unlocks
+		Long: `Takes the lock called NAME, waits for it if it is taken, runs the command, and unlocks
 when the command has ended. Meanwhile it extends the lock, so the command may take
 as long as it likes. If this machine dies, the lock ends by itself after the TTL.
 
-If the lock is lost, the command must stop, because another may start. The command
-and all that it has started get a SIGTERM, and a SIGKILL after the grace period. If
-the servers only stopped answering, the command has ended before anyone else can get
-the lock. If the lock was deleted or a server lost its data, stopping starts when that
-is noticed, which may be too late.
+If the lock is lost, the command must stop, because another machine may start its own.
+redlock sends SIGTERM to the command and to all that it has started, and SIGKILL after
+the grace period. If the servers only stopped answering, the command has ended before
+anyone else can get the lock. If the lock was deleted or a server lost its data, stopping
+starts when that is noticed, which may be too late.
 
-If redlock itself is killed (SIGKILL), a second process of it kills the command and
-all that it has started. In both cases this means the processes of the command's
-process group. A process that has left the group (setsid, a daemon) goes on without
-the lock. On Windows only the command itself is stopped, and it lives on if redlock is
-killed.
+If redlock itself is killed (SIGKILL), a second redlock process notices that, and kills
+the command and all that it has started. "All that it has started" means the process
+group of the command. A process that has left the group (setsid, a daemon) goes on
+without the lock. On Windows, redlock stops only the command itself, and the command
+lives on if redlock is killed.
 
-With --permits, up to N commands run at a time, and "lock" means one of N permits in
-this text. The lock and the permits of the same NAME have nothing to do with each
-other.
+With --also, redlock holds several locks. The command starts when it has all of them.
 
-With --shared, commands run at the same time if all of them have this flag, for example
-because they only read. A command without it runs alone. All wait in one queue, first
-come, first served. So a command without the flag gets its turn.
+With --permits N, NAME has N permits, and the command runs while redlock holds one of
+them. So up to N commands run at a time. What this text says about the lock is true for
+the permit. The lock NAME and the permits of NAME are independent of each other.
 
-Input, output and signals (interrupt, terminate, hangup, quit, usr1, usr2) are the
-command's. If a signal has ended it, the lock is also held for what it has started,
-for the grace period at most. Ctrl-Z stops the command and the extending: others may
-have the lock after the TTL, and the command then ends when it is continued. Without
-a terminal SIGTSTP and SIGCONT are passed on, and the lock is extended all the time.
+With --shared, the command runs beside other commands with --shared, for example because
+all of them only read. A command without --shared runs alone. All wait in one queue,
+first come, first served. So a command without --shared gets its turn.
 
-A run inside the command of another one that holds the same lock on the same servers
-would wait for itself. It fails at once (Linux; elsewhere only if it is the command
-itself). "env -u REDLOCK_HELD" turns that off, for what runs on in the background.`,
+The command has the standard input and output of redlock, and gets the signals that are
+sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. If a signal has ended
+the command, redlock holds the lock until all that the command has started has ended
+too, for the grace period at most.
+
+Ctrl-Z suspends the command and redlock. Nobody extends the lock then, so others may
+have it after the TTL. If so, redlock stops the command when you continue it. Without a
+terminal, redlock passes SIGTSTP and SIGCONT on, and extends the lock all the time.
+
+A run inside the command of another run would wait for itself if it needs the same lock
+on the same servers. So it fails at once. (On Linux this is noticed in everything that the
+command has started, elsewhere only if the inner run is the command itself.) If the outer
+command does not wait for the inner run, start that with "env -u REDLOCK_HELD", which
+turns the check off.`,
 		Example: `  redlock run deploy -- ./deploy.sh production       wait for the lock, then deploy
-  redlock run --wait 0 nightly -- make report        do nothing if another machine runs it
+  redlock run --wait 0 nightly -- make report        do nothing if it already runs somewhere
   redlock run --wait 0 --min-hold 30s report -- make report
-                                                     in the crontab of several machines, each minute
+                                                     in the crontab of several machines: one runs it
   redlock run --wait 0 -E 0 --max-hold 1h sync -- ./sync.sh
-                                                     no error if it is taken; no run above an hour
+                                                     exit code 0 if it already runs; at most an hour
   redlock run --wait 30s db -- sh -c 'dump | gzip'   pipes need a shell
-  redlock run --permits 5 export -- ./export.sh      up to five at a time
-  redlock run --shared data -- ./report.sh           beside other reports, but not beside an import
-  redlock run --also db deploy -- ./deploy.sh        hold two locks; no order can lead to a deadlock
+  redlock run --permits 5 export -- ./export.sh      at most five of them at a time
+  redlock run --shared data -- ./report.sh           beside other commands with --shared
+  redlock run --also db deploy -- ./deploy.sh        hold two locks; no order of names can deadlock
 
   export REDLOCK_NODES=redis://:secret@r1:6379,redis://:secret@r2:6379,redis://:secret@r3:6379
-  redlock run nightly -- make report                 works while two of the three do
+  redlock run nightly -- make report                 works while two of the three servers do
 
-  A script that locks itself, by its first line:
+  The first line of a script, after #!, by which it takes the lock itself:
   [ "$REDLOCK_NAME" = nightly ] || exec redlock run --wait 0 nightly -- "$0" "$@"`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + `
   REDLOCK_QUARANTINE
                   as --quarantine, where that is not given` + commandEnvironmentHelp(runEnvironmentHelp),
 			exitSection: `  The command's own, or 128 + N if signal N ended it. Else:
-  121  the lock is taken, and was so for as long as --wait says (--taken-exit-code N: N)
-  122  wrong usage, or it would wait for itself
+  121  the lock was taken for as long as --wait says (--taken-exit-code sets another code)
+  122  wrong usage, or the run would wait for itself
   123  too few servers work, or they refuse; the command did not run
-  124  the lock was lost, and the command stopped (or it had just ended by itself);
-       or the command was stopped because --max-hold was over
+  124  the lock was lost, and redlock stopped the command (or it had just ended by
+       itself); or redlock stopped the command because --max-hold was over
   126  the command cannot be run
   127  there is no such command
-  128 + N  signal N came while waiting for the lock
+  128 + N  signal N came before redlock had the lock; the command did not run
 Some commands end with such codes themselves: timeout with 124, xargs with 123 and
-124, and shells with 126 and 127. If the command has done so, a line on stderr says it.
-For "timeout" around redlock there is no such line: use --wait and --max-hold instead.`,
+124, and shells with 126 and 127. Then a line on stderr says that the code is from the
+command. There is no such line if timeout runs redlock: use --wait and --max-hold instead.`,
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -119,21 +126,20 @@ For "timeout" around redlock there is no such line: use --wait and --max-hold in
 	flags.SortFlags = false
 	r.nodes.register(flags, "; at most an eighth of the TTL, and less by default if that is short")
 	flags.VarP(&r.wait, "wait", "w", `how long to wait while the lock is taken: "forever", 0 to try once, or a time such as 90s (a number without a unit is seconds, here and in all flags that are times)`)
-	flags.StringArrayVar(&r.also, "also", nil, "hold the lock called `name` as well, all or none; any number of times, in any order")
-	flags.BoolVar(&r.shared, "shared", false, "share the lock with all others that run with --shared: any number of these run at a time, or one command without it")
-	flags.IntVar(&r.permits, "permits", 0, "take one of `N` permits of NAME instead of the lock, so that up to N commands run at a time; all who use NAME should agree on N")
+	flags.StringArrayVar(&r.also, "also", nil, "hold the lock called `name` too; give it once for each further lock, in any order")
+	flags.BoolVar(&r.shared, "shared", false, "share the lock: the command runs beside others with --shared, but not beside one without it")
+	flags.IntVar(&r.permits, "permits", 0, "take one of `N` permits of NAME instead of the lock, so that up to N commands run at a time; give the same N everywhere")
 	durationVar(flags, &r.ttl, "ttl", defaultRunTTL, "how long the lock lives on if this process dies or loses the servers")
 	durationVar(flags, &r.grace, "grace", defaultGrace,
-		"how long a command may take to end when the lock is lost, 0 to kill it at once; at most a third of the TTL, and less by default if that is short")
+		"how long the command may take to end after SIGTERM if the lock is lost, 0 to kill it at once; at most a third of the TTL, which is also the default if that is shorter")
 	durationVar(flags, &r.minHold, "min-hold", 0,
-		"keep the lock for at least so long, counted from when it was taken, even if the command ends sooner or this machine dies: for a job that several machines start at about the same time; if --ttl is longer, the lock is kept for that long (default none)")
+		"keep the lock for at least this long after it was taken, even if the command ends sooner or this machine dies: for a job that several machines start at about the same time. If --ttl is longer, the lock is kept for the TTL. If the command did not run, it is not kept (default none)")
 	durationVar(flags, &r.maxHold, "max-hold", 0,
-		"stop the command when the lock has been held for so long, as if the lock were lost: SIGTERM comes the grace period and a little earlier, so that the command has ended by then; at least the TTL (default no limit)")
+		"hold the lock for at most this long: redlock then stops the command as if the lock were lost. SIGTERM comes a little more than the grace period before that, so that the command has ended in time; at least the TTL (default no limit)")
 	flags.IntVarP(&r.codes.taken, "taken-exit-code", "E", runTaken, "end with exit code `N`, from 0 to 255, if the lock is taken")
-	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token: a number for what it writes to, higher for each later lock of NAME")
+	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token in REDLOCK_FENCE: a number that is higher for each later holder of NAME, so that what the command writes to can reject late writes")
 	durationVar(flags, &r.quarantine, "quarantine", 0,
-		"have a server that may have lost its data, or is new, lock nothing for so long, at least a second more than the longest TTL of all who use it; "+
-			"--wait waits for the end of that (default none)")
+		quarantineUsage+". A run that waits for the lock waits for the end of that too (default none)")
 	flags.BoolVar(&r.passNodes, "pass-nodes", false, "pass REDLOCK_NODES and REDLOCK_PASSWORD on to the command although they may contain a password")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(commandFlagError)
