@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +31,13 @@ func TestTwoNamesOfOneServer(t *testing.T) {
 				t.Cleanup(func() { locker.Close(context.Background()) })
 				return locker
 			}
-			one, other, plain := newLocker(patient, redlock.WithFencing()), newLocker(patient, redlock.WithFencing()), newLocker(patient)
+			var answered sync.Map // the nodes that have answered plain
+			one, other := newLocker(patient, redlock.WithFencing()), newLocker(patient, redlock.WithFencing())
+			plain := newLocker(patient, redlock.WithHooks(redlock.Hooks{Node: func(e redlock.NodeEvent) {
+				if e.Err == nil {
+					answered.Store(e.Node, nil)
+				}
+			}}))
 			last := uint64(0)
 			for _, locker := range []*redlock.Locker{one, other, one} {
 				lock := lockKey(t, locker, key, last)
@@ -44,8 +51,25 @@ func TestTwoNamesOfOneServer(t *testing.T) {
 				eventuallyFree(t, list, key)
 			}
 
+			// Even without a token, the first acquire that a node gets is a script. An attempt may
+			// be over before it has sent one to each node, so wait until all have answered.
+			held := lockKey(t, one, key, last)
+			last = held.Fence()
+			for all, deadline := 0, time.Now().Add(20*time.Second); all < 3; {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d of 3 nodes have answered", all)
+				}
+				if _, err := plain.TryLock(t.Context(), key); err == nil {
+					t.Error("unsafe: a second client got the lock while it was held")
+				}
+				all = 0
+				answered.Range(func(any, any) bool { all++; return true })
+			}
+			held.Unlock(t.Context())
+			eventuallyFree(t, list, key)
+
 			// That server alone can grant a lock with a token, but none without. It grants only
-			// one of the two requests, and only a vote shows whose lock it is.
+			// one of the two requests, and only a script shows whose lock it is.
 			list[1].Pause(t)
 			lockKey(t, one, key, last).Unlock(t.Context())
 			eventuallyFree(t, list[:1], key)
