@@ -223,29 +223,29 @@ func (a *Attempt) Lose() {
 		return
 	}
 	a.Lasts(clock.Instant{})
-	if a.nodes.queues != nil {
-		a.nodes.queues.Lose(a)
-	}
+	a.nodes.dismiss(a)
 }
 
-// Lacks reports whether the token is not on node i and will not come there.
-func (a *Attempt) Lacks(i int) bool {
+// MayLeave reports whether a may leave the queue of node i before it is released: its token
+// is not there and will not come there, or it has become a reader.
+func (a *Attempt) MayLeave(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.states[i].token == absent
+	return a.lowered() || a.states[i].token == absent
 }
 
 // Join asks node i, which has notified this process, to grant a lock that a has won
 // without it: the more nodes have a lock, the more of them may fail.
 //
 // It reports whether a uses the notification, now or when it is released. a does not if
-// it is being released. It does not if its lease has ended either, because it would take
-// the node from the next holder.
+// it is being released, or has become a reader: the notification is for its ticket, which is
+// that of a caller that wants the lock for itself. It does not if its lease has ended either,
+// because it would take the node from the next holder.
 func (a *Attempt) Join(i int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.states[i]
-	if s.released.Load() || a.until.Past(a.nodes.Config.Clock.Now()) {
+	if s.released.Load() || a.lowered() || a.until.Past(a.nodes.Config.Clock.Now()) {
 		return false
 	}
 	// A rejoin that is under way names no ticket, so the node rejects it while the lock
@@ -258,14 +258,18 @@ func (a *Attempt) Join(i int) bool {
 }
 
 // LeaveQueue removes the ticket from the queue of node i. If a holds the lock, it does nothing,
-// because its release does that, and a deletion would take the node from the lock.
+// because its release does that, and a deletion would take the node from the lock. If a has
+// become a reader, it removes the ticket alone.
 func (a *Attempt) LeaveQueue(i int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.states[i].released.Load() && !a.until.Past(a.nodes.Config.Clock.Now()) {
-		return
+	switch s := a.states[i]; {
+	case a.lowered() && !s.released.Load():
+		a.nodes.cleanup.add(1) // until another attempt does it
+		s.ask(request{kind: round.Releasing, leaves: true}, time.Now())
+	case s.released.Load() || a.until.Past(a.nodes.Config.Clock.Now()):
+		s.clean(request{kind: round.Releasing}, time.Now())
 	}
-	a.states[i].clean(request{kind: round.Releasing}, time.Now())
 }
 
 func (a *Attempt) newRound(k round.Kind) *round.Round {

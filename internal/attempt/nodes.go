@@ -194,6 +194,13 @@ func (ns *Nodes) Answered(key string) time.Time {
 	return ns.made.Add(last[len(last)-ns.Need()])
 }
 
+// dismiss says that a no longer uses the notifications of its local queue.
+func (ns *Nodes) dismiss(a *Attempt) {
+	if ns.queues != nil {
+		ns.queues.Dismiss(a)
+	}
+}
+
 // releasing says that a is being released.
 func (ns *Nodes) releasing(a *Attempt) {
 	if ns.queues != nil {

@@ -154,6 +154,9 @@ func (s *nodeState) prepare(r request, now time.Time) bool {
 		return false
 	case r.joins && s.token != absent:
 		return false // it waited for a rejoin, which may have succeeded
+	case r.leaves:
+		s.leave(now)
+		return false
 	case r.kind == round.Extending && (s.released.Load() || s.token == absent):
 		r.round.Count(s.index, round.Vote{Outcome: round.Skipped}, now)
 		return false

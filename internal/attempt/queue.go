@@ -12,8 +12,9 @@ type Queues interface {
 	// Release says that a is being released.
 	Release(a *Attempt)
 
-	// Lose says that the lease of a, which waited in a queue, has ended.
-	Lose(a *Attempt)
+	// Dismiss says that a, which waited in a queue, no longer uses the notifications for its
+	// ticket: its lease has ended, or it has become a reader.
+	Dismiss(a *Attempt)
 }
 
 // A Queue is the local queue of an attempt that waits: what the process knows about its

@@ -17,6 +17,7 @@ type request struct {
 	all     bool          // releasing: the round waits for every node
 	joins   bool          // acquiring: the attempt has won, and this node has notified it
 	rejoin  bool          // acquiring: a held lock, whose token this node has lost; releasing: take that back
+	leaves  bool          // releasing: only remove the ticket of a holder that has become a reader
 	onward  bool          // releasing: only notify the waiter that the previous release did not reach
 	round   *round.Round  // nil: nobody waits
 }

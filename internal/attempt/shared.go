@@ -79,9 +79,52 @@ func (a *Attempt) Downgrade(ctx context.Context, ttl, timeout time.Duration) rou
 	if a.states != nil && !released {
 		a.shared = true
 	}
+	leaves := a.lowered() && a.local != nil
 	a.mu.Unlock()
+	if leaves {
+		a.nodes.dismiss(a)
+	}
 	return a.Extend(ctx, ttl, timeout)
 }
+
+// lowered reports whether a has become a reader.
+func (a *Attempt) lowered() bool { return a.shared && !a.reads }
+
+// leave removes the ticket of an attempt that has become a reader from the node's queue, unless an
+// acquire that was granted has done so. The ticket is that of a caller that wants the lock for
+// itself, so it would keep readers out of the node until the release.
+//
+// The deletion is that of another attempt, which has no token. So it is repeated like any other,
+// and neither delays extensions of this attempt nor releases it. If an acquire with the ticket
+// may still arrive, the deletion is repeated until it cannot.
+func (s *nodeState) leave(now time.Time) {
+	a := s.attempt
+	defer a.nodes.cleanup.add(-1)
+	if !s.queued() {
+		return
+	}
+	b := New(a.nodes, a.key, "")
+	b.Share()
+	b.local = ticketOf{a.local, a}
+	t := b.states[s.index]
+	t.token, t.late = doubted, s.late
+	t.mayLive(a.ttl, s.late != 0, now)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.clean(request{kind: round.Releasing, timeout: a.timeout}, now)
+}
+
+// A ticketOf is the local queue of an attempt that has lent its ticket to another attempt.
+type ticketOf struct {
+	Queue
+	owner *Attempt
+}
+
+func (q ticketOf) IsNewest(i int, _ *Attempt) bool { return q.Queue.IsNewest(i, q.owner) }
+
+func (q ticketOf) Queued(i int, _ *Attempt) bool { return q.Queue.Queued(i, q.owner) }
+
+func (q ticketOf) SetQueued(i int, _ *Attempt, queued bool) { q.Queue.SetQueued(i, q.owner, queued) }
 
 // votes reports whether acquires of a are votes. A reader has no fencing token.
 func (a *Attempt) votes() bool { return a.voting != nil && !a.shared }

@@ -30,7 +30,7 @@ type localQueue struct {
 	waiters []*waiter          // the first one competes; nil: it has left from the middle
 	gaps    int                // how many waiters are nil; the first never is
 	base    int                // place number of the first waiter
-	holders []*attempt.Attempt // won in this queue, and neither released nor known to be lost
+	holders []*attempt.Attempt // won in this queue, and neither released, nor known to be lost, nor readers by now
 	expires time.Time          // when the last holder's lease ends, unless it is extended
 	places  []place            // by node
 	debts   []*attempt.Attempt // at most one for each slot; see owe
@@ -235,15 +235,15 @@ func (ls *localQueues) Release(a *attempt.Attempt) {
 	leaveQueues(left)
 }
 
-// Lose notes that the lease of a has ended. If this ends its local queue, the ticket is
-// removed from the nodes' queues, except where a may still have its token: Release
-// deletes both there.
-func (ls *localQueues) Lose(a *attempt.Attempt) {
+// Dismiss notes that the lease of a has ended, or that it has become a reader. If this ends its
+// local queue, the ticket is removed from the nodes' queues, except where a lost a may still
+// have its token: Release deletes both there.
+func (ls *localQueues) Dismiss(a *attempt.Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
 	ls.mu.Unlock()
 	for i, newest := range left {
-		if newest == a && !a.Lacks(i) {
+		if newest == a && !a.MayLeave(i) {
 			left[i] = nil
 		}
 	}
