@@ -195,8 +195,12 @@ inline release(g, ticket) {
 inline releaseShared(g, ticket) {
 	queue[j] = (ticket -> queue[j] & ~BIT(w) : queue[j]);
 	if
-	:: HELD(g) -> leaveSet(g); if :: lock[j] == FREE -> notify() :: else fi
-	:: !HELD(g) && (lock[j] == FREE || ticket && lock[j] == RESERVED(w)) -> notify()
+	:: HELD(g) -> leaveSet(g)
+	:: else
+	fi;
+	if
+	:: lock[j] == FREE || ticket && lock[j] == RESERVED(w) -> notify()
+	:: ticket && lock[j] == SHARED -> invite()
 	:: else
 	fi
 }
@@ -219,11 +223,12 @@ inline rollbackShared(g, calling) {
 	enqueue()
 }
 
-/* extendshared.lua, of a lock that the token has for itself. */
+/* extendshared.lua, of a lock that the token has for itself. Where it does not have the lock, its
+ * ticket leaves the queue. */
 inline downgrade(g) {
 	if
 	:: lock[j] == TOKEN(g) -> lock[j] = SHARED; members[j] = MEMBER(g); expired[j] = 0; invite()
-	:: else
+	:: else -> releaseShared(NOWHERE, 1)
 	fi
 }
 
@@ -374,11 +379,10 @@ end:	do
 	 * notifies it. Its release goes to all, and settles what is left there. */
 	:: atomic { (phase == HOLDS || phase == UNLOCK) && (ask & ~back) -> pick(ask & ~back); ask = ask & ~BIT(j);
 		if
-		:: READS(w) || downgraded -> acquireShared(gen)
-		:: !READS(w) && !downgraded -> acquire(gen)
+		:: sendAcquire(gen)
 		:: phase != HOLDS       /* it is not sent any more */
 		fi; done() }
-	:: atomic { phase == HOLDS && calls[w] -> pick(calls[w]); calls[w] = calls[w] & ~BIT(j);
+	:: atomic { phase == HOLDS && calls[w] && !downgraded -> pick(calls[w]); calls[w] = calls[w] & ~BIT(j);
 		if :: ask = ask | BIT(j) :: skip fi; done() }
 	:: atomic { DOWNGRADE && phase == HOLDS && !READS(w) && !downgraded && !ask ->
 		downgraded = 1; writing--; reading++; lower = ALL; done() }
@@ -399,7 +403,7 @@ end:	do
 		forget(); gen = (back -> gen : 1); phase = LEAVE; leave = ALL; done() }
 
 	/* A notification that nobody is there to hear is passed on. */
-	:: atomic { (phase == DONE || phase == LEAVE || phase == UNLOCK) && calls[w] && !ask -> pick(calls[w]);
+	:: atomic { (phase == DONE || phase == LEAVE || phase == UNLOCK || downgraded) && calls[w] && !ask -> pick(calls[w]);
 		calls[w] = calls[w] & ~BIT(j); sendRelease(NOWHERE, 1); done() }
 
 	:: atomic { CRASH && phase == ASLEEP && (idle & BIT(w)) && !calls[w] &&
