@@ -10,7 +10,6 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
-	"github.com/quorumlock/quorumlock/internal/testnodes"
 )
 
 // Mistakes with readers.
@@ -180,34 +179,7 @@ func TestSharedSchedules(t *testing.T) {
 	if testing.Short() {
 		n = min(n, 10)
 	}
-	var (
-		total       rushStats
-		calm, rough []time.Duration
-		reasons     = map[string]int{}
-	)
-	eachSchedule(t, n, func(t *testing.T, seed uint64) testnodes.Over {
-		s := simulateReaders(t, seed, noRushBug, false)
-		return testnodes.Over{Problems: s.problems, What: s, Note: func() {
-			total.add(s.stats)
-			if s.rough {
-				rough = append(rough, s.gaps...)
-			} else {
-				calm = append(calm, s.gaps...)
-			}
-			for reason, times := range s.reasons {
-				reasons[reason] += times
-			}
-		}}
-	})
-	t.Logf("%d schedules: %+v", n, total)
-	for _, kind := range []struct {
-		name string
-		gaps []time.Duration
-	}{{"calm", calm}, {"rough", rough}} {
-		t.Logf("%d gaps in %s schedules: median %v, p99 %v, p99.9 %v, longest %v", len(kind.gaps), kind.name,
-			quantile(kind.gaps, 0.5), quantile(kind.gaps, 0.99), quantile(kind.gaps, 0.999), quantile(kind.gaps, 1))
-	}
-	t.Logf("faults near gaps of more than %v: %v", oddGap, reasons)
+	total, calm := rushes(t, n, func(seed uint64) *rush { return simulateReaders(t, seed, noRushBug, false) })
 	if n < 100 {
 		return
 	}
@@ -223,36 +195,7 @@ func TestSharedSchedules(t *testing.T) {
 
 // The schedules notice mistakes with readers.
 func TestSharedSchedulesNoticeBugs(t *testing.T) {
-	for _, b := range []rushBug{
-		noRushBug, readersSilent, writersIgnored, barges, countsTwice, soleReader, freesAll,
-	} {
-		name := string(b)
-		if b == noRushBug {
-			name = "none"
-		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			most := uint64(1000)
-			if b == noRushBug {
-				most = 100
-			}
-			var gaps []time.Duration
-			noticed := ""
-			seed := uint64(1)
-			for ; seed <= most && noticed == ""; seed++ {
-				s := simulateReaders(t, seed, b, !slices.Contains([]rushBug{countsTwice}, b))
-				gaps = append(gaps, s.gaps...)
-				if len(s.problems) > 0 {
-					noticed = s.problems[0]
-				}
-				if noticed == "" && seed%100 == 0 {
-					noticed = gapsOf(gaps, 100)
-				}
-			}
-			t.Logf("after %d schedules: %s", seed-1, noticed)
-			if (noticed == "") != (b == noRushBug) {
-				t.Errorf("the schedules have noticed %q, with the bug %q", noticed, b)
-			}
-		})
-	}
+	rushesNotice(t, 1000, 100, func(t *testing.T, seed uint64, b rushBug) *rush {
+		return simulateReaders(t, seed, b, b != countsTwice)
+	}, readersSilent, writersIgnored, barges, countsTwice, soleReader, freesAll)
 }

@@ -2,14 +2,12 @@ package quorum
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/proto"
-	"github.com/quorumlock/quorumlock/internal/testnodes"
 )
 
 // slotsOf returns how many may hold the keys of a schedule.
@@ -26,34 +24,7 @@ func TestSlotSchedules(t *testing.T) {
 	if testing.Short() {
 		n = min(n, 10)
 	}
-	var (
-		total       rushStats
-		calm, rough []time.Duration
-		reasons     = map[string]int{}
-	)
-	eachSchedule(t, n, func(t *testing.T, seed uint64) testnodes.Over {
-		s := simulateSlots(t, seed, noRushBug, false, slotsOf(seed))
-		return testnodes.Over{Problems: s.problems, What: s, Note: func() {
-			total.add(s.stats)
-			if s.rough {
-				rough = append(rough, s.gaps...)
-			} else {
-				calm = append(calm, s.gaps...)
-			}
-			for reason, times := range s.reasons {
-				reasons[reason] += times
-			}
-		}}
-	})
-	t.Logf("%d schedules: %+v", n, total)
-	for _, kind := range []struct {
-		name string
-		gaps []time.Duration
-	}{{"calm", calm}, {"rough", rough}} {
-		t.Logf("%d gaps in %s schedules: median %v, p99 %v, p99.9 %v, longest %v", len(kind.gaps), kind.name,
-			quantile(kind.gaps, 0.5), quantile(kind.gaps, 0.99), quantile(kind.gaps, 0.999), quantile(kind.gaps, 1))
-	}
-	t.Logf("faults near gaps of more than %v: %v", oddGap, reasons)
+	_, calm := rushes(t, n, func(seed uint64) *rush { return simulateSlots(t, seed, noRushBug, false, slotsOf(seed)) })
 	if n < 100 {
 		return
 	}
@@ -62,41 +33,12 @@ func TestSlotSchedules(t *testing.T) {
 	}
 }
 
-// The schedules notice mistakes with slots. Offers that are not passed on cost no more than
-// a grace in nearly all of them: TestOffersArePassedOn notices those.
+// The schedules notice mistakes with slots, usually after a few hundred. Offers that are not
+// passed on cost no more than a grace in nearly all of them: TestOffersArePassedOn notices those.
 func TestSlotSchedulesNoticeBugs(t *testing.T) {
-	for _, b := range []rushBug{noRushBug, quitsSilently, releasesSilently, seesNone, countsOnNodes} {
-		name := string(b)
-		if b == noRushBug {
-			name = "none"
-		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			most := uint64(5000) // usually a few hundred are enough
-			if b == noRushBug {
-				most = 100
-			}
-			var gaps []time.Duration
-			noticed := ""
-			seed := uint64(1)
-			for ; seed <= most && noticed == ""; seed++ {
-				s := simulateSlots(t, seed, b, true, slotsOf(seed))
-				gaps = append(gaps, s.gaps...)
-				for _, problem := range s.problems { // with nodes that count, one holder too many
-					if noticed == "" && (b != countsOnNodes || strings.Contains(problem, "others hold it")) {
-						noticed = problem
-					}
-				}
-				if noticed == "" && seed%100 == 0 && b != countsOnNodes {
-					noticed = gapsOf(gaps, unusualSlots)
-				}
-			}
-			t.Logf("after %d schedules: %s", seed-1, noticed)
-			if (noticed == "") != (b == noRushBug) {
-				t.Errorf("the schedules have noticed %q, with the bug %q", noticed, b)
-			}
-		})
-	}
+	rushesNotice(t, 5000, unusualSlots, func(t *testing.T, seed uint64, b rushBug) *rush {
+		return simulateSlots(t, seed, b, true, slotsOf(seed))
+	}, quitsSilently, releasesSilently, seesNone, countsOnNodes)
 }
 
 // allTaken is what a node answers that sees no free slot.

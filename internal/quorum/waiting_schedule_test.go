@@ -22,7 +22,6 @@ import (
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
-	"github.com/quorumlock/quorumlock/internal/testnodes"
 )
 
 // A rush is many processes whose callers wait for a few keys, in virtual time, with
@@ -715,34 +714,7 @@ func TestWaitingSchedules(t *testing.T) {
 	if testing.Short() {
 		n = min(n, 10)
 	}
-	var (
-		total       rushStats
-		calm, rough []time.Duration // gaps
-		reasons     = map[string]int{}
-	)
-	eachSchedule(t, n, func(t *testing.T, seed uint64) testnodes.Over {
-		s := simulateRush(t, seed, noRushBug, false)
-		return testnodes.Over{Problems: s.problems, What: s, Note: func() {
-			total.add(s.stats)
-			if s.rough {
-				rough = append(rough, s.gaps...)
-			} else {
-				calm = append(calm, s.gaps...)
-			}
-			for reason, times := range s.reasons {
-				reasons[reason] += times
-			}
-		}}
-	})
-	t.Logf("%d schedules: %+v", n, total)
-	for _, kind := range []struct {
-		name string
-		gaps []time.Duration
-	}{{"calm", calm}, {"rough", rough}} {
-		t.Logf("%d gaps in %s schedules: median %v, p99 %v, p99.9 %v, longest %v", len(kind.gaps), kind.name,
-			quantile(kind.gaps, 0.5), quantile(kind.gaps, 0.99), quantile(kind.gaps, 0.999), quantile(kind.gaps, 1))
-	}
-	t.Logf("faults near gaps of more than %v: %v", oddGap, reasons)
+	total, calm := rushes(t, n, func(seed uint64) *rush { return simulateRush(t, seed, noRushBug, false) })
 	if n < 100 {
 		return
 	}
@@ -759,72 +731,11 @@ func TestWaitingSchedules(t *testing.T) {
 	}
 }
 
-// quantile returns what a share of the gaps does not exceed, and sorts them.
-func quantile(gaps []time.Duration, share float64) time.Duration {
-	if len(gaps) == 0 {
-		return 0
-	}
-	slices.Sort(gaps)
-	return gaps[int(share*float64(len(gaps)-1))]
-}
-
-// gapsOf says what is wrong with the gaps of calm schedules, as a whole. One in so many
-// may be longer than usual.
-func gapsOf(calm []time.Duration, unusual int) string {
-	for _, want := range []struct {
-		most time.Duration
-		few  int // one in so many, and two by chance, may be longer
-	}{{usualGap, unusual}, {longGap, 1000}} {
-		longer := 0
-		for _, gap := range calm {
-			if gap > want.most {
-				longer++
-			}
-		}
-		if longer > 2+len(calm)/want.few {
-			return fmt.Sprintf("of %d gaps without faults %d are longer than %v", len(calm), longer, want.most)
-		}
-	}
-	return ""
-}
-
-// The schedules notice what they are to notice, by one gap or by many, and nothing
-// where nothing is wrong. An acquire that overtakes a deletion, and a call that is
-// not passed on, cost no more than a grace here: TestAcquireWaitsForTheDeletion and
-// TestCallIsPassedOn notice those.
+// The schedules notice what they are to notice. A bug is noticed after some 50 schedules at the
+// most, on average; which ones do differs between runs of the same seed. An acquire that
+// overtakes a deletion, and a call that is not passed on, cost no more than a grace here:
+// TestAcquireWaitsForTheDeletion and TestCallIsPassedOn notice those.
 func TestWaitingSchedulesNoticeBugs(t *testing.T) {
-	for _, b := range []rushBug{
-		noRushBug, quitsSilently, clearsLate, neverCalls, releasesSilently, staleTicket, healsSilently,
-	} {
-		name := string(b)
-		if b == noRushBug {
-			name = "none"
-		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			// A bug is noticed after some 50 schedules at the most, on average; which
-			// ones do differs between runs of the same seed.
-			most := uint64(1000)
-			if b == noRushBug {
-				most = 100
-			}
-			var gaps []time.Duration
-			noticed := ""
-			seed := uint64(1)
-			for ; seed <= most && noticed == ""; seed++ {
-				s := simulateRush(t, seed, b, true)
-				gaps = append(gaps, s.gaps...)
-				if len(s.problems) > 0 {
-					noticed = s.problems[0]
-				}
-			}
-			if noticed == "" {
-				noticed = gapsOf(gaps, 100)
-			}
-			t.Logf("after %d schedules: %s", seed-1, noticed)
-			if (noticed == "") != (b == noRushBug) {
-				t.Errorf("the schedules have noticed %q, with the bug %q", noticed, b)
-			}
-		})
-	}
+	rushesNotice(t, 1000, 100, func(t *testing.T, seed uint64, b rushBug) *rush { return simulateRush(t, seed, b, true) },
+		quitsSilently, clearsLate, neverCalls, releasesSilently, staleTicket, healsSilently)
 }
