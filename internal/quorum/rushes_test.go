@@ -22,7 +22,7 @@ func rushes(t *testing.T, n int, simulate func(seed uint64) *rush) (total rushSt
 		s := simulate(seed)
 		return testnodes.Over{Problems: s.problems, What: s, Note: func() {
 			total.add(s.stats)
-			if s.rough || s.loss {
+			if s.rough || s.restarts {
 				rough = append(rough, s.gaps...)
 			} else {
 				calm = append(calm, s.gaps...)
@@ -88,7 +88,7 @@ func rushesNotice(t *testing.T, most uint64, unusual int, simulate func(t *testi
 			noticed, seed := "", uint64(1)
 			for ; seed <= most && noticed == ""; seed++ {
 				s := simulate(t, seed, b)
-				if !s.rough && !s.loss {
+				if !s.rough && !s.restarts {
 					gaps = append(gaps, s.gaps...)
 				}
 				for _, problem := range s.problems { // with nodes that count, one holder too many

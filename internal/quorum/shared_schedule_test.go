@@ -9,7 +9,6 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/proto"
-	"github.com/quorumlock/quorumlock/internal/round"
 )
 
 // Mistakes with readers.
@@ -63,7 +62,9 @@ func (l *link) mistakeOfReaders(op backend.Op) backend.Op {
 			_, _ = l.mem.EvalDelete(ctx, key, proto.SharedValue)
 		}
 	}
-	return op
+	return l.mistakeOfKeeping(op, e, func(op backend.Op) {
+		_, _ = l.mem.Eval(ctx, lua.AcquireShared, op.Keys, []string{op.Args[0], op.Args[1], "", "", "", "1"})
+	})
 }
 
 // hidden makes the call with an empty queue first, if the lock is free or reserved.
@@ -150,24 +151,16 @@ func (s *rush) downgrade(h *hold, a Held) {
 		s.mu.Unlock()
 		return
 	}
-	h.shared = true
+	h.shared, h.lowered = true, time.Now()
 	s.stats.downgraded++
 	s.mu.Unlock()
-	begun := time.Now()
-	if res := a.Downgrade(context.Background(), s.ttl, 100*time.Millisecond); res.Verdict == round.Won {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if time.Now().Before(h.until) {
-			h.until = begun.Add(s.ttl - shareSlack)
-			a.Lasts(a.Begun.Add(h.until.Sub(a.Begun.Time())))
-		}
-	}
+	s.extend(h, a, a.Downgrade)
 }
 
 // simulateReaders is simulateRush for keys that some only read.
-func simulateReaders(t *testing.T, seed uint64, b rushBug, calm bool) *rush {
+func simulateReaders(t *testing.T, seed uint64, b rushBug, calm, restarts bool) *rush {
 	t.Helper()
-	s := &rush{bug: b, calm: calm, reads: []int{20, 50, 80}[seed%3], reasons: map[string]int{}}
+	s := &rush{bug: b, calm: calm || restarts, restarts: restarts, reads: []int{20, 50, 80}[seed%3], reasons: map[string]int{}}
 	s.bubble(t, seed)
 	return s
 }
@@ -175,18 +168,21 @@ func simulateReaders(t *testing.T, seed uint64, b rushBug, calm bool) *rush {
 // The schedules of TestWaitingSchedules, with readers: nobody holds the lock beside a writer,
 // no lock stays free while somebody waits, and no reader waits while all others only read.
 func TestSharedSchedules(t *testing.T) {
-	n := (*schedules + 9) / 10
+	n := (*schedules*3 + 19) / 20
 	if testing.Short() {
 		n = min(n, 10)
 	}
-	total, calm := rushes(t, n, func(seed uint64) *rush { return simulateReaders(t, seed, noRushBug, false) })
+	total, calm := rushes(t, n, func(seed uint64) *rush { return simulateReaders(t, seed, noRushBug, false, seed/3%3 == 0) })
 	if n < 100 {
 		return
 	}
 	if problem := gapsOf(calm, 100); problem != "" {
 		t.Error(problem)
 	}
-	for what, count := range map[string]int{"read": total.read / 5, "together": total.together, "downgraded": total.downgraded} {
+	for what, count := range map[string]int{
+		"read": total.read / 5, "together": total.together, "downgraded": total.downgraded,
+		"extended": total.extended / 5, "lost by a node": total.sharesLost, "given back": total.rejoined,
+	} {
 		if count < n/10 {
 			t.Errorf("%s: too rarely, %d, in %d schedules", what, count, n)
 		}
@@ -196,6 +192,6 @@ func TestSharedSchedules(t *testing.T) {
 // The schedules notice mistakes with readers.
 func TestSharedSchedulesNoticeBugs(t *testing.T) {
 	rushesNotice(t, 1000, 100, func(t *testing.T, seed uint64, b rushBug) *rush {
-		return simulateReaders(t, seed, b, b != countsTwice)
+		return simulateReaders(t, seed, b, b != countsTwice, false)
 	}, readersSilent, writersIgnored, barges, countsTwice, soleReader, freesAll)
 }

@@ -38,13 +38,18 @@ type rush struct {
 	bug   rushBug
 	calm  bool // never rough
 	rough bool // links lose, double and break, processes die
-	loss  bool // nodes forget
+	loss  bool // nodes forget, and there is no quarantine
 	slots int  // how many may hold a key; 0: one, without slots
 	reads int  // how many percent of the callers only read, and may hold it together
 	trip  time.Duration
 	ttl   time.Duration
+	hold  time.Duration // for about how long callers hold a key
+
+	restarts   bool          // nodes forget, and nothing else goes wrong
+	quarantine time.Duration // 0: none
 
 	nodes     []*memory.Node
+	inner     []backend.Node // what the links lead to
 	need      int
 	processes []*rusher
 	keys      []*contested
@@ -60,7 +65,7 @@ type rush struct {
 }
 
 type rushStats struct {
-	won, read, together, downgraded, gaveUp, died, crashed, faults, lostMessages, disconnects, flushes int
+	won, read, together, downgraded, extended, sharesLost, rejoined, gaveUp, died, crashed, faults, lostMessages, disconnects, flushes int
 }
 
 func (s *rushStats) add(o rushStats) {
@@ -68,6 +73,9 @@ func (s *rushStats) add(o rushStats) {
 	s.read += o.read
 	s.together += o.together
 	s.downgraded += o.downgraded
+	s.extended += o.extended
+	s.sharesLost += o.sharesLost
+	s.rejoined += o.rejoined
 	s.gaveUp += o.gaveUp
 	s.died += o.died
 	s.crashed += o.crashed
@@ -79,9 +87,10 @@ func (s *rushStats) add(o rushStats) {
 
 // A rushEvent is something that makes a gap longer: a fault, or a process that died.
 type rushEvent struct {
-	at   time.Time
-	what string
-	p    *rusher // whose waiters may have lost their places by it; nil: everybody's
+	at    time.Time
+	lasts time.Duration
+	what  string
+	p     *rusher // whose waiters may have lost their places by it; nil: everybody's
 }
 
 // contested is a key and who holds it, and waits for it.
@@ -102,10 +111,15 @@ type rushWait struct {
 
 // A hold is a lock that somebody holds.
 type hold struct {
+	p          *rusher
 	key, token string
 	until      time.Time
-	released   bool // or its release has begun
+	released   bool      // or its release has begun
+	over       time.Time // when that was
+	found      bool      // not to have ended
 	shared     bool
+	lowered    time.Time // when it became that of a reader; zero: not since it was granted
+	on         []loss    // by node
 }
 
 func (h *hold) valid(now time.Time) bool { return !h.released && now.Before(h.until) }
@@ -150,8 +164,9 @@ type link struct {
 	index int
 	mem   *memory.Node
 
-	mu  sync.Mutex
-	rng *rand.Rand
+	mu      sync.Mutex
+	rng     *rand.Rand
+	rejoins map[string]backend.Op // by token, for a mistake
 }
 
 func (s *rush) newRusher(seed uint64) *rusher {
@@ -163,16 +178,19 @@ func (s *rush) newRusher(seed uint64) *rusher {
 	id := len(s.processes)
 	var nodes []backend.Node
 	for i, mem := range s.nodes {
-		l := &link{p: p, index: i, mem: mem, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
-		l.FaultNode = faulty.NewFaultNode(mem)
+		l := &link{p: p, index: i, mem: mem, rng: rand.New(rand.NewPCG(seed, uint64(i))), rejoins: make(map[string]backend.Op)}
+		l.FaultNode = faulty.NewFaultNode(s.inner[i])
 		l.Set(l.network)
 		p.link, nodes = append(p.link, l), append(nodes, l)
 	}
 	inboxes := 0
-	g, err := NewGroup(nodes, Config{Inbox: func() string {
-		inboxes++
-		return fmt.Sprintf("inbox-%d-%d", id, inboxes)
-	}})
+	g, err := NewGroup(nodes, Config{
+		Config: attempt.Config{Quarantine: s.quarantine, Marker: "marker"},
+		Inbox: func() string {
+			inboxes++
+			return fmt.Sprintf("inbox-%d-%d", id, inboxes)
+		},
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -194,11 +212,20 @@ func (l *link) percent() int {
 	return l.rng.IntN(1000)
 }
 
+// aftermath returns for how long a fault explains gaps of callers that come later: after a node
+// has forgotten, those that a holder or the quarantine keeps out, although nobody has a quorum.
+func (s *rush) aftermath() time.Duration {
+	if s.restarts {
+		return max(s.ttl, s.quarantine)
+	}
+	return 0
+}
+
 // event notes what may explain a gap.
 func (s *rush) event(what string, p *rusher, count *int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(s.events, rushEvent{time.Now(), what, p})
+	s.events = append(s.events, rushEvent{time.Now(), s.aftermath(), what, p})
 	*count++
 }
 
@@ -280,17 +307,17 @@ var nothing = backend.Op{Kind: backend.OpEval, Script: lua.Delete, Keys: []strin
 
 // mistakeAfter makes those that are made when the answer is there.
 func (l *link) mistakeAfter(ops []backend.Op) {
-	if l.p.rush.bug != clearsLate {
-		return
-	}
-	ls := &l.p.Group.locals
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
 	for _, op := range ops {
-		if op.Kind == backend.OpEval && op.Script == lua.Acquire {
+		switch b := l.p.rush.bug; {
+		case b == rejoinsLate && op.Script == lua.ReleaseShared:
+			l.rejoinAgain(op)
+		case b == clearsLate && op.Script == lua.Acquire:
+			ls := &l.p.Group.locals
+			ls.mu.Lock()
 			if ln := ls.byKey[op.Keys[0]]; ln != nil && len(ln.waiters) > 0 {
 				ln.waiters[0].notices[l.index] = false
 			}
+			ls.mu.Unlock()
 		}
 	}
 }
@@ -377,8 +404,8 @@ func (s *rush) bubble(t *testing.T, seed uint64) {
 }
 
 func (s *rush) String() string {
-	return fmt.Sprintf("%d nodes, %d processes, %d keys, %v away, rough: %v, nodes that forget: %v",
-		len(s.nodes), len(s.processes), len(s.keys), s.trip, s.rough, s.loss)
+	return fmt.Sprintf("%d nodes, %d processes, %d keys, %v away, rough: %v, nodes that forget: %v, a quarantine: %v",
+		len(s.nodes), len(s.processes), len(s.keys), s.trip, s.rough, s.loss || s.restarts, s.quarantine)
 }
 
 func (s *rush) run(rng *rand.Rand) {
@@ -387,18 +414,30 @@ func (s *rush) run(rng *rand.Rand) {
 	s.loss = s.rough && rng.IntN(4) == 0
 	s.trip = []time.Duration{200 * time.Microsecond, time.Millisecond, 2 * time.Millisecond}[rng.IntN(3)]
 	s.ttl = 2 * time.Second
+	if s.restarts {
+		if s.loss = rng.IntN(2) == 0; !s.loss {
+			s.quarantine = s.ttl + 100*time.Millisecond
+		}
+	}
 	for i := range n {
-		s.nodes = append(s.nodes, memory.New(memory.WithName(fmt.Sprint("n", i))))
+		mem := memory.New(memory.WithName(fmt.Sprint("n", i)))
+		s.nodes, s.inner = append(s.nodes, mem), append(s.inner, mem)
+		if s.restarts {
+			s.inner[i] = s.newWitness(mem)
+		}
 	}
 	for k := range 1 + rng.IntN(2) {
 		s.keys = append(s.keys, &contested{name: fmt.Sprint("k", k)})
 	}
-	hold := []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond}[rng.IntN(3)]
+	s.hold = []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond}[rng.IntN(3)]
 	var everybody sync.WaitGroup
 	for range 2 + rng.IntN(5) {
 		p := s.newRusher(rng.Uint64())
+		if s.quarantine > 0 && len(s.processes) == 1 {
+			p.Mark(context.Background())
+		}
 		for range 1 + rng.IntN(2) {
-			c := &rushCaller{p: p, hold: hold, rng: rand.New(rand.NewPCG(rng.Uint64(), 8))}
+			c := &rushCaller{p: p, hold: s.hold, rng: rand.New(rand.NewPCG(rng.Uint64(), 8))}
 			everybody.Go(c.work)
 		}
 	}
@@ -433,6 +472,10 @@ func (s *rush) run(rng *rand.Rand) {
 
 // trouble breaks subscriptions, lets nodes forget, and kills processes.
 func (s *rush) trouble(rng *rand.Rand) {
+	if s.restarts {
+		s.forget(rng)
+		return
+	}
 	if !s.rough && s.bug != healsSilently {
 		return // what heals is broken here all the same, and is no reason
 	}
@@ -511,11 +554,15 @@ func (c *rushCaller) lock() {
 		s.mu.Unlock()
 		return
 	}
-	h := s.granted(key, held, shared)
+	h := s.granted(key, held, p, shared)
 	time.Sleep(draw(c.rng, c.hold))
 	if s.reads > 0 && !shared && c.rng.IntN(4) == 0 {
 		s.downgrade(h, held)
 		time.Sleep(draw(c.rng, c.hold))
+		shared = true
+	}
+	if shared && c.rng.IntN(2) == 0 {
+		c.keep(h, held)
 	}
 	s.mu.Lock()
 	crashed := p.dead.Err() != nil
@@ -524,7 +571,7 @@ func (c *rushCaller) lock() {
 		crashed = true
 	}
 	if !crashed {
-		h.released = true
+		h.released, h.over = true, time.Now()
 	}
 	s.mu.Unlock()
 	if !crashed {
@@ -548,7 +595,7 @@ func (s *rush) ends(key *contested, w *rushWait) {
 	key.waiting--
 }
 
-func (s *rush) granted(key *contested, a Held, shared bool) *hold {
+func (s *rush) granted(key *contested, a Held, p *rusher, shared bool) *hold {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.won++
@@ -569,7 +616,7 @@ func (s *rush) granted(key *contested, a Held, shared bool) *hold {
 	if others >= max(s.slots, 1) && !s.loss {
 		s.problem("%s is granted to %s while %d others hold it", key.name, a.Token(), others)
 	}
-	h := &hold{key: key.name, token: a.Token(), until: a.Begun.Time().Add(s.ttl), shared: shared}
+	h := &hold{p: p, key: key.name, token: a.Token(), until: a.Begun.Time().Add(s.ttl), shared: shared, on: make([]loss, len(s.nodes))}
 	if shared {
 		h.until = h.until.Add(-shareSlack)
 	}
@@ -634,6 +681,9 @@ func (s *rush) watch(ended <-chan struct{}) {
 		s.mu.Lock()
 		for _, key := range s.keys {
 			now := time.Now()
+			if s.reads > 0 && !s.rough {
+				s.overdue(key)
+			}
 			switch gap := key.waiting > 0 && !s.full(key.name) || s.idleReader(key); {
 			case gap && key.free == nil:
 				key.free = &now
@@ -657,7 +707,7 @@ func (s *rush) gap(key *contested, from, to time.Time) {
 	}
 	var reasons []string
 	for _, e := range s.events {
-		recent := e.at.After(from.Add(-oddGap/2)) && e.at.Before(to)
+		recent := e.at.Add(e.lasts).After(from.Add(-oddGap/2)) && e.at.Before(to)
 		lasts := slices.ContainsFunc(key.waits, func(w *rushWait) bool {
 			return (e.p == nil || e.p == w.p) && w.begin.Before(e.at) && (w.over.IsZero() || w.over.After(from)) && e.at.Before(to)
 		})
@@ -697,7 +747,7 @@ func (s *rush) end() {
 	}
 	synctest.Wait()
 	for _, n := range s.nodes {
-		if keys := n.Keys(); len(keys) > 0 {
+		if keys := slices.DeleteFunc(n.Keys(), func(key string) bool { return key == "marker" }); len(keys) > 0 {
 			s.problem("%q are left on %s", keys, n.Name())
 		}
 	}
