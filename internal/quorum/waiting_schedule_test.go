@@ -573,8 +573,11 @@ func (c *rushCaller) lock() {
 	if !crashed {
 		h.released, h.over = true, time.Now()
 	}
+	until := h.until
 	s.mu.Unlock()
-	if !crashed {
+	if crashed { // a lease does this. Of a process that has died, nothing arrives
+		time.AfterFunc(time.Until(until), held.Lose)
+	} else {
 		held.Release(context.Background(), 100*time.Millisecond)
 	}
 }
