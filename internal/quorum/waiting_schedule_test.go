@@ -88,7 +88,7 @@ func (s *rushStats) add(o rushStats) {
 // A rushEvent is something that makes a gap longer: a fault, or a process that died.
 type rushEvent struct {
 	at    time.Time
-	lasts time.Duration
+	lasts time.Duration // how much later a caller may come and suffer from it
 	what  string
 	p     *rusher // whose waiters may have lost their places by it; nil: everybody's
 }
@@ -212,11 +212,18 @@ func (l *link) percent() int {
 	return l.rng.IntN(1000)
 }
 
-// aftermath returns for how long a fault explains gaps of callers that come later: after a node
-// has forgotten, those that a holder or the quarantine keeps out, although nobody has a quorum.
-func (s *rush) aftermath() time.Duration {
-	if s.restarts {
+// lostEcho is a message by which the inbox would have known that it hears the node.
+const lostEcho = "a lost echo"
+
+// aftermath returns for how long callers that come later may suffer from a fault. After a node has
+// forgotten, a holder or the quarantine keeps them out, although nobody has a quorum. After
+// a lost echo, the inbox does not hear the node for a minute.
+func (s *rush) aftermath(what string) time.Duration {
+	switch {
+	case s.restarts:
 		return max(s.ttl, s.quarantine)
+	case what == lostEcho:
+		return notify.MuteAgain + notify.EchoLate
 	}
 	return 0
 }
@@ -225,7 +232,7 @@ func (s *rush) aftermath() time.Duration {
 func (s *rush) event(what string, p *rusher, count *int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(s.events, rushEvent{time.Now(), s.aftermath(), what, p})
+	s.events = append(s.events, rushEvent{time.Now(), s.aftermath(what), what, p})
 	*count++
 }
 
@@ -353,7 +360,11 @@ func (l *link) Subscribe(ctx context.Context, channel string, events backend.Eve
 	events.Message = func(payload string) {
 		over, rough := s.rules()
 		if rough && !over && l.percent() < 10 {
-			s.event("a lost message", l.p, &s.stats.lostMessages)
+			what := "a lost message"
+			if _, ok := proto.ParseMessage(payload); !ok {
+				what = lostEcho
+			}
+			s.event(what, l.p, &s.stats.lostMessages)
 			return
 		}
 		time.Sleep(s.trip/2 + l.draw(s.trip/4+1))
@@ -710,9 +721,9 @@ func (s *rush) gap(key *contested, from, to time.Time) {
 	}
 	var reasons []string
 	for _, e := range s.events {
-		recent := e.at.Add(e.lasts).After(from.Add(-oddGap/2)) && e.at.Before(to)
+		recent := e.at.After(from.Add(-oddGap/2)) && e.at.Before(to)
 		lasts := slices.ContainsFunc(key.waits, func(w *rushWait) bool {
-			return (e.p == nil || e.p == w.p) && w.begin.Before(e.at) && (w.over.IsZero() || w.over.After(from)) && e.at.Before(to)
+			return (e.p == nil || e.p == w.p) && w.begin.Before(e.at.Add(e.lasts)) && (w.over.IsZero() || w.over.After(from)) && e.at.Before(to)
 		})
 		if (recent || lasts) && !slices.Contains(reasons, e.what) {
 			reasons = append(reasons, e.what)
