@@ -3,7 +3,6 @@ package attempt
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,7 +11,6 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
-	"github.com/quorumlock/quorumlock/internal/member"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
 	"github.com/quorumlock/quorumlock/internal/testnodes"
@@ -99,12 +97,7 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 // proven has the nodes of g have run a script before, so that plain commands acquire, as
 // they do but for the first time.
 func (g *Nodes) proven() *Nodes {
-	for _, m := range g.Members {
-		m.Releases.Store(true)
-		for _, part := range m.Parts {
-			part.Releases.Store(true)
-		}
-	}
+	testnodes.Prove(g.Members)
 	return g
 }
 
@@ -167,23 +160,7 @@ func (w *world) cleaned(d time.Duration) []*Nodes {
 }
 
 // atRest returns what is still going on in g, the empty string if nothing is.
-func atRest(g *Nodes) string {
-	for _, first := range g.Members {
-		parts := first.Parts
-		if parts == nil {
-			parts = []*member.Member{first}
-		}
-		for _, l := range parts {
-			if load := l.Sender.Load(); load != (sender.Load{Away: load.Away}) {
-				return fmt.Sprintf("at rest, %s has %+v", l.Name, load)
-			}
-		}
-	}
-	if n := g.Cleanups(); n != 0 {
-		return fmt.Sprintf("at rest, there are %d cleanups", n)
-	}
-	return ""
-}
+func atRest(g *Nodes) string { return testnodes.AtRest(g.Members, g.Cleanups()) }
 
 // A process is a group of its own over the nodes of a world, behind faults of its
 // own.
@@ -232,15 +209,7 @@ func (p *process) forget() {
 
 // arrived returns what arrived from the process at node i, a word for each
 // operation.
-func (p *process) arrived(i int) []string {
-	var words []string
-	for _, op := range p.fault[i].Arrived() {
-		if op.Kind != faulty.OpSubscribe && !isEcho(op) {
-			words = append(words, word(op))
-		}
-	}
-	return words
-}
+func (p *process) arrived(i int) []string { return testnodes.LockWords(p.fault[i]) }
 
 // mustAcquire locks key, which is free, without waiting.
 func (p *process) mustAcquire(key string) *Attempt {
@@ -253,10 +222,7 @@ func (p *process) mustAcquire(key string) *Attempt {
 }
 
 // value returns what key holds on node i.
-func (w *world) value(i int, key string) string {
-	e, _ := w.mem[i].Inspect(context.Background(), key)
-	return e.Value
-}
+func (w *world) value(i int, key string) string { return testnodes.Value(w.mem[i], key) }
 
 func (w *world) token() string {
 	w.mu.Lock()
@@ -307,24 +273,11 @@ func (w *world) holders(key, token string) int { return testnodes.CountHolders(w
 // none is given.
 func (w *world) empty(nodes ...int) {
 	w.t.Helper()
-	for i, m := range w.mem {
-		if len(nodes) > 0 && !slices.Contains(nodes, i) {
-			continue
-		}
-		if keys := m.Keys(); len(keys) > 0 {
-			w.t.Errorf("%d keys are left on node %d: %.3q", len(keys), i, keys)
-		}
-	}
+	testnodes.Empty(w.t, w.mem, nodes...)
 }
 
 // arrived returns what arrived at node i, a word for each operation.
-func (w *world) arrived(i int) []string {
-	var kinds []string
-	for _, op := range w.fault[i].Arrived() {
-		kinds = append(kinds, word(op))
-	}
-	return kinds
-}
+func (w *world) arrived(i int) []string { return testnodes.Words(w.fault[i]) }
 
 // expect reports an error if the verdict of r or the time that it took differ.
 func expect(t *testing.T, r round.Result, what string, v round.Verdict, after time.Duration) {

@@ -3,7 +3,6 @@ package quorum
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,7 +13,6 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/attempt"
-	"github.com/quorumlock/quorumlock/internal/member"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
@@ -100,12 +98,7 @@ func newWorld(t *testing.T, n int, m nodeMake) *world {
 // proven has the nodes of g have run a script before, so that plain commands acquire, as
 // they do but for the first time.
 func (g *Group) proven() *Group {
-	for _, m := range g.Members {
-		m.Releases.Store(true)
-		for _, part := range m.Parts {
-			part.Releases.Store(true)
-		}
-	}
+	testnodes.Prove(g.Members)
 	return g
 }
 
@@ -166,19 +159,8 @@ func (w *world) cleaned(d time.Duration) []*Group {
 
 // atRest returns what is still going on in g, the empty string if nothing is.
 func atRest(g *Group) string {
-	for _, first := range g.Members {
-		parts := first.Parts
-		if parts == nil {
-			parts = []*member.Member{first}
-		}
-		for _, l := range parts {
-			if load := l.Sender.Load(); load != (sender.Load{Away: load.Away}) {
-				return fmt.Sprintf("at rest, %s has %+v", l.Name, load)
-			}
-		}
-	}
-	if n := g.Cleanups(); n != 0 {
-		return fmt.Sprintf("at rest, there are %d cleanups", n)
+	if problem := testnodes.AtRest(g.Members, g.Cleanups()); problem != "" {
+		return problem
 	}
 	ls := &g.locals
 	ls.mu.Lock()
@@ -261,15 +243,7 @@ func (p *process) forget() {
 
 // arrived returns what arrived from the process at node i, a word for each
 // operation.
-func (p *process) arrived(i int) []string {
-	var words []string
-	for _, op := range p.fault[i].Arrived() {
-		if op.Kind != faulty.OpSubscribe && !isEcho(op) {
-			words = append(words, word(op))
-		}
-	}
-	return words
-}
+func (p *process) arrived(i int) []string { return testnodes.LockWords(p.fault[i]) }
 
 // mustAcquire locks key, which is free, without waiting.
 func (p *process) mustAcquire(key string) *attempt.Attempt {
@@ -380,10 +354,7 @@ func (w *world) queued(key string) []int {
 }
 
 // value returns what key holds on node i.
-func (w *world) value(i int, key string) string {
-	e, _ := w.mem[i].Inspect(context.Background(), key)
-	return e.Value
-}
+func (w *world) value(i int, key string) string { return testnodes.Value(w.mem[i], key) }
 
 // ticket returns the ticket of the process, "" if it has none at present.
 func (p *process) ticket() string {
@@ -432,24 +403,11 @@ func (w *world) holders(key, token string) int { return testnodes.CountHolders(w
 // none is given.
 func (w *world) empty(nodes ...int) {
 	w.t.Helper()
-	for i, m := range w.mem {
-		if len(nodes) > 0 && !slices.Contains(nodes, i) {
-			continue
-		}
-		if keys := m.Keys(); len(keys) > 0 {
-			w.t.Errorf("%d keys are left on node %d: %.3q", len(keys), i, keys)
-		}
-	}
+	testnodes.Empty(w.t, w.mem, nodes...)
 }
 
 // arrived returns what arrived at node i, a word for each operation.
-func (w *world) arrived(i int) []string {
-	var kinds []string
-	for _, op := range w.fault[i].Arrived() {
-		kinds = append(kinds, word(op))
-	}
-	return kinds
-}
+func (w *world) arrived(i int) []string { return testnodes.Words(w.fault[i]) }
 
 // expect reports an error if the verdict of r or the time that it took differ.
 func expect(t *testing.T, r round.Result, what string, v round.Verdict, after time.Duration) {
