@@ -172,6 +172,15 @@ func (a *Attempt) shed() {
 	a.acquired.Votes, a.released.Votes = nil, nil
 }
 
+// start asks every node for req.
+func (a *Attempt) start(req request) {
+	if req.kind == round.Releasing {
+		a.clean(req, req.round.Start)
+	} else {
+		a.ask(req, req.round.Start)
+	}
+}
+
 func (a *Attempt) ask(req request, now time.Time) {
 	for _, s := range a.states {
 		s.ask(req, now)
@@ -272,7 +281,7 @@ func (a *Attempt) LeaveQueue(i int) {
 	}
 }
 
-func (a *Attempt) newRound(k round.Kind) *round.Round {
+func (a *Attempt) newRound(k round.Kind, start time.Time) *round.Round {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var r *round.Round
@@ -284,16 +293,15 @@ func (a *Attempt) newRound(k round.Kind) *round.Round {
 	default:
 		r = &round.Round{Votes: make([]round.Vote, len(a.nodes.Members))}
 	}
-	r.Kind, r.Need, r.Start = k, a.nodes.Need(), time.Now()
+	r.Kind, r.Need, r.Start = k, a.nodes.Need(), start
 	return r
 }
 
 // round asks every node for req and waits for the verdict.
 func (a *Attempt) round(ctx context.Context, req request) round.Result {
-	r := a.newRound(req.kind)
-	r.All = req.all
-	req.round = r
-	alone := a.alone(ctx, req)
+	req.round = a.newRound(req.kind, time.Now())
+	req.round.All = req.all
+	alone := a.nodes.alone(ctx, []*Attempt{a}, []request{req})
 	return a.await(ctx, req, a.send(req, alone))
 }
 
@@ -304,11 +312,7 @@ func (a *Attempt) send(req request, done bool) (p *round.Deadline) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !done {
-		if req.kind == round.Releasing {
-			a.clean(req, r.Start)
-		} else {
-			a.ask(req, r.Start)
-		}
+		a.start(req)
 	}
 	if r.Verdict == round.Undecided {
 		p = a.nodes.deadlines.Begin(r.Start, req.timeout)
@@ -343,50 +347,6 @@ func (a *Attempt) await(ctx context.Context, req request, p *round.Deadline) rou
 		r.Expire(a.late(req.timeout))
 	}
 	return r.Result(ctxErr)
-}
-
-// alone handles req for a group of one node, and reports whether it did.
-//
-// If the sender is idle, the call runs in the caller's goroutine, which saves two
-// goroutine switches. Its deadline is then the node timeout. If ctx would end before
-// that, the sender makes the call instead: its deadline is late enough to learn what the
-// call has done, although the caller no longer waits for it.
-func (a *Attempt) alone(ctx context.Context, req request) bool {
-	if len(a.nodes.Members) != 1 {
-		return false
-	}
-	a.mu.Lock()
-	if a.states == nil || a.states[0].busy {
-		a.mu.Unlock()
-		return false
-	}
-	s := a.states[0]
-	if req.kind == round.Releasing {
-		s.track(req)
-	}
-	if !s.prepare(req, req.round.Start) {
-		s.rest()
-		a.mu.Unlock()
-		return true
-	}
-	if endsWithin(ctx, req.timeout, req.round.Start) || !s.member.Sender.Claim(&s.item, req.round.Start) {
-		s.submit(req.round.Start)
-		a.mu.Unlock()
-		return true
-	}
-	s.Leave()
-	op := s.item.Op
-	a.mu.Unlock()
-	if ctx == context.Background() { // it cannot end, so calls can share another context
-		ctx = a.nodes.shared.Context(req.timeout, req.round.Start)
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, req.timeout)
-		defer cancel()
-	}
-	result := op.Do(ctx, s.member.Node)
-	s.member.Sender.Yield(&s.item, result, req.round.Start, time.Now())
-	return true
 }
 
 // late returns a function that returns the error of node i, which has not answered within

@@ -69,7 +69,7 @@ type contest struct {
 }
 
 func newContest(n Notices, a *Attempt, req request) *contest {
-	r := a.newRound(round.Acquiring)
+	r := a.newRound(round.Acquiring, time.Now())
 	req.round = r
 	return &contest{n: n, a: a, r: r, req: req, asks: make([]int, len(a.states)), bell: round.NewBell(1)}
 }

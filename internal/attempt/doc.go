@@ -19,6 +19,8 @@
 //	nodestate.go   a node state: the token on one node, and its requests in order
 //	operation.go   which operation is sent for a request
 //	outcome.go     what the outcome of an operation changes in a node state
+//	alone.go       calls that a caller makes itself, with one node
+//	together.go    several attempts at once
 //	sweep.go       many extensions at once
 //	tracker.go     counts cleanups that are under way
 //	context.go     contexts that end

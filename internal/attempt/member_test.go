@@ -608,7 +608,7 @@ func TestInline(t *testing.T) {
 		w.fault[0].Set(dead)
 		_, res = w.group.acquire(ctx, nil, "k", "t2", ttl, timeout)
 		expect(t, res, "acquire", round.Unavailable, 0)
-		if w.group.Members[0].Sender.Claim(&sender.Item{}, time.Now()) {
+		if w.group.Members[0].Sender.Claim(1, time.Now()) {
 			t.Error("an inline call right after a failure")
 		}
 	})

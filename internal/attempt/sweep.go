@@ -24,7 +24,7 @@ func ExtendAll(renewals []Renewal, done func(i int, r round.Result)) {
 	rounds := make([]*round.Round, len(renewals))
 	wait := renewals[0].Timeout
 	for i, n := range renewals {
-		r := n.Attempt.newRound(round.Extending)
+		r := n.Attempt.newRound(round.Extending, time.Now())
 		r.Bell, r.Place = &b, int32(i)
 		rounds[i] = r
 		n.Attempt.renew(request{kind: round.Extending, ttl: n.TTL, timeout: n.Timeout, round: r})

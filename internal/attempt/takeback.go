@@ -39,7 +39,7 @@ func (a *Attempt) TakeBack(votes []round.Vote, notify bool, foreign func(owner s
 // it back, for timeout at most, or until ctx ends. So what comes next is sent after that.
 // gone says for each node whether its key is certainly not this attempt's.
 func (a *Attempt) TakeBackNow(ctx context.Context, votes []round.Vote, notify bool, timeout time.Duration) (st Standing, gone []bool) {
-	r := a.newRound(round.Releasing)
+	r := a.newRound(round.Releasing, time.Now())
 	bell := round.NewBell(1)
 	defer bell.Stop()
 	a.mu.Lock()

@@ -29,20 +29,14 @@ func (ns *Nodes) gather() (resume func()) {
 	}
 }
 
-// A sent is a round that was sent, and waits for its verdict.
-type sent struct {
-	request  request
-	deadline *round.Deadline
-}
-
 // AcquireAll acquires all attempts, which are for different keys, each as [Attempt.Acquire]
 // does. It asks each node for all of them in one call, and waits for all results.
 func (ns *Nodes) AcquireAll(ctx context.Context, attempts []*Attempt, ttl, timeout time.Duration) []round.Result {
-	rounds := ns.sendAll(attempts, request{kind: round.Acquiring, ttl: ttl, timeout: timeout})
+	requests, deadlines := ns.sendAll(ctx, attempts, request{kind: round.Acquiring, ttl: ttl, timeout: timeout})
 	results := make([]round.Result, len(attempts))
 	var second sync.WaitGroup // second rounds for fencing tokens
 	for i, a := range attempts {
-		results[i] = a.await(ctx, rounds[i].request, rounds[i].deadline)
+		results[i] = a.await(ctx, requests[i], deadlines[i])
 		if a.voting != nil && results[i].Verdict == round.Won {
 			second.Go(func() { results[i] = a.Agree(ctx, results[i], timeout) })
 		}
@@ -68,23 +62,30 @@ func (ns *Nodes) ReleaseAll(ctx context.Context, attempts []*Attempt, timeout ti
 	if ns.releases.Enter(ctx, attempts[0].acquired.Start) {
 		defer ns.releases.Leave()
 	}
-	rounds := ns.sendAll(attempts, request{kind: round.Releasing, timeout: timeout})
+	requests, deadlines := ns.sendAll(ctx, attempts, request{kind: round.Releasing, timeout: timeout})
 	results := make([]round.Result, len(attempts))
 	for i, a := range attempts {
-		results[i] = a.await(ctx, rounds[i].request, rounds[i].deadline)
+		results[i] = a.await(ctx, requests[i], deadlines[i])
 		ns.releasing(a)
 	}
 	return results
 }
 
-// sendAll asks every node for req for all attempts, and does not wait.
-func (ns *Nodes) sendAll(attempts []*Attempt, req request) []sent {
-	rounds := make([]sent, len(attempts))
-	resume := ns.gather()
-	defer resume()
+// sendAll asks every node for req for all attempts. It returns what [Attempt.await] needs to
+// wait for each verdict.
+func (ns *Nodes) sendAll(ctx context.Context, attempts []*Attempt, req request) ([]request, []*round.Deadline) {
+	requests, deadlines := make([]request, len(attempts)), make([]*round.Deadline, len(attempts))
+	start := time.Now()
 	for i, a := range attempts {
-		req.round = a.newRound(req.kind)
-		rounds[i] = sent{req, a.send(req, false)}
+		requests[i] = req
+		requests[i].round = a.newRound(req.kind, start)
 	}
-	return rounds
+	alone := ns.alone(ctx, attempts, requests)
+	if !alone {
+		defer ns.gather()()
+	}
+	for i, a := range attempts {
+		deadlines[i] = a.send(requests[i], alone)
+	}
+	return requests, deadlines
 }

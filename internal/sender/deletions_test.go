@@ -81,10 +81,10 @@ func TestDeletionSentAgainComesFirst(t *testing.T) {
 				Expires: mono.Of(now).Add(time.Second), Wait: patience, Owner: owner,
 			}
 			if inline {
-				if !s.Claim(&owner.Item, now) {
+				if !s.Claim(1, now) {
 					t.Fatal("an idle sender did not let its caller make the call")
 				}
-				go func() { s.Yield(&owner.Item, owner.Op.Do(t.Context(), node), now, time.Now()) }()
+				go s.Make(t.Context(), []*Item{&owner.Item}, now)
 			} else if err := s.Submit(&owner.Item, now); err != nil {
 				t.Fatal(err)
 			}

@@ -27,8 +27,8 @@
 //
 // # Ownership
 //
-// An [Item] belongs to its owner until it is submitted, then to the sender, and from
-// [Owner.Complete] on to its owner again.
+// An [Item] belongs to its owner until it is submitted or given to [Sender.Make], then to
+// the sender, and from [Owner.Complete] on to its owner again.
 //
 // A sender's goroutines live while there is something to send. There are at most depth of
 // them for a node that batches, plus those of lost calls. Each ends within the call

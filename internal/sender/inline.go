@@ -8,52 +8,91 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 )
 
-// Claim begins a call that the caller makes itself. It does so if nothing is under way or
-// waits and the node has answered the last call. If it returns true, the caller makes the
-// call with a context of [Shared.Context] or its own, and then calls Yield.
-func (s *Sender) Claim(it *Item, now time.Time) bool {
+// Claim begins a call of up to n operations that the caller makes itself. It does so if
+// nothing is under way or waits, the node has answered the last call, and the operations
+// fit into one call, even if all of them are deletions. If it returns true, the caller
+// must call Make, and must not block before that.
+func (s *Sender) Claim(n int, now time.Time) bool {
 	if s.busy.Load() { // under load, do without the mutex, which Submit will need
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls+s.held > 0 || !s.answered || s.brake.failures > 0 || s.queued()+s.deletions.parks > 0 {
+	if s.calls+s.held > 0 || !s.answered || s.brake.failures > 0 || s.queued()+s.deletions.parks > 0 ||
+		n > min(s.most(now), s.patient()) {
 		return false
 	}
 	s.begin(now)
-	s.fly(it)
 	return true
 }
 
-// Yield ends a call begun by Claim, and completes the item. A time-out says little,
-// because the deadline was the caller's. The sender's own next call will tell.
-func (s *Sender) Yield(it *Item, r backend.Result, began, now time.Time) {
-	failed := s.yield(it, r.Err, began, now)
-	it.Owner.Complete(r, true, now)
-	if failed != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.deletions.land(failed, &s.acquires)
-		s.start(now)
+// Make makes a call that was begun by Claim, and completes its items, all of which have
+// the same Wait. It does not ask whether they are unwanted, because they have not waited.
+// ctx is a context of [Shared.Context] or the caller's own.
+func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
+	s.mu.Lock()
+	for _, it := range items {
+		s.fly(it)
+	}
+	s.mu.Unlock()
+	for _, it := range items {
+		it.Owner.Leave()
+	}
+	var results []backend.Result
+	switch len(items) {
+	case 0: // nothing has to be sent
+	case 1:
+		op := items[0].Op
+		results = []backend.Result{op.Do(ctx, s.node)}
+	default:
+		room := s.shared.room()
+		defer s.shared.leave(room)
+		for _, it := range items {
+			room.ops = append(room.ops, it.Op)
+		}
+		results = s.batch(ctx, room.ops)
+		if cannotBatch(room.ops, results) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.over()
+			s.separate(items, time.Now())
+			return
+		}
+	}
+	now := time.Now()
+	failed := s.yield(items, results, began, now)
+	for i, it := range items {
+		it.Owner.Complete(results[i], true, now)
+	}
+	if len(failed) > 0 {
+		s.settle(failed, now)
 	}
 }
 
-func (s *Sender) yield(it *Item, err error, began, now time.Time) (failed *keyDeletions) {
+// yield notes that a call of Make has ended. A time-out says little, because the deadline
+// was the caller's. The sender's own next call will tell. It returns the records that
+// acquires wait on.
+func (s *Sender) yield(items []*Item, results []backend.Result, began, now time.Time) (failed []*keyDeletions) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over()
-	failed = s.land(it, err)
-	s.moved(it.Key, err, now)
+	defer s.start(now)
+	if len(items) == 0 {
+		return nil
+	}
+	filled := s.flying >= s.brake.window
+	failed = s.landAll(items, results, nil, now)
+	err := worst(results)
 	s.answered = answered(err)
+	first := items[0]
 	switch {
 	case s.answered:
-		s.answer(began, now, false)
+		s.answer(began, now, filled)
 	case !errors.Is(err, context.DeadlineExceeded):
 		s.failed(err, began, now)
-	case s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience(it.Wait):
-		s.reconnecter.Reconnect(it.Key)
+	case s.reconnecter != nil && s.trip.answers > 0 && now.Sub(began) >= s.patience(first.Wait):
+		s.reconnecter.Reconnect(first.Key)
 	}
-	s.start(now)
 	return failed
 }
 

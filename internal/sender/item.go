@@ -37,7 +37,8 @@ type Item struct {
 	since      mono.Time
 }
 
-// An Owner submits items. The sender calls its methods on its own goroutines.
+// An Owner submits items. The sender calls its methods on its own goroutines, or on that of
+// the caller of Make.
 type Owner interface {
 	// Unwanted returns why the item should no longer be sent, or nil. It must not block
 	// or call the sender.

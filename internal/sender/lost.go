@@ -142,18 +142,18 @@ func (s *Sender) leaveBehind(r *room, unanswered []*Item) []*Item {
 // giveUp completes items of lost calls.
 func (s *Sender) giveUp(items []*Item) {
 	now := time.Now()
-	var r room
+	var failed []*keyDeletions
 	s.mu.Lock()
 	for _, it := range items {
 		if it.Class == Deleting {
-			r.failed = append(r.failed, s.deletions.lift(it))
+			failed = append(failed, s.deletions.lift(it))
 		}
 	}
 	s.mu.Unlock()
 	for _, it := range items {
 		it.Owner.Complete(backend.Result{Err: errLost}, true, now)
 	}
-	s.settle(&r, now)
+	s.settle(failed, now)
 }
 
 // begun notes that the call of r is about to be made. The call can be lost from now on.

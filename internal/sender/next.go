@@ -63,7 +63,8 @@ func (r *room) clear() {
 	clear(r.dropped)
 	clear(r.ops)
 	clear(r.results)
-	r.batch, r.dropped, r.ops, r.results = r.batch[:0], r.dropped[:0], r.ops[:0], r.results[:0]
+	clear(r.failed)
+	r.batch, r.dropped, r.ops, r.results, r.failed = r.batch[:0], r.dropped[:0], r.ops[:0], r.results[:0], r.failed[:0]
 }
 
 // room returns an empty room.

@@ -25,16 +25,28 @@ func (s *Sender) land(it *Item, err error) *keyDeletions {
 	return nil
 }
 
+// landAll notes the results of the operations of a call. It appends the records that
+// acquires wait on to failed.
+func (s *Sender) landAll(items []*Item, results []backend.Result, failed []*keyDeletions, now time.Time) []*keyDeletions {
+	for i, it := range items {
+		if k := s.land(it, results[i].Err); k != nil {
+			failed = append(failed, k)
+		}
+	}
+	for i, it := range items {
+		s.moved(it.Key, results[i].Err, now)
+	}
+	return failed
+}
+
 // settle releases acquires that waited for failed deletions. They are sent after whatever
 // the owners of the deletions have submitted meanwhile.
-func (s *Sender) settle(r *room, now time.Time) {
+func (s *Sender) settle(failed []*keyDeletions, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, k := range r.failed {
+	for _, k := range failed {
 		s.deletions.land(k, &s.acquires)
-		r.failed[i] = nil
 	}
-	r.failed = r.failed[:0]
 	s.start(now)
 }
 
@@ -54,14 +66,7 @@ func (s *Sender) note(r *room, began, now time.Time) (lost bool) {
 		return true
 	}
 	filled := s.flying >= s.brake.window
-	for i, it := range r.batch {
-		if k := s.land(it, r.results[i].Err); k != nil {
-			r.failed = append(r.failed, k)
-		}
-	}
-	for i, it := range r.batch {
-		s.moved(it.Key, r.results[i].Err, now)
-	}
+	r.failed = s.landAll(r.batch, r.results, r.failed, now)
 	var dropped list
 	s.answered = answered(err)
 	if s.answered {

@@ -294,7 +294,7 @@ func (s *Sender) send(room *room, now time.Time) (lost bool) {
 		room.results = append(room.results, room.ops[0].Do(ctx, s.node))
 	} else {
 		room.results = append(room.results, s.batch(ctx, room.ops)...)
-		if cannotBatch(room.ops, room.results) && s.separate(room, time.Now()) {
+		if cannotBatch(room.ops, room.results) && s.again(room, time.Now()) {
 			return false
 		}
 	}
@@ -306,7 +306,7 @@ func (s *Sender) send(room *room, now time.Time) (lost bool) {
 		}
 	}
 	if len(room.failed) > 0 {
-		s.settle(room, end)
+		s.settle(room.failed, end)
 	}
 	return lost
 }
@@ -325,19 +325,26 @@ func (s *Sender) batch(ctx context.Context, ops []backend.Op) []backend.Result {
 	return results
 }
 
-// separate queues the operations of a batch again. From now on, each one is a call of its
-// own. It returns false if the call was lost.
-func (s *Sender) separate(r *room, now time.Time) bool {
+// again has the operations of a batch sent once more, each alone. It returns false if the
+// call was lost.
+func (s *Sender) again(r *room, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.batches = false
 	if s.ended(r) {
+		s.batches = false
 		return false
 	}
-	for _, it := range r.batch {
+	s.separate(r.batch, now)
+	return true
+}
+
+// separate queues the operations of a batch again. From now on, each one is a call of its
+// own.
+func (s *Sender) separate(items []*Item, now time.Time) {
+	s.batches = false
+	for _, it := range items {
 		s.land(it, nil)
 		s.put(it)
 	}
 	s.start(now)
-	return true
 }
