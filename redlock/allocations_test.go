@@ -38,8 +38,8 @@ func (n *swift) Batch(ctx context.Context, ops []backend.Op) []backend.Result {
 }
 
 // allocations returns how many allocations and bytes a pair of lock and unlock on that many nodes
-// takes, if that many goroutines make pairs at the same time.
-func allocations(t *testing.T, size, goroutines int) (count, bytes float64) {
+// takes, if that many goroutines make pairs at the same time, each with that many keys.
+func allocations(t *testing.T, size, goroutines, keys int) (count, bytes float64) {
 	t.Helper()
 	var own, ownSize atomic.Int64 // of the nodes
 	var nodes []backend.Node
@@ -55,13 +55,12 @@ func allocations(t *testing.T, size, goroutines int) (count, bytes float64) {
 		var wg sync.WaitGroup
 		for g := range goroutines {
 			wg.Go(func() {
-				ctx, key := context.Background(), fmt.Sprint("orders/", g)
+				ctx, names := context.Background(), make([]string, keys)
+				for i := range names {
+					names[i] = fmt.Sprint("orders/", g, "/", i)
+				}
 				for range pairs {
-					lock, err := l.Lock(ctx, key)
-					if err == nil {
-						err = lock.Unlock(ctx)
-					}
-					if err != nil {
+					if err := pair(ctx, l, names); err != nil {
 						t.Error(err)
 						return
 					}
@@ -82,6 +81,22 @@ func allocations(t *testing.T, size, goroutines int) (count, bytes float64) {
 		float64(int64(after.TotalAlloc-before.TotalAlloc)-ownSize.Load()) / all
 }
 
+// pair locks and unlocks the keys.
+func pair(ctx context.Context, l *Locker, keys []string) error {
+	if len(keys) > 1 {
+		locks, err := l.LockAll(ctx, keys)
+		if err != nil {
+			return err
+		}
+		return locks.Unlock(ctx)
+	}
+	lock, err := l.Lock(ctx, keys[0])
+	if err != nil {
+		return err
+	}
+	return lock.Unlock(ctx)
+}
+
 // What a pair allocates is most of what the collector of garbage costs, which is a good part of what
 // a pair costs under load. The limits leave room for less than one more allocation. With three
 // nodes, the release of a lock may have to wait behind the acquire on one of them, in a list that has to
@@ -91,16 +106,17 @@ func TestPairAllocations(t *testing.T) {
 		t.Skip("with the race detector, a sync.Pool drops a quarter of what it gets")
 	}
 	for _, test := range []struct {
-		nodes, goroutines int
-		count, size       float64
+		nodes, goroutines, keys int
+		count, size             float64
 	}{
-		{1, 1, 4.8, 1370},
-		{1, 32, 4.8, 1400},
-		{3, 1, 14.5, 2600},
-		{3, 32, 14.5, 2600},
+		{1, 1, 1, 4.8, 1370},
+		{1, 32, 1, 4.8, 1400},
+		{3, 1, 1, 14.5, 2600},
+		{3, 32, 1, 14.5, 2600},
+		{1, 1, 8, 58, 16700},
 	} {
-		t.Run(fmt.Sprintf("%d nodes, %d goroutines", test.nodes, test.goroutines), func(t *testing.T) {
-			count, size := allocations(t, test.nodes, test.goroutines)
+		t.Run(fmt.Sprintf("%d nodes, %d goroutines, %d keys", test.nodes, test.goroutines, test.keys), func(t *testing.T) {
+			count, size := allocations(t, test.nodes, test.goroutines, test.keys)
 			t.Logf("%.2f allocations, %.0f bytes", count, size)
 			if count > test.count {
 				t.Errorf("a pair makes %.2f allocations, want at most %v", count, test.count)

@@ -49,15 +49,19 @@ func (l *Locker) takeCall() *call {
 	return new(call)
 }
 
-// done ends c with these results. If it has locked, nothing refers to c any more, and it is
-// used again.
+// done ends c with these results. If it has locked, nothing refers to c any more.
 func (c *call) done(lock *Lock, err error) (*Lock, error) {
 	if err == nil {
-		calls := &c.locker.calls
-		*c = call{}
-		calls.Put(c)
+		c.free()
 	}
 	return lock, err
+}
+
+// free takes back a call from takeCall, to be used again. Nothing may refer to it any more.
+func (c *call) free() {
+	calls := &c.locker.calls
+	*c = call{}
+	calls.Put(c)
 }
 
 // limit returns a copy of ctx that ends when [WithWait] is over. The caller must cancel

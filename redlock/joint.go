@@ -132,8 +132,8 @@ func (j *joint) enter() error {
 // keys behind it are asked for.
 func (j *joint) try(ctx, asking context.Context) (first int, res round.Result, err error) {
 	first = -1
-	var asked []int // keys
-	var requests []quorum.Request
+	asked, requests := make([]int, 0, len(j.calls)), make([]quorum.Request, 0, len(j.calls)) // asked: keys
+	start := j.calls[0].locker.clock.Now()
 	for i, c := range j.calls {
 		if j.held[i].lock != nil {
 			continue
@@ -143,7 +143,7 @@ func (j *joint) try(ctx, asking context.Context) (first int, res round.Result, e
 			break
 		}
 		r := c.request()
-		r.Start = c.locker.clock.Now()
+		r.Start = start
 		asked, requests = append(asked, i), append(requests, r)
 	}
 	won, results := j.calls[0].locker.group.TryAll(asking, requests)
@@ -373,6 +373,7 @@ func (j *joint) finish() *Locks {
 			h.lock.startExtending(c.settings)
 		}
 		h.rest()
+		c.free()
 	}
 	return &Locks{j.locks(len(j.held))}
 }

@@ -56,7 +56,7 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 	if len(keys) > mostKeys {
 		return nil, fmt.Errorf("redlock: lock: %d keys: must be at most %d", len(keys), mostKeys)
 	}
-	j := &joint{held: make([]held, len(keys))}
+	j := &joint{calls: make([]*call, 0, len(keys)), held: make([]held, len(keys))}
 	for _, key := range keys {
 		c, err := l.prepareLock(ctx, key, opts, try)
 		if err != nil {
@@ -65,7 +65,6 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 		if c.settings.wait == once {
 			c.settings.retry = RetryPolicy{tries: 1}
 		}
-		c.start = l.clock.Now()
 		j.calls = append(j.calls, c)
 		j.once = c.settings.retry.tries == 1
 	}

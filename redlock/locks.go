@@ -109,8 +109,9 @@ func (l *Locks) Unlock(ctx context.Context) error {
 	var (
 		failures = make([]error, len(l.locks))
 		calls    = make([]*call, len(l.locks)) // nil: there is nothing more to do
+		begun    = make([]bool, len(l.locks))  // others that unlock wait for the result
 		parked   = make([]bool, len(l.locks))  // no node is asked
-		attempts []*attempt.Attempt
+		attempts = make([]*attempt.Attempt, 0, len(l.locks))
 		timeout  time.Duration
 		sent     bool
 	)
@@ -120,15 +121,20 @@ func (l *Locks) Unlock(ctx context.Context) error {
 				a.Abandon()
 			}
 		}
+		for i, lock := range l.locks {
+			if begun[i] {
+				lock.handle.EndUnlock(failures[i])
+			}
+		}
 	}()
 	for i, lock := range l.locks { // as in Lock.Unlock, up to the release
-		if done, begun := lock.handle.BeginUnlock(); begun {
+		if done, elsewhere := lock.handle.BeginUnlock(); elsewhere {
 			failures[i] = lock.unlockedElsewhere(ctx, done)
 			continue
 		}
-		c := lock.locker.newCall("unlock", lock.key(), lock.callSettings())
-		failures[i] = errInterrupted
-		defer func() { lock.handle.EndUnlock(failures[i]) }()
+		begun[i], failures[i] = true, errInterrupted
+		c := lock.locker.takeCall()
+		*c = *lock.locker.newCall("unlock", lock.key(), lock.callSettings())
 		last, lost := lock.handle.Leave(c.start)
 		switch {
 		case lost == ErrClosed: // it was released already
@@ -162,6 +168,9 @@ func (l *Locks) Unlock(ctx context.Context) error {
 		failures[i] = c.released(ctx, results[0])
 		results = results[1:]
 		c.tellHeld(lock.locker.settings.hooks.Unlocked, lock.lease.HeldFor(), failures[i])
+		if failures[i] == nil {
+			c.free()
+		}
 	}
 	return join(failures)
 }
