@@ -699,6 +699,7 @@ func TestDeadlineLeavesNoDoubt(t *testing.T) {
 func TestInlineHoldsUpAProbe(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		held := w.mustAcquire("held")
+		synctest.Wait() // the sender is idle
 		const long = 4 * sender.CallTimeout
 		w.fault[0].Set(faulty.On(deletes, faulty.First(1, faulty.Hang())), faulty.On(sets, faulty.DelayReply(long)))
 		var wg sync.WaitGroup
