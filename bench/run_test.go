@@ -33,7 +33,7 @@ func TestSmoke(t *testing.T) {
 	long.Test(t)
 	dir := t.TempDir()
 	s, err := parse([]string{
-		"-bars", "-impl", `^(quorumlock|redsync-failfast|redislock|raw|ceiling)/go-redis$|^rueidislock`,
+		"-bars", "-impl", `^(quorumlock|quorumlock-shared|redsync-failfast|redislock|raw|ceiling)/go-redis$|^rueidislock`,
 		"-csv", filepath.Join(dir, "out.csv"), "-svg", filepath.Join(dir, "out.svg"),
 	}, t.Output())
 	if err != nil {
