@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/internal/long"
+	"github.com/quorumlock/quorumlock/redlock"
 )
 
 const (
@@ -123,7 +124,14 @@ func TestDashboardHasData(t *testing.T) {
 	})
 	p.sees(t, start, `ALERTS{alertname="RedlockLockLost",alertstate="firing"}`)
 
-	// A majority of the servers fails.
+	// A majority of the servers fails while somebody has the lock again.
+	eventually(t, func() error {
+		status, err := locker.Inspect(t.Context(), "jobs/nightly")
+		if err == nil && status.State != redlock.StateHeld {
+			err = fmt.Errorf("the lock is %v", status.State)
+		}
+		return err
+	})
 	for _, s := range list[:2] {
 		s.Kill(t)
 	}
