@@ -43,6 +43,7 @@ type acquisition struct {
 	around    held               // locks held by the runs around this one
 	locks     []string           // identify its locks, in the order of names
 	awaited   string             // the key for which it waits, if that is known; guarded by mu
+	got       bool               // it has said that it has the lock
 	signals   chan os.Signal
 
 	mu      sync.Mutex     // guards last while hooks run
@@ -227,6 +228,7 @@ func (a *acquisition) attempt() (tenure, error) {
 			}
 			if noticed {
 				a.say("got the %s after %s", a.what(), round(time.Since(start)))
+				a.got = true
 			}
 			return o.lock, nil
 		}

@@ -68,7 +68,9 @@ If the command ends with such a code itself, a line on stderr says so.`,
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.stderr = cmd.ErrOrStderr()
+			said := &messages{w: cmd.ErrOrStderr()}
+			defer said.flush()
+			c.stderr = said
 			if err := c.parse(cmd, args); err != nil {
 				return err
 			}
@@ -125,7 +127,7 @@ func (c *campaign) execute() error {
 	c.signals = make(chan os.Signal, 16)
 	child.Notify(c.signals)
 	for {
-		t := candidacy{campaign: c, reaper: reaper, begun: make(chan struct{})}
+		t := candidacy{campaign: c, reaper: reaper, begun: make(chan (<-chan struct{})), start: make(chan struct{})}
 		err := t.run()
 		if !t.over || c.told || !c.again {
 			return err
@@ -158,7 +160,8 @@ func (c *campaign) pause() int {
 type candidacy struct {
 	*campaign
 	reaper *child.Reaper
-	begun  chan struct{} // receives when this machine leads
+	begun  chan (<-chan struct{}) // when this machine leads, receives what is closed when it leads no longer
+	start  chan struct{}          // receives when the command may start
 	since  time.Time
 	notice bool // the user was told for whom it waits
 
@@ -199,17 +202,20 @@ func (t *candidacy) run() error {
 		select {
 		case <-notice:
 			t.notice = t.tellLeader(ctx)
-		case <-begun: // from now on the signals are the command's
+		case over := <-begun:
 			if by = ending(signals); by != nil {
 				begun = nil
 				cancel()
 				continue
 			}
-			signals, notice = nil, nil
 			if t.notice {
 				t.say("leading %s after %s", text.Quote(t.name), round(time.Since(t.since)))
 			}
-			t.begun <- struct{}{}
+			select {
+			case t.start <- struct{}{}: // from now on the signals are the command's
+				signals, notice = nil, nil
+			case <-over: // it campaigns again
+			}
 		case sig := <-signals:
 			if _, ends := child.Ends(sig); ends && by == nil {
 				by, begun = sig, nil // the command does not start any more
@@ -239,13 +245,13 @@ func (t *candidacy) serve(ctx context.Context, _ uint64) error {
 	}
 	defer func() { _ = lock.Unlock(context.Background()) }()
 	select {
-	case t.begun <- struct{}{}:
+	case t.begun <- ctx.Done():
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	select {
-	case <-t.begun:
-	case <-ctx.Done(): // a signal has come
+	case <-t.start:
+	case <-ctx.Done(): // a signal has come, or the leadership is over
 		return context.Cause(ctx)
 	}
 	t.ran = true

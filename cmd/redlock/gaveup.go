@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
 	"github.com/quorumlock/quorumlock/redlock"
@@ -23,10 +24,13 @@ func ending(signals <-chan os.Signal) os.Signal {
 	}
 }
 
-// gaveUp returns the error that ends the tool because of a signal that came before it had
-// the lock.
+// gaveUp returns the error that ends the tool because of a signal. It came before the tool
+// had the lock, or together with it.
 func (a *acquisition) gaveUp(by os.Signal) error {
 	code, _ := child.Ends(by)
+	if a.got {
+		return a.end(code, "%v: unlocked the %s at once", by, a.what())
+	}
 	return a.end(code, "%v: gave up waiting for the %s", by, a.one(a.missing()))
 }
 
@@ -35,9 +39,14 @@ func (a *acquisition) gaveUp(by os.Signal) error {
 func (a *acquisition) abandon(lock tenure) {
 	err := lock.Unlock(context.Background())
 	if a.minHold > 0 { // Unlock has left it on the servers
-		for _, name := range lock.Keys() {
-			err = errors.Join(err, a.conn.locker.Release(context.Background(), lock.Handover(name)))
+		keys := lock.Keys()
+		failures := make([]error, len(keys))
+		var releases sync.WaitGroup
+		for i, name := range keys {
+			releases.Go(func() { failures[i] = a.conn.locker.Release(context.Background(), lock.Handover(name)) })
 		}
+		releases.Wait()
+		err = errors.Join(failures...)
 	}
 	if errors.Is(err, redlock.ErrUnavailable) {
 		a.say("could not unlock the %s, which then ends by itself, at the latest after %v: %s", a.what(), max(a.ttl, a.minHold), a.nodes.reason(err))

@@ -77,7 +77,11 @@ func signalTogetherWithTheLock(t *testing.T, args []string) bool {
 	if got := p.stdout.String(); got != "" {
 		t.Errorf("stdout %q", got)
 	}
-	if got := p.stderr.String(); !strings.Contains(got, "terminated: gave up waiting for the ") {
+	want := "terminated: gave up waiting for the "
+	if strings.Contains(p.stderr.String(), "got the ") {
+		want = "terminated: unlocked the "
+	}
+	if got := p.stderr.String(); !strings.Contains(got, want) {
 		t.Errorf("stderr %q", got)
 	}
 	for _, s := range answering {

@@ -71,7 +71,10 @@ func tellWhoLeads(out io.Writer, conn *connection, name string, quiet bool) erro
 		if again != nil {
 			return end(exitFailed, "leader: "+reason(err))
 		}
-		return end(exitFailed, fmt.Sprintf("it is unknown who leads %s: %s", text.Quote(name), statusTrouble(status)))
+		if trouble := statusTrouble(status); len(trouble.servers) > 0 {
+			return end(exitFailed, fmt.Sprintf("it is unknown who leads %s: %s", text.Quote(name), trouble))
+		}
+		return end(exitFailed, "leader: "+reason(err)) // the servers answer again
 	}
 	if leader.Fingerprint == "" {
 		return end(leaderNobody, "nobody leads "+text.Quote(name))

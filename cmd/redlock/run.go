@@ -115,7 +115,9 @@ command. There is no such line if timeout runs redlock: use --wait and --max-hol
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r.stderr = cmd.ErrOrStderr()
+			said := &messages{w: cmd.ErrOrStderr()}
+			defer said.flush()
+			r.stderr = said
 			if err := r.parse(cmd, args); err != nil {
 				return err
 			}
