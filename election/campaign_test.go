@@ -122,7 +122,7 @@ func (p *parliament) order(want ...string) {
 		p.t.Errorf("leaders %q, want %q", p.leaders, want)
 	}
 	if p.twice {
-		p.t.Error("two led at a time")
+		p.t.Error("unsafe: two led at a time")
 	}
 	for i, term := range p.terms {
 		if term == 0 || i > 0 && term <= p.terms[i-1] {

@@ -117,7 +117,7 @@ func TestNameThatMoves(t *testing.T) {
 					}
 					b := mustLock(t, second)
 					if both := time.Now().Before(a.Until()); both == quarantined {
-						t.Errorf("quarantine %v: both hold the lock: %v", quarantined, both)
+						t.Errorf("unsafe: quarantine %v: both hold the lock: %v", quarantined, both)
 					}
 					if quarantined && a.Fence() > 0 && b.Fence() <= a.Fence() {
 						t.Errorf("the second has the token %d, the first %d", b.Fence(), a.Fence())

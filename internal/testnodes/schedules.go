@@ -40,7 +40,7 @@ func Each(t *testing.T, n int, run func(t *testing.T, seed uint64) Over) {
 				for seed, ok := take(); ok && !t.Failed(); seed, ok = take() {
 					s := run(t, seed)
 					for _, p := range s.Problems {
-						t.Errorf("schedule %d: %s", seed, p)
+						t.Errorf("unsafe: schedule %d: %s", seed, p)
 					}
 					if t.Failed() {
 						t.Errorf("%v; run it again with go test . -run '^%s$' -args -schedules 1 -seed %d", s.What, test, seed)
