@@ -115,7 +115,7 @@ func (l *Locks) Unlock(ctx context.Context) error {
 		timeout  time.Duration
 		sent     bool
 	)
-	defer func() { // a hook that panics must not keep keys locked
+	defer func() { // a hook Begin that panics must not keep keys locked
 		if !sent {
 			for _, a := range attempts {
 				a.Abandon()

@@ -146,8 +146,6 @@ func (g *Group) TryAll(ctx context.Context, requests []Request) ([]Held, []round
 		attempts[i] = attempt.New(g.Nodes, r.Key, r.Caller.Token())
 		attempts[i].Vote(r.Fencing, r.TTL)
 	}
-	results := g.AcquireAll(ctx, attempts, requests[0].TTL, requests[0].Timeout)
-	held := make([]Held, len(requests))
 	told := false
 	defer func() { // if a hook panics, nobody gets the locks
 		if !told {
@@ -156,6 +154,8 @@ func (g *Group) TryAll(ctx context.Context, requests []Request) ([]Held, []round
 			}
 		}
 	}()
+	results := g.AcquireAll(ctx, attempts, requests[0].TTL, requests[0].Timeout)
+	held := make([]Held, len(requests))
 	for i := range requests {
 		held[i], results[i] = g.tried(ctx, &requests[i], attempts[i], results[i], requests[i].Start)
 	}

@@ -10,8 +10,8 @@ import (
 
 // Claim begins a call of up to n operations that the caller makes itself. It does so if
 // nothing is under way or waits, the node has answered the last call, and the operations
-// fit into one call, even if all of them are deletions. If it returns true, the caller
-// must call Make, and must not block before that.
+// fit into one call, also if all of them are deletions. If it returns true, no other call
+// begins until the caller calls Make, which it must do without blocking before.
 func (s *Sender) Claim(n int, now time.Time) bool {
 	if s.busy.Load() { // under load, do without the mutex, which Submit will need
 		return false
@@ -23,22 +23,47 @@ func (s *Sender) Claim(n int, now time.Time) bool {
 		return false
 	}
 	s.begin(now)
+	s.held++
 	return true
 }
 
 // Make makes a call that was begun by Claim, and completes its items, all of which have
-// the same Wait. It does not ask whether they are unwanted, because they have not waited.
-// ctx is a context of [Shared.Context] or the caller's own.
+// the same Wait. They have not waited, so it does not ask whether they are unwanted. ctx is a
+// context of [Shared.Context] or the caller's own. If the adapter or an owner panics, the
+// items are completed all the same.
 func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 	s.mu.Lock()
 	for _, it := range items {
 		s.fly(it)
 	}
+	s.held--
+	if s.queued() > 0 {
+		s.start(began)
+	}
 	s.mu.Unlock()
 	for _, it := range items {
 		it.Owner.Leave()
 	}
-	var results []backend.Result
+	var (
+		results   []backend.Result
+		failed    []*keyDeletions
+		completed int
+	)
+	defer func() {
+		if len(results) < len(items) { // the adapter has panicked
+			results = make([]backend.Result, len(items))
+			for i := range results {
+				results[i].Err = errPanicked
+			}
+			failed = s.yield(items, results, began, time.Now())
+		}
+		for ; completed < len(items); completed++ { // an owner has panicked, or the adapter
+			items[completed].Owner.Complete(results[completed], true, time.Now())
+		}
+		if len(failed) > 0 {
+			s.settle(failed, time.Now())
+		}
+	}()
 	switch len(items) {
 	case 0: // nothing has to be sent
 	case 1:
@@ -56,18 +81,20 @@ func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 			defer s.mu.Unlock()
 			s.over()
 			s.separate(items, time.Now())
+			completed = len(items) // by the calls that follow
 			return
 		}
 	}
 	now := time.Now()
-	failed := s.yield(items, results, began, now)
-	for i, it := range items {
-		it.Owner.Complete(results[i], true, now)
-	}
-	if len(failed) > 0 {
-		s.settle(failed, now)
+	failed = s.yield(items, results, began, now)
+	for completed < len(items) {
+		completed++
+		items[completed-1].Owner.Complete(results[completed-1], true, now)
 	}
 }
+
+// errPanicked is the error of operations whose outcome is unknown.
+var errPanicked = errors.New("the adapter has panicked")
 
 // yield notes that a call of Make has ended. A time-out says little, because the deadline
 // was the caller's. The sender's own next call will tell. It returns the records that

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -81,6 +82,46 @@ func TestClaimLimits(t *testing.T) {
 			t.Error("a caller's call during a hold")
 		}
 		s.Resume()
+		if l := s.Load(); l != (Load{}) {
+			t.Errorf("the sender still has work: %+v", l)
+		}
+	})
+}
+
+// Between Claim and Make, no other call begins, however many operations wait and for however long.
+// They follow as soon as the caller's own are on their way.
+func TestNothingOvertakesAClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &server{keys: map[string]string{}}
+		s := New(NewShared(1), server)
+		if _, err := do(s, Acquiring, backend.Op{Kind: backend.OpSetNX, Key: "first", Token: "t"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		server.set(up)
+		now := time.Now()
+		if !s.Claim(1, now) {
+			t.Fatal("no claim on an idle sender")
+		}
+		var others []*ticket
+		for i := range 2 * eager {
+			others = append(others, submit(s, Deleting, backend.Op{Kind: backend.OpEvalDelete, Key: fmt.Sprint("other", i), Token: "t"}, nil))
+		}
+		time.Sleep(5 * stagger)
+		if calls, _ := server.set(up); calls > 0 {
+			t.Errorf("%d calls before the one that was claimed", calls)
+		}
+		k := &ticket{sender: s, done: make(chan backend.Result, 1)}
+		op := backend.Op{Kind: backend.OpSetNX, Key: "own", Token: "t"}
+		k.Item = Item{Op: op, Key: op.Key, Class: Acquiring, Expires: mono.Of(now).Add(patience), Wait: patience, Owner: k}
+		server.set(hung)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*stagger)
+		defer cancel()
+		s.Make(ctx, []*Item{&k.Item}, now)
+		if calls, ops := server.set(up); calls != 2 || ops != 1+len(others) {
+			t.Errorf("beside the caller's own call of 5 ms there were %d calls with %d operations, want 1 with %d", calls-1, ops-1, len(others))
+		}
+		time.Sleep(time.Minute)
 		if l := s.Load(); l != (Load{}) {
 			t.Errorf("the sender still has work: %+v", l)
 		}
