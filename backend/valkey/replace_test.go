@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 // After a failover behind a name, the driver's connection leads to a replica. One call notices
@@ -76,6 +77,7 @@ func TestReplicaReconnectsAreLimited(t *testing.T) {
 // The connection that calls share is dead. After Reconnect, calls use other connections, while
 // one call hangs. They share a connection again when the driver has replaced the dead one.
 func TestReconnect(t *testing.T) {
+	long.Test(t)
 	for how, option := range options {
 		option.ConnWriteTimeout = 2 * time.Second
 		for _, c := range calls {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 // lead is the arguments of a campaign for "job" that runs a script.
@@ -91,6 +93,7 @@ func TestCampaignLost(t *testing.T) {
 // With --again the tool campaigns again when the command has ended and when the leadership
 // was lost. A signal that the command gets ends the tool.
 func TestCampaignAgain(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	p := start(t, s.Addr(), lead(`echo "term $REDLOCK_FENCE"; read x; exit 5`, "--again", "--ttl", "6s")...)
 	terms(t, p, "term ", 1)
@@ -125,6 +128,7 @@ func TestCampaignGivesUp(t *testing.T) {
 
 // A candidate waits while the servers do not work.
 func TestCampaignWaitsForServers(t *testing.T) {
+	long.Test(t)
 	p := start(t, nobody(t), lead("echo ran", "--ttl", "500ms", "--grace", "0")...)
 	p.stderr.await(t, `cannot lead "job" yet, waiting: `)
 	if err := p.exited(2 * time.Second); err == nil {

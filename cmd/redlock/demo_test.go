@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 func TestDemo(t *testing.T) {
@@ -22,6 +24,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoInterrupted(t *testing.T) {
+	long.Test(t)
 	p := startIn(t, environment(), "demo", "--duration", "60s")
 	p.stdout.await(t, "made the counter")
 	p.signal(syscall.SIGINT)

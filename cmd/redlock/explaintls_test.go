@@ -6,10 +6,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 // What can go wrong with certificates, in both versions of TLS, with what to do about it.
 func TestComplainOfCertificates(t *testing.T) {
+	long.Test(t)
 	ours, theirs := newAuthority(t), newAuthority(t)
 	hour := time.Now().Add(time.Hour)
 	cert, key := ours.leaf("", hour)

@@ -15,11 +15,13 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/quorumlock/quorumlock/backend/goredis"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
 // Each command names the server that does not work, and what to do, and shows no secret.
 func TestLockTellsOfServersThatDoNotWork(t *testing.T) {
+	long.Test(t)
 	dead, works := nobody(t), server(t).Addr()
 	hung := server(t)
 	hung.Hang()
@@ -89,6 +91,7 @@ func TestLockTellsOfServersThatDoNotWork(t *testing.T) {
 }
 
 func TestLockTaken(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	lock, err := rival(t, s.Addr()).Lock(t.Context(), "job", redlock.WithTTL(time.Minute))
 	if err != nil {

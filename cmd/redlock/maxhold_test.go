@@ -7,10 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 // A command is stopped before its lock has been held for longer than --max-hold.
 func TestRunMaxHold(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	began := time.Now()
 	p := start(t, s.Addr(), sh(`exec env `+asCommand+`=1 "`+os.Args[0]+`"`, "--ttl", "3s", "--grace", "500ms", "--max-hold", "5s")...)

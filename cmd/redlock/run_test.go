@@ -19,6 +19,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -378,6 +379,7 @@ func TestRunNoticesATakeover(t *testing.T) {
 // A server that cannot be reached still has the lock for a while: the command
 // has to be gone before it is anybody else's.
 func TestRunStopsTheCommandBeforeTheLockEnds(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -407,6 +409,7 @@ func TestRunStopsTheCommandBeforeTheLockEnds(t *testing.T) {
 }
 
 func TestRunSurvivesAnOutage(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	p := start(t, s.Addr(), sh(`echo ready; read x`, "--ttl", "6s", "--grace", "100ms")...)
 	p.stdout.await(t, "ready")
@@ -512,6 +515,7 @@ func TestRunNamesOnlyServersThatFailed(t *testing.T) {
 
 // What is waited for is told as it is: not always somebody who has the lock.
 func TestRunTellsWhyItWaits(t *testing.T) {
+	long.Test(t)
 	for _, tt := range []struct {
 		name, node string
 		flags      []string
@@ -577,6 +581,7 @@ func TestRunWarnsOfAnEvenNumber(t *testing.T) {
 }
 
 func TestRunWait(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	locker := rival(t, s.Addr())
 	lock, err := locker.Lock(t.Context(), "job", redlock.WithTTL(time.Minute))
@@ -631,6 +636,7 @@ func TestRunWait(t *testing.T) {
 }
 
 func TestRunTellsOfServersThatDoNotWork(t *testing.T) {
+	long.Test(t)
 	dead := nobody(t)
 	hung := server(t)
 	hung.Hang()
@@ -838,6 +844,7 @@ func TestRunFencing(t *testing.T) {
 
 // A broken pipe of its own must not end the tool, which holds a lock.
 func TestRunSurvivesABrokenPipe(t *testing.T) {
+	long.Test(t)
 	s := server(t)
 	r, w, err := os.Pipe()
 	if err != nil {
