@@ -92,7 +92,9 @@ func runnable(example string) string {
 		script := "#!/bin/bash\n" + example + "\necho the rest of the script"
 		return "cat >script <<'END'\n" + script + "\nEND\nchmod +x script; ./script"
 	case strings.Contains(example, "--watch"), strings.Contains(example, "--again"):
-		return "timeout --preserve-status --signal INT 3 " + example
+		// In the foreground, timeout sends one signal. Otherwise it sends a second one to the
+		// group, which may come when the tool has already ended its watch.
+		return "timeout --foreground --preserve-status --signal INT 3 " + example
 	}
 	return example
 }
