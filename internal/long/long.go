@@ -1,7 +1,7 @@
 // Package long leaves out tests that take long, unless somebody asks for them.
 //
 // "go test work" without anything else is for people who want to see soon whether the code works
-// on their machine. They get the tests that take less than two minutes in total on two cores. All others run
+// on their machine. They get the tests that take two to three minutes in total on two cores, with compiling. All others run
 //
 //   - if QUORUMLOCK_TESTS is "all", as in .ci/run and in the workflows;
 //   - if a flag of the command names what to run: -run, -bench, -fuzz or -list.
