@@ -78,6 +78,12 @@
 // [WithRetry] polls on purpose. [Locker.TryLock] does not wait. [Locker.Inspect] shows who
 // waits. [WithAnnounce] tells waiters of redis-lock-py about releases.
 //
+// # Other kinds of lock
+//
+// [Locker.LockAll] locks several keys together, all or none. [Locker.Semaphore] makes a lock
+// that up to n callers may hold. [Locker.RLock] lets many read or one write. Package
+// election, built on this one, elects a leader. docs/kinds.md compares them.
+//
 // # Names on the servers
 //
 // The lock itself is at the key that the caller gives, after the prefix ([WithKeyPrefix]).
@@ -85,8 +91,8 @@
 // for a short time "x{x}:gone:" with a token. If a key has a hash tag, such as "{x}:1", the
 // same endings follow the key itself: "{x}:1:queue". With [WithQuarantine] each server has a
 // marker, "redlock:marker" after the prefix. A [Semaphore] on "x" uses the keys
-// "x{x}:permits:1" and so on, and "x{x}:permits:queue". "x{x}:readers" is reserved for a
-// later release.
+// "x{x}:permits:1" and so on, and "x{x}:permits:queue". While readers hold "x"
+// ([Locker.RLock]), "x{x}:readers" lists them.
 //
 // These names are not available for locks, because a lock there would break the other one.
 // So Lock and all other methods that take a key reject a key, including the prefix,
