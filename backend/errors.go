@@ -176,11 +176,9 @@ func MarkTimeout(err error) error {
 	return mark(err, context.DeadlineExceeded)
 }
 
-// marked is an error that also matches a sentinel, and keeps its own text.
-type marked struct {
-	error
-	mark error
-}
+// marked is an error that also matches a sentinel, and keeps its own text. It keeps both in
+// one array, because errors.Is asks for them often.
+type marked [2]error
 
 func mark(err, sentinel error) error {
 	if err == nil || errors.Is(err, sentinel) {
@@ -189,5 +187,7 @@ func mark(err, sentinel error) error {
 	return &marked{err, sentinel}
 }
 
+func (e *marked) Error() string { return e[0].Error() }
+
 // Unwrap returns the error and its mark.
-func (e *marked) Unwrap() []error { return []error{e.error, e.mark} }
+func (e *marked) Unwrap() []error { return e[:] }

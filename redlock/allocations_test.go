@@ -111,8 +111,8 @@ func TestPairAllocations(t *testing.T) {
 	}{
 		{1, 1, 1, 4.8, 1370},
 		{1, 32, 1, 4.8, 1400},
-		{3, 1, 1, 14.5, 2600},
-		{3, 32, 1, 14.5, 2600},
+		{3, 1, 1, 9.9, 2500},
+		{3, 32, 1, 9.9, 2500},
 		{1, 1, 8, 58, 16700},
 	} {
 		t.Run(fmt.Sprintf("%d nodes, %d goroutines, %d keys", test.nodes, test.goroutines, test.keys), func(t *testing.T) {

@@ -29,8 +29,8 @@ type Attempt struct {
 	voting *voting // for its fencing token; nil: none is wanted
 
 	mu     sync.Mutex
-	states []*nodeState // node states; nil once released and no longer needed
-	one    [1]*nodeState
+	states []*nodeState  // node states; nil once released and no longer needed
+	room   [3]*nodeState // for states; most groups have no more nodes
 	gone   bool          // an extension found that a quorum does not have the token
 	named  bool          // queue and plain are set
 	reads  bool          // it was made to read; constant
@@ -68,17 +68,17 @@ func New(ns *Nodes, key, token string) *Attempt {
 	if n == 1 {
 		l := &lone{Attempt: Attempt{nodes: ns, key: key, token: token}}
 		l.state.attempt, l.state.member = &l.Attempt, ns.Members[0].Of(key)
-		l.one[0] = &l.state
-		l.states = l.one[:]
+		l.room[0] = &l.state
+		l.states = l.room[:1]
 		l.acquired.Votes, l.released.Votes = l.votes[:1:1], l.votes[1:]
 		return &l.Attempt
 	}
 	a := &Attempt{nodes: ns, key: key, token: token}
 	votes := make([]round.Vote, 2*n)
 	a.acquired.Votes, a.released.Votes = votes[:n:n], votes[n:]
-	a.states = make([]*nodeState, n)
-	for i := range a.states {
-		a.states[i] = &nodeState{attempt: a, member: ns.Members[i].Of(key), index: i}
+	a.states = a.room[:0]
+	for i := range n {
+		a.states = append(a.states, &nodeState{attempt: a, member: ns.Members[i].Of(key), index: i})
 	}
 	return a
 }
@@ -168,7 +168,8 @@ func (a *Attempt) shed() {
 	if a.local != nil {
 		return // it may still have to remove its ticket from a queue
 	}
-	a.states, a.one = nil, [1]*nodeState{}
+	clear(a.room[:])
+	a.states = nil
 	a.acquired.Votes, a.released.Votes = nil, nil
 }
 
