@@ -161,6 +161,24 @@ func TestLockAllExtendsOnlyMeanwhile(t *testing.T) {
 	})
 }
 
+// A Shutdown ends a LockAll that polls, which then acquires nothing again.
+func TestLockAllShutdownWhileItPolls(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		var log logText
+		b, l := r.lock(r.locker(), "b"), r.locker(WithLogger(log.logger()))
+		wait := r.waiting(l, t.Context(), []string{"a", "b"}, WithRetry(Fixed(time.Minute)))
+		if err := l.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_, err := wait()
+		matches(t, err, ErrClosed)
+		if strings.Contains(log.String(), "acquired again") {
+			t.Errorf("the log says:\n%s", &log)
+		}
+		r.unlocks(b)
+	})
+}
+
 // If the hook Locked panics for one key, all keys are given back, and the hooks hear nothing more of
 // those for which it was not called.
 func TestLockAllLockedPanics(t *testing.T) {
