@@ -2,378 +2,238 @@ package redlock
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/quorumlock/quorumlock/internal/ending"
+	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/joint"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/text"
 )
 
-// A joint is a call that locks several keys, with one call for each of them. It makes one
-// attempt at all keys at once. If a key is refused, it keeps the keys before that one,
-// gives back the others, and waits for the key. Then it tries all that are missing again.
-//
-// While it waits, it holds only keys that sort before the one for which it waits. All
-// callers sort keys in the same way. So of any callers that wait, the one that waits for
-// the last key waits for nobody who waits.
-type joint struct {
-	calls  []*call // sorted by key
-	held   []held  // by key
-	once   bool    // it makes a single attempt
-	waited bool    // it has waited, so some keys may have been acquired long ago
-	last   *call   // for the last key for which it waited because that was taken; nil: none
+// A jointCall is a call that locks several keys, with one call for each of them. Package
+// joint decides what it does next.
+type jointCall struct {
+	keys []jointKey // sorted
+	once bool       // it makes a single attempt
 }
 
-// A held is a key of a joint.
-type held struct {
-	lock  *Lock  // nil: it is missing
+// A jointKey is a key of a jointCall: a [joint.Key], and while the call holds it a
+// [joint.Lock]. The hooks see it as a call of its own.
+type jointKey struct {
+	call  *call
+	lock  *Lock  // that the call holds, or has given back
 	outer *Lock  // the lock of ctx, which the call enters; nil: ctx does not hold the key
 	begun bool   // the hook Begin was called, and Locked not since then
 	told  bool   // the hook Locked was called for lock
 	stop  func() // ends the extensions during waits; nil: there are none
 }
 
-// errLost says that a key was lost during the call, so that it has to be acquired again.
-var errLost = errors.New("a key was lost")
-
 // lock acquires all keys, or none.
-func (j *joint) lock(ctx context.Context) (locks *Locks, err error) {
-	if len(j.calls) == 1 {
-		lock, err := j.calls[0].lock(ctx)
+func (j *jointCall) lock(ctx context.Context) (locks *Locks, err error) {
+	if len(j.keys) == 1 {
+		lock, err := j.keys[0].call.lock(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return &Locks{[]*Lock{lock}}, nil
 	}
+	c := j.engine()
 	all := false
 	defer func() { // after an error, and if a hook panics
 		if !all {
-			j.drop(ctx, 0, true)
+			c.GiveBack(ctx)
 			j.end(err)
 		}
 	}()
-	for i := range j.held {
-		if j.held[i].outer == nil {
-			j.begin(ctx, i)
+	for i := range j.keys {
+		if k := &j.keys[i]; k.outer == nil {
+			k.begin(ctx)
 		}
 	}
-	if err := j.enter(); err != nil {
+	if err := j.enter(c); err != nil {
 		return nil, err
 	}
-	limited, cancel := j.calls[0].limit(ctx)
+	limited, cancel := j.keys[0].call.limit(ctx)
 	defer cancel()
-	asking := ctx // WithWait does not limit the first attempt
-	for losses := 0; !all; asking = limited {
-		first, res, err := j.try(ctx, asking)
-		switch {
-		case err != nil:
-		case first < 0:
-			err = j.freshen(asking, limited)
-			all = err == nil
-		case j.once || res.CtxErr != nil:
-			err = j.failed(ctx, first, res)
-		default:
-			err = j.wait(ctx, limited, first, res)
-		}
-		if err == errLost {
-			losses++
-			err = j.recover(ctx, limited, losses)
-		}
-		if err != nil {
-			return nil, err
-		}
+	if err := c.Acquire(ctx, limited); err != nil {
+		return nil, j.explain(ctx, err)
 	}
-	return j.finish(), nil
+	all = true
+	return j.finish(c), nil
 }
 
-// begin calls the hook Begin for key i. The hooks see each key as a call of its own.
-func (j *joint) begin(ctx context.Context, i int) {
-	j.held[i].begun, j.calls[i].waited = true, false
-	j.calls[i].begin(ctx)
+// engine returns what decides how the keys are acquired.
+func (j *jointCall) engine() *joint.Call {
+	l := j.keys[0].call.locker
+	c := &joint.Call{Group: l.group, Clock: &l.clock, Once: j.once, Keys: make([]joint.Key, len(j.keys)), Locks: make([]joint.Lock, len(j.keys))}
+	for i := range j.keys {
+		c.Keys[i] = &j.keys[i]
+	}
+	return c
+}
+
+// enter enters the locks that ctx holds. It asks no node.
+func (j *jointCall) enter(c *joint.Call) (err error) {
+	for i := range j.keys {
+		k := &j.keys[i]
+		if k.outer == nil {
+			continue
+		}
+		if k.lock, err = k.outer.enter(false); err != nil {
+			return k.call.outerEnded(err)
+		}
+		c.Locks[i] = k
+	}
+	return nil
+}
+
+// finish returns the handle on the keys, all of which are held. A minimum hold counts from
+// when they were.
+func (j *jointCall) finish(c *joint.Call) *Locks {
+	locks := make([]*Lock, len(j.keys))
+	for i := range j.keys {
+		k := &j.keys[i]
+		locks[i] = k.lock
+		s := k.call.settings
+		if s.minHold > 0 && (c.Waited || k.outer != nil) {
+			k.lock.lease.HoldUntil(c.Since.Add(s.minHold))
+		}
+		if k.outer != nil {
+			k.lock.keepExtending(s)
+		} else {
+			k.lock.startExtending(s)
+		}
+		k.rest()
+		k.call.free()
+	}
+	return &Locks{locks}
 }
 
 // end calls the hook Locked for the keys for which it was not called, because the call has
 // failed with err. If err is nil, a hook has panicked.
-func (j *joint) end(err error) {
-	for i, c := range j.calls {
-		if h := &j.held[i]; h.begun && err != nil {
-			h.begun = false
-			c.tell(c.locker.settings.hooks.Locked, err)
+func (j *jointCall) end(err error) {
+	for i := range j.keys {
+		if k := &j.keys[i]; k.begun && err != nil {
+			k.begun = false
+			k.call.tell(k.call.locker.settings.hooks.Locked, err)
 		}
 	}
 }
 
-// enter enters the locks that ctx holds. It asks no node.
-func (j *joint) enter() error {
-	for i := range j.held {
-		h := &j.held[i]
-		if h.outer == nil {
-			continue
-		}
-		lock, err := h.outer.enter(false)
-		if err != nil {
-			return j.calls[i].outerEnded(err)
-		}
-		h.lock = lock
-	}
-	return nil
+// begin calls the hook Begin.
+func (k *jointKey) begin(ctx context.Context) {
+	k.begun, k.call.waited = true, false
+	k.call.begin(ctx)
 }
 
-// try makes one attempt at each missing key, all in one call of each node. It returns the
-// first key that it does not get, and the result about that one, or -1. It keeps what it
-// gets before that key and gives back the rest.
-//
-// A key for which other callers of this process wait counts as refused. Neither it nor the
-// keys behind it are asked for.
-func (j *joint) try(ctx, asking context.Context) (first int, res round.Result, err error) {
-	first = -1
-	asked, requests := make([]int, 0, len(j.calls)), make([]quorum.Request, 0, len(j.calls)) // asked: keys
-	start := j.calls[0].locker.clock.Now()
-	for i, c := range j.calls {
-		if j.held[i].lock != nil {
-			continue
-		}
-		if !j.once && !c.settings.polls() && c.locker.group.Contended(c.fullKey) {
-			first, res = i, round.Result{Verdict: round.Behind}
-			break
-		}
-		r := c.request()
-		r.Start = start
-		asked, requests = append(asked, i), append(requests, r)
-	}
-	won, results := j.calls[0].locker.group.TryAll(asking, requests)
-	refused := slices.IndexFunc(results, func(r round.Result) bool { return r.Verdict != round.Won })
-	if refused >= 0 {
-		first, res = asked[refused], results[refused]
-	}
-	for n, i := range asked {
-		switch {
-		case results[n].Verdict != round.Won:
-		case refused >= 0 && n > refused || err != nil:
-			won[n].Abandon()
-		default:
-			err = j.keep(ctx, i, won[n])
-		}
-	}
-	if err == nil {
-		j.tell(ctx) // only now, because a hook may panic
-	}
-	return first, res, err
+// Request returns what to ask for in an attempt that begins at start.
+func (k *jointKey) Request(start clock.Instant) quorum.Request {
+	r := k.call.request()
+	r.Start = start
+	return r
 }
 
-// keep makes key i one that the call holds.
-func (j *joint) keep(ctx context.Context, i int, won quorum.Held) error {
-	lock := newHold(ctx, j.calls[i], won)
-	if lock == nil {
+// Keep makes the key one that the call holds.
+func (k *jointKey) Keep(ctx context.Context, won quorum.Held) (joint.Lock, error) {
+	h := newHold(ctx, k.call, won)
+	if h == nil {
 		won.Abandon()
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	j.held[i].lock = &lock.first
-	return nil
+	k.lock = &h.first
+	return k, nil
 }
 
-// wait waits until it has key i, which was refused with the result res. Meanwhile it
-// extends what it holds. It returns errLost if it loses one of these.
-func (j *joint) wait(ctx, limited context.Context, i int, res round.Result) error {
-	c := j.calls[i]
-	j.waited = true
-	if res.Verdict == round.Lost || res.Verdict == round.Behind {
-		j.last = c
-	}
-	for k := range j.held[:i] {
-		if h := &j.held[k]; h.stop == nil {
-			h.stop = h.lock.lease.ExtendMeanwhile(c.settings.ttl)
-		}
-	}
-	guard, cancel := context.WithCancel(limited)
-	defer cancel()
-	guard = contextOf(guard, j.locks(i))
-	if c.settings.polls() {
-		pause, again := c.Pause(false)
-		if !again {
-			return j.failed(ctx, i, res)
-		}
-		c.Waits(ctx, res)
-		if err := quorum.Sleep(guard, pause, 2*res.Elapsed); err != nil {
-			res.Ctx, res.CtxErr = guard, err
-			return j.ended(ctx, limited, i, res)
-		}
-	}
-	r := c.request()
-	r.Start = c.locker.clock.Now()
-	won, res := c.locker.group.Lock(guard, r)
-	if res.Verdict != round.Won {
-		return j.ended(ctx, limited, i, res)
-	}
-	if err := j.keep(ctx, i, won); err != nil {
-		return err
-	}
-	j.tell(ctx)
-	return nil
-}
-
-// tell calls the hook Locked for the keys that were acquired since the last time.
-func (j *joint) tell(ctx context.Context) {
-	for i, c := range j.calls {
-		if h := &j.held[i]; h.lock != nil && h.outer == nil && !h.told {
-			h.told, h.begun = true, false
-			c.tell(c.locker.settings.hooks.Locked, nil)
-		}
-	}
-}
-
-// locks returns the locks on the first n keys, which are held.
-func (j *joint) locks(n int) []*Lock {
-	locks := make([]*Lock, n)
-	for i := range locks {
-		locks[i] = j.held[i].lock
-	}
-	return locks
-}
-
-// lost returns the first key that was lost, or -1.
-func (j *joint) lost() int {
-	return slices.IndexFunc(j.held, func(h held) bool { return h.lock != nil && h.lock.Err() != nil })
-}
-
-// recover gives back the first key that was lost and all behind it, because the call may
-// have to wait for it. It returns after a pause, so that keys that are lost again and
-// again do not keep the nodes busy.
-func (j *joint) recover(ctx, limited context.Context, losses int) error {
-	i := j.lost()
-	c, h := j.calls[i], &j.held[i]
-	why := h.lock.Err()
+// Lost returns the error of a call that cannot acquire the key again: after a Shutdown, if
+// its caller believes to hold the key already, or if it makes a single attempt.
+func (k *jointKey) Lost(ctx context.Context, why error, losses int) (time.Duration, error) {
+	c := k.call
 	switch {
-	case why == ErrClosed: // by a Shutdown
-		return ErrClosed
-	case h.outer != nil:
-		return c.outerEnded(why)
-	case j.once:
-		return c.failed(ctx, round.Result{Verdict: round.Late})
+	case why == ErrClosed:
+		return 0, ErrClosed
+	case k.outer != nil:
+		return 0, c.outerEnded(why)
+	case c.settings.retry.tries == 1:
+		return 0, c.failed(ctx, round.Result{Verdict: round.Late})
 	}
 	c.locker.settings.Logger.Warn("redlock: a key was lost while the call waited for another one, and is acquired again",
 		"key", text.Name(c.fullKey), "error", why)
-	j.drop(ctx, i, false)
-	if err := quorum.Sleep(limited, max(0, c.pace().delay(losses)), 0); err != nil {
-		e := c.quorumError(ErrUnavailable)
-		e.detail, e.ctxErr = fmt.Sprintf("it was lost while the call waited for another key (%v)", why), ending.Of(limited, err)
-		return e
-	}
-	return nil
+	return max(0, c.pace().delay(losses)), nil
 }
 
-// drop gives back key from and all behind it, in the background. The call has no more use
-// for them, so their minimum hold does not count. last says that the call is over.
-// Otherwise it stays in the locks that ctx held before, and acquires the others again.
-func (j *joint) drop(ctx context.Context, from int, last bool) {
-	var ended []func()
-	for i := from; i < len(j.held); i++ {
-		h, c := &j.held[i], j.calls[i]
-		lock := h.lock
-		if lock == nil {
-			continue
-		}
-		h.rest()
-		if h.outer != nil {
-			if last {
-				_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
-				h.lock = nil
-			}
-			continue
-		}
-		h.lock = nil
-		_ = lock.Err() // a lock past its validity is lost, not released
-		released := lock.lease.EndFirst(ErrReleased)
-		lock.lease.Attempt().Abandon()
-		if h.told {
-			h.told = false
-			ended = append(ended, func() {
-				if released {
-					lock.tellReleased(ctx, c.locker.newCall("unlock", c.key, lock.callSettings()))
-				}
-				if !last {
-					j.begin(ctx, i)
-				}
-			})
-		}
-	}
-	for _, tell := range ended { // only now, because a hook may panic
-		tell()
+// Err returns why the lock has ended, if it has.
+func (k *jointKey) Err() error { return k.lock.Err() }
+
+// Context returns a copy of parent that ends with the lock.
+func (k *jointKey) Context(parent context.Context) context.Context { return k.lock.Context(parent) }
+
+// Tell calls the hook Locked, unless it was called for this lock.
+func (k *jointKey) Tell() {
+	if k.outer == nil && !k.told {
+		k.told, k.begun = true, false
+		k.call.tell(k.call.locker.settings.hooks.Locked, nil)
 	}
 }
 
-// rest ends the extensions during waits.
-func (h *held) rest() {
-	if h.stop != nil {
-		h.stop()
-		h.stop = nil
+// Preserve makes the lock extend itself until it is given back or the call is over.
+func (k *jointKey) Preserve() {
+	if k.stop == nil {
+		k.stop = k.lock.lease.ExtendMeanwhile(k.call.settings.ttl)
 	}
 }
 
-// freshen extends the keys that were acquired before a wait, all together, until asking
-// ends. It returns errLost if one is lost.
-func (j *joint) freshen(asking, limited context.Context) error {
-	begun := time.Now()
-	failures := make([]error, len(j.held))
-	var wg sync.WaitGroup
-	for i := range j.held {
-		if c, lock := j.calls[i], j.held[i].lock; j.stale(i) {
-			wg.Go(func() { failures[i] = c.lengthen(asking, lock) })
-		}
+// rest ends the extensions of Preserve.
+func (k *jointKey) rest() {
+	if k.stop != nil {
+		k.stop()
+		k.stop = nil
 	}
-	wg.Wait()
-	if j.lost() >= 0 {
-		return errLost
-	}
-	for _, err := range failures {
-		switch {
-		case err == nil:
-		case j.last != nil && limited.Err() != nil && cutOff(err):
-			return j.spent(limited, limited.Err())
-		default:
-			return err
-		}
-	}
-	for i, c := range j.calls {
-		if d := c.settings.minHold; d > 0 && (j.waited || j.held[i].outer != nil) {
-			j.held[i].lock.lease.HoldUntil(begun.Add(d))
-		}
-	}
-	return nil
 }
 
-// stale reports whether key i has to be extended before the call returns. A key that was
-// acquired in this call is stale if a tenth of its TTL has passed. A minimum hold counts
+// Stale reports whether the lock has to be extended before the call returns. A lock that
+// was acquired in this call is stale if a tenth of its TTL has passed. A minimum hold counts
 // from when all keys are held.
-func (j *joint) stale(i int) bool {
-	c, h := j.calls[i], &j.held[i]
-	if h.outer != nil {
-		return !h.lock.lasts(c.settings)
+func (k *jointKey) Stale(waited bool) bool {
+	c := k.call
+	if k.outer != nil {
+		return !k.lock.lasts(c.settings)
 	}
-	if !j.waited {
+	if !waited {
 		return false
 	}
 	s := &c.locker.settings
 	ttl := s.lease(c.settings)
-	return c.settings.minHold > 0 || time.Until(h.lock.Until()) < ttl-s.DriftOf(ttl)-ttl/10
+	return c.settings.minHold > 0 || time.Until(k.lock.Until()) < ttl-s.DriftOf(ttl)-ttl/10
 }
 
-// finish returns the handle on the keys, all of which are held.
-func (j *joint) finish() *Locks {
-	for i, c := range j.calls {
-		h := &j.held[i]
-		if h.outer != nil {
-			h.lock.keepExtending(c.settings)
-		} else {
-			h.lock.startExtending(c.settings)
+// Extend extends the lock to the TTL of the call.
+func (k *jointKey) Extend(ctx context.Context) error { return k.call.lengthen(ctx, k.lock) }
+
+// GiveBack gives the lock back. The call has no more use for it, so its minimum hold does
+// not count. The hooks know only of a lock for which Locked was called.
+func (k *jointKey) GiveBack(ctx context.Context, again bool) (tell func(), ok bool) {
+	lock, c := k.lock, k.call
+	k.rest()
+	if k.outer != nil {
+		if !again {
+			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
 		}
-		h.rest()
-		c.free()
+		return nil, !again
 	}
-	return &Locks{j.locks(len(j.held))}
+	_ = lock.Err() // a lock past its validity is lost, not released
+	released := lock.lease.EndFirst(ErrReleased)
+	lock.lease.Attempt().Abandon()
+	if !k.told {
+		return nil, true
+	}
+	k.told = false
+	return func() {
+		if released {
+			lock.tellReleased(ctx, c.locker.newCall("unlock", c.key, lock.callSettings()))
+		}
+		if again {
+			k.begin(ctx)
+		}
+	}, true
 }

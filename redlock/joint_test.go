@@ -283,7 +283,7 @@ func TestLockAllAcquiresALostKeyAgain(t *testing.T) {
 		thief := r.lock(other, "b")
 		time.Sleep(5 * time.Second) // until the next extension
 		r.some("while it waits for b", []string{"a", "b", "d"}, []string{"c"})
-		if !strings.Contains(log.String(), "acquired again") {
+		if !strings.Contains(log.String(), "acquired again") || !strings.Contains(log.String(), `level=WARN msg="redlock: a key was lost`) {
 			t.Errorf("the log does not say so:\n%s", &log)
 		}
 		r.unlocks(thief)

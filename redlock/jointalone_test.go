@@ -88,3 +88,19 @@ func TestLockAllFencesOnOneNode(t *testing.T) {
 		}
 	})
 }
+
+// A LockAll that does not wait extends nothing, also with a minimum hold.
+func TestLockAllMinHoldOnOneNode(t *testing.T) {
+	const trip = 20 * time.Millisecond
+	onWarmNode(t, trip, func(t *testing.T, r *rig, l *Locker) {
+		start := time.Now()
+		locks, err := l.LockAll(t.Context(), []string{"a", "b"}, WithMinHold(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, start, trip, trip)
+		_ = locks.Unlock(t.Context())
+		time.Sleep(time.Second)
+		r.clean(l)
+	})
+}

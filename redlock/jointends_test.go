@@ -98,6 +98,108 @@ func TestTryLockAllExpired(t *testing.T) {
 	})
 }
 
+// A key that is given back after its validity has ended, as after a suspend of the machine, was lost
+// and not released.
+func TestLockAllGivesBackLostKey(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		b := r.lock(r.locker(), "b")
+		var told []string
+		var advance func(time.Duration)
+		note := func(what string) func(context.Context, Event) {
+			return func(_ context.Context, e Event) { told = append(told, what+" "+e.Key) }
+		}
+		l := r.locker(WithHooks(Hooks{Lost: note("lost"), Unlocked: note("unlocked"), Locked: func(_ context.Context, e Event) {
+			if e.Key == "a" {
+				advance(time.Minute)
+			}
+		}}))
+		advance = suspend(l)
+		_, err := l.TryLockAll(t.Context(), []string{"a", "b"})
+		matches(t, err, ErrTaken)
+		if !slices.Equal(told, []string{"lost a"}) {
+			t.Errorf("the hooks were told %q", told)
+		}
+		r.unlocks(b)
+	})
+}
+
+// A key is extended while LockAll waits, also if it was lost and acquired again. A lock that ctx
+// held before no longer extends itself after the call has failed.
+func TestLockAllExtendsOnlyMeanwhile(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		other := r.locker()
+		b := r.lock(other, "b", WithAutoExtend())
+		locked := 0
+		l := r.locker(WithHooks(Hooks{Locked: func(_ context.Context, e Event) {
+			if e.Key == "a" {
+				locked++
+			}
+		}}))
+		time.AfterFunc(time.Second, func() { r.deletes("a") })
+		time.AfterFunc(time.Minute, func() { r.unlocks(b) })
+		locks, err := l.LockAll(t.Context(), []string{"a", "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if locked != 2 {
+			t.Errorf("a was acquired %d times, want twice, because it was deleted once", locked)
+		}
+		_ = locks.Unlock(t.Context())
+		r.clean(l)
+	})
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		b, l := r.lock(r.locker(), "b", WithAutoExtend()), r.locker()
+		a := r.lock(l, "a")
+		_, err := l.LockAll(a.Context(t.Context()), []string{"a", "b"}, WithReentrancy(), WithWait(time.Minute))
+		matches(t, err, ErrTaken)
+		if a.Err() != nil {
+			t.Errorf("the lock of ctx was lost: %v", a.Err())
+		}
+		time.Sleep(2 * DefaultTTL)
+		matches(t, a.Err(), ErrNotHeld)
+		r.unlocks(b)
+	})
+}
+
+// A Shutdown ends a LockAll that polls, which then acquires nothing again.
+func TestLockAllShutdownWhileItPolls(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		var log logText
+		b, l := r.lock(r.locker(), "b"), r.locker(WithLogger(log.logger()))
+		wait := r.waiting(l, t.Context(), []string{"a", "b"}, WithRetry(Fixed(time.Minute)))
+		if err := l.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_, err := wait()
+		matches(t, err, ErrClosed)
+		if strings.Contains(log.String(), "acquired again") {
+			t.Errorf("the log says:\n%s", &log)
+		}
+		r.unlocks(b)
+	})
+}
+
+// If the hook Locked panics for one key, all keys are given back, and the hooks hear nothing more of
+// those for which it was not called.
+func TestLockAllLockedPanics(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		var told []string
+		l := r.locker(WithHooks(Hooks{
+			Locked:   func(context.Context, Event) { panic("mine") },
+			Unlocked: func(_ context.Context, e Event) { told = append(told, e.Key) },
+		}))
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = l.LockAll(t.Context(), []string{"a", "b"})
+		}()
+		if !slices.Equal(told, []string{"a"}) {
+			t.Errorf("the hook Unlocked was called for %q", told)
+		}
+		r.some("afterwards", nil, []string{"a", "b"})
+		r.clean(l)
+	})
+}
+
 // A hook that panics in Unlock leaves nothing.
 func TestLockAllEnds(t *testing.T) {
 	part := func(name string, f func(t *testing.T, r *rig)) {

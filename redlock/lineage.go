@@ -23,7 +23,7 @@ func endsWith(ctx context.Context, ancestor *lockContext) bool {
 			ctx = own.inner()
 			continue
 		case *locksContext:
-			ctx = own.Context
+			ctx = own.Context.Context
 			continue
 		}
 		v := reflect.Indirect(reflect.ValueOf(ctx))

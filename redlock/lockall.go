@@ -46,7 +46,7 @@ func (l *Locker) lockAll(ctx context.Context, keys []string, opts []LockOption, 
 }
 
 // prepareAll makes all checks that need no I/O.
-func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOption, try bool) (*joint, error) {
+func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOption, try bool) (*jointCall, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("redlock: lock: no keys")
 	}
@@ -56,7 +56,7 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 	if len(keys) > mostKeys {
 		return nil, fmt.Errorf("redlock: lock: %d keys: must be at most %d", len(keys), mostKeys)
 	}
-	j := &joint{calls: make([]*call, 0, len(keys)), held: make([]held, len(keys))}
+	j := &jointCall{keys: make([]jointKey, 0, len(keys))}
 	for _, key := range keys {
 		c, err := l.prepareLock(ctx, key, opts, try)
 		if err != nil {
@@ -65,17 +65,18 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 		if c.settings.wait == once {
 			c.settings.retry = RetryPolicy{tries: 1}
 		}
-		j.calls = append(j.calls, c)
+		j.keys = append(j.keys, jointKey{call: c})
 		j.once = c.settings.retry.tries == 1
 	}
-	for i, c := range j.calls {
-		outer := c.held(ctx)
+	for i := range j.keys {
+		k := &j.keys[i]
+		c, outer := k.call, k.call.held(ctx)
 		switch {
 		case c.settings.reentrant && outer != nil:
 			if err := c.nests(outer); err != nil {
 				return nil, err
 			}
-			j.held[i].outer = outer
+			k.outer = outer
 		case !j.once:
 			if err := c.itself(ctx); err != nil {
 				return nil, err
@@ -90,12 +91,12 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 
 // ordered returns an error if the call may wait for a key while ctx holds one that sorts
 // behind it.
-func (j *joint) ordered(ctx context.Context) error {
-	missing := slices.IndexFunc(j.held, func(h held) bool { return h.outer == nil })
+func (j *jointCall) ordered(ctx context.Context) error {
+	missing := slices.IndexFunc(j.keys, func(k jointKey) bool { return k.outer == nil })
 	if missing < 0 {
 		return nil
 	}
-	c := j.calls[missing]
+	c := j.keys[missing].call
 	for outer := range heldBy(ctx, c.locker.base) {
 		switch {
 		case outer.lock.fullKey() <= c.fullKey || outer.lock.Err() != nil:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/joint"
 )
 
 // Locks is the locks on several keys that [Locker.LockAll] has acquired together. Like a
@@ -232,31 +233,14 @@ func (l *Locks) Context(parent context.Context) context.Context {
 
 // contextOf returns a context of all locks.
 func contextOf(parent context.Context, locks []*Lock) context.Context {
-	ctx := parent
-	for _, lock := range locks {
-		ctx = lock.Context(ctx)
+	if len(locks) == 1 {
+		return locks[0].Context(parent)
 	}
-	if len(locks) < 2 {
-		return ctx
-	}
-	return &locksContext{ctx, locks}
+	return &locksContext{joint.NewContext(parent, locks)}
 }
 
-// locksContext is a context that ends with the first of several locks. It derives from a
-// context of each. Like that of one lock, its Err checks the clock.
-type locksContext struct {
-	context.Context
-	locks []*Lock
-}
-
-func (c *locksContext) Err() error {
-	if c.Context.Err() == nil {
-		for _, lock := range c.locks {
-			lock.Err() // ends this context if the lock has ended
-		}
-	}
-	return c.Context.Err()
-}
+// locksContext is a context of several locks.
+type locksContext struct{ *joint.Context[*Lock] }
 
 // Value finds no fencing token, because it would be that of one key.
 func (c *locksContext) Value(key any) any {

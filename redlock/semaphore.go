@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/quorum"
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -107,7 +108,7 @@ func (s *Semaphore) InUse(ctx context.Context) ([]Status, error) {
 		return nil, err
 	}
 	start := time.Now()
-	survey, votes := s.locker.group.Survey(ctx, name, s.n, "", s.locker.settings.NodeTimeout)
+	survey, votes := inspect.Slots(ctx, s.locker.group, name, s.n, "", s.locker.settings.NodeTimeout)
 	if err := s.locker.checkContext(ctx, "inspect", s.key); err != nil {
 		return nil, err
 	}

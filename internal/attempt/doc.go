@@ -30,7 +30,6 @@
 //	queue.go       what an attempt has to know about the queue of its caller
 //	contest.go     an attempt round of a waiter on several nodes
 //	takeback.go    what it says about the lock when it has not won
-//	survey.go      which slots of a lock are taken, if several may hold it
 //
 // Special cases:
 //
@@ -48,8 +47,6 @@
 // owns no goroutine and no timer. After its release, the senders keep it for nodes where
 // the outcome of an operation is unknown, until the deletion has succeeded or no key of
 // the attempt can be alive. [Nodes.Wait] waits for these.
-//
-// A survey has a goroutine for each node, which ends within the call timeout too.
 //
 // Idle nodes may still have two timers: the context of the last calls has one for two to
 // three seconds, and the deadline timers have one for as long as the last caller would

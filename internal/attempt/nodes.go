@@ -153,6 +153,18 @@ func (ns *Nodes) Wait(ctx context.Context) error { return ns.cleanup.wait(ctx) }
 // Cleanups returns how many node states are being cleaned up.
 func (ns *Nodes) Cleanups() int { return ns.cleanup.count() }
 
+// NoSlots returns why node i is not asked about the slots of the permits with that name, or
+// nil: it cannot have any, or is known to be away.
+func (ns *Nodes) NoSlots(i int, name string) error {
+	m := ns.Members[i]
+	if !m.Queueing.Scripts {
+		return errNoSlots
+	}
+	return m.Of(name).Sender.Away()
+}
+
+var errNoSlots = fmt.Errorf("the node runs no scripts (it is not a backend.Scripter), so it has no permits: %w", errors.ErrUnsupported)
+
 // Near returns the current round trip to the farthest of the nearest nodes that make a
 // quorum; 0 if it is not known.
 func (ns *Nodes) Near() time.Duration {

@@ -19,10 +19,10 @@ type Nodes interface {
 }
 
 // each asks a question of all nodes at once, and gives each answer to take, with how long
-// it took. It returns nil when take returns false, when all have answered, or after the
-// timeout. If ctx ends before, it returns the error of ctx.
-func each[A any](ctx context.Context, nodes Nodes, timeout time.Duration,
-	question func(context.Context, backend.Node) A, take func(node int, a A, latency time.Duration) (more bool),
+// it took. It returns nil when take returns false, when all have answered, or when over
+// fires. If ctx ends before, it returns the error of ctx.
+func each[A any](ctx context.Context, nodes Nodes, over *time.Timer,
+	question func(ctx context.Context, i int, node backend.Node) A, take func(i int, a A, latency time.Duration) (more bool),
 ) error {
 	type answer struct {
 		node    int
@@ -37,19 +37,17 @@ func each[A any](ctx context.Context, nodes Nodes, timeout time.Duration,
 			// Longer than each waits, because the next call can use a connection that is being made.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sender.CallTimeout)
 			defer cancel()
-			a := question(ctx, node)
+			a := question(ctx, i, node)
 			answers <- answer{i, a, time.Since(start)}
 		}()
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
 	for range cap(answers) {
 		select {
 		case a := <-answers:
 			if !take(a.node, a.answer, a.latency) {
 				return nil
 			}
-		case <-timer.C:
+		case <-over.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

@@ -15,7 +15,9 @@ import (
 func Check(ctx context.Context, nodes Nodes, key, token string, shared bool, timeout time.Duration) round.Result {
 	res := round.Result{Verdict: round.Unavailable, Votes: make([]round.Vote, nodes.Size())} // all Pending
 	held, gone, start := 0, 0, time.Now()
-	res.CtxErr = each(ctx, nodes, timeout, func(ctx context.Context, node backend.Node) round.Vote {
+	over := time.NewTimer(timeout)
+	defer over.Stop()
+	res.CtxErr = each(ctx, nodes, over, func(ctx context.Context, _ int, node backend.Node) round.Vote {
 		return tokenVote(ctx, node, key, token, shared)
 	}, func(i int, v round.Vote, latency time.Duration) bool {
 		v.Latency = latency

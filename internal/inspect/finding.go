@@ -29,7 +29,9 @@ func askAll(ctx context.Context, nodes Nodes, key, queue string, timeout time.Du
 		all[i] = finding{proto.Inspected{Waiting: proto.NotKnown}, name, timeout, errNoAnswer} // until it answers
 	}
 	request := proto.Inspect{Lock: key, Queue: queue, Most: Most}
-	err := each(ctx, nodes, timeout, func(ctx context.Context, node backend.Node) (f finding) {
+	over := time.NewTimer(timeout)
+	defer over.Stop()
+	err := each(ctx, nodes, over, func(ctx context.Context, _ int, node backend.Node) (f finding) {
 		f.Inspected, f.err = ask(ctx, node, request)
 		return f
 	}, func(i int, f finding, latency time.Duration) bool {

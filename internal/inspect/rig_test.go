@@ -20,10 +20,18 @@ type rig struct {
 	t     *testing.T
 	mem   []*memory.Node
 	fault []*faulty.FaultNode
+	away  error // why the last node is not asked about slots
 }
 
 func (r *rig) Size() int { return len(r.mem) }
 func (r *rig) Need() int { return len(r.mem)/2 + 1 }
+
+func (r *rig) NoSlots(i int, _ string) error {
+	if i < len(r.mem)-1 {
+		return nil
+	}
+	return r.away
+}
 
 func (r *rig) Node(i int) (backend.Node, string) { return r.fault[i], name(i) }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/attempt"
+	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
@@ -28,7 +29,7 @@ func (w *waiter) search(ctx context.Context, a *attempt.Attempt, verdict round.V
 	if st.Open > 0 {
 		ln.owe(a)
 	}
-	survey, _ := g.Survey(ctx, ln.key, w.slots.n, ln.Ticket(), timeout)
+	survey, _ := inspect.Slots(ctx, g, ln.key, w.slots.n, ln.Ticket(), timeout)
 	w.poll(st.Queued <= g.Size()-g.Need() || verdict == round.Unavailable || survey.Size() == 0)
 	free := survey.Free(g.Need())
 	if len(free) > 0 {
@@ -57,7 +58,7 @@ func (w *waiter) search(ctx context.Context, a *attempt.Attempt, verdict round.V
 
 // judgeSlots returns the slots that are not blocked, and when the first slot is free if
 // nobody releases. gone says on which nodes the slot of the last attempt is not its own.
-func (w *waiter) judgeSlots(survey attempt.Survey, st attempt.Standing, gone []bool) (open []int, expiry time.Duration) {
+func (w *waiter) judgeSlots(survey inspect.Survey, st attempt.Standing, gone []bool) (open []int, expiry time.Duration) {
 	g := w.local.group
 	expiry = proto.Forever
 	left := make([]time.Duration, g.Size())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/internal/attempt"
 	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/inspect"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
@@ -77,7 +78,7 @@ func (g *Group) trySlots(ctx context.Context, r *Request, start clock.Instant) (
 		if res.Verdict != round.Lost || res.CtxErr != nil || picks == maxPicks {
 			return a, res, start
 		}
-		survey, _ := g.Survey(ctx, r.Key, r.Slots.n, "", r.Timeout)
+		survey, _ := inspect.Slots(ctx, g, r.Key, r.Slots.n, "", r.Timeout)
 		free := survey.Free(g.Need())
 		if len(free) == 0 {
 			return a, res, start
