@@ -69,7 +69,8 @@ func Slots(ctx context.Context, nodes SlotNodes, name string, n int, ticket stri
 		s[i], votes[i] = a.taken, a.vote
 		if a.taken != nil {
 			if answered++; answered == nodes.Need() {
-				over.Reset(min(max(time.Since(start), minLinger), timeout))
+				took := time.Since(start)
+				over.Reset(max(0, min(max(took, minLinger), timeout-took)))
 			}
 		}
 		return true
