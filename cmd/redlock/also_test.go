@@ -11,6 +11,7 @@ import (
 
 // With --also the command runs under several locks, which all end with it.
 func TestRunAlso(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("read x; echo $REDLOCK_NAME", "--also", "b", "--also", "a", "--also", "job")...)
 	waitFor(t, func() bool { return s.Redis().Exists("a") && s.Redis().Exists("b") && s.Redis().Exists("job") })
