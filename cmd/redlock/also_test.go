@@ -50,7 +50,7 @@ func TestRunAlsoLost(t *testing.T) {
 	waitFor(t, func() bool { return s.Redis().Exists("a") && s.Redis().Exists("job") })
 	s.Redis().Del("a")
 	p.want(runLost)
-	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "a": the server does not have it any more`) {
+	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "a": the server `+s.Addr()+` does not have it any more`) {
 		t.Errorf("stderr %q", got)
 	}
 	if s.Redis().Exists("job") {

@@ -84,7 +84,7 @@ func TestCampaignLost(t *testing.T) {
 	p.want(runLost)
 	got := p.stderr.String()
 	for _, want := range []string{
-		`lost the leadership of "job": the server does not have it any more`, "stopping the command", "the command does not end, killing it", "the command has ended: killed by SIGKILL",
+		`lost the leadership of "job": the server ` + s.Addr() + ` does not have it any more`, "stopping the command", "the command does not end, killing it", "the command has ended: killed by SIGKILL",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("stderr %q, want %q", got, want)

@@ -61,7 +61,7 @@ func TestRunPermitLost(t *testing.T) {
 	p.stdout.await(t, "ready")
 	s.Redis().Del("job{job}:permits:1")
 	p.want(runLost)
-	if got := p.stderr.String(); !strings.Contains(got, `lost the permit of "job": the server does not have it any more`) || !strings.Contains(got, "stopping the command") {
+	if got := p.stderr.String(); !strings.Contains(got, `lost the permit of "job": the server `+s.Addr()+` does not have it any more`) || !strings.Contains(got, "stopping the command") {
 		t.Errorf("stderr %q", got)
 	}
 }

@@ -363,7 +363,7 @@ func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
 			p.stdout.await(t, "ready")
 			s.Redis().Del("job")
 			p.want(runLost)
-			for _, want := range append(tt.says, `lost the lock "job": the server does not have it any more`) {
+			for _, want := range append(tt.says, `lost the lock "job": the server `+s.Addr()+` does not have it any more`) {
 				if !strings.Contains(p.stderr.String(), want) {
 					t.Errorf("stderr lacks %q", want)
 				}

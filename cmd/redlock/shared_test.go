@@ -72,7 +72,7 @@ func TestRunSharedLost(t *testing.T) {
 	s.Redis().Del("job")
 	s.Redis().Del("job{job}:readers")
 	p.want(runLost)
-	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "job": the server does not have it any more`) {
+	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "job": the server `+s.Addr()+` does not have it any more`) {
 		t.Errorf("stderr %q", got)
 	}
 }
