@@ -198,5 +198,5 @@ func (s *Semaphore) acquire(ctx context.Context, opts []LockOption, try bool) (*
 			return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(c.fullKey), err)
 		}
 	}
-	return c.lock(ctx)
+	return c.done(c.lock(ctx))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
@@ -867,6 +868,7 @@ func TestSituationsOfOneNode(t *testing.T) {
 
 // All combinations of three of the places that differ most.
 func TestSituationsOfThreeNodes(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	places := []place{
 		{working, free}, {working, ownerA}, {working, ownerB}, {working, forEver}, {working, otherType}, {working, reserved},

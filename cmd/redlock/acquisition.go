@@ -202,13 +202,20 @@ func (a *acquisition) attempt() (tenure, error) {
 				continue
 			}
 			var lock tenure
-			if noticed, lock = a.tellWait(ctx); lock == nil {
+			if by = a.ask(ctx, func(ctx context.Context) { noticed, lock = a.tellWait(ctx) }); by != nil {
+				cancel()
+			}
+			if lock == nil {
 				continue
 			}
 			cancel()
 			if o := <-done; o.err == nil { // it was faster, and the attempt's lock is over
 				a.abandon(lock)
 				lock = o.lock
+			}
+			if by != nil {
+				a.abandon(lock)
+				return nil, a.gaveUp(by)
 			}
 			return lock, nil
 		case sig := <-a.signals:
@@ -345,13 +352,20 @@ func (a *acquisition) taken(name string) string {
 	defer cancel()
 	if a.permits > 0 {
 		said := a.allPermits() + " taken"
-		if slots, err := a.semaphore.Inspect(ctx); err == nil {
-			said += holders(slots)
-		}
+		a.ask(ctx, func(ctx context.Context) {
+			if slots, err := a.semaphore.Inspect(ctx); err == nil {
+				said += holders(slots)
+			}
+		})
 		return said
 	}
 	said := "the " + a.one(name) + " is taken"
-	switch s, err := a.conn.locker.Inspect(ctx, name); {
+	var (
+		s   redlock.Status
+		err error
+	)
+	a.ask(ctx, func(ctx context.Context) { s, err = a.conn.locker.Inspect(ctx, name) })
+	switch {
 	case err != nil:
 	case s.State == redlock.StateHeld:
 		said += ", by " + holder(s.Owner)

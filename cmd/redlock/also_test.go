@@ -11,6 +11,7 @@ import (
 
 // With --also the command runs under several locks, which all end with it.
 func TestRunAlso(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("read x; echo $REDLOCK_NAME", "--also", "b", "--also", "a", "--also", "job")...)
 	waitFor(t, func() bool { return s.Redis().Exists("a") && s.Redis().Exists("b") && s.Redis().Exists("job") })
@@ -49,7 +50,7 @@ func TestRunAlsoLost(t *testing.T) {
 	waitFor(t, func() bool { return s.Redis().Exists("a") && s.Redis().Exists("job") })
 	s.Redis().Del("a")
 	p.want(runLost)
-	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "a": the server does not have it any more`) {
+	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "a": the server `+s.Addr()+` does not have it any more`) {
 		t.Errorf("stderr %q", got)
 	}
 	if s.Redis().Exists("job") {

@@ -201,7 +201,11 @@ func (t *candidacy) run() error {
 	for {
 		select {
 		case <-notice:
-			t.notice = t.tellLeader(ctx)
+			by = t.ask(ctx, func(ctx context.Context) { t.notice = t.tellLeader(ctx) })
+			if by != nil {
+				begun = nil
+				cancel()
+			}
 		case over := <-begun:
 			if by = ending(signals); by != nil {
 				begun = nil

@@ -39,6 +39,7 @@ func terms(t *testing.T, p *tool, before string, n int) []uint64 {
 // One candidate leads at a time. SIGTERM ends the command of the leader first. Then the next
 // candidate leads at once, in a later term.
 func TestCampaign(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	// The TTL is so long that nobody leads for lack of a holder.
 	busy := filepath.Join(t.TempDir(), "busy")
@@ -75,6 +76,7 @@ func TestCampaign(t *testing.T) {
 
 // A leader that has lost the lock stops its command, as run does.
 func TestCampaignLost(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), lead(`trap '' TERM; echo ready; while :; do sleep 0.1; done`, "--ttl", "6s", "--grace", "100ms")...)
 	p.stdout.await(t, "ready")
@@ -82,7 +84,7 @@ func TestCampaignLost(t *testing.T) {
 	p.want(runLost)
 	got := p.stderr.String()
 	for _, want := range []string{
-		`lost the leadership of "job": the server does not have it any more`, "stopping the command", "the command does not end, killing it", "the command has ended: killed by SIGKILL",
+		`lost the leadership of "job": the server ` + s.Addr() + ` does not have it any more`, "stopping the command", "the command does not end, killing it", "the command has ended: killed by SIGKILL",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("stderr %q, want %q", got, want)
@@ -114,6 +116,7 @@ func TestCampaignAgain(t *testing.T) {
 
 // A signal ends the wait.
 func TestCampaignGivesUp(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	leader := start(t, s.Addr(), lead("echo ready; read x")...)
 	leader.stdout.await(t, "ready")

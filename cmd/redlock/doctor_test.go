@@ -20,6 +20,7 @@ func examined(t *testing.T, nodes string, args ...string) (code int, stdout stri
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	a, b, c := realServer(t, fit...), realServer(t, fit...), realServer(t, fit...)
 	all := strings.Join([]string{a, b, c}, ",")
 	code, stdout := examined(t, all)
@@ -58,6 +59,7 @@ func TestDoctor(t *testing.T) {
 
 // The documented form for programs.
 func TestDoctorJSON(t *testing.T) {
+	t.Parallel()
 	code, stdout := examined(t, realServer(t, fit...), "--json")
 	var report map[string]any
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != doctorWarnings || report["worst"] != "warning" {

@@ -94,7 +94,7 @@ type trouble struct {
 	complaints []complaint
 }
 
-// String returns the list on one line, with the first remedy.
+// String returns the list on one line. Each remedy follows the last server that needs it.
 func (t trouble) String() string {
 	var b strings.Builder
 	if t.size > 1 {
@@ -107,18 +107,16 @@ func (t trouble) String() string {
 		}
 		b.WriteString(": ")
 	}
-	remedy := ""
 	for i, s := range t.servers {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s: %s", s, t.complaints[i].what)
-		if remedy == "" {
-			remedy = t.complaints[i].remedy
+		c := t.complaints[i]
+		fmt.Fprintf(&b, "%s: %s", s, c.what)
+		again := slices.ContainsFunc(t.complaints[i+1:], func(later complaint) bool { return later.remedy == c.remedy })
+		if c.remedy != "" && !again {
+			fmt.Fprintf(&b, " (%s)", c.remedy)
 		}
-	}
-	if remedy != "" {
-		fmt.Fprintf(&b, " (%s)", remedy)
 	}
 	return b.String()
 }
@@ -197,22 +195,31 @@ func reasonAfter(err error, timeout time.Duration) string {
 	return strings.TrimPrefix(err.Error(), "redlock: ")
 }
 
-// lossReason says in a few words how a lock was lost.
+// lossReason says in a few words how a lock was lost, on which servers, and what to check.
 func lossReason(err error) string {
 	var quorum *redlock.QuorumError
 	if !errors.As(err, &quorum) || len(quorum.Rounds) == 0 {
 		return "it could not be extended in time"
 	}
+	const how = `it was deleted there, or taken over, or the server lost its data (did it restart or fail over? "redlock doctor" checks whether it keeps its data)`
 	last := quorum.Last()
-	const how = "it was deleted there, or taken over, or the server lost its data"
-	if len(last) == 1 {
-		return "the server does not have it any more: " + how
+	var without, skipped []string
+	for _, n := range last {
+		switch n.Outcome {
+		case redlock.NotHeld:
+			without = append(without, n.Node)
+		case redlock.Skipped: // it has not had the lock, or was found without it before
+			skipped = append(skipped, n.Node)
+		}
 	}
-	// A server that was skipped has not had it, or was found without it before.
-	if skipped := last.Count(redlock.Skipped); skipped > 0 {
-		return fmt.Sprintf("%d of %d servers do not have it: %s, or it was never taken there", last.Count(redlock.NotHeld)+skipped, len(last), how)
+	switch names := strings.Join(append(without, skipped...), ", "); {
+	case len(last) == 1:
+		return fmt.Sprintf("the server %s does not have it any more: %s", names, how)
+	case len(skipped) > 0:
+		return fmt.Sprintf("%d of %d servers do not have it (%s): %s, or it was never taken there", len(without)+len(skipped), len(last), names, how)
+	default:
+		return fmt.Sprintf("%d of %d servers do not have it any more (%s): %s", len(without), len(last), names, how)
 	}
-	return fmt.Sprintf("%d of %d servers do not have it any more: %s", last.Count(redlock.NotHeld), len(last), how)
 }
 
 // round rounds a duration so that it is easy to read.

@@ -185,16 +185,45 @@ func TestComplainOfThoseThatFailedOnly(t *testing.T) {
 	}
 }
 
-// A lock is lost because of all servers without it, also those that have not granted it.
+// Each remedy is there once, after the last server that needs it.
+func TestComplainWithEachRemedy(t *testing.T) {
+	down := complaint{"connection refused", "is it running?"}
+	wrong := complaint{"wrong password", "check it"}
+	odd := complaint{what: "ERR odd"}
+	for _, tc := range []struct {
+		complaints []complaint
+		want       string
+	}{
+		{[]complaint{down}, "s0: connection refused (is it running?)"},
+		{[]complaint{down, down}, "s0: connection refused; s1: connection refused (is it running?)"},
+		{[]complaint{down, wrong}, "s0: connection refused (is it running?); s1: wrong password (check it)"},
+		{[]complaint{down, wrong, down}, "s0: connection refused; s1: wrong password (check it); s2: connection refused (is it running?)"},
+		{[]complaint{down, odd}, "s0: connection refused (is it running?); s1: ERR odd"},
+	} {
+		list := trouble{size: 1}
+		for i, c := range tc.complaints {
+			list.add(fmt.Sprint("s", i), c)
+		}
+		if got := list.String(); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
+	}
+}
+
+// A lock is lost because of all servers without it, also those that have not granted it. They
+// are named, and there is advice.
 func TestLossReason(t *testing.T) {
+	node := func(name string, o redlock.Outcome) redlock.NodeReport {
+		return redlock.NodeReport{Node: name, Outcome: o}
+	}
 	for want, report := range map[string]redlock.Report{
-		"the server does not have it any more":   {{Outcome: redlock.NotHeld}},
-		"2 of 3 servers do not have it any more": {{Outcome: redlock.NotHeld}, {Outcome: redlock.Granted}, {Outcome: redlock.NotHeld}},
-		"2 of 3 servers do not have it: it was":  {{Outcome: redlock.Skipped}, {Outcome: redlock.NotHeld}, {Outcome: redlock.Granted}},
+		"the server a:1 does not have it any more: it was":      {node("a:1", redlock.NotHeld)},
+		"2 of 3 servers do not have it any more (a, c): it was": {node("a", redlock.NotHeld), node("b", redlock.Granted), node("c", redlock.NotHeld)},
+		"2 of 3 servers do not have it (b, a): it was":          {node("a", redlock.Skipped), node("b", redlock.NotHeld), node("c", redlock.Granted)},
 	} {
 		err := fmt.Errorf("lost: %w", &redlock.QuorumError{Need: len(report)/2 + 1, Rounds: []redlock.Report{report}})
-		if got := lossReason(err); !strings.HasPrefix(got, want) {
-			t.Errorf("%q, want %q", got, want)
+		if got := lossReason(err); !strings.HasPrefix(got, want) || !strings.Contains(got, `"redlock doctor"`) {
+			t.Errorf("%q, want %q and what to check", got, want)
 		}
 	}
 }

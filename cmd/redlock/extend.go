@@ -18,8 +18,9 @@ func newExtend() *cobra.Command {
 		Use:   "extend [flags] [HANDOVER | -] --ttl DURATION",
 		Short: "Make a lock that redlock lock has taken live longer",
 		Long: `Makes the lock live for at least --ttl from now on. If it lives longer anyway, it stays
-as it is. The handover that "redlock lock" has printed is in REDLOCK_TOKEN, on stdin with
-"-", or an argument, which other users of the machine can see. It stays the same.
+as it is and nothing is written, so a server that is now a replica is not noticed.
+The handover that "redlock lock" has printed is in REDLOCK_TOKEN, on stdin with "-", or
+an argument, which other users of the machine can see. It stays the same.
 
 If the lock is not held any more, it cannot be extended. What runs under it must stop,
 because others may have the lock.

@@ -24,6 +24,29 @@ func ending(signals <-chan os.Signal) os.Signal {
 	}
 }
 
+// ask calls f, which asks the servers. If a signal comes that ends processes, the ctx of f ends,
+// so that a server that hangs does not delay the signal. ask returns that signal, or nil.
+func (a *acquisition) ask(ctx context.Context, f func(context.Context)) (by os.Signal) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	for {
+		select {
+		case <-done:
+			return by
+		case sig := <-a.signals:
+			if _, ends := child.Ends(sig); ends && by == nil {
+				by = sig
+				cancel()
+			}
+		}
+	}
+}
+
 // gaveUp returns the error that ends the tool because of a signal. It came before the tool
 // had the lock, or together with it.
 func (a *acquisition) gaveUp(by os.Signal) error {

@@ -40,9 +40,63 @@ func TestSignalTogetherWithTheLock(t *testing.T) {
 	}
 }
 
-// signalTogetherWithTheLock sends the signal to the tool while it looks for whom it waits. It
-// handles no signal then, and waits for a server that hangs, but the other servers grant the
-// lock. It reports whether that was so.
+// A signal that comes while the tool asks the servers for whom it waits ends it at once, also if
+// one of the servers hangs. So the tool does not get to say for whom.
+func TestSignalWhileAsking(t *testing.T) {
+	t.Parallel()
+	command := []string{"job", "--", "sleep", "60"}
+	for name, args := range map[string][]string{
+		"run":      append([]string{"run", "--ttl", "5m"}, command...),
+		"permits":  append([]string{"run", "--ttl", "5m", "--permits", "1"}, command...),
+		"lock":     {"lock", "job", "--ttl", "5m"},
+		"campaign": append([]string{"campaign", "--ttl", "5m"}, command...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range 5 {
+				if signalWhileAsking(t, slices.Insert(args, 1, "--node-timeout", "30s")) {
+					return
+				}
+			}
+			t.Fatal("the signal never came while the tool asked, because this machine is too slow")
+		})
+	}
+}
+
+// signalWhileAsking sends the signal to the tool while it waits for the answer of a server that
+// hangs. It reports whether that was so.
+func signalWhileAsking(t *testing.T, args []string) bool {
+	t.Helper()
+	servers := []*embedded.Server{server(t), server(t), server(t)}
+	addrs := []string{servers[0].Addr(), servers[1].Addr(), servers[2].Addr()}
+	other := rival(t, addrs...)
+	var err error
+	if slices.Contains(args, "--permits") {
+		_, err = other.Semaphore("job", 1).Acquire(t.Context())
+	} else {
+		_, err = other.Lock(t.Context(), "job")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, strings.Join(addrs, ","), args...)
+	await(t, "it waits", func() bool { return queued(servers) })
+	servers[2].Hang()
+	time.Sleep(quietWait + 300*time.Millisecond)
+	if p.stderr.String() != "" {
+		return false // it has looked already
+	}
+	p.signal(syscall.SIGTERM)
+	p.want(128 + int(syscall.SIGTERM))
+	if got := p.stderr.String(); !strings.HasPrefix(got, "redlock: terminated: gave up waiting for the ") {
+		t.Errorf("stderr %q", got)
+	}
+	return true
+}
+
+// signalTogetherWithTheLock sends the signal to the tool while it looks for whom it waits, and
+// waits for a server that hangs, but the other servers have granted the lock. It reports whether
+// that was so.
 func signalTogetherWithTheLock(t *testing.T, args []string) bool {
 	t.Helper()
 	servers := []*embedded.Server{server(t), server(t), server(t)}

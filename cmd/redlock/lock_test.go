@@ -143,6 +143,7 @@ func TestLockJSON(t *testing.T) {
 // A quorum decides without the slowest server, but the tool must not end before that one
 // has the lock, or it never gets it.
 func TestLockWaitsForTheSlowestServer(t *testing.T) {
+	t.Parallel()
 	a, b, slow := server(t), server(t), server(t)
 	proxy := netfault.New(t, slow.Addr())
 	proxy.DelayConnect(15 * time.Millisecond)

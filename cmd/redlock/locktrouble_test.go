@@ -143,6 +143,7 @@ func TestLockTaken(t *testing.T) {
 
 // A minority of the servers that does not work is no trouble.
 func TestLockMinority(t *testing.T) {
+	t.Parallel()
 	a, b := server(t), server(t)
 	hung := server(t)
 	hung.Hang()

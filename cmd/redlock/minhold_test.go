@@ -13,6 +13,7 @@ import (
 // A command that ends sooner than --min-hold leaves the lock, so that no other machine runs it
 // again in the same period.
 func TestRunMinHold(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("echo ran", "--min-hold", "20s", "--ttl", "5s")...)
 	p.want(0)

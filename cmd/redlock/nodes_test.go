@@ -79,6 +79,7 @@ func TestSentinelPassword(t *testing.T) {
 // Lists that lead to the same servers have the same identity, whatever the order is. It is
 // what a run inside the command of another one compares.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	hash := func(nodes string) string {
 		t.Helper()
 		f := nodeFlags{timeout: defaultNodeTimeout}

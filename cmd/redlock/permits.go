@@ -203,7 +203,7 @@ func by(names []string) string {
 
 // tellWaitForPermit is tellWait for a permit.
 func (a *acquisition) tellWaitForPermit(ctx context.Context) (told bool, lock tenure) {
-	// Signals and the permit itself have to wait for the answer. A server that hangs
+	// The permit itself has to wait for the answer. A server that hangs
 	// would delay the answer about each few permits.
 	ctx, cancel := context.WithTimeout(ctx, a.nodes.timeout+a.nodes.timeout/2)
 	defer cancel()

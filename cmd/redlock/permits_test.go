@@ -13,6 +13,7 @@ import (
 
 // With --permits so many commands run at a time, each with a number of its own.
 func TestRunPermits(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	script := `echo "permit $REDLOCK_PERMIT of $REDLOCK_NAME"; read x`
 	flags := []string{"--prefix", "app:", "--permits", "2", "--owner"}
@@ -54,12 +55,13 @@ func TestRunPermits(t *testing.T) {
 
 // A command that loses its permit is stopped.
 func TestRunPermitLost(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("echo ready; exec sleep 60", "--permits", "1", "--ttl", "6s")...)
 	p.stdout.await(t, "ready")
 	s.Redis().Del("job{job}:permits:1")
 	p.want(runLost)
-	if got := p.stderr.String(); !strings.Contains(got, `lost the permit of "job": the server does not have it any more`) || !strings.Contains(got, "stopping the command") {
+	if got := p.stderr.String(); !strings.Contains(got, `lost the permit of "job": the server `+s.Addr()+` does not have it any more`) || !strings.Contains(got, "stopping the command") {
 		t.Errorf("stderr %q", got)
 	}
 }
@@ -91,6 +93,7 @@ func script(t *testing.T, text string) string {
 
 // Runs inside each other wait for themselves if they need more permits than there are.
 func TestRunPermitsInsideItself(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	inside := asTool + `=1 "` + os.Args[0] + `" run --permits 2 job -- `
 	two := start(t, s.Addr(), sh(inside+"echo ran", "--permits", "2")...)
@@ -118,6 +121,7 @@ func TestRunPermitsUnavailable(t *testing.T) {
 
 // status shows the permits that are in use, and who waits for one.
 func TestStatusPermits(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	if _, stdout, _ := inProcess("status", "--node", s.Addr(), "job"); strings.Contains(stdout, "permit") {
 		t.Errorf("nobody has a permit, but status prints\n%s", stdout)

@@ -12,6 +12,7 @@ import (
 // If too few servers tell which permits are in use, status says which servers, why, and what
 // to do, and still shows the lock.
 func TestStatusPermitsDenied(t *testing.T) {
+	t.Parallel()
 	var urls, flags []string
 	for range 3 {
 		socket := strings.TrimPrefix(realServer(t), "unix://")

@@ -115,6 +115,7 @@ func TestRedlockPyRetries(t *testing.T) {
 // A negative N goes on until it has the lock, with a line for each attempt that failed, and
 // also while no server works.
 func TestRedlockPyBlocks(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	lock, err := rival(t, s.Addr()).Lock(t.Context(), "job", redlock.WithTTL(time.Minute))
 	if err != nil {
@@ -142,6 +143,7 @@ func TestRedlockPyBlocks(t *testing.T) {
 
 // The key on stdout, and one word or an explained error on stderr.
 func TestRedlockPyOutput(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, tt := range []struct {
 		name   string
@@ -261,6 +263,7 @@ func TestRedlockPyTraps(t *testing.T) {
 
 // A shell script works line by line, with the tool called redlock in its PATH.
 func TestRedlockPyScript(t *testing.T) {
+	t.Parallel()
 	a, b, c := server(t), server(t), server(t)
 	dir := t.TempDir()
 	if err := os.Symlink(os.Args[0], filepath.Join(dir, "redlock")); err != nil {

@@ -28,6 +28,9 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.text }
 
+// longestTypo is the longest text that may be a command with a typing error.
+const longestTypo = 64
+
 // Sections of the help that cobra does not have.
 const (
 	environmentSection = "environment"
@@ -105,7 +108,11 @@ The exit codes of "redlock status" and "redlock leader" tell what they found.`,
 				return &exitError{code: exitUsage}
 			}
 			text := "there is no command " + argument(args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			var near []string
+			if len(args[0]) <= longestTypo { // the time that it takes grows with the length
+				near = cmd.SuggestionsFor(args[0])
+			}
+			if len(near) > 0 {
 				text += fmt.Sprintf("; did you mean %q?", "redlock "+near[0])
 			} else {
 				text += `; "redlock --help" lists them`

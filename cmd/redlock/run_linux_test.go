@@ -32,6 +32,7 @@ func subreaper() {
 
 // Where the tool is process 1, nobody else waits for orphans.
 func TestRunReapsOrphans(t *testing.T) {
+	t.Parallel()
 	const script = `pid=$( (sh -c 'echo $$; exec sleep 0.1 >&-' &) )
 		i=0; while kill -0 $pid; do i=$((i+1)); [ $i -gt 200 ] && exit 9; sleep 0.02; done 2>/dev/null; exit 5`
 	s := server(t)
@@ -148,6 +149,7 @@ const ctrlC, ctrlZ = "\x03", "\x1a"
 
 // A command that asks questions gets the terminal when it wants it.
 func TestRunTerminalQuestion(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	term := openTerminal(t)
 	p := term.start(environment("REDLOCK_NODES="+s.Addr()), os.Args[0],
@@ -159,6 +161,7 @@ func TestRunTerminalQuestion(t *testing.T) {
 }
 
 func TestRunTerminalInterrupt(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, tt := range []struct{ name, script string }{
 		{"in the background", `trap 'echo interrupted; kill $!; exit 5' INT; sleep 60 & echo "ready"; wait`},
@@ -182,6 +185,7 @@ func TestRunTerminalInterrupt(t *testing.T) {
 // Ctrl-Z stops the command and the tool, as the shell expects, and fg lets both
 // go on, unless the lock is lost.
 func TestRunTerminalSuspend(t *testing.T) {
+	t.Parallel()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("no bash here, whose job control is needed")
@@ -248,6 +252,7 @@ func TestRunTerminalSuspend(t *testing.T) {
 
 // Who waits for a lock can be stopped and continued like anything else.
 func TestRunTerminalSuspendTheWait(t *testing.T) {
+	t.Parallel()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("no bash here, whose job control is needed")

@@ -63,6 +63,7 @@ func TestRunPassesAllThrough(t *testing.T) {
 }
 
 func TestRunExitCodes(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	plain := filepath.Join(t.TempDir(), "plain")
 	if err := os.WriteFile(plain, []byte("text\n"), 0o644); err != nil {
@@ -114,6 +115,7 @@ func TestRunLooksForTheCommandFirst(t *testing.T) {
 }
 
 func TestRunHoldsTheLock(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	locker := rival(t, s.Addr())
 	p := start(t, s.Addr(), sh(`echo ready; read x`, "--prefix", "jobs:", "--owner", "tester")...)
@@ -156,6 +158,7 @@ func TestRunHidesTheToken(t *testing.T) {
 }
 
 func TestRunExtends(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	const ttl = 900 * time.Millisecond
 	p := start(t, s.Addr(), sh(`echo ready; read x`, "--ttl", ttl.String())...)
@@ -178,6 +181,7 @@ func TestRunExtends(t *testing.T) {
 }
 
 func TestRunForwardsSignals(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -199,6 +203,7 @@ func TestRunForwardsSignals(t *testing.T) {
 }
 
 func TestRunEndsWithTheSignalOfTheCommand(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh(`sleep 60 & echo ready; wait`)...)
 	p.stdout.await(t, "ready")
@@ -208,6 +213,7 @@ func TestRunEndsWithTheSignalOfTheCommand(t *testing.T) {
 
 // What a command that was told to end has started may take longer.
 func TestRunHoldsTheLockForWhatTheCommandHasStarted(t *testing.T) {
+	t.Parallel()
 	t.Run("as long as it takes", func(t *testing.T) {
 		s := server(t)
 		p := start(t, s.Addr(), sh(`exec 3<&0; (trap "" TERM; echo ready; read x <&3; echo "the end") & wait`)...)
@@ -244,6 +250,7 @@ func TestRunHoldsTheLockForWhatTheCommandHasStarted(t *testing.T) {
 // All of the command ends with the tool, also when that is killed and can do nothing about
 // it any more.
 func TestRunKilledTakesItsCommandAlong(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, script := range []string{
 		`sleep 60 | (echo ready; cat)`,
@@ -265,6 +272,7 @@ func TestRunKilledTakesItsCommandAlong(t *testing.T) {
 
 // What a command leaves behind when it ends by itself lives on.
 func TestRunLeavesTheBackgroundAlone(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	lives := filepath.Join(t.TempDir(), "lives")
 	if err := os.WriteFile(lives, nil, 0o600); err != nil {
@@ -286,6 +294,7 @@ func TestRunLeavesTheBackgroundAlone(t *testing.T) {
 // Without a terminal the tool goes on while its command is stopped, and passes on what
 // continues it.
 func TestRunStopsAndContinues(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, tt := range []struct {
 		name   string
@@ -354,7 +363,7 @@ func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
 			p.stdout.await(t, "ready")
 			s.Redis().Del("job")
 			p.want(runLost)
-			for _, want := range append(tt.says, `lost the lock "job": the server does not have it any more`) {
+			for _, want := range append(tt.says, `lost the lock "job": the server `+s.Addr()+` does not have it any more`) {
 				if !strings.Contains(p.stderr.String(), want) {
 					t.Errorf("stderr lacks %q", want)
 				}
@@ -434,6 +443,7 @@ func TestRunTellsOfALockThatWasLostAtTheEnd(t *testing.T) {
 }
 
 func TestRunUnlockUnanswered(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh(`echo ready; read x; exit 3`)...)
 	p.stdout.await(t, "ready")
@@ -504,6 +514,7 @@ func TestRunOnThreeServersOneHung(t *testing.T) {
 
 // A server that works is not named among those that do not.
 func TestRunNamesOnlyServersThatFailed(t *testing.T) {
+	t.Parallel()
 	works, dead1, dead2 := server(t).Addr(), nobody(t), nobody(t)
 	for range 5 { // what ends the wait may come at any point of an attempt
 		code, _, stderr := inProcess("run", "--wait", "300ms", "--node", dead1, "--node", works, "--node", dead2, "job", "--", "true")
@@ -564,6 +575,7 @@ func TestTellWaitTakesWhatIsFree(t *testing.T) {
 }
 
 func TestRunWarnsOfAnEvenNumber(t *testing.T) {
+	t.Parallel()
 	for n, want := range map[int]string{
 		1: "", 3: "",
 		2: "redlock: of 2 servers 2 must work, so that no more of them may fail than of 1: an odd number of servers is better\n",
@@ -682,6 +694,7 @@ func TestRunTellsOfServersThatDoNotWork(t *testing.T) {
 }
 
 func TestRunFindsItsServers(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	host, port, _ := strings.Cut(s.Addr(), ":")
 	tests := []struct {
@@ -729,6 +742,7 @@ echo "locked with $*"
 
 // The command of an inner run gets what describes the inner lock, and nothing of the outer one.
 func TestRunInsideRun(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, tt := range []struct {
 		name         string
@@ -753,6 +767,7 @@ func TestRunInsideRun(t *testing.T) {
 
 // A run inside the command of another one with the same lock would wait for itself.
 func TestRunWaitsForItself(t *testing.T) {
+	t.Parallel()
 	s, other := server(t), server(t)
 	tool := asTool + `=1 "` + os.Args[0] + `" run `
 	const fails = "this run would wait for itself"
@@ -801,6 +816,7 @@ func TestRunWaitsForItself(t *testing.T) {
 // The command does not get a password unless that was asked for, and a run inside it does
 // not take other servers instead.
 func TestRunWithholdsPasswords(t *testing.T) {
+	t.Parallel()
 	locked := miniredis.NewMiniRedis()
 	locked.RequireAuth("sekrit")
 	if err := locked.Start(); err != nil {
@@ -824,6 +840,7 @@ func TestRunWithholdsPasswords(t *testing.T) {
 
 // With --fencing each command has a higher token than the one before.
 func TestRunFencing(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	last := 0
 	for range 3 {

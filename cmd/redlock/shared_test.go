@@ -14,6 +14,7 @@ import (
 
 // With --shared any number of commands run at a time, and one without it runs alone.
 func TestRunShared(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	shared := func(owner, script string, flags ...string) *tool {
 		return start(t, s.Addr(), sh(script, append([]string{"--shared", "--owner", owner}, flags...)...)...)
@@ -54,6 +55,7 @@ func TestRunShared(t *testing.T) {
 
 // A command that shares a lock keeps it for longer than its TTL, and is stopped if it loses it.
 func TestRunSharedLost(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("echo ready; exec sleep 60", "--shared", "--ttl", "3s")...)
 	p.stdout.await(t, "ready")
@@ -70,7 +72,7 @@ func TestRunSharedLost(t *testing.T) {
 	s.Redis().Del("job")
 	s.Redis().Del("job{job}:readers")
 	p.want(runLost)
-	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "job": the server does not have it any more`) {
+	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "job": the server `+s.Addr()+` does not have it any more`) {
 		t.Errorf("stderr %q", got)
 	}
 }
@@ -87,6 +89,7 @@ func TestRunSharedUsage(t *testing.T) {
 
 // status shows who shares a lock, and break ends the share of one of them.
 func TestStatusShared(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	locker := rival(t, s.Addr())
 	lock, err := locker.RLock(t.Context(), "job")

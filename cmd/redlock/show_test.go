@@ -65,6 +65,7 @@ func refusing(t *testing.T, reply string) string {
 }
 
 func TestServersTextIsEscaped(t *testing.T) {
+	t.Parallel()
 	for _, code := range []string{"ERR", "NOPERM", "ERR unknown command"} {
 		addr := refusing(t, code+" "+hostile+strings.Repeat("x", 20_000))
 		for _, args := range [][]string{
@@ -85,6 +86,7 @@ func TestServersTextIsEscaped(t *testing.T) {
 
 // The label of a holder comes from another process.
 func TestOwnerIsEscaped(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	client, err := goredis.NewClient("redis://" + s.Addr())
 	if err != nil {

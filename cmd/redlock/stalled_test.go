@@ -60,6 +60,7 @@ func startStalled(t *testing.T, nodes string, args ...string) (cmd *exec.Cmd, st
 
 // If the lock is lost, the command is stopped, also if nobody reads what the tool says.
 func TestLossWithStalledStderr(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	_, stdout := startStalled(t, s.Addr(), "run", "--ttl", "3s", "--grace", "100ms", "job", "--", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
 	await(t, "the command runs", func() bool { return stdout.count("tick") > 0 })
@@ -73,6 +74,7 @@ func TestLossWithStalledStderr(t *testing.T) {
 
 // A campaign leads, and ends with a signal, also if nobody reads what the tool says.
 func TestCampaignWithStalledStderr(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	before, err := rival(t, s.Addr()).Lock(t.Context(), "job")
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 // The exit code for a lock that is taken can be chosen, and no other code changes with it.
 func TestRunTakenExitCode(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	holder := start(t, s.Addr(), sh(`echo ready; read x`)...)
 	holder.stdout.await(t, "ready")
@@ -28,6 +29,7 @@ func TestRunTakenExitCode(t *testing.T) {
 // A command that ends with an exit code that is also one of the tool's own is named as its
 // origin.
 func TestRunNamesTheOriginOfACode(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	for _, tt := range []struct {
 		name   string

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"os"
@@ -38,6 +39,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	silenceDriver()
+	flag.Parse()
+	// Parallel tests wait more than they work.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

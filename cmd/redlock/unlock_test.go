@@ -11,6 +11,7 @@ import (
 
 // The handover comes from the argument, from stdin or from the environment, in this order.
 func TestUnlockReadsTheHandover(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	other := redlock.NewHandover("job", "of another", 0)
 	text, err := other.MarshalText()
@@ -53,6 +54,7 @@ func TestUnlockReadsTheHandover(t *testing.T) {
 
 // A lock that is not held any more is told, and another holder's is left alone.
 func TestUnlockOfALostLock(t *testing.T) {
+	t.Parallel()
 	a, b, c := server(t), server(t), server(t)
 	for _, nodes := range []string{a.Addr(), a.Addr() + "," + b.Addr() + "," + c.Addr()} {
 		handover := taken(t, nodes)

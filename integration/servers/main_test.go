@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/quorumlock/quorumlock/internal/long"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv("SERVERS_TEST_DIE") != "" {
 		die()
 	}
+	long.Package(m) // it starts servers of every kind
 	Main(m)
 }
 

@@ -19,12 +19,20 @@ type hold struct {
 type history struct {
 	mu    sync.Mutex
 	holds []hold
+	waits []span // of all clients, for permits
 }
 
 func (h *history) add(x hold) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.holds = append(h.holds, x)
+}
+
+// waited records that a client has waited since from.
+func (h *history) waited(from, to time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits = append(h.waits, span{from, to})
 }
 
 // A change is the begin or the end of a hold.

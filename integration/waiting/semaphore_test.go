@@ -68,8 +68,10 @@ func (c *client) permits(ctx context.Context, s *redlock.Semaphore, h *history, 
 		if cancels && rand.IntN(8) == 0 { // it gives up, unless it is faster
 			time.AfterFunc(rand.N(4*mean), cancel)
 		}
+		asked := time.Now()
 		permit, err := s.Acquire(wait)
 		from := time.Now()
+		h.waited(asked, from)
 		cancel()
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
@@ -150,13 +152,15 @@ func TestSemaphoreHolders(t *testing.T) {
 	}
 }
 
-// 16 clients of every adapter get 4 permits about equally often.
+// 16 clients of every adapter get 4 permits about equally often, and no permit is idle for longer
+// than a grace while one of them waits.
 func TestSemaphoreFairness(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 			const clients, most = 16, 4
 			list := servers.Start(t, servers.Any, n)
 			all := newClients(t, newLog(), clients, addrsOf(list))
+			probe := newProbe(t, addrsOf(list))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var wg sync.WaitGroup
@@ -174,22 +178,26 @@ func TestSemaphoreFairness(t *testing.T) {
 			for {
 				time.Sleep(3 * time.Second)
 				had = counts(all)
+				total := 0
 				for i := range had {
 					had[i] -= before[i]
+					total += had[i]
 				}
-				if slices.Min(had) >= 20 || time.Since(start) > 30*time.Second {
+				if total >= 1500 && slices.Min(had) >= 20 || time.Since(start) > 30*time.Second {
 					break
 				}
 			}
+			over := time.Now()
 			cancel()
 			wg.Wait()
-			t.Logf("Jain's index %.4f in %v; permits of each client: %v", jain(had), time.Since(start).Round(time.Millisecond), had)
+			t.Logf("Jain's index %.4f in %v; permits of each client: %v", jain(had), over.Sub(start).Round(time.Millisecond), had)
 			if got := jain(had); got < 0.97 {
 				t.Errorf("Jain's index %.3f, want at least 0.97", got)
 			}
 			if why := excess(h.holds, most); why != "" {
 				t.Error("unsafe: ", why)
 			}
+			checkIdle(t, h, most, probe, start, over)
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/memory"
+	"github.com/quorumlock/quorumlock/internal/long"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
 	"github.com/quorumlock/quorumlock/internal/testnodes"
@@ -685,8 +686,11 @@ func (n *simNode) Batch(ctx context.Context, ops []backend.Op) []backend.Result 
 
 func TestSchedules(t *testing.T) {
 	n := *schedules
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		n = min(n, 200)
+	case !long.Wanted():
+		n = min(n, 500)
 	}
 	var total stats
 	eachSchedule(t, n, func(t *testing.T, seed uint64) testnodes.Over {
