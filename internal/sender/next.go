@@ -82,17 +82,15 @@ func (g *Shared) leave(r *room) {
 }
 
 // next fills r with what the next call sends and with what is dropped, and reports
-// whether there is either. If there is neither, and leave is set, it also subtracts the
-// caller from the calls under way.
-func (s *Sender) next(r *room, now time.Time, leave bool) bool {
+// whether there is either. If there is neither, it also subtracts the caller from the calls
+// under way.
+func (s *Sender) next(r *room, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.take(r, now)
 	if some := len(r.batch)+len(r.dropped) > 0; !some {
-		if leave {
-			s.over()
-			s.start(now) // sets the timer if something waits
-		}
+		s.over()
+		s.start(now) // sets the timer if something waits
 		return false
 	}
 	for _, it := range r.batch {

@@ -3,7 +3,6 @@ package sender
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,6 +78,7 @@ type Sender struct {
 	replaced      time.Time   // when connections were last replaced because of a quarantine
 	answered      bool        // the last call was answered
 	newest        time.Time   // when the last call began
+	hasty         time.Time   // calls do not gather operations until then
 	progress      time.Time   // last end of a call without a time-out, or begin of the first one under way
 	timer         *time.Timer // starts what has to wait; nil: not needed yet
 	wake          time.Time   // when it fires; zero: not set
@@ -253,18 +253,8 @@ func (s *Sender) work() {
 	defer s.shared.leave(room)
 	for {
 		room.clear()
-		now := time.Now()
-		// With one node, end without lingering: callers then make the next call
-		// themselves.
-		some := s.next(room, now, s.shared.alone)
-		if !some && !s.shared.alone {
-			// Owners that have just been notified may submit more as soon as they run. A
-			// new goroutine for that would have to grow its stack again.
-			runtime.Gosched()
-			now = time.Now()
-			some = s.next(room, now, true)
-		}
-		if !some {
+		now := s.gather(time.Now())
+		if !s.next(room, now) {
 			return
 		}
 		for _, d := range room.dropped {
