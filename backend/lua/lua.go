@@ -96,8 +96,9 @@ var (
 	// AcquireShared acquires a lock to read, or finds that the same token already reads. A
 	// waiter that is refused is queued. Keys: lock, queue, readers, marker. Args: token, ttl
 	// in ms, ticket, ms waited, ms of quarantine, "1" if the token already reads on a quorum
-	// of other servers. The marker and all args after the ttl may be omitted. Answers as Acquire does.
-	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "87b4b8c7c49ac922de208ebadee8eefa76989e58").Shares(3)
+	// of other servers. The marker and all args after the ttl may be omitted. Answers 1 for a new
+	// share of that ttl, otherwise as Acquire does.
+	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "963c724bd2d6c8bc18cfaceaf9aa025db2a17808").Shares(3)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", link("delete"), "31f1411daca4395dc59e9f261042d0fdf96d8a69")
@@ -150,7 +151,7 @@ var (
 	// readers that are queued next. Keys: lock, queue, readers. Args: token, ticket, channel.
 	// The first two args may be empty, and the last ones may be omitted. Answers as Release
 	// does.
-	ReleaseShared = backend.NewScript("releaseshared", link("releaseshared"), "2701704e374466985294959ea880b246d5cd1f06")
+	ReleaseShared = backend.NewScript("releaseshared", link("releaseshared"), "02a92bd667d6dd6a6f3b55f308da94c77ca68887")
 
 	// Rollback takes back what a failed attempt was granted, and queues its waiter. Keys:
 	// lock, queue, tombstone. Args: token, ticket, ms waited, "1" to notify the next

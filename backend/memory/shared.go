@@ -158,7 +158,7 @@ func acquireShared(db *db, keys, args []string) (backend.Reply, error) {
 	if free {
 		db.invite(a.Lock, a.Wait.Queue, "")
 	}
-	return backend.Reply{int64(1), ms}, nil
+	return backend.Reply{int64(1)}, nil
 }
 
 // extendShared is extendshared.lua.

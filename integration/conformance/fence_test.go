@@ -40,10 +40,15 @@ func TestFenceCommands(t *testing.T) {
 			{"raise", lua.Raise, []string{"lock", "counter"}, []string{"token", "41", "3600000"}, "get:2 time:1"},
 			{"release", lua.Release, []string{"lock", "queue"}, []string{"token"}, "del:1 exists:1 get:1"},
 			{"vote", lua.Vote, voteKeys, []string{"token", "60000", strconv.FormatInt(time.Now().UnixMicro(), 10), "3600000"}, "mget:1 pexpiretime:1 set:2"},
+			{"acquireshared", lua.AcquireShared, []string{"shared", "shared queue", "readers"}, []string{"token", "60000"}, "exists:1 pexpireat:1 pexpiretime:1 set:1 zadd:1"},
+			{"releaseshared", lua.ReleaseShared, []string{"shared", "shared queue", "readers"}, []string{"token"}, "del:1 exists:1 get:1 zrange:1"},
 			{"release with a tombstone", lua.Release, []string{"lock", "queue", "tombstone"}, []string{"token", "", "", "60000"}, "get:1 set:1 zrange:1 del:1"},
 		} {
 			if kind.Before(7, 0) {
 				call.commands = strings.ReplaceAll(call.commands, "pexpiretime:1", "time:1")
+				if call.script == lua.AcquireShared { // it has no fast path there
+					call.commands = "del:1 get:1 pexpireat:2 set:1 time:1 zadd:2 zrange:2 zrem:1 zscore:1"
+				}
 			}
 			server.Do(t, "CONFIG", "RESETSTAT")
 			eval(t, node, call.script, call.keys, call.args...)

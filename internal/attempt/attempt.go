@@ -32,15 +32,14 @@ type Attempt struct {
 	states []*nodeState  // node states; nil once released and no longer needed
 	room   [3]*nodeState // for states; most groups have no more nodes
 	gone   bool          // an extension found that a quorum does not have the token
-	named  bool          // queue and plain are set
+	named  bool          // plain is set
 	reads  bool          // it was made to read; constant
-	shared bool          // the mode; it does not change once a is released
+	shared *sharing      // nil: the mode is not shared; it does not change once a is released
 	until  clock.Instant // end of the lease, if it won in a local queue; zero: it has ended
-	queue  string        // key of the queue, once named is set; "": the key has none
 
 	// The keys and arguments of a release without a ticket, once they are needed.
 	plain struct {
-		keys [2]string
+		keys [2]string // the second is that of the queue; "": the key has none
 		room [1]string
 		args []string // uses room, unless the release is announced
 	}

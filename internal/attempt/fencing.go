@@ -185,7 +185,7 @@ func (a *Attempt) Fence() uint64 {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.shared {
+	if a.shared != nil {
 		return 0
 	}
 	return uint64(a.voting.value)
@@ -304,7 +304,7 @@ func (s *nodeState) explain(err error) error {
 	}
 	switch s.item.Op.Script {
 	case lua.AcquireShared, lua.ExtendShared:
-		return fmt.Errorf("%w (a shared lock also takes the keys %s and %s)", err, text.Quote(s.attempt.queue), text.Quote(s.attempt.readers()))
+		return fmt.Errorf("%w (a shared lock also takes the keys %s and %s)", err, text.Quote(s.attempt.queue()), text.Quote(s.attempt.readers()))
 	case lua.Vote, lua.Raise, lua.Prolong:
 	default:
 		return err
@@ -313,7 +313,7 @@ func (s *nodeState) explain(err error) error {
 	tombstone, _ := proto.TombstoneKey(s.attempt.key, "*") // the real key would show the token
 	if s.ticketed {
 		return fmt.Errorf("%w (a fencing token also takes the keys %s and %s, and to wait for it %s)", err,
-			counter, text.Quote(tombstone), text.Quote(s.attempt.queue))
+			counter, text.Quote(tombstone), text.Quote(s.attempt.queue()))
 	}
 	return fmt.Errorf("%w (a fencing token also takes the keys %s and %s)", err, counter, text.Quote(tombstone))
 }
@@ -322,7 +322,7 @@ func (s *nodeState) explain(err error) error {
 // vote may still arrive. It sets s.tombstoned accordingly.
 func (s *nodeState) tombstone() proto.Tombstone {
 	v := s.attempt.voting
-	s.tombstoned = v != nil && v.votes[s.index].unsure && !s.attempt.shared
+	s.tombstoned = v != nil && v.votes[s.index].unsure && s.attempt.shared == nil
 	if !s.tombstoned {
 		return proto.Tombstone{}
 	}

@@ -32,7 +32,7 @@ func (s *nodeState) operation() backend.Op {
 		return s.acquireScript()
 	case r.kind == round.Raising:
 		return s.raise()
-	case r.kind == round.Extending && a.shared:
+	case r.kind == round.Extending && a.shared != nil:
 		return s.extendShared()
 	case a.voting != nil && r.kind == round.Extending:
 		return s.prolong()
@@ -42,7 +42,7 @@ func (s *nodeState) operation() backend.Op {
 		s.ticketed = true
 		a.local.Enters(s.index, a)
 		return s.acquireScript()
-	case r.kind == round.Acquiring && (a.shared || s.quarantined() || r.rejoin && s.member.Queueing.Scripts):
+	case r.kind == round.Acquiring && (a.shared != nil || s.quarantined() || r.rejoin && s.member.Queueing.Scripts):
 		// An earlier acquire that was considered lost may have arrived. Only a script can
 		// tell its token from somebody else's.
 		return s.acquireScript()
@@ -51,8 +51,8 @@ func (s *nodeState) operation() backend.Op {
 	case r.kind == round.Acquiring:
 		return s.plainAcquire()
 	case r.onward:
-		return (&proto.Release{Lock: a.key, Queue: a.queue}).Op(nil, nil)
-	case a.shared:
+		return (&proto.Release{Lock: a.key, Queue: a.queue()}).Op(nil, nil)
+	case a.shared != nil:
 	case !queue || r.rejoin:
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 	}
@@ -68,14 +68,14 @@ func (s *nodeState) operation() backend.Op {
 		// A release notifies wherever the lock is free. If each rollback and each
 		// repetition did so, the notified waiters would roll back in turn, and notify
 		// again.
-		wait := proto.Wait{Queue: a.queue, Ticket: ticket}
+		wait := proto.Wait{Queue: a.queue(), Ticket: ticket}
 		if s.ticketed {
 			wait.Waited = time.Since(a.asked.Time())
 		}
 		rollback := proto.Rollback{Lock: a.key, Token: a.token, Readers: a.readers(), Wait: wait, Notify: r.call || !r.stay, Tombstone: tombstone}
 		return rollback.Op(nil, nil)
-	case s.ticketed || tombstone.Key != "" || a.shared:
-		release := proto.Release{Lock: a.key, Queue: a.queue, Token: a.token, Readers: a.readers(), Ticket: ticket, Announce: a.announce(), Tombstone: tombstone}
+	case s.ticketed || tombstone.Key != "":
+		release := proto.Release{Lock: a.key, Queue: a.queue(), Token: a.token, Readers: a.readers(), Ticket: ticket, Announce: a.announce(), Tombstone: tombstone}
 		return release.Op(nil, nil)
 	}
 	return a.plainRelease()
@@ -84,6 +84,9 @@ func (s *nodeState) operation() backend.Op {
 // plainRelease returns the release with which most attempts end. All nodes share its keys
 // and arguments.
 func (a *Attempt) plainRelease() backend.Op {
+	if a.shared != nil {
+		return backend.Op{Kind: backend.OpEval, Script: lua.ReleaseShared, Keys: a.shared.keys[:], Args: a.plain.args}
+	}
 	return backend.Op{Kind: backend.OpEval, Script: lua.Release, Keys: a.plain.keys[:], Args: a.plain.args}
 }
 
@@ -123,11 +126,14 @@ func (s *nodeState) plainAcquire() backend.Op {
 func (s *nodeState) acquireScript() backend.Op {
 	a := s.attempt
 	acquire := proto.Acquire{Lock: a.key, Token: a.token, TTL: s.current.ttl, Readers: a.readers(), Check: s.check()}
-	if a.shared {
-		acquire.Wait.Queue, acquire.Reads = a.queue, s.current.rejoin
+	if a.shared != nil {
+		if !s.ticketed && !s.current.rejoin && !s.quarantined() {
+			return a.shared.plainAcquire(&acquire)
+		}
+		acquire.Wait.Queue, acquire.Reads = a.queue(), s.current.rejoin
 	}
 	if s.ticketed {
-		acquire.Wait = proto.Wait{Queue: a.queue, Ticket: a.local.Ticket(), Waited: time.Since(a.asked.Time())}
+		acquire.Wait = proto.Wait{Queue: a.queue(), Ticket: a.local.Ticket(), Waited: time.Since(a.asked.Time())}
 	}
 	if !a.votes() {
 		return acquire.Op(nil, nil)
@@ -153,13 +159,16 @@ func (s *nodeState) readAcquire(r backend.Reply, now time.Time) (proto.AcquireRe
 // not change after that, because a node may read them during a call.
 func (a *Attempt) name() bool {
 	if !a.named {
-		a.queue, _ = proto.QueueKey(a.key)
-		release := proto.Release{Lock: a.key, Queue: a.queue, Token: a.token, Announce: a.announce()}
+		queue, _ := proto.QueueKey(a.key)
+		release := proto.Release{Lock: a.key, Queue: queue, Token: a.token, Announce: a.announce()}
 		a.plain.args = release.Op(a.plain.keys[:0], a.plain.room[:0]).Args
 		a.named = true
 	}
-	return a.queue != ""
+	return a.queue() != ""
 }
+
+// queue returns the key of the queue, or "" if the key has none or name was not called.
+func (a *Attempt) queue() string { return a.plain.keys[1] }
 
 // cannotQueue reports whether err says that the node does not let this process use the
 // queue of the key, for example because of its access rules. An acquire or extension with

@@ -28,7 +28,7 @@ func (ns *Nodes) CanShare(key string) error {
 			return fmt.Errorf("no shared lock: %s does not run scripts (backend.Scripter): %w", m.Name, errors.ErrUnsupported)
 		}
 	}
-	if _, ok := proto.ReadersKey(key); !ok {
+	if !proto.HasReaders(key) {
 		return errors.New("no shared lock: a key with braces but no hash tag has no set of readers, " +
 			"since no name that begins with the key shares its slot")
 	}
@@ -38,15 +38,43 @@ func (ns *Nodes) CanShare(key string) error {
 // Share makes a an attempt to read. It must be called before everything else. The nodes and
 // the key must allow it: see [Nodes.CanShare].
 func (a *Attempt) Share() {
-	a.reads, a.shared = true, true
+	a.reads = true
+	a.share()
+}
+
+// A sharing is what an attempt in shared mode sends to all nodes. It does not change once it is
+// set, because a node may read it during a call.
+type sharing struct {
+	keys [3]string // the lock, its queue, and the set of its readers
+	args [2]string // of an acquire that neither waits nor checks anything; the second one is "" before that
+}
+
+// share makes the mode shared.
+func (a *Attempt) share() {
+	if a.shared != nil {
+		return
+	}
+	a.name()
+	a.shared = new(sharing)
+	release := proto.Release{Lock: a.key, Queue: a.queue(), Token: a.token}
+	release.Readers, _ = proto.ReadersKey(a.key)
+	release.Op(a.shared.keys[:0], a.shared.args[:0])
+}
+
+// plainAcquire returns the operation of a, which is the same for all nodes.
+func (sh *sharing) plainAcquire(a *proto.Acquire) backend.Op {
+	if sh.args[1] == "" {
+		a.Wait.Queue = sh.keys[1]
+		return a.Op(sh.keys[:0], sh.args[:0])
+	}
+	return backend.Op{Kind: backend.OpEval, Script: lua.AcquireShared, Keys: sh.keys[:], Args: sh.args[:]}
 }
 
 // Line returns the name of the local queue in which a may wait. Readers of a lock have
 // another one than callers that want it for themselves.
 func (a *Attempt) Line() string {
 	if a.reads {
-		readers, _ := proto.ReadersKey(a.key)
-		return readers
+		return a.shared.keys[2]
 	}
 	return a.Name()
 }
@@ -55,15 +83,15 @@ func (a *Attempt) Line() string {
 func (a *Attempt) Shared() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.shared
+	return a.shared != nil
 }
 
 // readers returns the key of the set of readers if the mode is shared, otherwise "".
-func (a *Attempt) readers() (key string) {
-	if a.shared {
-		key, _ = proto.ReadersKey(a.key)
+func (a *Attempt) readers() string {
+	if a.shared == nil {
+		return ""
 	}
-	return key
+	return a.shared.keys[2]
 }
 
 // Downgrade makes a reader of an attempt that has the lock for itself, and extends it as
@@ -77,7 +105,7 @@ func (a *Attempt) Downgrade(ctx context.Context, ttl, timeout time.Duration) rou
 		released = released || s.released.Load()
 	}
 	if a.states != nil && !released {
-		a.shared = true
+		a.share()
 	}
 	leaves := a.lowered() && a.local != nil
 	a.mu.Unlock()
@@ -88,7 +116,7 @@ func (a *Attempt) Downgrade(ctx context.Context, ttl, timeout time.Duration) rou
 }
 
 // lowered reports whether a has become a reader.
-func (a *Attempt) lowered() bool { return a.shared && !a.reads }
+func (a *Attempt) lowered() bool { return a.shared != nil && !a.reads }
 
 // leave removes the ticket of an attempt that has become a reader from the node's queue, unless an
 // acquire that was granted has done so. The ticket is that of a caller that wants the lock for
@@ -127,12 +155,12 @@ func (q ticketOf) Queued(i int, _ *Attempt) bool { return q.Queue.Queued(i, q.ow
 func (q ticketOf) SetQueued(i int, _ *Attempt, queued bool) { q.Queue.SetQueued(i, q.owner, queued) }
 
 // votes reports whether acquires of a are votes. A reader has no fencing token.
-func (a *Attempt) votes() bool { return a.voting != nil && !a.shared }
+func (a *Attempt) votes() bool { return a.voting != nil && a.shared == nil }
 
 // extendShared returns an extension in shared mode. It may be sent again.
 func (s *nodeState) extendShared() backend.Op {
 	a := s.attempt
-	extend := proto.ExtendShared{Lock: a.key, Queue: a.queue, Readers: a.readers(), Token: a.token, TTL: s.current.ttl}
+	extend := proto.ExtendShared{Lock: a.key, Queue: a.queue(), Readers: a.readers(), Token: a.token, TTL: s.current.ttl}
 	return extend.Op(nil, nil)
 }
 

@@ -119,7 +119,7 @@ func (a *Attempt) takeBack(votes []round.Vote, notify bool, foreign func(owner s
 // these readers has a quorum.
 func (a *Attempt) besideReaders(votes []round.Vote) bool {
 	for i, v := range votes {
-		if a.shared && v.Outcome == round.Taken && a.states[i].refused().Owner == proto.SharedValue {
+		if a.shared != nil && v.Outcome == round.Taken && a.states[i].refused().Owner == proto.SharedValue {
 			return true
 		}
 	}

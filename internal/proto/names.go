@@ -31,6 +31,9 @@ func CounterKey(key string) (string, bool) { return beside(key, counterSuffix) }
 // [QueueKey] does.
 func ReadersKey(key string) (string, bool) { return beside(key, readersSuffix) }
 
+// HasReaders reports whether the lock key has a set of readers: see [ReadersKey].
+func HasReaders(key string) bool { return named(key) }
+
 // ReadersOf returns the key of the lock whose set of readers has that key, and reports
 // whether it is such a key. No lock has it, because it is in conflict.
 func ReadersOf(name string) (key string, ok bool) {
@@ -47,17 +50,19 @@ func TombstoneKey(key, token string) (string, bool) { return beside(key, tombsto
 
 // beside returns key with the suffix, in the same slot of a Cluster.
 func beside(key, suffix string) (string, bool) {
-	open := strings.IndexByte(key, '{')
-	if open < 0 {
-		if strings.IndexByte(key, '}') >= 0 {
-			return "", false
-		}
+	switch {
+	case !named(key):
+		return "", false
+	case strings.IndexByte(key, '{') < 0:
 		return key + "{" + key + "}" + suffix, true
 	}
-	if strings.IndexByte(key[open+1:], '}') < 1 {
-		return "", false // there is no hash tag, and an added one would not count
-	}
 	return key + suffix, true
+}
+
+// named reports whether beside has names for key. If the key has a brace but no hash tag, an
+// added one would not count.
+func named(key string) bool {
+	return !strings.ContainsAny(key, "{}") || hasTag(key)
 }
 
 // markerName follows a Locker's prefix in the name of the marker.

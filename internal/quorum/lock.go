@@ -79,7 +79,7 @@ func (g *Group) Lock(ctx context.Context, r Request) (Held, round.Result) {
 	if r.First == nil {
 		r.First = ctx
 	}
-	if !r.Queue || !g.Contended(r.line()) {
+	if !r.Queue || !g.behind(&r) {
 		h, res := g.try(r.First, &r, nil, r.Start)
 		if res.Verdict == round.Won {
 			return h, res

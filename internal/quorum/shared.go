@@ -56,6 +56,20 @@ func (r *Request) line() string {
 	return r.Key
 }
 
+// behind reports whether callers of this process are in the way of r: see [Group.Contended]. Most
+// groups never have a local queue of readers, and then its name need not be made.
+func (g *Group) behind(r *Request) bool {
+	if r.Shared {
+		g.locals.mu.Lock()
+		shares := g.locals.shares
+		g.locals.mu.Unlock()
+		if !shares {
+			return false
+		}
+	}
+	return g.Contended(r.line())
+}
+
 // ambiguous reports whether readers and others wait for the lock of ln here, or have waited
 // and hold it, so that a notification may be for the other ones. The local queues must be
 // locked.

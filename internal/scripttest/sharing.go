@@ -24,7 +24,7 @@ func sharingChecks() []rule {
 			s.waitsToRead(behind, 0, 1, "behind a writer")
 			s.inQueue("after a reader was refused", writer, behind)
 			token := t.Name()
-			t.Answer(s.run(lua.AcquireShared, token, "60000", before.ticket, "2000"), "acquire to read by a waiter that was before the writer", 1, ms)
+			t.Answer(s.run(lua.AcquireShared, token, "60000", before.ticket, "2000"), "acquire to read by a waiter that was before the writer", 1)
 			s.inQueue("after a reader from before the writer has joined", writer, behind)
 			s.receivesOnly(behind)
 		},
@@ -41,7 +41,7 @@ func sharingChecks() []rule {
 			writer, behind, lost := s.waiter(ms), s.reader(), t.Name()
 			s.waits(writer, 1000, 0, "while somebody reads")
 			s.waitsToRead(behind, 0, 1, "behind a writer")
-			t.Answer(again(s, lost), "acquire by a token that reads elsewhere, while a writer waits,", 1, ms)
+			t.Answer(again(s, lost), "acquire by a token that reads elsewhere, while a writer waits,", 1)
 			s.inQueue("after a reader has joined again", writer, behind)
 			t.refused(s.run(lua.AcquireShared, t.Name(), "60000", "", "", "", "0"), "acquire by a token that does not read elsewhere", sharedValue)
 			t.Answer(s.run(lua.ReleaseShared, lost), "release by a reader that has joined again", 1)
@@ -59,7 +59,7 @@ func sharingChecks() []rule {
 			s.staysReserved(writer, "after a refused reader")
 
 			s = t.shared()
-			t.Answer(again(s, lost), "acquire of a free lock by a token that reads elsewhere", 1, ms)
+			t.Answer(again(s, lost), "acquire of a free lock by a token that reads elsewhere", 1)
 			s.holds(sharedValue, long, "after the only reader has joined again")
 		},
 	}, {
