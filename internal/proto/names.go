@@ -62,7 +62,7 @@ func beside(key, suffix string) (string, bool) {
 // named reports whether beside has names for key. If the key has a brace but no hash tag, an
 // added one would not count.
 func named(key string) bool {
-	return !strings.ContainsAny(key, "{}") || hasTag(key)
+	return strings.IndexByte(key, '{') < 0 && strings.IndexByte(key, '}') < 0 || hasTag(key)
 }
 
 // markerName follows a Locker's prefix in the name of the marker.
