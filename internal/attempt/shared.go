@@ -70,9 +70,9 @@ func (sh *sharing) plainAcquire(a *proto.Acquire) backend.Op {
 	return backend.Op{Kind: backend.OpEval, Script: lua.AcquireShared, Keys: sh.keys[:], Args: sh.args[:]}
 }
 
-// Line returns the name of the local queue in which a may wait. Readers of a lock have
+// LocalName returns the name of the local queue in which a may wait. Readers of a lock have
 // another one than callers that want it for themselves.
-func (a *Attempt) Line() string {
+func (a *Attempt) LocalName() string {
 	if a.reads {
 		return a.shared.keys[2]
 	}

@@ -67,6 +67,6 @@ func (g *Group) Contended(key string) bool {
 	ls := &g.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ln := ls.byKey[key]
-	return ln != nil && (len(ln.waiters) > 0 || !ln.shared && !proto.IsPermits(key))
+	q := ls.byKey[key]
+	return q != nil && (len(q.waiters) > 0 || !q.shared && !proto.IsPermits(key))
 }

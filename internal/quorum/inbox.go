@@ -70,23 +70,23 @@ func (g *Group) notified(i int, key string) {
 	name, slot, _ := proto.Slot(key)
 	ls := &g.locals
 	ls.mu.Lock()
-	if ln := ls.byKey[name]; slot != 0 && ln.waits() && ln.holder(key) == nil && !ln.waiters[0].wants(slot) {
+	if q := ls.byKey[name]; slot != 0 && q.waits() && q.holder(key) == nil && !q.waiters[0].wants(slot) {
 		ls.mu.Unlock()
 		g.requeue(name)
 		return
 	}
 	in, woken := ls.inbox, false
 	var free []notice
-	for line := range ls.lines(name) {
-		ln := ls.byKey[line]
-		holder, waits := ln.holder(key), ln.waits()
+	for local := range ls.localNames(name) {
+		q := ls.byKey[local]
+		holder, waits := q.holder(key), q.waits()
 		// Without slots, a lock for which somebody waits here has no holder here that needs it.
 		if waits && (slot == 0 || holder == nil) {
-			ln.waiters[0].signal(func(w *waiter) { w.offer(i, slot) })
+			q.waiters[0].signal(func(w *waiter) { w.offer(i, slot) })
 			woken = true
 			continue
 		}
-		free = append(free, notice{line, holder, waits, ln != nil})
+		free = append(free, notice{local, holder, waits, q != nil})
 	}
 	ls.mu.Unlock()
 	joined := false
@@ -105,14 +105,14 @@ func (g *Group) notified(i int, key string) {
 		case woken: // the callers that are awake find out for whom it was
 		case joined && !n.exists: // most likely it was for the ticket of the holder
 		case in != nil && (n.waits || g.Members[i].MayPass(key)):
-			g.pass(i, n.line, key, in)
+			g.pass(i, n.local, key, in)
 		}
 	}
 }
 
 // A notice is a notification that wakes nobody in a local queue.
 type notice struct {
-	line   string
+	local  string
 	holder *attempt.Attempt // nil: none
 	waits  bool
 	exists bool // the local queue
@@ -125,8 +125,8 @@ func (g *Group) requeue(name string) {
 	ls := &g.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if ln := ls.byKey[name]; ln.waits() {
-		ln.waiters[0].signal(func(w *waiter) {
+	if q := ls.byKey[name]; q.waits() {
+		q.waiters[0].signal(func(w *waiter) {
 			if w.look.IsZero() || look.Before(w.look) {
 				w.look = look
 			}
@@ -145,9 +145,9 @@ func (g *Group) warned(key string, grace time.Duration) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	name, slot, _ := proto.Slot(key)
-	for line := range ls.lines(name) {
-		if ln := ls.byKey[line]; ln.waits() {
-			ln.waiters[0].signal(func(w *waiter) {
+	for local := range ls.localNames(name) {
+		if q := ls.byKey[local]; q.waits() {
+			q.waiters[0].signal(func(w *waiter) {
 				w.next, w.warned = true, slot
 				if w.look.IsZero() || look.Before(w.look) {
 					w.look = look
@@ -159,26 +159,26 @@ func (g *Group) warned(key string, grace time.Duration) {
 
 // pass passes on a notification from node i that nobody in the local queue of that name
 // waited for. If somebody waits by now, that caller gets it.
-func (g *Group) pass(i int, line, key string, in *inbox) {
+func (g *Group) pass(i int, local, key string, in *inbox) {
 	ls := &g.locals
 	ls.mu.Lock()
 	_, slot, _ := proto.Slot(key)
-	ln := ls.byKey[line]
-	if ln.waits() {
-		ln.waiters[0].signal(func(w *waiter) { w.offer(i, slot) })
+	q := ls.byKey[local]
+	if q.waits() {
+		q.waiters[0].signal(func(w *waiter) { w.offer(i, slot) })
 		ls.mu.Unlock()
 		return
 	}
-	if ln == nil || ln.places[i].newest == nil {
-		ln = g.newLine(line, in)
+	if q == nil || q.places[i].newest == nil {
+		q = g.newLocalQueue(local, in)
 	}
-	a := ln.places[i].newest
+	a := q.places[i].newest
 	if a == nil || a.Key() != key { // it was for another slot
-		a = ln.newAttempt(key, "")
-		a.Wait(ln, time.Time{}, 0, 0)
-		ln.places[i].newest = a
+		a = q.newAttempt(key, "")
+		a.Wait(q, time.Time{}, 0, 0)
+		q.places[i].newest = a
 	}
-	ln.places[i].queued = true // it was in the queue until the node notified it
+	q.places[i].queued = true // it was in the queue until the node notified it
 	ls.mu.Unlock()
 	a.LeaveQueue(i)
 }

@@ -13,15 +13,15 @@ import (
 // linger is how long the inbox stays open after the last wait.
 const linger = 5 * time.Second
 
-// A localQueue is a local queue: the callers of this process that wait for one key, in the
-// order in which they came. The first one competes with other processes, with the one
-// ticket that the process has. Readers have a local queue of their own, and a ticket of
-// their own. The mutex of localQueues guards it.
+// A localQueue is the callers of this process that wait for one key, in the order in which
+// they came. The first one competes with other processes, with the one ticket that the
+// process has. Readers have a local queue and a ticket of their own. The mutex of
+// localQueues guards it.
 //
 // A localQueue exists while somebody waits in it, or holds a lock acquired in it. This tells
 // two kinds of notifications apart: one for a key that nobody here wants, which is passed
-// on, and one for a holder, whose release settles it. Lines that only have holders, which
-// may have forgotten to unlock, are removed when space is needed.
+// on, and one for a holder, whose release settles it. Local queues that only have holders,
+// which may have forgotten to unlock, are removed when space is needed.
 type localQueue struct {
 	group   *Group
 	key     string             // the lock, the name of its permits, or the key of the set of its readers
@@ -65,16 +65,16 @@ func (g *Group) join(ctx context.Context, key string, asked time.Time, left func
 	ls := &g.locals
 	ls.mu.Lock()
 	in := ls.openInbox(g, key)
-	ln := ls.byKey[key]
-	if ln == nil {
-		ln = g.newLine(key, in)
-		ls.shares = ls.shares || ln.shared
-		ls.add(ln)
+	q := ls.byKey[key]
+	if q == nil {
+		q = g.newLocalQueue(key, in)
+		ls.shares = ls.shares || q.shared
+		ls.add(q)
 	}
-	w.local = ln
+	w.local = q
 	ls.waiting++
-	ln.push(w)
-	if ln.waiters[0] == w {
+	q.push(w)
+	if q.waiters[0] == w {
 		close(w.turn)
 	}
 	ls.mu.Unlock()
@@ -110,19 +110,19 @@ func (w *waiter) stand(ctx context.Context) error {
 	}
 }
 
-// add makes ln the local queue for its key.
-func (ls *localQueues) add(ln *localQueue) {
+// add makes q the local queue for its key.
+func (ls *localQueues) add(q *localQueue) {
 	if ls.byKey == nil {
 		ls.byKey = make(map[string]*localQueue)
 		ls.sweepAt = 64
 	}
-	ls.byKey[ln.key] = ln
+	ls.byKey[q.key] = q
 	if len(ls.byKey) < ls.sweepAt {
 		return
 	}
 	now := time.Now()
 	for key, old := range ls.byKey {
-		if old != ln && len(old.waiters) == 0 && now.After(old.expires) {
+		if old != q && len(old.waiters) == 0 && now.After(old.expires) {
 			delete(ls.byKey, key)
 		}
 	}
@@ -131,50 +131,50 @@ func (ls *localQueues) add(ln *localQueue) {
 
 // leave removes w from the local queue, and lets the next one compete. won is the attempt
 // that won for ttl, or nil.
-func (ln *localQueue) leave(w *waiter, won *attempt.Attempt, ttl time.Duration) {
-	ls := &ln.group.locals
+func (q *localQueue) leave(w *waiter, won *attempt.Attempt, ttl time.Duration) {
+	ls := &q.group.locals
 	if won != nil {
 		// The caller may set a better time later.
-		won.Lasts(ln.group.Config.Clock.At(won.Begun()).Add(ttl))
+		won.Lasts(q.group.Config.Clock.At(won.Begun()).Add(ttl))
 	}
 	ls.mu.Lock()
-	first, ok := ln.remove(w)
+	first, ok := q.remove(w)
 	if !ok {
 		ls.mu.Unlock()
 		return
 	}
-	if first && len(ln.waiters) > 0 {
-		close(ln.waiters[0].turn)
+	if first && len(q.waiters) > 0 {
+		close(q.waiters[0].turn)
 	}
 	ls.waiting--
 	if won != nil && won.Waits() {
 		// Earlier holders have lost it, whether they unlock or not. Of several readers, the
 		// last one takes what notifies this process.
-		ln.holders = append(slices.DeleteFunc(ln.holders, func(a *attempt.Attempt) bool { return a.Key() == won.Key() }), won)
-		if expires := time.Now().Add(ttl); expires.After(ln.expires) {
-			ln.expires = expires
+		q.holders = append(slices.DeleteFunc(q.holders, func(a *attempt.Attempt) bool { return a.Key() == won.Key() }), won)
+		if expires := time.Now().Add(ttl); expires.After(q.expires) {
+			q.expires = expires
 		}
 	}
-	rest := ln.bequeath(w, won)
-	left := ls.settle(ln)
+	rest := q.bequeath(w, won)
+	left := ls.settle(q)
 	if ls.waiting == 0 && ls.idle != nil {
 		ls.idle.Reset(linger)
 	}
 	ls.mu.Unlock()
-	ln.passOn(rest)
+	q.passOn(rest)
 	leaveQueues(left)
 }
 
-// waits reports whether somebody waits. ln may be nil.
-func (ln *localQueue) waits() bool { return ln != nil && len(ln.waiters) > 0 }
+// waits reports whether somebody waits. q may be nil.
+func (q *localQueue) waits() bool { return q != nil && len(q.waiters) > 0 }
 
 // holder returns the attempt that holds key, the lock or a slot, after having waited, or
-// nil. ln may be nil.
-func (ln *localQueue) holder(key string) *attempt.Attempt {
-	if ln == nil {
+// nil. q may be nil.
+func (q *localQueue) holder(key string) *attempt.Attempt {
+	if q == nil {
 		return nil
 	}
-	for _, a := range ln.holders {
+	for _, a := range q.holders {
 		if a.Key() == key {
 			return a
 		}
@@ -183,40 +183,40 @@ func (ln *localQueue) holder(key string) *attempt.Attempt {
 }
 
 // push adds w behind the other waiters.
-func (ln *localQueue) push(w *waiter) {
-	w.place = ln.base + len(ln.waiters)
-	ln.waiters = append(ln.waiters, w)
+func (q *localQueue) push(w *waiter) {
+	w.place = q.base + len(q.waiters)
+	q.waiters = append(q.waiters, w)
 }
 
 // remove removes w from the waiters. It reports whether w was the first, and whether it
 // was there at all. It takes constant time on average, because all callers of one key may
 // be cancelled at once while other keys need the mutex.
-func (ln *localQueue) remove(w *waiter) (first, ok bool) {
-	i := w.place - ln.base
-	if i < 0 || i >= len(ln.waiters) || ln.waiters[i] != w {
+func (q *localQueue) remove(w *waiter) (first, ok bool) {
+	i := w.place - q.base
+	if i < 0 || i >= len(q.waiters) || q.waiters[i] != w {
 		return false, false
 	}
-	ln.waiters[i] = nil
-	ln.gaps++
-	for len(ln.waiters) > 0 && ln.waiters[0] == nil {
-		ln.waiters = ln.waiters[1:]
-		ln.base++
-		ln.gaps--
+	q.waiters[i] = nil
+	q.gaps++
+	for len(q.waiters) > 0 && q.waiters[0] == nil {
+		q.waiters = q.waiters[1:]
+		q.base++
+		q.gaps--
 	}
-	if 2*ln.gaps > len(ln.waiters) {
-		ln.compact()
+	if 2*q.gaps > len(q.waiters) {
+		q.compact()
 	}
 	return i == 0, true
 }
 
 // compact closes the gaps that leaving waiters left.
-func (ln *localQueue) compact() {
-	old := ln.waiters
-	ln.waiters = make([]*waiter, 0, len(old)-ln.gaps)
-	ln.gaps = 0
+func (q *localQueue) compact() {
+	old := q.waiters
+	q.waiters = make([]*waiter, 0, len(old)-q.gaps)
+	q.gaps = 0
 	for _, w := range old {
 		if w != nil {
-			ln.push(w)
+			q.push(w)
 		}
 	}
 }
@@ -226,9 +226,9 @@ func (ln *localQueue) compact() {
 func (ls *localQueues) Release(a *attempt.Attempt) {
 	ls.mu.Lock()
 	left := ls.dismiss(a)
-	for line := range ls.lines(a.Name()) {
-		if ln := ls.byKey[line]; ln.waits() && ln.waiters[0].polls {
-			ln.waiters[0].signal(func(w *waiter) { w.stirred = true })
+	for local := range ls.localNames(a.Name()) {
+		if q := ls.byKey[local]; q.waits() && q.waiters[0].polls {
+			q.waiters[0].signal(func(w *waiter) { w.stirred = true })
 		}
 	}
 	ls.mu.Unlock()
@@ -253,28 +253,28 @@ func (ls *localQueues) Dismiss(a *attempt.Attempt) {
 // dismiss removes a from the holders of its local queue, and settles the queue if a was
 // one.
 func (ls *localQueues) dismiss(a *attempt.Attempt) (left []*attempt.Attempt) {
-	ln := ls.byKey[a.Line()]
-	if ln == nil {
+	q := ls.byKey[a.LocalName()]
+	if q == nil {
 		return nil
 	}
-	i := slices.Index(ln.holders, a) // there is at most one for each slot
+	i := slices.Index(q.holders, a) // there is at most one for each slot
 	if i < 0 {
 		return nil
 	}
-	ln.holders = slices.Delete(ln.holders, i, i+1)
-	return ls.settle(ln)
+	q.holders = slices.Delete(q.holders, i, i+1)
+	return ls.settle(q)
 }
 
 // settle ends a local queue that is no longer needed. It returns, for each node, the
 // attempt that must remove the ticket from the node's queue if it is there, or nil if the
 // ticket was never sent.
-func (ls *localQueues) settle(ln *localQueue) []*attempt.Attempt {
-	if len(ln.waiters) > 0 || len(ln.holders) > 0 || ls.byKey[ln.key] != ln {
+func (ls *localQueues) settle(q *localQueue) []*attempt.Attempt {
+	if len(q.waiters) > 0 || len(q.holders) > 0 || ls.byKey[q.key] != q {
 		return nil
 	}
-	delete(ls.byKey, ln.key)
-	left := make([]*attempt.Attempt, len(ln.places))
-	for i, p := range ln.places {
+	delete(ls.byKey, q.key)
+	left := make([]*attempt.Attempt, len(q.places))
+	for i, p := range q.places {
 		left[i] = p.newest // its node state may still put the ticket there, so it decides
 	}
 	return left
@@ -290,57 +290,57 @@ func leaveQueues(left []*attempt.Attempt) {
 }
 
 // Ticket returns the ticket, or "" if there is none. It does not change.
-func (ln *localQueue) Ticket() string {
+func (q *localQueue) Ticket() string {
 	switch {
-	case ln.inbox == nil:
+	case q.inbox == nil:
 		return ""
-	case ln.shared:
-		return ln.inbox.reader
+	case q.shared:
+		return q.inbox.reader
 	}
-	return ln.inbox.ticket
+	return q.inbox.ticket
 }
 
 // Hears reports whether notifications of node i reach the process.
-func (ln *localQueue) Hears(i int) bool { return ln.inbox != nil && ln.inbox.Hears(i) }
+func (q *localQueue) Hears(i int) bool { return q.inbox != nil && q.inbox.Hears(i) }
 
 // Enters notes that an acquire of a with the ticket is about to be sent to node i.
-func (ln *localQueue) Enters(i int, a *attempt.Attempt) {
-	ls := &ln.group.locals
+func (q *localQueue) Enters(i int, a *attempt.Attempt) {
+	ls := &q.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ln.places[i] = place{queued: true, newest: a}
+	q.places[i] = place{queued: true, newest: a}
 }
 
 // IsNewest reports whether a is the newest attempt that has asked node i. Only the newest
 // may change the ticket there; an older one would remove or restore the newer one's
 // entry.
-func (ln *localQueue) IsNewest(i int, a *attempt.Attempt) bool {
-	ls := &ln.group.locals
+func (q *localQueue) IsNewest(i int, a *attempt.Attempt) bool {
+	ls := &q.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return ls.isNewest(ln, i, a)
+	return ls.isNewest(q, i, a)
 }
 
-func (ls *localQueues) isNewest(ln *localQueue, i int, a *attempt.Attempt) bool {
-	now := ls.byKey[ln.key] // may be a later queue that never asks any node
-	return ln.places[i].newest == a && (now == nil || now == ln || now.places[i].newest == nil)
+func (ls *localQueues) isNewest(q *localQueue, i int, a *attempt.Attempt) bool {
+	now := ls.byKey[q.key] // may be a later queue that never asks any node
+	return q.places[i].newest == a && (now == nil || now == q || now.places[i].newest == nil)
 }
 
 // Queued reports whether a has to remove the ticket from the queue of node i.
-func (ln *localQueue) Queued(i int, a *attempt.Attempt) bool {
-	ls := &ln.group.locals
+func (q *localQueue) Queued(i int, a *attempt.Attempt) bool {
+	ls := &q.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return ln.places[i].queued && ls.isNewest(ln, i, a)
+	return q.places[i].queued && ls.isNewest(q, i, a)
 }
 
 // SetQueued notes whether the ticket may be in the queue of node i, after an answer to a.
-func (ln *localQueue) SetQueued(i int, a *attempt.Attempt, queued bool) {
-	ls := &ln.group.locals
+func (q *localQueue) SetQueued(i int, a *attempt.Attempt, queued bool) {
+	ls := &q.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if ln.places[i].newest == a {
-		ln.places[i].queued = queued
+	if q.places[i].newest == a {
+		q.places[i].queued = queued
 	}
 }
 
@@ -376,8 +376,8 @@ func (ls *localQueues) closeInbox(forGood bool) {
 	}
 	ls.inbox.Close()
 	ls.inbox = nil
-	for key, ln := range ls.byKey {
-		if len(ln.waiters) == 0 {
+	for key, q := range ls.byKey {
+		if len(q.waiters) == 0 {
 			delete(ls.byKey, key)
 		}
 	}
@@ -388,9 +388,9 @@ func (ls *localQueues) closeInbox(forGood bool) {
 func (ls *localQueues) wakeAll(now bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	for _, ln := range ls.byKey {
-		if len(ln.waiters) > 0 {
-			ln.waiters[0].signal(func(w *waiter) {
+	for _, q := range ls.byKey {
+		if len(q.waiters) > 0 {
+			q.waiters[0].signal(func(w *waiter) {
 				w.stirred = w.stirred || now
 				w.look = time.Now()
 			})

@@ -239,7 +239,7 @@ func (c *contender) leave() {
 // join enters the local queue, unless c is in it, and returns when c is its first.
 func (c *contender) join(ctx context.Context) (err error) {
 	if c.waiter == nil {
-		if c.waiter, err = c.group.join(ctx, c.line(), c.Start.Time(), c.left); err == nil {
+		if c.waiter, err = c.group.join(ctx, c.localName(), c.Start.Time(), c.left); err == nil {
 			ls := &c.group.locals
 			ls.mu.Lock()
 			c.waiter.slots = c.Slots

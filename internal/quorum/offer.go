@@ -77,31 +77,31 @@ type legacy struct {
 // bequeath hands the offers of w, which leaves, to the next waiter of the process, which
 // makes an attempt. If there is none, it returns what must be passed on to other
 // processes. won is the attempt that has won, or nil. The local queues must be locked.
-func (ln *localQueue) bequeath(w *waiter, won *attempt.Attempt) (l legacy) {
-	if !proto.IsPermits(ln.key) {
+func (q *localQueue) bequeath(w *waiter, won *attempt.Attempt) (l legacy) {
+	if !proto.IsPermits(q.key) {
 		return l
 	}
 	offers := w.allOffers()
 	if won != nil {
 		_, slot, _ := proto.Slot(won.Key())
 		offers = slices.DeleteFunc(offers, func(o offer) bool { return o.slot == slot })
-		ln.pay(won.Key())
+		q.pay(won.Key())
 	}
-	if ln.waits() {
+	if q.waits() {
 		for _, o := range offers {
-			ln.waiters[0].offer(o.node, o.slot)
+			q.waiters[0].offer(o.node, o.slot)
 		}
 		return l
 	}
-	l = legacy{offers, ln.debts}
-	ln.debts = nil
+	l = legacy{offers, q.debts}
+	q.debts = nil
 	return l
 }
 
 // passOn passes on what the last waiter has left.
-func (ln *localQueue) passOn(l legacy) {
+func (q *localQueue) passOn(l legacy) {
 	for _, o := range l.offers {
-		ln.group.pass(o.node, ln.key, proto.SlotKey(ln.key, o.slot), ln.inbox)
+		q.group.pass(o.node, q.key, proto.SlotKey(q.key, o.slot), q.inbox)
 	}
 	for _, a := range l.debts {
 		a.Notify()
@@ -112,25 +112,25 @@ func (ln *localQueue) passOn(l legacy) {
 // looked meanwhile may sleep because of it. So this process owes that slot another look
 // before it sleeps, or a notification. The notification must not overtake what takes the
 // grants of a back, which may still be under way.
-func (ln *localQueue) owe(a *attempt.Attempt) {
-	ls := &ln.group.locals
+func (q *localQueue) owe(a *attempt.Attempt) {
+	ls := &q.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ln.pay(a.Key())
-	ln.debts = append(ln.debts, a)
+	q.pay(a.Key())
+	q.debts = append(q.debts, a)
 }
 
 // pay forgets the debt for the slot with that key. The local queues must be locked.
-func (ln *localQueue) pay(key string) {
-	ln.debts = slices.DeleteFunc(ln.debts, func(a *attempt.Attempt) bool { return a.Key() == key })
+func (q *localQueue) pay(key string) {
+	q.debts = slices.DeleteFunc(q.debts, func(a *attempt.Attempt) bool { return a.Key() == key })
 }
 
 // clearDebts forgets the debts for slots up to n, because others have all of these.
-func (ln *localQueue) clearDebts(n int) {
-	ls := &ln.group.locals
+func (q *localQueue) clearDebts(n int) {
+	ls := &q.group.locals
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ln.debts = slices.DeleteFunc(ln.debts, func(a *attempt.Attempt) bool {
+	q.debts = slices.DeleteFunc(q.debts, func(a *attempt.Attempt) bool {
 		_, slot, _ := proto.Slot(a.Key())
 		return slot <= n
 	})

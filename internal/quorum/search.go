@@ -20,16 +20,16 @@ import (
 // have it, in whose queues w is. The survey that shows it must be sent after w was queued
 // and has taken back its grants. docs/waiting.md says why.
 func (w *waiter) search(ctx context.Context, a *attempt.Attempt, verdict round.Verdict, votes []round.Vote, timeout time.Duration) {
-	ln, g := w.local, w.local.group
+	q, g := w.local, w.local.group
 	call := w.stirs < maxNotifies
 	st, gone := a.TakeBackNow(ctx, votes, call, timeout)
 	if st.Crowded && call {
 		w.stirs++
 	}
 	if st.Open > 0 {
-		ln.owe(a)
+		q.owe(a)
 	}
-	survey, _ := inspect.Slots(ctx, g, ln.key, w.slots.n, ln.Ticket(), timeout)
+	survey, _ := inspect.Slots(ctx, g, q.key, w.slots.n, q.Ticket(), timeout)
 	w.poll(st.Queued <= g.Size()-g.Need() || verdict == round.Unavailable || survey.Size() == 0)
 	free := survey.Free(g.Need())
 	if len(free) > 0 {
@@ -52,7 +52,7 @@ func (w *waiter) search(ctx context.Context, a *attempt.Attempt, verdict round.V
 		w.awake(expiry)
 		return
 	}
-	ln.clearDebts(w.slots.n)
+	q.clearDebts(w.slots.n)
 	w.sleep(st, expiry)
 }
 

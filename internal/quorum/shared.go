@@ -11,32 +11,32 @@ import (
 // with a ticket of its own. Its name is the key of the set of readers. A notification does not
 // say for which of the two tickets it is, so both are told.
 
-// newLine returns an empty local queue with that name.
-func (g *Group) newLine(key string, in *inbox) *localQueue {
+// newLocalQueue returns an empty local queue with that name.
+func (g *Group) newLocalQueue(key string, in *inbox) *localQueue {
 	_, shared := proto.ReadersOf(key)
 	return &localQueue{group: g, key: key, shared: shared, inbox: in, places: make([]place, len(g.Members))}
 }
 
-// lock returns the key of the lock for which the callers of ln wait. A lock with slots has
+// lock returns the key of the lock for which the callers of q wait. A lock with slots has
 // none.
-func (ln *localQueue) lock() string {
-	if lock, ok := proto.ReadersOf(ln.key); ok {
+func (q *localQueue) lock() string {
+	if lock, ok := proto.ReadersOf(q.key); ok {
 		return lock
 	}
-	return ln.key
+	return q.key
 }
 
-// newAttempt returns an attempt of a caller of ln to get key, which is the lock or a slot.
-func (ln *localQueue) newAttempt(key, token string) *attempt.Attempt {
-	a := attempt.New(ln.group.Nodes, key, token)
-	if ln.shared {
+// newAttempt returns an attempt of a caller of q to get key, which is the lock or a slot.
+func (q *localQueue) newAttempt(key, token string) *attempt.Attempt {
+	a := attempt.New(q.group.Nodes, key, token)
+	if q.shared {
 		a.Share()
 	}
 	return a
 }
 
-// lines yields the names of the local queues of a lock. Permits have one.
-func (ls *localQueues) lines(name string) iter.Seq[string] {
+// localNames yields the names of the local queues of a lock. Permits have one.
+func (ls *localQueues) localNames(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if !yield(name) || !ls.shares || proto.IsPermits(name) {
 			return
@@ -47,8 +47,8 @@ func (ls *localQueues) lines(name string) iter.Seq[string] {
 	}
 }
 
-// line returns the name of the local queue for r.
-func (r *Request) line() string {
+// localName returns the name of the local queue for r.
+func (r *Request) localName() string {
 	if r.Shared {
 		readers, _ := proto.ReadersKey(r.Key)
 		return readers
@@ -67,20 +67,20 @@ func (g *Group) behind(r *Request) bool {
 			return false
 		}
 	}
-	return g.Contended(r.line())
+	return g.Contended(r.localName())
 }
 
-// ambiguous reports whether readers and others wait for the lock of ln here, or have waited
+// ambiguous reports whether readers and others wait for the lock of q here, or have waited
 // and hold it, so that a notification may be for the other ones. The local queues must be
 // locked.
-func (ln *localQueue) ambiguous() bool {
-	ls := &ln.group.locals
+func (q *localQueue) ambiguous() bool {
+	ls := &q.group.locals
 	if !ls.shares {
 		return false
 	}
 	n := 0
-	for line := range ls.lines(ln.lock()) {
-		if ln := ls.byKey[line]; ln != nil && (ln.waits() || len(ln.holders) > 0) {
+	for local := range ls.localNames(q.lock()) {
+		if q := ls.byKey[local]; q != nil && (q.waits() || len(q.holders) > 0) {
 			n++
 		}
 	}

@@ -102,21 +102,21 @@ func (w *waiter) signal(change func(*waiter)) {
 // If it wins, the waiter has left the local queue. If not, acquire waits for all answers,
 // because refusals say how long to wait, and takes back what was granted.
 func (w *waiter) acquire(ctx context.Context, f *attempt.Fencing, token string, ttl, timeout time.Duration) (*attempt.Attempt, round.Result) {
-	ln := w.local
-	g, key := ln.group, ln.lock()
+	q := w.local
+	g, key := q.group, q.lock()
 	if w.slots != nil {
 		key = proto.SlotKey(key, w.aim())
 	}
-	a := ln.newAttempt(key, token)
+	a := q.newAttempt(key, token)
 	ls := &g.locals
 	ls.mu.Lock()
 	in := ls.inbox
 	notified, rumours := w.news()
 	w.stirred, w.look = false, time.Time{}
 	ls.mu.Unlock()
-	if in != nil && in == ln.inbox {
+	if in != nil && in == q.inbox {
 		in.Await(ctx, timeout)
-		a.Wait(ln, w.asked, ttl, timeout)
+		a.Wait(q, w.asked, ttl, timeout)
 	}
 	a.Vote(f.Of(key), ttl)
 	res, vain := a.Compete(ctx, w, rumours, ttl, timeout)
@@ -128,7 +128,7 @@ func (w *waiter) acquire(ctx context.Context, f *attempt.Fencing, token string, 
 	w.permit.End(res.Answer())
 	w.permit = nil
 	if res.Verdict == round.Won {
-		ln.leave(w, a, ttl)
+		q.leave(w, a, ttl)
 		return a, res
 	}
 	if vain { // it continues to wait as before

@@ -321,8 +321,8 @@ func (l *link) mistakeAfter(ops []backend.Op) {
 		case b == clearsLate && op.Script == lua.Acquire:
 			ls := &l.p.Group.locals
 			ls.mu.Lock()
-			if ln := ls.byKey[op.Keys[0]]; ln != nil && len(ln.waiters) > 0 {
-				ln.waiters[0].notices[l.index] = false
+			if q := ls.byKey[op.Keys[0]]; q != nil && len(q.waiters) > 0 {
+				q.waiters[0].notices[l.index] = false
 			}
 			ls.mu.Unlock()
 		}
