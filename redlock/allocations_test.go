@@ -50,7 +50,7 @@ func allocations(t *testing.T, size, goroutines, keys int, pair func(context.Con
 	if err != nil {
 		t.Fatal(err)
 	}
-	const pairs = 500
+	const pairs = 200
 	run := func() {
 		var wg sync.WaitGroup
 		for g := range goroutines {

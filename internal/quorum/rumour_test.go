@@ -30,7 +30,7 @@ func TestForgedNotifications(t *testing.T) {
 	}
 }
 
-// handOvers has processes wait for one key in turn for two seconds, while the inbox of
+// handOvers has processes wait for one key in turn for a second, while the inbox of
 // each gets so many forged notifications a second from one node. It returns how often
 // the lock was handed over in a second, and how many operations that took.
 func handOvers(t *testing.T, n, rate int, verify bool) (locks, ops int) {
@@ -61,7 +61,7 @@ func handOvers(t *testing.T, n, rate int, verify bool) (locks, ops int) {
 				}
 			})
 		}
-		time.Sleep(time.Second)
+		time.Sleep(200 * time.Millisecond)
 		if rate > 0 {
 			all.Go(func() {
 				for ctx.Err() == nil {
@@ -84,9 +84,9 @@ func handOvers(t *testing.T, n, rate int, verify bool) (locks, ops int) {
 		for _, p := range list {
 			p.forget()
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 		mu.Lock()
-		locks /= 2
+		counted := locks
 		mu.Unlock()
 		for _, p := range list {
 			for _, f := range p.fault {
@@ -98,6 +98,7 @@ func handOvers(t *testing.T, n, rate int, verify bool) (locks, ops int) {
 			p.set(faulty.Delay(0))
 		}
 		all.Wait()
+		locks = counted
 	})
 	return locks, ops
 }
