@@ -28,8 +28,8 @@
 -- long as the rest. All other cases are left to the rest of the script. So are servers before
 -- Redis 7, which cannot say what a user may do, and a user who may not do all of this.
 --
--- A release may need other commands, so the user must have the right to them. To ask for the
--- rights takes a server less than half as long as to run the commands. SET is the first command
+-- A release may need other commands, so the user must have the right to them. Asking takes a
+-- server less than half as long as running the commands. SET is the first command
 -- that writes. So a server without memory refuses it, and nothing has changed. The share ends
 -- when the lock expires.
 local lock, queue, readers, token = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
@@ -39,7 +39,7 @@ if may and not KEYS[4] and (ARGV[3] or '') == '' and ARGV[2] and #ARGV[2] <= 15
 	-- A server raises an error if it does not have a command.
 	local known, allowed = pcall(function()
 		return may('GET', lock) and may('TIME') and may('DEL', lock, readers) and may('PEXPIRETIME', lock)
-			and may('ZSCORE', readers, token) and may('ZREM', readers, token) and may('ZRANGE', readers, '0', '1')
+			and may('PEXPIREAT', lock, '0') and may('ZSCORE', readers, token) and may('ZREM', readers, token) and may('ZRANGE', readers, '0', '1')
 	end)
 	local taken = known and allowed and redis.pcall('SET', lock, '~shared', 'PX', ARGV[2])
 	if taken and not taken.err then

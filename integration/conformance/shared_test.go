@@ -31,6 +31,13 @@ func TestSharedWithoutPermission(t *testing.T) {
 			}
 			server.SetUser(t, "locker", "+"+command)
 		}
+		if kind != servers.Redis60 { // a right to one of the keys is not enough
+			server.SetUser(t, "locker", "-pexpireat", "(+pexpireat ~readers)")
+			if r := acquire.Do(t.Context(), some); r.Err == nil || len(server.Keys(t)) != 0 {
+				t.Errorf("acquireshared without pexpireat for the lock answers %v, and the keys are %q; want an error and none", r.Reply, server.Keys(t))
+			}
+			server.SetUser(t, "locker", "clearselectors", "+pexpireat")
+		}
 		for _, command := range []string{"exists", "pexpiretime"} { // for the fast paths alone
 			if command == "pexpiretime" && kind == servers.Redis60 {
 				continue

@@ -155,8 +155,8 @@ func (s *nodeState) readAcquire(r backend.Reply, now time.Time) (proto.AcquireRe
 }
 
 // name finds the name of the queue, and reports whether the key can have one. The first
-// call, under the mutex, also sets the keys and arguments of the plain release. They do
-// not change after that, because a node may read them during a call.
+// call, under the mutex or before a is asked for, also sets the keys and arguments of the
+// plain release. They do not change after that, because a node may read them during a call.
 func (a *Attempt) name() bool {
 	if !a.named {
 		queue, _ := proto.QueueKey(a.key)

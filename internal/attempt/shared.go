@@ -42,11 +42,15 @@ func (a *Attempt) Share() {
 	a.share()
 }
 
-// A sharing is what an attempt in shared mode sends to all nodes. It does not change once it is
-// set, because a node may read it during a call.
+// A sharing is what an attempt in shared mode sends to all nodes. What is set does not change,
+// because a node may read it during a call.
 type sharing struct {
-	keys [3]string // the lock, its queue, and the set of its readers
-	args [2]string // of an acquire that neither waits nor checks anything; the second one is "" before that
+	keys    [3]string  // the lock, its queue, and the set of its readers
+	acquire backend.Op // that neither waits nor checks anything, once it is needed
+	room    struct {   // for acquire
+		keys [3]string
+		args [2]string
+	}
 }
 
 // share makes the mode shared.
@@ -58,16 +62,17 @@ func (a *Attempt) share() {
 	a.shared = new(sharing)
 	release := proto.Release{Lock: a.key, Queue: a.queue(), Token: a.token}
 	release.Readers, _ = proto.ReadersKey(a.key)
-	release.Op(a.shared.keys[:0], a.shared.args[:0])
+	release.Op(a.shared.keys[:0], a.shared.room.args[:0])
 }
 
-// plainAcquire returns the operation of a, which is the same for all nodes.
+// plainAcquire returns the acquire that neither waits nor checks anything. All nodes get the
+// same one, because all acquires of an attempt ask for the same time to live.
 func (sh *sharing) plainAcquire(a *proto.Acquire) backend.Op {
-	if sh.args[1] == "" {
+	if sh.acquire.Script == nil {
 		a.Wait.Queue = sh.keys[1]
-		return a.Op(sh.keys[:0], sh.args[:0])
+		sh.acquire = a.Op(sh.room.keys[:0], sh.room.args[:0])
 	}
-	return backend.Op{Kind: backend.OpEval, Script: lua.AcquireShared, Keys: sh.keys[:], Args: sh.args[:]}
+	return sh.acquire
 }
 
 // LocalName returns the name of the local queue in which a may wait. Readers of a lock have
