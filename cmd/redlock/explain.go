@@ -57,7 +57,8 @@ func complain(err error, waited time.Duration) complaint {
 		return complaint{"wrong user or password", "check them in the URL, where special characters are written as %XX, or in --password-file or REDLOCK_PASSWORD"}
 	case code == "NOPERM", strings.HasPrefix(said, "ERR ACL failure in script"), strings.HasPrefix(said, "ERR The user executing the script can't run"):
 		return complaint{said, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key; " +
-			"for a fencing token also +exists +time +persist, for a quarantine also +info +time"}
+			"for a fencing token also +exists +time +persist, for a quarantine also +info +time, " +
+			"for a shared lock also +time +zadd +zrem +zrange +zscore +pexpireat"}
 	case code == "OOM": // the server adds where in the script, at length
 		return complaint{"its memory is full (OOM)", "raise maxmemory, or delete what else the server stores"}
 	case code == "NORUNID":
@@ -159,8 +160,11 @@ func inTrouble(r redlock.Report, need int) trouble {
 	t := trouble{size: len(r), need: need}
 	// The end of --wait may have cut off a server that works.
 	decided := need > 0 && r.Count(redlock.Quarantined)+r.Count(redlock.Failed)+r.Count(redlock.TimedOut) > len(r)-need
+	var without []string
 	for _, n := range r {
 		switch {
+		case n.Outcome == redlock.NotHeld, n.Outcome == redlock.Skipped:
+			without = append(without, n.Node)
 		case n.Outcome == redlock.Pending && decided:
 		case n.Outcome == redlock.Quarantined:
 			t.add(n.Node, inQuarantine(n.Quarantine))
@@ -168,6 +172,11 @@ func inTrouble(r redlock.Report, need int) trouble {
 			c := complain(n.Err, n.Latency)
 			c.what += at(n.Node, n.Err)
 			t.add(n.Node, c)
+		}
+	}
+	if need > 0 && len(t.servers) > 0 { // these count too
+		for _, node := range without {
+			t.add(node, complaint{"it does not have the lock", lostData})
 		}
 	}
 	return t
@@ -195,13 +204,16 @@ func reasonAfter(err error, timeout time.Duration) string {
 	return strings.TrimPrefix(err.Error(), "redlock: ")
 }
 
+// lostData is what to ask about a server that does not have a lock any more.
+const lostData = `did it restart or fail over? "redlock doctor" checks whether it keeps its data`
+
 // lossReason says in a few words how a lock was lost, on which servers, and what to check.
 func lossReason(err error) string {
 	var quorum *redlock.QuorumError
 	if !errors.As(err, &quorum) || len(quorum.Rounds) == 0 {
 		return "it could not be extended in time"
 	}
-	const how = `it was deleted there, or taken over, or the server lost its data (did it restart or fail over? "redlock doctor" checks whether it keeps its data)`
+	const how = "it was deleted there, or taken over, or the server lost its data (" + lostData + ")"
 	last := quorum.Last()
 	var without, skipped []string
 	for _, n := range last {

@@ -210,6 +210,26 @@ func TestComplainWithEachRemedy(t *testing.T) {
 	}
 }
 
+// A server that does not have the lock keeps it from being extended just as one that is down.
+func TestFailuresNameServersWithoutTheLock(t *testing.T) {
+	report := redlock.Report{
+		{Node: "a", Outcome: redlock.NotHeld},
+		{Node: "b", Outcome: redlock.Failed, Err: syscall.ECONNREFUSED},
+		{Node: "c", Outcome: redlock.Granted},
+	}
+	err := fmt.Errorf("extend: %w", &redlock.QuorumError{Need: 2, Rounds: []redlock.Report{report}})
+	got := failures(err, time.Second).String()
+	for _, want := range []string{"2 of 3 servers failed, and 2 must work: b: connection refused (", `; a: it does not have the lock (did it restart`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q, want %q in it", got, want)
+		}
+	}
+	report[1].Outcome = redlock.Granted
+	if got := failures(err, time.Second); len(got.servers) > 0 {
+		t.Errorf("%q, although no server has failed", got)
+	}
+}
+
 // A lock is lost because of all servers without it, also those that have not granted it. They
 // are named, and there is advice.
 func TestLossReason(t *testing.T) {
