@@ -364,3 +364,30 @@ func TestContextEndedBeforeItsTimer(t *testing.T) {
 		})
 	}
 }
+
+// The same with several keys: the wait for the second one ends at the deadline of ctx, before ctx.
+// The error is that of ctx, and not of a context that the call has made for the wait.
+func TestContextOfLockAllEndedBeforeItsTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const deadline, late = 100 * time.Millisecond, 10 * time.Millisecond
+		r := newRig(t, 3, false)
+		for _, m := range r.mem {
+			m.Set("b", "foreign", time.Hour)
+		}
+		time.AfterFunc(deadline/2, func() { r.set(0, 3, faulty.Delay(deadline/2+2*time.Millisecond), faulty.Refuse(nil)) })
+		cause := errors.New("enough")
+		parent, cancel := context.WithDeadlineCause(t.Context(), time.Now().Add(deadline+late), cause)
+		defer cancel()
+		ctx := lateContext{parent, time.Now().Add(deadline)}
+		l := r.locker()
+		_, err := l.LockAll(ctx, []string{"a", "b"}, WithRetry(Fixed(time.Millisecond)))
+		matches(t, err, ErrTaken, context.DeadlineExceeded, cause)
+		if errors.Is(err, context.Canceled) || ctx.Err() == nil {
+			t.Errorf("the error is %v, and that of ctx %v", err, ctx.Err())
+		}
+		for _, m := range r.mem {
+			_, _ = m.EvalDelete(t.Context(), "b", "foreign")
+		}
+		r.clean(l)
+	})
+}

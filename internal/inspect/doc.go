@@ -7,7 +7,8 @@
 // a share: Check extends a share of which less than a millisecond is left to a millisecond.
 //
 // Each function asks all nodes at once. Look and Find wait for all nodes. Check returns as
-// soon as the answers decide. Slots waits only a little for the last nodes. Each returns after the timeout, or when ctx ends. It starts one
-// goroutine for each node, which ends with the call on that node: after
-// sender.CallTimeout at the latest, also if nobody waits for it any more.
+// soon as the answers decide. Slots waits only a little longer once a quorum has answered.
+// Each returns after the timeout, or when ctx ends. It starts one goroutine for each node,
+// which ends with the call on that node: after sender.CallTimeout at the latest, also if
+// nobody waits for it any more.
 package inspect

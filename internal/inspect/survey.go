@@ -30,7 +30,7 @@ const minLinger = 2 * time.Millisecond
 // Slots asks all nodes at once about n slots of the permits with that name. Slots that are
 // reserved for the ticket, which may be empty, are free. It returns when all nodes have
 // answered that can be asked, after timeout, or when ctx ends. Once a quorum has answered,
-// it waits for the others about as long as that took instead. The votes say which nodes have
+// it waits for the others only for about as long again. The votes say which nodes have
 // answered, and why the others have not.
 func Slots(ctx context.Context, nodes SlotNodes, name string, n int, ticket string, timeout time.Duration) (Survey, []round.Vote) {
 	type answer struct {

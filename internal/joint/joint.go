@@ -62,7 +62,8 @@ type Call struct {
 	Waited bool      // it has waited, so some keys may have been acquired long ago
 	Since  time.Time // when it had all keys, before it extended those that were stale
 
-	awaited int // the last key for which it waited because that was taken, or None
+	awaited int    // the last key for which it waited because that was taken, or None
+	unguard func() // ends the context of a wait that has failed; nil: there is none
 }
 
 // errLost says that a key was lost during the call, so that it has to be acquired again.
@@ -148,8 +149,14 @@ func (c *Call) wait(ctx, limited context.Context, i int, res round.Result) (err 
 		lock.Preserve()
 	}
 	ending, cancel := context.WithCancel(limited)
-	defer cancel()
-	guard := NewContext(ending, c.Locks[:i])
+	defer func() {
+		if err == nil || err == errLost {
+			cancel()
+		} else { // the Failure names the context, and is still to be explained
+			c.unguard = cancel
+		}
+	}()
+	guard := NewContext(ending, slices.Clone(c.Locks[:i]))
 	r := c.Keys[i].Request(c.Clock.Now())
 	if !r.Queue {
 		pause, again := r.Caller.Pause(false)
@@ -205,8 +212,14 @@ func (c *Call) recover(ctx, limited context.Context, losses int) error {
 	return nil
 }
 
-// GiveBack gives back the keys that are held, because the call has failed.
-func (c *Call) GiveBack(ctx context.Context) { c.giveBack(ctx, 0, false) }
+// GiveBack gives back the keys that are held, because the call has failed. It also ends the
+// contexts that a [Failure] names.
+func (c *Call) GiveBack(ctx context.Context) {
+	if c.unguard != nil {
+		c.unguard()
+	}
+	c.giveBack(ctx, 0, false)
+}
 
 // giveBack gives back key from and all behind it.
 func (c *Call) giveBack(ctx context.Context, from int, again bool) {

@@ -49,15 +49,22 @@ func TestNothingToGather(t *testing.T) {
 		what              string
 		extends, acquires int
 		batches, want     bool
+		ago               time.Duration
+		gathers           bool
 	}{
-		{"nothing waits", 0, 0, true, true},
-		{"few operations", 0, eager - 1, true, true},
-		{"an extension", 1, 0, true, false},
-		{"an extension among others", 1, 1, true, false},
-		{"enough operations", 0, eager, true, false},
-		{"no batches", 0, 1, false, false},
+		{what: "nothing waits", batches: true, want: true},
+		{what: "few operations", acquires: eager - 1, batches: true, want: true},
+		{what: "few operations, just in time", acquires: 1, batches: true, ago: lately - 1, want: true},
+		{what: "an extension", extends: 1, batches: true},
+		{what: "an extension among others", extends: 1, acquires: 1, batches: true},
+		{what: "enough operations", acquires: eager, batches: true},
+		{what: "no batches", acquires: 1},
+		{what: "nobody was answered lately", acquires: 1, batches: true, ago: lately},
+		{what: "another goroutine gathers", acquires: 1, batches: true, gathers: true},
 	} {
-		s := New(NewShared(1), &server{})
+		s, now := New(NewShared(1), &server{}), time.Now()
+		s.shared.gathering.note(now.Add(-tc.ago))
+		s.gathers.Store(tc.gathers)
 		s.batches = tc.batches
 		for range tc.extends {
 			s.extends.push(new(Item))
@@ -65,7 +72,7 @@ func TestNothingToGather(t *testing.T) {
 		for range tc.acquires {
 			s.acquires.push(new(Item))
 		}
-		if got := s.few(time.Now()); got != tc.want {
+		if got := s.few(now); got != tc.want {
 			t.Errorf("%s: %v, want %v", tc.what, got, tc.want)
 		}
 	}
@@ -86,13 +93,24 @@ func TestSlowGathering(t *testing.T) {
 			}
 		}()
 		before = time.Now()
+		s.shared.gathering.note(before)
 		after = s.gather(before)
 	}
 	took := after.Sub(before)
-	if s.few(after) || s.few(after.Add(49*took)) {
+	gathers := func(later time.Duration) bool {
+		s.shared.gathering.note(after.Add(later))
+		defer s.gathers.Store(false)
+		return s.few(after.Add(later))
+	}
+	if gathers(0) || gathers(49*took) {
 		t.Error("the next calls gather")
 	}
-	if !s.few(after.Add(51 * took)) {
+	if !gathers(51 * took) {
 		t.Error("no call will gather again")
+	}
+	s.shared.gathering.hasty.Store(0)
+	s.shared.gathering.note(after)
+	if s.gather(after.Add(-time.Hour)); gathers(0) || !gathers(longestHaste+time.Minute) {
+		t.Error("after a suspended process, calls gather at once or never again")
 	}
 }

@@ -86,6 +86,7 @@ func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 		}
 	}
 	now := time.Now()
+	s.shared.gathering.note(now)
 	failed = s.yield(items, results, began, now)
 	for completed < len(items) {
 		completed++

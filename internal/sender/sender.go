@@ -42,6 +42,8 @@ type Shared struct {
 	calls  callContext // contexts for calls by senders
 	inline callContext // contexts for calls that callers make themselves
 	rooms  sync.Pool   // of room
+
+	gathering gathering
 }
 
 // NewShared returns a Shared for a group with that many nodes.
@@ -78,7 +80,7 @@ type Sender struct {
 	replaced      time.Time   // when connections were last replaced because of a quarantine
 	answered      bool        // the last call was answered
 	newest        time.Time   // when the last call began
-	hasty         time.Time   // calls do not gather operations until then
+	gathers       atomic.Bool // a goroutine gathers operations for its call
 	progress      time.Time   // last end of a call without a time-out, or begin of the first one under way
 	timer         *time.Timer // starts what has to wait; nil: not needed yet
 	wake          time.Time   // when it fires; zero: not set
@@ -289,6 +291,7 @@ func (s *Sender) send(room *room, now time.Time) (lost bool) {
 		}
 	}
 	end := time.Now()
+	s.shared.gathering.note(end)
 	lost = s.note(room, now, end)
 	for i, it := range batch {
 		if it != nil {
