@@ -68,9 +68,7 @@ If the command ends with such a code itself, a line on stderr says so.`,
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			said := &messages{w: cmd.ErrOrStderr()}
-			defer said.flush()
-			c.stderr = said
+			c.stderr = cmd.ErrOrStderr()
 			if err := c.parse(cmd, args); err != nil {
 				return err
 			}

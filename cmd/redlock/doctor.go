@@ -102,8 +102,10 @@ func (e *examine) run(cmd *cobra.Command, _ []string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
 	report, err := doctor.Check(ctx, conn.patients(), e.settings)
+	interrupted := ctx.Err() != nil
+	cancel() // from now on an interrupt ends the process, even if nobody reads the report
 	switch {
-	case ctx.Err() != nil:
+	case interrupted:
 		return &exitError{code: doctorInterrupted}
 	case err != nil:
 		return usage(cmd, strings.TrimPrefix(err.Error(), "doctor: "))

@@ -72,7 +72,7 @@ come first.
   2  wrong usage, or it would wait for itself
   3  too few servers work, or they refuse; or nothing could be written to stdout.
      The lock is not held
-  128 + N  signal N came while waiting for the lock
+  128 + N  signal N came before stdout had what unlock needs. The lock is not held
 "redlock run" has 121, 122 and 123 instead of 1, 2 and 3, because it passes on the exit
 code of its command. redlock-py has other codes for some faults: 1 instead of 3 if all
 servers are down, 3 instead of 0 if a minority is, and 3 instead of 2 for a bad URL.`,
@@ -170,19 +170,24 @@ func (l *lockCommand) execute() error {
 	if l.json {
 		line, err = lockJSON(lock.Handover(l.name), lock.Until(), true)
 	}
+	var by os.Signal
 	if err == nil {
-		err = l.deliver(lock, lock.Report(l.name), string(line))
+		by = l.ask(context.Background(), func(ctx context.Context) { err = l.deliver(ctx, lock, lock.Report(l.name), string(line)) })
 	}
-	if err != nil {
+	switch {
+	case err != nil && by != nil:
+		l.got = true
+		return l.gaveUp(by)
+	case err != nil:
 		return l.end(exitServers, "could not print what unlock needs, so the lock %s was released: %v", text.Quote(l.name), err)
 	}
 	return nil
 }
 
-// deliver prints the line without which nobody can release the lock. If that fails,
-// deliver releases it.
-func (l *lockCommand) deliver(lock unlocker, report redlock.Report, line string) error {
-	if _, err := io.WriteString(l.stdout, line+"\n"); err != nil {
+// deliver prints the line without which nobody can release the lock. If that fails, or ctx
+// ends before, deliver releases it.
+func (l *lockCommand) deliver(ctx context.Context, lock unlocker, report redlock.Report, line string) error {
+	if err := writeUntil(ctx, l.stdout, line+"\n"); err != nil {
 		_ = lock.Unlock(context.Background())
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"sync"
 	"time"
@@ -14,12 +15,15 @@ const (
 
 	// maxMessages is how many messages may wait. Others are dropped.
 	maxMessages = 64
+
+	// flushWait is how long the tool waits for a reader before it ends.
+	flushWait = time.Second
 )
 
-// Messages is where a command that runs under a lock writes what it says. A terminal that
-// is stopped (Ctrl-S), or a pipe that nobody reads, must not keep the tool from stopping the
-// command when the lock is lost, or from extending the lock. So each message is written on a
-// goroutine of its own, after the one before it.
+// Messages is where the tool writes what it says. A terminal that is stopped (Ctrl-S), or a
+// pipe that nobody reads, must not keep the tool from stopping its command when the lock is
+// lost, from extending the lock, or from giving it up after a signal. So each message is
+// written on a goroutine of its own, after the one before it.
 type messages struct {
 	w io.Writer
 
@@ -63,12 +67,34 @@ func (m *messages) add(message []byte) <-chan struct{} {
 	return done
 }
 
-// flush waits until all messages are written.
+// flush waits until all messages are written, or until it has waited for flushWait. The
+// tool ends then, and what is left is dropped.
 func (m *messages) flush() {
 	m.mu.Lock()
 	last := m.last
 	m.mu.Unlock()
-	if last != nil {
-		<-last
+	if last == nil {
+		return
+	}
+	wait := time.NewTimer(flushWait)
+	defer wait.Stop()
+	select {
+	case <-last:
+	case <-wait.C:
+	}
+}
+
+// writeUntil writes s to w. If ctx ends while nobody reads, it returns the cause of that.
+func writeUntil(ctx context.Context, w io.Writer, s string) error {
+	written := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(w, s)
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

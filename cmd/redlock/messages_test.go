@@ -47,3 +47,18 @@ func TestMessages(t *testing.T) {
 		new(messages).flush() // there was none
 	})
 }
+
+// The end of the tool waits for a moment for a reader that reads nothing.
+func TestMessagesAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stalled, w := io.Pipe()
+		defer stalled.Close() // so that the write ends
+		m := &messages{w: w}
+		fmt.Fprintln(m, "never read")
+		start := time.Now()
+		m.flush()
+		if took := time.Since(start); took != flushWait {
+			t.Errorf("flush took %v, want %v", took, flushWait)
+		}
+	})
+}

@@ -87,7 +87,10 @@ func (p *polling) execute(cmd *cobra.Command, l *lockCommand, args []string) err
 		return err
 	}
 	l.bare("ok")
-	if err := l.deliver(lock, lock.Report(), lock.Token()); err != nil {
+	if err := l.deliver(ctx, lock, lock.Report(), lock.Token()); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		l.bare("error could not print the key, so the lock was released: " + err.Error())
 		return &exitError{code: exitServers}
 	}

@@ -161,7 +161,9 @@ func rejectShells(completion *cobra.Command) {
 
 // execute runs the tool with args and returns its exit code.
 func execute(args []string, stdout, stderr io.Writer) int {
-	root := newRoot(stdout, stderr)
+	said := &messages{w: stderr}
+	defer said.flush()
+	root := newRoot(stdout, said)
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
@@ -175,7 +177,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if exit.text != "" {
-		printLine(stderr, exit.text)
+		printLine(said, exit.text)
 	}
 	return exit.code
 }

@@ -115,9 +115,7 @@ command. There is no such line if timeout runs redlock: use --wait and --max-hol
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			said := &messages{w: cmd.ErrOrStderr()}
-			defer said.flush()
-			r.stderr = said
+			r.stderr = cmd.ErrOrStderr()
 			if err := r.parse(cmd, args); err != nil {
 				return err
 			}

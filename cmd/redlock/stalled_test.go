@@ -3,91 +3,183 @@
 package main
 
 import (
-	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quorumlock/quorumlock/cmd/redlock/internal/embedded"
+	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A safeBuffer is written and read at the same time.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) count(word string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.b.String(), word)
-}
-
-// startStalled starts the tool with a stderr that nobody reads.
-func startStalled(t *testing.T, nodes string, args ...string) (cmd *exec.Cmd, stdout *safeBuffer) {
+// stalled returns a full pipe that nobody reads.
+func stalled(t *testing.T) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var filled sync.WaitGroup
-	filled.Go(func() { _, _ = w.Write(make([]byte, 1<<20)) }) // more than a pipe holds
-	time.Sleep(100 * time.Millisecond)                        // until it is full
-	stdout = new(safeBuffer)
-	cmd = exec.Command(os.Args[0], args...)
-	cmd.Env = environment("REDLOCK_NODES=" + nodes)
-	cmd.Stdout, cmd.Stderr = stdout, w
-	if err := cmd.Start(); err != nil {
+	t.Cleanup(func() { _ = r.Close() })
+	if err := w.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		r.Close()
-		w.Close()
-		filled.Wait()
-		_ = cmd.Wait()
-	})
-	return cmd, stdout
+	n, err := w.Write(make([]byte, 1<<20)) // more than a pipe holds
+	if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("wrote %d bytes into the pipe: %v", n, err)
+	}
+	return w
 }
 
-// If the lock is lost, the command is stopped, also if nobody reads what the tool says.
-func TestLossWithStalledStderr(t *testing.T) {
-	t.Parallel()
-	s := server(t)
-	_, stdout := startStalled(t, s.Addr(), "run", "--ttl", "3s", "--grace", "100ms", "job", "--", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
-	await(t, "the command runs", func() bool { return stdout.count("tick") > 0 })
-	s.Redis().Del("job")
-	await(t, "the command has ended", func() bool {
-		before := stdout.count("tick")
-		time.Sleep(500 * time.Millisecond)
-		return stdout.count("tick") == before
-	})
+// startStalled starts the tool with a stderr that nobody reads.
+func startStalled(t *testing.T, nodes string, args ...string) *tool {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = environment("REDLOCK_NODES=" + nodes)
+	cmd.Stderr = stalled(t)
+	return startAs(t, cmd)
 }
 
-// A campaign leads, and ends with a signal, also if nobody reads what the tool says.
-func TestCampaignWithStalledStderr(t *testing.T) {
-	t.Parallel()
-	s := server(t)
-	before, err := rival(t, s.Addr()).Lock(t.Context(), "job")
+// holdJob lets somebody else hold the lock "job". It returns what unlocks it.
+func holdJob(t *testing.T, s *embedded.Server) (unlock func()) {
+	t.Helper()
+	lock, err := rival(t, s.Addr()).Lock(t.Context(), "job", redlock.WithTTL(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, stdout := startStalled(t, s.Addr(), "campaign", "--ttl", "3s", "--grace", "100ms", "job", "--", "sh", "-c", "echo ran; exec sleep 60")
+	return func() {
+		t.Helper()
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// If the lock is lost, the command is stopped and the tool ends, even if nobody reads what the
+// tool says.
+func TestLossWithStalledStderr(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	p := startStalled(t, s.Addr(), "run", "--ttl", "3s", "--grace", "100ms", "job", "--", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
+	p.stdout.await(t, "tick")
+	s.Redis().Del("job")
+	p.want(runLost)
+}
+
+// A campaign leads, and ends with a signal, even if nobody reads what the tool says.
+func TestCampaignWithStalledStderr(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	unlock := holdJob(t, s)
+	p := startStalled(t, s.Addr(), "campaign", "--ttl", "3s", "--grace", "100ms", "job", "--", "sh", "-c", "echo ran; exec sleep 60")
 	time.Sleep(quietWait + 500*time.Millisecond) // until the tool has said for whom it waits
-	if err := before.Unlock(t.Context()); err != nil {
-		t.Fatal(err)
+	unlock()
+	p.stdout.await(t, "ran")
+	p.signal(syscall.SIGTERM)
+	p.want(128 + int(syscall.SIGTERM))
+	if s.Redis().Exists("job") {
+		t.Error("it still leads")
 	}
-	await(t, "the command runs", func() bool { return stdout.count("ran") > 0 })
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+}
+
+// A signal ends the wait for a lock, even if nobody reads for whom the tool waits. So the lock is
+// free when its holder has unlocked it.
+func TestSignalWithStalledStderr(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		args string
+		sig  syscall.Signal
+	}{
+		"run":      {"run --ttl 60s job -- sleep 60", syscall.SIGINT},
+		"campaign": {"campaign --ttl 60s job -- sleep 60", syscall.SIGHUP},
+		"lock":     {"lock job --ttl 60s", syscall.SIGTERM},
+		"polling":  {"lock --retry-count=-1 job 60000", syscall.SIGTERM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := server(t)
+			unlock := holdJob(t, s)
+			before := s.Commands()
+			p := startStalled(t, s.Addr(), strings.Fields(tt.args)...)
+			await(t, "it asks for the lock", func() bool { return s.Commands() > before })
+			time.Sleep(quietWait + 500*time.Millisecond) // until the tool has said for whom it waits
+			p.signal(tt.sig)
+			err := p.exited(patient / 3)
+			unlock()
+			if err != nil {
+				time.Sleep(500 * time.Millisecond) // for what it does with the lock
+				t.Errorf("%v; job exists: %v", err, s.Redis().Exists("job"))
+			}
+			p.want(128 + int(tt.sig))
+			if s.Redis().Exists("job") || p.stdout.String() != "" {
+				t.Errorf("job exists: %v, stdout %q", s.Redis().Exists("job"), p.stdout)
+			}
+		})
 	}
-	await(t, "the leadership is over", func() bool { return !s.Redis().Exists("job") })
+}
+
+// A command that has nothing more to do ends, even if nobody reads why it failed.
+func TestEndWithStalledStderr(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	handover := taken(t, s.Addr())
+	s.Redis().Del("job")
+	holdJob(t, s)
+	for _, tt := range []struct {
+		args string
+		code int
+	}{
+		{"run --wait 0 job -- true", runTaken},
+		{"run job -- /there/is/none", runNotFound},
+		{"campaign job -- /there/is/none", runNotFound},
+		{"lock --wait 0 job --ttl 60s", exitFailed},
+		{"lock --retry-count 0 job 60000", exitFailed},
+		{"extend --ttl 60s " + handover, exitFailed},
+		{"unlock " + handover, exitFailed},
+		{"unlock other key", exitFailed},
+		{"break --yes 00000000 job", breakNotHeld},
+		{"leader other", leaderNobody},
+		{"status --node " + nobody(t) + " job", statusUnknown},
+		{"end-quarantine --node " + nobody(t), exitFailed},
+		{"doctor --ttl 0", runUsage},
+	} {
+		t.Run(strings.Fields(tt.args)[0], func(t *testing.T) {
+			t.Parallel()
+			startStalled(t, s.Addr(), strings.Fields(tt.args)...).want(tt.code)
+		})
+	}
+}
+
+// A signal ends a command even if nobody reads its stdout. A lock that nobody can unlock,
+// because nobody has read what that needs, is released.
+func TestSignalWithStalledStdout(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		args string
+		code int
+	}{
+		"lock":    {"lock job --ttl 60s", 128 + int(syscall.SIGINT)},
+		"json":    {"lock job --ttl 60s --json", 128 + int(syscall.SIGINT)},
+		"polling": {"lock job 60000", 128 + int(syscall.SIGINT)},
+		"watch":   {"status --watch job", statusFree},
+		"doctor":  {"doctor --no-probe", -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := server(t)
+			cmd := exec.Command(os.Args[0], strings.Fields(tt.args)...)
+			cmd.Env = environment("REDLOCK_NODES=" + s.Addr())
+			cmd.Stdout = stalled(t)
+			p := startAs(t, cmd)
+			await(t, "it asks the server", func() bool { return s.Redis().CommandCount() > 0 })
+			time.Sleep(time.Second) // until it writes
+			p.signal(syscall.SIGINT)
+			p.want(tt.code)
+			if s.Redis().Exists("job") {
+				t.Error("the lock is held")
+			}
+		})
+	}
 }

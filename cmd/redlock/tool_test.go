@@ -111,7 +111,7 @@ func startIn(t *testing.T, env []string, args ...string) *tool {
 	return startAs(t, cmd)
 }
 
-// startAs runs cmd, which is the tool.
+// startAs runs cmd, which is the tool. It closes the files that are the output of cmd.
 func startAs(t *testing.T, cmd *exec.Cmd) *tool {
 	t.Helper()
 	p := &tool{t: t, cmd: cmd, ended: make(chan struct{}), stdout: newOutput(), stderr: newOutput()}
@@ -121,7 +121,16 @@ func startAs(t *testing.T, cmd *exec.Cmd) *tool {
 	}
 	p.stdin = stdin
 	// Pipes of our own: they end when the last process that has them does.
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout.follow(t), p.stderr.follow(t)
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.stdout.follow(t)
+	} else { // it is the caller's
+		close(p.stdout.closed)
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.stderr.follow(t)
+	} else {
+		close(p.stderr.closed)
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -49,7 +48,11 @@ func (s *status) follow(ctx context.Context) error {
 			out += lines(s.watched(snap, columns(s.stdout)))
 		}
 		last = snap
-		if _, err := io.WriteString(s.stdout, out); err != nil {
+		err = writeUntil(ctx, s.stdout, out)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
 			return &exitError{code: exitFailed, text: "status: cannot write: " + err.Error()}
 		}
 		select {
@@ -60,7 +63,9 @@ func (s *status) follow(ctx context.Context) error {
 		break
 	}
 	if redraw {
-		_, _ = io.WriteString(s.stdout, "\n")
+		ctx, cancel := context.WithTimeout(context.Background(), flushWait)
+		defer cancel()
+		_ = writeUntil(ctx, s.stdout, "\n")
 	}
 	if last == nil {
 		return &exitError{code: statusUnknown}
