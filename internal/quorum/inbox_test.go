@@ -243,6 +243,9 @@ func TestRepeatedDeletionsDoNotCall(t *testing.T) {
 		p, q := w.process(full), w.process(full)
 		acquires := func(op backend.Op) bool { return word(op) == "set" || word(op) == "acquire" }
 		q.fault[0].Set(faulty.On(acquires, broken))
+		for _, f := range q.fault[1:] { // otherwise they may refuse before the set is sent, and then it is not
+			f.Set(faulty.On(acquires, faulty.Delay(time.Millisecond)))
+		}
 		waiter := p.mustJoin("k")
 		ctx, cancel := context.WithTimeout(context.Background(), ttl)
 		defer cancel()
