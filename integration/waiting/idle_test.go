@@ -73,7 +73,8 @@ func TestIdle(t *testing.T) {
 
 // checkIdle checks that from start to over none of n permits was idle for longer than a grace while
 // a client waited, except once in a thousand times. What the probe saw is not the library's fault is
-// subtracted.
+// subtracted. The probe does not see what the race detector or a busy machine costs the servers and
+// all clients together. Then half of the times must be shorter than a grace.
 func checkIdle(t testing.TB, h *history, n int, p *probe, start, over time.Time) {
 	t.Helper()
 	var lengths []time.Duration
@@ -93,11 +94,13 @@ func checkIdle(t testing.TB, h *history, n int, p *probe, start, over time.Time)
 	stalled := p.stalled(start, over)
 	t.Logf("a permit was idle %d times while somebody waited: median %.1f ms, p99 %.1f ms, p99.9 %.1f ms, longest %.1f ms (the machine stood still for %v)",
 		len(lengths), ms(percentile(50)), ms(percentile(99)), ms(percentile(99.9)), ms(percentile(100)), stalled.Round(time.Millisecond))
-	if stalled > over.Sub(start)/4 {
-		t.Logf("the machine stood still for %v of %v, so no duration is checked", stalled.Round(time.Millisecond), over.Sub(start).Round(time.Millisecond))
-		return
+	part := 99.9
+	if raceDetector || stalled > over.Sub(start)/10 {
+		t.Logf("only the median is checked, because of the race detector (%v) or a machine that stood still for %v of %v",
+			raceDetector, stalled.Round(time.Millisecond), over.Sub(start).Round(time.Millisecond))
+		part = 50
 	}
-	if got := percentile(99.9); got > grace {
-		t.Errorf("a permit was idle for %v (p99.9) while somebody waited, want at most %v", got, grace)
+	if got := percentile(part); got > grace {
+		t.Errorf("a permit was idle for %v (p%v) while somebody waited, want at most %v", got, part, grace)
 	}
 }
