@@ -18,10 +18,10 @@
 -- ARGV[6]  '1' if the token already reads on a quorum of other servers, because this one has
 --          lost it: it joins other readers although a waiter is queued, which has to wait for
 --          the token anyway. Anything else, or omitted, otherwise
--- Answers 1 if the token reads from now on, for the time that it has asked for. Otherwise answers as
--- acquire.lua does: {1, time to live} if the token has read before, with the time of its own share.
--- The owner of a lock with readers is '~shared'. Fails if the user could not release what the
--- script would grant, and if the server has no memory.
+-- Answers 1 if it has granted the lock for ARGV[2]. If the token was reading already, it answers {1,
+-- time to live of its share}. If it refuses, it answers as acquire.lua does, and the owner of a lock
+-- with readers is '~shared'. Fails if the user could not release what the script would grant, and
+-- if the server has no memory.
 
 -- The common case: the lock is free, it has neither a queue nor a set of readers, and the caller
 -- does not wait. It comes before the functions, because defining them takes a server about as

@@ -98,7 +98,7 @@ var (
 	// in ms, ticket, ms waited, ms of quarantine, "1" if the token already reads on a quorum
 	// of other servers. The marker and all args after the ttl may be omitted. Answers 1 for a new
 	// share of that ttl, otherwise as Acquire does.
-	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "38c46d3e4a826800fd95ddadde3c8133c06b9bd3").Shares(3)
+	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "11c206038319796e0de095dddbdbfbee1bd9323f").Shares(3)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", link("delete"), "31f1411daca4395dc59e9f261042d0fdf96d8a69")

@@ -56,9 +56,8 @@ func complain(err error, waited time.Duration) complaint {
 	case code == "WRONGPASS", strings.HasPrefix(said, "ERR invalid password"), strings.HasPrefix(said, "ERR AUTH"), strings.HasPrefix(said, "ERR Client sent AUTH"):
 		return complaint{"wrong user or password", "check them in the URL, where special characters are written as %XX, or in --password-file or REDLOCK_PASSWORD"}
 	case code == "NOPERM", strings.HasPrefix(said, "ERR ACL failure in script"), strings.HasPrefix(said, "ERR The user executing the script can't run"):
-		return complaint{said, "the user needs more rights: +set +eval +evalsha +get +del +pttl +pexpire on the key; " +
-			"for a fencing token also +exists +time +persist, for a quarantine also +info +time, " +
-			"for a shared lock also +time +zadd +zrem +zrange +zscore +pexpireat"}
+		return complaint{said, "the user needs more rights to the key: +set +eval +evalsha +get +del +pttl +pexpire. " +
+			"--fencing also needs +exists +time +persist, --quarantine +info +time, and --shared +time +zadd +zrem +zrange +zscore +pexpireat"}
 	case code == "OOM": // the server adds where in the script, at length
 		return complaint{"its memory is full (OOM)", "raise maxmemory, or delete what else the server stores"}
 	case code == "NORUNID":

@@ -82,7 +82,7 @@ func signalWhileAsking(t *testing.T, args []string) bool {
 	p := start(t, strings.Join(addrs, ","), args...)
 	await(t, "it waits", func() bool { return queued(servers) })
 	servers[2].Hang()
-	time.Sleep(quietWait + 300*time.Millisecond)
+	time.Sleep(quietWait + 300*time.Millisecond) // until the tool asks for whom it waits
 	if p.stderr.String() != "" {
 		return false // it has looked already
 	}
@@ -117,7 +117,7 @@ func signalTogetherWithTheLock(t *testing.T, args []string) bool {
 	p := start(t, strings.Join(addrs, ","), args...)
 	await(t, "it waits", func() bool { return queued(servers) })
 	hung.Hang()
-	time.Sleep(quietWait + 300*time.Millisecond)
+	time.Sleep(quietWait + 300*time.Millisecond) // until the tool asks for whom it waits
 	if err := before.Unlock(t.Context()); err != nil {
 		t.Fatal(err)
 	}

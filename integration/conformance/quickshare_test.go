@@ -94,7 +94,7 @@ func newShareBench(t *testing.T, kind servers.Kind) *shareBench {
 		server, drivers.All[0].Node(t, server.Addr()), drivers.All[0].FromURL(t, "redis://locker:pw@"+server.Addr()),
 		scriptOf("plant", plantText), scriptOf("show", showText),
 	}
-	hear(t, b.all, "inbox")
+	hears(t, b.all, "inbox")
 	return b
 }
 
@@ -155,21 +155,6 @@ var shareCopies = []string{"whole", "rest", "quick"}
 // shareKeysOf are the keys of a copy: the lock, the queue, the readers and the marker.
 func shareKeysOf(which string) []string {
 	return []string{which + ":lock", which + ":queue", which + ":readers", which + ":marker"}
-}
-
-// hear subscribes to a channel until the test ends.
-func hear(t *testing.T, node backend.Node, channel string) {
-	t.Helper()
-	subscriber, ok := backend.As[backend.Subscriber](node)
-	if !ok {
-		t.Fatal("the node is not a Subscriber")
-	}
-	heard, ended := make(chan struct{}), make(chan error)
-	go func() {
-		ended <- subscriber.Subscribe(t.Context(), channel, backend.Events{Ready: func() { close(heard) }, Message: func(string) {}})
-	}()
-	t.Cleanup(func() { <-ended })
-	<-heard
 }
 
 // A shareCase is an acquire or a release of the reader "token", and the state before it.

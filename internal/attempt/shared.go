@@ -42,8 +42,8 @@ func (a *Attempt) Share() {
 	a.share()
 }
 
-// A sharing is what an attempt in shared mode sends to all nodes. What is set does not change,
-// because a node may read it during a call.
+// A sharing is the keys and the acquire that an attempt in shared mode sends to all nodes. Each is
+// set once, because a node may still read it during a call.
 type sharing struct {
 	keys    [3]string  // the lock, its queue, and the set of its readers
 	acquire backend.Op // that neither waits nor checks anything, once it is needed

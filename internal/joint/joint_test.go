@@ -87,8 +87,8 @@ func TestUnavailable(t *testing.T) {
 	})
 }
 
-// A single attempt that is refused says which key was taken first. What it got before that one
-// stays until GiveBack.
+// If a single attempt is refused, the failure names the first key that was taken. The call keeps the
+// keys before that one until GiveBack.
 func TestOnce(t *testing.T) {
 	onRig(t, 3, func(t *testing.T, r *rig) {
 		r.call.Once = true
@@ -238,8 +238,8 @@ func TestLostForGood(t *testing.T) {
 	})
 }
 
-// A lock that cannot be kept ends the call with the error of Keep. What else was won is given back,
-// and no hook is called.
+// If Keep fails, the call ends with that error. It gives back all other keys that it has won, and
+// calls no hook.
 func TestKeepFails(t *testing.T) {
 	onRig(t, 3, func(t *testing.T, r *rig) {
 		r.keys[1].closed = errors.New("closed")
