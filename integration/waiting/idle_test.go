@@ -2,7 +2,12 @@ package waiting
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -71,11 +76,48 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// processors reads how long all processors together have been idle since the machine started, and
+// how long they have been there, in ticks. Where there is no /proc/stat, both are 0.
+func processors(t testing.TB) (idle, all float64) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// cpu  user nice system idle iowait irq softirq steal ... (proc(5))
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line)[1:9] {
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			t.Fatalf("/proc/stat begins with %q: %v", line, err)
+		}
+		if all += ticks; i == 3 || i == 4 {
+			idle += ticks
+		}
+	}
+	return idle, all
+}
+
+// watchProcessors returns a function that tells in which part of the time since then the
+// processors had nothing to do. Where the system does not tell, that is 0.
+func watchProcessors(t testing.TB) (unused func() float64) {
+	t.Helper()
+	idle, all := processors(t)
+	return func() float64 {
+		idleNow, allNow := processors(t)
+		return (idleNow - idle) / max(1, allNow-all)
+	}
+}
+
 // checkIdle looks at the times from start to over in which one of n permits was idle while a client
 // waited. 99.9 % of them must not be longer than a grace. Pauses of the machine that the probe has
 // seen are subtracted. The probe does not see how much slower the race detector or a busy machine
-// makes the servers and the clients. So with either of them, only the median is checked.
-func checkIdle(t testing.TB, h *history, n int, p *probe, start, over time.Time) {
+// makes the servers and the clients. So with either of them, only the median is checked. The part
+// of the time from start to over in which the processors had nothing to do is unused.
+func checkIdle(t testing.TB, h *history, n int, p *probe, start, over time.Time, unused float64) {
 	t.Helper()
 	var lengths []time.Duration
 	for _, s := range idle(h, n) {
@@ -91,13 +133,15 @@ func checkIdle(t testing.TB, h *history, n int, p *probe, start, over time.Time)
 		t.Errorf("only %d times in which a permit was idle, so they say little", len(lengths))
 		return
 	}
-	stalled := p.stalled(start, over)
-	t.Logf("a permit was idle %d times while somebody waited: median %.1f ms, p99 %.1f ms, p99.9 %.1f ms, longest %.1f ms (the machine stood still for %v)",
-		len(lengths), ms(percentile(50)), ms(percentile(99)), ms(percentile(99.9)), ms(percentile(100)), stalled.Round(time.Millisecond))
+	t.Logf("a permit was idle %d times while somebody waited: median %.1f ms, p99 %.1f ms, p99.9 %.1f ms, longest %.1f ms",
+		len(lengths), ms(percentile(50)), ms(percentile(99)), ms(percentile(99.9)), ms(percentile(100)))
 	part := 99.9
-	if raceDetector || stalled > over.Sub(start)/10 {
-		t.Logf("only the median is checked, because of the race detector (%v) or a machine that stood still for %v of %v",
-			raceDetector, stalled.Round(time.Millisecond), over.Sub(start).Round(time.Millisecond))
+	switch {
+	case raceDetector:
+		t.Log("only the median is checked, because the race detector is on")
+		part = 50
+	case unused < 0.5:
+		t.Logf("only the median is checked, because the machine was busy: its processors were idle for %.0f %% of the time", 100*unused)
 		part = 50
 	}
 	if got := percentile(part); got > grace {

@@ -173,7 +173,7 @@ func TestSemaphoreFairness(t *testing.T) {
 				wg.Go(func() { c.permits(ctx, s, h, 20*time.Millisecond, false) })
 			}
 			time.Sleep(500 * time.Millisecond) // until all of them are queued
-			before, start := counts(all), time.Now()
+			before, start, unused := counts(all), time.Now(), watchProcessors(t)
 			var had []int
 			for {
 				time.Sleep(3 * time.Second)
@@ -187,7 +187,7 @@ func TestSemaphoreFairness(t *testing.T) {
 					break
 				}
 			}
-			over := time.Now()
+			over, free := time.Now(), unused()
 			cancel()
 			wg.Wait()
 			t.Logf("Jain's index %.4f in %v; permits of each client: %v", jain(had), over.Sub(start).Round(time.Millisecond), had)
@@ -197,7 +197,7 @@ func TestSemaphoreFairness(t *testing.T) {
 			if why := excess(h.holds, most); why != "" {
 				t.Error("unsafe: ", why)
 			}
-			checkIdle(t, h, most, probe, start, over)
+			checkIdle(t, h, most, probe, start, over, free)
 		})
 	}
 }
