@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// slowGather is how long gathering may take. The callers of a full call run in less time.
+	// slowGather is how long gathering may take. It may take as long again for each further
+	// eager operations that it finds. Their callers run in less time.
 	slowGather = time.Millisecond
 
 	// longestHaste limits how long calls do not gather after a slow one.
@@ -40,9 +41,9 @@ func (g *gathering) worthwhile(now time.Time) bool {
 // of callers that have just been answered, by this node or another, then submit what they
 // want next, and all of it leaves in one call. It returns the time after that.
 //
-// In a process whose goroutines keep all cores busy with other work, that takes long. The
-// next calls of the group then do without, so that gathering takes a fiftieth of the time at
-// most. If no call has ended lately, nobody has just been answered, so rare calls do not gather.
+// In a process whose goroutines keep all cores busy with other work, that takes long and finds
+// little. The next calls of the group then do without, so that gathering takes a fiftieth of the
+// time at most. If no call has ended lately, nobody has just been answered, so rare calls do not gather.
 func (s *Sender) gather(now time.Time) time.Time {
 	if !s.few(now) {
 		return now
@@ -50,10 +51,17 @@ func (s *Sender) gather(now time.Time) time.Time {
 	runtime.Gosched()
 	after := time.Now()
 	s.gathers.Store(false)
-	if took := after.Sub(now); took > slowGather {
+	if took := after.Sub(now); took > slowGather && took > s.worth() {
 		s.shared.gathering.hasty.Store(int64(mono.Of(after).Add(min(50*took, longestHaste))))
 	}
 	return after
+}
+
+// worth returns how long gathering what waits now may have taken.
+func (s *Sender) worth() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Duration(s.queued()) * slowGather / eager
 }
 
 // few reports whether so few operations wait that others are worth gathering. Waiting extensions

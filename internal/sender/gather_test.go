@@ -78,24 +78,38 @@ func TestNothingToGather(t *testing.T) {
 	}
 }
 
-// If gathering has taken long, because other goroutines keep the process busy, the next calls
-// leave at once.
+// If gathering has taken long for what it has found, because other goroutines keep the process
+// busy, the next calls leave at once.
 func TestSlowGathering(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	s := New(NewShared(1), &server{})
-	var before, after time.Time
-	for try := 0; after.Sub(before) <= slowGather; try++ { // the scheduler may come back to the sender first
-		if try == 1000 {
-			t.Fatal("gathering lets nobody run")
-		}
-		go func() {
-			for start := time.Now(); time.Since(start) < 5*slowGather; {
+	// gather gathers while another goroutine submits that many operations and computes for a while.
+	gather := func(found int) (before, after time.Time) {
+		for range 1000 {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				s.mu.Lock()
+				for range found {
+					s.acquires.push(new(Item))
+				}
+				s.mu.Unlock()
+				for start := time.Now(); time.Since(start) < 5*slowGather; {
+				}
+			}()
+			before = time.Now()
+			s.shared.gathering.note(before)
+			after = s.gather(before)
+			<-done
+			s.acquires = list{}
+			if after.Sub(before) > slowGather { // otherwise the scheduler came back to the sender first
+				return before, after
 			}
-		}()
-		before = time.Now()
-		s.shared.gathering.note(before)
-		after = s.gather(before)
+		}
+		t.Fatal("gathering lets nobody run")
+		return before, after
 	}
+	before, after := gather(0)
 	took := after.Sub(before)
 	gathers := func(later time.Duration) bool {
 		s.shared.gathering.note(after.Add(later))
@@ -112,5 +126,11 @@ func TestSlowGathering(t *testing.T) {
 	s.shared.gathering.note(after)
 	if s.gather(after.Add(-time.Hour)); gathers(0) || !gathers(longestHaste+time.Minute) {
 		t.Error("after a suspended process, calls gather at once or never again")
+	}
+
+	s.shared.gathering.hasty.Store(0)
+	_, after = gather(1000 * eager)
+	if !gathers(0) {
+		t.Error("calls do not gather after one that has found a lot")
 	}
 }
