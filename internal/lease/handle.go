@@ -103,7 +103,7 @@ func (h *Handle) Leave(now clock.Instant) (last bool, err error) {
 	l.handles--
 	if l.handles == 0 { // for good, because only a handle can make another
 		l.mu.Unlock()
-		if l.End(l.keeper.Released) == l.keeper.Closed {
+		if l.endAt(now.Time(), l.keeper.Released) == l.keeper.Closed {
 			return true, l.keeper.Closed
 		}
 		return true, nil

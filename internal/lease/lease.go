@@ -128,8 +128,10 @@ func (l *Lease) past() bool {
 
 // End ends the lease for this process: contexts, timers and extensions. It asks no node.
 // Only the first call has an effect. End returns the cause of that call.
-func (l *Lease) End(cause error) error {
-	if l.EndFirst(cause) {
+func (l *Lease) End(cause error) error { return l.endAt(time.Now(), cause) }
+
+func (l *Lease) endAt(now time.Time, cause error) error {
+	if l.endFirst(now, cause) {
 		return cause
 	}
 	l.mu.Lock()
@@ -138,13 +140,15 @@ func (l *Lease) End(cause error) error {
 }
 
 // EndFirst is End, and reports whether it was the first call.
-func (l *Lease) EndFirst(cause error) bool {
+func (l *Lease) EndFirst(cause error) bool { return l.endFirst(time.Now(), cause) }
+
+func (l *Lease) endFirst(now time.Time, cause error) bool {
 	l.mu.Lock()
 	if l.cause != nil {
 		l.mu.Unlock()
 		return false
 	}
-	l.cause, l.held = cause, mono.Of(time.Now()).Sub(l.since)
+	l.cause, l.held = cause, mono.Of(now).Sub(l.since)
 	contexts := l.endAllContexts()
 	if l.expiry != nil {
 		l.expiry.Stop()
