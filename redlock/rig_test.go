@@ -169,12 +169,16 @@ func releases(op backend.Op) bool {
 }
 
 // clean removes the faults, waits until l has cleaned up, and fails the test if any node holds
-// any key then.
+// any key then. In virtual time it also waits for deletions by other Lockers that are under way,
+// because a release returns when a quorum has answered.
 func (r *rig) clean(l *Locker) {
 	r.t.Helper()
 	r.clear()
 	if err := l.Close(r.t.Context()); err != nil {
 		r.t.Fatal(err)
+	}
+	if r.virtual {
+		synctest.Wait()
 	}
 	r.empty()
 }
