@@ -251,6 +251,7 @@ func (s *Sender) startAt(at, now time.Time) {
 // work makes calls until there is nothing to send. Its caller has already counted the
 // first call.
 func (s *Sender) work() {
+	growStack(-1)
 	room := s.shared.room()
 	defer s.shared.leave(room)
 	for {
@@ -269,6 +270,20 @@ func (s *Sender) work() {
 			return
 		}
 	}
+}
+
+// growStack makes the stack of a new goroutine as large as most drivers need it. Otherwise it would
+// grow step by step, and each step copies a deeper stack: with go-redis that took a tenth of the
+// client's time for a pair on three nodes. When a function is called, the runtime makes room for
+// all of its variables, even if it returns before it uses them.
+//
+//go:noinline
+func growStack(used int) byte {
+	if used < 0 {
+		return 0
+	}
+	var room [4096]byte
+	return room[used]
 }
 
 // send makes one call, and reports whether it was lost.
