@@ -18,7 +18,7 @@
 -- value, empty if that is not a string. If the ticket was not queued because a command
 -- failed, that command and its error follow.
 -- Fails with QUARANTINE if the server must not grant yet. Then nothing but the marker has
--- changed.
+-- changed. Without a queue, it fails with NOPERM if the user has no right to DEL the lock.
 
 --@include quarantine, refuse, whole
 
@@ -35,6 +35,12 @@ if held == ARGV[1] then
 	return {1, redis.call('PTTL', KEYS[1])}
 end
 if not held or ticket ~= '' and held == '~' .. ticket then
+	-- An acquire without a queue is the first one on a server, or is rare for another reason. So
+	-- this check costs little. It needs Redis 7. (It does not try DEL, because a server without
+	-- memory lets a script write after it has deleted.)
+	if not KEYS[2] and redis.acl_check_cmd and not redis.acl_check_cmd('DEL', KEYS[1]) then
+		return redis.error_reply('NOPERM the user may not DEL the lock, and so could not release it')
+	end
 	redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%.0f', ttl))
 	if ticket ~= '' and KEYS[2] then
 		redis.pcall('ZREM', KEYS[2], ticket)

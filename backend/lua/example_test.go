@@ -10,5 +10,5 @@ import (
 func ExampleDelete() {
 	key, token := "orders/42", "secret"
 	fmt.Println("EVALSHA", lua.Delete.Hash(), 1, key, token)
-	// Output: EVALSHA 31f1411daca4395dc59e9f261042d0fdf96d8a69 1 orders/42 secret
+	// Output: EVALSHA 6874e473491f502ca765570efb2a418d443f21c4 1 orders/42 secret
 }

@@ -91,7 +91,7 @@ var (
 	// omitted. For a caller that does not wait the queue may be any key. Answers {1, ttl
 	// left in ms} or {0, ttl left in ms, rank, owner}; if a command failed, so that the
 	// ticket is not queued, its error is added.
-	Acquire = backend.NewScript("acquire", link("acquire"), "4f2f447fe77577134decdcb22b1166d8e17dcf5e").Shares(2)
+	Acquire = backend.NewScript("acquire", link("acquire"), "aa326509a16ccef93c20cd07ca42a655c4738900").Shares(2)
 
 	// AcquireShared acquires a lock to read, or finds that the same token already reads. A
 	// waiter that is refused is queued. Keys: lock, queue, readers, marker. Args: token, ttl
@@ -101,7 +101,7 @@ var (
 	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "11c206038319796e0de095dddbdbfbee1bd9323f").Shares(3)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
-	Delete = backend.NewScript("delete", link("delete"), "31f1411daca4395dc59e9f261042d0fdf96d8a69")
+	Delete = backend.NewScript("delete", link("delete"), "6874e473491f502ca765570efb2a418d443f21c4")
 
 	// Echo publishes to the sender's own inbox, to show whether notifications arrive. Keys: a
 	// lock. Args: channel, payload. Answers 1 or 0: whether the channel has a subscriber.

@@ -3,6 +3,7 @@ package behaviour
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -34,19 +35,22 @@ func (b *logBuffer) refusals() int {
 	return strings.Count(b.text.String(), "refuses to unlock")
 }
 
+// refused is the user whose rights and password change.
+const refused = "refused"
+
 // manyLocks is the number of locks that are released while the server rejects it.
 const manyLocks = 300
 
 // refusing runs f with its own user, and a Locker that holds many locks for a minute each.
-func refusing(t *testing.T, f func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer)) {
+func refusing(t *testing.T, f func(t *testing.T, s *servers.Server, locker *redlock.Locker, locks []*redlock.Lock, log *logBuffer)) {
 	if embedded(t) {
 		t.Skip("embedded servers have no access control lists")
 	}
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
 		t.Parallel()
 		s, log := servers.Start(t, kind, 1, servers.WithoutReuse())[0], new(logBuffer)
-		s.SetUser(t, "refused", "on", ">secret", "~*", "+@all")
-		locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://refused:secret@%s", s.Addr()))},
+		s.SetUser(t, refused, "on", ">secret", "~*", "+@all")
+		locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://%s:secret@%s", refused, s.Addr()))},
 			redlock.WithTTL(time.Minute), redlock.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
 		var locks []*redlock.Lock
 		for i := range manyLocks {
@@ -56,7 +60,7 @@ func refusing(t *testing.T, f func(t *testing.T, s *servers.Server, user string,
 			}
 			locks = append(locks, lock)
 		}
-		f(t, s, "refused", locks, log)
+		f(t, s, locker, locks, log)
 	})
 }
 
@@ -79,15 +83,15 @@ func unlockAll(t *testing.T, locks []*redlock.Lock) {
 // While a password is being changed, the server rejects the release of locks. They are released
 // soon after it accepts the password again. The rejection is logged once.
 func TestUnlockDuringAPasswordRotation(t *testing.T) {
-	refusing(t, func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer) {
-		s.SetUser(t, user, "resetpass", ">other")
-		s.Do(t, "CLIENT", "KILL", "USER", user)
+	refusing(t, func(t *testing.T, s *servers.Server, _ *redlock.Locker, locks []*redlock.Lock, log *logBuffer) {
+		s.SetUser(t, refused, "resetpass", ">other")
+		s.Do(t, "CLIENT", "KILL", "USER", refused)
 		unlockAll(t, locks)
 		time.Sleep(3 * time.Second)
 		if n := len(s.Keys(t)); n != manyLocks {
 			t.Errorf("%d keys are left while the password is wrong, want %d", n, manyLocks)
 		}
-		s.SetUser(t, user, ">secret")
+		s.SetUser(t, refused, ">secret")
 		start := time.Now()
 		servers.WaitEmpty(t, 10*time.Second, s)
 		t.Logf("the keys are gone %v after the server accepted the password", time.Since(start).Round(time.Millisecond))
@@ -98,12 +102,13 @@ func TestUnlockDuringAPasswordRotation(t *testing.T) {
 }
 
 // If a user loses the right to DEL, the server sends only a few error replies per second, however
-// many locks are to be released.
+// many locks are to be released. It grants no other lock.
 func TestUnlockWithoutDel(t *testing.T) {
-	refusing(t, func(t *testing.T, s *servers.Server, user string, locks []*redlock.Lock, log *logBuffer) {
+	refusing(t, func(t *testing.T, s *servers.Server, locker *redlock.Locker, locks []*redlock.Lock, log *logBuffer) {
 		scripts := func() int { return calls(t, s, "eval") + calls(t, s, "evalsha") }
-		s.SetUser(t, user, "-del")
+		s.SetUser(t, refused, "-del")
 		unlockAll(t, locks)
+		cannotLock(t, s, locker, "it grants no lock", "DEL")
 		time.Sleep(time.Second)
 		const lasts = 8 // seconds, after which all deletions are due again
 		before := scripts()
@@ -116,7 +121,53 @@ func TestUnlockWithoutDel(t *testing.T) {
 		if n := log.refusals(); n != 1 {
 			t.Errorf("%d lines of the log report the rejection, want one", n)
 		}
-		s.SetUser(t, user, "+del")
+		s.SetUser(t, refused, "+del")
 		servers.WaitEmpty(t, 10*time.Second, s)
+	})
+}
+
+// A user has every right but DEL. From Redis 7 on, the first plain lock is refused. Otherwise one
+// lock shows that it cannot be released, and no other one is granted. Each error names the right.
+func TestLockWithoutDel(t *testing.T) {
+	if embedded(t) {
+		t.Skip("embedded servers have no access control lists")
+	}
+	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
+		for name, opts := range map[string][]redlock.Option{
+			"plain":      nil,
+			"fencing":    {redlock.WithFencing()},
+			"quarantine": {redlock.WithQuarantine(time.Minute)},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				s, log := servers.Start(t, kind, 1, servers.WithoutReuse())[0], new(logBuffer)
+				s.SetUser(t, refused, "on", ">secret", "~*", "+@all", "-del")
+				locker := newLocker(t, []backend.Node{a.FromURL(t, fmt.Sprintf("redis://%s:secret@%s", refused, s.Addr()))},
+					append(opts, redlock.WithTTL(2*time.Second), redlock.WithLogger(slog.New(slog.NewTextHandler(log, nil))))...)
+				if name == "quarantine" {
+					if _, err := locker.EndQuarantine(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				refusals := 0
+				if name != "plain" || kind.Before(7, 0) {
+					refusals = 1
+					lock, err := locker.Lock(t.Context(), "shows it")
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := lock.Unlock(t.Context()); !errors.Is(err, redlock.ErrUnavailable) || !strings.Contains(err.Error(), "GET and DEL") {
+						t.Errorf("Unlock: %v, want ErrUnavailable, and that DEL is missing", err)
+					}
+				}
+				cannotLock(t, s, locker, "it grants no lock", "GET and DEL")
+				s.SetUser(t, refused, "+del")
+				cycle(t, locker, "allowed")
+				cycle(t, locker, "allowed again")
+				if n := log.refusals(); n != refusals {
+					t.Errorf("%d lines of the log report the rejection, want %d", n, refusals)
+				}
+			})
+		}
 	})
 }

@@ -10,14 +10,24 @@ import (
 	"github.com/quorumlock/quorumlock/internal/round"
 )
 
-// operation returns the operation for the current request. All such decisions are made
-// here.
+// operation returns the operation for the current request. A node that has refused a
+// deletion first has to show that it deletes.
+func (s *nodeState) operation() backend.Op {
+	if s.current.kind == round.Acquiring && !s.current.rejoin && s.member.Keeps.Load() {
+		s.ticketed, s.tombstoned = false, false
+		return s.futileDeletion()
+	}
+	return s.usual()
+}
+
+// usual returns the operation for the current request on a node that deletes. All such
+// decisions are made here.
 //
 // Plain commands are the fast path: SET NX costs a server half as much as a script. An
 // acquire is a script if somebody waits, if the node must check whether it may grant, or
 // if the node has yet to show that it can release. Where scripts work, every release is a
 // script, because the holder cannot know who waits.
-func (s *nodeState) operation() backend.Op {
+func (s *nodeState) usual() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.tombstoned = false, false
 	queue := a.name() && s.member.Queueing.Works() && !s.apart

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
+	"github.com/quorumlock/quorumlock/internal/member"
 	"github.com/quorumlock/quorumlock/internal/mono"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
@@ -27,7 +28,7 @@ func (s *nodeState) Complete(r backend.Result, sent bool, now time.Time) {
 		}
 	case s.current.kind == round.Releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.nodes.Config.Abandoned; report != nil && s.member.Refuses.Due(now) {
-			report(s.member.Name.String(), s.attempt.key, r.Err)
+			report(s.member.Name.String(), s.attempt.key, s.unreleasable(r.Err))
 		}
 	}
 	s.attempt.mu.Lock()
@@ -52,7 +53,7 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 		return vote, false
 	}
 	refusal := proto.Taken
-	ok, err := r.OK, s.unproven(s.explain(r.Err))
+	ok, err := r.OK, s.unreleasable(s.explain(r.Err))
 	switch {
 	case s.item.Op.Kind != backend.OpEval || err != nil:
 	case s.current.kind == round.Acquiring:
@@ -134,11 +135,13 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 		s.missing = err == nil && !ok
 	case round.Releasing:
 		if ok {
-			s.member.Refuses.Settled()
+			s.member.Deleted()
 			if s.item.Refused {
 				s.item.Refused = false
 				s.member.Sender.Accepts(now)
 			}
+		} else if s.item.Op.Kind == backend.OpEvalDelete && member.RefusesScripts(err) {
+			s.member.Keeps.Store(true)
 		}
 		again = s.deleted(ok, err, unknown, &vote, now)
 		s.rejoin.tookBack(s, unknown || s.resent, now)

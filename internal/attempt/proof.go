@@ -12,12 +12,17 @@ import (
 // A node that runs no scripts, because of a renamed command or an access rule, would
 // grant locks by SET NX and could not release them. Each would last until it expires. So
 // the first acquire on a node is a script. Once a script has run, acquires are plain
-// commands, which are cheaper. If the node refuses a deletion, its next acquire is a
-// script again.
+// commands, which are cheaper.
+//
+// A user may be allowed to run scripts, but not DEL. From Redis 7 on, the script of the
+// first acquire checks that.
+//
+// If a node refuses a deletion, it must show before each acquire that it deletes, until
+// it has released a lock. This takes another round trip, so it does not come before the
+// first acquire.
 //
 // If a node refuses the acquire script, the delete script is tried alone, because it
-// needs fewer rights. If the adapter offers only the delete script, the check comes after
-// a refused deletion, and not on the first acquire, because it takes a second round trip.
+// needs fewer rights.
 
 // noToken is the token that the check tries to delete. No lock has it, so a late deletion
 // does not harm a lock that is held.
@@ -42,7 +47,7 @@ func (s *nodeState) proves(err error, now time.Time) bool {
 	case s.current.kind != round.Acquiring || s.current.rejoin || s.resent:
 		return false
 	case op.Kind == backend.OpEvalDelete && err == nil:
-		*op = s.plainAcquire()
+		*op = s.usual()
 	case op.Kind == backend.OpEval && member.RefusesScripts(err) && !isShared(op) && s.attempt.voting == nil && !s.ticketed && !s.quarantined():
 		*op = s.futileDeletion()
 	default:
@@ -52,12 +57,16 @@ func (s *nodeState) proves(err error, now time.Time) bool {
 	return true
 }
 
-// unproven adds to the error of an acquire that the node could not have released the
-// lock. Nothing else explains why the lock is not granted.
-func (s *nodeState) unproven(err error) error {
-	if s.current.kind == round.Acquiring && s.item.Op.Kind == backend.OpEvalDelete && member.RefusesScripts(err) {
-		return fmt.Errorf("it grants no lock, because it could not release it "+
-			"(allow EVAL and EVALSHA, and in scripts GET and DEL): %w", err)
+// unreleasable adds to the error of a deletion which rights are missing. An acquire that
+// ends with this error was not granted, because the node could not have released the
+// lock. Nothing else explains why.
+func (s *nodeState) unreleasable(err error) error {
+	if s.item.Op.Kind != backend.OpEvalDelete || !member.RefusesScripts(err) {
+		return err
 	}
-	return err
+	what := "it does not release the lock"
+	if s.current.kind == round.Acquiring {
+		what = "it grants no lock, because it could not release it"
+	}
+	return fmt.Errorf("%s (allow EVAL and EVALSHA, and in scripts GET and DEL): %w", what, err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
 
@@ -130,6 +131,53 @@ func TestNodeThatStopsRunningScripts(t *testing.T) {
 			t.Errorf("the node got %q", got)
 		}
 	})
+}
+
+// A node has refused to delete a key. From then on it shows that it deletes before it grants
+// anything, in whichever way the lock is acquired. One release ends that.
+func TestNodeThatKeepsWhatItGrants(t *testing.T) {
+	deletes := func(op backend.Op) bool {
+		return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script == lua.Release
+	}
+	for name, acquire := range map[string]func(p *process, key string) (*Attempt, round.Result){
+		"plain":      (*process).acquireOne,
+		"fencing":    (*process).fenced,
+		"quarantine": (*process).plain,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFencingWorld(t, 1, func(t *testing.T, w *world, p *process) {
+				if name == "quarantine" {
+					p.Config.Quarantine, p.Config.Marker = quarantine, "marker"
+					p.mustMark()
+				}
+				shows, res := acquire(p, "shows it")
+				expect(t, res, "acquire", round.Won, 0)
+				p.set(faulty.On(deletes, denied))
+				expect(t, shows.release(), "release", round.Unavailable, 0)
+				for i := range 3 {
+					_, res := acquire(p, fmt.Sprint("k", i))
+					expect(t, res, "acquire", round.Unavailable, 0)
+					if err := res.Votes[0].Err; !res.Permanent(1) || !strings.Contains(fmt.Sprint(err), "DEL") {
+						t.Errorf("the error is %v, want a refusal that names DEL", err)
+					}
+				}
+				if keys := w.mem[0].Keys(); slices.Contains(keys, "k0") {
+					t.Errorf("the node has %q", keys)
+				}
+
+				p.set()
+				next, res := acquire(p, "next")
+				expect(t, res, "acquire", round.Won, 0)
+				expect(t, next.release(), "release", round.Won, 0)
+				p.forget()
+				_, res = acquire(p, "last")
+				expect(t, res, "acquire", round.Won, 0)
+				if got := p.arrived(0); len(got) != 1 {
+					t.Errorf("after a release the node got %q, want the acquire alone", got)
+				}
+			})
+		})
+	}
 }
 
 // A wrong password says nothing about scripts: there is nothing to be tried in another way.

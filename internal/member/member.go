@@ -24,7 +24,8 @@ type Member struct {
 	Clock    *clock.Offset // only the speed of votes depends on it
 	Rumours  *notify.Rumours
 	Releases atomic.Bool // it is known to run scripts, so it can release what it grants
-	Refuses  Complaint   // it refuses to delete
+	Keeps    atomic.Bool // it has refused a deletion, and has deleted nothing since then
+	Refuses  Complaint   // the report that it refuses to delete
 	Forgot   Complaint   // a deletion was given up
 	Outage   Outage
 	Parts    []*Member // of a node with several parts; the Member itself is the first

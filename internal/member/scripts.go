@@ -21,6 +21,14 @@ func (m *Member) Learn(op *backend.Op, err error) {
 	}
 }
 
+// Deleted notes that the node has deleted a key.
+func (m *Member) Deleted() {
+	m.Refuses.Settled()
+	if m.Keeps.Load() { // a read alone is cheaper
+		m.Keeps.Store(false)
+	}
+}
+
 // Cannot reports whether err says that the node will never do this, however often it is
 // asked.
 func Cannot(err error) bool {
