@@ -55,6 +55,7 @@ func wait(t *testing.T, first, second *peer, key string, master *servers.Server)
 		t.Fatal("the first: ", err)
 	}
 	got := make(chan time.Time, 1)
+	before := second.rounds.Load()
 	go func() {
 		defer close(got)
 		lock, err := second.Lock(ctx, key)
@@ -67,12 +68,11 @@ func wait(t *testing.T, first, second *peer, key string, master *servers.Server)
 			t.Error("the second unlocks: ", err)
 		}
 	}()
-	time.Sleep(300 * time.Millisecond) // until second waits
-	var queued any
-	if master != nil {
-		if queued, err = master.Query(ctx, "ZCARD", queue(key)); err != nil {
-			t.Error(err)
-		}
+	queued := false
+	if master == nil {
+		time.Sleep(300 * time.Millisecond) // until second waits
+	} else {
+		queued = isQueued(ctx, t, second, before, key, master)
 	}
 	watch := stall.Begin()
 	start := time.Now()
@@ -81,7 +81,26 @@ func wait(t *testing.T, first, second *peer, key string, master *servers.Server)
 	}
 	at := <-got
 	<-got
-	return round{queued == int64(1), at.Sub(start) - watch.End()}
+	watch.End()
+	return round{queued, at.Sub(start) - watch.Within(start, at)}
+}
+
+// isQueued waits until the ticket of p is in the queue of key at master, and reports whether it came
+// there. A caller that polls instead makes one attempt after another. before is the number of
+// rounds of p before its call.
+func isQueued(ctx context.Context, t *testing.T, p *peer, before int64, key string, master *servers.Server) bool {
+	t.Helper()
+	for {
+		many := p.rounds.Load() > before+3
+		n, err := master.Query(ctx, "ZCARD", queue(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == int64(1) || many {
+			return n == int64(1)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // queue returns the key of the queue of a key without a hash tag.
@@ -91,14 +110,7 @@ func queue(key string) string { return key + "{" + key + "}:queue" }
 // changed, and always from then on.
 func heals(t *testing.T, first, second *peer, key string, master *servers.Server, start time.Time) {
 	t.Helper()
-	unqueued := 0
-	for r := wait(t, first, second, key, master); !r.queued; r = wait(t, first, second, key, master) {
-		unqueued++
-		if time.Since(start) > healed {
-			t.Fatalf("%d rounds in %v, none of them queued", unqueued, time.Since(start))
-		}
-	}
-	t.Logf("queued again %v after the change, after %d rounds without a ticket", time.Since(start).Round(time.Millisecond), unqueued)
+	untilQueued(t, first, second, key, master, start)
 	var longest time.Duration
 	for i := range 8 {
 		r := wait(t, first, second, key, master)
@@ -110,15 +122,27 @@ func heals(t *testing.T, first, second *peer, key string, master *servers.Server
 	t.Logf("notified within %v", longest.Round(10*time.Microsecond))
 }
 
+// untilQueued fails the test unless second is queued at master soon after start, at which the
+// masters changed or the peers began.
+func untilQueued(t *testing.T, first, second *peer, key string, master *servers.Server, start time.Time) {
+	t.Helper()
+	unqueued := 0
+	for r := wait(t, first, second, key, master); !r.queued; r = wait(t, first, second, key, master) {
+		unqueued++
+		if time.Since(start) > healed {
+			t.Fatalf("%d rounds in %v, none of them queued", unqueued, time.Since(start))
+		}
+	}
+	t.Logf("queued %v after the start or the change, after %d rounds without a ticket", time.Since(start).Round(time.Millisecond), unqueued)
+}
+
 // A replica becomes the master while callers wait. Soon afterwards the new master notifies
 // waiters, and waiting never stops.
 func TestClusterFailover(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		replica := c.AddReplica(t, c.Nodes[0])
 		first, second := newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())}), newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())})
-		if r := wait(t, first, second, key, c.Nodes[0]); !r.queued {
-			t.Fatal("not queued before the failover")
-		}
+		untilQueued(t, first, second, key, c.Nodes[0], time.Now())
 		lock := lockOn(t, first, key)
 		got := make(chan error, 1)
 		go func() { got <- lockAndUnlock(t.Context(), second, key) }()
@@ -141,12 +165,34 @@ func TestClusterFailover(t *testing.T) {
 func TestClusterGrows(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		first, second := newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())}), newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())})
-		if r := wait(t, first, second, key, c.Nodes[0]); !r.queued {
-			t.Fatal("not queued before the change")
-		}
+		untilQueued(t, first, second, key, c.Nodes[0], time.Now())
 		master := c.AddMaster(t)
 		c.OpenMigration(t, key, c.Nodes[0], master).Close(t)
 		heals(t, first, second, key, master, time.Now())
+	})
+}
+
+// One master of a Cluster is down, and has no replica. Callers that wait for a lock of another
+// master then poll, so they have it soon after its release. When the master is back, they are
+// notified again.
+func TestClusterMasterDown(t *testing.T) {
+	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
+		for _, node := range c.Nodes {
+			node.Do(t, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+		}
+		first, second := newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())}), newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())})
+		untilQueued(t, first, second, key, c.Nodes[0], time.Now())
+		down := c.Nodes[1]
+		down.Kill(t)
+		for i := range 8 {
+			r := wait(t, first, second, key, c.Nodes[0])
+			t.Logf("round %d: queued: %v, locked %v after the release", i, r.queued, r.took.Round(time.Millisecond))
+			if !r.queued && r.took > 400*time.Millisecond { // it asks at least every 250 ms
+				t.Errorf("round %d: a caller that polls had the lock %v after its release", i, r.took)
+			}
+		}
+		down.Start(t)
+		heals(t, first, second, key, c.Nodes[0], time.Now())
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,9 +15,11 @@ import (
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
-// A peer is a Locker that keeps its log lines.
+// A peer is a Locker that keeps its log lines and counts its attempts.
 type peer struct {
 	*redlock.Locker
+	rounds atomic.Int64 // attempts of Lock, and rounds of other calls
+
 	mu    sync.Mutex
 	tries int
 	lines []string // of the log
@@ -27,11 +30,14 @@ func newPeer(t testing.TB, nodes []backend.Node, opts ...redlock.Option) *peer {
 	p := &peer{}
 	p.Locker = newLocker(t, nodes, append(opts,
 		redlock.WithLogger(slog.New(p)),
-		redlock.WithHooks(redlock.Hooks{Locked: func(_ context.Context, e redlock.Event) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.tries = e.Tries
-		}}))...)
+		redlock.WithHooks(redlock.Hooks{
+			Round: func(context.Context, redlock.Event) { p.rounds.Add(1) },
+			Locked: func(_ context.Context, e redlock.Event) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.tries = e.Tries
+			},
+		}))...)
 	return p
 }
 
