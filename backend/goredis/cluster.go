@@ -15,6 +15,10 @@ const (
 	// of the cluster.
 	topologyTimeout = 10 * time.Second
 
+	// maxFollows is how many commands of one batch follow their redirections at the same
+	// time. If all of them hang, they are as many abandoned calls as a [guard] allows.
+	maxFollows = maxStrays
+
 	// maxClones is the most copies of the driver's clients that are kept, one for each
 	// server that was ever a master.
 	maxClones = 256
@@ -81,9 +85,21 @@ func (r *cluster) pipeline(ctx context.Context, cs []*command) {
 		wg.Go(func() { m.pipeline(ctx, group) })
 	}
 	wg.Wait()
+	// Each redirection takes further round trips. While a slot moves, there may be as many as
+	// commands, so one after the other would take too long.
+	turns := make(chan struct{}, maxFollows)
 	for _, c := range cs {
-		c.err = r.follow(ctx, c, c.err)
+		if !isRedirection(c.err) {
+			c.err = r.follow(ctx, c, c.err)
+			continue
+		}
+		turns <- struct{}{}
+		wg.Go(func() {
+			c.err = r.follow(ctx, c, c.err)
+			<-turns
+		})
 	}
+	wg.Wait()
 }
 
 // masters reads the map of the cluster again. Only one goroutine does so at a time,

@@ -145,6 +145,47 @@ func TestClusterRedirection(t *testing.T) {
 	}
 }
 
+// The commands of a batch follow their redirections at the same time. Otherwise a batch would take
+// a round trip for each of them.
+func TestClusterBatchIsRedirectedAtOnce(t *testing.T) {
+	var underWay atomic.Int32
+	all := make(chan struct{})
+	target := newFakeServer(t, func(args []string) string {
+		if args[0] != "set" {
+			return ""
+		}
+		if underWay.Add(1) == maxFollows {
+			close(all)
+		}
+		<-all
+		return ""
+	})
+	source := newFakeServer(t, func(args []string) string {
+		if args[0] == "set" {
+			return fmt.Sprintf("-ASK 5061 %s\r\n", target.addr())
+		}
+		return ""
+	})
+	t.Cleanup(func() {
+		if underWay.Load() < maxFollows { // the test has failed
+			close(all)
+		}
+	})
+	n := New(newCluster(t, nil, source))
+	var ops []backend.Op
+	for i := range 3 * maxFollows {
+		ops = append(ops, backend.Op{Kind: backend.OpSetNX, Key: low, Token: fmt.Sprint(i), TTL: time.Second})
+	}
+	for i, r := range n.Batch(within(t, 5*time.Second), ops) {
+		if !r.OK || r.Err != nil {
+			t.Errorf("result %d is %+v", i, r)
+		}
+	}
+	if got := len(target.received("set")); got != len(ops) {
+		t.Errorf("the target got %d commands, want %d", got, len(ops))
+	}
+}
+
 // After a redirection, too, a command with a lost reply is not sent again.
 func TestClusterRedirectedOnce(t *testing.T) {
 	target := newFakeServer(t, func(args []string) string {
