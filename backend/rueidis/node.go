@@ -149,7 +149,7 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 		g.failed(ctx, before)
 	}
 	if err := failure(ctx, r); err != nil {
-		n.replace(ctx, err)
+		n.replace(ctx, err, aside)
 		return rueidis.RedisMessage{}, err
 	}
 	message, _ := r.ToMessage()

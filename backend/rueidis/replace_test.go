@@ -72,6 +72,35 @@ func TestReplicaReconnectsAreLimited(t *testing.T) {
 	}
 }
 
+// A server in quarantine is reached over the connection that calls share. So that connection leads
+// to the right server. It is kept, and calls keep using it, although the core asks for new ones.
+func TestQuarantineKeepsTheConnection(t *testing.T) {
+	for how, option := range options {
+		t.Run(how, func(t *testing.T) {
+			f := newFake(t, func(args []string) string {
+				if args[0] == "EVAL" || args[0] == "EVALSHA" {
+					return "-QUARANTINE not yet\r\n"
+				}
+				return ""
+			})
+			n := newNode(t, f, option)
+			if err := ping(soon(t), n); err != nil {
+				t.Fatal(err)
+			}
+			before := f.connections()
+			for range 100 {
+				if _, err := n.EvalDelete(soon(t), "key", "token"); !errors.Is(err, backend.ErrQuarantined) {
+					t.Fatalf("got %v, want a quarantine", err)
+				}
+				n.Reconnect("key")
+			}
+			if got := f.connections() - before; got != 0 || f.count("QUIT") != 0 {
+				t.Errorf("%d more connections and %d QUITs, want none", got, f.count("QUIT"))
+			}
+		})
+	}
+}
+
 // The connection that calls share is dead. After Reconnect, calls use other connections, while
 // one call hangs. They share a connection again when the driver has replaced the dead one.
 func TestReconnect(t *testing.T) {

@@ -153,7 +153,7 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 	}
 	for _, i := range b.sent {
 		if results[i].Err != nil {
-			n.replace(ctx, results[i].Err)
+			n.replace(ctx, results[i].Err, aside)
 		}
 	}
 }

@@ -151,7 +151,7 @@ func (n *Node) do(ctx context.Context, key string, cmd valkey.Completed) (valkey
 		g.failed(ctx, before)
 	}
 	if err := failure(ctx, r); err != nil {
-		n.replace(ctx, err)
+		n.replace(ctx, err, aside)
 		return valkey.ValkeyMessage{}, err
 	}
 	message, _ := r.ToMessage()

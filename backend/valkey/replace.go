@@ -17,13 +17,22 @@ import (
 // replica. The server may remain a replica, and others may read from it.
 const replacePause = time.Second
 
-// A replacement decides when the connection is replaced.
-type replacement struct{ last atomic.Int64 } // in Unix nanoseconds
+// A replacement decides when the connection is replaced. Its times are in Unix nanoseconds.
+type replacement struct {
+	last        atomic.Int64
+	quarantined atomic.Int64 // when the server of the shared connection last was in quarantine
+}
 
 // due reports whether the connection may be replaced now.
 func (r *replacement) due() bool {
 	now, last := time.Now().UnixNano(), r.last.Load()
 	return now-last > int64(replacePause) && r.last.CompareAndSwap(last, now)
+}
+
+// knows reports whether the server of the shared connection has just answered that it is in
+// quarantine. Then it is not the old server of a name that has moved.
+func (r *replacement) knows() bool {
+	return time.Now().UnixNano()-r.quarantined.Load() < int64(replacePause)
 }
 
 // Reconnect implements [backend.Reconnecter]. The driver has no call that replaces its
@@ -32,6 +41,9 @@ func (r *replacement) due() bool {
 // server has answered on the shared connection or its successor.
 func (n *Node) Reconnect(key string) {
 	g := &n.gates[n.gate(key)]
+	if g.open.Load() && n.replacement.knows() {
+		return
+	}
 	g.aside.Store(true)
 	g.open.Store(false)
 }
@@ -61,16 +73,36 @@ func (n *Node) aside(key string, cmd valkey.Completed) valkey.Completed {
 	return n.route(own)
 }
 
-// replace makes the driver open a new connection if err says that the server is a
-// replica. After a failover another server may be behind the name, and the driver keeps a
-// connection that works. In a Cluster the driver knows which servers are masters.
+// replace makes the driver open a new connection if err says that the shared one leads to
+// the wrong server. The driver keeps a connection that works. In a Cluster it knows which
+// servers are masters.
 //
-// The driver has no call that closes a connection, so replace tells the server to close
-// it. Commands of other users of the client that are under way on it fail.
-func (n *Node) replace(ctx context.Context, err error) {
-	if n.cluster || !errors.Is(err, backend.ErrNotMaster) || !n.replacement.due() {
-		return
+// A server is wrong if it is a replica, because after a failover another server may be
+// behind the name. It is also wrong if a connection beside the shared one, which is newer,
+// leads to a server in quarantine. That server may be new behind the name. If the old one
+// answers again later, it must not grant any lock.
+func (n *Node) replace(ctx context.Context, err error, aside bool) {
+	switch {
+	case n.cluster:
+	case errors.Is(err, backend.ErrNotMaster):
+		if n.replacement.due() {
+			n.quit(ctx)
+		}
+	case !errors.Is(err, backend.ErrQuarantined):
+	case !aside:
+		n.replacement.quarantined.Store(time.Now().UnixNano())
+	case n.replacement.due():
+		go func() { // the shared connection may hang
+			ctx, cancel := context.WithTimeout(context.Background(), trialTime)
+			defer cancel()
+			n.quit(ctx)
+		}()
 	}
+}
+
+// quit tells the server to close the shared connection, because the driver has no call for
+// that. Commands of other users of the client that are under way on it fail.
+func (n *Node) quit(ctx context.Context) {
 	quit := n.route(n.client.B().Arbitrary("QUIT").Build())
 	for _, r := range n.client.DoMulti(ctx, quit, n.ping("")) {
 		if r.NonValkeyError() != nil { // the connection is closed, so the next call has to connect

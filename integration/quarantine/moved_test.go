@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	driver "github.com/redis/go-redis/v9"
-
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/goredis"
+	"github.com/quorumlock/quorumlock/backend/redigo"
 	"github.com/quorumlock/quorumlock/integration/drivers"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
@@ -128,42 +128,111 @@ func TestNameThatMoves(t *testing.T) {
 	}
 }
 
+// As before, but A's lock extends itself over the old connections, which still work. Even a
+// quarantine does not help then, because it is over while A's lock is not. Only the fencing token
+// protects the resource. Somebody has to stop the old server, or cut its connections.
+func TestNameThatMovesFromAHolder(t *testing.T) {
+	realServers(t)
+	for _, d := range drivers.All {
+		for _, cut := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/connections cut: %v", d.Name, cut), func(t *testing.T) {
+				t.Parallel() // it waits more than it works
+				list := servers.Start(t, servers.Any, 2, servers.WithoutReuse())
+				n := newName(t, list[0])
+				locker := func(opts ...redlock.Option) *redlock.Locker {
+					return onNodes(t, []backend.Node{d.Node(t, n.listener.Addr().String())},
+						append(opts, redlock.WithTTL(ttl), redlock.WithQuarantine(length), redlock.WithFencing())...)
+				}
+				first := locker(redlock.WithAutoExtend())
+				mustEndQuarantine(t, first)
+				a := mustLock(t, first)
+				held := a.Context(t.Context())
+				n.move(list[1])
+				if cut {
+					list[0].Do(t, "CLIENT", "KILL", "TYPE", "normal")
+				}
+				b := mustLock(t, locker())
+				if both := held.Err() == nil; both == cut {
+					t.Errorf("unsafe: connections cut: %v; both hold the lock: %v", cut, both)
+				}
+				if b.Fence() <= a.Fence() {
+					t.Errorf("unsafe: the second has the token %d, the first %d", b.Fence(), a.Fence())
+				}
+			})
+		}
+	}
+}
+
 // A pool has connections to the old server and to the new one. Within two seconds after the new
-// server has reported its quarantine, the client leaves the old one.
+// server has reported its quarantine, the client leaves the old one. (A client of rueidis or
+// valkey-go has one connection for all calls. See TestOldServerAnswersAgain.)
 func TestPoolOfTwoServers(t *testing.T) {
 	realServers(t)
-	list := servers.Start(t, servers.Any, 2, servers.WithoutReuse())
-	n := newName(t, list[0])
-	client, err := goredis.NewClient("redis://" + n.listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	// pools make a node, and a function that takes a connection and returns how to give it back.
+	pools := map[string]func(t *testing.T, url string) (backend.Node, func() (back func())){
+		"goredis": func(t *testing.T, url string) (backend.Node, func() func()) {
+			client, err := goredis.NewClient(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { client.Close() })
+			return goredis.New(client), func() func() {
+				c := client.Conn()
+				if err := c.Ping(t.Context()).Err(); err != nil {
+					t.Fatal(err)
+				}
+				return func() { c.Close() }
+			}
+		},
+		"redigo": func(t *testing.T, url string) (backend.Node, func() func()) {
+			pool, err := redigo.NewPool(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool.MaxIdle, pool.MaxActive = 2*each, 2*each
+			t.Cleanup(func() { pool.Close() })
+			return redigo.New(pool), func() func() {
+				c := pool.Get()
+				if _, err := c.Do("PING"); err != nil {
+					t.Fatal(err)
+				}
+				return func() { c.Close() }
+			}
+		},
 	}
-	t.Cleanup(func() { client.Close() })
-	locker := onNodes(t, []backend.Node{goredis.New(client)}, redlock.WithTTL(ttl), redlock.WithQuarantine(length))
-	mustEndQuarantine(t, locker)
+	for name, make := range pools {
+		t.Run(name, func(t *testing.T) {
+			list := servers.Start(t, servers.Any, 2, servers.WithoutReuse())
+			n := newName(t, list[0])
+			node, open := make(t, "redis://"+n.listener.Addr().String())
+			locker := onNodes(t, []backend.Node{node}, redlock.WithTTL(ttl), redlock.WithQuarantine(length))
+			mustEndQuarantine(t, locker)
 
-	// Every second idle connection leads to the old server.
-	const each = 8
-	open := func() (c *driver.Conn) {
-		c = client.Conn()
-		if err := c.Ping(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		return c
+			// Every second idle connection leads to the old server.
+			var before, after []func()
+			for range each {
+				before = append(before, open())
+			}
+			n.move(list[1])
+			for range each {
+				after = append(after, open())
+			}
+			for i := range each {
+				before[i]()
+				after[i]()
+			}
+			leavesOldServer(t, locker)
+		})
 	}
-	var before, after []*driver.Conn
-	for range each {
-		before = append(before, open())
-	}
-	n.move(list[1])
-	for range each {
-		after = append(after, open())
-	}
-	for i := range each {
-		before[i].Close()
-		after[i].Close()
-	}
+}
 
+// each is how many connections a pool has to each of two servers.
+const each = 8
+
+// leavesOldServer fails the test unless all calls meet the quarantine of the new server, from two
+// seconds after the first of them on.
+func leavesOldServer(t *testing.T, locker *redlock.Locker) {
+	t.Helper()
 	try := func() (granted int, last error) {
 		var all sync.WaitGroup
 		var mu sync.Mutex
@@ -196,5 +265,55 @@ func TestPoolOfTwoServers(t *testing.T) {
 		if granted, err := try(); granted > 0 || !errors.Is(err, redlock.ErrUnavailable) {
 			t.Errorf("%d locks were granted, the others failed with %v, want the quarantine of the new server", granted, err)
 		}
+	}
+}
+
+// The old server hangs, its name moves, and then it answers again on the old connections. A client
+// that has met the new server meanwhile does not go back.
+func TestOldServerAnswersAgain(t *testing.T) {
+	realServers(t)
+	for _, d := range drivers.All {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			list := servers.Start(t, servers.Any, 2, servers.WithOutages(), servers.WithoutReuse())
+			n := newName(t, list[0])
+			locker := onNodes(t, []backend.Node{d.Node(t, n.listener.Addr().String())}, redlock.WithTTL(ttl), redlock.WithQuarantine(time.Minute))
+			mustEndQuarantine(t, locker)
+			try := func(i int) error {
+				lock, err := locker.TryLock(t.Context(), fmt.Sprint("k", i))
+				if err == nil {
+					_ = lock.Unlock(t.Context())
+				}
+				return err
+			}
+			var all sync.WaitGroup
+			for i := range 50 { // so that the client has connections that many calls use
+				all.Go(func() {
+					if err := try(i); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			list[0].Pause(t)
+			n.move(list[1])
+			for i := 0; !strings.Contains(fmt.Sprint(try(i)), "QUARANTINE"); i++ {
+				if i == 100 {
+					t.Fatal("the client does not meet the new server")
+				}
+			}
+			list[0].Resume(t)
+			granted := 0
+			i := 100 // not a key that the old server may have
+			for start := time.Now(); time.Since(start) < 3*time.Second; time.Sleep(10 * time.Millisecond) {
+				i++
+				if err := try(i); err == nil && time.Since(start) > time.Second {
+					granted++
+				}
+			}
+			if granted > 0 {
+				t.Errorf("unsafe: the old server granted %d locks more than a second after it answered again", granted)
+			}
+		})
 	}
 }
