@@ -35,6 +35,13 @@ func (b *logBuffer) refusals() int {
 	return strings.Count(b.text.String(), "refuses to unlock")
 }
 
+// lines returns the number of all lines.
+func (b *logBuffer) lines() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), "\n")
+}
+
 // refused is the user whose rights and password change.
 const refused = "refused"
 
@@ -164,8 +171,8 @@ func TestLockWithoutDel(t *testing.T) {
 				s.SetUser(t, refused, "+del")
 				cycle(t, locker, "allowed")
 				cycle(t, locker, "allowed again")
-				if n := log.refusals(); n != refusals {
-					t.Errorf("%d lines of the log report the rejection, want %d", n, refusals)
+				if n, lines := log.refusals(), log.lines(); n != refusals || lines != refusals {
+					t.Errorf("%d of %d lines of the log report the rejection, want %d and no other line", n, lines, refusals)
 				}
 			})
 		}

@@ -19,14 +19,18 @@ func (s *nodeState) Complete(r backend.Result, sent bool, now time.Time) {
 		s.member.Learn(&s.item.Op, r.Err)
 	}
 	// Callbacks run with nothing locked, and before the cleanup counts as finished.
+	releasing := s.current.kind == round.Releasing
+	if sent && releasing && s.item.Op.Kind == backend.OpEvalDelete {
+		s.member.Queueing.Alone(r.Err)
+	}
 	switch {
 	case sent && s.cannotQueue(r.Err):
-		s.member.Queueing.Fail(r.Err)
-	case s.current.kind == round.Releasing && len(r.Reply) > 1:
+		s.member.Queueing.Fail(r.Err, releasing)
+	case releasing && len(r.Reply) > 1:
 		if reply, err := proto.ReadRelease(r.Reply); err == nil {
 			s.notifiedNobody(reply)
 		}
-	case s.current.kind == round.Releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
+	case releasing && !s.again && errors.Is(r.Err, backend.ErrRefused):
 		if report := s.attempt.nodes.Config.Abandoned; report != nil && s.member.Refuses.Due(now) {
 			report(s.member.Name.String(), s.attempt.key, s.unreleasable(r.Err))
 		}

@@ -30,6 +30,8 @@ type Queueing struct {
 	told    atomic.Bool
 	refused atomic.Int64 // in Unix nanoseconds: until then the node's queues are not used
 	rebuffs atomic.Int32 // tickets in a row that the node did not queue
+
+	unsure atomic.Pointer[error] // why a release was refused, until Alone tells whether the queue is the reason
 }
 
 func newQueueing(n backend.Node, name *label, polls func(node string, err error)) *Queueing {
@@ -51,10 +53,25 @@ func (q *Queueing) Works() bool {
 	return until == 0 || time.Now().UnixNano() > until
 }
 
-// Fail notes that the node refused to let this process use a queue.
-func (q *Queueing) Fail(err error) {
+// Fail notes that the node refused to let this process use a queue. If that was a release,
+// the user may instead lack the right to delete the lock. Then Alone decides what is
+// reported.
+func (q *Queueing) Fail(err error, releasing bool) {
 	q.refused.Store(time.Now().Add(queueingAgain).UnixNano())
+	if releasing {
+		q.unsure.Store(&err)
+		return
+	}
 	q.Tell(err)
+}
+
+// Alone notes how a release without the queue ended. If it worked after one with the queue
+// was refused, the queue was the reason, and that is reported.
+func (q *Queueing) Alone(err error) {
+	why := q.unsure.Load()
+	if why != nil && q.unsure.CompareAndSwap(why, nil) && err == nil {
+		q.Tell(*why)
+	}
 }
 
 // Answered notes whether the node has queued a ticket. It reports repeated failures in
