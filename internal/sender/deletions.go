@@ -16,6 +16,7 @@ import "hash/maphash"
 type deletions struct {
 	buckets  []*Item // linked by Item.sibling; the length is 0 or a power of 2
 	n        int     // deletions in the buckets
+	taken    int     // those of them that have been taken
 	parkings map[string]*parking
 	parks    int // acquires that are parked
 }
@@ -81,15 +82,25 @@ func (d *deletions) leave(it *Item) {
 		return
 	}
 	it.unlink()
-	it.stage = outside
+	d.move(it, outside)
 	if d.n--; d.n == 0 && len(d.buckets) > spareBuckets {
 		d.buckets = nil
 	}
 }
 
-// find returns a deletion of key that has come to the stage st, or nil.
+// move notes that a deletion has come to the stage st.
+func (d *deletions) move(it *Item, st stage) {
+	if it.stage == taken {
+		d.taken--
+	}
+	if it.stage = st; st == taken {
+		d.taken++
+	}
+}
+
+// find returns a deletion of key that waits or is under way, as st says, or nil.
 func (d *deletions) find(key string, st stage) *Item {
-	if d.n == 0 { // the usual case
+	if d.n == d.taken { // the usual case: one call at a time, and all that waits goes with it
 		return nil
 	}
 	return (*d.bucket(key)).find(key, st)
@@ -125,18 +136,18 @@ func (it *Item) unlink() {
 // wait notes that a deletion waits in a queue.
 func (d *deletions) wait(it *Item) {
 	d.enter(it)
-	it.stage = waiting
+	d.move(it, waiting)
 }
 
 // take notes that a deletion no longer waits. It will be sent or dropped.
-func (d *deletions) take(it *Item) { it.stage = taken }
+func (d *deletions) take(it *Item) { d.move(it, taken) }
 
 // fly notes that a deletion is about to be sent.
 func (d *deletions) fly(it *Item) {
 	if it.stage == outside { // it has not waited, or is a doubt
 		d.enter(it)
 	}
-	it.stage = flying
+	d.move(it, flying)
 }
 
 // land notes that a deletion has come back, and moves the acquires that waited for it to the
