@@ -4,6 +4,7 @@ package overload
 
 import (
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"slices"
 	"sync"
@@ -34,7 +35,7 @@ type meter struct {
 }
 
 func startMeter() *meter {
-	runtime.GC()
+	debug.FreeOSMemory() // what was in use before would hide growth
 	m := &meter{over: make(chan struct{}), memory: memoryNow()}
 	m.wg.Go(func() {
 		tick := time.NewTicker(10 * time.Millisecond)

@@ -1,5 +1,7 @@
 package sender
 
+import "hash/maphash"
+
 // deletions keeps the acquires and deletions of a key in order. Calls of one sender can
 // overtake each other, but an acquire must not overtake a deletion of its key that was
 // submitted earlier. It would meet this process's own older token, or be undone.
@@ -7,112 +9,215 @@ package sender
 // So an acquire takes waiting deletions of its key along in its own call, in front of it.
 // While a deletion is under way, the acquire is parked: it waits until the deletion has
 // come back.
+//
+// A hash table links the deletions themselves, so it allocates nothing for each of them.
+// Nearly all are answered before anybody asks for their key, and while a node does not
+// answer, very many wait.
 type deletions struct {
-	byKey map[string]*keyDeletions
-	spare []*keyDeletions
-	parks int // acquires that are parked
+	buckets  []*Item // linked by Item.sibling; the length is 0 or a power of 2
+	n        int     // deletions in the buckets
+	taken    int     // those of them that have been taken
+	parkings map[string]*parking
+	parks    int // acquires that are parked
 }
 
-// keyDeletions is the deletions of one key.
-type keyDeletions struct {
+// A parking is where acquires of a key wait until no deletion of it is under way. Most keys
+// have none.
+type parking struct {
 	key     string
-	uses    int   // deletions that wait, are about to be sent, or are under way
-	waiting *Item // linked by Item.sibling
-	flying  int
-	parked  []*Item // acquires that wait until flying is 0
+	settles int // deletions that have failed, and whose owners may first have them sent again
+	parked  []*Item
 }
 
-// add records a deletion that waits in a queue.
-func (d *deletions) add(it *Item) {
-	k := d.of(it)
-	it.sibling, k.waiting = k.waiting, it
+// A stage is how far a deletion has come.
+type stage uint8
+
+const (
+	outside stage = iota // the sender does not have it, or keeps it as a doubt
+	waiting              // in a queue
+	taken                // about to be sent or dropped
+	flying               // under way
+)
+
+const (
+	// fewBuckets is how many buckets there are at first.
+	fewBuckets = 64
+
+	// spareBuckets is how many buckets may be kept without a deletion.
+	spareBuckets = 4096
+)
+
+var seed = maphash.MakeSeed()
+
+// bucket returns the bucket of a key.
+func (d *deletions) bucket(key string) **Item {
+	return &d.buckets[maphash.String(seed, key)&uint64(len(d.buckets)-1)]
 }
 
-// of returns the record of a deletion, making it if necessary.
-func (d *deletions) of(it *Item) *keyDeletions {
-	if it.record != nil {
-		return it.record
+// enter adds a deletion.
+func (d *deletions) enter(it *Item) {
+	if d.n == len(d.buckets) {
+		d.grow()
 	}
-	k := d.byKey[it.Key]
-	if k == nil {
-		if d.byKey == nil {
-			d.byKey = make(map[string]*keyDeletions)
+	it.link(d.bucket(it.Key))
+	d.n++
+}
+
+// grow doubles the number of buckets.
+func (d *deletions) grow() {
+	old := d.buckets
+	d.buckets = make([]*Item, max(2*len(old), fewBuckets))
+	for _, it := range old {
+		for it != nil {
+			next := it.sibling
+			it.link(d.bucket(it.Key))
+			it = next
 		}
-		if n := len(d.spare); n > 0 {
-			k, d.spare = d.spare[n-1], d.spare[:n-1]
-		} else {
-			k = new(keyDeletions)
-		}
-		k.key = it.Key
-		d.byKey[it.Key] = k
 	}
-	it.record = k
-	k.uses++
-	return k
+}
+
+// leave removes a deletion, unless it is outside.
+func (d *deletions) leave(it *Item) {
+	if it.stage == outside {
+		return
+	}
+	it.unlink()
+	d.move(it, outside)
+	if d.n--; d.n == 0 && len(d.buckets) > spareBuckets {
+		d.buckets = nil
+	}
+}
+
+// move notes that a deletion has come to the stage st.
+func (d *deletions) move(it *Item, st stage) {
+	if it.stage == taken {
+		d.taken--
+	}
+	if it.stage = st; st == taken {
+		d.taken++
+	}
+}
+
+// find returns a deletion of key that waits or is under way, as st says, or nil.
+func (d *deletions) find(key string, st stage) *Item {
+	if d.n == d.taken { // the usual case: one call at a time, and all that waits goes with it
+		return nil
+	}
+	return (*d.bucket(key)).find(key, st)
+}
+
+// find returns the first one of it and its siblings that is of key and has come to the
+// stage st, or nil.
+func (it *Item) find(key string, st stage) *Item {
+	for it != nil && (it.stage != st || it.Key != key) {
+		it = it.sibling
+	}
+	return it
+}
+
+// link puts it into a bucket.
+func (it *Item) link(bucket **Item) {
+	it.sibling, it.at = *bucket, bucket
+	if it.sibling != nil {
+		it.sibling.at = &it.sibling
+	}
+	*bucket = it
+}
+
+// unlink takes it out of its bucket.
+func (it *Item) unlink() {
+	*it.at = it.sibling
+	if it.sibling != nil {
+		it.sibling.at = it.at
+	}
+	it.sibling, it.at = nil, nil
+}
+
+// wait notes that a deletion waits in a queue.
+func (d *deletions) wait(it *Item) {
+	d.enter(it)
+	d.move(it, waiting)
 }
 
 // take notes that a deletion no longer waits. It will be sent or dropped.
-func (d *deletions) take(it *Item) {
-	for at := &it.record.waiting; *at != nil; at = &(*at).sibling {
-		if *at == it {
-			*at, it.sibling = it.sibling, nil
-			return
-		}
+func (d *deletions) take(it *Item) { d.move(it, taken) }
+
+// fly notes that a deletion is about to be sent.
+func (d *deletions) fly(it *Item) {
+	if it.stage == outside { // it has not waited, or is a doubt
+		d.enter(it)
+	}
+	d.move(it, flying)
+}
+
+// land notes that a deletion has come back, and moves the acquires that waited for it to the
+// queue.
+func (d *deletions) land(it *Item, acquires *list) {
+	d.leave(it)
+	if p := d.parkings[it.Key]; p != nil {
+		d.end(p, acquires)
 	}
 }
 
-// fly notes that a deletion is about to be sent.
-func (d *deletions) fly(it *Item) { d.of(it).flying++ }
+// fail notes that a deletion has come back and has failed. The acquires that wait for it
+// continue to wait until [deletions.settle], because its owner may first have it sent again.
+func (d *deletions) fail(it *Item) *parking {
+	d.leave(it)
+	p := d.parking(it.Key)
+	p.settles++
+	return p
+}
+
+// settle ends the wait for a failed deletion.
+func (d *deletions) settle(p *parking, acquires *list) {
+	p.settles--
+	d.end(p, acquires)
+}
+
+// end moves the acquires of p to the queue if they have nothing to wait for any more.
+func (d *deletions) end(p *parking, acquires *list) {
+	if p.settles > 0 || d.find(p.key, flying) != nil {
+		return
+	}
+	d.unpark(p, acquires)
+	delete(d.parkings, p.key)
+}
+
+// blocks reports whether acquires of key have to be parked.
+func (d *deletions) blocks(key string) bool {
+	if d.find(key, flying) != nil {
+		return true
+	}
+	p := d.parkings[key]
+	return p != nil && p.settles > 0
+}
 
 // park makes an acquire wait.
-func (d *deletions) park(k *keyDeletions, it *Item) {
-	k.parked = append(k.parked, it)
+func (d *deletions) park(it *Item) {
+	p := d.parking(it.Key)
+	p.parked = append(p.parked, it)
 	d.parks++
 }
 
-// lift removes a deletion that has come back from its record. The record still counts it
-// as under way until [deletions.land], because its owner may first have it sent again.
-func (d *deletions) lift(it *Item) *keyDeletions {
-	k := it.record
-	it.record = nil
-	return k
+// parking returns the parking of a key, making it if necessary.
+func (d *deletions) parking(key string) *parking {
+	p := d.parkings[key]
+	if p == nil {
+		if d.parkings == nil {
+			d.parkings = make(map[string]*parking)
+		}
+		p = &parking{key: key}
+		d.parkings[key] = p
+	}
+	return p
 }
 
-// land notes that a deletion is no longer under way, and moves the acquires that waited
-// for it to the queue.
-func (d *deletions) land(k *keyDeletions, acquires *list) {
-	if k.flying--; k.flying == 0 {
-		d.unpark(k, acquires)
-	}
-	d.leave(k)
-}
-
-// drop removes a deletion that will not be sent from its record.
-func (d *deletions) drop(it *Item) {
-	if k := d.lift(it); k != nil {
-		d.leave(k)
-	}
-}
-
-// leave subtracts a deletion from a record, and frees the record if it was the last one.
-func (d *deletions) leave(k *keyDeletions) {
-	if k.uses--; k.uses > 0 {
-		return
-	}
-	delete(d.byKey, k.key)
-	k.key = ""
-	if len(d.spare) < maxSpare {
-		d.spare = append(d.spare, k)
-	}
-}
-
-func (d *deletions) unpark(k *keyDeletions, to *list) {
-	for i, it := range k.parked {
+func (d *deletions) unpark(p *parking, to *list) {
+	for _, it := range p.parked {
 		to.push(it)
-		k.parked[i] = nil
 	}
-	d.parks -= len(k.parked)
-	k.parked = k.parked[:0]
+	d.parks -= len(p.parked)
+	p.parked = nil
 }
 
 // unparkAll moves all parked acquires to a list.
@@ -120,10 +225,7 @@ func (d *deletions) unparkAll(to *list) {
 	if d.parks == 0 {
 		return
 	}
-	for _, k := range d.byKey {
-		d.unpark(k, to)
+	for _, p := range d.parkings {
+		d.unpark(p, to)
 	}
 }
-
-// maxSpare is the number of spare records to keep.
-const maxSpare = 1024

@@ -3,6 +3,9 @@ package sender
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -126,4 +129,162 @@ func TestLateCall(t *testing.T) {
 			<-first.done
 		})
 	}
+}
+
+// Random deletions of a few or of many keys: an acquire is parked exactly while a deletion of
+// its key is under way or may be sent again, and finds exactly those that wait.
+func TestDeletionsByKey(t *testing.T) {
+	for _, keys := range []int{1, 20, spareBuckets} {
+		t.Run(fmt.Sprint(keys), func(t *testing.T) {
+			type counts struct {
+				at              [flying + 1]int // deletions, by stage
+				settles, parked int
+			}
+			var (
+				d        deletions
+				items    [flying + 1][]*Item
+				failed   []*parking
+				unparked list
+				parks    int
+				most     int // buckets
+				byKey    = map[string]*counts{}
+			)
+			of := func(key string) *counts {
+				if byKey[key] == nil {
+					byKey[key] = new(counts)
+				}
+				return byKey[key]
+			}
+			enter := func(key string, st stage) *Item {
+				it := &Item{Key: key, Class: Deleting}
+				items[st] = append(items[st], it)
+				of(key).at[st]++
+				return it
+			}
+			move := func(from, to stage) *Item {
+				list := items[from]
+				i, last := rand.IntN(len(list)), len(list)-1
+				it := list[i]
+				list[i], items[from] = list[last], list[:last]
+				of(it.Key).at[from]--
+				if to != outside {
+					items[to] = append(items[to], it)
+					of(it.Key).at[to]++
+				}
+				return it
+			}
+			for left := 8*keys + 1000; left > 0 || d.n > 0 || len(failed) > 0; left-- {
+				key, step := fmt.Sprint("key", rand.IntN(keys)), rand.IntN(8)
+				if left > 0 && rand.IntN(2) == 0 {
+					step = 0 // more wait than are sent, so that there are many
+				}
+				switch {
+				case step == 0 && left > 0:
+					d.wait(enter(key, waiting))
+				case step == 1 && left > 0:
+					d.fly(enter(key, flying))
+				case step == 2 && len(items[waiting]) > 0:
+					it := move(waiting, taken)
+					d.take(it)
+					key = it.Key
+				case step == 3 && len(items[taken]) > 0:
+					it := move(taken, flying)
+					d.fly(it)
+					key = it.Key
+				case step == 4 && len(items[taken]) > 0:
+					it := move(taken, outside)
+					d.leave(it)
+					key = it.Key
+				case step == 5 && len(items[flying]) > 0:
+					it := move(flying, outside)
+					d.land(it, &unparked)
+					key = it.Key
+				case step == 6 && len(items[flying]) > 0:
+					it := move(flying, outside)
+					failed = append(failed, d.fail(it))
+					key = it.Key
+					of(key).settles++
+				case step == 7 && len(failed) > 0:
+					p := failed[0]
+					failed, key = failed[1:], p.key
+					d.settle(p, &unparked)
+					of(key).settles--
+				}
+				most = max(most, len(d.buckets))
+				c := of(key)
+				blocked := c.at[flying]+c.settles > 0
+				if got := d.blocks(key); got != blocked {
+					t.Fatalf("%d deletions of a key are under way and %d have failed, but whether acquires are parked is %v", c.at[flying], c.settles, got)
+				}
+				found := 0
+				for it := d.find(key, waiting); it != nil; it = it.sibling.find(key, waiting) {
+					found++
+				}
+				if found != c.at[waiting] {
+					t.Fatalf("found %d deletions of a key that wait, want %d", found, c.at[waiting])
+				}
+				for unparked.n > 0 {
+					if it := unparked.pop(); it.Key != key || blocked {
+						t.Fatalf("an acquire of %s came back because of %s, where acquires are parked: %v", it.Key, key, blocked)
+					}
+					c.parked--
+				}
+				if !blocked && c.parked != 0 {
+					t.Fatalf("%d acquires are parked for nothing", c.parked)
+				}
+				if blocked && rand.IntN(2) == 0 {
+					d.park(&Item{Key: key, Class: Acquiring})
+					c.parked++
+					parks++
+				}
+			}
+			t.Logf("%d acquires were parked; there were up to %d buckets", parks, most)
+			if parks == 0 || keys == spareBuckets && most <= spareBuckets {
+				t.Errorf("%d acquires were parked, and there were up to %d buckets: the test shows nothing", parks, most)
+			}
+			if d.parks != 0 || len(d.parkings) != 0 || len(d.buckets) > spareBuckets {
+				t.Errorf("in the end %d acquires are parked, for %d keys, and there are %d buckets", d.parks, len(d.parkings), len(d.buckets))
+			}
+		})
+	}
+}
+
+// While a node does not answer, very many deletions may wait. Each takes its item, which its
+// owner has had before, and little more.
+func TestWaitingDeletionAllocatesLittle(t *testing.T) {
+	const n, most = 20_000, 40 // bytes
+	synctest.Test(t, func(t *testing.T) {
+		node := &server{keys: map[string]string{}, state: hung}
+		s := New(NewShared(3), node)
+		now := time.Now()
+		owners := make([]ticket, n)
+		for i := range owners {
+			key := fmt.Sprint("key ", i)
+			owners[i] = ticket{sender: s, Item: Item{
+				Op: backend.Op{Kind: backend.OpEvalDelete, Key: key, Token: "t"}, Key: key, Class: Deleting,
+				Expires: mono.Of(now).Add(time.Hour), Wait: patience, Owner: &owners[i],
+			}}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range owners {
+			if err := s.Submit(&owners[i].Item, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if l := s.Load(); l.Deleting != n {
+			t.Errorf("the sender has %+v, want %d deletions", l, n)
+		}
+		each := float64(after.TotalAlloc-before.TotalAlloc) / n
+		t.Logf("%.0f bytes each", each)
+		if each > most {
+			t.Errorf("a waiting deletion has allocated %.0f bytes, want at most %d", each, most)
+		}
+		node.set(up)
+		time.Sleep(time.Minute)
+		if l := s.Load(); l != (Load{}) {
+			t.Errorf("in the end: %+v", l)
+		}
+	})
 }

@@ -46,7 +46,7 @@ func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 	}
 	var (
 		results   []backend.Result
-		failed    []*keyDeletions
+		failed    []*parking
 		completed int
 	)
 	defer func() {
@@ -98,9 +98,9 @@ func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 var errPanicked = errors.New("the adapter has panicked")
 
 // yield notes that a call of Make has ended. A time-out says little, because the deadline
-// was the caller's. The sender's own next call will tell. It returns the records that
-// acquires wait on.
-func (s *Sender) yield(items []*Item, results []backend.Result, began, now time.Time) (failed []*keyDeletions) {
+// was the caller's. The sender's own next call will tell. It returns the parkings
+// of failed deletions.
+func (s *Sender) yield(items []*Item, results []backend.Result, began, now time.Time) (failed []*parking) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over()

@@ -31,9 +31,10 @@ type Item struct {
 
 	// For the sender.
 	repeats    uint8 // how often a doubt was sent, up to repeatSteps
+	stage      stage // of a deletion
 	next, prev *Item
-	record     *keyDeletions // of a deletion that waits or is under way
-	sibling    *Item         // the next waiting deletion of the same key
+	sibling    *Item  // the next deletion in the same bucket
+	at         **Item // what points to this deletion in its bucket
 	since      mono.Time
 }
 

@@ -5,7 +5,7 @@ type Load struct {
 	Calls                      int  // under way
 	Extends, Acquires, Deletes int  // waiting for a call
 	Parked                     int  // acquires that wait for deletions of their keys
-	Deleting                   int  // keys with deletions that wait or are under way
+	Deleting                   int  // deletions that wait or are under way, and keys for which acquires may wait
 	Doubts                     int  // deletions that wait to be repeated
 	Away                       bool // the node does not answer
 }
@@ -25,6 +25,6 @@ func (s *Sender) Load() Load {
 	defer s.mu.Unlock()
 	return Load{
 		Calls: s.calls, Extends: s.extends.n, Acquires: s.acquires.n, Deletes: s.deletes.n,
-		Parked: s.deletions.parks, Deleting: len(s.deletions.byKey), Doubts: s.doubts.n, Away: s.brake.on,
+		Parked: s.deletions.parks, Deleting: s.deletions.n + len(s.deletions.parkings), Doubts: s.doubts.n, Away: s.brake.on,
 	}
 }

@@ -142,11 +142,11 @@ func (s *Sender) leaveBehind(r *room, unanswered []*Item) []*Item {
 // giveUp completes items of lost calls.
 func (s *Sender) giveUp(items []*Item) {
 	now := time.Now()
-	var failed []*keyDeletions
+	var failed []*parking
 	s.mu.Lock()
 	for _, it := range items {
 		if it.Class == Deleting {
-			failed = append(failed, s.deletions.lift(it))
+			failed = append(failed, s.deletions.fail(it))
 		}
 	}
 	s.mu.Unlock()

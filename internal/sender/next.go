@@ -42,7 +42,7 @@ type room struct {
 	dropped []drop
 	ops     []backend.Op
 	results []backend.Result
-	failed  []*keyDeletions // of deletions whose owners may have them sent again at once
+	failed  []*parking // of deletions whose owners may have them sent again at once
 
 	// The call.
 	began   time.Time
@@ -181,16 +181,16 @@ func (s *Sender) takeFrom(l *list, r *room, most int, now time.Time) {
 func (s *Sender) takeAcquires(r *room, most int, now time.Time) {
 	for s.acquires.n > 0 && len(r.batch) < most {
 		it := s.acquires.pop()
-		k := s.deletions.byKey[it.Key]
-		if k != nil && k.flying > 0 {
-			s.deletions.park(k, it)
+		if s.deletions.blocks(it.Key) {
+			s.deletions.park(it)
 			continue
 		}
-		for k != nil && k.waiting != nil && len(r.batch) < most {
-			d := k.waiting
+		for d := s.deletions.find(it.Key, waiting); d != nil && len(r.batch) < most; {
+			next := d.sibling.find(it.Key, waiting)
 			s.deletes.remove(d)
 			s.deletions.take(d)
 			s.add(r, d, now)
+			d = next
 		}
 		if len(r.batch) >= most {
 			s.acquires.unpop(it)
@@ -208,7 +208,7 @@ func (s *Sender) add(r *room, it *Item, now time.Time) {
 	}
 	if why != nil {
 		if it.Class == Deleting {
-			s.deletions.drop(it)
+			s.deletions.leave(it)
 		}
 		r.dropped = append(r.dropped, drop{it, why})
 		return

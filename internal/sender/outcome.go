@@ -10,27 +10,26 @@ import (
 
 // land notes that an operation is no longer under way. If a deletion failed, acquires
 // that wait for it continue to wait until its owner has had the chance to send it again
-// first. Then land returns the record that they wait on.
-func (s *Sender) land(it *Item, err error) *keyDeletions {
+// first. Then land returns where they wait.
+func (s *Sender) land(it *Item, err error) *parking {
 	s.flying--
 	if it.Class != Deleting {
 		return nil
 	}
 	s.flyingDeletes--
-	k := s.deletions.lift(it)
 	if err != nil {
-		return k
+		return s.deletions.fail(it)
 	}
-	s.deletions.land(k, &s.acquires)
+	s.deletions.land(it, &s.acquires)
 	return nil
 }
 
-// landAll notes the results of the operations of a call. It appends the records that
-// acquires wait on to failed.
-func (s *Sender) landAll(items []*Item, results []backend.Result, failed []*keyDeletions, now time.Time) []*keyDeletions {
+// landAll notes the results of the operations of a call. It appends the parkings of
+// failed deletions to failed.
+func (s *Sender) landAll(items []*Item, results []backend.Result, failed []*parking, now time.Time) []*parking {
 	for i, it := range items {
-		if k := s.land(it, results[i].Err); k != nil {
-			failed = append(failed, k)
+		if p := s.land(it, results[i].Err); p != nil {
+			failed = append(failed, p)
 		}
 	}
 	for i, it := range items {
@@ -41,11 +40,11 @@ func (s *Sender) landAll(items []*Item, results []backend.Result, failed []*keyD
 
 // settle releases acquires that waited for failed deletions. They are sent after whatever
 // the owners of the deletions have submitted meanwhile.
-func (s *Sender) settle(failed []*keyDeletions, now time.Time) {
+func (s *Sender) settle(failed []*parking, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range failed {
-		s.deletions.land(k, &s.acquires)
+	for _, p := range failed {
+		s.deletions.settle(p, &s.acquires)
 	}
 	s.start(now)
 }

@@ -141,7 +141,7 @@ func (s *Sender) put(it *Item) {
 		s.deletes.push(it)
 	}
 	if it.Class == Deleting {
-		s.deletions.add(it)
+		s.deletions.wait(it)
 	}
 }
 
