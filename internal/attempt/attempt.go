@@ -18,6 +18,7 @@ import (
 type Attempt struct {
 	nodes      *Nodes
 	key, token string
+	name       string // for a slot the name of its permits, otherwise the key
 
 	// Set only if the attempt waits in a local queue: where it is notified, and what it
 	// asks for.
@@ -64,15 +65,16 @@ type lone struct {
 // I/O.
 func New(ns *Nodes, key, token string) *Attempt {
 	n := len(ns.Members)
+	name, _, _ := proto.Slot(key)
 	if n == 1 {
-		l := &lone{Attempt: Attempt{nodes: ns, key: key, token: token}}
+		l := &lone{Attempt: Attempt{nodes: ns, key: key, token: token, name: name}}
 		l.state.attempt, l.state.member = &l.Attempt, ns.Members[0].Of(key)
 		l.room[0] = &l.state
 		l.states = l.room[:1]
 		l.acquired.Votes, l.released.Votes = l.votes[:1:1], l.votes[1:]
 		return &l.Attempt
 	}
-	a := &Attempt{nodes: ns, key: key, token: token}
+	a := &Attempt{nodes: ns, key: key, token: token, name: name}
 	votes := make([]round.Vote, 2*n)
 	a.acquired.Votes, a.released.Votes = votes[:n:n], votes[n:]
 	a.states = a.room[:0]
@@ -116,10 +118,7 @@ func (a *Attempt) Key() string { return a.key }
 
 // Name returns what the attempt has in common with others that use the same ticket: for a
 // slot the name of its permits, otherwise the key. What is sent for a name is ordered.
-func (a *Attempt) Name() string {
-	name, _, _ := proto.Slot(a.key)
-	return name
-}
+func (a *Attempt) Name() string { return a.name }
 
 // Begun returns when the token was first asked for.
 func (a *Attempt) Begun() time.Time { return a.acquired.Start }

@@ -30,7 +30,7 @@ func (s *nodeState) operation() backend.Op {
 func (s *nodeState) usual() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.tombstoned = false, false
-	queue := a.name() && s.member.Queueing.Works() && !s.apart
+	queue := a.canQueue() && s.member.Queueing.Works() && !s.apart
 	switch {
 	case a.votes() && r.kind == round.Acquiring:
 		// With fencing, every acquire is a vote: a token that was set in another way has
@@ -164,10 +164,10 @@ func (s *nodeState) readAcquire(r backend.Reply, now time.Time) (proto.AcquireRe
 	return reply, err
 }
 
-// name finds the name of the queue, and reports whether the key can have one. The first
-// call, under the mutex or before a is asked for, also sets the keys and arguments of the
-// plain release. They do not change after that, because a node may read them during a call.
-func (a *Attempt) name() bool {
+// canQueue reports whether the key can have a queue. The first call, under the mutex or
+// before a is asked for, also sets the keys and arguments of the plain release. They do not
+// change after that, because a node may read them during a call.
+func (a *Attempt) canQueue() bool {
 	if !a.named {
 		queue, _ := proto.QueueKey(a.key)
 		release := proto.Release{Lock: a.key, Queue: queue, Token: a.token, Announce: a.announce()}
@@ -177,7 +177,7 @@ func (a *Attempt) name() bool {
 	return a.queue() != ""
 }
 
-// queue returns the key of the queue, or "" if the key has none or name was not called.
+// queue returns the key of the queue, or "" if the key has none or canQueue was not called.
 func (a *Attempt) queue() string { return a.plain.keys[1] }
 
 // cannotQueue reports whether err says that the node does not let this process use the

@@ -58,7 +58,7 @@ func (a *Attempt) share() {
 	if a.shared != nil {
 		return
 	}
-	a.name()
+	a.canQueue()
 	a.shared = new(sharing)
 	release := proto.Release{Lock: a.key, Queue: a.queue(), Token: a.token}
 	release.Readers, _ = proto.ReadersKey(a.key)

@@ -225,6 +225,10 @@ func (q *localQueue) compact() {
 // need not wait for its next look, because its operations are sent after the release.
 func (ls *localQueues) Release(a *attempt.Attempt) {
 	ls.mu.Lock()
+	if len(ls.byKey) == 0 { // the usual case
+		ls.mu.Unlock()
+		return
+	}
 	left := ls.dismiss(a)
 	for local := range ls.localNames(a.Name()) {
 		if q := ls.byKey[local]; q.waits() && q.waiters[0].polls {

@@ -189,6 +189,9 @@ func (s *Sender) over() {
 // start begins a call on a new goroutine if one is allowed now, and otherwise sets the
 // timer.
 func (s *Sender) start(now time.Time) {
+	if s.queued()+s.doubts.n+len(s.under) == 0 { // the usual case after a call
+		return
+	}
 	s.lose(now)
 	if s.wake.IsZero() { // otherwise begun has set the timer for the calls under way
 		s.watch(now)
