@@ -49,11 +49,10 @@ func (l *Locker) takeCall() *call {
 	return new(call)
 }
 
-// done ends c with these results. If it has locked, nothing refers to c any more.
+// done ends c, which is from takeCall, with these results. A call in which a hook panics does
+// not get here, and is left to the garbage collector.
 func (c *call) done(lock *Lock, err error) (*Lock, error) {
-	if err == nil {
-		c.free()
-	}
+	c.free()
 	return lock, err
 }
 

@@ -103,20 +103,20 @@ func (l *Locker) run(ctx context.Context, fn func(context.Context) error, h hand
 	}
 	defer l.keeper.Leave(leases...)
 	unlocked := false
-	unlock := func() error {
+	unlock := func() (lost error) {
 		unlocked = true
-		lost := h.Err()
-		err := h.Unlock(ctx)
-		switch {
-		case lost != nil:
-			return lost
-		case errors.Is(err, ErrNotHeld):
-			return err
-		case err != nil:
-			l.settings.Logger.Warn("redlock: unlocking was not answered, or was refused; what is left is deleted in the background, or expires",
-				"key", text.Name(locks[0].fullKey()), "error", err)
-		}
-		return nil
+		defer func() { // even if the hook Lost panics in Err
+			err := h.Unlock(ctx)
+			switch {
+			case lost != nil:
+			case errors.Is(err, ErrNotHeld):
+				lost = err
+			case err != nil:
+				l.settings.Logger.Warn("redlock: unlocking was not answered, or was refused; what is left is deleted in the background, or expires",
+					"key", text.Name(locks[0].fullKey()), "error", err)
+			}
+		}()
+		return h.Err()
 	}
 	defer func() { // fn panicked or ended the goroutine
 		if !unlocked {

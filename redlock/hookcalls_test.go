@@ -302,3 +302,79 @@ func TestHooksUnsetAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations without hooks, want at most %v; %v with one, which was called %d times", without, most, with, told)
 	}
 }
+
+// The hooks of an unlock come in the same order for one key and for several. When the first of them
+// is called, all handles have ended.
+func TestHooksOfUnlock(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		later time.Duration
+		opts  []LockOption
+		each  []string // of each key
+	}{
+		{"held", 0, nil, []string{"begin", "round", "end"}},
+		{"lost", time.Hour, nil, []string{"lost", "begin", "round", "end"}},
+		{"minimum hold", 0, []LockOption{WithMinHold(time.Minute)}, []string{"begin", "end"}},
+		{"lost with a minimum hold", 61 * time.Second, []LockOption{WithMinHold(time.Minute)}, []string{"lost", "begin", "end"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onRig(t, 3, false, func(t *testing.T, r *rig) {
+				var (
+					mu    sync.Mutex
+					locks []*Lock
+					kinds = make(map[string][]string) // by key
+					all   []string
+				)
+				note := func(kind string) func(context.Context, Event) {
+					return func(_ context.Context, e Event) {
+						mu.Lock()
+						defer mu.Unlock()
+						kinds[e.Key], all = append(kinds[e.Key], kind), append(all, kind)
+						for _, lock := range locks {
+							if !lock.lease.Released() && lock.lease.Lost() == nil {
+								t.Errorf("%s of %q: %q is still held", kind, e.Key, lock.Key())
+							}
+						}
+					}
+				}
+				begin := note("begin")
+				l := r.locker(WithHooks(Hooks{
+					Begin: func(ctx context.Context, e Event) context.Context { begin(ctx, e); return ctx },
+					Round: note("round"), Unlocked: note("end"), Lost: note("lost"),
+				}))
+				advance := suspend(l)
+				unlock := func(handle interface{ Unlock(context.Context) error }, of ...*Lock) {
+					synctest.Wait()
+					advance(test.later)
+					mu.Lock()
+					locks, all = of, nil
+					clear(kinds)
+					mu.Unlock()
+					_ = handle.Unlock(t.Context())
+					synctest.Wait()
+					mu.Lock()
+					defer mu.Unlock()
+					locks = nil
+					for _, lock := range of {
+						if got := kinds[lock.Key()]; !slices.Equal(got, test.each) {
+							t.Errorf("%d keys: %q has the hooks %q, want %q", len(of), lock.Key(), got, test.each)
+						}
+					}
+				}
+				one := r.lock(l, "one", test.opts...)
+				unlock(one, one)
+				several, err := l.LockAll(t.Context(), []string{"a", "b", "c"}, test.opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				unlock(several, several.locks...)
+				if slices.Contains(all[slices.Index(all, "begin"):], "lost") {
+					t.Errorf("%q: a key begins before another one is told as lost", all)
+				}
+				if asked := slices.Index(all, "round"); asked >= 0 && slices.Contains(all[asked:], "begin") {
+					t.Errorf("%q: a key begins after the nodes were asked", all)
+				}
+			})
+		})
+	}
+}

@@ -16,8 +16,14 @@ import (
 //
 // Package redlockotel, a module of its own, has hooks for OpenTelemetry.
 //
+// Unlock ends the handle before it calls a hook, and decides whether a minimum hold
+// ([WithMinHold]) keeps the lock on the nodes. Then it calls Lost if the validity was over, Begin,
+// Round if it asks the nodes, and Unlocked. [Locks.Unlock] does each of these steps for all
+// keys before the next one; only Unlocked of a key that stays on the nodes follows its Begin.
+//
 // A hook must not panic. The library does not recover the panic: in a call it reaches the
-// caller, and on a goroutine of the library it ends the program. See docs/options.md.
+// caller, and on a goroutine of the library it ends the program. A call in which a hook
+// panics leaves no key locked that nobody has a handle on. See docs/options.md.
 type Hooks struct {
 	// Begin is called when a call begins, before it asks a node, and when an automatic
 	// extension does. The ctx that it returns goes to the other hooks of that call, and

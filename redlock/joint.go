@@ -32,7 +32,8 @@ type jointKey struct {
 // lock acquires all keys, or none.
 func (j *jointCall) lock(ctx context.Context) (locks *Locks, err error) {
 	if len(j.keys) == 1 {
-		lock, err := j.keys[0].call.lock(ctx)
+		c := j.keys[0].call
+		lock, err := c.done(c.lock(ctx))
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +44,9 @@ func (j *jointCall) lock(ctx context.Context) (locks *Locks, err error) {
 	defer func() { // after an error, and if a hook panics
 		if !all {
 			c.GiveBack(ctx)
-			j.end(err)
+			if err != nil {
+				j.end(err)
+			}
 		}
 	}()
 	for i := range j.keys {
@@ -105,19 +108,27 @@ func (j *jointCall) finish(c *joint.Call) *Locks {
 			k.lock.startExtending(s)
 		}
 		k.rest()
-		k.call.free()
 	}
+	j.free()
 	return &Locks{locks}
 }
 
 // end calls the hook Locked for the keys for which it was not called, because the call has
-// failed with err. If err is nil, a hook has panicked.
+// failed with err.
 func (j *jointCall) end(err error) {
 	for i := range j.keys {
-		if k := &j.keys[i]; k.begun && err != nil {
+		if k := &j.keys[i]; k.begun {
 			k.begun = false
 			k.call.tell(k.call.locker.settings.hooks.Locked, err)
 		}
+	}
+	j.free()
+}
+
+// free takes back the calls, to be used again.
+func (j *jointCall) free() {
+	for _, k := range j.keys {
+		k.call.free()
 	}
 }
 
@@ -215,20 +226,24 @@ func (k *jointKey) Extend(ctx context.Context) error { return k.call.lengthen(ct
 func (k *jointKey) GiveBack(ctx context.Context, again bool) (tell func(), ok bool) {
 	lock, c := k.lock, k.call
 	k.rest()
-	if k.outer != nil {
-		if !again {
-			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
-		}
-		return nil, !again
+	switch {
+	case k.outer != nil && again:
+		return nil, false
+	case k.outer != nil:
+		return func() { _ = lock.Unlock(ctx) }, true // the others may have unlocked meanwhile
 	}
-	_ = lock.Err() // a lock past its validity is lost, not released
+	lost := lock.lease.Lapse(c.locker.clock.Now()) // a lock past its validity is lost, not released
 	released := lock.lease.EndFirst(ErrReleased)
 	lock.lease.Attempt().Abandon()
-	if !k.told {
-		return nil, true
-	}
+	told := k.told
 	k.told = false
 	return func() {
+		if lost != nil {
+			lost()
+		}
+		if !told {
+			return
+		}
 		if released {
 			lock.tellReleased(ctx, c.locker.newCall("unlock", c.key, lock.callSettings()))
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/clock"
 	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/lease"
 	"github.com/quorumlock/quorumlock/internal/text"
@@ -68,25 +69,56 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	}
 	c := l.locker.newCall("unlock", l.key(), l.callSettings())
 	c.shared = l.Shared()
+	next, lost, left := l.leave(c.start)
 	err := errInterrupted
-	defer func() { l.handle.EndUnlock(err) }() // even if a hook panics, because others may wait for it
-	last, lost := l.handle.Leave(c.start)
-	if !last || lost == ErrClosed {
-		err = lost
-		if lost == ErrClosed { // it was released already
-			err = nil
+	defer func() { // even if a hook panics, because nothing may stay locked, and others may wait for the result
+		if next == toRelease {
+			l.lease.Attempt().Abandon()
 		}
+		l.handle.EndUnlock(err)
+	}()
+	if lost != nil {
+		lost()
+	}
+	if next == isOver {
+		err = left
 		return err
 	}
 	c.begin(ctx)
-	if l.lease.Park() {
+	if next == isParked {
 		err = l.parked(c)
 		return err
 	}
+	next = isOver
 	err = c.release(ctx, l.lease.Attempt())
 	l.slots.Released(l.fullKey())
 	c.tellHeld(l.locker.settings.hooks.Unlocked, l.lease.HeldFor(), err)
 	return err
+}
+
+// leaving is what an Unlock does with the lock after its handle has ended.
+type leaving uint8
+
+const (
+	isOver    leaving = iota // there are other handles, or a Shutdown has released it
+	isParked                 // it stays on the nodes for its minimum hold
+	toRelease                // it is released
+)
+
+// leave ends the handle. It calls no hook, because a hook that panics must not keep the lock,
+// or other keys, on the nodes. The caller must call lost, unless it is nil. err is the result of
+// an Unlock that does nothing more.
+func (l *Lock) leave(now clock.Instant) (next leaving, lost func(), err error) {
+	last, lost, err := l.handle.Leave(now)
+	switch {
+	case err == ErrClosed: // it was released already
+		return isOver, lost, nil
+	case !last:
+		return isOver, lost, err
+	case l.lease.Park():
+		return isParked, lost, nil
+	}
+	return toRelease, lost, nil
 }
 
 // errInterrupted is what a second Unlock returns if a hook has panicked in the first.

@@ -57,10 +57,19 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 		return nil, fmt.Errorf("redlock: lock: %d keys: must be at most %d", len(keys), mostKeys)
 	}
 	j := &jointCall{keys: make([]jointKey, 0, len(keys))}
+	if err := j.prepare(ctx, l, keys, opts, try); err != nil {
+		j.free()
+		return nil, err
+	}
+	return j, nil
+}
+
+// prepare makes the checks of each key, and those of all of them together.
+func (j *jointCall) prepare(ctx context.Context, l *Locker, keys []string, opts []LockOption, try bool) error {
 	for _, key := range keys {
 		c, err := l.prepareLock(ctx, key, opts, try)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if c.settings.wait == once {
 			c.settings.retry = RetryPolicy{tries: 1}
@@ -74,19 +83,19 @@ func (l *Locker) prepareAll(ctx context.Context, keys []string, opts []LockOptio
 		switch {
 		case c.settings.reentrant && outer != nil:
 			if err := c.nests(outer); err != nil {
-				return nil, err
+				return err
 			}
 			k.outer = outer
 		case !j.once:
 			if err := c.itself(ctx); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	if j.once {
-		return j, nil
+		return nil
 	}
-	return j, j.ordered(ctx)
+	return j.ordered(ctx)
 }
 
 // ordered returns an error if the call may wait for a key while ctx holds one that sorts

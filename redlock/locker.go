@@ -208,16 +208,28 @@ func (l *Locker) Resume(ctx context.Context, h Handover, opts ...ResumeOption) (
 	defaults.fencing = defaults.fencing && !h.shared
 	s, err := defaults.resumed(h.fence, opts)
 	c, err := l.prepare(ctx, "resume", key, s, err)
-	if err == nil && h.shared {
-		c.shared, err = true, l.canShare("resume", c.fullKey)
-	}
 	if err != nil {
 		return nil, err
 	}
+	if h.shared {
+		c.shared = true
+		if err := l.canShare("resume", c.fullKey); err != nil {
+			return c.done(nil, err)
+		}
+	}
 	c.begin(ctx)
 	held, res := l.group.Resume(ctx, c.request(), h.Token(), h.fence)
-	c.note(ctx, res)
 	var lock *hold
+	told := false
+	defer func() { // if a hook panics, nobody gets the lock
+		if !told && res.Verdict == round.Won {
+			if lock != nil {
+				lock.lease.End(ErrReleased)
+			}
+			held.Abandon()
+		}
+	}()
+	c.note(ctx, res)
 	if res.Verdict == round.Won {
 		lock = newHold(ctx, c, held)
 	} else {
@@ -227,11 +239,12 @@ func (l *Locker) Resume(ctx context.Context, h Handover, opts ...ResumeOption) (
 		err = ErrClosed
 	}
 	c.tell(l.settings.hooks.Locked, err)
+	told = true
 	if err != nil {
-		return nil, err
+		return c.done(nil, err)
 	}
 	lock.startExtending(c.settings)
-	return &lock.first, nil
+	return c.done(&lock.first, nil)
 }
 
 // Release unlocks a lock that another process acquired. It blocks and answers like
@@ -256,7 +269,14 @@ func (l *Locker) Release(ctx context.Context, h Handover) error {
 	if h.shared {
 		a.Share()
 	}
+	begun := false
+	defer func() { // if the hook panics
+		if !begun {
+			a.Abandon()
+		}
+	}()
 	c.begin(ctx)
+	begun = true
 	err = c.release(ctx, a)
 	c.tell(l.settings.hooks.Unlocked, err)
 	return err

@@ -109,14 +109,15 @@ func (l *Locks) Unlock(ctx context.Context) error {
 	}
 	var (
 		failures = make([]error, len(l.locks))
-		calls    = make([]*call, len(l.locks)) // nil: there is nothing more to do
+		next     = make([]leaving, len(l.locks))
 		begun    = make([]bool, len(l.locks))  // others that unlock wait for the result
-		parked   = make([]bool, len(l.locks))  // no node is asked
+		calls    = make([]*call, len(l.locks)) // nil: there is nothing more to do
 		attempts = make([]*attempt.Attempt, 0, len(l.locks))
+		losses   []func()
 		timeout  time.Duration
 		sent     bool
 	)
-	defer func() { // a hook Begin that panics must not keep keys locked
+	defer func() { // even if a hook panics, as in Lock.Unlock
 		if !sent {
 			for _, a := range attempts {
 				a.Abandon()
@@ -128,36 +129,42 @@ func (l *Locks) Unlock(ctx context.Context) error {
 			}
 		}
 	}()
-	for i, lock := range l.locks { // as in Lock.Unlock, up to the release
+	now := l.locks[0].locker.clock.Now()
+	for i, lock := range l.locks { // all of them before the first hook
 		if done, elsewhere := lock.handle.BeginUnlock(); elsewhere {
 			failures[i] = lock.unlockedElsewhere(ctx, done)
 			continue
 		}
-		begun[i], failures[i] = true, errInterrupted
-		c := lock.locker.takeCall()
-		*c = *lock.locker.newCall("unlock", lock.key(), lock.callSettings())
-		last, lost := lock.handle.Leave(c.start)
-		switch {
-		case lost == ErrClosed: // it was released already
-			failures[i] = nil
-		case !last:
-			failures[i] = lost
-		case lock.lease.Park():
-			calls[i], parked[i] = c, true
-		default:
-			calls[i], attempts = c, append(attempts, lock.lease.Attempt())
-			timeout = max(timeout, lock.locker.settings.Timeout(c.settings.ttl))
+		begun[i] = true
+		var lost func()
+		if next[i], lost, failures[i] = lock.leave(now); lost != nil {
+			losses = append(losses, lost)
 		}
-	}
-	for i, c := range calls {
-		if c == nil {
+		if next[i] == isOver {
 			continue
 		}
-		c.begin(ctx)
-		if parked[i] {
-			failures[i] = l.locks[i].parked(c)
-			calls[i] = nil
+		failures[i] = errInterrupted
+		if next[i] == toRelease {
+			attempts = append(attempts, lock.lease.Attempt())
+			timeout = max(timeout, lock.locker.settings.Timeout(lock.ttl))
 		}
+	}
+	for _, lost := range losses {
+		lost()
+	}
+	for i, lock := range l.locks {
+		if next[i] == isOver {
+			continue
+		}
+		c := lock.locker.takeCall()
+		*c = *lock.locker.newCall("unlock", lock.key(), lock.callSettings())
+		c.begin(ctx)
+		if next[i] == isParked {
+			failures[i] = lock.parked(c)
+			c.free()
+			continue
+		}
+		calls[i] = c
 	}
 	sent = true
 	results := l.locks[0].locker.group.ReleaseAll(ctx, attempts, timeout)
@@ -169,9 +176,7 @@ func (l *Locks) Unlock(ctx context.Context) error {
 		failures[i] = c.released(ctx, results[0])
 		results = results[1:]
 		c.tellHeld(lock.locker.settings.hooks.Unlocked, lock.lease.HeldFor(), failures[i])
-		if failures[i] == nil {
-			c.free()
-		}
+		c.free()
 	}
 	return join(failures)
 }

@@ -43,6 +43,7 @@ func (m *Mutex) Lock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer c.free()
 	if c.settings.wait == once {
 		return m.TryLock(ctx)
 	}
@@ -57,7 +58,7 @@ func (m *Mutex) Lock(ctx context.Context) error {
 		<-m.turn
 		return c.busy(ending.Of(ctx, ctx.Err()))
 	}
-	return m.keep(m.locker.Lock(ctx, m.key, m.opts...))
+	return m.keep(func() (*Lock, error) { return m.locker.Lock(ctx, m.key, m.opts...) })
 }
 
 // TryLock locks like [Locker.TryLock]. If another caller has the Mutex, it returns at
@@ -70,10 +71,11 @@ func (m *Mutex) TryLock(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
 	default:
-		return c.busy(nil)
+		_, err := c.done(nil, c.busy(nil))
+		return err
 	}
 	c.settings.wait = once
-	return m.keep(c.lock(ctx))
+	return m.keep(func() (*Lock, error) { return c.done(c.lock(ctx)) })
 }
 
 // prepare makes the Locker's checks before any waiting.
@@ -88,11 +90,20 @@ func (c *call) busy(ctxErr error) error {
 	return e
 }
 
-func (m *Mutex) keep(lock *Lock, err error) error {
+// keep keeps the lock that acquire returns. After an error, and if a hook panics, it lets the
+// next caller in.
+func (m *Mutex) keep(acquire func() (*Lock, error)) error {
+	kept := false
+	defer func() {
+		if !kept {
+			<-m.turn
+		}
+	}()
+	lock, err := acquire()
 	if err != nil {
-		<-m.turn
 		return err
 	}
+	kept = true
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lock = lock
@@ -127,7 +138,7 @@ func (m *Mutex) TryRLock(ctx context.Context) error {
 		return err
 	}
 	c.settings.wait = once
-	return m.keepReading(c.lock(ctx))
+	return m.keepReading(c.done(c.lock(ctx)))
 }
 
 func (m *Mutex) keepReading(lock *Lock, err error) error {

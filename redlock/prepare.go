@@ -53,17 +53,18 @@ func (l *Locker) prepare(ctx context.Context, op, key string, s callSettings, op
 	if optErr != nil {
 		return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(l.settings.prefix+key), optErr)
 	}
-	c := l.takeCall()
-	*c = *l.newCall(op, key, s)
+	checked := l.newCall(op, key, s) // on the stack
 	if s.fencing {
 		var err error
-		if c.fencing, err = l.group.Fencing(c.fullKey); err != nil {
-			return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(c.fullKey), err)
+		if checked.fencing, err = l.group.Fencing(checked.fullKey); err != nil {
+			return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(checked.fullKey), err)
 		}
 	}
 	if err := l.checkContext(ctx, op, key); err != nil {
 		return nil, err
 	}
+	c := l.takeCall()
+	*c = *checked
 	return c, nil
 }
 

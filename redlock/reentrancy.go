@@ -145,10 +145,15 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 	if err != nil {
 		return nil, c.outerEnded(err)
 	}
+	nested := false
+	defer func() { // after an error, and if a hook panics
+		if !nested {
+			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
+		}
+	}()
 	begun := time.Now()
 	if !lock.lasts(c.settings) {
 		if err := c.lengthen(ctx, lock); err != nil {
-			_ = lock.Unlock(ctx) // the others may have unlocked meanwhile
 			return nil, err
 		}
 	}
@@ -156,6 +161,7 @@ func (c *call) nest(ctx context.Context, outer *Lock) (*Lock, error) {
 		lock.lease.HoldUntil(begun.Add(d))
 	}
 	lock.keepExtending(c.settings)
+	nested = true
 	return lock, nil
 }
 

@@ -195,7 +195,7 @@ func (s *Semaphore) acquire(ctx context.Context, opts []LockOption, try bool) (*
 	c.permits, c.slots = name, s.slots
 	if c.fencing != nil {
 		if c.fencing, err = s.locker.group.Fencing(name); err != nil {
-			return nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(c.fullKey), err)
+			return c.done(nil, fmt.Errorf("redlock: %s %s: %w", op, text.Quote(c.fullKey), err))
 		}
 	}
 	return c.done(c.lock(ctx))

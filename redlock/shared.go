@@ -59,7 +59,11 @@ func (l *Locker) prepareShared(ctx context.Context, key string, opts []LockOptio
 		return nil, err
 	}
 	c.shared = true
-	return c, l.canShare(c.op, c.fullKey)
+	if err := l.canShare(c.op, c.fullKey); err != nil {
+		c.free()
+		return nil, err
+	}
+	return c, nil
 }
 
 // canShare returns why the lock fullKey cannot be shared, or nil.

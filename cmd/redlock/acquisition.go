@@ -198,7 +198,7 @@ func (a *acquisition) attempt() (tenure, error) {
 	for {
 		select {
 		case <-notice.C:
-			if a.wait.once() {
+			if a.wait.once() || by != nil {
 				continue
 			}
 			var lock tenure
@@ -261,8 +261,13 @@ func (a *acquisition) tellWait(ctx context.Context) (told bool, lock tenure) {
 		a.say("waiting for the %s, held by %s%s", a.one(missing), holder(status.Owner), a.until())
 	case status.State == redlock.StateShared:
 		a.say("waiting for the %s, which is shared%s%s", a.one(missing), sharers(status), a.until())
-	case len(a.also) > 0: // an attempt of its own would find the locks that the call has already
-		a.say("waiting for the %s, which others take or wait for%s", a.one(missing), a.until())
+	case len(a.also) > 0: // an attempt for all locks would find those that the call has already
+		lock, err := a.conn.locker.TryLock(ctx, missing)
+		if err != nil {
+			return a.sayRefused(ctx, missing, err), nil
+		}
+		a.abandon(single{lock}) // the call takes it
+		return false, nil
 	default:
 		return a.tellAttempt(ctx, missing)
 	}
@@ -277,19 +282,25 @@ func (a *acquisition) sayUnknown(name string, status redlock.Status) {
 // tellAttempt makes an attempt and says why it fails. If it succeeds, it returns the lock.
 func (a *acquisition) tellAttempt(ctx context.Context, name string) (told bool, lock tenure) {
 	lock, err := a.take(ctx, true)
-	switch {
-	case err == nil:
+	if err == nil {
 		return false, lock
+	}
+	return a.sayRefused(ctx, name, err), nil
+}
+
+// sayRefused says why an attempt has failed, and reports whether it has said anything.
+func (a *acquisition) sayRefused(ctx context.Context, name string, err error) bool {
+	switch {
 	case errors.Is(err, redlock.ErrTaken):
 		a.say("waiting for the %s, which others take or wait for%s", a.one(name), a.until())
 	case ctx.Err() != nil:
-		return false, nil
+		return false
 	case quarantined(err):
 		a.say("cannot get the %s yet, waiting%s: %s", a.one(name), strings.TrimPrefix(a.until(), ","), a.nodes.reason(err))
 	default:
 		a.say("cannot get the %s, trying for up to %s: %s", a.one(name), round(a.patience(a.ttl)), a.nodes.reason(err))
 	}
-	return true, nil
+	return true
 }
 
 // quarantined reports whether err is from an attempt that failed because of a quarantine.

@@ -46,8 +46,8 @@ func TestRunAlso(t *testing.T) {
 // If one of the locks is lost, the command stops, and the message names that lock.
 func TestRunAlsoLost(t *testing.T) {
 	s := server(t)
-	p := start(t, s.Addr(), sh("exec sleep 60", "--also", "a", "--ttl", "1s")...)
-	waitFor(t, func() bool { return s.Redis().Exists("a") && s.Redis().Exists("job") })
+	p := start(t, s.Addr(), sh("echo ready; exec sleep 60", "--also", "a", "--ttl", "6s")...)
+	p.stdout.await(t, "ready") // before that, the keys may be those of an attempt that is too late, and is made again
 	s.Redis().Del("a")
 	p.want(runLost)
 	if got := p.stderr.String(); !strings.Contains(got, `lost the lock "a": the server `+s.Addr()+` does not have it any more`) {

@@ -45,7 +45,7 @@ an attempt, which make a lock split, are removed in the same way.`,
 			environmentSection: nodesEnvironment,
 			exitSection: `  0  the lock is released
   1  not released: too few servers work, or the answer was no
-  2  wrong usage, or there is no terminal to ask on and no --yes
+  2  wrong usage, or somebody has the lock, and there is neither --yes nor a terminal
   3  not released: this holder does not have it (any more)`,
 		},
 		DisableFlagsInUseLine: true,
@@ -76,6 +76,9 @@ type breaking struct {
 	stderr io.Writer
 }
 
+// seenFingerprint says what --yes must be.
+const seenFingerprint = `the fingerprint of the holder, eight digits as "redlock status" shows them`
+
 var fingerprintForm = regexp.MustCompile(`^#?[0-9a-f]{8}$`)
 
 // parse checks the arguments, before any I/O.
@@ -91,12 +94,8 @@ func (b *breaking) parse(cmd *cobra.Command, args []string) error {
 	if why := notInUse(b.nodes.prefix, b.name); why != "" {
 		return usage(cmd, why)
 	}
-	const seen = `the fingerprint of the holder, eight digits as "redlock status" shows them`
-	switch {
-	case cmd.Flags().Changed("yes") && !fingerprintForm.MatchString(b.fingerprint):
-		return usage(cmd, fmt.Sprintf("--yes is %s: it must be %s", argument(b.fingerprint), seen))
-	case b.fingerprint == "" && !(isTerminal(b.stdin) && isTerminal(b.stdout)):
-		return usage(cmd, "there is no terminal to ask on, so --yes must name "+seen)
+	if cmd.Flags().Changed("yes") && !fingerprintForm.MatchString(b.fingerprint) {
+		return usage(cmd, fmt.Sprintf("--yes is %s: it must be %s", argument(b.fingerprint), seenFingerprint))
 	}
 	b.fingerprint = strings.TrimPrefix(b.fingerprint, "#")
 	var err error
@@ -161,8 +160,6 @@ func (b *breaking) execute(ctx context.Context) error {
 
 // ask shows who has the lock, and returns the fingerprint that the user types.
 func (b *breaking) ask(lock *lockState) (string, error) {
-	width := columns(b.stdout)
-	page := lock.page(width)
 	var prints []string
 	for _, c := range lock.claims() {
 		if c.state == redlock.StateHeld {
@@ -172,9 +169,17 @@ func (b *breaking) ask(lock *lockState) (string, error) {
 	for _, reader := range lock.Readers {
 		prints = append(prints, reader.Fingerprint)
 	}
-	if len(prints) == 0 {
-		_, _ = io.WriteString(b.stdout, lines(page))
+	terminal := isTerminal(b.stdin) && isTerminal(b.stdout)
+	width := columns(b.stdout)
+	page := lock.page(width)
+	switch {
+	case len(prints) == 0:
+		if terminal {
+			_, _ = io.WriteString(b.stdout, lines(page))
+		}
 		return "", b.end(breakNotHeld, "the lock %s is not released: no holder has it", text.Quote(b.name))
+	case !terminal:
+		return "", &exitError{code: exitUsage, text: "there is no terminal to ask on, so --yes must name " + seenFingerprint}
 	}
 	page = append(append(page, ""), wrap(breakMeans, width, "")...)
 	question := "To release it, type the fingerprint of the holder: "

@@ -103,9 +103,20 @@ func TestBreakRemainsAndOutages(t *testing.T) {
 	oneLine(t, stderr, `released the lock "job" of #7692c3ad on 2 of 3 servers; `+down+`: connection refused; what is left there ends by itself`)
 }
 
-// Without a terminal and without --yes nothing is asked and nothing is deleted.
+// Without a terminal and without --yes nothing is asked and nothing is deleted. That the lock is free,
+// or that it is unknown who has it, comes first.
 func TestBreakNeedsATerminal(t *testing.T) {
 	s := startSeveral(t, 1)
+	code, stdout, stderr := inProcess("break", "job")
+	if code != breakNotHeld || stdout != "" {
+		t.Errorf("code %d, stdout %q", code, stdout)
+	}
+	oneLine(t, stderr, `the lock "job" is not released: no holder has it`)
+	code, _, stderr = inProcess("break", "--node", nobody(t), "job")
+	if code != exitFailed {
+		t.Errorf("code %d", code)
+	}
+	oneLine(t, stderr, `the lock "job" is not released, because it is unknown who has it: `)
 	_, print := s.hold("job")
 	tool := start(t, s.nodes, "break", "job")
 	tool.tell(print)

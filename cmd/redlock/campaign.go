@@ -220,7 +220,7 @@ func (t *candidacy) run() error {
 			}
 		case sig := <-signals:
 			if _, ends := child.Ends(sig); ends && by == nil {
-				by, begun = sig, nil // the command does not start any more
+				by, begun, notice = sig, nil, nil // the command does not start any more
 				cancel()
 			}
 		case err := <-done:
@@ -283,7 +283,25 @@ func (t *candidacy) tellLeader(ctx context.Context) bool {
 	case status.State == redlock.StateHeld:
 		t.say("waiting to lead %s, which %s leads", name, holder(status.Owner))
 	default:
-		t.say(`waiting to lead %s, which nobody leads: others try to, or the servers do not grant it ("redlock doctor" checks them)`, name)
+		return t.tellRefused(ctx)
+	}
+	return true
+}
+
+// tellRefused makes an attempt to find out why nobody leads. It reports whether it has said
+// anything.
+func (t *candidacy) tellRefused(ctx context.Context) bool {
+	lock, err := t.conn.locker.TryLock(ctx, t.name, redlock.WithFencing())
+	switch {
+	case err == nil:
+		t.abandon(single{lock}) // the campaign takes it
+		return false
+	case errors.Is(err, redlock.ErrTaken):
+		t.say("waiting to lead %s, which others try to lead", text.Quote(t.name))
+	case ctx.Err() != nil:
+		return false
+	default:
+		t.say("cannot lead %s yet, waiting: %s", text.Quote(t.name), t.nodes.reason(err))
 	}
 	return true
 }

@@ -40,15 +40,15 @@ It needs nothing, and listens on 127.0.0.1 only.`,
 			silenceDriver() // the demo reports outages itself
 			ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer cancel()
-			cfg.Out = cmd.OutOrStdout()
+			cfg.Out = interruptible{ctx, cmd.OutOrStdout()}
 			err := demo.Run(ctx, cfg)
 			switch {
 			case errors.Is(err, demo.ErrLost):
 				return &exitError{code: exitFailed, text: "demo: " + err.Error() + ". That must not be: please report it."}
+			case ctx.Err() != nil && (err == nil || errors.Is(err, context.Cause(ctx))): // perhaps nobody reads the output
+				return &exitError{code: 130}
 			case err != nil:
 				return &exitError{code: exitFailed, text: "demo: " + err.Error()}
-			case ctx.Err() != nil:
-				return &exitError{code: 130}
 			}
 			_, _ = fmt.Fprintln(cfg.Out, "\nWith servers of your own: redlock run NAME -- COMMAND (see redlock run --help)")
 			return nil

@@ -91,7 +91,7 @@ func TestComplainOfTLS(t *testing.T) {
 		"rediss://" + addr: "signed by an authority that is not trusted here (is it the right server? then name a file",
 	} {
 		t.Run(url, func(t *testing.T) {
-			code, _, stderr := inProcess("run", "--wait", "0", "--node", url, "job", "--", "true")
+			code, _, stderr := inProcess("run", "--ttl", "10m", "--node-timeout", "20s", "--wait", "0", "--node", url, "job", "--", "true")
 			if code != runServers || !strings.Contains(stderr, want) {
 				t.Errorf("code %d, stderr %q", code, stderr)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,8 +71,8 @@ come first.
 			exitSection: `  0  the lock is held until its TTL is over, and stdout has what unlock needs
   1  the lock is taken, and was so for as long as --wait says
   2  wrong usage, or it would wait for itself
-  3  too few servers work, or they refuse; or nothing could be written to stdout.
-     The lock is not held
+  3  too few servers work, or they refuse; or nothing could be written to stdout
+     before the TTL was over. The lock is not held
   128 + N  signal N came before stdout had what unlock needs. The lock is not held
 "redlock run" has 121, 122 and 123 instead of 1, 2 and 3, because it passes on the exit
 code of its command. redlock-py has other codes for some faults: 1 instead of 3 if all
@@ -184,18 +185,32 @@ func (l *lockCommand) execute() error {
 	return nil
 }
 
-// deliver prints the line without which nobody can release the lock. If that fails, or ctx
-// ends before, deliver releases it.
-func (l *lockCommand) deliver(ctx context.Context, lock unlocker, report redlock.Report, line string) error {
-	if err := writeUntil(ctx, l.stdout, line+"\n"); err != nil {
+// deliver prints the line without which nobody can release the lock. If that fails, or if ctx
+// or the lock ends before, deliver releases it.
+func (l *lockCommand) deliver(ctx context.Context, lock printable, report redlock.Report, line string) error {
+	err := lock.Err()
+	if err == nil {
+		err = writeUntil(lock.Context(ctx), l.stdout, line+"\n")
+	}
+	if err == nil {
+		err = lock.Err()
+	}
+	if err != nil {
 		_ = lock.Unlock(context.Background())
+		if errors.Is(err, redlock.ErrNotHeld) {
+			return errNobodyRead
+		}
 		return err
 	}
 	l.flight.settle(report)
 	return nil
 }
 
-// An unlocker is a [redlock.Lock] or a [tenure].
-type unlocker interface {
+var errNobodyRead = errors.New("its TTL was over before anybody read it")
+
+// A printable is a [redlock.Lock] or a [tenure].
+type printable interface {
+	Context(parent context.Context) context.Context
+	Err() error
 	Unlock(ctx context.Context) error
 }

@@ -172,6 +172,9 @@ func TestLockReleasesWhatItCannotPrint(t *testing.T) {
 			!strings.Contains(stderr.String(), "error could not print the key, so the lock was released: no space") {
 			t.Errorf("%q: code %d, stderr %q", args, code, stderr.String())
 		}
+		if strings.Contains(stderr.String(), "ok\n") {
+			t.Errorf("%q: stderr %q says that all is well", args, stderr.String())
+		}
 		if s.Redis().Exists("job") {
 			t.Errorf("%q: the lock was not released", args)
 		}

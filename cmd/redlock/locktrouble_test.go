@@ -74,7 +74,7 @@ func TestLockTellsOfServersThatDoNotWork(t *testing.T) {
 				}
 				timeout := "3s" // a busy machine may take long to look up a host
 				if strings.Contains(tt.nodes, hung.Addr()) {
-					timeout = "200ms"
+					timeout = "2s"
 				}
 				args := slices.Concat(c.args, []string{"--node", tt.nodes, "--node-timeout", timeout})
 				code, stdout, stderr := inProcess(args...)
@@ -110,7 +110,7 @@ func TestLockTaken(t *testing.T) {
 		}
 	})
 	t.Run("waiting for a time", func(t *testing.T) {
-		code, stdout, stderr := inProcess("lock", "--node", s.Addr(), "--wait", "100ms", "--quiet", "job", "--ttl", "5s")
+		code, stdout, stderr := inProcess("lock", "--node", s.Addr(), "--wait", "2s", "--quiet", "job", "--ttl", "5s")
 		if code != exitFailed || stdout != "" || stderr != "" {
 			t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}

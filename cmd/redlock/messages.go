@@ -84,7 +84,10 @@ func (m *messages) flush() {
 	}
 }
 
-// writeUntil writes s to w. If ctx ends while nobody reads, it returns the cause of that.
+// readWait is how long a reader may take for the last output after a signal.
+const readWait = 250 * time.Millisecond
+
+// writeUntil writes s to w. If ctx has ended and nobody reads, it returns the cause of that.
 func writeUntil(ctx context.Context, w io.Writer, s string) error {
 	written := make(chan error, 1)
 	go func() {
@@ -95,6 +98,27 @@ func writeUntil(ctx context.Context, w io.Writer, s string) error {
 	case err := <-written:
 		return err
 	case <-ctx.Done():
+	}
+	wait := time.NewTimer(readWait)
+	defer wait.Stop()
+	select {
+	case err := <-written:
+		return err
+	case <-wait.C:
 		return context.Cause(ctx)
 	}
+}
+
+// interruptible is an output that nobody may read any more when ctx has ended.
+type interruptible struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+// Write implements [io.Writer].
+func (i interruptible) Write(p []byte) (int, error) {
+	if err := writeUntil(i.ctx, i.w, string(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

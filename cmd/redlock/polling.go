@@ -86,7 +86,6 @@ func (p *polling) execute(cmd *cobra.Command, l *lockCommand, args []string) err
 	case err != nil:
 		return err
 	}
-	l.bare("ok")
 	if err := l.deliver(ctx, lock, lock.Report(), lock.Token()); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -94,6 +93,7 @@ func (p *polling) execute(cmd *cobra.Command, l *lockCommand, args []string) err
 		l.bare("error could not print the key, so the lock was released: " + err.Error())
 		return &exitError{code: exitServers}
 	}
+	l.bare("ok")
 	return nil
 }
 

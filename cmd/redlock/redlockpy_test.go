@@ -91,9 +91,9 @@ func TestRedlockPyRetries(t *testing.T) {
 	}{
 		{"the defaults", nil, 4, 600 * time.Millisecond, 0},
 		{"three", []string{"--retry-count", "3", "--retry-delay", "20"}, 4, 60 * time.Millisecond, 0},
-		{"none", []string{"--retry-count=0", "--retry-delay=500"}, 1, 0, 450 * time.Millisecond},
-		{"none without a pause", []string{"--retry-count=0", "--retry-delay=0"}, 1, 0, 150 * time.Millisecond},
-		{"some without a pause", []string{"--retry-count=5", "--retry-delay=0"}, 6, 0, 150 * time.Millisecond},
+		{"none", []string{"--retry-count=0", "--retry-delay=60000"}, 1, 0, patient},
+		{"none without a pause", []string{"--retry-count=0", "--retry-delay=0"}, 1, 0, 0}, // see TestRedlockPyTraps
+		{"some without a pause", []string{"--retry-count=50", "--retry-delay=0"}, 51, 0, 50 * defaultPause},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before, begin := s.Commands(), time.Now()
@@ -231,7 +231,7 @@ func TestRedlockPyTraps(t *testing.T) {
 			t.Fatal(err)
 		}
 		best := time.Hour
-		for range 3 { // the machine may be busy
+		for tries := 0; best >= defaultPause && tries < 50; tries++ { // the machine may be busy
 			begin := time.Now()
 			code, _, stderr := inProcess("--redis", a.Addr(), "lock", "--retry-count", "0", "--retry-delay", "0", "pause", "30000")
 			if code != exitFailed || stderr != "failed\n" {

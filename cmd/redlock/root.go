@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -172,6 +173,9 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	var exit *exitError
 	if !errors.As(err, &exit) {
 		exit = &exitError{code: exitUsage, text: text.Line(err.Error())} // from cobra
+		if file := (*fs.PathError)(nil); errors.As(err, &file) {         // the output cannot be written
+			exit.code = exitFailed
+		}
 		if mayHoldPassword(exit.text) {
 			exit.text = `wrong arguments; see "redlock --help"`
 		}

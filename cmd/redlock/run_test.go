@@ -160,7 +160,7 @@ func TestRunHidesTheToken(t *testing.T) {
 func TestRunExtends(t *testing.T) {
 	t.Parallel()
 	s := server(t)
-	const ttl = 900 * time.Millisecond
+	const ttl = 4 * time.Second
 	p := start(t, s.Addr(), sh(`echo ready; read x`, "--ttl", ttl.String())...)
 	p.stdout.await(t, "ready")
 	// An extension is seen as a TTL that grows, by a third of the whole.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -93,7 +94,7 @@ func TestOwnerIsEscaped(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	locker, err := redlock.New([]backend.Node{goredis.New(client)}, redlock.WithOwner(hostile+strings.Repeat("x", 1<<20)))
+	locker, err := redlock.New([]backend.Node{goredis.New(client)}, redlock.WithOwner(hostile+strings.Repeat("x", 1<<20)), redlock.WithNodeTimeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

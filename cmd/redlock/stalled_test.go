@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -150,6 +151,87 @@ func TestEndWithStalledStderr(t *testing.T) {
 			startStalled(t, s.Addr(), strings.Fields(tt.args)...).want(tt.code)
 		})
 	}
+}
+
+// A lock that is over before anybody reads stdout is not printed.
+func TestLockEndsWithStalledStdout(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string]string{"lock": "lock job --ttl 3s", "json": "lock job --ttl 3s --json", "polling": "lock job 3000"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := server(t)
+			cmd := exec.Command(os.Args[0], strings.Fields(args)...)
+			cmd.Env = environment("REDLOCK_NODES=" + s.Addr())
+			cmd.Stdout = stalled(t)
+			p := startAs(t, cmd)
+			p.want(exitServers)
+			if got := p.stderr.String(); !strings.Contains(got, "so the lock ") || !strings.Contains(got, "was released: its TTL was over before anybody read it") {
+				t.Errorf("stderr %q", got)
+			}
+			if s.Redis().Exists("job") {
+				t.Error("the lock is held")
+			}
+		})
+	}
+}
+
+// Output that cannot be written is a failure, and no wrong usage.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	s := server(t)
+	closed, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	handover := taken(t, s.Addr())
+	for args, code := range map[string]int{
+		"version": exitFailed, "completion bash": exitFailed, "status job": exitFailed, "leader job": exitFailed,
+		"lock --ttl 60s other": exitServers, "lock other 60000": exitServers, "extend --ttl 60s --json " + handover: exitServers,
+	} {
+		args := strings.Fields(args)
+		if args[0] != "version" && args[0] != "completion" {
+			args = append(args, "--node", s.Addr())
+		}
+		var stderr strings.Builder
+		if got := execute(args, closed, &stderr); got != code || !strings.Contains(stderr.String(), "file already closed") {
+			t.Errorf("%q: exit code %d, want %d; stderr %q", args, got, code, stderr.String())
+		}
+	}
+	if s.Redis().Exists("other") {
+		t.Error("a lock is held that nobody can unlock")
+	}
+}
+
+// Ctrl-C ends the demo even if nobody reads its stdout any more.
+func TestDemoWithStalledStdout(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	cmd := exec.Command(os.Args[0], "demo", "--duration", "60s")
+	cmd.Env = environment()
+	cmd.Stdout = w
+	full, err := os.OpenFile(fmt.Sprintf("/dev/fd/%d", w.Fd()), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startAs(t, cmd)
+	for read, buf := "", make([]byte, 512); !strings.Contains(read, "made the counter"); {
+		n, err := r.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read += string(buf[:n])
+	}
+	go func() { // the pipe is full from now on
+		defer full.Close()
+		_, _ = full.Write(make([]byte, 1<<20))
+	}()
+	time.Sleep(time.Second)
+	p.signal(syscall.SIGINT)
+	p.want(130)
 }
 
 // A signal ends a command even if nobody reads its stdout. A lock that nobody can unlock,

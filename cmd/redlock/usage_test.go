@@ -99,7 +99,6 @@ func TestUsage(t *testing.T) {
 		{"break", 2, "the name of the lock is missing, as in: redlock break NAME"},
 		{"break ''", 2, "the name of the lock is empty"},
 		{"break a b", 2, `break takes one lock, but was given 2: "a", "b"`},
-		{"break a", 2, "there is no terminal to ask on, so --yes must name the fingerprint"},
 		{"break --yes '' a", 2, `--yes is "": it must be the fingerprint`},
 		{"break --yes y a", 2, `--yes is "y": it must be the fingerprint of the holder, eight digits as "redlock status" shows them`},
 		{"break --yes 0123ABCD a", 2, "it must be the fingerprint"},

@@ -102,15 +102,17 @@ func (ns *Nodes) Adopt(key, token string, life time.Duration) *Attempt {
 // soon as the verdict is known, and at the latest after timeout, the time to wait for a
 // node, or when ctx ends. (A fencing token may take a second round.) Unless it won, it
 // releases the token in the background. It may be called once.
-func (a *Attempt) Acquire(ctx context.Context, ttl, timeout time.Duration) round.Result {
-	res := a.round(ctx, request{kind: round.Acquiring, ttl: ttl, timeout: timeout})
-	if res.Verdict == round.Won {
-		res = a.Agree(ctx, res, timeout)
+func (a *Attempt) Acquire(ctx context.Context, ttl, timeout time.Duration) (res round.Result) {
+	defer func() {
+		if res.Verdict != round.Won { // or a hook has panicked
+			a.Abandon()
+		}
+	}()
+	won := a.round(ctx, request{kind: round.Acquiring, ttl: ttl, timeout: timeout})
+	if won.Verdict == round.Won {
+		won = a.Agree(ctx, won, timeout)
 	}
-	if res.Verdict != round.Won {
-		a.Abandon()
-	}
-	return res
+	return won
 }
 
 // Key returns the key.

@@ -46,7 +46,8 @@ type Lock interface {
 
 	// GiveBack gives the lock back in the background, because the call acquires it again, or
 	// because it is over. ok is false for a lock that stays, because ctx held it before the
-	// call and the call goes on. tell, if not nil, calls the hooks.
+	// call and the call goes on. GiveBack calls no hook: tell, if not nil, does, and leaves a
+	// lock that ctx held before.
 	GiveBack(ctx context.Context, again bool) (tell func(), ok bool)
 }
 
@@ -236,8 +237,8 @@ func (c *Call) giveBack(ctx context.Context, from int, again bool) {
 			tells = append(tells, tell)
 		}
 	}
-	for _, tell := range tells { // only now, because a hook may panic
-		tell()
+	for _, tell := range slices.Backward(tells) {
+		defer tell() // each of them, in their order, even if a hook panics
 	}
 }
 

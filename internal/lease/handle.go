@@ -95,18 +95,19 @@ func (h *Handle) Unlocked() (err error, ended bool) {
 
 // Leave ends this handle, and the lease with the last handle. If other handles remain, it
 // returns how the lease was lost, if it was. The error is Closed if a Shutdown has
-// released the lease. Leave is called once, after BeginUnlock.
-func (h *Handle) Leave(now clock.Instant) (last bool, err error) {
+// released the lease. The caller must call lost, unless it is nil: see [Lease.Lapse]. Leave
+// is called once, after BeginUnlock.
+func (h *Handle) Leave(now clock.Instant) (last bool, lost func(), err error) {
 	l := h.lease
-	_ = l.err(now) // a lease past its validity is lost, not released
+	lost = l.Lapse(now) // a lease past its validity is lost, not released
 	l.mu.Lock()
 	l.handles--
 	if l.handles == 0 { // for good, because only a handle can make another
 		l.mu.Unlock()
 		if l.endAt(now.Time(), l.keeper.Released) == l.keeper.Closed {
-			return true, l.keeper.Closed
+			return true, lost, l.keeper.Closed
 		}
-		return true, nil
+		return true, lost, nil
 	}
 	err, h.left = l.cause, l.cause
 	if err == nil {
@@ -117,7 +118,7 @@ func (h *Handle) Leave(now clock.Instant) (last bool, err error) {
 	for _, ctx := range contexts {
 		ctx.cancel(l.keeper.Released)
 	}
-	return false, err
+	return false, lost, err
 }
 
 // Count counts, for tests, the contexts of this handle, the handles on its lease that are

@@ -59,19 +59,28 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	for _, l := range busy {
 		l.interrupt()
 	}
-	for _, l := range free {
-		l.giveUp(ctx)
-	}
+	giveUp(ctx, free)
 	select {
 	case <-k.register.done():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	free, _ = k.register.shutDown() // other handles on the leases of the functions
-	for _, l := range free {
-		l.giveUp(ctx)
-	}
+	giveUp(ctx, free)
 	return nil
+}
+
+// giveUp releases leases that have not ended, in the background.
+func giveUp(ctx context.Context, leases []*Lease) {
+	var tells []func()
+	for _, l := range leases {
+		if tell := l.giveUp(ctx); tell != nil {
+			tells = append(tells, tell)
+		}
+	}
+	for _, tell := range tells { // only now, because a hook may panic
+		tell()
+	}
 }
 
 // Enter records that a function is about to run under leases, and reports whether it may.

@@ -111,12 +111,33 @@ func (l *Lease) err(now clock.Instant) error {
 	l.mu.Lock()
 	cause := l.cause
 	past := cause == nil && l.until.Past(now)
-	until, failure := l.until.Time(), l.failure
 	l.mu.Unlock()
 	if !past {
 		return cause
 	}
-	return l.End(l.owner.Expired(until, failure))
+	if lost := l.Lapse(now); lost != nil {
+		lost()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// Lapse ends the lease if its validity is over at now. It does not tell the Owner that the
+// lease was lost: the caller must do that by calling lost, unless it is nil. So the caller
+// can release the lock first, because a hook may panic.
+func (l *Lease) Lapse(now clock.Instant) (lost func()) {
+	l.mu.Lock()
+	past := l.cause == nil && l.until.Past(now)
+	until, failure := l.until.Time(), l.failure
+	l.mu.Unlock()
+	if !past {
+		return nil
+	}
+	if cause := l.owner.Expired(until, failure); l.end(now.Time(), cause) {
+		return func() { l.owner.Lost(l.held, cause) } // held is final by now
+	}
+	return nil
 }
 
 // past reports whether the validity has ended.
@@ -143,6 +164,15 @@ func (l *Lease) endAt(now time.Time, cause error) error {
 func (l *Lease) EndFirst(cause error) bool { return l.endFirst(time.Now(), cause) }
 
 func (l *Lease) endFirst(now time.Time, cause error) bool {
+	first := l.end(now, cause)
+	if first && !l.keeper.wasReleased(cause) {
+		l.owner.Lost(l.held, cause) // held is final by now
+	}
+	return first
+}
+
+// end is endFirst, except that the Owner is not told.
+func (l *Lease) end(now time.Time, cause error) bool {
 	l.mu.Lock()
 	if l.cause != nil {
 		l.mu.Unlock()
@@ -164,7 +194,6 @@ func (l *Lease) endFirst(now time.Time, cause error) bool {
 	l.keeper.register.remove(l)
 	if !l.keeper.wasReleased(cause) {
 		l.attempt.Lose()
-		l.owner.Lost(l.held, cause) // held is final by now
 	}
 	return true
 }
@@ -272,17 +301,14 @@ func (l *Lease) interrupt() {
 	}
 }
 
-// giveUp releases a lease that has not ended, in the background.
-func (l *Lease) giveUp(ctx context.Context) {
-	if l.past() {
-		_ = l.Err() // it was lost
-		return
-	}
-	if !l.EndFirst(l.keeper.Closed) {
-		return
+// giveUp releases a lease that has not ended, in the background. tell, if not nil, tells
+// the Owner.
+func (l *Lease) giveUp(ctx context.Context) (tell func()) {
+	if lost := l.Lapse(l.keeper.Clock.Now()); lost != nil || !l.EndFirst(l.keeper.Closed) {
+		return lost
 	}
 	if !l.Park() {
 		l.attempt.Abandon()
 	}
-	l.owner.ShutDown(ctx)
+	return func() { l.owner.ShutDown(ctx) }
 }

@@ -134,8 +134,12 @@ func (w *world) release(o *owned) {
 	if _, begun := o.handle.BeginUnlock(); begun {
 		w.t.Error("an unlock has begun already")
 	}
-	if last, err := o.handle.Leave(w.keeper.Clock.Now()); !last || err != nil {
+	last, lost, err := o.handle.Leave(w.keeper.Clock.Now())
+	if !last || err != nil {
 		w.t.Errorf("the last handle left: %v, %v", last, err)
+	}
+	if lost != nil {
+		lost()
 	}
 	if !o.Park() {
 		o.Attempt().Release(context.Background(), time.Second)

@@ -16,7 +16,7 @@ func TestShare(t *testing.T) {
 			t.Fatalf("a lease with two handles: %v, shared: %v", err, o.Shared())
 		}
 		other.BeginUnlock()
-		if last, err := other.Leave(w.keeper.Clock.Now()); last || err != nil {
+		if last, lost, err := other.Leave(w.keeper.Clock.Now()); last || lost != nil || err != nil {
 			t.Fatalf("leave: %v, %v", last, err)
 		}
 		if !o.Share() || !o.Shared() {

@@ -229,8 +229,9 @@ type contender struct {
 	failures    int
 }
 
-// leave leaves the local queue.
+// leave leaves the local queue, and gives up a turn that was not used.
 func (c *contender) leave() {
+	c.permit.Leave()
 	if c.waiter != nil {
 		c.waiter.leave()
 	}
@@ -305,7 +306,6 @@ func (c *contender) compete(ctx context.Context, res round.Result) (Held, round.
 			res.Ctx, res.CtxErr = ctx, err
 			return Held{}, res
 		case c.group.Closed():
-			c.permit.Leave()
 			return Held{}, round.Result{Verdict: round.Closed}
 		}
 		var h Held

@@ -18,6 +18,7 @@ func TestPassSparesTheHolder(t *testing.T) {
 			in := p.locals.inbox
 			first.leave() // a notification for it arrives now; no waiter: notified will pass it on
 			release(held)
+			synctest.Wait() // on all nodes, so that none refuses second
 			second := p.mustJoin("k")
 			a := p.win(second)
 			synctest.Wait() // a node beyond the quorum may still have to grant it

@@ -67,7 +67,7 @@ func (b *brake) fail(err error, began, now time.Time) {
 	b.probe = now.Add(pause/2 + rand.N(pause/2))
 	switch {
 	case hung && backend.NotExecuted(err): // it got no connection in time
-		b.why = backend.MarkNotExecuted(errors.New("not sent: " + err.Error()))
+		b.why = backend.MarkNotExecuted(hungError("not sent: " + err.Error()))
 		return
 	case hung:
 		b.why = errHung

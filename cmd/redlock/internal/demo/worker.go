@@ -130,17 +130,21 @@ func (w *worker) work(ctx context.Context, c *counter, t *tally, say *narrator) 
 		waited := time.Since(start)
 		t.taken(waited)
 		added := c.add(func() bool { return lock.Err() == nil && time.Until(lock.Until()) > spare })
+		value := c.value.Load()
 		if added {
 			t.addition()
-			say.sometimes("worker %d waited %s, had the lock from %s, and made the counter %d",
-				w.number, milliseconds(waited), granting(lock.Report()), c.value.Load())
 		} else {
 			t.skip()
-			say.sometimes("worker %d: this machine stood still, and the lock is about to end: it does not write", w.number)
 		}
-		err = lock.Unlock(context.WithoutCancel(ctx))
+		err = lock.Unlock(context.WithoutCancel(ctx)) // before it says anything, which takes long if nobody reads it
 		if added && errors.Is(err, redlock.ErrNotHeld) {
 			return fmt.Errorf("worker %d wrote under a lock that was lost: %w", w.number, err)
+		}
+		if added {
+			say.sometimes("worker %d waited %s, had the lock from %s, and made the counter %d",
+				w.number, milliseconds(waited), granting(lock.Report()), value)
+		} else {
+			say.sometimes("worker %d: this machine stood still, and the lock is about to end: it does not write", w.number)
 		}
 		sleep(ctx, rand.N(2*rest))
 	}
