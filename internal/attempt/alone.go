@@ -3,6 +3,7 @@ package attempt
 import (
 	"context"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
 )
@@ -20,7 +21,7 @@ func (ns *Nodes) alone(ctx context.Context, attempts []*Attempt, requests []requ
 		return false
 	}
 	timeout, start := requests[0].timeout, requests[0].round.Start
-	if endsWithin(ctx, timeout, start) {
+	if ending.Within(ctx, timeout, start) {
 		return false
 	}
 	member := ns.Members[0].Of(attempts[0].key)

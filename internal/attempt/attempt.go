@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/clock"
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/mono"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
@@ -338,7 +339,7 @@ func (a *Attempt) await(ctx context.Context, req request, p *round.Deadline) rou
 	if req.kind == round.Releasing {
 		defer a.shed()
 	}
-	ctxErr := ended(ctx)
+	ctxErr := ending.Err(ctx)
 	switch {
 	case r.Verdict == round.Won || r.Verdict == round.Lost || r.Verdict == round.Gone:
 		ctxErr = nil // the nodes decided, so ctx did not end the round

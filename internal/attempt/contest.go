@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
@@ -125,7 +126,7 @@ func (c *contest) run(ctx context.Context, rumours []bool) (res round.Result, va
 		c.a.mu.Unlock()
 		c.bell.Wait(ctx, c.n.Wake())
 		c.a.mu.Lock()
-		if err := ended(ctx); err != nil && c.r.Verdict != round.Won {
+		if err := ending.Err(ctx); err != nil && c.r.Verdict != round.Won {
 			c.r.Cut()
 			return c.r.Result(err), false
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorumlock/quorumlock/internal/ending"
 	"github.com/quorumlock/quorumlock/internal/proto"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
@@ -54,7 +55,7 @@ func (a *Attempt) TakeBackNow(ctx context.Context, votes []round.Vote, notify bo
 			waits = waits || v.Outcome == round.Granted && !gone[i]
 		}
 		left := time.Until(r.Start.Add(timeout))
-		if !waits || left <= 0 || ended(ctx) != nil {
+		if !waits || left <= 0 || ending.Err(ctx) != nil {
 			return st, gone
 		}
 		bell.Set(left)

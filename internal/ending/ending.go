@@ -1,5 +1,5 @@
-// Package ending says why the ctx of a caller has ended, for errors: the ctx's own error
-// with the cause that the caller gave, or that a wait was as long as allowed.
+// Package ending says whether the ctx of a caller has ended, and why, for errors: the ctx's
+// own error with the cause that the caller gave, or that a wait was as long as allowed.
 package ending
 
 import (
@@ -37,6 +37,25 @@ func Of(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
+}
+
+// Err returns the error of a ctx that has ended. A deadline that has passed counts even if
+// ctx has no error yet, because a driver that returns at the deadline can be ahead of the
+// timer that ends the context.
+func Err(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// Within reports whether ctx has a deadline less than d from now.
+func Within(ctx context.Context, d time.Duration, now time.Time) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && deadline.Before(now.Add(d))
 }
 
 // waitOver ends a wait that was limited. It is not the error of a ctx, because the

@@ -89,3 +89,33 @@ func TestOfLateContext(t *testing.T) {
 		})
 	}
 }
+
+// A deadline counts as soon as it has passed, even if the context does not know that yet.
+func TestErr(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cancelled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := Err(cancelled); err != context.Canceled {
+			t.Errorf("cancelled: %v", err)
+		}
+		late := deadline{t.Context(), time.Now().Add(time.Second)}
+		if err := Err(late); err != nil || Within(late, time.Second, time.Now()) || !Within(late, 2*time.Second, time.Now()) {
+			t.Errorf("a second before the deadline: %v", err)
+		}
+		time.Sleep(time.Second)
+		if err := Err(late); err != context.DeadlineExceeded {
+			t.Errorf("after the deadline: %v", err)
+		}
+		if Err(t.Context()) != nil || Within(t.Context(), time.Hour, time.Now()) {
+			t.Error("a context without a deadline ends")
+		}
+	})
+}
+
+// A deadline is a context whose timer is late.
+type deadline struct {
+	context.Context
+	at time.Time
+}
+
+func (d deadline) Deadline() (time.Time, bool) { return d.at, true }
