@@ -942,7 +942,7 @@ func TestSituationsThatWereStorms(t *testing.T) {
 func TestSituationChecksFindProblems(t *testing.T) {
 	stubborn := &conduct{name: "deletes nothing", scripts: true, notifies: true, fault: faulty.On(func(op backend.Op) bool {
 		return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script != lua.Acquire && op.Script != lua.Vote
-	}, noPermission)}
+	}, faulty.Refuse(errors.New("not now")))} // not for good, because then it would grant nothing
 	held := []place{{working, ownerA}, {working, ownerA}, {working, ownerA}}
 	for _, tc := range []struct {
 		name   string
