@@ -45,6 +45,7 @@ func TestRunAlso(t *testing.T) {
 
 // If one of the locks is lost, the command stops, and the message names that lock.
 func TestRunAlsoLost(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("exec sleep 60", "--also", "a", "--ttl", "1s")...)
 	waitFor(t, func() bool { return s.Redis().Exists("a") && s.Redis().Exists("job") })
