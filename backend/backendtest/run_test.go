@@ -24,11 +24,13 @@ func fresh(context.Context) (backend.Node, func(), error) { return memory.New(),
 
 // In real time, as adapters run it.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, backendtest.Harness{New: fresh})
 }
 
 // In real time, with every hook, and behind a fault node.
 func TestMemoryBehindAFaultNode(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, new(lab).harness())
 }
 

@@ -217,6 +217,7 @@ func TestClusterRedirectedOnce(t *testing.T) {
 
 // If one master hangs, only the operations on it time out.
 func TestClusterHungMaster(t *testing.T) {
+	t.Parallel()
 	a, b := newFakeServer(t, ones), newFakeServer(t, ones)
 	client := newCluster(t, func(o *redis.ClusterOptions) { o.ReadTimeout = -1 }, a, b)
 	n := New(client)

@@ -101,6 +101,7 @@ func TestStaleConnections(t *testing.T) {
 
 // An error reply, or a caller that leaves, does not affect other connections.
 func TestSoundConnectionsStay(t *testing.T) {
+	t.Parallel()
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
 	fill(t, client)
@@ -222,6 +223,7 @@ func reconnects(t *testing.T, s *fakeServer, n *Node, key string, others int) {
 
 // After Reconnect because of a hanging call, the next call uses no idle connection.
 func TestReconnect(t *testing.T) {
+	t.Parallel()
 	s := newFakeServer(t, nil)
 	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
 	fill(t, client)
@@ -261,8 +263,10 @@ func fillMaster(t *testing.T, c *redis.ClusterClient, s *fakeServer) {
 // The same applies to the connections to one master of a Cluster. Those to the other masters
 // stay.
 func TestClusterStaleConnections(t *testing.T) {
+	t.Parallel()
 	set := func(o *redis.ClusterOptions) { o.PoolSize = 2 * idleConns }
 	t.Run("told", func(t *testing.T) {
+		t.Parallel()
 		a, b := newFakeServer(t, nil), newFakeServer(t, nil)
 		c := newCluster(t, set, a, b)
 		n := New(c)
@@ -279,6 +283,7 @@ func TestClusterStaleConnections(t *testing.T) {
 	})
 	for _, batch := range []bool{false, true} {
 		t.Run(fmt.Sprint("a call times out/batch ", batch), func(t *testing.T) {
+			t.Parallel()
 			a, b := newFakeServer(t, nil), newFakeServer(t, nil)
 			c := newCluster(t, set, a, b)
 			n := New(c)

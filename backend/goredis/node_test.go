@@ -87,6 +87,7 @@ func sent(s *fakeServer) int {
 // A write whose reply is lost must not be sent again, whatever the client's settings. As a
 // control, the driver does so with its own commands.
 func TestSentOnce(t *testing.T) {
+	t.Parallel()
 	loseReply := func(args []string) string {
 		switch args[0] {
 		case "set", "eval", "evalsha", "ping":

@@ -179,6 +179,7 @@ func TestSubscribeBreaks(t *testing.T) {
 
 // A server that has become silent is noticed. A server that answers PING is not given up.
 func TestSubscribeSilence(t *testing.T) {
+	t.Parallel()
 	s := newFakeServer(t, radio)
 	n := New(newClient(t, &redis.Options{Addr: s.addr()}))
 	n.heartbeat, n.silence = 50*time.Millisecond, 400*time.Millisecond
@@ -231,8 +232,10 @@ func TestSubscribeRefused(t *testing.T) {
 // Wherever the setup hangs, Subscribe returns when its context ends, or when its own time limit
 // is over.
 func TestSubscribeHangs(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"accept", "hello", "subscribe"} {
 		t.Run(at, func(t *testing.T) {
+			t.Parallel()
 			s := newFakeServer(t, func(args []string) string {
 				if args[0] == at {
 					return ignore
@@ -360,6 +363,7 @@ func TestSubscribeCluster(t *testing.T) {
 
 // A subscription ends when the Cluster has other masters, even if its connections are still open.
 func TestSubscribeClusterChanges(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		what       string
 		remap      time.Duration
@@ -370,6 +374,7 @@ func TestSubscribeClusterChanges(t *testing.T) {
 		{"after a redirected command", 4 * time.Second, true, 2 * time.Second},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
+			t.Parallel()
 			a, b, c := newFakeServer(t, radio), newFakeServer(t, radio), newFakeServer(t, radio)
 			n := New(newCluster(t, nil, a, b))
 			n.remap = tc.remap

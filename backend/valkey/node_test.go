@@ -236,6 +236,7 @@ func TestTextAfterNoScript(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
+	t.Parallel()
 	for name, option := range options {
 		for _, c := range calls {
 			t.Run(name+"/"+c.name, func(t *testing.T) {

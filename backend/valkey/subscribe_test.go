@@ -114,9 +114,11 @@ func TestSubscribeRefused(t *testing.T) {
 }
 
 func TestSubscribeRespectsContext(t *testing.T) {
+	t.Parallel()
 	// Without a reply to the subscription, and without any connection.
 	for _, hung := range []string{"SUBSCRIBE", "HELLO"} {
 		t.Run(hung, func(t *testing.T) {
+			t.Parallel()
 			f := newFake(t, func(args []string) string {
 				if args[0] == hung {
 					return silence

@@ -45,6 +45,7 @@ func TestRunAlso(t *testing.T) {
 
 // If one of the locks is lost, the command stops, and the message names that lock.
 func TestRunAlsoLost(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh("echo ready; exec sleep 60", "--also", "a", "--ttl", "6s")...)
 	p.stdout.await(t, "ready") // before that, the keys may be those of an attempt that is too late, and is made again

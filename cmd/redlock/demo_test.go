@@ -15,6 +15,7 @@ import (
 var nothingLost = regexp.MustCompile(`(?m)^ *LOST UPDATES +0$`)
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	p := startIn(t, environment(), "demo", "--duration", "3s", "--workers", "3")
 	p.want(0)
 	got := p.stdout.String()

@@ -36,6 +36,7 @@ func TestRunMaxHold(t *testing.T) {
 
 // A lock that cannot be extended is lost, also long before the end of --max-hold.
 func TestRunMaxHoldIsNoExcuse(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh(`echo ready; sleep 60`, "--ttl", "1500ms", "--grace", "100ms", "--max-hold", "10m")...)
 	p.stdout.await(t, "ready")

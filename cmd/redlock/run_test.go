@@ -341,6 +341,7 @@ func state(t *testing.T, pid string) string {
 }
 
 func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
+	t.Parallel()
 	const ttl = "1500ms"
 	tests := []struct {
 		name, script string
@@ -358,6 +359,7 @@ func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s := server(t)
 			p := start(t, s.Addr(), sh(tt.script, append(tt.flags, "--ttl", ttl)...)...)
 			p.stdout.await(t, "ready")
@@ -373,6 +375,7 @@ func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {
 }
 
 func TestRunNoticesATakeover(t *testing.T) {
+	t.Parallel()
 	s := server(t)
 	p := start(t, s.Addr(), sh(`echo ready; sleep 60`, "--ttl", "1500ms")...)
 	p.stdout.await(t, "ready")

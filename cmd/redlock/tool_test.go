@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	silenceDriver()
 	flag.Parse()
 	// Parallel tests wait more than they work.
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

@@ -19,6 +19,7 @@ import (
 
 // In real time, as with servers, with every hook.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	scripttest.Run(t, check.Server{
 		New: func(context.Context) (backend.Node, func(), error) { return memory.New(), nil, nil },
 		Set: func(_ context.Context, n backend.Node, key, value string, ttl time.Duration) error {
@@ -34,6 +35,7 @@ func TestMemory(t *testing.T) {
 
 // The same behind a fault node.
 func TestMemoryBehindAFaultNode(t *testing.T) {
+	t.Parallel()
 	scripttest.Run(t, server(whole))
 }
 
