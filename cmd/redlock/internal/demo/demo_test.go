@@ -59,6 +59,29 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// pausing is an output that nobody reads for a while after a worker has had the lock.
+type pausing struct {
+	text   bytes.Buffer
+	paused bool
+}
+
+func (p *pausing) Write(b []byte) (int, error) {
+	if !p.paused && bytes.Contains(b, []byte("made the counter")) {
+		p.paused = true
+		time.Sleep(2 * time.Second)
+	}
+	return p.text.Write(b)
+}
+
+// A worker does not keep the lock while nobody reads what it says.
+func TestDemoWithAPausedReader(t *testing.T) {
+	t.Parallel()
+	var out pausing
+	if err := Run(t.Context(), Config{Out: &out, Duration: 6 * time.Second, Workers: 3}); err != nil || !out.paused {
+		t.Errorf("%v\n%s", err, out.text.String())
+	}
+}
+
 // The demo must be able to fail: here each worker has its lock for itself.
 func TestDemoNoticesLostUpdates(t *testing.T) {
 	t.Parallel()
