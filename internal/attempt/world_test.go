@@ -218,6 +218,7 @@ func (p *process) mustAcquire(key string) *Attempt {
 	if res.Verdict != round.Won {
 		p.w.t.Fatalf("acquire: %v", res)
 	}
+	synctest.Wait() // a quorum decides, and the other nodes answer later
 	return a
 }
 

@@ -568,6 +568,7 @@ func TestCallJoinsTheHolder(t *testing.T) {
 		held := other.mustAcquire("k")
 		waiter := p.mustJoin("k")
 		p.lose(waiter)
+		synctest.Wait() // until the third node has the ticket too
 		other.fault[2].Set(faulty.On(deletes, faulty.Delay(50*time.Millisecond)))
 		release(held)
 		if err := waiter.wait(context.Background(), 0, 0); err != nil {

@@ -252,6 +252,7 @@ func (p *process) mustAcquire(key string) *attempt.Attempt {
 	if res.Verdict != round.Won {
 		p.w.t.Fatalf("acquire: %v", res)
 	}
+	synctest.Wait() // a quorum decides, and the other nodes answer later
 	return a
 }
 
