@@ -83,12 +83,15 @@ func (r *rig) locker(opts ...Option) *Locker {
 	return l
 }
 
-// lock locks key, which must be free.
+// lock locks key, which must be free. In virtual time it waits until all nodes have answered.
 func (r *rig) lock(l *Locker, key string, opts ...LockOption) *Lock {
 	r.t.Helper()
 	lock, err := l.TryLock(r.t.Context(), key, opts...)
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if r.virtual {
+		synctest.Wait()
 	}
 	return lock
 }

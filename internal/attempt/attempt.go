@@ -19,7 +19,6 @@ import (
 type Attempt struct {
 	nodes      *Nodes
 	key, token string
-	name       string // for a slot the name of its permits, otherwise the key
 
 	// Set only if the attempt waits in a local queue: where it is notified, and what it
 	// asks for.
@@ -36,6 +35,7 @@ type Attempt struct {
 	gone   bool          // an extension found that a quorum does not have the token
 	named  bool          // plain is set
 	reads  bool          // it was made to read; constant
+	slot   bool          // the key is that of a slot; constant
 	shared *sharing      // nil: the mode is not shared; it does not change once a is released
 	until  clock.Instant // end of the lease, if it won in a local queue; zero: it has ended
 
@@ -66,16 +66,16 @@ type lone struct {
 // I/O.
 func New(ns *Nodes, key, token string) *Attempt {
 	n := len(ns.Members)
-	name, _, _ := proto.Slot(key)
+	_, _, slot := proto.Slot(key)
 	if n == 1 {
-		l := &lone{Attempt: Attempt{nodes: ns, key: key, token: token, name: name}}
+		l := &lone{Attempt: Attempt{nodes: ns, key: key, token: token, slot: slot}}
 		l.state.attempt, l.state.member = &l.Attempt, ns.Members[0].Of(key)
 		l.room[0] = &l.state
 		l.states = l.room[:1]
 		l.acquired.Votes, l.released.Votes = l.votes[:1:1], l.votes[1:]
 		return &l.Attempt
 	}
-	a := &Attempt{nodes: ns, key: key, token: token, name: name}
+	a := &Attempt{nodes: ns, key: key, token: token, slot: slot}
 	votes := make([]round.Vote, 2*n)
 	a.acquired.Votes, a.released.Votes = votes[:n:n], votes[n:]
 	a.states = a.room[:0]
@@ -121,7 +121,13 @@ func (a *Attempt) Key() string { return a.key }
 
 // Name returns what the attempt has in common with others that use the same ticket: for a
 // slot the name of its permits, otherwise the key. What is sent for a name is ordered.
-func (a *Attempt) Name() string { return a.name }
+func (a *Attempt) Name() string {
+	if !a.slot { // the usual case
+		return a.key
+	}
+	name, _, _ := proto.Slot(a.key)
+	return name
+}
 
 // Begun returns when the token was first asked for.
 func (a *Attempt) Begun() time.Time { return a.acquired.Start }
