@@ -13,6 +13,7 @@ import (
 // operation returns the operation for the current request. A node that has refused a
 // deletion first has to show that it deletes.
 func (s *nodeState) operation() backend.Op {
+	s.shown = false
 	if s.current.kind == round.Acquiring && !s.current.rejoin && s.member.Keeps.Load() {
 		s.ticketed, s.tombstoned = false, false
 		return s.futileDeletion()

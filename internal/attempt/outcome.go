@@ -16,7 +16,7 @@ import (
 // sent at all.
 func (s *nodeState) Complete(r backend.Result, sent bool, now time.Time) {
 	if sent {
-		s.member.Learn(&s.item.Op, r.Err)
+		s.member.Learn(&s.item.Op, r.Err, s.current.kind == round.Acquiring)
 	}
 	// Callbacks run with nothing locked, and before the cleanup counts as finished.
 	releasing := s.current.kind == round.Releasing
@@ -103,6 +103,12 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 		switch {
 		case ok:
 			s.token = held
+			if s.shown { // the lock was free, so the node has just tried to delete it
+				s.member.Keeps.Store(false)
+			}
+			if s.item.Op.Kind == backend.OpEval && !s.member.Releases.Load() {
+				s.member.Releases.Store(true)
+			}
 		case unknown || s.resent || s.current.rejoin && mono.Of(now) < s.late:
 			s.token = doubted // the first of two sets may still arrive
 		default:

@@ -44,10 +44,14 @@ func (s *nodeState) futileDeletion() backend.Op {
 // reports whether it does. err is the result of the operation so far.
 func (s *nodeState) proves(err error, now time.Time) bool {
 	switch op := &s.item.Op; {
-	case s.current.kind != round.Acquiring || s.current.rejoin || s.resent:
+	case s.current.kind != round.Acquiring || s.current.rejoin:
 		return false
 	case op.Kind == backend.OpEvalDelete && err == nil:
+		s.resent = false // nothing but the deletion was sent so far
+		s.shown = true
 		*op = s.usual()
+	case s.resent:
+		return false
 	case op.Kind == backend.OpEval && member.RefusesScripts(err) && !isShared(op) && s.attempt.voting == nil && !s.ticketed && !s.quarantined():
 		*op = s.futileDeletion()
 	default:

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
 	"github.com/quorumlock/quorumlock/backend/lua"
+	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/round"
 )
 
@@ -133,8 +135,8 @@ func TestNodeThatStopsRunningScripts(t *testing.T) {
 	})
 }
 
-// A node has refused to delete a key. From then on it shows that it deletes before it grants
-// anything, in whichever way the lock is acquired. One release ends that.
+// A node has refused to delete a key. From then on it must show that it deletes before it grants
+// anything, in whichever way the lock is acquired. Once it has shown it, it grants as before.
 func TestNodeThatKeepsWhatItGrants(t *testing.T) {
 	deletes := func(op backend.Op) bool {
 		return op.Kind == backend.OpEvalDelete || op.Kind == backend.OpEval && op.Script == lua.Release
@@ -166,18 +168,75 @@ func TestNodeThatKeepsWhatItGrants(t *testing.T) {
 				}
 
 				p.set()
-				next, res := acquire(p, "next")
+				_, res = acquire(p, "next")
 				expect(t, res, "acquire", round.Won, 0)
-				expect(t, next.release(), "release", round.Won, 0)
 				p.forget()
-				_, res = acquire(p, "last")
+				_, res = acquire(p, "last") // also if nothing was released meanwhile
 				expect(t, res, "acquire", round.Won, 0)
 				if got := p.arrived(0); len(got) != 1 {
-					t.Errorf("after a release the node got %q, want the acquire alone", got)
+					t.Errorf("after the node has shown that it deletes, it got %q, want the acquire alone", got)
 				}
 			})
 		})
 	}
+}
+
+// A node of several parts that keeps what it grants does so in all of them.
+func TestAllPartsKeepWhatTheyGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := halves{FaultNode: faulty.NewFaultNode(memory.New())}
+		g, err := NewNodes([]backend.Node{node}, Config{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{t: t, group: g.proven()}
+		a, res := w.acquire("here")
+		expect(t, res, "acquire", round.Won, 0)
+		node.Set(faulty.On(scripting, denied))
+		expect(t, a.release(), "release", round.Unavailable, 0)
+		for _, key := range []string{"here too", "there"} {
+			_, res := w.acquire(key)
+			expect(t, res, "acquire", round.Unavailable, 0)
+		}
+		node.Set()
+		time.Sleep(time.Minute) // until the release has been repeated
+	})
+}
+
+// The connection breaks while a node shows that it deletes. The acquire was not sent yet, so the
+// answer to the repetition is about the deletion alone.
+func TestProofOverABrokenConnection(t *testing.T) {
+	broken := errors.New("EOF")
+	for name, lose := range map[string]faulty.Fault{"request": faulty.LoseRequest(broken), "reply": faulty.LoseReply(broken)} {
+		t.Run(name, func(t *testing.T) {
+			inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+				p := w.process(full)
+				a := p.mustAcquire("shows it")
+				p.set(faulty.On(scripting, denied))
+				expect(t, a.release(), "release", round.Unavailable, 0)
+				p.set(faulty.First(1, faulty.On(faulty.Kind(backend.OpEvalDelete), lose)))
+				_, res := p.acquireOne("free")
+				expect(t, res, "acquire", round.Won, 0)
+			})
+		})
+	}
+}
+
+// A script that finds the lock taken does not show that the node can release. So the next acquire
+// is a script too.
+func TestTakenLockProvesNothing(t *testing.T) {
+	inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+		w.process(full).mustAcquire("taken")
+		p := w.process(full).unproven()
+		_, res := p.acquireOne("taken")
+		expect(t, res, "acquire", round.Lost, 0)
+		synctest.Wait()
+		p.forget()
+		p.mustAcquire("free")
+		p.wantArrived(t, "after a lock that was taken", "acquire")
+		p.mustAcquire("another")
+		p.wantArrived(t, "after a grant", "set")
+	})
 }
 
 // A wrong password says nothing about scripts: there is nothing to be tried in another way.

@@ -23,10 +23,10 @@ type Member struct {
 	Queueing *Queueing
 	Clock    *clock.Offset // only the speed of votes depends on it
 	Rumours  *notify.Rumours
-	Releases atomic.Bool // it is known to run scripts, so it can release what it grants
-	Keeps    atomic.Bool // it has refused a deletion, and has deleted nothing since then
-	Refuses  Complaint   // the report that it refuses to delete
-	Forgot   Complaint   // a deletion was given up
+	Releases atomic.Bool  // it is known to run scripts, so it can release what it grants
+	Keeps    *atomic.Bool // it has refused a deletion, and has not shown since then that it deletes
+	Refuses  *Complaint   // the report that it refuses to delete
+	Forgot   *Complaint   // a deletion was given up
 	Outage   Outage
 	Parts    []*Member // of a node with several parts; the Member itself is the first
 
@@ -40,6 +40,7 @@ func New(shared *sender.Shared, n backend.Node, position int, polls func(node st
 	name := newLabel(n, position)
 	m := &Member{
 		Node: n, Name: name, Sender: sender.New(shared, n), Queueing: newQueueing(n, name, polls), Clock: new(clock.Offset), Rumours: new(notify.Rumours),
+		Keeps: new(atomic.Bool), Refuses: new(Complaint), Forgot: new(Complaint),
 	}
 	m.Releases.Store(!m.Queueing.Scripts)
 	p, ok := backend.As[backend.Partitioner](n)
@@ -55,6 +56,7 @@ func New(shared *sender.Shared, n backend.Node, position int, polls func(node st
 	for len(m.Parts) < parts {
 		part := &Member{
 			Node: n, Name: name, Sender: sender.New(shared, n), Queueing: m.Queueing, Clock: whole.Part(), Rumours: m.Rumours,
+			Keeps: m.Keeps, Refuses: m.Refuses, Forgot: m.Forgot,
 		}
 		part.Releases.Store(m.Releases.Load())
 		m.Parts = append(m.Parts, part)

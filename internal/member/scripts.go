@@ -9,9 +9,10 @@ import (
 )
 
 // Learn notes what op, which ended with err, shows about the node's ability to release.
-func (m *Member) Learn(op *backend.Op, err error) {
+func (m *Member) Learn(op *backend.Op, err error, acquiring bool) {
 	switch {
 	case op.Kind == backend.OpSetNX:
+	case err == nil && acquiring && op.Kind == backend.OpEval: // it shows nothing if the lock is taken
 	case err == nil:
 		if !m.Releases.Load() { // a read alone is cheaper
 			m.Releases.Store(true)
