@@ -25,6 +25,7 @@ type deletions struct {
 // have none.
 type parking struct {
 	key     string
+	flying  int // deletions that are under way
 	settles int // deletions that have failed, and whose owners may first have them sent again
 	parked  []*Item
 }
@@ -148,6 +149,9 @@ func (d *deletions) fly(it *Item) {
 		d.enter(it)
 	}
 	d.move(it, flying)
+	if p := d.parkings[it.Key]; p != nil {
+		p.flying++
+	}
 }
 
 // land notes that a deletion has come back, and moves the acquires that waited for it to the
@@ -155,6 +159,7 @@ func (d *deletions) fly(it *Item) {
 func (d *deletions) land(it *Item, acquires *list) {
 	d.leave(it)
 	if p := d.parkings[it.Key]; p != nil {
+		p.flying--
 		d.end(p, acquires)
 	}
 }
@@ -162,8 +167,9 @@ func (d *deletions) land(it *Item, acquires *list) {
 // fail notes that a deletion has come back and has failed. The acquires that wait for it
 // continue to wait until [deletions.settle], because its owner may first have it sent again.
 func (d *deletions) fail(it *Item) *parking {
-	d.leave(it)
 	p := d.parking(it.Key)
+	d.leave(it)
+	p.flying--
 	p.settles++
 	return p
 }
@@ -176,7 +182,7 @@ func (d *deletions) settle(p *parking, acquires *list) {
 
 // end moves the acquires of p to the queue if they have nothing to wait for any more.
 func (d *deletions) end(p *parking, acquires *list) {
-	if p.settles > 0 || d.find(p.key, flying) != nil {
+	if p.flying+p.settles > 0 {
 		return
 	}
 	d.unpark(p, acquires)
@@ -185,11 +191,7 @@ func (d *deletions) end(p *parking, acquires *list) {
 
 // blocks reports whether acquires of key have to be parked.
 func (d *deletions) blocks(key string) bool {
-	if d.find(key, flying) != nil {
-		return true
-	}
-	p := d.parkings[key]
-	return p != nil && p.settles > 0
+	return d.parkings[key] != nil || d.find(key, flying) != nil
 }
 
 // park makes an acquire wait.
@@ -207,6 +209,9 @@ func (d *deletions) parking(key string) *parking {
 			d.parkings = make(map[string]*parking)
 		}
 		p = &parking{key: key}
+		for it := d.find(key, flying); it != nil; it = it.sibling.find(key, flying) {
+			p.flying++
+		}
 		d.parkings[key] = p
 	}
 	return p

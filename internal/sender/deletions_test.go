@@ -288,3 +288,32 @@ func TestWaitingDeletionAllocatesLittle(t *testing.T) {
 		}
 	})
 }
+
+// An acquire takes along all deletions of its key that wait, in front of it, and no others, even if
+// no more deletions may be under way.
+func TestAcquireTakesDeletionsAlong(t *testing.T) {
+	s, now := New(NewShared(1), &server{}), time.Now()
+	s.flyingDeletes = batchSize // so patience is used up
+	item := func(key string, class Class) *Item {
+		return &Item{Key: key, Class: class, Owner: new(persistent), Expires: mono.Of(now).Add(time.Hour)}
+	}
+	var want []*Item
+	for range 3 {
+		mine := item("k", Deleting)
+		s.put(mine)
+		s.put(item("another", Deleting))
+		want = append(want, mine)
+	}
+	acquire := item("k", Acquiring)
+	s.put(acquire)
+	r := new(room)
+	s.take(r, now)
+	if n := len(r.batch); n != 4 || r.batch[3] != acquire {
+		t.Fatalf("the call has %d operations, want three deletions and then the acquire", n)
+	}
+	for _, it := range want {
+		if !slices.Contains(r.batch[:3], it) {
+			t.Error("a deletion of the key is not in front of the acquire")
+		}
+	}
+}
