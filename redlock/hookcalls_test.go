@@ -374,6 +374,9 @@ func TestHooksOfUnlock(t *testing.T) {
 				if asked := slices.Index(all, "round"); asked >= 0 && slices.Contains(all[asked:], "begin") {
 					t.Errorf("%q: a key begins after the nodes were asked", all)
 				}
+				if end := slices.Index(all, "end"); slices.Contains(all[end:], "round") {
+					t.Errorf("%q: a key ends before the round of another one is told", all)
+				}
 			})
 		})
 	}

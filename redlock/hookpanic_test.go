@@ -2,6 +2,7 @@ package redlock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -146,12 +147,12 @@ var hookPanics = append([]hookPanic{
 			_ = l.DoAll(ctx, threeKeys, func(context.Context) error { advance(2 * time.Hour); return nil })
 		}
 	}},
-	{"Resume", "Round Locked", func(r *rig, l *Locker, _ func(time.Duration)) func(context.Context) {
-		h := r.lock(r.locker(), "a").Handover()
+	{"Resume", "Node Round Locked", func(r *rig, l *Locker, _ func(time.Duration)) func(context.Context) {
+		h := r.lock(r.locker(), "a", WithTTL(time.Hour)).Handover() // it must not expire during the test
 		return func(ctx context.Context) { _, _ = l.Resume(ctx, h, WithAutoExtend()) }
 	}},
 	{"Release", "Begin Node Round Unlocked", func(r *rig, l *Locker, _ func(time.Duration)) func(context.Context) {
-		h := r.lock(r.locker(), "a").Handover()
+		h := r.lock(r.locker(), "a", WithTTL(time.Hour)).Handover() // it must not expire during the test
 		return func(ctx context.Context) { _ = l.Release(ctx, h) }
 	}},
 	{"Shutdown", "Begin Unlocked", func(r *rig, l *Locker, _ func(time.Duration)) func(context.Context) {
@@ -323,5 +324,93 @@ func TestHookPanicKeepsNoTurn(t *testing.T) {
 				t.Fatalf("panic %v", what)
 			}
 		}
+	})
+}
+
+// If the hook Node panics for one kind of answers only, the program goes on, even if that happens for
+// each key of a call.
+func TestNodePanics(t *testing.T) {
+	for _, test := range []struct {
+		name, op string
+		times    int
+		call     func(l *Locker)
+	}{
+		{"LockAll", "lock", 100, func(l *Locker) { _, _ = l.LockAll(context.Background(), threeKeys) }},
+		{"Locks.Unlock", "unlock", 3, func(l *Locker) {
+			locks, _ := l.LockAll(context.Background(), threeKeys)
+			_ = locks.Unlock(context.Background())
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onRig(t, 1, false, func(t *testing.T, r *rig) {
+				var b bomb
+				l := r.locker(WithTTL(time.Hour), WithHooks(Hooks{Node: func(e NodeEvent) { b.visit(e.Op) }}))
+				_ = r.lock(l, "warm").Unlock(t.Context())
+				synctest.Wait()
+				b.arm(test.op, test.times)
+				if what := panics(func() { test.call(l) }); what != "boom" {
+					t.Fatalf("panic %v", what)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				r.empty()
+				if n := l.Cleanups(); n > 0 {
+					t.Errorf("%d cleanups", n)
+				}
+			})
+		})
+	}
+}
+
+// If the hook Node panics when a waiting caller is granted the lock, the next caller of the same
+// process gets it.
+func TestNodePanicsForWaiter(t *testing.T) {
+	onRig(t, 1, false, func(t *testing.T, r *rig) {
+		grants := 0
+		l := r.locker(WithTTL(time.Hour), WithHooks(Hooks{Node: func(e NodeEvent) {
+			if e.Op == "lock" && e.Outcome == Granted {
+				if grants++; grants == 2 {
+					panic("boom")
+				}
+			}
+		}}))
+		_ = r.lock(l, "warm").Unlock(t.Context())
+		holdFor(r, "a", 3*time.Second)
+		var all sync.WaitGroup
+		all.Go(func() {
+			if what := panics(func() { _, _ = l.Lock(t.Context(), "a") }); what != "boom" {
+				t.Errorf("panic %v", what)
+			}
+		})
+		synctest.Wait()
+		next, err := l.Lock(t.Context(), "a", WithWait(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+		_ = next.Unlock(t.Context())
+		time.Sleep(10 * time.Second)
+		r.empty()
+	})
+}
+
+// An extension that finds the lock lost ends it, even if a hook panics.
+func TestHookPanicHidesNoLoss(t *testing.T) {
+	onRig(t, 3, false, func(t *testing.T, r *rig) {
+		var b bomb
+		l := r.locker(WithHooks(b.hooks()))
+		lock := r.lock(l, "a")
+		if err := r.locker().Release(t.Context(), lock.Handover()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		b.arm("Round", 1)
+		if what := panics(func() { _ = lock.Extend(t.Context(), time.Minute) }); what != "boom" {
+			t.Fatalf("panic %v", what)
+		}
+		if err := lock.Err(); !errors.Is(err, ErrNotHeld) {
+			t.Errorf("a lock that was deleted: %v", err)
+		}
+		_ = lock.Unlock(t.Context())
 	})
 }

@@ -129,7 +129,6 @@ func (l *Locks) Unlock(ctx context.Context) error {
 			}
 		}
 	}()
-	now := l.locks[0].locker.clock.Now()
 	for i, lock := range l.locks { // all of them before the first hook
 		if done, elsewhere := lock.handle.BeginUnlock(); elsewhere {
 			failures[i] = lock.unlockedElsewhere(ctx, done)
@@ -137,7 +136,7 @@ func (l *Locks) Unlock(ctx context.Context) error {
 		}
 		begun[i] = true
 		var lost func()
-		if next[i], lost, failures[i] = lock.leave(now); lost != nil {
+		if next[i], lost, failures[i] = lock.leave(lock.locker.clock.Now()); lost != nil {
 			losses = append(losses, lost)
 		}
 		if next[i] == isOver {
@@ -166,15 +165,20 @@ func (l *Locks) Unlock(ctx context.Context) error {
 		}
 		calls[i] = c
 	}
-	sent = true
 	results := l.locks[0].locker.group.ReleaseAll(ctx, attempts, timeout)
+	sent = true
+	for i, c := range calls {
+		if c == nil {
+			continue
+		}
+		failures[i] = c.released(ctx, results[0])
+		results = results[1:]
+	}
 	for i, c := range calls {
 		if c == nil {
 			continue
 		}
 		lock := l.locks[i]
-		failures[i] = c.released(ctx, results[0])
-		results = results[1:]
 		c.tellHeld(lock.locker.settings.hooks.Unlocked, lock.lease.HeldFor(), failures[i])
 		c.free()
 	}

@@ -92,7 +92,14 @@ func (n *renewal) End(res round.Result) error { return n.end(context.Background(
 // end processes the result of the extension, and returns its error.
 func (n *renewal) end(ctx context.Context, res round.Result) error {
 	h, c := n.hold, &n.call
+	noted := false
+	defer func() {
+		if !noted && res.Verdict == round.Gone { // a hook has panicked, and the lock is lost all the same
+			h.lease.End(c.failed(ctx, res))
+		}
+	}()
 	c.note(ctx, res)
+	noted = true
 	var err error
 	if res.Verdict == round.Won {
 		if h.lease.Extended(n.until, res.Votes) {

@@ -304,7 +304,8 @@ func (l *Lease) interrupt() {
 // giveUp releases a lease that has not ended, in the background. tell, if not nil, tells
 // the Owner.
 func (l *Lease) giveUp(ctx context.Context) (tell func()) {
-	if lost := l.Lapse(l.keeper.Clock.Now()); lost != nil || !l.EndFirst(l.keeper.Closed) {
+	lost := l.Lapse(l.keeper.Clock.Now())
+	if !l.EndFirst(l.keeper.Closed) { // it has just lapsed, or has ended before
 		return lost
 	}
 	if !l.Park() {

@@ -113,7 +113,14 @@ func (g *Group) Resume(ctx context.Context, r Request, token string, fence uint6
 	if r.Fencing != nil {
 		a.Resume(r.Fencing, r.TTL, fence)
 	}
+	answered := false
+	defer func() { // if a hook panics, nobody gets the lock
+		if !answered {
+			a.Abandon()
+		}
+	}()
 	res := a.Extend(ctx, r.TTL, r.Timeout)
+	answered = true
 	return g.hold(a, res, r.TTL, r.Start)
 }
 

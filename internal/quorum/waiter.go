@@ -119,12 +119,19 @@ func (w *waiter) acquire(ctx context.Context, f *attempt.Fencing, token string, 
 		a.Wait(q, w.asked, ttl, timeout)
 	}
 	a.Vote(f.Of(key), ttl)
+	answered := false
+	defer func() {
+		if !answered { // a hook has panicked
+			a.Abandon()
+		}
+	}()
 	res, vain := a.Compete(ctx, w, rumours, ttl, timeout)
 	w.judge(notified, res.Votes)
 	granted := res.Votes
 	if res.Verdict == round.Won {
 		res = a.Agree(ctx, res, timeout)
 	}
+	answered = true
 	w.permit.End(res.Answer())
 	w.permit = nil
 	if res.Verdict == round.Won {

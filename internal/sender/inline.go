@@ -57,11 +57,8 @@ func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 			}
 			failed = s.yield(items, results, began, time.Now())
 		}
-		for ; completed < len(items); completed++ { // an owner has panicked, or the adapter
-			items[completed].Owner.Complete(results[completed], true, time.Now())
-		}
-		if len(failed) > 0 {
-			s.settle(failed, time.Now())
+		if completed < len(items) || len(failed) > 0 { // if completed is less, an owner has panicked, or the adapter
+			s.finish(items[completed:], results[completed:], failed)
 		}
 	}()
 	switch len(items) {
@@ -91,6 +88,16 @@ func (s *Sender) Make(ctx context.Context, items []*Item, began time.Time) {
 	for completed < len(items) {
 		completed++
 		items[completed-1].Owner.Complete(results[completed-1], true, now)
+	}
+}
+
+// finish completes items and settles failed, even if owners panic.
+func (s *Sender) finish(items []*Item, results []backend.Result, failed []*parking) {
+	if len(items) > 0 {
+		defer s.finish(items[1:], results[1:], failed)
+		items[0].Owner.Complete(results[0], true, time.Now())
+	} else if len(failed) > 0 {
+		s.settle(failed, time.Now())
 	}
 }
 
