@@ -16,8 +16,8 @@ const (
 	topologyTimeout = 10 * time.Second
 
 	// maxFollows is how many commands of one batch follow their redirections at the same
-	// time. If all of them hang, they are as many abandoned calls as a [guard] allows.
-	maxFollows = maxStrays
+	// time. If all of them hang, a [guard] allows as many other ones.
+	maxFollows = maxStrays / 2
 
 	// maxClones is the most copies of the driver's clients that are kept, one for each
 	// server that was ever a master.

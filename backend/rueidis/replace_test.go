@@ -3,6 +3,8 @@ package rueidis
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +98,41 @@ func TestQuarantineKeepsTheConnection(t *testing.T) {
 			}
 			if got := f.connections() - before; got != 0 || f.count("QUIT") != 0 {
 				t.Errorf("%d more connections and %d QUITs, want none", got, f.count("QUIT"))
+			}
+		})
+	}
+}
+
+// A connection that dies just after its server has answered that it is in quarantine is replaced as
+// soon as any other.
+func TestReconnectAfterQuarantine(t *testing.T) {
+	for how, option := range options {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			option.ConnWriteTimeout = 10 * time.Second
+			var quarantined atomic.Bool
+			quarantined.Store(true)
+			f := newFake(t, func(args []string) string {
+				if quarantined.Load() && (args[0] == "EVAL" || args[0] == "EVALSHA") {
+					return "-QUARANTINE not yet\r\n"
+				}
+				return ""
+			})
+			n := newNode(t, f, option)
+			if _, err := n.EvalDelete(soon(t), "key", "token"); !errors.Is(err, backend.ErrQuarantined) {
+				t.Fatalf("got %v, want a quarantine", err)
+			}
+			n.Reconnect("key") // as the core does after such an answer
+			quarantined.Store(false)
+			f.forget()
+			var hangs sync.WaitGroup
+			defer hangs.Wait()
+			hangs.Go(func() { _, _ = n.EvalDelete(within(t, time.Second), "key", "token") })
+			time.Sleep(100 * time.Millisecond)
+			start := time.Now()
+			n.Reconnect("key") // as the core does when it loses a call
+			if _, err := n.EvalDelete(within(t, 2*time.Second), "key", "token"); err != nil {
+				t.Errorf("after %v: %v", time.Since(start), err)
 			}
 		})
 	}

@@ -30,9 +30,10 @@ func (r *replacement) due() bool {
 }
 
 // knows reports whether the server of the shared connection has just answered that it is in
-// quarantine. Then it is not the old server of a name that has moved.
+// quarantine. Then it is not the old server of a name that has moved. It reports this once for
+// each answer, because the connection may die after it.
 func (r *replacement) knows() bool {
-	return time.Now().UnixNano()-r.quarantined.Load() < int64(replacePause)
+	return time.Now().UnixNano()-r.quarantined.Swap(0) < int64(replacePause)
 }
 
 // Reconnect implements [backend.Reconnecter]. The driver has no call that replaces its
