@@ -11,15 +11,12 @@ import (
 
 // A node that runs no scripts, because of a renamed command or an access rule, would
 // grant locks by SET NX and could not release them. Each would last until it expires. So
-// the first acquire on a node is a script. Once a script has run, acquires are plain
-// commands, which are cheaper.
+// the first acquire on a node is a script, which from Redis 7 on also checks the right to
+// DEL. Once it has granted a lock, acquires are plain commands, which are cheaper.
 //
-// A user may be allowed to run scripts, but not DEL. From Redis 7 on, the script of the
-// first acquire checks that.
-//
-// If a node refuses a deletion, it must show before each acquire that it deletes, until
-// it has released a lock. This takes another round trip, so it does not come before the
-// first acquire.
+// If a node refuses a deletion, it must show before each acquire that it deletes, until it
+// has shown this and granted a lock, or has released one. This takes another round trip, so
+// it does not come before the first acquire.
 //
 // If a node refuses the acquire script, the delete script is tried alone, because it
 // needs fewer rights.
