@@ -348,45 +348,6 @@ func (q *localQueue) SetQueued(i int, a *attempt.Attempt, queued bool) {
 	}
 }
 
-// openInbox opens the inbox if necessary, and returns it, or nil if there will be none.
-func (ls *localQueues) openInbox(g *Group, key string) *inbox {
-	if g.inbox == nil || ls.closed {
-		return nil
-	}
-	if ls.idle == nil {
-		ls.idle = time.AfterFunc(time.Hour, func() { ls.closeInbox(false) })
-	}
-	ls.idle.Stop()
-	if ls.inbox == nil {
-		ls.inbox = newInbox(g, key)
-	}
-	return ls.inbox
-}
-
-func (ls *localQueues) awaited() bool {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	return ls.waiting > 0
-}
-
-// closeInbox closes the inbox if nobody waits. With forGood it closes the inbox even if
-// there are waiters, which poll from then on. Tickets that remain in queues are dead.
-func (ls *localQueues) closeInbox(forGood bool) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.closed = ls.closed || forGood
-	if ls.inbox == nil || ls.waiting > 0 && !forGood {
-		return
-	}
-	ls.inbox.Close()
-	ls.inbox = nil
-	for key, q := range ls.byKey {
-		if len(q.waiters) == 0 {
-			delete(ls.byKey, key)
-		}
-	}
-}
-
 // wakeAll wakes all callers that compete. With now they try again at once; otherwise as soon
 // as the budget allows, because very many may be woken together.
 func (ls *localQueues) wakeAll(now bool) {
