@@ -209,7 +209,7 @@ func TestDemoWithStalledStdout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.Close() })
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
 	cmd := exec.Command(os.Args[0], "demo", "--duration", "60s")
 	cmd.Env = environment()
 	cmd.Stdout = w
