@@ -23,7 +23,8 @@ const replacePause = time.Second
 // call, or let it time out.
 type distrust struct {
 	faults   atomic.Uint64 // the number of faults so far
-	stale    atomic.Bool   // the idle connections have to be closed
+	renewed  atomic.Uint64 // faults at the last Reconnect: a call that began with fewer used an older connection
+	stale    atomic.Uint64 // above 0: the idle connections have to be closed; it grows with each reason
 	closing  sync.Mutex
 	replaced atomic.Int64 // when connections to a replica were last replaced, in Unix nanoseconds; 0 if never
 }
@@ -44,14 +45,17 @@ func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
 			continue
 		}
 		if d.faults.CompareAndSwap(faults, faults+1) {
-			d.stale.Store(true)
+			d.stale.Add(1)
 		}
 		return
+	}
+	if faults < d.renewed.Load() { // the connection is idle again, and may lead to the old server of a name that has moved
+		d.stale.Add(1)
 	}
 }
 
 // Reconnect implements [backend.Reconnecter]. Calls that begin later do not use the
-// connections to the server of key that are idle now. With a client of an unknown type it
+// present connections to the server of key: they are closed once they are idle. With a client of an unknown type it
 // does nothing.
 func (n *Node) Reconnect(key string) {
 	switch r := n.route.(type) {
@@ -66,8 +70,8 @@ func (n *Node) Reconnect(key string) {
 
 // reconnect makes calls that begin later open new connections instead of using idle ones.
 func (d *distrust) reconnect() {
-	d.faults.Add(1) // a call that is under way hangs for the same reason
-	d.stale.Store(true)
+	d.renewed.Store(d.faults.Add(1)) // a call that is under way hangs for the same reason
+	d.stale.Add(1)
 }
 
 // mayReplace reports whether the connections to a replica may be replaced now.
@@ -79,12 +83,13 @@ func (d *distrust) mayReplace() bool {
 // closeStale closes the idle connections of client if they must not be used. That needs
 // no I/O, unless somebody else takes the last of them meanwhile.
 func (d *distrust) closeStale(ctx context.Context, client *redis.Client) {
-	if !d.stale.Load() {
+	if d.stale.Load() == 0 {
 		return
 	}
 	d.closing.Lock() // so that no other call takes one of them meanwhile
 	defer d.closing.Unlock()
-	if !d.stale.Load() {
+	stale := d.stale.Load()
+	if stale == 0 {
 		return
 	}
 	for range client.PoolStats().IdleConns {
@@ -95,7 +100,7 @@ func (d *distrust) closeStale(ctx context.Context, client *redis.Client) {
 		c.init(ctx, "", append(c.args[:0], "ping", unusable{}))
 		_ = client.Process(ctx, &c)
 	}
-	d.stale.Store(false)
+	d.stale.CompareAndSwap(stale, 0) // not if there is a new reason
 }
 
 // unusable is an argument that cannot be written. When the driver fails to write it, it

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,6 +235,44 @@ func TestReconnect(t *testing.T) {
 		return well(args)
 	}))
 	reconnects(t, s, New(client), "k", 0)
+}
+
+// A call is under way when Reconnect is called, and is answered well later. Its connection may lead
+// to the old server of a name that has moved, so no other call uses it.
+func TestReconnectDuringACall(t *testing.T) {
+	t.Parallel()
+	s := newFakeServer(t, nil)
+	client := newClient(t, &redis.Options{Addr: s.addr()})
+	n := New(client)
+	answer := make(chan struct{})
+	s.setHandler(onLocks(func(args []string) string {
+		if args[0] == "set" && args[1] == "first" {
+			<-answer
+		}
+		return well(args)
+	}))
+	set := func(key string) {
+		if ok, err := n.SetNX(within(t, 5*time.Second), key, "t", time.Second); !ok || err != nil {
+			t.Errorf("%s: %v, %v", key, ok, err)
+		}
+	}
+	var first sync.WaitGroup
+	first.Go(func() { set("first") })
+	eventually(t, "a call is under way", func() bool { return len(s.received("set")) == 1 })
+	n.Reconnect("k")
+	set("second")
+	close(answer)
+	first.Wait()
+	before := s.accepted()
+	set("third")
+	if got := s.accepted() - before; got != 1 {
+		t.Errorf("after the first call %d connections were opened, want 1, as one of the idle ones may be old", got)
+	}
+	before = s.accepted()
+	set("fourth")
+	if got := s.accepted() - before; got != 0 {
+		t.Errorf("then %d connections were opened, want 0", got)
+	}
 }
 
 // fillMaster fills the client for the master of low with idle connections, on which no further

@@ -20,10 +20,8 @@ func (r *single) process(ctx context.Context, c *command) error {
 	r.calls.Add(1)
 	c.err = r.client.Process(ctx, c)
 	r.calls.Add(-1)
-	if c.err != nil {
-		r.heard(ctx, faults, c)
-		r.explain(c)
-	}
+	r.heard(ctx, faults, c)
+	r.explain(c)
 	return c.err
 }
 

@@ -18,7 +18,8 @@ const replacePause = time.Second
 // or a firewall has forgotten them. Each of them would fail a call, or let it time out.
 type distrust struct {
 	faults   atomic.Uint64 // the number of faults so far
-	stale    atomic.Bool   // the idle connections have to be closed
+	renewed  atomic.Uint64 // faults at the last Reconnect: a call that began with fewer used an older connection
+	stale    atomic.Uint64 // above 0: the idle connections have to be closed; it grows with each reason
 	closing  sync.Mutex
 	replaced atomic.Int64 // when connections to a replica were last replaced, since supply.epoch; 0 if never
 }
@@ -31,21 +32,24 @@ func (s *supply) heard(ctx context.Context, c redis.Conn, faults uint64, replica
 	case replica && s.mayReplace():
 		breakConn(c)
 		demoted(s.key)
+	case c.Err() == nil && faults < s.renewed.Load():
+		breakConn(c) // it may lead to the old server of a name that has moved
+		return
 	case c.Err() == nil || ctx.Err() == context.Canceled:
 		return
 	}
 	if s.own != nil && s.faults.CompareAndSwap(faults, faults+1) {
-		s.stale.Store(true)
+		s.stale.Add(1)
 	}
 }
 
-// Reconnect implements [backend.Reconnecter]. Calls that begin later do not use the
-// pool's connections that are idle now. With a [Pool] that is not a [*redis.Pool] it does
-// nothing.
+// Reconnect implements [backend.Reconnecter]. Calls that begin later use none of the
+// pool's present connections: idle ones are closed, and others when their call ends. With a
+// [Pool] that is not a [*redis.Pool] it does nothing.
 func (n *Node) Reconnect(string) {
 	if s := n.conns; s.own != nil {
-		s.faults.Add(1) // a call that is under way hangs for the same reason
-		s.stale.Store(true)
+		s.renewed.Store(s.faults.Add(1)) // a call that is under way hangs for the same reason
+		s.stale.Add(1)
 	}
 }
 
@@ -59,12 +63,13 @@ func (s *supply) mayReplace() bool {
 // closeStale closes the idle connections if they must not be used. It may dial, if
 // somebody else takes the last of them meanwhile.
 func (s *supply) closeStale(ctx context.Context) {
-	if !s.stale.Load() {
+	if s.stale.Load() == 0 {
 		return
 	}
 	s.closing.Lock() // so that no other call takes one of them meanwhile
 	defer s.closing.Unlock()
-	if !s.stale.Load() {
+	stale := s.stale.Load()
+	if stale == 0 {
 		return
 	}
 	for range s.own.IdleCount() {
@@ -78,5 +83,5 @@ func (s *supply) closeStale(ctx context.Context) {
 		breakConn(c)
 		_ = c.Close()
 	}
-	s.stale.Store(false)
+	s.stale.CompareAndSwap(stale, 0) // not if there is a new reason
 }

@@ -3,7 +3,9 @@ package redigo
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,5 +223,40 @@ func TestReconnect(t *testing.T) {
 	}
 	if s.dialled() != idle+1 || p.ActiveCount() != 1 {
 		t.Errorf("%d connections were opened and %d are open, want %d and 1", s.dialled(), p.ActiveCount(), idle+1)
+	}
+}
+
+// A call is under way when Reconnect is called, and is answered well later. Its connection may lead
+// to the old server of a name that has moved, so no other call uses it.
+func TestReconnectDuringACall(t *testing.T) {
+	old := make(chan struct{}, 4)
+	s := serve(t, func(conn int, args []string) string {
+		if args[0] == "SET" && conn == 0 {
+			old <- struct{}{}
+			return silent
+		}
+		return "+OK\r\n"
+	})
+	p := s.pool(t)
+	n := New(p)
+	set := func() {
+		if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+			t.Errorf("%v, %v", ok, err)
+		}
+	}
+	var first sync.WaitGroup
+	first.Go(set)
+	<-old
+	n.Reconnect("k")
+	set()
+	s.mu.Lock()
+	io.WriteString(s.conns[0], "+OK\r\n")
+	s.mu.Unlock()
+	first.Wait()
+	for range 3 {
+		set() // would hang on the old connection
+	}
+	if s.dialled() != 2 || p.ActiveCount() != 1 || len(old) > 0 {
+		t.Errorf("%d connections were opened and %d are open, want 2 and 1; %d calls used the old one again", s.dialled(), p.ActiveCount(), len(old))
 	}
 }

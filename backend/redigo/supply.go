@@ -120,7 +120,7 @@ func (s *supply) back(c redis.Conn) {
 // pool dials here, which a DialContext ends at the deadline.
 func (s *supply) idle(ctx context.Context) (c redis.Conn, err error, ok bool) {
 	p := s.own
-	if p == nil || s.stale.Load() || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {
+	if p == nil || s.stale.Load() > 0 || p.TestOnBorrow != nil || p.TestOnBorrowContext != nil || p.MaxConnLifetime != 0 {
 		return nil, nil, false
 	}
 	if p.IdleTimeout > 0 {
