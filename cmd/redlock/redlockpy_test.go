@@ -244,7 +244,7 @@ func TestRedlockPyTraps(t *testing.T) {
 		}
 	})
 	t.Run("no command prints the help", func(t *testing.T) {
-		for _, args := range [][]string{nil, {"--quiet"}, {"--redis", a.Addr()}, {"--redis=" + a.Addr(), "--quiet"}} {
+		for _, args := range [][]string{{}, {"--quiet"}, {"--redis", a.Addr()}, {"--redis=" + a.Addr(), "--quiet"}} {
 			code, stdout, stderr := inProcess(args...)
 			if code != exitUsage || stdout != "" || !strings.Contains(stderr, "Usage:\n  redlock COMMAND\n") {
 				t.Errorf("%q: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
