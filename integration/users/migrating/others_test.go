@@ -41,8 +41,5 @@ func leased(ctx context.Context, locker *redlock.Locker, work func(context.Conte
 
 // several locks two keys, as RedissonMultiLock and node-redlock do.
 func several(ctx context.Context, locker *redlock.Locker, work func(context.Context) error) error {
-	// Everybody must lock the keys in the same order, for example sorted.
-	return locker.Do(ctx, "customers/7", func(ctx context.Context) error {
-		return locker.Do(ctx, "orders/42", work)
-	})
+	return locker.DoAll(ctx, []string{"customers/7", "orders/42"}, work)
 }
