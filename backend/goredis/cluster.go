@@ -215,7 +215,7 @@ func (r *cluster) clone(m *redis.Client) *single {
 		if r.clones == nil || len(r.clones) >= maxClones {
 			r.clones = make(map[*redis.Client]*single)
 		}
-		own = &single{client: withDeadlines(m)}
+		own = newSingle(m)
 		r.clones[m] = own
 	}
 	return own

@@ -3,7 +3,6 @@ package goredis
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +24,15 @@ type distrust struct {
 	faults   atomic.Uint64 // the number of faults so far
 	renewed  atomic.Uint64 // faults at the last Reconnect: a call that began with fewer used an older connection
 	stale    atomic.Uint64 // above 0: the idle connections have to be closed; it grows with each reason
-	closing  sync.Mutex
-	replaced atomic.Int64 // when connections to a replica were last replaced, in Unix nanoseconds; 0 if never
+	closing  chan struct{} // holds a value while somebody closes them
+	closer   *redis.Client // shares the client's connections, but not its Limiter
+	replaced atomic.Int64  // when connections to a replica were last replaced, in Unix nanoseconds; 0 if never
+}
+
+func newDistrust(client *redis.Client) distrust {
+	closer := clone(client)
+	closer.Options().Limiter = nil // it must neither prevent that a connection is closed, nor count that as a failure
+	return distrust{closing: make(chan struct{}, 1), closer: closer}
 }
 
 // heard processes the results of cs, which were sent together. faults is the number of
@@ -55,8 +61,9 @@ func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
 }
 
 // Reconnect implements [backend.Reconnecter]. Calls that begin later do not use the
-// present connections to the server of key: they are closed once they are idle. With a client of an unknown type it
-// does nothing.
+// connections to the server of key that are idle now, or that calls of n use: they are
+// closed once they are idle. Those that somebody else uses at the moment are not noticed.
+// With a client of an unknown type it does nothing.
 func (n *Node) Reconnect(key string) {
 	switch r := n.route.(type) {
 	case *single:
@@ -70,8 +77,11 @@ func (n *Node) Reconnect(key string) {
 
 // reconnect makes calls that begin later open new connections instead of using idle ones.
 func (d *distrust) reconnect() {
-	d.renewed.Store(d.faults.Add(1)) // a call that is under way hangs for the same reason
 	d.stale.Add(1)
+	faults := d.faults.Add(1) // a call that is under way hangs for the same reason
+	for r := d.renewed.Load(); r < faults && !d.renewed.CompareAndSwap(r, faults); r = d.renewed.Load() {
+	}
+	d.stale.Add(1) // for a call that has seen the new number, or has ended, in between
 }
 
 // mayReplace reports whether the connections to a replica may be replaced now.
@@ -80,27 +90,46 @@ func (d *distrust) mayReplace() bool {
 	return now-last > int64(replacePause) && d.replaced.CompareAndSwap(last, now)
 }
 
-// closeStale closes the idle connections of client if they must not be used. That needs
-// no I/O, unless somebody else takes the last of them meanwhile.
-func (d *distrust) closeStale(ctx context.Context, client *redis.Client) {
+// aMoment is how long closing one connection may take. It needs no I/O, but the driver
+// dials if it finds that the server has closed those that it takes.
+const aMoment = 5 * time.Millisecond
+
+// begin returns the number of faults with which a call begins. Before that it closes the
+// idle connections, if they must not be used. It returns by the deadline of ctx.
+func (d *distrust) begin(ctx context.Context) (faults uint64) {
+	faults = d.faults.Load() // first, so that a Reconnect in between applies to this call
 	if d.stale.Load() == 0 {
-		return
+		return faults
 	}
-	d.closing.Lock() // so that no other call takes one of them meanwhile
-	defer d.closing.Unlock()
+	select {
+	case d.closing <- struct{}{}: // so that no other call takes one of them meanwhile
+	case <-ctx.Done():
+		return faults
+	}
+	defer func() { <-d.closing }()
 	stale := d.stale.Load()
 	if stale == 0 {
-		return
+		return faults
 	}
-	for range client.PoolStats().IdleConns {
-		if client.PoolStats().IdleConns == 0 {
+	for range d.closer.PoolStats().IdleConns {
+		if d.closer.PoolStats().IdleConns == 0 {
 			break
 		}
-		var c command
-		c.init(ctx, "", append(c.args[:0], "ping", unusable{}))
-		_ = client.Process(ctx, &c)
+		d.closeOne(ctx)
 	}
-	d.stale.CompareAndSwap(stale, 0) // not if there is a new reason
+	if ctx.Err() == nil {
+		d.stale.CompareAndSwap(stale, 0) // not if there is a new reason
+	}
+	return faults
+}
+
+// closeOne closes an idle connection, or a new one if somebody else takes the last.
+func (d *distrust) closeOne(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, aMoment)
+	defer cancel()
+	var c command
+	c.init(ctx, "", append(c.args[:0], "ping", unusable{}))
+	_ = d.closer.Process(ctx, &c)
 }
 
 // unusable is an argument that cannot be written. When the driver fails to write it, it

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,6 +273,82 @@ func TestReconnectDuringACall(t *testing.T) {
 	set("fourth")
 	if got := s.accepted() - before; got != 0 {
 		t.Errorf("then %d connections were opened, want 0", got)
+	}
+}
+
+// The server closes its connections and hangs. While a call replaces them, which may take as long as
+// it can wait, another one ends at its own deadline.
+func TestDeadlineWhileConnectionsAreReplaced(t *testing.T) {
+	t.Parallel()
+	s := newFakeServer(t, nil)
+	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns})
+	n := New(client)
+	fill(t, client)
+	s.setDeaf()
+	s.hangUp()
+	n.Reconnect("k")
+	var patient sync.WaitGroup
+	patient.Go(func() { n.SetNX(within(t, 3*time.Second), "patient", "t", time.Second) })
+	time.Sleep(20 * time.Millisecond) // so that it is the first, which is what is tested
+	start := time.Now()
+	n.SetNX(within(t, 200*time.Millisecond), "k", "t", time.Second)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("a call that can wait 200 ms took %v", took)
+	}
+	patient.Wait()
+}
+
+// limiter is a redis.Limiter.
+type limiter struct {
+	denies atomic.Bool
+	mu     sync.Mutex
+	heard  []error
+}
+
+func (l *limiter) Allow() error {
+	if l.denies.Load() {
+		return errors.New("the limiter denies it")
+	}
+	return nil
+}
+
+func (l *limiter) ReportResult(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if errors.Is(err, errUnusable) {
+		l.heard = append(l.heard, err)
+	}
+}
+
+// A Limiter neither counts that connections are closed as failures, nor prevents it.
+func TestReconnectWithALimiter(t *testing.T) {
+	t.Parallel()
+	s := newFakeServer(t, nil)
+	l := &limiter{}
+	client := newClient(t, &redis.Options{Addr: s.addr(), PoolSize: 2 * idleConns, Limiter: l})
+	n := New(client)
+	fill(t, client)
+	set := func() error {
+		_, err := n.SetNX(within(t, time.Second), "k", "t", time.Second)
+		return err
+	}
+	n.Reconnect("k")
+	l.denies.Store(true)
+	if err := set(); err == nil {
+		t.Error("the call succeeds, although the limiter denies it")
+	}
+	l.denies.Store(false)
+	before := s.accepted()
+	if err := set(); err != nil {
+		t.Error(err)
+	}
+	if got := s.accepted() - before; got != 1 {
+		t.Errorf("%d connections were opened, want 1, as Reconnect was called", got)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.heard) > 0 {
+		t.Errorf("the limiter heard %d times that a connection was closed", len(l.heard))
 	}
 }
 

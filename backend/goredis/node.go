@@ -60,7 +60,7 @@ func New(client redis.UniversalClient, opts ...Option) *Node {
 	}
 	switch client := client.(type) {
 	case *redis.Client:
-		n.route = &single{client: withDeadlines(client)}
+		n.route = newSingle(client)
 	case *redis.ClusterClient:
 		n.route = &cluster{client: client}
 	case interface{ Options() *redis.RingOptions }: // a Ring, or a type that embeds one

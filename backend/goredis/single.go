@@ -14,9 +14,12 @@ type single struct {
 	distrust
 }
 
+func newSingle(client *redis.Client) *single {
+	return &single{client: withDeadlines(client), distrust: newDistrust(client)}
+}
+
 func (r *single) process(ctx context.Context, c *command) error {
-	r.closeStale(ctx, r.client)
-	faults := r.faults.Load()
+	faults := r.begin(ctx)
 	r.calls.Add(1)
 	c.err = r.client.Process(ctx, c)
 	r.calls.Add(-1)
@@ -26,8 +29,7 @@ func (r *single) process(ctx context.Context, c *command) error {
 }
 
 func (r *single) pipeline(ctx context.Context, cs []*command) {
-	r.closeStale(ctx, r.client)
-	faults := r.faults.Load()
+	faults := r.begin(ctx)
 	r.calls.Add(1)
 	settle(cs, execute(ctx, r.client.Pipeline(), cs))
 	r.calls.Add(-1)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -174,8 +173,15 @@ type answer struct {
 	err   error
 }
 
-// fromReplica reports whether a comes from a replica.
-func fromReplica(a answer) bool { return a.err != nil && errors.Is(a.err, backend.ErrNotMaster) }
+// remarkAmong returns the first remark among answers.
+func remarkAmong(answers []answer) remark {
+	for i := range answers {
+		if r := remarkIn(answers[i].err); r != nothing {
+			return r
+		}
+	}
+	return nothing
+}
 
 // fail sets err for the answers from index first on, and returns all answers.
 func fail(answers []answer, first int, err error) []answer {
@@ -211,7 +217,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	}
 	if total <= large {
 		answers := n.exchange(ctx, c, cmds)
-		n.conns.heard(ctx, c, faults, slices.ContainsFunc(answers, fromReplica))
+		n.conns.heard(ctx, c, faults, remarkAmong(answers))
 		n.conns.back(c)
 		return answers
 	}
@@ -222,7 +228,7 @@ func (n *Node) pipeline(ctx context.Context, cmds []command) []answer {
 	done := make(chan []answer, 1)
 	go func() {
 		answers := n.exchange(ctx, c, cmds)
-		n.conns.heard(ctx, c, faults, slices.ContainsFunc(answers, fromReplica))
+		n.conns.heard(ctx, c, faults, remarkAmong(answers))
 		n.conns.back(c)
 		done <- answers
 	}()
@@ -278,7 +284,7 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 		}
 		err = n.failure(ctx, err)
 		var refused redis.Error
-		if !errors.As(err, &refused) {
+		if !errors.As(err, &refused) || remarkIn(err) == hangsUp {
 			return fail(answers, i, err)
 		}
 		answers[i].err = err

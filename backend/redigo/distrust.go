@@ -2,11 +2,14 @@ package redigo
 
 import (
 	"context"
-	"sync"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+
+	"github.com/quorumlock/quorumlock/backend"
 )
 
 // replacePause is the shortest time between two replacements of the connections to a
@@ -20,16 +23,43 @@ type distrust struct {
 	faults   atomic.Uint64 // the number of faults so far
 	renewed  atomic.Uint64 // faults at the last Reconnect: a call that began with fewer used an older connection
 	stale    atomic.Uint64 // above 0: the idle connections have to be closed; it grows with each reason
-	closing  sync.Mutex
-	replaced atomic.Int64 // when connections to a replica were last replaced, since supply.epoch; 0 if never
+	closing  chan struct{} // holds a value while somebody closes them
+	replaced atomic.Int64  // when connections to a replica were last replaced, since supply.epoch; 0 if never
+}
+
+// A remark is what a server's reply says about the connection.
+type remark int
+
+const (
+	nothing   remark = iota
+	isReplica        // the server has become a replica
+	hangsUp          // the server closes the connection after the reply
+)
+
+// remarkIn returns the remark in the error of a command.
+func remarkIn(err error) remark {
+	if err == nil {
+		return nothing
+	}
+	if errors.Is(err, backend.ErrNotMaster) {
+		return isReplica
+	}
+	reply, _ := backend.ServerReply(err)
+	if strings.HasPrefix(reply, "ERR max number of clients") || strings.HasPrefix(reply, "DENIED ") {
+		return hangsUp
+	}
+	return nothing
 }
 
 // heard processes the outcome of a call on c, before c is returned. faults is the number
 // of faults when c was taken. A call that began before the last fault met the same one,
-// so it counts once. replica is true if the server answered that it is one.
-func (s *supply) heard(ctx context.Context, c redis.Conn, faults uint64, replica bool) {
+// so it counts once.
+func (s *supply) heard(ctx context.Context, c redis.Conn, faults uint64, said remark) {
 	switch {
-	case replica && s.mayReplace():
+	case said == hangsUp:
+		breakConn(c)
+		return // the other connections are sound
+	case said == isReplica && s.mayReplace():
 		breakConn(c)
 		demoted(s.key)
 	case c.Err() == nil && faults < s.renewed.Load():
@@ -43,14 +73,20 @@ func (s *supply) heard(ctx context.Context, c redis.Conn, faults uint64, replica
 	}
 }
 
-// Reconnect implements [backend.Reconnecter]. Calls that begin later use none of the
-// pool's present connections: idle ones are closed, and others when their call ends. With a
-// [Pool] that is not a [*redis.Pool] it does nothing.
+// Reconnect implements [backend.Reconnecter]. Calls that begin later do not use the
+// connections that are idle now, or that calls of n use: those are closed when their call
+// ends. Those that somebody else uses at the moment are not noticed. With a [Pool] that is
+// not a [*redis.Pool] it does nothing.
 func (n *Node) Reconnect(string) {
-	if s := n.conns; s.own != nil {
-		s.renewed.Store(s.faults.Add(1)) // a call that is under way hangs for the same reason
-		s.stale.Add(1)
+	s := n.conns
+	if s.own == nil {
+		return
 	}
+	s.stale.Add(1)
+	faults := s.faults.Add(1) // a call that is under way hangs for the same reason
+	for r := s.renewed.Load(); r < faults && !s.renewed.CompareAndSwap(r, faults); r = s.renewed.Load() {
+	}
+	s.stale.Add(1) // for a call that has seen the new number in between
 }
 
 // mayReplace reports whether a connection to a replica may be replaced now.
@@ -66,8 +102,17 @@ func (s *supply) closeStale(ctx context.Context) {
 	if s.stale.Load() == 0 {
 		return
 	}
-	s.closing.Lock() // so that no other call takes one of them meanwhile
-	defer s.closing.Unlock()
+	long := time.NewTimer(starving)
+	defer long.Stop()
+	select {
+	case s.closing <- struct{}{}: // so that no other call takes one of them meanwhile
+	case <-ctx.Done():
+		return
+	case <-long.C: // somebody closes them and hangs in TestOnBorrow, so others should not wait
+		s.stale.Store(0)
+		return
+	}
+	defer func() { <-s.closing }()
 	stale := s.stale.Load()
 	if stale == 0 {
 		return
@@ -78,7 +123,7 @@ func (s *supply) closeStale(ctx context.Context) {
 		}
 		c, err := s.own.GetContext(ctx)
 		if err != nil {
-			break
+			return
 		}
 		breakConn(c)
 		_ = c.Close()

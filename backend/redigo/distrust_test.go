@@ -1,12 +1,15 @@
 package redigo
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -272,4 +275,114 @@ func TestReconnectDuringACall(t *testing.T) {
 	if s.dialled() != 2 || p.ActiveCount() != 1 || len(old) > 0 {
 		t.Errorf("%d connections were opened and %d are open, want 2 and 1; %d calls used the old one again", s.dialled(), p.ActiveCount(), len(old))
 	}
+}
+
+// A server that has too many clients answers a command, and closes the connection. No other call
+// uses it. The connections of others are sound.
+func TestTooManyClients(t *testing.T) {
+	const said = "ERR max number of clients reached"
+	for _, call := range calls {
+		t.Run(call.name, func(t *testing.T) {
+			s := serve(t, func(conn int, args []string) string {
+				switch {
+				case conn == 1:
+					return "-" + said + "\r\n"
+				case args[0] == "SET":
+					return "+OK\r\n"
+				}
+				return ":1\r\n"
+			})
+			p := s.pool(t)
+			n := New(p)
+			other, refused := p.Get(), p.Get() // in the order in which they are dialled
+			for _, c := range []redis.Conn{other, refused} {
+				if err := c.Err(); err != nil {
+					t.Fatal(err)
+				}
+				c.Close() // the pool hands out the last one first
+			}
+			if reply, _ := backend.ServerReply(call.do(n, t.Context())); reply != said {
+				t.Errorf("the reply in the error is %q, want %q", reply, said)
+			}
+			if err := call.do(n, t.Context()); err != nil && !strings.Contains(err.Error(), "only one of the batch failed") {
+				t.Errorf("the next call: %v", err)
+			}
+			if s.dialled() != 2 || p.ActiveCount() != 1 {
+				t.Errorf("%d connections were opened and %d are open, want 2 and 1", s.dialled(), p.ActiveCount())
+			}
+		})
+	}
+}
+
+// dead is a connection that swallows everything, and live one whose server grants everything.
+func dead() redis.Conn {
+	client, server := net.Pipe()
+	go io.Copy(io.Discard, server)
+	return redis.NewConn(client, 0, 0)
+}
+
+func live() redis.Conn {
+	client, server := net.Pipe()
+	go func() {
+		for r := bufio.NewReader(server); ; {
+			if _, err := readCommand(r); err != nil {
+				return
+			}
+			io.WriteString(server, "+OK\r\n")
+		}
+	}()
+	return redis.NewConn(client, 0, 0)
+}
+
+// TestOnBorrow hangs on each idle connection, and has no time limit. Reconnect does not prevent
+// that the Node tries others, as doc.go says.
+func TestReconnectWhileTestOnBorrowHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const idle = 3
+		dialled, full := 0, false
+		var conns []redis.Conn
+		p := &redis.Pool{MaxIdle: idle}
+		p.Dial = func() (redis.Conn, error) {
+			c := live
+			if dialled++; dialled <= idle {
+				c = dead
+			}
+			conns = append(conns, c())
+			return conns[len(conns)-1], nil
+		}
+		p.TestOnBorrow = func(c redis.Conn, _ time.Time) error {
+			if !full {
+				return nil
+			}
+			_, err := c.Do("PING")
+			return err
+		}
+		var taken []redis.Conn
+		for range idle {
+			taken = append(taken, p.Get())
+		}
+		for _, c := range taken {
+			c.Close()
+		}
+		full = true
+		n := New(p)
+		start := time.Now()
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ok, err := n.SetNX(ctx, "k", "t", time.Second)
+			cancel()
+			if ok {
+				break
+			}
+			if time.Since(start) > 5*time.Minute {
+				t.Fatalf("after 5 minutes: %v", err)
+			}
+			n.Reconnect("k")
+		}
+		for _, c := range conns {
+			breakConn(c)
+		}
+		p.Close()
+		synctest.Wait()
+	})
 }

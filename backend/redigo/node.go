@@ -2,7 +2,6 @@ package redigo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -159,7 +158,7 @@ func (n *Node) do(ctx context.Context, cmd string, args ...any) (any, error) {
 		return nil, n.notSent(ctx, err)
 	}
 	reply, err := n.send(ctx, c, cmd, args)
-	n.conns.heard(ctx, c, faults, errors.Is(err, backend.ErrNotMaster))
+	n.conns.heard(ctx, c, faults, remarkIn(err))
 	n.conns.back(c)
 	return reply, err
 }

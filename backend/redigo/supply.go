@@ -22,7 +22,7 @@ const (
 	patience = 30 * time.Second
 
 	// starving is how long a call waits for a connection before the subscriptions give up
-	// theirs.
+	// theirs, and for another call that closes idle connections.
 	starving = 100 * time.Millisecond
 )
 
@@ -68,6 +68,7 @@ func newSupply(pool Pool, own *redis.Pool) *supply {
 		pool:     pool,
 		own:      own,
 		turn:     make(chan struct{}, 1),
+		distrust: distrust{closing: make(chan struct{}, 1)},
 		epoch:    time.Now(),
 		watchers: sync.Pool{New: newWatcher},
 	}
