@@ -85,6 +85,12 @@
 //   - Before v9.23 the driver does not close a connection whose set-up failed (a server
 //     that accepts it and says nothing, a wrong password). It leaves that to the garbage
 //     collector.
+//   - A server may answer a new connection with "ERR max number of clients reached" or with
+//     DENIED (protected mode), and close it. The driver takes this for a server without
+//     HELLO, so the error is "broken pipe" or EOF, and it is unknown whether the command
+//     has run. "redlock doctor" uses this adapter and cannot name the cause either. If a
+//     server closes each new connection, look at rejected_connections in INFO, at
+//     maxclients, and at protected-mode.
 //   - If its context is cancelled before the deadline, a call notices only while it waits
 //     for a connection.
 package goredis

@@ -133,6 +133,8 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 		for at, i := range b.sent {
 			b.commands[at] = n.aside(keyOf(&ops[i]), b.commands[at])
 		}
+		n.spares.begin()
+		defer n.spare(&n.gates[n.gate(keyOf(&ops[b.sent[0]]))])
 	}
 	before := make([]uint64, len(n.gates))
 	for i := range n.gates {

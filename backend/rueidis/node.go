@@ -26,6 +26,7 @@ type Node struct {
 	loaded  adapterkit.Loaded
 
 	replacement replacement
+	spares      spares
 }
 
 var (
@@ -49,6 +50,9 @@ func New(client rueidis.Client, opts ...Option) *Node {
 	n := &Node{client: client, cluster: client.Mode() == rueidis.ClientModeCluster}
 	_, parts := n.Partition("")
 	n.gates = make([]gate, parts)
+	if !n.cluster {
+		n.gates[0].back = n.closeSpares
+	}
 	for _, o := range opts {
 		o(n)
 	}
@@ -138,6 +142,8 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 	}
 	if aside {
 		cmd = n.aside(key, cmd)
+		n.spares.begin()
+		defer n.spare(g)
 	}
 	before := g.answers.Load()
 	r := n.client.Do(ctx, cmd)

@@ -18,7 +18,7 @@
 //
 //   - Retries (DisableRetry, RetryDelay): the driver repeats only commands that are marked as
 //     reads, and a node marks none.
-//   - Pipelining (AlwaysPipelining, DisableAutoPipelining), and RESP2.
+//   - AlwaysPipelining and RESP2.
 //   - Replicas: they are never asked, if SendToReplicas leaves to the master what is not
 //     IsReadOnly.
 //
@@ -36,6 +36,17 @@
 //     fail. One goroutine waits for it.
 //   - BlockingPoolSize must leave a connection for each subscription, and about ten for
 //     calls while the shared connection is dead.
+//   - BlockingPoolCleanup may stay zero if the client is for locks alone. A connection in
+//     that pool leads to the old server after a name has moved. A node closes those that its
+//     own calls leave there, except in a Cluster. Those of other users' blocking commands
+//     stay, and calls may get them. If there are such users, set it to a few seconds: the
+//     driver then closes idle connections. If their server hangs at that moment, this may
+//     hold up calls that need the pool by a second for each connection.
+//   - DisableAutoPipelining should stay false. With it every command takes the connection
+//     of a pool that was used last, and [Node.Reconnect] has no effect. When connections have
+//     silently died, each costs one call its time limit. After a name has moved, a
+//     connection to the old server is used for as long as that server answers on it. A
+//     BlockingPoolCleanup of a few seconds limits both to connections in steady use.
 //
 // valkey.NewClient connects at once and fails while the server is down, which is just what a
 // quorum should survive. [NewClient] does not connect if the URL is that of one server. If

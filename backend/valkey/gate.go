@@ -26,6 +26,7 @@ import (
 type gate struct {
 	open    atomic.Bool
 	aside   atomic.Bool   // while shut: calls take connections of their own
+	back    func()        // called when they no longer do; may be nil
 	answers atomic.Uint64 // how often the server has answered
 
 	mu    sync.Mutex
@@ -80,8 +81,11 @@ func (t *trial) wait(ctx context.Context) error {
 func (g *gate) answered() {
 	g.answers.Add(1)
 	if !g.open.Load() {
-		g.aside.Store(false)
+		back := g.aside.Swap(false)
 		g.open.Store(true)
+		if back && g.back != nil {
+			g.back()
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type Node struct {
 	loaded  adapterkit.Loaded
 
 	replacement replacement
+	spares      spares
 }
 
 var (
@@ -51,6 +52,9 @@ func New(client valkey.Client, opts ...Option) *Node {
 	n := &Node{client: client, cluster: client.Mode() == valkey.ClientModeCluster}
 	_, parts := n.Partition("")
 	n.gates = make([]gate, parts)
+	if !n.cluster {
+		n.gates[0].back = n.closeSpares
+	}
 	for _, o := range opts {
 		o(n)
 	}
@@ -140,6 +144,8 @@ func (n *Node) do(ctx context.Context, key string, cmd valkey.Completed) (valkey
 	}
 	if aside {
 		cmd = n.aside(key, cmd)
+		n.spares.begin()
+		defer n.spare(g)
 	}
 	before := g.answers.Load()
 	r := n.client.Do(ctx, cmd)

@@ -5,6 +5,7 @@ package valkey
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,14 +75,67 @@ func (n *Node) aside(key string, cmd valkey.Completed) valkey.Completed {
 	return n.route(own)
 }
 
+// Spares are the connections that calls aside leave in the driver's pool. It keeps them for
+// ever and takes the last one first. After the name of the server has moved, they would
+// lead to the old one. So they are closed when calls share a connection again.
+type spares struct {
+	mu    sync.Mutex
+	calls int // under way
+	most  int // calls at once, and so spares, since the spares were last closed
+}
+
+// begin counts a call aside, until [Node.spare].
+func (s *spares) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	s.most = max(s.most, s.calls)
+}
+
+// take returns how many spares there may be, once, or 0 while a call is under way.
+func (s *spares) take() (most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls == 0 {
+		most, s.most = s.most, 0
+	}
+	return most
+}
+
+// spare ends a call aside.
+func (n *Node) spare(g *gate) {
+	n.spares.mu.Lock()
+	n.spares.calls--
+	n.spares.mu.Unlock()
+	if !g.aside.Load() {
+		n.closeSpares()
+	}
+}
+
+// closeSpares closes the spares. If the pool has fewer connections than expected, the
+// driver opens one, which is closed again. In a Cluster nothing is closed: the driver
+// learns from redirections when another server has the keys.
+func (n *Node) closeSpares() {
+	if n.cluster {
+		return
+	}
+	for range n.spares.take() {
+		go func() { // the driver may have to wait for the server
+			conn, _ := n.client.Dedicate()
+			conn.Close()
+		}()
+	}
+}
+
 // replace makes the driver open a new connection if err says that the shared one leads to
 // the wrong server. The driver keeps a connection that works. In a Cluster it knows which
 // servers are masters.
 //
 // A server is wrong if it is a replica, because after a failover another server may be
-// behind the name. It is also wrong if a connection beside the shared one, which is newer,
-// leads to a server in quarantine. That server may be new behind the name. If the old one
-// answers again later, it must not grant any lock.
+// behind the name. It is also wrong if a connection beside the shared one leads to a server
+// in quarantine. That server may be new behind the name, because connections aside are newer
+// than the shared one, except those that blocking commands of other users have left. If the
+// old server answers again later, it must not grant any lock.
 func (n *Node) replace(ctx context.Context, err error, aside bool) {
 	switch {
 	case n.cluster:

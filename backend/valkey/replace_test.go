@@ -4,7 +4,9 @@ package valkey
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,6 +140,91 @@ func TestReconnectAfterQuarantine(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server moves, some time after calls have used connections of their own. The driver must not
+// use these for the old server after the next Reconnect.
+func TestReconnectAfterMove(t *testing.T) {
+	for how, option := range options {
+		if option.DisableAutoPipelining {
+			continue // Reconnect has no effect then
+		}
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			old, moved := newFake(t, nil), newFake(t, nil)
+			var now atomic.Pointer[fake]
+			now.Store(old)
+			var open atomic.Int64
+			option.DialCtxFn = func(ctx context.Context, _ string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				conn, err := d.DialContext(ctx, "tcp", now.Load().address)
+				if err != nil {
+					return nil, err
+				}
+				open.Add(1)
+				return &counted{Conn: conn, open: &open}, nil
+			}
+			n := newNode(t, old, option)
+			if err := ping(soon(t), n); err != nil {
+				t.Fatal(err)
+			}
+			before := open.Load()
+
+			const calls = 3
+			var together, aside sync.WaitGroup
+			together.Add(calls)
+			old.setAnswer(func(args []string) string {
+				switch args[0] {
+				case "SET":
+					together.Done()
+					together.Wait()
+				case "PING": // the trial on the shared connection
+					together.Wait()
+				}
+				return ""
+			})
+			n.Reconnect("key")
+			for range calls {
+				aside.Go(func() {
+					if _, err := n.SetNX(soon(t), "key", "token", time.Second); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			aside.Wait()
+			for !n.gates[0].open.Load() {
+				time.Sleep(time.Millisecond)
+			}
+			for end := time.Now().Add(3 * time.Second); open.Load() > before; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Errorf("%d connections are left, want %d", open.Load(), before)
+					break
+				}
+			}
+
+			now.Store(moved)
+			old.setAnswer(nil)
+			old.forget()
+			n.Reconnect("key")
+			if _, err := n.SetNX(within(t, 2*time.Second), "key", "token", time.Second); err != nil {
+				t.Error(err)
+			}
+			if moved.count("SET") != 1 {
+				t.Error("the call did not go to the new server")
+			}
+		})
+	}
+}
+
+// A counted connection takes itself off open when it is closed.
+type counted struct {
+	net.Conn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 // The connection that calls share is dead. After Reconnect, calls use other connections, while
