@@ -83,14 +83,16 @@ func (l *Lock) Shared() bool { return l.lease.Shared() }
 
 // Downgrade turns the lock into a shared one, as if [Locker.RLock] had acquired it, without
 // releasing it in between. Readers that wait before the next writer then read too. The
-// caller must have stopped writing before the call. It also extends the lock to its TTL, as [Lock.Extend] does, and blocks
-// and fails like that. A lock that is shared already is only extended.
+// caller must have stopped writing before the call. It also extends the lock to its TTL, as
+// [Lock.Extend] does, and blocks and fails like that. A lock that is shared already is only
+// extended.
 //
 // After an error that matches [ErrUnavailable] the lock is a shared one all the same, and
 // valid until [Lock.Until]. There is no way back. A fencing token ends: [Lock.Fence] is 0
-// from then on, and contexts that were made before keep the old one. Downgrade is rejected before any I/O if
-// there are other handles on the lock ([WithReentrancy]), because their callers may be
-// writing, for a permit, and if a node does not run scripts. The lock then stays as it is.
+// from then on, and [FenceFromContext] no longer finds it. Downgrade is rejected before any
+// I/O if there are other handles on the lock ([WithReentrancy]), because their callers may
+// be writing, for a permit, and if a node does not run scripts. The lock then stays as it
+// is.
 func (l *Lock) Downgrade(ctx context.Context) error {
 	const op = "downgrade"
 	if err := l.locker.checkContext(ctx, op, l.key()); err != nil {
