@@ -44,6 +44,9 @@ type Settings struct {
 // quarantineSlack is how much longer than the TTL a quarantine must be.
 const quarantineSlack = time.Second
 
+// longestTTL is the longest TTL of a lock ([redlock.WithTTL]).
+const longestTTL = 10 * 365 * 24 * time.Hour
+
 func (s *Settings) complete() error {
 	if s.TTL == 0 {
 		s.TTL = redlock.DefaultTTL
@@ -54,6 +57,8 @@ func (s *Settings) complete() error {
 	switch {
 	case s.TTL < 0:
 		return fmt.Errorf("a TTL of %v: must be positive", s.TTL)
+	case s.TTL > longestTTL:
+		return fmt.Errorf("a TTL of %v: must be at most %v", s.TTL, longestTTL)
 	case s.NodeTimeout < 0:
 		return fmt.Errorf("a node timeout of %v: must be positive", s.NodeTimeout)
 	case s.Quarantine < 0 || s.Quarantine > 0 && s.Quarantine < s.TTL+quarantineSlack:

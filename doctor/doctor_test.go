@@ -250,6 +250,7 @@ func TestBadArguments(t *testing.T) {
 		{nil, Settings{}, "no server"},
 		{[]Server{{Name: "x"}}, Settings{}, "Do is nil"},
 		{servers(f), Settings{TTL: -1}, "must be positive"},
+		{servers(f), Settings{TTL: 1<<63 - 1, Quarantine: 1}, "a TTL of 2562047h47m16.854775807s: must be at most 87600h0m0s"},
 		{servers(f), Settings{NodeTimeout: -1}, "must be positive"},
 		{servers(f), Settings{Quarantine: -1}, "must be longer"},
 		{servers(f), Settings{TTL: time.Minute, Quarantine: time.Minute + time.Second - 1}, "must be longer"},

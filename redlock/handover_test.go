@@ -75,6 +75,7 @@ func TestHandoverRejectsText(t *testing.T) {
 		{"", "an empty text"},
 		{good[:len(good)-1], "not complete, or was changed"},
 		{NewHandover("k", "~SEKRIT", 0).parts().Encode(), "must not begin with ~"},
+		{NewHandover("k", "SEKRIT", 1<<63).parts().Encode(), "a fencing token of 9223372036854775808"},
 	} {
 		h := NewHandover("before", "t", 0)
 		err := h.UnmarshalText([]byte(tc.text))
@@ -85,7 +86,7 @@ func TestHandoverRejectsText(t *testing.T) {
 			t.Errorf("%q: the failed decoding changed the handover", tc.text)
 		}
 	}
-	for _, bad := range []Handover{{}, NewHandover("k", "", 0), NewHandover("", "t", 0), NewHandover("k", "~t", 0), NewHandover("k", "t", 1<<53)} {
+	for _, bad := range []Handover{{}, NewHandover("k", "", 0), NewHandover("", "t", 0), NewHandover("k", "~t", 0), NewHandover("k", "t", 1<<53), NewHandover("k", "t", 1<<63)} {
 		if text, err := bad.MarshalText(); err == nil {
 			t.Errorf("MarshalText returned %q", text)
 		}

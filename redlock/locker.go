@@ -287,6 +287,10 @@ func (l *Locker) Release(ctx context.Context, h Handover) error {
 // ctx ends first, Close returns its error, and the cleanup goes on. It may be called
 // again. It does not close the clients of the nodes.
 //
+// Close does not wait for calls that are under way. What such a call leaves on the nodes may
+// be deleted only after Close has returned. So wait for these calls before, or call Close
+// again when they have returned.
+//
 // After Close, the other methods return [ErrClosed], and so do calls that wait. Held
 // locks stay held: their methods work, and they extend themselves if they did before.
 // [Locker.Shutdown] releases them. Locks that were unlocked before the end of their

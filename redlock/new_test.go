@@ -73,7 +73,7 @@ func TestNewAccepts(t *testing.T) {
 	r := newRig(t, 3, false)
 	r.locker()
 	r.locker(WithDrift(0), WithTTL(3*time.Millisecond))
-	r.locker(WithTTL(math.MaxInt64))
+	r.locker(WithTTL(longestTTL))
 	r.locker(WithRetry(Fixed(0)), WithRetry(RetryPolicy{}), WithRetry(RetryPolicy{}.Limit(1)))
 	r.locker(WithOwner(""), WithKeyPrefix(""), WithAnnounce(""), WithQuorum(3), WithNodeTimeout(1), WithHooks(Hooks{}))
 	r.locker(WithTTL(time.Second), WithMaxHold(time.Second))
@@ -96,6 +96,10 @@ func TestCallsReject(t *testing.T) {
 	}
 	resume := func(key, token string, opts ...ResumeOption) error {
 		_, err := l.Resume(ctx, NewHandover("app:"+key, token, 0), opts...)
+		return err
+	}
+	resumeFence := func(fence uint64) error {
+		_, err := l.Resume(ctx, NewHandover("app:k", "x", fence))
 		return err
 	}
 	tryLock := func(key string, opts ...LockOption) error {
@@ -136,6 +140,8 @@ func TestCallsReject(t *testing.T) {
 		{"Resume option", resume("k", "x", WithTTL(0)), `redlock: resume "app:k": a TTL of 0s: must be positive`},
 		{"Release empty token", l.Release(ctx, NewHandover("app:k", "", 0)), `redlock: release "app:k": an empty token`},
 		{"Release reserved token", l.Release(ctx, NewHandover("app:k", "~x", 0)), `redlock: release "app:k": a token must not begin with ~, which marks reservations`},
+		{"Resume fence", resumeFence(1 << 63), `redlock: resume "app:k": a fencing token of 9223372036854775808: must be from 1 to 2^53 - 1, or 0 for none`},
+		{"Release fence", l.Release(ctx, NewHandover("app:k", "x", 1<<63)), `redlock: release "app:k": a fencing token of 9223372036854775808: must be from 1 to 2^53 - 1, or 0 for none`},
 		{"Extend 0", held.Extend(ctx, 0), `redlock: extend "app:held": a TTL of 0s: must be positive`},
 		{"Extend below a millisecond", held.Extend(ctx, time.Millisecond-1), `redlock: extend "app:held": a TTL of 999.999µs: must be at least 1ms`},
 		{"Extend without validity", held.Extend(ctx, 2*time.Millisecond), `redlock: extend "app:held": a TTL of 2ms leaves no validity: the drift allowance is 2.02ms`},

@@ -72,7 +72,8 @@ func (o sharedOption) applyResume(s *callSettings) error { return o.acquireOptio
 // how long others wait after a holder has died. Default [DefaultTTL].
 //
 // The TTL counts in whole milliseconds; a fraction is dropped. It must be longer than the
-// drift allowance (1 % and 2 ms), because otherwise no validity would be left.
+// drift allowance (1 % and 2 ms), because otherwise no validity would be left, and at most
+// 10 years (87600 hours).
 func WithTTL(ttl time.Duration) SharedOption {
 	return sharedOption{func(s *callSettings) error {
 		s.ttl = ttl.Truncate(time.Millisecond)
@@ -205,7 +206,7 @@ func WithMaxHold(d time.Duration) SharedOption {
 // The lock is deleted in the background when d is over.
 //
 // d counts in whole milliseconds, rounded up. It must not be longer than [WithMaxHold],
-// and it is subject to the same limits as a TTL, such as [WithQuarantine]. Nodes that
+// and it is subject to the same limits as a TTL, such as [WithQuarantine] and 10 years. Nodes that
 // lose their data forget it. Default none. See docs/options.md for what happens when the
 // process ends first.
 func WithMinHold(d time.Duration) SharedOption {
@@ -213,6 +214,9 @@ func WithMinHold(d time.Duration) SharedOption {
 		s.minHold = (d + time.Millisecond - 1).Truncate(time.Millisecond)
 		if d <= 0 {
 			return fmt.Errorf("a minimum hold of %v: must be positive", d)
+		}
+		if d > longestTTL {
+			return fmt.Errorf("a minimum hold of %v: must be at most %v", d, longestTTL)
 		}
 		return nil
 	}}

@@ -14,7 +14,8 @@ import (
 // more than ttl is left, it only verifies that the lock is held. It blocks until a quorum
 // has answered, for the node timeout at most (an eighth of ttl, if that is shorter), or
 // until ctx ends. After an extension that succeeded, nodes that have lost the lock are
-// asked in the background to grant it again, as docs/safety.md describes.
+// asked in the background to grant it again, as docs/safety.md describes. ttl has the
+// limits of [WithTTL]: any other is an error before any I/O.
 //
 // An error that matches [ErrNotHeld] means that the lock is lost, or was unlocked; its
 // contexts end. An error that matches [ErrUnavailable] means that too few nodes answered.

@@ -115,9 +115,6 @@ func (s *settings) check(c callSettings) error {
 	if err := s.checkTTL(c.ttl); err != nil {
 		return err
 	}
-	if c.minHold > 0 && c.minHold > longestHold {
-		return fmt.Errorf("a minimum hold of %v: must be at most %v", c.minHold, longestHold)
-	}
 	if c.maxHold > 0 && c.maxHold < c.minHold {
 		return fmt.Errorf("a maximal hold of %v: must not be shorter than the minimum hold, %v", c.maxHold, c.minHold)
 	}
@@ -135,8 +132,8 @@ func (s *settings) check(c callSettings) error {
 	return s.checkQuarantine(s.lease(c))
 }
 
-// longestHold is the longest minimum hold, because a server has to count it.
-const longestHold = 10 * 365 * 24 * time.Hour
+// longestTTL is the longest TTL and the longest minimum hold. No sum of times overflows with it.
+const longestTTL = 10 * 365 * 24 * time.Hour
 
 // checkCounterLife rejects a TTL during which a counter may end.
 func (s *settings) checkCounterLife(ttl time.Duration) error {
@@ -147,13 +144,15 @@ func (s *settings) checkCounterLife(ttl time.Duration) error {
 	return nil
 }
 
-// checkTTL rejects a TTL of less than a millisecond.
+// checkTTL rejects a TTL of less than a millisecond or more than longestTTL.
 func checkTTL(ttl time.Duration) error {
 	switch {
 	case ttl <= 0:
 		return fmt.Errorf("a TTL of %v: must be positive", ttl)
 	case ttl < time.Millisecond:
 		return fmt.Errorf("a TTL of %v: must be at least 1ms", ttl)
+	case ttl > longestTTL:
+		return fmt.Errorf("a TTL of %v: must be at most %v", ttl, longestTTL)
 	}
 	return nil
 }

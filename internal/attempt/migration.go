@@ -53,7 +53,7 @@ func (s *nodeState) migrating(err error, now time.Time) bool {
 		return s.later(migrationPause, now)
 	}
 	s.apart = true
-	s.item.Op = s.operation()
+	s.item.Op = s.usual()
 	s.submit(now)
 	return true
 }

@@ -52,7 +52,7 @@ type nodeState struct {
 	forgot     bool       // a deletion was given up, and this is not reported yet
 	busy       bool       // current waits, is under way, or will be repeated
 	resent     bool       // current was sent a second time
-	shown      bool       // the node has shown before the current acquire that it deletes, if the lock was free
+	shown      bool       // the node has shown before the current acquire that it deletes, if the lock was free then
 	again      bool       // current is a deletion that was sent before
 
 	released atomic.Bool // the attempt is released: an acquire that was not sent yet is not wanted

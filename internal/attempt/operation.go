@@ -207,7 +207,7 @@ func (s *nodeState) withoutQueue(err error, now time.Time) bool {
 	if s.current.kind == round.Releasing && s.token == absent {
 		return false // it was only about the queue
 	}
-	s.item.Op = s.operation()
+	s.item.Op = s.usual()
 	s.submit(now)
 	return true
 }

@@ -70,9 +70,11 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 		done, err = r.Reply.Int(0)
 		ok = done == 1
 	}
-	// After an error, the effect is unknown if the operation may have been sent, this
-	// time or before.
-	unknown := err != nil && (sent && !backend.NotExecuted(err) || s.resent)
+	// If the node did not show that it deletes, nothing was sent that sets the token.
+	futile := s.current.kind == round.Acquiring && s.item.Op.Kind == backend.OpEvalDelete
+	s.resent = s.resent && !futile
+	// After any other error, the effect is unknown if it may have been sent, now or before.
+	unknown := err != nil && !futile && (sent && !backend.NotExecuted(err) || s.resent)
 	vote.Outcome = round.Granted
 	switch {
 	case err != nil && errors.Is(err, context.DeadlineExceeded):
@@ -103,7 +105,7 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 		switch {
 		case ok:
 			s.token = held
-			if s.shown { // the lock was free, so the node has just tried to delete it
+			if s.shown { // by a DEL, unless the lock ended between the deletion and the acquire
 				s.member.Keeps.Store(false)
 			}
 			if s.item.Op.Kind == backend.OpEval && !s.member.Releases.Load() {
@@ -168,11 +170,8 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 	}
 	if again {
 		s.again, s.item.Refused = true, errors.Is(err, backend.ErrRefused)
-		if s.item.Refused { // nobody waits for a change of the access rules
-			s.current.round = nil
-			s.cleaned()
-		}
-		if s.token == absent { // the rest does not affect the lock
+		// Nobody waits for a change of the access rules, or for what does not affect the lock.
+		if s.item.Refused || s.token == absent {
 			s.current.round = nil
 			s.cleaned()
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/internal/round"
+	"github.com/quorumlock/quorumlock/internal/sender"
 )
 
 var (
@@ -253,4 +254,29 @@ func TestWrongPasswordIsNoProof(t *testing.T) {
 			t.Errorf("%d calls, want one", n)
 		}
 	})
+}
+
+// A node that has refused a deletion does not answer when it has to show that it deletes. Nothing
+// that could set the token was sent, so nothing has to be deleted, and Close waits for nothing.
+func TestProofWithoutAnAnswerLeavesNothing(t *testing.T) {
+	for name, fault := range map[string]faulty.Fault{"time-out": faulty.Hang(), "break": faulty.LoseReply(errors.New("EOF"))} {
+		t.Run(name, func(t *testing.T) {
+			inWorldOf(t, 1, full, func(t *testing.T, w *world) {
+				p := w.process(full)
+				a := p.mustAcquire("shows it")
+				p.set(faulty.On(scripting, denied))
+				expect(t, a.release(), "release", round.Unavailable, 0)
+				time.Sleep(2 * ttl) // until its deletion is repeated no more
+				p.set(faulty.On(faulty.Kind(backend.OpEvalDelete), fault))
+				if _, res := p.acquireOne("k"); res.Verdict != round.Unavailable {
+					t.Errorf("acquire: %v, want unavailable", res)
+				}
+				time.Sleep(sender.CallTimeout)
+				synctest.Wait()
+				if n := p.Cleanups(); n != 0 {
+					t.Errorf("%d cleanups are under way", n)
+				}
+			})
+		})
+	}
 }
