@@ -206,9 +206,9 @@ func WithMaxHold(d time.Duration) SharedOption {
 // The lock is deleted in the background when d is over.
 //
 // d counts in whole milliseconds, rounded up. It must not be longer than [WithMaxHold],
-// and it is subject to the same limits as a TTL, such as [WithQuarantine] and 10 years. Nodes that
-// lose their data forget it. Default none. See docs/options.md for what happens when the
-// process ends first.
+// and it is subject to the same limits as a TTL, such as [WithQuarantine] and 10 years.
+// Nodes that lose their data forget it. Default none. See docs/options.md for what happens
+// when the process ends first.
 func WithMinHold(d time.Duration) SharedOption {
 	return sharedOption{func(s *callSettings) error {
 		s.minHold = (d + time.Millisecond - 1).Truncate(time.Millisecond)

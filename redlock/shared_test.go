@@ -234,14 +234,18 @@ func TestLockDowngrade(t *testing.T) {
 		synctest.Wait()
 		var wg sync.WaitGroup
 		var reader *Lock
+		before := lock.Context(t.Context())
 		wg.Go(func() { reader, _ = other.RLock(t.Context(), "k") })
 		time.Sleep(100 * time.Millisecond)
 		if err := lock.Downgrade(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		wg.Wait()
-		if reader == nil || !lock.Shared() || lock.Fence() != 0 {
-			t.Fatalf("reader: %v, shared: %v, fence: %d", reader, lock.Shared(), lock.Fence())
+		if reader == nil || !lock.Shared() || lock.Fence() != 0 || FenceFromContext(before) != 0 {
+			t.Fatalf("reader: %v, shared: %v, fence: %d, of a context: %d", reader, lock.Shared(), lock.Fence(), FenceFromContext(before))
+		}
+		if err := before.Err(); err != nil {
+			t.Errorf("a context from before: %v", err)
 		}
 		if _, err := other.TryLock(t.Context(), "k"); !errors.Is(err, ErrTaken) {
 			t.Errorf("TryLock beside readers: %v", err)
