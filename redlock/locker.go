@@ -287,9 +287,9 @@ func (l *Locker) Release(ctx context.Context, h Handover) error {
 // ctx ends first, Close returns its error, and the cleanup goes on. It may be called
 // again. It does not close the clients of the nodes.
 //
-// Close does not wait for calls that are under way. What such a call leaves on the nodes may
-// be deleted only after Close has returned. So wait for these calls before, or call Close
-// again when they have returned.
+// Close does not wait for calls that are under way. Such a call may leave keys on the
+// nodes, and their deletion may still be under way when Close returns. So wait for these
+// calls before you call Close, or call Close again when they have returned.
 //
 // After Close, the other methods return [ErrClosed], and so do calls that wait. Held
 // locks stay held: their methods work, and they extend themselves if they did before.

@@ -21,9 +21,9 @@ import (
 // must not call it, because it would wait for itself. It does not close the clients of
 // the nodes. See docs/options.md.
 //
-// Shutdown does not wait for calls that are under way. What such a call leaves on the nodes
-// may be deleted only after Shutdown has returned. So wait for these calls before, or call
-// Shutdown again when they have returned.
+// Shutdown does not wait for calls that are under way. Such a call may leave keys on the
+// nodes, and their deletion may still be under way when Shutdown returns. So wait for these
+// calls before you call Shutdown, or call it again when they have returned.
 func (l *Locker) Shutdown(ctx context.Context) error {
 	if l == nil || l.base == nil {
 		return errZero

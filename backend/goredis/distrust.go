@@ -31,7 +31,7 @@ type distrust struct {
 
 func newDistrust(client *redis.Client) distrust {
 	closer := clone(client)
-	closer.Options().Limiter = nil // it must neither prevent that a connection is closed, nor count that as a failure
+	closer.Options().Limiter = nil // it must not stop the closing of a connection, or count it as a failure
 	return distrust{closing: make(chan struct{}, 1), closer: closer}
 }
 
@@ -39,12 +39,15 @@ func newDistrust(client *redis.Client) distrust {
 // faults before that. Commands that were sent before the last fault met the same one, so
 // it counts once.
 func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
+	idle := false // the connection was put back
 	for _, c := range cs {
 		switch {
 		case c.err == nil || isNil(c.err):
+			idle = true
 			continue
 		case isReply(c.err):
 			if !errors.Is(backend.MarkReply(c.err), backend.ErrNotMaster) || !d.mayReplace() {
+				idle = true
 				continue
 			}
 		case !c.written.Load() || ctx.Err() == context.Canceled:
@@ -55,14 +58,15 @@ func (d *distrust) heard(ctx context.Context, faults uint64, cs ...*command) {
 		}
 		return
 	}
-	if faults < d.renewed.Load() { // the connection is idle again, and may lead to the old server of a name that has moved
+	if idle && faults < d.renewed.Load() { // it may lead to the old server of a name that has moved
 		d.stale.Add(1)
 	}
 }
 
 // Reconnect implements [backend.Reconnecter]. Calls that begin later do not use the
 // connections to the server of key that are idle now, or that calls of n use: they are
-// closed once they are idle. Those that somebody else uses at the moment are not noticed.
+// closed once they are idle. Those that somebody else uses at the moment are not noticed,
+// and a call that waits for a connection may get one that another call has just put back.
 // With a client of an unknown type it does nothing.
 func (n *Node) Reconnect(key string) {
 	switch r := n.route.(type) {
@@ -90,9 +94,10 @@ func (d *distrust) mayReplace() bool {
 	return now-last > int64(replacePause) && d.replaced.CompareAndSwap(last, now)
 }
 
-// aMoment is how long closing one connection may take. It needs no I/O, but the driver
-// dials if it finds that the server has closed those that it takes.
-const aMoment = 5 * time.Millisecond
+// aMoment is how long closing one connection may take. It needs no I/O. But if the driver
+// finds that the server has closed those that it takes, it dials in the background, also
+// after that time. Such a connection is then in the pool.
+const aMoment = 20 * time.Millisecond
 
 // begin returns the number of faults with which a call begins. Before that it closes the
 // idle connections, if they must not be used. It returns by the deadline of ctx.
@@ -111,11 +116,13 @@ func (d *distrust) begin(ctx context.Context) (faults uint64) {
 	if stale == 0 {
 		return faults
 	}
-	for range d.closer.PoolStats().IdleConns {
-		if d.closer.PoolStats().IdleConns == 0 {
-			break
+	failures := 0 // many of them mean that the driver has to dial, so it knows which connections are closed
+	for n := d.closer.PoolStats().IdleConns; n > 0 && failures < 3 && d.closer.PoolStats().IdleConns > 0; {
+		if d.closeOne(ctx) {
+			n--
+		} else {
+			failures++
 		}
-		d.closeOne(ctx)
 	}
 	if ctx.Err() == nil {
 		d.stale.CompareAndSwap(stale, 0) // not if there is a new reason
@@ -123,13 +130,14 @@ func (d *distrust) begin(ctx context.Context) (faults uint64) {
 	return faults
 }
 
-// closeOne closes an idle connection, or a new one if somebody else takes the last.
-func (d *distrust) closeOne(ctx context.Context) {
+// closeOne closes an idle connection, or a new one if somebody else takes the last. It
+// reports whether it did.
+func (d *distrust) closeOne(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, aMoment)
 	defer cancel()
 	var c command
 	c.init(ctx, "", append(c.args[:0], "ping", unusable{}))
-	_ = d.closer.Process(ctx, &c)
+	return errors.Is(d.closer.Process(ctx, &c), errUnusable)
 }
 
 // unusable is an argument that cannot be written. When the driver fails to write it, it

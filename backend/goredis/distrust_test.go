@@ -296,6 +296,15 @@ func TestDeadlineWhileConnectionsAreReplaced(t *testing.T) {
 		t.Errorf("a call that can wait 200 ms took %v", took)
 	}
 	patient.Wait()
+
+	// The same if the other one never ends.
+	n.Reconnect("k")
+	n.route.(*single).closing <- struct{}{}
+	start = time.Now()
+	n.SetNX(within(t, 200*time.Millisecond), "k", "t", time.Second)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("a call that can wait 200 ms took %v beside one that never ends", took)
+	}
 }
 
 // limiter is a redis.Limiter.

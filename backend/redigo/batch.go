@@ -284,7 +284,7 @@ func (n *Node) exchange(ctx context.Context, c redis.Conn, cmds []command) []ans
 		}
 		err = n.failure(ctx, err)
 		var refused redis.Error
-		if !errors.As(err, &refused) || remarkIn(err) == hangsUp {
+		if !errors.As(err, &refused) {
 			return fail(answers, i, err)
 		}
 		answers[i].err = err

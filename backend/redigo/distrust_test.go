@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,8 +42,8 @@ var one = []backend.Op{{Kind: backend.OpSetNX, Key: "a", Token: "t", TTL: time.S
 // anything. On a busy machine a call can end before its command is written, and then it says
 // nothing about the connection. So failsOnce makes others until s has a command. A large command may
 // break while it is written. Then s never has it, but the next call succeeds on a new connection. A
-// call that succeeds after all connections were used up shows nothing. Neither do
-// many calls of which none was written.
+// call that succeeds after all connections were used up shows nothing. Many calls
+// of which none was written show nothing either.
 func failsOnce(t *testing.T, s *server, conns int, call func() error) bool {
 	t.Helper()
 	for failed := range 2 * conns {
@@ -70,6 +71,9 @@ func TestStaleConnections(t *testing.T) {
 				var p *redis.Pool
 				var n *Node
 				for wait, shown := 60*time.Millisecond, false; !shown; wait *= 2 {
+					if wait > 10*time.Second {
+						t.Fatal("no call showed anything")
+					}
 					s := serve(t, func(conn int, args []string) string {
 						switch {
 						case conn < idle:
@@ -256,7 +260,9 @@ func TestReconnectDuringACall(t *testing.T) {
 	p := s.pool(t)
 	n := New(p)
 	set := func() {
-		if ok, err := n.SetNX(t.Context(), "k", "t", time.Second); !ok || err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if ok, err := n.SetNX(ctx, "k", "t", time.Second); !ok || err != nil {
 			t.Errorf("%v, %v", ok, err)
 		}
 	}
@@ -334,15 +340,18 @@ func live() redis.Conn {
 	return redis.NewConn(client, 0, 0)
 }
 
-// TestOnBorrow hangs on each idle connection, and has no time limit. Reconnect does not prevent
-// that the Node tries others, as doc.go says.
+// TestOnBorrow hangs on each idle connection, and has no time limit. Even so, the Node tries other
+// connections after Reconnect, as doc.go says.
 func TestReconnectWhileTestOnBorrowHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const idle = 3
 		dialled, full := 0, false
 		var conns []redis.Conn
+		var mu sync.Mutex // several goroutines dial at the end
 		p := &redis.Pool{MaxIdle: idle}
 		p.Dial = func() (redis.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			c := live
 			if dialled++; dialled <= idle {
 				c = dead
@@ -379,7 +388,10 @@ func TestReconnectWhileTestOnBorrowHangs(t *testing.T) {
 			}
 			n.Reconnect("k")
 		}
-		for _, c := range conns {
+		mu.Lock()
+		all := slices.Clone(conns)
+		mu.Unlock()
+		for _, c := range all {
 			breakConn(c)
 		}
 		p.Close()

@@ -22,8 +22,11 @@ const (
 	patience = 30 * time.Second
 
 	// starving is how long a call waits for a connection before the subscriptions give up
-	// theirs, and for another call that closes idle connections.
+	// theirs.
 	starving = 100 * time.Millisecond
+
+	// briefly is how long a call waits for another one that closes idle connections.
+	briefly = 10 * time.Millisecond
 )
 
 // A supply takes connections from a pool and returns them.

@@ -129,12 +129,13 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 	if len(b.commands) == 0 {
 		return
 	}
+	answered := true // every command
 	if aside {
 		for at, i := range b.sent {
 			b.commands[at] = n.aside(keyOf(&ops[i]), b.commands[at])
 		}
 		n.spares.begin()
-		defer n.spare(&n.gates[n.gate(keyOf(&ops[b.sent[0]]))])
+		defer func() { n.spare(&n.gates[n.gate(keyOf(&ops[b.sent[0]]))], answered) }()
 	}
 	before := make([]uint64, len(n.gates))
 	for i := range n.gates {
@@ -143,6 +144,7 @@ func (n *Node) send(ctx context.Context, b batch, ops []backend.Op, results []ba
 	for at, r := range n.client.DoMulti(ctx, b.commands...) {
 		i := b.sent[at]
 		results[i] = result(ctx, ops[i].Kind, r)
+		answered = answered && r.NonRedisError() == nil
 		switch g := n.gate(keyOf(&ops[i])); {
 		case aside: // another connection says nothing about the shared one
 		case r.NonRedisError() == nil:

@@ -140,16 +140,18 @@ func (n *Node) do(ctx context.Context, key string, cmd rueidis.Completed) (rueid
 	if err != nil {
 		return rueidis.RedisMessage{}, err
 	}
+	answered := false
 	if aside {
 		cmd = n.aside(key, cmd)
 		n.spares.begin()
-		defer n.spare(g)
+		defer func() { n.spare(g, answered) }()
 	}
 	before := g.answers.Load()
 	r := n.client.Do(ctx, cmd)
+	answered = r.NonRedisError() == nil
 	switch {
 	case aside: // another connection says nothing about the shared one
-	case r.NonRedisError() == nil:
+	case answered:
 		g.answered()
 	default:
 		g.failed(ctx, before)

@@ -79,7 +79,11 @@ func (n *Node) aside(key string, cmd rueidis.Completed) rueidis.Completed {
 type spares struct {
 	mu    sync.Mutex
 	calls int // under way
-	most  int // calls at once, and so spares, since the spares were last closed
+
+	// Since the spares were last closed: how many calls there were at once, and how many
+	// were answered. There are at most as many spares, because the driver closes the
+	// connection of a call without an answer.
+	most, answered int
 }
 
 // begin counts a call aside, until [Node.spare].
@@ -90,20 +94,25 @@ func (s *spares) begin() {
 	s.most = max(s.most, s.calls)
 }
 
-// take returns how many spares there may be, once, or 0 while a call is under way.
+// take returns how many spares there may be, and forgets them. While a call is under way it
+// returns 0.
 func (s *spares) take() (most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.calls == 0 {
-		most, s.most = s.most, 0
+		most = min(s.most, s.answered)
+		s.most, s.answered = 0, 0
 	}
 	return most
 }
 
 // spare ends a call aside.
-func (n *Node) spare(g *gate) {
+func (n *Node) spare(g *gate, answered bool) {
 	n.spares.mu.Lock()
 	n.spares.calls--
+	if answered {
+		n.spares.answered++
+	}
 	n.spares.mu.Unlock()
 	if !g.aside.Load() {
 		n.closeSpares()

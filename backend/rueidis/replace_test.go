@@ -189,8 +189,10 @@ func TestReconnectAfterMove(t *testing.T) {
 				})
 			}
 			aside.Wait()
-			for !n.gates[0].open.Load() {
-				time.Sleep(time.Millisecond)
+			for end := time.Now().Add(3 * time.Second); !n.gates[0].open.Load(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("calls do not share a connection again")
+				}
 			}
 			for end := time.Now().Add(3 * time.Second); open.Load() > before; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {

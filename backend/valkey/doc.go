@@ -38,10 +38,11 @@
 //     calls while the shared connection is dead.
 //   - BlockingPoolCleanup may stay zero if the client is for locks alone. A connection in
 //     that pool leads to the old server after a name has moved. A node closes those that its
-//     own calls leave there, except in a Cluster. Those of other users' blocking commands
-//     stay, and calls may get them. If there are such users, set it to a few seconds: the
-//     driver then closes idle connections. If their server hangs at that moment, this may
-//     hold up calls that need the pool by a second for each connection.
+//     own calls leave there, except in a Cluster and with DisableAutoPipelining. Those of
+//     other users' blocking commands stay, and calls may get them. If there are such users,
+//     set it to a few seconds: the driver then closes idle connections. If their server hangs
+//     at that moment, this may hold up calls that need the pool by a second for each
+//     connection.
 //   - DisableAutoPipelining should stay false. With it every command takes the connection
 //     of a pool that was used last, and [Node.Reconnect] has no effect. When connections have
 //     silently died, each costs one call its time limit. After a name has moved, a

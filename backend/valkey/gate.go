@@ -26,7 +26,7 @@ import (
 type gate struct {
 	open    atomic.Bool
 	aside   atomic.Bool   // while shut: calls take connections of their own
-	back    func()        // called when they no longer do; may be nil
+	back    func()        // called when calls share a connection again; may be nil
 	answers atomic.Uint64 // how often the server has answered
 
 	mu    sync.Mutex

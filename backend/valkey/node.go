@@ -142,16 +142,18 @@ func (n *Node) do(ctx context.Context, key string, cmd valkey.Completed) (valkey
 	if err != nil {
 		return valkey.ValkeyMessage{}, err
 	}
+	answered := false
 	if aside {
 		cmd = n.aside(key, cmd)
 		n.spares.begin()
-		defer n.spare(g)
+		defer func() { n.spare(g, answered) }()
 	}
 	before := g.answers.Load()
 	r := n.client.Do(ctx, cmd)
+	answered = r.NonValkeyError() == nil
 	switch {
 	case aside: // another connection says nothing about the shared one
-	case r.NonValkeyError() == nil:
+	case answered:
 		g.answered()
 	default:
 		g.failed(ctx, before)

@@ -105,7 +105,7 @@ func (s *nodeState) settle(r backend.Result, sent bool, now time.Time) (vote rou
 		switch {
 		case ok:
 			s.token = held
-			if s.shown { // by a DEL, unless the lock ended between the deletion and the acquire
+			if s.shown { // proof.go has the exception
 				s.member.Keeps.Store(false)
 			}
 			if s.item.Op.Kind == backend.OpEval && !s.member.Releases.Load() {

@@ -14,10 +14,10 @@ import (
 // the first acquire on a node is a script, which from Redis 7 on also checks the right to
 // DEL. Once it has granted a lock, acquires are plain commands, which are cheaper.
 //
-// If a node refuses a deletion, it must show before each acquire that it deletes, until one
-// that has shown this is granted, or a lock is released. (The script does not DEL a lock that
-// is held. If it ends before the acquire, a grant shows less: the next refused deletion starts
-// this again.) This takes another round trip, so it does not come before the first acquire.
+// If a node refuses a deletion, it must show before each acquire that it deletes, until such
+// an acquire is granted or a lock is released. (While somebody holds the lock, the script calls
+// no DEL and shows nothing. docs/design.md says what follows if that lock ends just then.)
+// This takes another round trip, so it does not come before the first acquire.
 //
 // If a node refuses the acquire script, the delete script is tried alone, because it
 // needs fewer rights.
