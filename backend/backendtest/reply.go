@@ -60,9 +60,9 @@ func repliesChecks() []rule {
 		why:  whyMarked,
 		run: func(t *trial) {
 			has[backend.Scripter](t, "Scripter")
+			t.Supported(t.replies("ERR no").Err)
 			for _, text := range errorReplies() {
 				r := t.replies(text)
-				t.Supported(r.Err)
 				t.marked(r.Err, "Eval", text)
 				t.answers() // after some of these replies, the node looks for another server
 			}
@@ -85,13 +85,16 @@ func batchRepliesChecks() []rule {
 		run: func(t *trial) {
 			b := has[backend.Batcher](t, "Batcher")
 			has[backend.Scripter](t, "Scripter")
-			for _, text := range errorReplies() {
-				key, token := t.Name(), t.Name()
-				results := t.batch(b, []backend.Op{
+			ops := func(key, token, text string) []backend.Op {
+				return []backend.Op{
 					{Kind: backend.OpSetNX, Key: key, Token: token, TTL: long},
 					{Kind: backend.OpEval, Script: reply, Keys: []string{key}, Args: []string{text}},
 					{Kind: backend.OpEvalDelete, Key: key, Token: token},
-				})
+				}
+			}
+			t.batch(b, ops(t.Name(), t.Name(), "ERR no"))
+			for _, text := range errorReplies() {
+				results := t.results(b, ops(t.Name(), t.Name(), text))
 				t.marked(results[1].Err, "a script in a batch", text)
 				for _, r := range []backend.Result{results[0], results[2]} {
 					if !r.OK || r.Err != nil {

@@ -38,12 +38,18 @@ func optional[I any](t *trial, name string) (I, bool) { return check.Optional[I]
 
 // batch performs ops and checks that there is one result for each. The caller checks the results.
 func (t *trial) batch(b backend.Batcher, ops []backend.Op) []backend.Result {
-	ctx, cancel := context.WithTimeout(t.Ctx, call)
-	defer cancel()
-	results := b.Batch(ctx, ops)
+	results := t.results(b, ops)
 	for _, r := range results {
 		t.Supported(r.Err)
 	}
+	return results
+}
+
+// results is batch if errors may also say that something is not supported.
+func (t *trial) results(b backend.Batcher, ops []backend.Op) []backend.Result {
+	ctx, cancel := context.WithTimeout(t.Ctx, call)
+	defer cancel()
+	results := b.Batch(ctx, ops)
 	if len(results) != len(ops) {
 		t.Failf("Batch of %d operations has %d results", len(ops), len(results))
 	}
