@@ -89,10 +89,11 @@ func (l *Lock) Shared() bool { return l.lease.Shared() }
 //
 // After an error that matches [ErrUnavailable] the lock is a shared one all the same, and
 // valid until [Lock.Until]. There is no way back. A fencing token ends: [Lock.Fence] is 0
-// from then on, and [FenceFromContext] no longer finds it. Downgrade is rejected before any
-// I/O if there are other handles on the lock ([WithReentrancy]), because their callers may
-// be writing, for a permit, and if a node does not run scripts. The lock then stays as it
-// is.
+// from then on, and [FenceFromContext] no longer finds it.
+//
+// Downgrade fails before any I/O, and changes nothing, in three cases: there are other
+// handles on the lock ([WithReentrancy]), whose callers may be writing; the lock is a
+// permit; or a node does not run scripts.
 func (l *Lock) Downgrade(ctx context.Context) error {
 	const op = "downgrade"
 	if err := l.locker.checkContext(ctx, op, l.key()); err != nil {

@@ -127,7 +127,7 @@ func (n *Node) closeSpares() {
 		return
 	}
 	for range n.spares.take() {
-		go func() { // the driver may have to wait for the server
+		go func() { // the driver may have to wait for the server; it stops when the client is closed
 			conn, _ := n.client.Dedicate()
 			conn.Close()
 		}()
