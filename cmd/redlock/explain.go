@@ -75,7 +75,7 @@ func complain(err error, waited time.Duration) complaint {
 	case strings.Contains(said, "cluster support disabled"):
 		return complaint{"it does not belong to a Cluster", "write redis:// instead of redis+cluster://"}
 	case strings.Contains(said, "EOF"), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return complaint{"it closed the connection", "if it speaks TLS, write rediss:// instead of redis://; if it wants a client certificate, give --tls-cert and --tls-key"}
+		return complaint{"it closed the connection", "if it speaks TLS, write rediss:// instead of redis://; if it wants a client certificate, give --tls-cert and --tls-key; if INFO stats shows rejected_connections, raise maxclients"}
 	}
 	return complaint{what: said}
 }

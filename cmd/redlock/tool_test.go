@@ -296,16 +296,24 @@ func inProcess(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
-// nobody returns an address at which nobody listens.
+// nobodies has the addresses that nobody has returned.
+var nobodies sync.Map
+
+// nobody returns an address at which nobody listens, and another one each time: the system may
+// give a port that was closed again.
 func nobody(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := l.Addr().String()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, used := nobodies.LoadOrStore(addr, nil); !used {
+			return addr
+		}
 	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return addr
 }
