@@ -360,8 +360,8 @@ func (a *acquisition) nested() error {
 // servers has already answered. The others may be a little slower, or hang.
 func (a *acquisition) close() {
 	patience, missing := answers(a.last)
-	if a.conn.close(patience) || !a.silent || len(missing) == 0 {
+	if a.conn.close(patience) || !a.silent {
 		return
 	}
-	a.say("no answer yet from %s, where what is left of the %s ends by itself, at the latest after %v", strings.Join(missing, ", "), a.what(), a.ttl)
+	a.say("%s, where what is left of the %s ends by itself, at the latest after %v", unanswered(missing), a.what(), a.ttl)
 }

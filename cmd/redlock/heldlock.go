@@ -106,8 +106,8 @@ func (h *heldLock) release() (code int, said string) {
 		return exitServers, fmt.Sprintf("could not unlock %s, which then ends by itself when its TTL is over: %s", name, h.nodes.reason(err))
 	case err != nil: // it was rejected before any I/O
 		return exitUsage, reason(err)
-	case !clean && len(missing) > 0:
-		return exitOK, fmt.Sprintf("no answer yet from %s, where what is left of the lock %s ends by itself when its TTL is over", strings.Join(missing, ", "), name)
+	case !clean:
+		return exitOK, fmt.Sprintf("%s, where what is left of the lock %s ends by itself when its TTL is over", unanswered(missing), name)
 	}
 	return exitOK, ""
 }

@@ -26,9 +26,10 @@ const (
 	quietWait = 700 * time.Millisecond
 
 	// Before it exits, the tool waits for servers that have not answered, for a time
-	// between least and leave.
-	least = 50 * time.Millisecond
-	leave = 500 * time.Millisecond
+	// between least and leave. If all have answered so far, it waits for longest at most.
+	least   = 50 * time.Millisecond
+	leave   = 500 * time.Millisecond
+	longest = 2 * time.Second
 
 	// lingerCheck is how often the tool checks for processes left behind by a stopped
 	// command.
