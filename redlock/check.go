@@ -30,7 +30,11 @@ func (l *Lock) Check(ctx context.Context) (Report, error) {
 	}
 	c := l.locker.newCall("check", l.key(), l.callSettings())
 	c.shared = l.Shared()
-	res := inspect.Check(ctx, l.locker.group, c.fullKey, l.lease.Attempt().Token(), c.shared, l.locker.settings.Timeout(c.settings.ttl))
+	res := l.ask(ctx, c)
+	if res.Verdict == round.Gone && !c.shared && l.Shared() { // a Downgrade came before the question
+		c.shared = true
+		res = l.ask(ctx, c)
+	}
 	c.record(res)
 	report := newReport(l.locker.group, res.Votes)
 	if res.Verdict == round.Won {
@@ -44,4 +48,9 @@ func (l *Lock) Check(ctx context.Context) (Report, error) {
 		l.lease.End(err)
 	}
 	return report, err
+}
+
+// ask asks the servers whether the lock is still held, for c.
+func (l *Lock) ask(ctx context.Context, c *call) round.Result {
+	return inspect.Check(ctx, l.locker.group, c.fullKey, l.lease.Attempt().Token(), c.shared, l.locker.settings.Timeout(c.settings.ttl))
 }

@@ -79,6 +79,10 @@ var hookPanics = append([]hookPanic{
 		holdFor(r, "b", 3*time.Second)
 		return func(ctx context.Context) { _, _ = l.LockAll(ctx, threeKeys) }
 	}},
+	{"LockAll that extends what it has", "Extended", func(r *rig, l *Locker, _ func(time.Duration)) func(context.Context) {
+		holdFor(r, "b", 3*time.Second)
+		return func(ctx context.Context) { _, _ = l.LockAll(ctx, threeKeys, WithMinHold(time.Second)) }
+	}},
 	{"LockAll that loses what it has", "Lost", func(r *rig, l *Locker, advance func(time.Duration)) func(context.Context) {
 		holdFor(r, "c", 3*time.Second)
 		return func(ctx context.Context) {
@@ -132,6 +136,16 @@ var hookPanics = append([]hookPanic{
 		return func(ctx context.Context) {
 			defer func() { _ = lock.Unlock(ctx) }()
 			_ = lock.Downgrade(ctx)
+		}
+	}},
+	{"Locks.Extend", "Begin Round Extended", func(r *rig, l *Locker, _ func(time.Duration)) func(context.Context) {
+		locks, err := l.LockAll(r.t.Context(), threeKeys)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return func(ctx context.Context) {
+			defer func() { _ = locks.Unlock(ctx) }()
+			_ = locks.Extend(ctx, time.Hour)
 		}
 	}},
 	{"Do", "Unlocked", func(_ *rig, l *Locker, _ func(time.Duration)) func(context.Context) {

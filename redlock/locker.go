@@ -21,8 +21,8 @@ import (
 // of keys.
 //
 // While no call is under way, no lock is held and nothing is cleaned up, a Locker has no
-// goroutine and no timer, so one that is never closed leaks nothing. There is one
-// exception: while a caller waits, and for 5 s after the last wait, the Locker subscribes
+// goroutine, and three seconds later no timer, so one that is never closed leaks nothing.
+// There is one exception: while a caller waits, and for 5 s after the last wait, the Locker subscribes
 // to one channel on every node. That takes a goroutine and a connection for each server,
 // or a share of a connection with some drivers.
 type Locker struct {
@@ -198,7 +198,8 @@ func (l *Locker) lock(ctx context.Context, key string, opts []LockOption, try bo
 // that token, and [ErrUnavailable] if too many nodes failed. The lock is then left as it
 // was, or extended on some nodes. Before any I/O, Resume rejects a key without the
 // Locker's prefix ([WithKeyPrefix]), and, if the Locker has WithFencing, a handover
-// without a fencing token.
+// without a fencing token. If the other process gave the lock a longer TTL, set it here
+// too: see [Locker.Release] for the reason.
 func (l *Locker) Resume(ctx context.Context, h Handover, opts ...ResumeOption) (*Lock, error) {
 	key, err := l.takes("resume", h)
 	if err != nil {
@@ -252,7 +253,9 @@ func (l *Locker) Resume(ctx context.Context, h Handover, opts ...ResumeOption) (
 // without the Locker's prefix. It does not need the fencing token.
 //
 // It knows nothing of operations of the other process that are still under way: a node
-// that receives a grant later keeps the key for its TTL.
+// that receives a grant later keeps the key for its TTL. It does not know that TTL either:
+// a deletion that a node does not answer is repeated in the background for the TTL of this
+// Locker. If the lock may live longer, give the Locker that TTL ([WithTTL], [Locker.With]).
 func (l *Locker) Release(ctx context.Context, h Handover) error {
 	key, err := l.takes("release", h)
 	if err != nil {

@@ -3,7 +3,6 @@ package redlock
 import (
 	"context"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/attempt"
@@ -192,11 +191,7 @@ func each(locks []*Lock, f func(*Lock) error) error {
 		return f(locks[0])
 	}
 	failures := make([]error, len(locks))
-	var wg sync.WaitGroup
-	for i, lock := range locks {
-		wg.Go(func() { failures[i] = f(lock) })
-	}
-	wg.Wait()
+	joint.Each(len(locks), func(i int) { failures[i] = f(locks[i]) })
 	return join(failures)
 }
 
@@ -249,7 +244,7 @@ func contextOf(parent context.Context, locks []*Lock) context.Context {
 }
 
 // locksContext is a context of several locks.
-type locksContext struct{ *joint.Context[*Lock] }
+type locksContext struct{ *joint.Context }
 
 // Value finds no fencing token, because it would be that of one key.
 func (c *locksContext) Value(key any) any {

@@ -13,24 +13,26 @@ type Held interface {
 
 // A Context is a context that ends with the first of several locks. It derives from a
 // context of each. Like that of one lock, its Err checks the clock.
-type Context[L Held] struct {
+type Context struct {
 	context.Context
-	locks []L
+	each []context.Context // by lock; each derives from the one before
 }
 
 // NewContext returns a copy of parent that ends with the first of locks.
-func NewContext[L Held](parent context.Context, locks []L) *Context[L] {
-	for _, lock := range locks {
-		parent = lock.Context(parent)
+func NewContext[L Held](parent context.Context, locks []L) *Context {
+	c := &Context{parent, make([]context.Context, len(locks))}
+	for i, lock := range locks {
+		c.Context = lock.Context(c.Context)
+		c.each[i] = c.Context
 	}
-	return &Context[L]{parent, locks}
+	return c
 }
 
 // Err returns nil until the context has ended. It ends the context if a lock has ended.
-func (c *Context[L]) Err() error {
-	if c.Context.Err() == nil {
-		for _, lock := range c.locks {
-			_ = lock.Err() // ends this context if the lock has ended
+func (c *Context) Err() error {
+	for _, ctx := range c.each {
+		if ctx.Err() != nil { // from now on, those that derive from it have ended too
+			break
 		}
 	}
 	return c.Context.Err()

@@ -43,9 +43,16 @@ func (c *Call) refused(i int, res round.Result) error {
 
 // ended returns errLost if the wait for key i has ended, with the result res, because
 // another key was lost. Otherwise it returns the error of the call.
+//
+// If limited has ended too, as after a pause of the whole process, that is the reason: the
+// caller knows nothing of the context that ends with the other key.
 func (c *Call) ended(limited context.Context, i int, res round.Result) error {
-	if res.CtxErr != nil && limited.Err() == nil && c.lost() != None {
-		return errLost
+	if res.CtxErr != nil {
+		if err := limited.Err(); err != nil {
+			res.Ctx, res.CtxErr = limited, err
+		} else if c.lost() != None {
+			return errLost
+		}
 	}
 	return c.refused(i, res)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/quorumlock/quorumlock/internal/clock"
@@ -157,7 +156,7 @@ func (c *Call) wait(ctx, limited context.Context, i int, res round.Result) (err 
 			c.unguard = cancel
 		}
 	}()
-	guard := NewContext(ending, slices.Clone(c.Locks[:i]))
+	guard := NewContext(ending, c.Locks[:i])
 	r := c.Keys[i].Request(c.Clock.Now())
 	if !r.Queue {
 		pause, again := r.Caller.Pause(false)
@@ -247,13 +246,13 @@ func (c *Call) giveBack(ctx context.Context, from int, again bool) {
 func (c *Call) freshen(asking, limited context.Context) error {
 	c.Since = time.Now()
 	failures := make([]error, len(c.Locks))
-	var all sync.WaitGroup
+	var stale []int
 	for i, lock := range c.Locks {
 		if lock.Stale(c.Waited) {
-			all.Go(func() { failures[i] = lock.Extend(asking) })
+			stale = append(stale, i)
 		}
 	}
-	all.Wait()
+	Each(len(stale), func(n int) { failures[stale[n]] = c.Locks[stale[n]].Extend(asking) })
 	if c.lost() != None {
 		return errLost
 	}

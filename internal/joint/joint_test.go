@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quorumlock/quorumlock/backend"
@@ -302,35 +303,87 @@ func TestNotExtended(t *testing.T) {
 // late.
 func TestContextErr(t *testing.T) {
 	for i := range 2 {
-		late := []*slow{{}, {}}
+		late := []*slowLock{{}, {}}
 		ctx := NewContext(context.Background(), late)
 		if ctx.Err() != nil {
 			t.Fatal("it has ended already")
 		}
-		late[i].past = true
+		late[i].ctx.past = true
 		if ctx.Err() == nil || context.Cause(ctx) != errEnded {
 			t.Errorf("lock %d: %v, because of %v", i, ctx.Err(), context.Cause(ctx))
 		}
 	}
 }
 
-// slow is a lock that ends when somebody asks after its end.
+// slow is a lock, and its context, which ends when somebody asks it after its end.
 type slow struct {
+	context.Context
 	past   bool
 	cancel context.CancelCauseFunc
 }
 
 func (s *slow) Err() error {
-	if !s.past {
-		return nil
+	if s.past {
+		s.cancel(errEnded)
 	}
-	s.cancel(errEnded)
-	return errEnded
+	return s.Context.Err()
 }
 
-func (s *slow) Context(parent context.Context) (ctx context.Context) {
-	ctx, s.cancel = context.WithCancelCause(parent)
-	return ctx
+// slowLock is a lock with a slow context.
+type slowLock struct{ ctx slow }
+
+func (l *slowLock) Err() error { return nil }
+
+func (l *slowLock) Context(parent context.Context) context.Context {
+	l.ctx.Context, l.ctx.cancel = context.WithCancelCause(parent)
+	return &l.ctx
+}
+
+// Each calls all functions at the same time. A panic of one reaches the caller when the others
+// have returned.
+func TestEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var done [3]bool
+		func() {
+			defer func() {
+				if v := recover(); v != "boom" {
+					t.Errorf("panic %v, want boom", v)
+				}
+			}()
+			Each(3, func(i int) {
+				if i == 1 {
+					panic("boom")
+				}
+				time.Sleep(time.Second)
+				done[i] = true
+			})
+		}()
+		if took := time.Since(start); took != time.Second || done != [3]bool{0: true, 2: true} {
+			t.Errorf("after %v: %v", took, done)
+		}
+		Each(0, nil)
+	})
+}
+
+// If a key is lost at the same moment as the limit of the call ends, as after a pause of the
+// process, the failure names the limit and not the context that ended with the key.
+func TestLostAtTheLimit(t *testing.T) {
+	for _, queue := range []bool{false, true} {
+		onRig(t, 2, func(t *testing.T, r *rig) {
+			r.queue = queue
+			r.taken(1, time.Minute)
+			limited, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, func() {
+				r.keys[0].ends()
+				cancel()
+			})
+			var f *Failure
+			if err := r.call.Acquire(t.Context(), limited); !errors.As(err, &f) || f.Reason != Refused || f.Result.Ctx != limited {
+				t.Errorf("queue %v: %v, with the context %v", queue, err, f.Result.Ctx)
+			}
+		})
+	}
 }
 
 // A call whose ctx ends during an attempt does not begin to wait.

@@ -75,10 +75,13 @@ func (l *Lease) endAllContexts() []*Context {
 	return contexts
 }
 
-// Err returns nil until the context has ended. It ends the context if its lease has ended.
+// Err returns nil until the context has ended. It ends the context if its lease has ended: the
+// goroutine that has ended the lease may still be ending other contexts.
 func (c *Context) Err() error {
 	if c.Context.Err() == nil {
-		_ = c.handle.Err() // ends this context if the lease has ended
+		if cause := c.handle.Err(); cause != nil {
+			c.cancel(cause)
+		}
 	}
 	return c.Context.Err()
 }
