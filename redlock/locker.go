@@ -21,8 +21,8 @@ import (
 // of keys.
 //
 // While no call is under way, no lock is held and nothing is cleaned up, a Locker has no
-// goroutine, and three seconds later no timer, so one that is never closed leaks nothing.
-// There is one exception: while a caller waits, and for 5 s after the last wait, the Locker subscribes
+// goroutine, and soon after no timer, so one that is never closed leaks nothing. There is
+// one exception: while a caller waits, and for 5 s after the last wait, the Locker subscribes
 // to one channel on every node. That takes a goroutine and a connection for each server,
 // or a share of a connection with some drivers.
 type Locker struct {
