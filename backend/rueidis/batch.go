@@ -176,7 +176,7 @@ func result(ctx context.Context, kind backend.OpKind, r rueidis.RedisResult) bac
 	message, _ := r.ToMessage()
 	switch kind {
 	case backend.OpSetNX:
-		res.OK = !message.IsNil()
+		res.OK, res.Err = stored(message, nil)
 	case backend.OpEval:
 		res.Reply, res.Err = reply(message)
 	default:
