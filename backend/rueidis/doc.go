@@ -33,7 +33,8 @@
 //     default. A server that accepts connections and then says nothing takes that long to
 //     fail. One goroutine waits for it.
 //   - BlockingPoolSize must leave a connection for each subscription, and about ten for
-//     calls while the shared connection is dead.
+//     calls while the shared connection is dead. While the pool is full, subscriptions wait
+//     or fail, so waiters poll, and calls time out while the shared connection is dead.
 //   - BlockingPoolCleanup may stay zero if the client is for locks alone. A connection in
 //     that pool leads to the old server after a name has moved. A node closes those that its
 //     own calls leave there, except in a Cluster and with DisableAutoPipelining. Those of

@@ -27,6 +27,7 @@ type Node struct {
 
 	replacement replacement
 	spares      spares
+	late        late
 }
 
 var (

@@ -29,6 +29,7 @@ type Node struct {
 
 	replacement replacement
 	spares      spares
+	late        late
 }
 
 var (
