@@ -103,6 +103,18 @@ func server(name string) []attribute.KeyValue {
 	return []attribute.KeyValue{semconv.ServerAddress(name)}
 }
 
+// fixed returns name without the address in parentheses that a node without a name of its own
+// has, as in "node 2 (10.0.0.3:6379)". The address appears with the first connection and may
+// change, and would make another time series each time.
+func fixed(name string) string {
+	label, _, _ := strings.Cut(name, " (")
+	position, ok := strings.CutPrefix(label, "node ")
+	if _, err := strconv.Atoi(position); ok && err == nil && strings.HasSuffix(name, ")") {
+		return label
+	}
+	return name
+}
+
 // snake returns words with underscores, as the values of attributes are written.
 func snake(words string) string { return strings.ReplaceAll(words, " ", "_") }
 

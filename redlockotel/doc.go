@@ -29,9 +29,10 @@
 // redlock.shared, redlock.automatic, redlock.loss.cause, redlock.outcome, and from
 // OpenTelemetry's semantic conventions error.type, server.address, server.port,
 // db.operation.name and db.system.name. redlock.shared is true for a shared lock
-// ([redlock.Locker.RLock]), and missing for any other. error.type is "taken", "unavailable", "not_held" or "closed", and is
-// missing if the call succeeded. If the caller's ctx ended a call, error.type says what the
-// nodes had answered until then.
+// ([redlock.Locker.RLock]), and missing for any other. error.type is "taken",
+// "unavailable", "not_held", "closed", or "_OTHER" for anything else, and is missing if the
+// call succeeded. If the caller's ctx ended a call, error.type says what the nodes had
+// answered until then. In metrics and events of nodes it is "failed" or "timed_out".
 //
 // Neither keys nor tokens are attributes of metrics, so the number of time series does not
 // depend on the number of keys.

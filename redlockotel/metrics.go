@@ -95,7 +95,7 @@ func (m *metrics) extended(ctx context.Context, e redlock.Event) {
 		if n.Rejoined {
 			rejoins = 1
 		}
-		m.rejoining.Add(ctx, rejoins, metric.WithAttributes(append(server(n.Node), m.attrs...)...))
+		m.rejoining.Add(ctx, rejoins, metric.WithAttributes(append(server(fixed(n.Node)), m.attrs...)...))
 	}
 }
 
@@ -115,6 +115,6 @@ func (m *metrics) lost(ctx context.Context, e redlock.Event) {
 // node records an answer. It has no ctx, because it may come after the call has ended.
 func (m *metrics) node(e redlock.NodeEvent) {
 	attrs := append([]attribute.KeyValue{semconv.DBSystemNameRedis, semconv.DBOperationName(e.Op)}, m.attrs...)
-	attrs = append(append(attrs, server(e.Node)...), outcome(e.Outcome)...)
+	attrs = append(append(attrs, server(fixed(e.Node))...), outcome(e.Outcome)...)
 	m.request.Record(context.Background(), e.Latency.Seconds(), metric.WithAttributes(attrs...))
 }

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/quorumlock/quorumlock/backend"
 	"github.com/quorumlock/quorumlock/backend/faulty"
+	"github.com/quorumlock/quorumlock/backend/memory"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -224,5 +228,51 @@ func TestLossesAndRejoins(t *testing.T) {
 		}
 		_ = o.Close(ctx)
 		settle()
+	})
+}
+
+// A moving node has no name for people, only an address that changes.
+type moving struct {
+	*memory.Node
+	address *string
+}
+
+func (m moving) Address() (address string, instead bool) { return *m.address, true }
+
+// A node without a name has the same series before its address is known, and after its address
+// has changed.
+func TestSeriesOfANodeWithoutAName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		address := ""
+		o := observeNodes(t, []backend.Node{moving{memory.New(), &address}}, nil)
+		var first []string
+		for _, address = range []string{"", "10.0.0.3:6379", "10.0.0.4:6379", "/run/redis.sock"} {
+			lock, err := o.Lock(t.Context(), "a/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lock.Extend(t.Context(), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			if err := lock.Unlock(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			values, _ := o.series(t)
+			var series []string
+			for name := range values {
+				if strings.HasPrefix(name, "redlock.node.") {
+					series = append(series, name)
+				}
+			}
+			slices.Sort(series)
+			if first == nil {
+				first = series
+			}
+			if len(series) == 0 || !slices.Equal(series, first) {
+				t.Errorf("with the address %q the series are %q, want %q", address, series, first)
+			}
+		}
+		_ = o.Close(t.Context())
 	})
 }

@@ -37,22 +37,34 @@ type observed struct {
 	requests map[string]int // what the nodes were asked, and answered
 }
 
-// observe makes a Locker on three nodes. The class of a key is what comes before its slash.
+// observe makes a Locker on three nodes, which can fail. The class of a key is what comes before
+// its slash.
 func observe(t *testing.T, lockOpts []redlock.Option, opts ...redlockotel.Option) *observed {
+	t.Helper()
+	var (
+		mems   []*memory.Node
+		faults []*faulty.FaultNode
+		nodes  []backend.Node
+	)
+	for i := range 3 {
+		mem := memory.New(memory.WithName(fmt.Sprintf("node%d:6379", i)))
+		fault := faulty.NewFaultNode(mem)
+		mems, faults, nodes = append(mems, mem), append(faults, fault), append(nodes, fault)
+	}
+	o := observeNodes(t, nodes, lockOpts, opts...)
+	o.mem, o.fault = mems, faults
+	o.set(0, 3)
+	return o
+}
+
+// observeNodes makes a Locker on nodes without faults.
+func observeNodes(t *testing.T, nodes []backend.Node, lockOpts []redlock.Option, opts ...redlockotel.Option) *observed {
 	t.Helper()
 	o := &observed{
 		reader: sdkmetric.NewManualReader(), spans: tracetest.NewSpanRecorder(), requests: make(map[string]int),
 	}
 	o.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(o.reader))
 	o.tracers = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(o.spans))
-	var nodes []backend.Node
-	for i := range 3 {
-		name := fmt.Sprintf("node%d:6379", i)
-		mem := memory.New(memory.WithName(name))
-		fault := faulty.NewFaultNode(mem)
-		o.mem, o.fault, nodes = append(o.mem, mem), append(o.fault, fault), append(nodes, fault)
-	}
-	o.set(0, 3)
 	opts = append([]redlockotel.Option{
 		redlockotel.WithMeterProvider(o.meters), redlockotel.WithTracerProvider(o.tracers),
 		redlockotel.WithKeyClass(func(key string) string { class, _, _ := strings.Cut(key, "/"); return class }),

@@ -17,15 +17,20 @@ import (
 // what it was asked and of what arrived at the node behind it, which are not
 // the same once requests get lost, late or doubled.
 //
-// It has every capability. One that the node behind it lacks answers with an
-// error that matches [errors.ErrUnsupported]; use [Bare] around the FaultNode
-// to hide them all. It has no Unwrap: nothing goes past it.
+// It is always a [backend.Batcher], [backend.Scripter], [backend.Subscriber],
+// [backend.Partitioner] and [backend.Namer]. If the node behind it cannot run a
+// batch or a script, or subscribe, the call fails with an error that matches
+// [errors.ErrUnsupported]. [backend.As] also finds a [backend.Reconnecter],
+// [backend.Explainer] and [backend.Addresser] if the node behind has one. Their
+// methods pass no fault, and no operation goes past the faults. [Bare] around the
+// FaultNode hides all capabilities.
 //
 // Its methods, and those that set faults, may be called concurrently, also from
 // a fault. It works in a bubble of testing/synctest.
 type FaultNode struct {
-	inner backend.Node
-	name  string
+	inner  backend.Node
+	name   string
+	passed backend.Node // see there; nil if there is none
 
 	mu      sync.Mutex
 	fault   Fault // nil if none
@@ -51,8 +56,13 @@ func NewFaultNode(inner backend.Node) *FaultNode {
 	} else {
 		f.name = fmt.Sprintf("fault-%p", f)
 	}
+	f.passed = passed(f, inner)
 	return f
 }
+
+// Unwrap is for [backend.As]. It returns a node whose operations go through the
+// faults too, or nil.
+func (f *FaultNode) Unwrap() backend.Node { return f.passed }
 
 // OpSubscribe is Subscriber.Subscribe to Op.Key, as a [Fault] and the records of a
 // [FaultNode] see it. No [backend.Batcher] takes it.

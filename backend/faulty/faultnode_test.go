@@ -464,6 +464,86 @@ func TestFaultNodeWithoutCapabilities(t *testing.T) {
 	}
 }
 
+// A reconnecter records for which keys it was told to reconnect.
+type reconnecter struct {
+	backend.Node
+	keys []string
+}
+
+func (r *reconnecter) Reconnect(key string) { r.keys = append(r.keys, key) }
+
+type explainer struct{ backend.Node }
+
+func (explainer) Hindered() error { return errPlanned }
+
+type addresser struct{ backend.Node }
+
+func (addresser) Address() (address string, instead bool) { return "10.0.0.3:6379", true }
+
+// capable is a node with each capability that passes no fault.
+type capable struct {
+	*reconnecter
+	explainer
+	addresser
+	backend.Node
+}
+
+// A FaultNode has a capability whose methods do nothing if there is nothing to do only if the
+// node behind it has it.
+func TestFaultNodePassesCapabilities(t *testing.T) {
+	node := memory.New()
+	r := &reconnecter{Node: node}
+	for _, tc := range []struct {
+		name                             string
+		inner                            backend.Node
+		reconnects, explains, hasAddress bool
+	}{
+		{"none", node, false, false, false},
+		{"Reconnecter", r, true, false, false},
+		{"Explainer", explainer{node}, false, true, false},
+		{"Addresser", addresser{node}, false, false, true},
+		{"all", capable{r, explainer{node}, addresser{node}, node}, true, true, true},
+		{"all, but hidden", faulty.Bare(capable{r, explainer{node}, addresser{node}, node}), false, false, false},
+		{"all behind two", faulty.NewFaultNode(capable{r, explainer{node}, addresser{node}, node}), true, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := faulty.NewFaultNode(tc.inner)
+			f.Set(faulty.Refuse(errPlanned))
+			r.keys = nil
+			reconnecter, ok := backend.As[backend.Reconnecter](f)
+			if ok {
+				reconnecter.Reconnect("k")
+			}
+			if ok != tc.reconnects || ok != slices.Equal(r.keys, []string{"k"}) {
+				t.Errorf("is a Reconnecter: %v, want %v; it reconnected for %q", ok, tc.reconnects, r.keys)
+			}
+			explainer, ok := backend.As[backend.Explainer](f)
+			if ok != tc.explains || ok && explainer.Hindered() != errPlanned {
+				t.Errorf("is an Explainer: %v, want %v", ok, tc.explains)
+			}
+			addresser, ok := backend.As[backend.Addresser](f)
+			if ok != tc.hasAddress {
+				t.Errorf("is an Addresser: %v, want %v", ok, tc.hasAddress)
+			} else if ok {
+				if address, instead := addresser.Address(); address != "10.0.0.3:6379" || !instead {
+					t.Errorf("Address = %q, %v", address, instead)
+				}
+			}
+			// Nothing goes past the faults.
+			for n := backend.Node(f); n != nil; {
+				if got := setNX(t, n, "k", time.Second); !errors.Is(got.err, errPlanned) {
+					t.Errorf("SetNX of a %T = %+v, want %v", n, got, errPlanned)
+				}
+				w, ok := n.(interface{ Unwrap() backend.Node })
+				if !ok {
+					break
+				}
+				n = w.Unwrap()
+			}
+		})
+	}
+}
+
 func TestBare(t *testing.T) {
 	n := faulty.Bare(memory.New())
 	if got := setNX(t, n, "k", time.Second); !got.ok {

@@ -188,7 +188,7 @@ func subscribe(ctx context.Context, client *redis.Client, channel string) (*subs
 		return nil, marked(err)
 	}
 	o.Network = "no second connection" // no dialer knows it
-	msg, err := s.pubsub.Receive(ctx)
+	msg, err := s.next(ctx, 0)
 	if err != nil {
 		s.close()
 		err = marked(err)
@@ -218,7 +218,7 @@ func (s *subscription) receive(silence time.Duration, message func(payload strin
 	for {
 		// After a time-out the stream may be in the middle of a message, so a time-out
 		// always ends the subscription.
-		msg, err := s.pubsub.ReceiveTimeout(over, silence)
+		msg, err := s.next(over, silence)
 		if err != nil {
 			return err
 		}
@@ -229,6 +229,18 @@ func (s *subscription) receive(silence time.Duration, message func(payload strin
 			return errResubscribed
 		}
 	}
+}
+
+// next returns what the server sends next, within timeout, or by the deadline of ctx if
+// timeout is 0. If the server sends something that is no message, the driver panics. Callers
+// could not recover that, because it happens on a goroutine of the Node.
+func (s *subscription) next(ctx context.Context, timeout time.Duration) (msg any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("goredis: the driver cannot read what the server sent: %v", p)
+		}
+	}()
+	return s.pubsub.ReceiveTimeout(ctx, timeout)
 }
 
 // ping requests a sign of life, which receive notices.

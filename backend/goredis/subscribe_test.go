@@ -177,6 +177,49 @@ func TestSubscribeBreaks(t *testing.T) {
 	}
 }
 
+// A message that the driver cannot read ends Subscribe with an error. The driver panics.
+func TestSubscribeMalformed(t *testing.T) {
+	for _, raw := range []string{"*0\r\n", list(bulk("pong")), list(bulk("message"), bulk("channel")), list(":1\r\n"), list(bulk("subscribe"), bulk("channel"), bulk("1"))} {
+		for _, first := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%q first %v", raw, first), func(t *testing.T) {
+				s := newFakeServer(t, func(args []string) string {
+					if first && args[0] == "subscribe" {
+						return raw
+					}
+					return radio(args)
+				})
+				l := listen(t, New(newClient(t, &redis.Options{Addr: s.addr()})), "channel")
+				if !first {
+					receive(t, "ready", l.ready)
+					s.push(raw)
+				}
+				if err := l.end(t); err == nil || errors.Is(err, context.Canceled) || backend.NotExecuted(err) {
+					t.Errorf("got %v, want an error that says why", err)
+				}
+				eventually(t, "the connection is closed", func() bool { return s.open() == 0 })
+			})
+		}
+	}
+}
+
+// Only a panic of the driver is an error. One of the caller's function stays a panic.
+func TestSubscribePanics(t *testing.T) {
+	s := newFakeServer(t, radio)
+	sub, err := subscribe(t.Context(), newClient(t, &redis.Options{Addr: s.addr()}), "channel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.close()
+	s.push(message("channel", "one"))
+	defer func() {
+		if p := recover(); p != "the caller's" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	err = sub.receive(time.Second, func(string) { panic("the caller's") })
+	t.Errorf("receive returned %v", err)
+}
+
 // A server that has become silent is noticed. A server that answers PING is not given up.
 func TestSubscribeSilence(t *testing.T) {
 	t.Parallel()

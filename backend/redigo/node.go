@@ -209,8 +209,11 @@ func matched(reply any, err error) (bool, error) {
 		return false, err
 	}
 	n, ok := reply.(int64)
-	if !ok {
+	switch {
+	case !ok:
 		return false, fmt.Errorf("redigo: a script answered a %T, want an integer", reply)
+	case n != 0 && n != 1:
+		return false, fmt.Errorf("redigo: a script answered %d, want 1 or 0", n)
 	}
 	return n == 1, nil
 }

@@ -509,9 +509,11 @@ func TestReplies(t *testing.T) {
 			t.Errorf("SetNX answered %q: got %v, %v, want an error", bad, ok, err)
 		}
 	}
-	replies["EVALSHA"] = "$2\r\nhi\r\n"
-	if ok, err := n.EvalDelete(ctx, "k", "t"); ok || err == nil {
-		t.Errorf("EvalDelete answered a string: got %v, %v, want an error", ok, err)
+	for _, bad := range []string{"$2\r\nhi\r\n", ":2\r\n"} {
+		replies["EVALSHA"] = bad
+		if ok, err := n.EvalDelete(ctx, "k", "t"); ok || err == nil {
+			t.Errorf("EvalDelete answered %q: got %v, %v, want an error", bad, ok, err)
+		}
 	}
 	replies["EVALSHA"] = "*3\r\n:1\r\n$1\r\nv\r\n:-1\r\n"
 	if r, err := n.Eval(ctx, lua.Inspect, []string{"k"}, nil); err != nil || !slices.Equal(r, backend.Reply{int64(1), "v", int64(-1)}) {

@@ -28,8 +28,9 @@ const (
 // Commands have priority. If a command waits for a connection for 100 ms, or finds the
 // pool exhausted, while the subscriptions have a connection, they return it and end.
 // Subscribe then fails at once for a second, and for twice as long each time that this
-// happens again, up to a minute. If the pool is exhausted, Subscribe fails, or waits for
-// up to nine seconds if the pool waits.
+// happens again, up to a minute. After more than a minute without this, it is a second
+// again. If the pool is exhausted, Subscribe fails, or waits for up to nine seconds if the
+// pool waits.
 func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
 	if err := ended(ctx); err != nil {
 		return backend.MarkNotExecuted(err)
@@ -51,7 +52,6 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	began := time.Now()
 	events.Ready()
 	for {
 		select {
@@ -60,9 +60,6 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 		case <-h.done:
 			for len(l.messages) > 0 {
 				events.Message(<-l.messages)
-			}
-			if time.Since(began) > longestHoldOff {
-				n.holdOff.end()
 			}
 			return n.ended(ctx, h)
 		case <-ctx.Done():
@@ -89,7 +86,7 @@ const (
 )
 
 // A holdOff is a time without subscriptions, because commands need the pool's
-// connections. Each one is twice as long as the one before.
+// connections. Each one is twice as long as the one before, unless that ended long ago.
 type holdOff struct {
 	mu    sync.Mutex
 	until time.Time
@@ -102,19 +99,20 @@ func (h *holdOff) left() time.Duration {
 	return time.Until(h.until)
 }
 
+// begin begins a holdOff, unless one is under way: all subscriptions that end together call
+// it.
 func (h *holdOff) begin() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.next = min(max(h.next, firstHoldOff), longestHoldOff)
+	over := time.Since(h.until)
+	if over < 0 {
+		return
+	}
+	if over > longestHoldOff {
+		h.next = firstHoldOff
+	}
 	h.until = time.Now().Add(h.next)
-	h.next *= 2
-}
-
-// end makes the next holdOff short again.
-func (h *holdOff) end() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.next = 0
+	h.next = min(2*h.next, longestHoldOff)
 }
 
 // pushed reads what a server sends on a subscribed connection.

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -250,4 +251,57 @@ func TestCommandsGoBeforeSubscriptions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A command that finds no connection ends all subscriptions, which is one reason for a pause.
+func TestOnePauseForAllSubscriptions(t *testing.T) {
+	s := serve(t, radio)
+	p := s.pool(t)
+	p.MaxActive, p.Wait = 2, true
+	other := p.Get()
+	defer other.Close()
+	n := New(p)
+	var subs []subscription
+	for _, channel := range []string{"a", "b", "c", "d", "e"} {
+		sub := listenTo(t.Context(), n, channel)
+		sub.want(t, "ready")
+		subs = append(subs, sub)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if ok, err := n.SetNX(ctx, "k", "t", time.Second); !ok || err != nil {
+		t.Errorf("a command: %v, %v", ok, err)
+	}
+	for _, sub := range subs {
+		if err := sub.wait(t); !errors.Is(err, errStarved) {
+			t.Errorf("a subscription ended with %v, want errStarved", err)
+		}
+	}
+	if left := n.holdOff.left(); left > firstHoldOff {
+		t.Errorf("no subscription for %v, want at most %v", left, firstHoldOff)
+	}
+}
+
+// A pause is twice as long as the one before, unless that was long ago.
+func TestPausesGetLongerAndShortAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h holdOff
+		next := func(want time.Duration) {
+			t.Helper()
+			h.begin()
+			if left := h.left(); left != want {
+				t.Errorf("a pause of %v, want %v", left, want)
+			}
+		}
+		for want := firstHoldOff; want < longestHoldOff; want *= 2 {
+			next(want)
+			time.Sleep(want)
+		}
+		next(longestHoldOff)
+		time.Sleep(2 * longestHoldOff)
+		next(longestHoldOff)
+		time.Sleep(2*longestHoldOff + 1)
+		next(firstHoldOff)
+		next(firstHoldOff) // it is the same one
+	})
 }

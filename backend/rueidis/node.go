@@ -27,6 +27,7 @@ type Node struct {
 
 	replacement replacement
 	spares      spares
+	late        late
 }
 
 var (
@@ -64,8 +65,7 @@ func New(client rueidis.Client, opts ...Option) *Node {
 
 // SetNX implements [backend.Node].
 func (n *Node) SetNX(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	r, err := n.do(ctx, key, n.setNX(key, token, ttl))
-	return err == nil && !r.IsNil(), err
+	return stored(n.do(ctx, key, n.setNX(key, token, ttl)))
 }
 
 // EvalDelete implements [backend.Node].
@@ -295,12 +295,28 @@ func noScript(err error) bool {
 	return ok && e.IsNoScript()
 }
 
+// stored reads the answer of SET NX. Only OK is a grant: if somebody else began a transaction
+// on the connection, the server answers QUEUED and has not stored anything.
+func stored(r rueidis.RedisMessage, err error) (bool, error) {
+	if err != nil || r.IsNil() {
+		return false, err
+	}
+	text, err := r.ToString()
+	if err == nil && text != "OK" {
+		err = fmt.Errorf("rueidis: SET answered %q, want OK or nil", text)
+	}
+	return err == nil, err
+}
+
 // yes reads the answer of a script that answers 1 or 0.
 func yes(r rueidis.RedisMessage, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
 	n, err := r.ToInt64()
+	if err == nil && n != 0 && n != 1 {
+		err = fmt.Errorf("rueidis: a script answered %d, want 1 or 0", n)
+	}
 	return n == 1, err
 }
 

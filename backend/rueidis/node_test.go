@@ -3,6 +3,7 @@ package rueidis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -194,6 +195,40 @@ func TestCommands(t *testing.T) {
 }
 
 // On the same connection, a later command does not arrive earlier.
+// A reply that no operation has, such as that of a transaction which somebody else began on the
+// connection, is no grant and no refusal. Whether the operation runs is unknown.
+func TestUnknownReplies(t *testing.T) {
+	for _, reply := range []string{"+QUEUED\r\n", bulk("value"), ":2\r\n", "*0\r\n"} {
+		f := newFake(t, func(args []string) string {
+			switch args[0] {
+			case "SET", "EVAL", "EVALSHA":
+				return reply
+			}
+			return ""
+		})
+		n := newNode(t, f, rueidis.ClientOption{})
+		check := func(what string, ok bool, err error) {
+			t.Helper()
+			if ok || err == nil || backend.NotExecuted(err) {
+				t.Errorf("%q to %s: %v, %v, want an error that is not marked as not executed", reply, what, ok, err)
+			}
+		}
+		ok, err := n.SetNX(soon(t), "key", "token", time.Second)
+		check("SetNX", ok, err)
+		ok, err = n.EvalDelete(soon(t), "key", "token")
+		check("EvalDelete", ok, err)
+		ok, err = n.Extend(soon(t), "key", "token", time.Second)
+		check("Extend", ok, err)
+		for i, r := range n.Batch(soon(t), []backend.Op{
+			{Kind: backend.OpSetNX, Key: "key", Token: "token", TTL: time.Second},
+			{Kind: backend.OpEvalDelete, Key: "key", Token: "token"},
+			{Kind: backend.OpExtend, Key: "key", Token: "token", TTL: time.Second},
+		}) {
+			check(fmt.Sprint("operation ", i, " of a batch"), r.OK, r.Err)
+		}
+	}
+}
+
 func TestOneConnection(t *testing.T) {
 	f := newFake(t, nil)
 	n := newNode(t, f, rueidis.ClientOption{PipelineMultiplex: 3})

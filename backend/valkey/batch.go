@@ -13,9 +13,9 @@ import (
 	"github.com/quorumlock/quorumlock/backend/lua"
 )
 
-// maxBatch is the most operations that are sent at once. With 2000 or more (its
-// BlockingPipeline) the driver uses another connection, and may keep a call for a second
-// too long.
+// maxBatch is the most operations that are sent at once. With as many as BlockingPipeline,
+// 2000 by default, the driver uses another connection, and may keep a call for a second too
+// long. The package comment tells users to set no less than this.
 const maxBatch = 1024
 
 // Batch implements [backend.Batcher] with one round trip for every 1024 operations, for a
@@ -178,7 +178,7 @@ func result(ctx context.Context, kind backend.OpKind, r valkey.ValkeyResult) bac
 	message, _ := r.ToMessage()
 	switch kind {
 	case backend.OpSetNX:
-		res.OK = !message.IsNil()
+		res.OK, res.Err = stored(message, nil)
 	case backend.OpEval:
 		res.Reply, res.Err = reply(message)
 	default:

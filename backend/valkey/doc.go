@@ -35,7 +35,11 @@
 //     default. A server that accepts connections and then says nothing takes that long to
 //     fail. One goroutine waits for it.
 //   - BlockingPoolSize must leave a connection for each subscription, and about ten for
-//     calls while the shared connection is dead.
+//     calls while the shared connection is dead. While the pool is full, subscriptions wait
+//     or fail, so waiters poll, and calls time out while the shared connection is dead.
+//   - BlockingPipeline must be zero (2000) or above 1024, which is the most operations that a
+//     node sends at once. Otherwise the driver takes a connection from that pool for each
+//     larger batch. Its operations may then overtake earlier ones, or wait for a full pool.
 //   - BlockingPoolCleanup may stay zero if the client is for locks alone. A connection in
 //     that pool leads to the old server after a name has moved. A node closes those that its
 //     own calls leave there, except in a Cluster and with DisableAutoPipelining. Those of

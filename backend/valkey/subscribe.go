@@ -33,10 +33,11 @@ const mastersEvery = 2 * time.Second
 // seconds, and ends when the masters have changed. The driver learns of a new server when
 // a command is redirected, or by ClientOption.ClusterOption.ShardsRefreshInterval.
 //
-// The driver ignores ctx while it opens such a connection. If ctx ends meanwhile,
-// Subscribe returns. A goroutine then waits until the driver gives up
-// (ClientOption.Dialer.Timeout, 5 s by default), or closes the connection when it is
-// open.
+// The driver ignores ctx while it opens such a connection, and while it waits because the
+// pool is full. If ctx ends meanwhile, Subscribe returns. A goroutine then waits until the
+// connection can be closed, or the driver gives up: when it has tried to connect for
+// ClientOption.Dialer.Timeout (5 s by default), but never while the pool is full. Until
+// then, Subscribe fails at once.
 func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Events) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -64,8 +65,8 @@ func (n *Node) Subscribe(ctx context.Context, channel string, events backend.Eve
 	var listeners sync.WaitGroup
 	defer listeners.Wait()
 	defer end(nil)
-	for _, master := range masters {
-		listeners.Go(func() { end(n.listen(inner, s, master)) })
+	for address, master := range masters {
+		listeners.Go(func() { end(n.listen(inner, s, address, master)) })
 	}
 	if n.cluster {
 		listeners.Go(func() { end(n.watch(inner, masters)) })
@@ -147,8 +148,8 @@ func (subscription) failed(ctx context.Context, err error) error {
 
 // listen subscribes on a connection of its own to master and passes on what arrives,
 // until ctx ends or the connection breaks. It returns the reason.
-func (n *Node) listen(ctx context.Context, s *subscription, master valkey.Client) error {
-	conn, broken, err := dedicate(ctx, master, valkey.PubSubHooks{
+func (n *Node) listen(ctx context.Context, s *subscription, address string, master valkey.Client) error {
+	conn, broken, err := n.dedicate(ctx, address, master, valkey.PubSubHooks{
 		OnMessage: func(m valkey.PubSubMessage) {
 			select {
 			case s.messages <- m.Message:
@@ -207,9 +208,40 @@ func (n *Node) check(ctx context.Context, s *subscription, conn valkey.Dedicated
 	return nil
 }
 
+// late has, by the address of the master, how many connections the driver is still to give
+// to subscriptions that have ended.
+type late struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (l *late) has(address string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts[address] > 0
+}
+
+func (l *late) add(address string, count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.counts == nil {
+		l.counts = make(map[string]int)
+	}
+	if l.counts[address] += count; l.counts[address] == 0 {
+		delete(l.counts, address)
+	}
+}
+
+var errLate = errors.New("the driver has not yet given a connection to an earlier subscription: " +
+	"the server may not answer, or the pool for blocking commands may be full (ClientOption.BlockingPoolSize)")
+
 // dedicate takes a connection to master from the pool. The channel receives once when the
-// connection is lost.
-func dedicate(ctx context.Context, master valkey.Client, hooks valkey.PubSubHooks) (valkey.DedicatedClient, <-chan error, error) {
+// connection is lost. The driver may make the goroutine wait for ever, if the pool is
+// full. So while one waits whose caller has left, dedicate fails.
+func (n *Node) dedicate(ctx context.Context, address string, master valkey.Client, hooks valkey.PubSubHooks) (valkey.DedicatedClient, <-chan error, error) {
+	if n.late.has(address) {
+		return nil, nil, backend.MarkNotExecuted(errLate)
+	}
 	type dedicated struct {
 		conn   valkey.DedicatedClient
 		broken <-chan error
@@ -223,12 +255,14 @@ func dedicate(ctx context.Context, master valkey.Client, hooks valkey.PubSubHook
 		case ready <- d:
 		case <-ctx.Done():
 			d.conn.Close()
+			n.late.add(address, -1)
 		}
 	}()
 	select {
 	case d := <-ready:
 		return d.conn, d.broken, nil
 	case <-ctx.Done():
+		n.late.add(address, 1)
 		return nil, nil, ctx.Err()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -143,5 +144,48 @@ func TestSubscribeRespectsContext(t *testing.T) {
 			}
 			f.hangUp()
 		})
+	}
+}
+
+// If others have all connections of the pool for as long as they like, waiters that come and go
+// leave one goroutine, and not one each.
+func TestSubscribeWithFullPool(t *testing.T) {
+	f := newFake(t, nil)
+	n := newNode(t, f, valkey.ClientOption{BlockingPoolSize: 1})
+	held, _ := n.client.Dedicate() // like a worker in BLPOP
+	if err := held.Do(soon(t), held.B().Ping().Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.SetNX(soon(t), "key", "token", time.Second); err != nil { // opens the shared connection
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := n.Subscribe(ctx, "channel", backend.Events{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the first ended with %v", err)
+	}
+	for range 50 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := n.Subscribe(ctx, "channel", backend.Events{}); !backend.NotExecuted(err) || errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("the next ended with %v, want an error at once", err)
+		}
+	}
+	if left := runtime.NumGoroutine() - before; left > 3 {
+		t.Errorf("%d goroutines are left", left)
+	}
+
+	held.Close()
+	for {
+		l := subscribe(soon(t), n)
+		select {
+		case <-l.ready:
+			return
+		case err := <-l.ended:
+			if !backend.NotExecuted(err) {
+				t.Fatalf("with a free connection it ended with %v", err)
+			}
+		}
 	}
 }
