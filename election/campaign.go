@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/quorumlock/redlock"
@@ -69,10 +70,7 @@ func Campaign(ctx context.Context, locker *redlock.Locker, key string, c Callbac
 	if c.Grace < 0 {
 		return fmt.Errorf("election: a grace of %v: must not be negative", c.Grace)
 	}
-	opts = append([]redlock.LockOption{redlock.WithPatience(redlock.Forever)}, opts...)
-	opts = append(opts, redlock.WithFencing())
-	// As Do extends the lock.
-	lease, err := locker.Validity(append(opts[:len(opts):len(opts)], redlock.WithAutoExtend())...)
+	opts, lease, err := complete(locker, opts)
 	if err != nil {
 		return err
 	}
@@ -104,6 +102,23 @@ func Campaign(ctx context.Context, locker *redlock.Locker, key string, c Callbac
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// complete returns the options of the lock, and how long it is valid. A candidate is as
+// patient as can be. A policy with which it polls for ever rejects a patience, and goes on
+// while nodes are unavailable anyway.
+func complete(locker *redlock.Locker, opts []redlock.LockOption) ([]redlock.LockOption, time.Duration, error) {
+	polling := append(slices.Clip(opts), redlock.WithFencing())
+	queueing := append([]redlock.LockOption{redlock.WithPatience(redlock.Forever)}, polling...)
+	var lease time.Duration
+	var err error
+	for _, opts := range [][]redlock.LockOption{queueing, polling} {
+		// As Do extends the lock.
+		if lease, err = locker.Validity(append(slices.Clip(opts), redlock.WithAutoExtend())...); err == nil {
+			return opts, lease, nil
+		}
+	}
+	return nil, 0, err
 }
 
 // withCause returns why ctx has ended, joined with err unless Lead returned the same.
