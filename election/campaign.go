@@ -35,8 +35,9 @@ type Callbacks struct {
 
 	// Overstays is called once in a term if Lead goes on although its ctx ended a grace ago
 	// and the lock has ended, so that another process may lead by now. It runs on a
-	// goroutine of its own. nil means that nobody is told. A program for which two leaders
-	// are worse than none should exit.
+	// goroutine of its own. Campaign waits for it, so it must not wait for Campaign. nil
+	// means that nobody is told. A program for which two leaders are worse than none should
+	// exit.
 	Overstays func(term uint64)
 
 	// Deposed is called after Lead has returned if the process has lost the leadership
