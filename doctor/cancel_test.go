@@ -88,3 +88,74 @@ func TestOneAtATime(t *testing.T) {
 		})
 	}
 }
+
+// The key of the trials is deleted if ctx ends, or the user's rights do, before the trial that
+// deletes it.
+func TestTrialKeyIsDeleted(t *testing.T) {
+	refused := errors.New("NOPERM No permissions to access a key")
+	for name, fault := range map[string]func(command string, cancel context.CancelFunc) error{
+		"none": func(string, context.CancelFunc) error { return nil },
+		"ctx ends after SET": func(command string, cancel context.CancelFunc) error {
+			if command == "SET" {
+				cancel()
+			}
+			return nil
+		},
+		"ctx ends after SET, and the answer is lost": func(command string, cancel context.CancelFunc) error {
+			if command == "SET" {
+				cancel()
+				return context.Canceled
+			}
+			return nil
+		},
+		"the first trial is refused": func(command string, _ context.CancelFunc) error {
+			if command == "EVAL" {
+				return refused
+			}
+			return nil
+		},
+		"the server is too slow": func(command string, _ context.CancelFunc) error {
+			if command == "SET" {
+				time.Sleep(1900 * time.Millisecond)
+			} else if command != "PING" && command != "DEL" {
+				time.Sleep(1200 * time.Millisecond)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				f := healthyFake("a")
+				left := map[string]bool{}
+				do := func(ctx context.Context, args ...any) (any, error) {
+					command := args[0].(string)
+					if command != "SET" && ctx.Err() != nil {
+						return nil, ctx.Err()
+					}
+					v, err := f.do(ctx, args...)
+					switch {
+					case command == "SET":
+						left[args[1].(string)] = true
+					case command == "DEL":
+						delete(left, args[1].(string))
+					case command == "EVAL" && args[1] == "return 1":
+						return v, err
+					}
+					if err := fault(command, cancel); err != nil {
+						return nil, err
+					}
+					if command == "EVAL" && args[1] == script && ctx.Err() == nil {
+						delete(left, args[3].(string))
+					}
+					return v, err
+				}
+				_, _ = Check(ctx, []Server{{Name: f.name, Node: f.node, Do: do}}, Settings{})
+				if len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+			})
+		})
+	}
+}
