@@ -68,9 +68,9 @@ func (t Table) Schema() string {
 //
 // The error is a [*StaleError] if the resource has seen a higher token; fn was not
 // called. It is fn's error if fn failed. It matches [ErrEnded] if the transaction ended
-// before fn returned, and [ErrCommitUnknown] if the answer to COMMIT was lost. If ctx has
-// ended, each error is joined with the [context.Cause] of that. After any other error
-// nothing is written, except if ctx has ended and fn had committed before, because Do
+// before fn returned, and [ErrCommitUnknown] if it is not known whether COMMIT succeeded.
+// If ctx has ended, each error is joined with the [context.Cause] of that. After any other
+// error nothing is written, except if ctx has ended and fn had committed before, because Do
 // cannot tell then.
 //
 // Do waits for the row while another transaction holds it, for as long as ctx and the
