@@ -49,6 +49,9 @@ func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) erro
 	}
 	if _, err := s.tx.ExecContext(ctx, "RELEASE SAVEPOINT "+savepoint); err != nil {
 		if gone := s.abandon(ctx); gone != nil {
+			if !errors.Is(gone, err) { // if the connection broke, only err says how
+				gone = fmt.Errorf("%w; %w", err, gone)
+			}
 			return because(ctx, ended(gone))
 		}
 		return because(ctx, fmt.Errorf("fence: fn returned nil, but its transaction cannot be committed, and nothing was written: %w", err))
