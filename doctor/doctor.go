@@ -94,7 +94,7 @@ func Check(ctx context.Context, servers []Server, s Settings) (Report, error) {
 			return nil, fmt.Errorf("doctor: server %d, %s: Do is nil", i, text.Quote(server.Name))
 		}
 		// The keys of the trials differ, because two names may lead to one server.
-		f := &facts{name: text.Name(server.Name), node: server.Node, do: server.Do, limit: s.limit(), key: s.ownKey()}
+		f := &facts{name: text.Name(server.Name), node: server.Node, do: server.Do, limit: s.limit(), key: s.ownKey(), turn: make(chan struct{}, 1)}
 		x.servers = append(x.servers, f)
 	}
 	var wg sync.WaitGroup

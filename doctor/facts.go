@@ -19,6 +19,7 @@ type facts struct {
 	do    func(ctx context.Context, args ...any) (any, error)
 	limit time.Duration // for one reply
 	key   string        // of the trials, with the prefix
+	turn  chan struct{} // full while do runs
 
 	silent error // set once a command was not answered in time; nothing is sent after that
 
@@ -68,13 +69,35 @@ func (f *facts) gather(ctx context.Context, x *examination) {
 }
 
 // ask sends a command, and waits for its reply within the limit. If there is none, it
-// sends nothing from then on. So a server that hangs costs the limit only once.
+// sends nothing from then on. So a server that hangs costs the limit only once. A command
+// that was left behind when ctx ended is waited for, within the limit.
 func (f *facts) ask(ctx context.Context, args ...string) (any, error) {
-	if f.silent != nil {
+	switch {
+	case f.silent != nil:
 		return nil, f.silent
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	}
 	limited, cancel := context.WithTimeout(ctx, f.limit)
 	defer cancel()
+	start := time.Now()
+	v, err := f.send(limited, args)
+	err = backend.MarkTimeout(backend.HideAddress(err))
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded):
+		f.silent = fmt.Errorf("%s was not answered within %v", args[0], short(time.Since(start)))
+		err = f.silent
+	case code(err) != "":
+		err = backend.MarkReply(err)
+	}
+	return v, err
+}
+
+// send calls Do when it is the turn of this command, and waits until ctx ends.
+func (f *facts) send(ctx context.Context, args []string) (any, error) {
 	type answer struct {
 		v   any
 		err error
@@ -83,29 +106,23 @@ func (f *facts) ask(ctx context.Context, args ...string) (any, error) {
 	for i, a := range args {
 		words[i] = a
 	}
-	answers, start := make(chan answer, 1), time.Now()
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	answers := make(chan answer, 1)
 	go func() {
-		v, err := f.do(limited, words...)
+		defer func() { <-f.turn }()
+		v, err := f.do(ctx, words...)
 		answers <- answer{v, err}
 	}()
-	var a answer
 	select {
-	case a = <-answers:
-	case <-limited.Done(): // Do may ignore its ctx
-		a.err = limited.Err()
+	case a := <-answers:
+		return a.v, a.err
+	case <-ctx.Done(): // Do may ignore its ctx
+		return nil, ctx.Err()
 	}
-	a.err = backend.MarkTimeout(backend.HideAddress(a.err))
-	switch {
-	case a.err == nil:
-	case ctx.Err() != nil:
-		a.err = context.Cause(ctx)
-	case errors.Is(a.err, context.DeadlineExceeded):
-		f.silent = fmt.Errorf("%s was not answered within %v", args[0], short(time.Since(start)))
-		a.err = f.silent
-	case code(a.err) != "":
-		a.err = backend.MarkReply(a.err)
-	}
-	return a.v, a.err
 }
 
 // refusal returns why command gave nothing, as a reason for what is not checked.

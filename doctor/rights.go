@@ -181,19 +181,30 @@ func (f *facts) tryRights(ctx context.Context, x *examination) {
 	}
 	// The library sets a lock without a script. Servers before Redis 7 reject some writes
 	// only then, for example because of min-replicas-to-write.
-	if _, err := f.ask(ctx, "SET", f.key, ownToken, "NX", "PX", trialLife); err != nil {
+	_, err := f.ask(ctx, "SET", f.key, ownToken, "NX", "PX", trialLife)
+	if err != nil {
 		f.rights.note(locking, "SET", err)
 	}
+	left := code(err) == "" // the first trial deletes it
+	defer func() {
+		if left {
+			_, _ = f.ask(context.WithoutCancel(ctx), "DEL", f.key)
+		}
+	}()
 	for i, t := range x.trials(f.key) {
-		f.try(ctx, t)
-		if i == 0 && (f.rights.trouble != nil || len(f.rights.denied[locking]) > 0) {
+		deleted := f.try(ctx, t)
+		if i > 0 {
+			continue
+		}
+		left = left && !deleted
+		if f.rights.trouble != nil || len(f.rights.denied[locking]) > 0 {
 			return
 		}
 	}
 }
 
-// try runs one trial.
-func (f *facts) try(ctx context.Context, t trial) {
+// try runs one trial. It reports whether the last command, which deletes the key, succeeded.
+func (f *facts) try(ctx context.Context, t trial) bool {
 	var keys []string
 	if t.key != "" {
 		keys = []string{t.key}
@@ -205,13 +216,14 @@ func (f *facts) try(ctx context.Context, t trial) {
 	answers, err := f.execute(ctx, keys, commands...)
 	if err != nil { // the user has no right to the key
 		f.rights.note(t.commands[0].use, "the key "+text.Quote(t.key), err)
-		return
+		return false
 	}
 	for i, a := range answers {
 		if a.err != nil {
 			f.rights.note(t.commands[i].use, t.commands[i].args[0], a.err)
 		}
 	}
+	return answers[len(answers)-1].err == nil
 }
 
 // note records that what is needed for u is not possible, because of err.

@@ -26,11 +26,11 @@ func (f *facts) hear(ctx context.Context, x *examination) error {
 	if !ok {
 		return errors.New("the node cannot subscribe (it is not a backend.Subscriber)")
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.limit)
+	limited, cancel := context.WithTimeout(ctx, f.limit)
 	defer cancel()
 	ready, heard, ended := make(chan struct{}), make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		ended <- subscriber.Subscribe(ctx, x.inbox(f.key), backend.Events{
+		ended <- subscriber.Subscribe(limited, x.inbox(f.key), backend.Events{
 			Ready: func() { close(ready) },
 			Message: func(string) {
 				select {
@@ -51,7 +51,7 @@ func (f *facts) hear(ctx context.Context, x *examination) error {
 	select {
 	case <-heard:
 		return nil
-	case <-ctx.Done():
+	case <-limited.Done():
 		return fmt.Errorf("a message did not arrive within %v", f.limit)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/quorumlock/redlock"
@@ -33,12 +35,14 @@ type Callbacks struct {
 
 	// Overstays is called once in a term if Lead goes on although its ctx ended a grace ago
 	// and the lock has ended, so that another process may lead by now. It runs on a
-	// goroutine of its own. nil means that nobody is told. A program for which two leaders
-	// are worse than none should exit.
+	// goroutine of its own. Campaign waits for it, so it must not wait for Campaign. nil
+	// means that nobody is told. A program for which two leaders are worse than none should
+	// exit.
 	Overstays func(term uint64)
 
 	// Deposed is called after Lead has returned if the process has lost the leadership
-	// before, with the reason. nil means that nobody is told.
+	// before, with the reason. This is so even if Campaign returns then. nil means that
+	// nobody is told.
 	Deposed func(term uint64, why error)
 }
 
@@ -56,7 +60,8 @@ var ErrStepsDown = fmt.Errorf("election: the leadership could not be extended in
 // always waits for Lead, and resigns before it returns.
 //
 // The error is ctx's, redlock.ErrClosed, that of Lead, or that of a Lock that servers
-// refuse for good. While too many nodes are unavailable, Campaign waits. If the lock took
+// refuse for good. If Lead returns an error after the end of ctx or of the Locker, the two
+// are joined. While too many nodes are unavailable, Campaign waits. If the lock took
 // so long that no more than a grace is left of it, Campaign resigns without Lead, and
 // campaigns again. Bad arguments are errors before any I/O. opts apply to the lock. Options
 // that limit how long it is held or waited for make no sense here, and neither does a minimum
@@ -69,10 +74,7 @@ func Campaign(ctx context.Context, locker *redlock.Locker, key string, c Callbac
 	if c.Grace < 0 {
 		return fmt.Errorf("election: a grace of %v: must not be negative", c.Grace)
 	}
-	opts = append([]redlock.LockOption{redlock.WithPatience(redlock.Forever)}, opts...)
-	opts = append(opts, redlock.WithFencing())
-	// As Do extends the lock.
-	lease, err := locker.Validity(append(opts[:len(opts):len(opts)], redlock.WithAutoExtend())...)
+	opts, lease, err := complete(locker, opts)
 	if err != nil {
 		return err
 	}
@@ -83,18 +85,18 @@ func Campaign(ctx context.Context, locker *redlock.Locker, key string, c Callbac
 	for {
 		t := term{callbacks: &c, lease: lease, grace: grace}
 		err := locker.Do(ctx, key, func(ctx context.Context) error { return t.serve(ctx, locker, key) }, opts...)
+		deposed := t.deposed(err)
+		if deposed && c.Deposed != nil { // whatever else has ended meanwhile
+			c.Deposed(t.number, t.lost)
+		}
 		switch {
 		case !t.begun: // ctx or the Locker ended, or the servers refuse
 			return err
 		case ctx.Err() != nil:
-			return withCause(ctx, t.err)
+			return join(context.Cause(ctx), t.err)
 		case errors.Is(t.why, redlock.ErrClosed) || errors.Is(err, redlock.ErrClosed) && !errors.Is(t.err, redlock.ErrClosed):
-			return redlock.ErrClosed
-		case !t.led: // too little of the lock was left
-		case t.deposed(err):
-			if c.Deposed != nil {
-				c.Deposed(t.number, t.why)
-			}
+			return join(redlock.ErrClosed, t.err)
+		case deposed, !t.led: // or too little of the lock was left
 		case err != nil:
 			return err
 		}
@@ -106,11 +108,30 @@ func Campaign(ctx context.Context, locker *redlock.Locker, key string, c Callbac
 	}
 }
 
-// withCause returns why ctx has ended, joined with err unless Lead returned the same.
-func withCause(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
-	if err == nil || errors.Is(err, cause) || errors.Is(err, ctx.Err()) {
+// complete returns the options of the lock, and how long it is valid. A candidate is as
+// patient as can be. A policy with which it polls for ever rejects a patience, and goes on
+// while nodes are unavailable anyway.
+func complete(locker *redlock.Locker, opts []redlock.LockOption) ([]redlock.LockOption, time.Duration, error) {
+	polling := append(slices.Clip(opts), redlock.WithFencing())
+	queueing := append([]redlock.LockOption{redlock.WithPatience(redlock.Forever)}, polling...)
+	var lease time.Duration
+	var err error
+	for _, opts := range [][]redlock.LockOption{queueing, polling} {
+		// As Do extends the lock.
+		if lease, err = locker.Validity(append(slices.Clip(opts), redlock.WithAutoExtend())...); err == nil {
+			return opts, lease, nil
+		}
+	}
+	return nil, 0, err
+}
+
+// join returns cause, which has ended the campaign, with the error of Lead if it says more.
+func join(cause, err error) error {
+	switch {
+	case err == nil, err == context.Canceled, err == context.DeadlineExceeded: // a wrapped one says more
 		return cause
+	case errors.Is(err, cause):
+		return err
 	}
 	return errors.Join(cause, err)
 }
@@ -121,18 +142,21 @@ type term struct {
 	lease, grace time.Duration
 
 	number uint64
-	begun  bool  // the lock was acquired
-	led    bool  // Lead was called
-	err    error // what Lead returned
-	why    error // why it ended before Lead returned
+	begun  bool        // the lock was acquired
+	led    bool        // Lead was called
+	late   atomic.Bool // the lock could not be extended in time
+	err    error       // what Lead returned
+	why    error       // why the ctx of Lead ended before Lead returned
+	lost   error       // why the leadership was lost
 }
 
-// deposed reports whether the term ended before Lead returned. err is what Do returned.
+// deposed reports whether the leadership was lost before Lead returned. err is what Do
+// returned.
 func (t *term) deposed(err error) bool {
-	if t.why == nil && errors.Is(err, redlock.ErrNotHeld) && !errors.Is(t.err, redlock.ErrNotHeld) {
-		t.why = err
+	if t.led && t.lost == nil && errors.Is(err, redlock.ErrNotHeld) && !errors.Is(t.err, redlock.ErrNotHeld) {
+		t.lost = err
 	}
-	return t.why != nil
+	return t.lost != nil
 }
 
 // serve runs Lead. ctx is that of Do.
@@ -163,6 +187,14 @@ func (t *term) serve(ctx context.Context, locker *redlock.Locker, key string) er
 	t.err = t.callbacks.Lead(leading, t.number)
 	if leading.Err() != nil {
 		t.why = context.Cause(leading)
+	}
+	// The lock says more than why, which may be the end of another ctx before the loss. The
+	// cause of that ctx may be the loss of another lock.
+	switch err := lock.Err(); {
+	case t.why != nil && t.late.Load():
+		t.lost = ErrStepsDown
+	case errors.Is(err, redlock.ErrNotHeld):
+		t.lost = err
 	}
 	return t.err
 }
@@ -200,6 +232,7 @@ func (t *term) watch(leading context.Context, stop context.CancelCauseFunc, lock
 			if left := time.Until(lock.Until()) - t.grace; left > 0 {
 				due.Reset(left)
 			} else {
+				t.late.Store(true)
 				stop(ErrStepsDown)
 			}
 		}

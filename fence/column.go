@@ -80,7 +80,7 @@ func (c Column) Update(ctx context.Context, q Querier, key any, token uint64, se
 	}
 	updated, err := c.update(ctx, q, key, int64(token), set, args)
 	if err != nil {
-		return fmt.Errorf("fence: update %s with token %d: %w", c.resource(key), token, err)
+		return because(ctx, fmt.Errorf("fence: update %s with token %d: %w", c.resource(key), token, err))
 	}
 	if updated > 0 {
 		return nil
@@ -143,7 +143,7 @@ func (c Column) admits(ctx context.Context, q Querier, key any, token uint64) (u
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, c.missing(key)
 	case err != nil:
-		return 0, fmt.Errorf("fence: read %s of %s: %w", c.name(), c.resource(key), err)
+		return 0, because(ctx, fmt.Errorf("fence: read %s of %s: %w", c.name(), c.resource(key), err))
 	case !highest.Valid:
 		return 0, fmt.Errorf("fence: %s of %s is NULL, which refuses every token: set it to 0 and make the column NOT NULL", c.name(), c.resource(key))
 	case highest.V > int64(token):

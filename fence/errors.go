@@ -24,8 +24,8 @@ var (
 	ErrEnded = errors.New("transaction ended early")
 
 	// ErrCommitUnknown means that the connection broke, or ctx ended, before the answer
-	// to COMMIT arrived. Either all of what fn wrote is in the database, with the
-	// announcement, or none of it.
+	// to COMMIT arrived, or that the answer leaves the outcome open. Either all of what fn
+	// wrote is in the database, with the announcement, or none of it.
 	ErrCommitUnknown = errors.New("outcome of the commit unknown")
 )
 

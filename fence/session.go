@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -155,11 +156,24 @@ func (s *session) commit(ctx context.Context) error {
 		return errors.New("fence: the transaction was rolled back instead of committed")
 	case errors.Is(err, sql.ErrTxDone):
 		return ended(err)
-	case s.answers(ctx):
+	case !leavesOpen(err) && s.answers(ctx):
 		return fmt.Errorf("fence: the database refused the commit, nothing was written: %w", err)
 	default:
 		return fmt.Errorf("fence: commit: %w: read the data again to find out: %w", ErrCommitUnknown, err)
 	}
+}
+
+// leavesOpen reports whether err, which answers COMMIT, leaves open whether the transaction
+// was committed. Drivers that have SQLSTATEs return them with the method.
+func leavesOpen(err error) bool {
+	var said interface{ SQLState() string }
+	if !errors.As(err, &said) {
+		return false
+	}
+	state := said.SQLState()
+	// 40003 says it. The others say that a connection has ended. If the client's still works, that
+	// was the connection of a proxy to the server.
+	return state == "40003" || strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
 }
 
 // answers reports whether the connection still works after a failed COMMIT. Then the

@@ -67,11 +67,11 @@ func (t Table) Schema() string {
 // use tx after it has returned. See docs/fencing.md. Do never repeats a transaction.
 //
 // The error is a [*StaleError] if the resource has seen a higher token; fn was not
-// called. It is fn's error if fn failed, joined with the cause of ctx's end if ctx has
-// ended. It matches [ErrEnded] if the transaction ended before fn returned, and
-// [ErrCommitUnknown] if the answer to COMMIT was lost. After any other error nothing is
-// written, except if ctx has ended and fn had committed before, because Do cannot tell
-// then.
+// called. It is fn's error if fn failed. It matches [ErrEnded] if the transaction ended
+// before fn returned, and [ErrCommitUnknown] if it is not known whether COMMIT succeeded.
+// If ctx has ended, each error is joined with the [context.Cause] of that. After any other
+// error nothing is written, except if ctx has ended and fn had committed before, because Do
+// cannot tell then.
 //
 // Do waits for the row while another transaction holds it, for as long as ctx and the
 // database's own limits allow. SQLite checks ctx only when its busy_timeout is over. Do
@@ -102,7 +102,7 @@ func (t Table) Announce(ctx context.Context, q Querier, resource string, token u
 	}
 	stale, highest, err := t.raise(ctx, q, resource, int64(token))
 	if err != nil {
-		return fmt.Errorf("fence: announce token %d for %q: %w", token, resource, err)
+		return because(ctx, fmt.Errorf("fence: announce token %d for %q: %w", token, resource, err))
 	}
 	if stale {
 		return &StaleError{Resource: resource, Token: token, Highest: uint64(highest)}

@@ -171,7 +171,9 @@ func TestTableDo(t *testing.T) {
 			outcome{matches: errDatabase, text: "fence: fn returned nil, but its transaction cannot be committed, and nothing was written: the database's own error"}},
 		{"the transaction ended", []exchange{begin(), accepts, save(), write, release().fails(errOwn), rollbackTo().fails(errDatabase), rollback()}, nil, true,
 			outcome{matches: fence.ErrEnded, text: "fence: transaction ended early, by a statement of fn, or by the database with an error that fn saw, " +
-				"or fn left rows open; what fn wrote after that may be there without the fence: the database's own error"}},
+				"or fn left rows open; what fn wrote after that may be there without the fence: " + errOwn.Error() + "; the database's own error"}},
+		{"the connection broke", []exchange{begin(), accepts, save(), write, release().fails(errOwn), rollbackTo().fails(driver.ErrBadConn), rollback()}, nil, true,
+			outcome{matches: errOwn}},
 		{"the transaction ended and fn fails", []exchange{begin(), accepts, save(), write, rollbackTo().fails(errDatabase), rollback()}, errOwn, true,
 			outcome{matches: fence.ErrEnded}},
 		{"the database refuses the commit", []exchange{begin(), accepts, save(), write, release(), commit().fails(errDatabase),

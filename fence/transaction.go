@@ -30,7 +30,7 @@ type Beginner interface {
 func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) error, fn func(*sql.Tx) error) error {
 	s, err := newSession(ctx, db, d)
 	if err != nil {
-		return fmt.Errorf("fence: begin: %w", err)
+		return because(ctx, fmt.Errorf("fence: begin: %w", err))
 	}
 	defer s.close(ctx)
 	if err := announce(s.tx); err != nil {
@@ -49,6 +49,9 @@ func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) erro
 	}
 	if _, err := s.tx.ExecContext(ctx, "RELEASE SAVEPOINT "+savepoint); err != nil {
 		if gone := s.abandon(ctx); gone != nil {
+			if !errors.Is(gone, err) { // if the connection broke, only err says how
+				gone = fmt.Errorf("%w; %w", err, gone)
+			}
 			return because(ctx, ended(gone))
 		}
 		return because(ctx, fmt.Errorf("fence: fn returned nil, but its transaction cannot be committed, and nothing was written: %w", err))
@@ -59,8 +62,9 @@ func do(ctx context.Context, db Beginner, d Dialect, announce func(Querier) erro
 	return nil
 }
 
-// because adds the cause of ctx's end, if ctx has ended. The transaction was rolled back
-// because of it, but the errors that follow from the rollback do not name it.
+// because adds the cause of ctx's end, if ctx has ended. A wait for a connection or a
+// statement ended because of it, or the transaction was rolled back, but the errors that
+// follow from that do not name it.
 func because(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if cause == nil || errors.Is(err, cause) {
