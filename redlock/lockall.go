@@ -28,11 +28,10 @@ func (l *Locker) LockAll(ctx context.Context, keys []string, opts ...LockOption)
 	return l.lockAll(ctx, keys, opts, false)
 }
 
-// TryLockAll makes one attempt to lock all keys, and does not queue. It returns within the
-// node timeout, or when ctx ends. If one key is taken, it locks none, and the error
-// matches [ErrTaken] and names the first such key. Like [Locker.TryLock] it rejects
-// options about waiting. Because it does not wait, the order of keys that ctx holds does
-// not matter.
+// TryLockAll makes one attempt to lock all keys, and does not queue. It takes as long as
+// [Locker.TryLock] at most. If one key is taken, it locks none, and the error matches
+// [ErrTaken] and names the first such key. Like TryLock it rejects options about waiting.
+// Because it does not wait, the order of keys that ctx holds does not matter.
 func (l *Locker) TryLockAll(ctx context.Context, keys []string, opts ...LockOption) (*Locks, error) {
 	return l.lockAll(ctx, keys, opts, true)
 }

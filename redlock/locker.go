@@ -170,12 +170,13 @@ func (l *Locker) Lock(ctx context.Context, key string, opts ...LockOption) (*Loc
 }
 
 // TryLock makes one attempt to lock, and does not queue. It returns within the node
-// timeout, or when ctx ends. The error matches [ErrTaken] if somebody else holds the lock
+// timeout, or when ctx ends. With [WithFencing] it may need a second round, which may take
+// up to another node timeout. The error matches [ErrTaken] if somebody else holds the lock
 // or the lock is reserved for a waiter. As with Lock, nothing stays locked after an
 // error.
 //
-// Defaults that limit the wait have no effect. TryLock rejects [WithWait], [WithRetry]
-// and [WithPatience] as options of the call.
+// Defaults that limit the wait have no effect. TryLock rejects [WithRetry],
+// [WithPatience] and a [WithWait] other than 0 as options of the call.
 func (l *Locker) TryLock(ctx context.Context, key string, opts ...LockOption) (*Lock, error) {
 	return l.lock(ctx, key, opts, true)
 }

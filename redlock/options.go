@@ -29,7 +29,7 @@ type ResumeOption interface{ applyResume(*callSettings) error }
 
 // An AcquireOption sets a default if it is given to [New] or [Locker.With], and applies
 // to one call if it is given to that call. A call rejects an option that would have no
-// effect on it, before any I/O. For example, [Locker.TryLock] rejects [WithWait].
+// effect on it, before any I/O. For example, [Locker.TryLock] rejects [WithRetry].
 type AcquireOption interface {
 	DerivedOption
 	LockOption
@@ -128,9 +128,9 @@ const once time.Duration = -1
 // then. Default: only ctx limits the wait.
 //
 // When d is over, the error matches [ErrTaken] or [ErrUnavailable], and no error of a
-// ctx. The first attempt does not count as waiting, and may take up to the node timeout.
-// A d of 0 allows only that attempt, like [Locker.TryLock] and [Locker.TryDo], which
-// reject any other value. See docs/options.md.
+// ctx. The first attempt does not count as waiting, and may take as long as
+// [Locker.TryLock]. A d of 0 allows only that attempt. TryLock and [Locker.TryDo] accept 0,
+// and reject any other value. See docs/options.md.
 func WithWait(d time.Duration) AcquireOption {
 	return acquireOption(func(s *callSettings) error {
 		s.wait = d

@@ -58,8 +58,8 @@ func (s *Semaphore) Acquire(ctx context.Context) (*Lock, error) { return s.acqui
 
 // TryAcquire acquires a permit if one is free, and does not wait. If none is, the error
 // matches [ErrTaken]. It tries one slot, asks all nodes which slots are free if that one
-// is taken, and then tries up to three others. Each of these steps takes the node timeout
-// at most. Otherwise it is like [Locker.TryLock].
+// is taken, and then tries up to three others. To ask takes the node timeout at most, and
+// each attempt as long as [Locker.TryLock]. Otherwise it is like TryLock.
 func (s *Semaphore) TryAcquire(ctx context.Context) (*Lock, error) {
 	return s.acquire(ctx, s.opts, true)
 }

@@ -134,7 +134,7 @@ func (a *acquisition) missing() string {
 // wait for itself.
 func (a *acquisition) check() error {
 	if n := len(a.conn.names); n%2 == 0 {
-		a.say("of %d servers %d must work, so that no more of them may fail than of %d: an odd number of servers is better", n, n/2+1, n-1)
+		a.say("%d servers tolerate no more failures than %d: use an odd number of servers", n, n-1)
 	}
 	return a.nested()
 }

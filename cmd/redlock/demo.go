@@ -20,8 +20,8 @@ func newDemo() *cobra.Command {
 		Short: "Watch a lock survive a server that dies and one that hangs",
 		Long: `Starts three small Redis servers inside this program, and workers that fight over
 one counter, under one lock that the three servers keep together. Then it kills a
-server, brings it back empty, lets another one hang, and tells what comes of it.
-It needs nothing, and listens on 127.0.0.1 only.`,
+server, brings it back empty, lets another one hang, and reports what happens.
+It needs no other program, and listens on 127.0.0.1 only.`,
 		Example: `  redlock demo
   redlock demo --duration 30s --workers 16`,
 		Annotations: map[string]string{exitSection: `  0  no update was lost

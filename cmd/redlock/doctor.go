@@ -43,10 +43,11 @@ its own, hands it over to a waiter and releases it. For each fault it says what 
 
 Say how the servers are used: --ttl, --fencing, --quarantine and --prefix.
 
-It needs no more rights than a lock. It says what it cannot check: that is no fault.
-For all checks the user needs +info +config|get +time +scan in addition. It sets keys
-of its own, with "redlock:doctor:" after the prefix, and removes them. The lock of the
-probe expires by itself if the command is killed. --quiet prints nothing at all.
+It needs no more rights than a lock. It says which checks it could not make, but does
+not count them as warnings or failures. For all checks the user needs +info +config|get
++time +scan in addition. It sets keys of its own, with "redlock:doctor:" after the
+prefix, and removes them. The lock of the probe expires by itself if the command is
+killed.
 
 --json prints one object: "worst" is a level, and "findings" is a list of objects with
 the texts "check" (a name that stays the same), "server" ("" for all servers together),
@@ -72,6 +73,7 @@ nothing to do). Releases may add checks and members.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	e.nodes.register(flags, ", and what round trips are compared with")
+	flags.Lookup("quiet").Usage = "no output, only the exit code (wrong usage is still explained)"
 	durationVar(flags, &e.settings.TTL, "ttl", defaultRunTTL, "the longest TTL of all who use the servers")
 	flags.BoolVar(&e.settings.Fencing, "fencing", false, "locks have fencing tokens")
 	durationVar(flags, &e.settings.Quarantine, "quarantine", 0, "the quarantine of all who use the servers (default none)")

@@ -70,7 +70,7 @@ func TestEndQuarantine(t *testing.T) {
 		}
 	}
 	const short, later = `in quarantine for another (2\d|3[01])s`, `in quarantine for another (5m0|4m[45]\d)s` // a busy machine takes some time
-	wants(runServers, short+`, as it is new, was started again or lost its data \(that ends by itself\)`, run...)
+	wants(runServers, short+`, because it is new, was started again or lost its data \(that ends by itself\)`, run...)
 	t.Setenv("REDLOCK_QUARANTINE", "5m")
 	wants(runServers, short, run...)
 	wants(runServers, later, "run", "--node", url, "--wait", "0", "job", "--", "true")

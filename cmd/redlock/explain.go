@@ -151,7 +151,7 @@ func inQuarantine(left time.Duration) complaint {
 	if left > 0 {
 		what += " for another " + round(left)
 	}
-	return complaint{what + ", as it is new, was started again or lost its data", "that ends by itself"}
+	return complaint{what + ", because it is new, was started again or lost its data", "that ends by itself"}
 }
 
 // inTrouble returns what is wrong with the servers of a round that needs need of them.

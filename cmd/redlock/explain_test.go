@@ -159,8 +159,8 @@ func TestComplainOfOneOfSeveral(t *testing.T) {
 // A server in quarantine says for how long, if it does.
 func TestComplainOfQuarantine(t *testing.T) {
 	for left, want := range map[time.Duration]string{
-		12345 * time.Millisecond: "it is in quarantine for another 12s, as it is new",
-		0:                        "it is in quarantine, as it is new",
+		12345 * time.Millisecond: "it is in quarantine for another 12s, because it is new",
+		0:                        "it is in quarantine, because it is new",
 	} {
 		err := &redlock.QuorumError{Need: 1, Rounds: []redlock.Report{{{Node: "a", Outcome: redlock.Quarantined, Quarantine: left, Err: errors.New("x")}}}}
 		if got := reason(err); !strings.HasPrefix(got, "a: "+want) || !strings.HasSuffix(got, "(that ends by itself)") {

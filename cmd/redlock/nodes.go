@@ -114,8 +114,8 @@ func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	}
 	if getenv(withheldVariable) != "" {
 		// Do not fall back to another server: a lock there would exclude nobody.
-		return nil, source{}, errors.New("no server is given, because the redlock run around this one has not passed REDLOCK_NODES on, " +
-			"as it or REDLOCK_PASSWORD may contain a password: give that one --pass-nodes, or this one --node")
+		return nil, source{}, errors.New("no server is given: the outer redlock run has not passed REDLOCK_NODES on, " +
+			"because it or REDLOCK_PASSWORD may contain a password (give the outer run --pass-nodes, or this command --node)")
 	}
 	host, port, db := getenv("REDIS_HOST"), getenv("REDIS_PORT"), getenv("REDIS_DB")
 	if u, err := url.Parse(port); err == nil && u.Scheme == "tcp" {

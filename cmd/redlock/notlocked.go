@@ -60,7 +60,7 @@ func (a *acquisition) taken(name string) string {
 	case s.State == redlock.StateShared:
 		said += sharers(s)
 		if a.shared {
-			said += ", and somebody waits who does not share"
+			said += ", and a waiter that does not share it comes first"
 		}
 	}
 	return said

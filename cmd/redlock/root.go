@@ -76,9 +76,9 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "redlock COMMAND",
 		Short: "Locks across machines, on Redis or Valkey",
-		Long: `redlock makes sure that only one machine at a time does a thing, of all those that
-share a Redis or Valkey server. For more safety, keep the lock on 3 or 5 independent
-servers: it then works as long as most of them do.`,
+		Long: `redlock lets only one machine at a time do a job, among all machines that share a
+Redis or Valkey server. For more safety, keep the lock on 3 or 5 independent servers:
+it then works as long as most of them do.`,
 		Example: `  redlock demo                                   see it work, no Redis needed
   redlock run backup -- ./backup.sh              one backup at a time, the others wait
   redlock run --wait 0 backup -- ./backup.sh     or they give up at once

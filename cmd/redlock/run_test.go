@@ -581,8 +581,8 @@ func TestRunWarnsOfAnEvenNumber(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{
 		1: "", 3: "",
-		2: "redlock: of 2 servers 2 must work, so that no more of them may fail than of 1: an odd number of servers is better\n",
-		4: "redlock: of 4 servers 3 must work, so that no more of them may fail than of 3: an odd number of servers is better\n",
+		2: "redlock: 2 servers tolerate no more failures than 1: use an odd number of servers\n",
+		4: "redlock: 4 servers tolerate no more failures than 3: use an odd number of servers\n",
 	} {
 		var nodes []string
 		for range n {

@@ -34,7 +34,7 @@ func TestRunShared(t *testing.T) {
 	await(t, "the writer is queued", func() bool { return s.Redis().Exists("job{job}:queue") })
 	late := shared("late", "echo ran", "--wait", "0")
 	late.want(runTaken) // it does not overtake the writer
-	if got := late.stderr.String(); !strings.Contains(got, "and somebody waits who does not share") {
+	if got := late.stderr.String(); !strings.Contains(got, "and a waiter that does not share it comes first") {
 		t.Errorf("stderr %q", got)
 	}
 

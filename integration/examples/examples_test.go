@@ -145,6 +145,9 @@ func TestUnits(t *testing.T) {
 	for _, unit := range units {
 		// It checks that the programs exist.
 		text := regexp.MustCompile(`/usr/local/bin/\w+`).ReplaceAllString(unit[2], "/bin/true")
+		if strings.Contains(text, " campaign ") && !strings.Contains(text, "\nSuccessExitStatus=143\n") {
+			t.Errorf("%s: a candidate that is stopped while it waits would count as failed", unit[1])
+		}
 		path := filepath.Join(dir, unit[1])
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

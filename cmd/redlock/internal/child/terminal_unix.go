@@ -41,7 +41,8 @@ func (t *terminal) noShell() bool {
 
 // give puts a process group in the foreground.
 func (t *terminal) give(group int) {
-	// Who does that from the background is stopped, unless it ignores it.
+	// A process that does this from the background gets SIGTTOU, which stops it unless it
+	// ignores the signal.
 	signal.Ignore(syscall.SIGTTOU)
 	_ = unix.IoctlSetPointerInt(t.fd, unix.TIOCSPGRP, group)
 	signal.Reset(syscall.SIGTTOU)

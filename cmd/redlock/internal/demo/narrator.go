@@ -43,7 +43,7 @@ func (n *narrator) event(format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.line(">> "+format, args...)
-	n.next = time.Now().Add(n.every / 4) // let it be seen what comes of it
+	n.next = time.Now().Add(n.every / 4) // time to see what happens
 }
 
 // hush ends what is said sometimes.
