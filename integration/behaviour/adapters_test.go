@@ -113,19 +113,29 @@ func timed(f func()) time.Duration {
 	return took - watch.End()
 }
 
-// unlessStalled runs f. If f fails while the machine was stalled, it runs f again with the next
-// number.
-func unlessStalled(t testing.TB, f func(try int) error) error {
+// unlessStalled runs f. If f fails while the machine was stalled for longer than margin, it runs f
+// again with the next number. A broken promise is not for f to return, because nobody would learn
+// of it.
+func unlessStalled(t testing.TB, margin time.Duration, f func(try int) error) error {
 	t.Helper()
 	for try := 0; ; try++ {
 		watch := stall.Begin()
 		err := f(try)
 		d := watch.End()
-		if err == nil || d == 0 || try == 5 {
+		if err == nil || d <= margin || try == 5 {
 			return err
 		}
 		t.Logf("the machine stood still for %v, so the test repeats it: %v", d, err)
 	}
+}
+
+// unsafeIf returns how a message about a broken promise begins. Then the test has failed for good,
+// so broken must not be true only because the machine stood still until a lock had ended.
+func unsafeIf(broken bool) string {
+	if broken {
+		return "unsafe: "
+	}
+	return ""
 }
 
 // median returns the median of durations, and the longest one.
@@ -149,6 +159,20 @@ func eventually(t testing.TB, within time.Duration, ok func() error) {
 			return
 		}
 		time.Sleep(2 * time.Millisecond) // the pause between two checks
+	}
+}
+
+// receive returns the next value of c, or the zero value when c is closed. If that takes too long,
+// it ends the test.
+func receive[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	const within = 30 * time.Second
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(within):
+		t.Fatalf("still after %v: no %s", within, what)
+		panic("unreachable")
 	}
 }
 

@@ -64,8 +64,10 @@ func (s *lockSet) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	first, reading := s.lease.acquire(), make(chan struct{})
 	wg.Go(func() {
+		reads := sync.OnceFunc(func() { close(reading) })
+		defer reads()
 		s.add(ctx, first, func() {
-			close(reading)
+			reads()
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for len(s.accepted) < 2 && s.ended < workers*rounds {
@@ -116,7 +118,7 @@ func TestLockSet(t *testing.T) {
 			t.Errorf("%d of %d additions have a known result", n, 1+workers*rounds)
 		}
 		if len(forged) > 0 {
-			t.Errorf("rejected, but in the set: %v", forged)
+			t.Errorf("unsafe: rejected, but in the set: %v", forged)
 		}
 		if !k.fenced {
 			if len(lost) == 0 {
@@ -125,7 +127,7 @@ func TestLockSet(t *testing.T) {
 			return
 		}
 		if len(lost) > 0 {
-			t.Errorf("lost: %v", lost)
+			t.Errorf("unsafe: lost: %v", lost)
 		}
 		if len(s.refused) == 0 {
 			t.Error("nothing was rejected, so no holder was late")
