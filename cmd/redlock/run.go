@@ -55,7 +55,9 @@ If redlock itself is killed (SIGKILL), a second redlock process notices that, an
 the command and all that it has started. "All that it has started" means the process
 group of the command. A process that has left the group (setsid, a daemon) goes on
 without the lock. On Windows, redlock stops only the command itself, and the command
-lives on if redlock is killed.
+lives on if redlock is killed. A command that runs as another user, such as
+"redlock run NAME -- sudo COMMAND", can be neither stopped nor interrupted: use
+"sudo redlock run NAME -- COMMAND" instead.
 
 With --also, redlock holds several locks. The command starts when it has all of them.
 
@@ -168,6 +170,7 @@ type run struct {
 	command []string
 	path    string // of the command
 	told    bool   // a signal that asks a program to end was passed on
+	denied  bool   // the user was told that the command cannot be signalled
 
 	extending struct { // whether extensions fail
 		sync.Mutex

@@ -105,11 +105,11 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 		late.Stop()
 		if r.grace == 0 {
 			r.say("%s; killing the command", why)
-			p.Kill()
+			r.signalled(p.Kill())
 			return
 		}
 		r.say("%s; stopping the command", why)
-		p.Terminate()
+		r.signalled(p.Terminate())
 		kill = time.After(r.grace)
 	}
 	stop := func(err error) { end(fmt.Sprintf("lost %s: %s", r.lostOne(err), lossReason(err))) }
@@ -129,11 +129,14 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 			}
 		case <-kill:
 			r.say("the command does not end, killing it")
-			p.Kill()
+			r.signalled(p.Kill())
 			kill = nil
 		case sig := <-r.signals:
-			p.Signal(sig)
+			err := p.Signal(sig)
 			_, ends := child.Ends(sig)
+			if ends {
+				r.signalled(err)
+			}
 			asked, r.told = asked || ends, r.told || asksToEnd(sig)
 		case <-p.Resumed():
 			if !lost && lock.Err() != nil {
@@ -165,6 +168,14 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				return lost
 			}
 		}
+	}
+}
+
+// signalled handles the result of a signal that was sent to the command.
+func (r *run) signalled(err error) {
+	if errors.Is(err, fs.ErrPermission) && !r.denied {
+		r.denied = true
+		r.say(`may not stop the command: it runs as another user; use "sudo redlock %s NAME -- COMMAND" instead`, r.verb)
 	}
 }
 

@@ -130,7 +130,7 @@ func (p *Process) stopped(sig syscall.Signal) {
 		if p.tty.ours() { // it wants the terminal, and may have it
 			p.inFront = true
 			p.tty.give(p.pid)
-			p.signal(syscall.SIGCONT)
+			_ = p.signal(syscall.SIGCONT)
 			return
 		}
 	case syscall.SIGTSTP: // Ctrl-Z
@@ -138,7 +138,7 @@ func (p *Process) stopped(sig syscall.Signal) {
 		return
 	}
 	if p.tty.noShell() {
-		p.signal(syscall.SIGCONT)
+		_ = p.signal(syscall.SIGCONT)
 		return
 	}
 	// Stop as well, so that the shell notices, and with us the rest of our job.
@@ -175,24 +175,23 @@ func (p *Process) Continue() {
 		p.inFront = true
 		p.tty.give(p.pid)
 	}
-	p.signal(syscall.SIGCONT)
+	_ = p.signal(syscall.SIGCONT)
 }
 
 // Signal sends sig to the command and all that it has started in its process
 // group. What is to end the command also continues it, because a stopped process does not
 // notice. While the command is suspended together with this process, only Continue
-// continues it.
-func (p *Process) Signal(sig os.Signal) {
+// continues it. The error is that of the signal: [fs.ErrPermission] if all of them run as
+// another user.
+func (p *Process) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	switch {
 	case !ok || s == syscall.SIGCONT && p.suspended():
-		return
+		return nil
 	case s == syscall.SIGINT || s == syscall.SIGTERM || s == syscall.SIGHUP || s == syscall.SIGQUIT:
-		p.signal(s)
-		p.signal(syscall.SIGCONT)
-	default:
-		p.signal(s)
+		return p.end(s)
 	}
+	return p.signal(s)
 }
 
 // suspended reports whether the command was suspended together with this process, and
@@ -203,17 +202,22 @@ func (p *Process) suspended() bool {
 	return p.sleeping
 }
 
-func (p *Process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.pid, sig) }
+func (p *Process) signal(sig syscall.Signal) error { return syscall.Kill(-p.pid, sig) }
 
-// Terminate asks the command and all that it has started in its process group
-// to end, also if they are stopped.
-func (p *Process) Terminate() {
-	p.signal(syscall.SIGTERM)
-	p.signal(syscall.SIGCONT)
+// end sends sig, which is to end the command, and continues it.
+func (p *Process) end(sig syscall.Signal) error {
+	err := p.signal(sig)
+	_ = p.signal(syscall.SIGCONT)
+	return err
 }
 
-// Kill ends the command and all that it has started in its process group.
-func (p *Process) Kill() { p.signal(syscall.SIGKILL) }
+// Terminate asks the command and all that it has started in its process group
+// to end, also if they are stopped. The error is as that of Signal.
+func (p *Process) Terminate() error { return p.end(syscall.SIGTERM) }
+
+// Kill ends the command and all that it has started in its process group. The error is as that
+// of Signal.
+func (p *Process) Kill() error { return p.signal(syscall.SIGKILL) }
 
 // Lingers reports whether anything of the process group still runs: the command, or
 // what it has started.
