@@ -103,14 +103,17 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 	end := func(why string) {
 		lost, held = true, nil
 		late.Stop()
+		// A message may take a moment that is not left, so the signals go first.
 		if r.grace == 0 {
+			err := p.Kill()
 			r.say("%s; killing the command", why)
-			r.signalled(p.Kill())
+			r.signalled(err)
 			return
 		}
-		r.say("%s; stopping the command", why)
-		r.signalled(p.Terminate())
+		err := p.Terminate()
 		kill = time.After(r.grace)
+		r.say("%s; stopping the command", why)
+		r.signalled(err)
 	}
 	stop := func(err error) { end(fmt.Sprintf("lost %s: %s", r.lostOne(err), lossReason(err))) }
 	for {
@@ -128,9 +131,10 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				end(fmt.Sprintf("lost %s: it could not be extended and is about to end, in %s", r.lostOne(nil), round(time.Until(lock.Until()))))
 			}
 		case <-kill:
-			r.say("the command does not end, killing it")
-			r.signalled(p.Kill())
+			err := p.Kill()
 			kill = nil
+			r.say("the command does not end, killing it")
+			r.signalled(err)
 		case sig := <-r.signals:
 			err := p.Signal(sig)
 			_, ends := child.Ends(sig)

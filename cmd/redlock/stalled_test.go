@@ -69,6 +69,32 @@ func TestLossWithStalledStderr(t *testing.T) {
 	p.want(runLost)
 }
 
+// A message that nobody reads does not delay the signals. So the command has ended before the
+// lock, also if the TTL is short.
+func TestKillWithStalledStderr(t *testing.T) {
+	t.Parallel()
+	const tries = 5 // a busy machine may be slow
+	var late time.Duration
+	for range tries {
+		s := server(t)
+		p := startStalled(t, s.Addr(), "run", "--ttl", "900ms", "job", "--", "sh", "-c", `trap "" TERM; while :; do echo tick; sleep 0.01; done`)
+		p.stdout.await(t, "tick")
+		s.Hang()
+		end := time.Now().Add(s.Redis().TTL("job"))
+		last, size := time.Now(), 0 // of the last tick
+		for p.exited(2*time.Millisecond) != nil {
+			if n := len(p.stdout.String()); n > size {
+				last, size = time.Now(), n
+			}
+		}
+		p.want(runLost)
+		if late = last.Sub(end); late < 0 {
+			return
+		}
+	}
+	t.Errorf("unsafe: the command lived for %v after the end of the lock", late)
+}
+
 // A campaign leads, and ends with a signal, even if nobody reads what the tool says.
 func TestCampaignWithStalledStderr(t *testing.T) {
 	t.Parallel()
