@@ -106,7 +106,7 @@ func (e *examine) run(cmd *cobra.Command, _ []string) error {
 	cancel() // from now on an interrupt ends the process, even if nobody reads the report
 	switch {
 	case interrupted:
-		return &exitError{code: doctorInterrupted}
+		return &exitError{code: doctorInterrupted, by: os.Interrupt}
 	case err != nil:
 		return usage(cmd, strings.TrimPrefix(err.Error(), "doctor: "))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -112,6 +113,8 @@ turns the check off.`,
   126  the command cannot be run
   127  there is no such command
   128 + N  signal N came before redlock had the lock; the command did not run
+If SIGINT, SIGTERM or SIGHUP has ended the command or the wait, redlock ends by that
+signal too, which shells show as 128 + N.
 Some commands end with such codes themselves: timeout with 124, xargs with 123 and
 124, and shells with 126 and 127. Then a line on stderr says that the code is from the
 command. There is no such line if timeout runs redlock: use --wait and --max-hold instead.`,
@@ -168,9 +171,10 @@ type run struct {
 
 	verb    string // the name of the subcommand
 	command []string
-	path    string // of the command
-	told    bool   // a signal that asks a program to end was passed on
-	denied  bool   // the user was told that the command cannot be signalled
+	path    string      // of the command
+	told    bool        // a signal that asks a program to end was passed on
+	passed  []os.Signal // to the command that runs
+	denied  bool        // the user was told that the command cannot be signalled
 
 	extending struct { // whether extensions fail
 		sync.Mutex

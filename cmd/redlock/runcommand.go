@@ -139,6 +139,7 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 			err := p.Signal(sig)
 			_, ends := child.Ends(sig)
 			if ends {
+				r.passed = append(r.passed, sig)
 				r.signalled(err)
 			}
 			asked, r.told = asked || ends, r.told || asksToEnd(sig)

@@ -219,7 +219,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 			args = append(args, "--node", s.Addr())
 		}
 		var stderr strings.Builder
-		if got := execute(args, closed, &stderr); got != code || !strings.Contains(stderr.String(), "file already closed") {
+		if got, _ := execute(args, closed, &stderr); got != code || !strings.Contains(stderr.String(), "file already closed") {
 			t.Errorf("%q: exit code %d, want %d; stderr %q", args, got, code, stderr.String())
 		}
 	}
@@ -272,7 +272,7 @@ func TestSignalWithStalledStdout(t *testing.T) {
 		"json":    {"lock job --ttl 60s --json", 128 + int(syscall.SIGINT)},
 		"polling": {"lock job 60000", 128 + int(syscall.SIGINT)},
 		"watch":   {"status --watch job", statusFree},
-		"doctor":  {"doctor --no-probe", -1},
+		"doctor":  {"doctor --no-probe", 128 + int(syscall.SIGINT)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -90,6 +90,9 @@ func (p *Process) Status() Status {
 // Notify relays to c the signals that are meant for the command.
 func Notify(c chan<- os.Signal) { signal.Notify(c, os.Interrupt) }
 
+// Die returns: a signal does not end a process of this system.
+func Die(os.Signal) {}
+
 // Idle does nothing here: only signals of a job need it.
 func Idle() {}
 

@@ -110,7 +110,7 @@ func (p *Process) wait(next func() (syscall.WaitStatus, error)) {
 		case err != nil: // somebody else has waited for it; cannot be
 			p.status = Status{Code: 255}
 		case ws.Signaled():
-			p.status = Status{Code: 128 + int(ws.Signal()), Signal: unix.SignalName(ws.Signal())}
+			p.status = Status{Code: 128 + int(ws.Signal()), Signal: unix.SignalName(ws.Signal()), By: ws.Signal()}
 		default:
 			p.status = Status{Code: ws.ExitStatus()}
 		}
