@@ -54,9 +54,10 @@ starts when that is noticed, which may be too late.
 
 If redlock itself is killed (SIGKILL), a second redlock process notices that, and kills
 the command and all that it has started. "All that it has started" means the process
-group of the command. A process that has left the group (setsid, a daemon) goes on
-without the lock. On Windows, redlock stops only the command itself, and the command
-lives on if redlock is killed. A command that runs as another user, such as
+group of the command. On Linux, it includes what has left the group but not the session
+(timeout, set -m). A process that has left the session (setsid, a daemon), or on other
+systems the group, goes on without the lock. On Windows, redlock stops only the command
+itself, and the command lives on if redlock is killed. A command that runs as another user, such as
 "redlock run NAME -- sudo COMMAND", can be neither stopped nor interrupted: use
 "sudo redlock run NAME -- COMMAND" instead.
 

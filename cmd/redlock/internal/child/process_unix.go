@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -16,7 +17,9 @@ import (
 // Process is a command that runs, or has. Its methods may be called
 // concurrently.
 type Process struct {
-	pid     int // and the process group's id
+	pid     int    // and the process group's id
+	mark    string // in the environment of all that it starts
+	session int    // its session, and ours
 	tty     *terminal
 	done    chan struct{}
 	status  Status
@@ -44,9 +47,14 @@ func Start(cmd *exec.Cmd, mark string, signals chan<- os.Signal, r *Reaper) (*Pr
 	dieWithParent(&attributes)
 	cmd.SysProcAttr = &attributes
 	p := &Process{
+		mark:    mark,
+		session: anySession,
 		tty:     openTerminal(),
 		done:    make(chan struct{}),
 		resumed: make(chan struct{}, 1),
+	}
+	if session, err := unix.Getsid(0); err == nil {
+		p.session = session
 	}
 	if os.Getpid() != 1 { // whose end is that of all others
 		p.guard, p.alone = startGuard(r, mark)
@@ -211,18 +219,43 @@ func (p *Process) end(sig syscall.Signal) error {
 	return err
 }
 
-// Terminate asks the command and all that it has started in its process group
-// to end, also if they are stopped. The error is as that of Signal.
-func (p *Process) Terminate() error { return p.end(syscall.SIGTERM) }
+// others returns the process groups that were made from that of the command in the same
+// session, as timeout and shells with job control do. They are known on Linux only.
+func (p *Process) others() []int {
+	if p.session == anySession {
+		return nil
+	}
+	own := unix.Getpgrp()
+	return slices.DeleteFunc(groupsWith(p.mark, p.session), func(group int) bool {
+		return group <= 1 || group == own || group == p.pid
+	})
+}
 
-// Kill ends the command and all that it has started in its process group. The error is as that
-// of Signal.
-func (p *Process) Kill() error { return p.signal(syscall.SIGKILL) }
+// Terminate asks the command and all that it has started in its process group to end, also if
+// they are stopped; on Linux also what has left the group, but not the session. The error is
+// that of the command's group, as of Signal.
+func (p *Process) Terminate() error {
+	err := p.end(syscall.SIGTERM)
+	for _, group := range p.others() {
+		_ = syscall.Kill(-group, syscall.SIGTERM)
+		_ = syscall.Kill(-group, syscall.SIGCONT)
+	}
+	return err
+}
 
-// Lingers reports whether anything of the process group still runs: the command, or
-// what it has started.
+// Kill ends what Terminate asks to end. The error is as that of Terminate.
+func (p *Process) Kill() error {
+	err := p.signal(syscall.SIGKILL)
+	for _, group := range p.others() {
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+	}
+	return err
+}
+
+// Lingers reports whether anything still runs that Kill would end: the command, or what it has
+// started.
 func (p *Process) Lingers() bool {
-	return syscall.Kill(-p.pid, 0) != syscall.ESRCH && lives(p.pid)
+	return syscall.Kill(-p.pid, 0) != syscall.ESRCH && lives(p.pid) || len(p.others()) > 0
 }
 
 // Done is closed when the command has ended. What it has started may live on.
