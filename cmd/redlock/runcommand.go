@@ -110,7 +110,6 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 			r.signalled(err)
 			return
 		}
-		err := p.Terminate()
 		kill = time.After(r.grace)
 		r.say("%s; stopping the command", why)
 		r.signalled(err)
@@ -143,6 +142,7 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				r.signalled(err)
 			}
 			asked, r.told = asked || ends, r.told || asksToEnd(sig)
+		err := p.Terminate()
 		case <-p.Resumed():
 			if !lost && lock.Err() != nil {
 				stop(lock.Err())

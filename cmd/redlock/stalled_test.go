@@ -72,8 +72,7 @@ func TestLossWithStalledStderr(t *testing.T) {
 // A message that nobody reads does not delay the signals. So the command has ended before the
 // lock, also if the TTL is short.
 func TestKillWithStalledStderr(t *testing.T) {
-	t.Parallel()
-	const tries = 5 // a busy machine may be slow
+	const tries = 15 // a busy machine may be slow
 	var late time.Duration
 	for range tries {
 		s := server(t)
