@@ -93,7 +93,7 @@ func (e *examine) run(cmd *cobra.Command, _ []string) error {
 	case e.nodes.timeout <= 0:
 		return usage(cmd, fmt.Sprintf("--node-timeout is %v: it must be positive", e.nodes.timeout))
 	}
-	conn, err := e.nodes.connect(os.Getenv)
+	conn, err := e.nodes.connect(os.LookupEnv)
 	if err != nil {
 		return usage(cmd, err.Error())
 	}

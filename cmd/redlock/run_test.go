@@ -561,7 +561,7 @@ func TestTellWaitTakesWhatIsFree(t *testing.T) {
 	s := server(t)
 	r := &run{acquisition: acquisition{name: "job", ttl: time.Minute, stderr: io.Discard, nodes: nodeFlags{urls: []string{s.Addr()}, timeout: time.Second}}}
 	var err error
-	if r.conn, err = r.nodes.connect(os.Getenv, redlock.WithTTL(time.Minute)); err != nil {
+	if r.conn, err = r.nodes.connect(os.LookupEnv, redlock.WithTTL(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.conn.close(leave) })

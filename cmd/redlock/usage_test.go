@@ -219,7 +219,7 @@ func TestFindNodes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := nodeFlags{urls: tt.flags}
-			got, _, err := f.find(func(name string) string { return tt.env[name] })
+			got, _, err := f.find(func(name string) (string, bool) { value, set := tt.env[name]; return value, set })
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("found %q, want %q", got, tt.want)
 			}
