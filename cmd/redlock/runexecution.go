@@ -52,6 +52,9 @@ func (r *run) prepare() (*child.Reaper, error) {
 func (r *run) serve(lock tenure, reaper *child.Reaper) (status child.Status, lost bool, err error) {
 	taken := time.Now()
 	r.passed = nil
+	r.extending.Lock()
+	r.extending.failing = nil // the failures of an earlier term
+	r.extending.Unlock()
 	cmd := exec.Command(r.path)
 	cmd.Args = r.command
 	held := r.around.with(r.locks...)
