@@ -73,12 +73,22 @@ func TestRunExitCodes(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte("text\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	script := func(name, first string) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte(first+"\necho ran\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
 	tests := []struct {
 		name    string
 		command []string
 		code    int
 		says    string
 	}{
+		{"no such interpreter", []string{script("script", "#!/no/such/shell")}, 127, "its interpreter, which its first line names after #!, does not exist"},
+		{"lines that end with CR LF", []string{script("script", "#!/bin/sh\r")}, 127, "its first line ends with a carriage return"},
+		{"no interpreter", []string{script("script", "echo hi")}, 126, "exec format error (a script needs a first line such as #!/bin/sh)"},
 		{"success", []string{"true"}, 0, ""},
 		{"failure", []string{"false"}, 1, ""},
 		{"a code that the tool has too", []string{"sh", "-c", "exit 121"}, 121, "exit code 121 is from the command itself"},

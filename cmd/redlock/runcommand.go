@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
@@ -27,6 +30,11 @@ func (r *run) cannotRun(err error) error {
 			return r.end(runNotFound, "there is no command with blanks or operators of a shell in its name; a line of shell needs a shell: redlock %s %s -- sh -c 'COMMAND ARGUMENT...'",
 				r.verb, text.Name(r.name))
 		}
+		if r.path != "" { // it was found, so something else is missing
+			if _, err := os.Stat(r.path); err == nil {
+				return r.end(runNotFound, "the command %s cannot be run: %s", name, missingInterpreter(r.path))
+			}
+		}
 		return r.end(runNotFound, "there is no command %s", name)
 	case errors.Is(err, fs.ErrPermission):
 		return r.end(runCannot, "the command %s cannot be run: it is not executable (chmod +x), or a directory", name)
@@ -39,7 +47,28 @@ func (r *run) cannotRun(err error) error {
 	case errors.As(err, &problem):
 		err = problem.Err
 	}
+	if errors.Is(err, syscall.ENOEXEC) {
+		return r.end(runCannot, "the command %s cannot be run: %v (a script needs a first line such as #!/bin/sh)", name, err)
+	}
 	return r.end(runCannot, "the command %s cannot be run: %v", name, err)
+}
+
+// missingInterpreter says what does not exist if the file at path exists, and cannot be run
+// because something does not.
+func missingInterpreter(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return "its interpreter does not exist"
+	}
+	defer func() { _ = file.Close() }()
+	line, _ := bufio.NewReader(io.LimitReader(file, 1<<12)).ReadString('\n')
+	switch {
+	case !strings.HasPrefix(line, "#!"):
+		return "the loader that it needs does not exist"
+	case strings.HasSuffix(line, "\r\n"):
+		return "its first line ends with a carriage return, which is taken for a part of the interpreter's name: save the script with the line ends of Unix"
+	}
+	return "its interpreter, which its first line names after #!, does not exist"
 }
 
 // extended handles the result of each extension of the lock.
