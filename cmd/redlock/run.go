@@ -72,9 +72,10 @@ all of them only read. A command without --shared runs alone. All wait in one qu
 first come, first served. So a command without --shared gets its turn.
 
 The command has the standard input and output of redlock, and gets the signals that are
-sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. If a signal has ended
-the command, redlock holds the lock until all that the command has started has ended
-too, for the grace period at most.
+sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. If one of the first
+four came, or a signal has ended the command, redlock holds the lock until all that the
+command has started has ended too, for the grace period at most. Otherwise it unlocks when
+the command has ended, also if that has left processes in the background.
 
 Ctrl-Z suspends the command and redlock. Nobody extends the lock then, so others may
 have it after the TTL. If so, redlock stops the command when you continue it. Without a

@@ -301,6 +301,21 @@ func TestRunLeavesTheBackgroundAlone(t *testing.T) {
 	p.stdout.await(t, "the end")
 }
 
+// A signal that does not ask the command to end does not change that.
+func TestRunLeavesTheBackgroundAloneAfterOtherSignals(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	p := start(t, s.Addr(), sh(`trap 'echo got it' USR1; (trap '' USR1; exec sleep 10 >&- 2>&-) & echo ready; until read x; do :; done; exit 3`)...)
+	p.stdout.await(t, "ready")
+	p.signal(syscall.SIGUSR1)
+	p.stdout.await(t, "got it")
+	p.tell("end")
+	p.want(3)
+	if got := p.stderr.String(); got != "" {
+		t.Errorf("stderr %q: it waited for the background", got)
+	}
+}
+
 // Without a terminal the tool goes on while its command is stopped, and passes on what
 // continues it.
 func TestRunStopsAndContinues(t *testing.T) {

@@ -126,7 +126,7 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 	var (
 		kill, giveUp <-chan time.Time
 		done         = p.Done()
-		asked        bool // somebody else has asked the command to end
+		asked        bool // somebody else has asked the command to end, or has ended it
 		left         <-chan time.Time
 	)
 	end := func(why string) {
@@ -170,8 +170,7 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				r.passed = append(r.passed, sig)
 				r.signalled(err)
 			}
-			asked, r.told = asked || ends, r.told || asksToEnd(sig)
-		err := p.Terminate()
+			asked, r.told = asked || asksToEnd(sig) || sig == syscall.SIGHUP, r.told || asksToEnd(sig)
 		case <-p.Resumed():
 			if !lost && lock.Err() != nil {
 				stop(lock.Err())
