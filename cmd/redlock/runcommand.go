@@ -121,13 +121,15 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 	held := lock.Context(context.Background()).Done()
 	// The command must be gone before the lock.
 	lead := r.lead()
-	late := time.NewTimer(time.Until(lock.Until()) - lead)
+	due := time.Now().Add(time.Until(lock.Until()) - lead)
+	late := time.NewTimer(time.Until(due))
 	defer late.Stop()
 	var (
 		kill, giveUp <-chan time.Time
 		done         = p.Done()
 		asked        bool // somebody else has asked the command to end, or has ended it
 		left         <-chan time.Time
+		waited       bool // for the extension that was due during a pause
 	)
 	end := func(why string) {
 		lost, held = true, nil
@@ -140,6 +142,7 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 			return
 		}
 		kill = time.After(r.grace)
+		err := p.Terminate()
 		r.say("%s; stopping the command", why)
 		r.signalled(err)
 	}
@@ -150,7 +153,12 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 			stop(lock.Err())
 		case <-late.C:
 			if left := time.Until(lock.Until()) - lead; left > 0 { // extended in the meantime
+				due, waited = time.Now().Add(left), false
 				late.Reset(left)
+			} else if pause := time.Since(due); !lost && !waited && pause > r.ttl/margin && lock.Err() == nil && !r.heldLongest(taken, lock.Until()) {
+				// This process was stopped, and the extension that was due is only being sent.
+				waited = true
+				late.Reset(time.Until(lock.Until()) / 2)
 			} else if err := lock.Err(); err != nil && !lost { // this process was stopped
 				stop(err)
 			} else if !lost && r.heldLongest(taken, lock.Until()) {
