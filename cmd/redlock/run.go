@@ -145,7 +145,7 @@ command. There is no such line if timeout runs redlock: use --wait and --max-hol
 		"keep the lock for at least this long after it was taken, even if the command ends sooner or this machine dies: for a job that several machines start at about the same time. If --ttl is longer, the lock is kept for the TTL. If the command did not run, it is not kept (default none)")
 	durationVar(flags, &r.maxHold, "max-hold", 0,
 		"hold the lock for at most this long: redlock then stops the command as if the lock were lost. SIGTERM comes a little more than the grace period before that, so that the command has ended in time; at least the TTL (default no limit)")
-	flags.IntVarP(&r.codes.taken, "taken-exit-code", "E", runTaken, "end with exit code `N`, from 0 to 255, if the lock is taken")
+	flags.IntVarP(&r.codes.taken, "taken-exit-code", "E", runTaken, "end with exit code `N`, from 0 to 255, if the lock is taken; with 0, also print no message about that")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token in REDLOCK_FENCE: a number that is higher for each later holder of NAME, so that what the command writes to can reject late writes")
 	durationVar(flags, &r.quarantine, "quarantine", 0,
 		quarantineUsage+". A run that waits for the lock waits for the end of that too (default none)")
