@@ -317,3 +317,19 @@ func TestLockHelp(t *testing.T) {
 		}
 	}
 }
+
+// A quarantine of 0 is none, also instead of that of the environment.
+func TestQuarantineOfZero(t *testing.T) {
+	s := server(t)
+	for _, tt := range []struct{ variable, args string }{
+		{"40s", "run --quarantine 0 job -- true"},
+		{"0", "run job -- true"},
+		{"40s", "lock --quarantine 0 --wait 0 --ttl 30s other"},
+	} {
+		t.Setenv("REDLOCK_QUARANTINE", tt.variable)
+		code, _, stderr := inProcess(append([]string{strings.Fields(tt.args)[0], "--node", s.Addr()}, strings.Fields(tt.args)[1:]...)...)
+		if code != exitOK || stderr != "" {
+			t.Errorf("%s with REDLOCK_QUARANTINE=%s: exit code %d, stderr %q", tt.args, tt.variable, code, stderr)
+		}
+	}
+}

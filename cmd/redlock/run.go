@@ -148,7 +148,7 @@ command. There is no such line if timeout runs redlock: use --wait and --max-hol
 	flags.IntVarP(&r.codes.taken, "taken-exit-code", "E", runTaken, "end with exit code `N`, from 0 to 255, if the lock is taken; with 0, also print no message about that")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token in REDLOCK_FENCE: a number that is higher for each later holder of NAME, so that what the command writes to can reject late writes")
 	durationVar(flags, &r.quarantine, "quarantine", 0,
-		quarantineUsage+". A run that waits for the lock waits for the end of that too (default none)")
+		quarantineUsage+". A run that waits for the lock waits for the end of that too; 0 means none (default none)")
 	flags.BoolVar(&r.passNodes, "pass-nodes", false, "pass REDLOCK_NODES and REDLOCK_PASSWORD on to the command although they may contain a password")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(commandFlagError)
