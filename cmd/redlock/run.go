@@ -100,8 +100,7 @@ turns the check off.`,
   export REDLOCK_NODES=redis://:secret@r1:6379,redis://:secret@r2:6379,redis://:secret@r3:6379
   redlock run nightly -- make report                 works while two of the three servers do
 
-  The first line of a script, after #!, by which it takes the lock itself. It must be
-  executable and started by its path (./script, not sh script):
+  The first line after #! in a script that takes the lock itself (run it as ./script):
   [ "$REDLOCK_NAME" = nightly ] || exec redlock run --wait 0 nightly -- "$0" "$@"`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + `
