@@ -326,10 +326,10 @@ func TestQuarantineOfZero(t *testing.T) {
 		{"0", "run job -- true"},
 		{"40s", "lock --quarantine 0 --wait 0 --ttl 30s other"},
 	} {
-		t.Setenv("REDLOCK_QUARANTINE", tt.variable)
-		code, _, stderr := inProcess(append([]string{strings.Fields(tt.args)[0], "--node", s.Addr()}, strings.Fields(tt.args)[1:]...)...)
-		if code != exitOK || stderr != "" {
-			t.Errorf("%s with REDLOCK_QUARANTINE=%s: exit code %d, stderr %q", tt.args, tt.variable, code, stderr)
+		p := startIn(t, environment("REDLOCK_NODES="+s.Addr(), "REDLOCK_QUARANTINE="+tt.variable), strings.Fields(tt.args)...)
+		p.want(exitOK)
+		if got := p.stderr.String(); got != "" {
+			t.Errorf("%s with REDLOCK_QUARANTINE=%s: stderr %q", tt.args, tt.variable, got)
 		}
 	}
 }
