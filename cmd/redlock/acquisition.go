@@ -73,7 +73,7 @@ func (a *acquisition) connect(cmd *cobra.Command, opts ...redlock.Option) error 
 	if err != nil {
 		return err
 	}
-	if a.conn, err = a.nodes.connect(os.Getenv, append(opts, quarantine...)...); err != nil {
+	if a.conn, err = a.nodes.connect(os.LookupEnv, append(opts, quarantine...)...); err != nil {
 		return usage(cmd, err.Error())
 	}
 	a.around = parseHeld(os.Getenv(heldVariable))

@@ -64,6 +64,8 @@ What "redlock run --help" says about processes, signals and Ctrl-Z is true here 
   126  the command cannot be run
   127  there is no such command
   128 + N  signal N came before this machine led; the command did not run
+If SIGINT, SIGTERM or SIGHUP has ended the command or the wait, redlock ends by that
+signal too, which shells show as 128 + N.
 If the command ends with such a code itself, a line on stderr says so.`,
 		},
 		DisableFlagsInUseLine: true,
@@ -131,24 +133,24 @@ func (c *campaign) execute() error {
 			return err
 		}
 		c.say("campaigning again for the %s", c.what())
-		if code := c.pause(); code != 0 {
-			return &exitError{code: code}
+		if by := c.pause(); by != nil {
+			return endedBy(by)
 		}
 	}
 }
 
-// pause waits for againPause. If a signal ends that, it returns the exit code.
-func (c *campaign) pause() int {
+// pause waits for againPause. If a signal ends that, it returns the signal.
+func (c *campaign) pause() os.Signal {
 	child.Idle()
 	timer := time.NewTimer(againPause)
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
-			return 0
+			return nil
 		case sig := <-c.signals:
-			if code, ends := child.Ends(sig); ends {
-				return code
+			if _, ends := child.Ends(sig); ends {
+				return sig
 			}
 		}
 	}
@@ -230,8 +232,8 @@ func (t *candidacy) run() error {
 			case t.over:
 				return t.outcome(t.status, t.lost, t.unlockError())
 			case by != nil:
-				code, _ := child.Ends(by)
-				return t.end(code, "%v: gave up waiting for the %s", by, t.what())
+				t.say("%v: gave up waiting for the %s", by, t.what())
+				return endedBy(by)
 			}
 			return t.notLocked(err)
 		}

@@ -168,3 +168,27 @@ func TestLeaderUnknown(t *testing.T) {
 		t.Errorf("with --quiet: %q, %q, exit code %d", stdout, stderr, code)
 	}
 }
+
+// A term begins without the failures of the one before.
+func TestCampaignForgetsFailures(t *testing.T) {
+	long.Test(t)
+	s := server(t)
+	p := start(t, s.Addr(), lead(`echo ready; exec sleep 60`, "--again", "--ttl", "3s", "--grace", "100ms")...)
+	p.stdout.await(t, "ready\n")
+	s.Hang()
+	p.stderr.await(t, "could not extend the leadership")
+	p.stderr.await(t, "campaigning again")
+	s.Resume()
+	p.stdout.await(t, "ready\nready\n")
+	before := s.Redis().TTL("job")
+	await(t, "an extension", func() bool {
+		last := before
+		before = s.Redis().TTL("job")
+		return before > last
+	})
+	p.signal(syscall.SIGTERM)
+	p.want(143)
+	if got := p.stderr.String(); strings.Contains(got, "extended the leadership") {
+		t.Errorf("stderr %q: no extension has failed in the second term", got)
+	}
+}

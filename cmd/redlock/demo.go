@@ -46,7 +46,7 @@ It needs no other program, and listens on 127.0.0.1 only.`,
 			case errors.Is(err, demo.ErrLost):
 				return &exitError{code: exitFailed, text: "demo: " + err.Error() + ". That must not be: please report it."}
 			case ctx.Err() != nil && (err == nil || errors.Is(err, context.Cause(ctx))): // perhaps nobody reads the output
-				return &exitError{code: 130}
+				return endedBy(os.Interrupt)
 			case err != nil:
 				return &exitError{code: exitFailed, text: "demo: " + err.Error()}
 			}

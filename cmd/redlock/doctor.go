@@ -95,7 +95,7 @@ func (e *examine) run(cmd *cobra.Command, _ []string) error {
 	case e.nodes.timeout <= 0:
 		return usage(cmd, fmt.Sprintf("--node-timeout is %v: it must be positive", e.nodes.timeout))
 	}
-	conn, err := e.nodes.connect(os.Getenv)
+	conn, err := e.nodes.connect(os.LookupEnv)
 	if err != nil {
 		return usage(cmd, err.Error())
 	}
@@ -108,7 +108,7 @@ func (e *examine) run(cmd *cobra.Command, _ []string) error {
 	cancel() // from now on an interrupt ends the process, even if nobody reads the report
 	switch {
 	case interrupted:
-		return &exitError{code: doctorInterrupted}
+		return &exitError{code: doctorInterrupted, by: os.Interrupt}
 	case err != nil:
 		return usage(cmd, strings.TrimPrefix(err.Error(), "doctor: "))
 	}

@@ -33,7 +33,7 @@ appendfsync always. Otherwise two can hold one lock.`,
 		Args:                  noArguments,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := nodes.connect(os.Getenv)
+			conn, err := nodes.connect(os.LookupEnv)
 			if err != nil {
 				return usage(cmd, err.Error())
 			}

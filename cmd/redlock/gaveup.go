@@ -50,11 +50,18 @@ func (a *acquisition) ask(ctx context.Context, f func(context.Context)) (by os.S
 // gaveUp returns the error that ends the tool because of a signal. It came before the tool
 // had the lock, or together with it.
 func (a *acquisition) gaveUp(by os.Signal) error {
-	code, _ := child.Ends(by)
 	if a.got {
-		return a.end(code, "%v: unlocked the %s at once", by, a.what())
+		a.say("%v: unlocked the %s at once", by, a.what())
+	} else {
+		a.say("%v: gave up waiting for the %s", by, a.one(a.missing()))
 	}
-	return a.end(code, "%v: gave up waiting for the %s", by, a.one(a.missing()))
+	return endedBy(by)
+}
+
+// endedBy returns the error that ends the tool because of a signal.
+func endedBy(by os.Signal) error {
+	code, _ := child.Ends(by)
+	return &exitError{code: code, by: by}
 }
 
 // abandon releases a lock under which nothing has run. Its minimum hold does not count, so

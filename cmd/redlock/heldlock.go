@@ -74,7 +74,7 @@ func (h *heldLock) read(cmd *cobra.Command, args []string) error {
 func (h *heldLock) connect(cmd *cobra.Command, opts ...redlock.Option) (err error) {
 	h.stderr = cmd.ErrOrStderr()
 	hooks := redlock.Hooks{Unlocked: func(_ context.Context, e redlock.Event) { h.last = e.Report }}
-	h.conn, err = h.nodes.connect(os.Getenv, append(opts, redlock.WithNodeTimeout(h.nodes.timeout), redlock.WithHooks(hooks))...)
+	h.conn, err = h.nodes.connect(os.LookupEnv, append(opts, redlock.WithNodeTimeout(h.nodes.timeout), redlock.WithHooks(hooks))...)
 	if err != nil {
 		return usage(cmd, err.Error())
 	}

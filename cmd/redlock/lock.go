@@ -32,8 +32,9 @@ func newLock() *cobra.Command {
 		Short: "Take a lock in a script, and print what unlock needs",
 		Long: `Takes the lock called NAME, waiting if it is taken, and prints the handover on stdout:
 one word, which "redlock unlock" and "redlock extend" need. Nothing else is printed
-there. Keep the handover secret, because anyone who has it can release the lock: other
-users can see the arguments of a command, but not its environment.
+there. Do not close stdout (>&-): the handover would be lost, with exit code 0. Keep the
+handover secret, because anyone who has it can release the lock: other users can see the
+arguments of a command, but not its environment.
 
 Nobody extends the lock, so it ends after --ttl even if the script still works.
 "redlock extend" makes it live longer. "redlock run" is safer where one command does

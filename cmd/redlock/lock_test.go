@@ -168,7 +168,7 @@ func TestLockReleasesWhatItCannotPrint(t *testing.T) {
 	s := server(t)
 	for _, args := range [][]string{{"lock", "--node", s.Addr(), "job", "--ttl", "30s"}, {"lock", "--node", s.Addr(), "--json", "job", "--ttl", "30s"}, {"lock", "--node", s.Addr(), "job", "30000"}} {
 		var stderr strings.Builder
-		if code := execute(args, brokenWriter{}, &stderr); code != exitServers || !strings.Contains(stderr.String(), "the lock \"job\" was released: no space") &&
+		if code, _ := execute(args, brokenWriter{}, &stderr); code != exitServers || !strings.Contains(stderr.String(), "the lock \"job\" was released: no space") &&
 			!strings.Contains(stderr.String(), "error could not print the key, so the lock was released: no space") {
 			t.Errorf("%q: code %d, stderr %q", args, code, stderr.String())
 		}
@@ -314,6 +314,22 @@ func TestLockHelp(t *testing.T) {
 			if len(line) > 101 {
 				t.Errorf("%s: a line of %d characters: %q", command, len(line), line)
 			}
+		}
+	}
+}
+
+// A quarantine of 0 is none, also instead of that of the environment.
+func TestQuarantineOfZero(t *testing.T) {
+	s := server(t)
+	for _, tt := range []struct{ variable, args string }{
+		{"40s", "run --quarantine 0 job -- true"},
+		{"0", "run job -- true"},
+		{"40s", "lock --quarantine 0 --wait 0 --ttl 30s other"},
+	} {
+		p := startIn(t, environment("REDLOCK_NODES="+s.Addr(), "REDLOCK_QUARANTINE="+tt.variable), strings.Fields(tt.args)...)
+		p.want(exitOK)
+		if got := p.stderr.String(); got != "" {
+			t.Errorf("%s with REDLOCK_QUARANTINE=%s: stderr %q", tt.args, tt.variable, got)
 		}
 	}
 }

@@ -17,5 +17,7 @@ import (
 
 func main() {
 	child.BecomeGuard()
-	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+	code, by := execute(os.Args[1:], os.Stdout, os.Stderr)
+	child.Die(by)
+	os.Exit(code)
 }

@@ -75,6 +75,15 @@ func (f *nodeFlags) register(flags *pflag.FlagSet, limit string) {
 	})
 }
 
+// An environ returns the value of an environment variable, and whether it is set.
+type environ func(name string) (value string, set bool)
+
+// value returns the value of a variable, or "" if it is not set.
+func (e environ) value(name string) string {
+	value, _ := e(name)
+	return value
+}
+
 // A source says where the URLs of the servers come from, for messages.
 type source struct {
 	name  string // of a flag or a variable
@@ -90,7 +99,8 @@ const (
 )
 
 // find returns the URLs of the servers.
-func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
+func (f *nodeFlags) find(getenv environ) ([]string, source, error) {
+	value := getenv.value
 	switch {
 	case len(f.urls) > 0 && f.file != "":
 		return nil, source{}, errors.New("--node and --nodes-file are both given: give one of them")
@@ -99,10 +109,10 @@ func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	case f.file != "":
 		return findInFile(nodesFileFlag, f.file)
 	}
-	list := strings.FieldsFunc(getenv(nodesVariable), func(r rune) bool {
+	list := strings.FieldsFunc(value(nodesVariable), func(r rune) bool {
 		return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r'
 	})
-	file := getenv(nodesFileVariable)
+	file := value(nodesFileVariable)
 	switch {
 	case len(list) > 0 && file != "":
 		// They may name different servers, and then a lock would exclude nobody.
@@ -112,12 +122,17 @@ func (f *nodeFlags) find(getenv func(string) string) ([]string, source, error) {
 	case file != "":
 		return findInFile(nodesFileVariable, file)
 	}
-	if getenv(withheldVariable) != "" {
+	for _, name := range []string{nodesVariable, nodesFileVariable} {
+		if _, set := getenv(name); set {
+			return nil, source{}, errors.New(name + " is set, but names no server")
+		}
+	}
+	if value(withheldVariable) != "" {
 		// Do not fall back to another server: a lock there would exclude nobody.
 		return nil, source{}, errors.New("no server is given: the outer redlock run has not passed REDLOCK_NODES on, " +
 			"because it or REDLOCK_PASSWORD may contain a password (give the outer run --pass-nodes, or this command --node)")
 	}
-	host, port, db := getenv("REDIS_HOST"), getenv("REDIS_PORT"), getenv("REDIS_DB")
+	host, port, db := value("REDIS_HOST"), value("REDIS_PORT"), value("REDIS_DB")
 	if u, err := url.Parse(port); err == nil && u.Scheme == "tcp" {
 		// Kubernetes sets this for a service named redis.
 		host, port = cmp.Or(host, u.Hostname()), u.Port()
@@ -192,16 +207,16 @@ type connection struct {
 // connect makes a Locker for the servers in the flags and the environment. It reads the
 // files that they name, and does no other I/O. Its errors are about what the user has
 // specified.
-func (f *nodeFlags) connect(getenv func(string) string, opts ...redlock.Option) (*connection, error) {
+func (f *nodeFlags) connect(getenv environ, opts ...redlock.Option) (*connection, error) {
 	urls, from, err := f.find(getenv)
 	if err != nil {
 		return nil, err
 	}
 	d := defaults{tls: f.tls}
-	if d.password, err = (secret{"password-file", f.passwordFile, passwordVariable}).read(getenv); err != nil {
+	if d.password, err = (secret{"password-file", f.passwordFile, passwordVariable}).read(getenv.value); err != nil {
 		return nil, err
 	}
-	if d.sentinelPassword, err = (secret{"sentinel-password-file", f.sentinelPasswordFile, sentinelPasswordVariable}).read(getenv); err != nil {
+	if d.sentinelPassword, err = (secret{"sentinel-password-file", f.sentinelPasswordFile, sentinelPasswordVariable}).read(getenv.value); err != nil {
 		return nil, err
 	}
 	if err := f.tls.check(); err != nil {

@@ -42,7 +42,7 @@ func TestPasswords(t *testing.T) {
 				env[k] = v
 			}
 			f := nodeFlags{passwordFile: tt.flag, timeout: defaultNodeTimeout}
-			conn, err := f.connect(func(name string) string { return env[name] })
+			conn, err := f.connect(func(name string) (string, bool) { value, set := env[name]; return value, set })
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("error %v, want %q", err, tt.err)
@@ -83,7 +83,7 @@ func TestIdentity(t *testing.T) {
 	hash := func(nodes string) string {
 		t.Helper()
 		f := nodeFlags{timeout: defaultNodeTimeout}
-		conn, err := f.connect(func(name string) string { return map[string]string{"REDLOCK_NODES": nodes}[name] })
+		conn, err := f.connect(func(name string) (string, bool) { return nodes, name == "REDLOCK_NODES" })
 		if err != nil {
 			t.Fatalf("%s: %v", nodes, err)
 		}
@@ -114,7 +114,7 @@ func TestIdentity(t *testing.T) {
 // same for every order of its addresses, so that none votes twice.
 func TestNames(t *testing.T) {
 	f := nodeFlags{urls: []string{"redis+sentinel://u:Zq7Xv9@b?master_name=m&addr=a", "redis+cluster://b?addr=a"}, timeout: defaultNodeTimeout}
-	conn, err := f.connect(func(string) string { return "" })
+	conn, err := f.connect(func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestOneList(t *testing.T) {
 		"missing file":           {nodeFlags{}, map[string]string{"REDLOCK_NODES_FILE": "/no/such/file"}, "", "REDLOCK_NODES_FILE: the file does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _, err := tt.flags.find(func(name string) string { return tt.env[name] })
+			got, _, err := tt.flags.find(func(name string) (string, bool) { value, set := tt.env[name]; return value, set })
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("error %v, want %q", err, tt.err)
@@ -167,6 +167,36 @@ func TestServersHelp(t *testing.T) {
 	for _, parameter := range strings.Split(u.Query+"&sentinel_password=x", "&") {
 		if name, _, _ := strings.Cut(parameter, "="); !strings.Contains(help, name) {
 			t.Errorf("the help does not say what %s is", name)
+		}
+	}
+}
+
+// An empty variable names no server. It must not mean the one on this machine.
+func TestEmptyVariables(t *testing.T) {
+	for _, name := range []string{"REDLOCK_NODES", "REDLOCK_NODES_FILE"} {
+		for _, value := range []string{"", " ,"} {
+			if value != "" && name != "REDLOCK_NODES" {
+				continue
+			}
+			t.Run(name+"="+value, func(t *testing.T) {
+				t.Setenv(name, value)
+				for _, tt := range []struct {
+					args []string
+					code int
+				}{
+					{[]string{"run", "job", "--", "true"}, runUsage},
+					{[]string{"status", "job"}, exitUsage},
+				} {
+					code, _, stderr := inProcess(tt.args...)
+					if want := name + " is set, but names no server"; code != tt.code || !strings.Contains(stderr, want) {
+						t.Errorf("%q: exit code %d, want %d; stderr %q, want %q", tt.args, code, tt.code, stderr, want)
+					}
+				}
+				code, _, stderr := inProcess("status", "--node", nobody(t), "job")
+				if code != statusUnknown {
+					t.Errorf("with --node: exit code %d, stderr %q", code, stderr)
+				}
+			})
 		}
 	}
 }

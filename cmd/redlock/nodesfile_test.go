@@ -9,7 +9,7 @@ import (
 )
 
 func TestNodesFile(t *testing.T) {
-	none := func(string) string { return "" }
+	none := func(string) (string, bool) { return "", false }
 	for text, want := range map[string]string{
 		"redis://a": "redis://a",
 		"# three servers\nredis://a\n\n  rediss://:p,%20w@b?tls_ca=x \r\n\t# spare\nc:1\n": "redis://a rediss://:p,%20w@b?tls_ca=x c:1",
@@ -92,7 +92,7 @@ func FuzzNodesFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		flags := nodeFlags{file: writeFile(t, "nodes", before+secret+after)}
-		urls, from, err := flags.find(func(string) string { return "" })
+		urls, from, err := flags.find(func(string) (string, bool) { return "", false })
 		errs := []error{err}
 		for i, entry := range urls {
 			if _, err := parseEntry(entry, defaults{}); err != nil {

@@ -23,6 +23,9 @@ func (a *acquisition) notLocked(err error) error {
 	switch {
 	case errors.Is(err, redlock.ErrTaken):
 		a.silent = true
+		if a.codes.taken == exitOK { // this is no failure, and cron would mail a message
+			return &exitError{code: exitOK}
+		}
 		said := a.taken(name)
 		if !a.wait.once() {
 			said += fmt.Sprintf("; waited for %s", round(a.wait.d))

@@ -173,8 +173,8 @@ func untilSignal() (context.Context, context.CancelCauseFunc) {
 			case <-ctx.Done():
 				return
 			case sig := <-signals:
-				if code, ends := child.Ends(sig); ends {
-					cancel(&exitError{code: code})
+				if _, ends := child.Ends(sig); ends {
+					cancel(endedBy(sig))
 				}
 			}
 		}

@@ -17,7 +17,7 @@ const quarantineUsage = "let a server that is new or may have lost its data gran
 
 // registerQuarantine adds the flag --quarantine.
 func registerQuarantine(flags *pflag.FlagSet, d *time.Duration) {
-	durationVar(flags, d, "quarantine", 0, quarantineUsage+" (default none)")
+	durationVar(flags, d, "quarantine", 0, quarantineUsage+"; 0 means none (default none)")
 }
 
 // quarantineOption returns the option for the quarantine, or none.

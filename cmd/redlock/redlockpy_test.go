@@ -58,7 +58,7 @@ func TestRedlockPyOptionsFirst(t *testing.T) {
 
 // Without --redis it is the local Redis, or what the environment names.
 func TestRedlockPyDefaultServer(t *testing.T) {
-	urls, _, err := (&nodeFlags{}).find(func(string) string { return "" })
+	urls, _, err := (&nodeFlags{}).find(func(string) (string, bool) { return "", false })
 	if err != nil || len(urls) != 1 || urls[0] != "redis://localhost:6379/0" {
 		t.Errorf("%q, %v", urls, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ const (
 type exitError struct {
 	code int
 	text string
+	by   os.Signal // the signal that ends the tool, or nil; code is then 128 and its number
 }
 
 func (e *exitError) Error() string { return e.text }
@@ -160,15 +162,16 @@ func rejectShells(completion *cobra.Command) {
 	}
 }
 
-// execute runs the tool with args and returns its exit code.
-func execute(args []string, stdout, stderr io.Writer) int {
+// execute runs the tool with args and returns its exit code, and the signal that has ended it,
+// or nil.
+func execute(args []string, stdout, stderr io.Writer) (code int, by os.Signal) {
 	said := &messages{w: stderr}
 	defer said.flush()
 	root := newRoot(stdout, said)
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
-		return exitOK
+		return exitOK, nil
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
@@ -183,7 +186,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	if exit.text != "" {
 		printLine(said, exit.text)
 	}
-	return exit.code
+	return exit.code, exit.by
 }
 
 // usage returns the error for invalid arguments.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -53,9 +54,12 @@ starts when that is noticed, which may be too late.
 
 If redlock itself is killed (SIGKILL), a second redlock process notices that, and kills
 the command and all that it has started. "All that it has started" means the process
-group of the command. A process that has left the group (setsid, a daemon) goes on
-without the lock. On Windows, redlock stops only the command itself, and the command
-lives on if redlock is killed.
+group of the command. On Linux, it includes what has left the group but not the session
+(timeout, set -m). A process that has left the session (setsid, a daemon), or on other
+systems the group, goes on without the lock. On Windows, redlock stops only the command
+itself, and the command lives on if redlock is killed. A command that runs as another user, such as
+"redlock run NAME -- sudo COMMAND", can be neither stopped nor interrupted: use
+"sudo redlock run NAME -- COMMAND" instead.
 
 With --also, redlock holds several locks. The command starts when it has all of them.
 
@@ -68,9 +72,10 @@ all of them only read. A command without --shared runs alone. All wait in one qu
 first come, first served. So a command without --shared gets its turn.
 
 The command has the standard input and output of redlock, and gets the signals that are
-sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. If a signal has ended
-the command, redlock holds the lock until all that the command has started has ended
-too, for the grace period at most.
+sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. If one of the first
+four came, or a signal has ended the command, redlock holds the lock until all that the
+command has started has ended too, for the grace period at most. Otherwise it unlocks when
+the command has ended, also if that has left processes in the background.
 
 Ctrl-Z suspends the command and redlock. Nobody extends the lock then, so others may
 have it after the TTL. If so, redlock stops the command when you continue it. Without a
@@ -95,7 +100,7 @@ turns the check off.`,
   export REDLOCK_NODES=redis://:secret@r1:6379,redis://:secret@r2:6379,redis://:secret@r3:6379
   redlock run nightly -- make report                 works while two of the three servers do
 
-  The first line of a script, after #!, by which it takes the lock itself:
+  The first line after #! in a script that takes the lock itself (run it as ./script):
   [ "$REDLOCK_NAME" = nightly ] || exec redlock run --wait 0 nightly -- "$0" "$@"`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment + `
@@ -110,6 +115,8 @@ turns the check off.`,
   126  the command cannot be run
   127  there is no such command
   128 + N  signal N came before redlock had the lock; the command did not run
+If SIGINT, SIGTERM or SIGHUP has ended the command or the wait, redlock ends by that
+signal too, which shells show as 128 + N.
 Some commands end with such codes themselves: timeout with 124, xargs with 123 and
 124, and shells with 126 and 127. Then a line on stderr says that the code is from the
 command. There is no such line if timeout runs redlock: use --wait and --max-hold instead.`,
@@ -137,10 +144,10 @@ command. There is no such line if timeout runs redlock: use --wait and --max-hol
 		"keep the lock for at least this long after it was taken, even if the command ends sooner or this machine dies: for a job that several machines start at about the same time. If --ttl is longer, the lock is kept for the TTL. If the command did not run, it is not kept (default none)")
 	durationVar(flags, &r.maxHold, "max-hold", 0,
 		"hold the lock for at most this long: redlock then stops the command as if the lock were lost. SIGTERM comes a little more than the grace period before that, so that the command has ended in time; at least the TTL (default no limit)")
-	flags.IntVarP(&r.codes.taken, "taken-exit-code", "E", runTaken, "end with exit code `N`, from 0 to 255, if the lock is taken")
+	flags.IntVarP(&r.codes.taken, "taken-exit-code", "E", runTaken, "end with exit code `N`, from 0 to 255, if the lock is taken; with 0, also print no message about that")
 	flags.BoolVar(&r.fencing, "fencing", false, "give the command a fencing token in REDLOCK_FENCE: a number that is higher for each later holder of NAME, so that what the command writes to can reject late writes")
 	durationVar(flags, &r.quarantine, "quarantine", 0,
-		quarantineUsage+". A run that waits for the lock waits for the end of that too (default none)")
+		quarantineUsage+". A run that waits for the lock waits for the end of that too; 0 means none (default none)")
 	flags.BoolVar(&r.passNodes, "pass-nodes", false, "pass REDLOCK_NODES and REDLOCK_PASSWORD on to the command although they may contain a password")
 	flags.StringVar(&r.owner, "owner", "", "`label` by which others see who has the lock (default the host name and process id)")
 	cmd.SetFlagErrorFunc(commandFlagError)
@@ -166,8 +173,10 @@ type run struct {
 
 	verb    string // the name of the subcommand
 	command []string
-	path    string // of the command
-	told    bool   // a signal that asks a program to end was passed on
+	path    string      // of the command
+	told    bool        // a signal that asks a program to end was passed on
+	passed  []os.Signal // to the command that runs
+	denied  bool        // the user was told that the command cannot be signalled
 
 	extending struct { // whether extensions fail
 		sync.Mutex

@@ -73,12 +73,22 @@ func TestRunExitCodes(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte("text\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	script := func(name, first string) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte(first+"\necho ran\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
 	tests := []struct {
 		name    string
 		command []string
 		code    int
 		says    string
 	}{
+		{"no such interpreter", []string{script("script", "#!/no/such/shell")}, 127, "its interpreter, which its first line names after #!, does not exist"},
+		{"lines that end with CR LF", []string{script("script", "#!/bin/sh\r")}, 127, "its first line ends with a carriage return"},
+		{"no interpreter", []string{script("script", "echo hi")}, 126, "exec format error (a script needs a first line such as #!/bin/sh)"},
 		{"success", []string{"true"}, 0, ""},
 		{"failure", []string{"false"}, 1, ""},
 		{"a code that the tool has too", []string{"sh", "-c", "exit 121"}, 121, "exit code 121 is from the command itself"},
@@ -289,6 +299,21 @@ func TestRunLeavesTheBackgroundAlone(t *testing.T) {
 	}
 	p.want(3)
 	p.stdout.await(t, "the end")
+}
+
+// A signal that does not ask the command to end does not change that.
+func TestRunLeavesTheBackgroundAloneAfterOtherSignals(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	p := start(t, s.Addr(), sh(`trap 'echo got it' USR1; (trap '' USR1; exec sleep 10 >&- 2>&-) & echo ready; until read x; do :; done; exit 3`)...)
+	p.stdout.await(t, "ready")
+	p.signal(syscall.SIGUSR1)
+	p.stdout.await(t, "got it")
+	p.tell("end")
+	p.want(3)
+	if got := p.stderr.String(); got != "" {
+		t.Errorf("stderr %q: it waited for the background", got)
+	}
 }
 
 // Without a terminal the tool goes on while its command is stopped, and passes on what
@@ -565,7 +590,7 @@ func TestTellWaitTakesWhatIsFree(t *testing.T) {
 	s := server(t)
 	r := &run{acquisition: acquisition{name: "job", ttl: time.Minute, stderr: io.Discard, nodes: nodeFlags{urls: []string{s.Addr()}, timeout: time.Second}}}
 	var err error
-	if r.conn, err = r.nodes.connect(os.Getenv, redlock.WithTTL(time.Minute)); err != nil {
+	if r.conn, err = r.nodes.connect(os.LookupEnv, redlock.WithTTL(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.conn.close(leave) })

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
@@ -27,6 +30,11 @@ func (r *run) cannotRun(err error) error {
 			return r.end(runNotFound, "there is no command with blanks or operators of a shell in its name; a line of shell needs a shell: redlock %s %s -- sh -c 'COMMAND ARGUMENT...'",
 				r.verb, text.Name(r.name))
 		}
+		if r.path != "" { // it was found, so something else is missing
+			if _, err := os.Stat(r.path); err == nil {
+				return r.end(runNotFound, "the command %s cannot be run: %s", name, missingInterpreter(r.path))
+			}
+		}
 		return r.end(runNotFound, "there is no command %s", name)
 	case errors.Is(err, fs.ErrPermission):
 		return r.end(runCannot, "the command %s cannot be run: it is not executable (chmod +x), or a directory", name)
@@ -39,7 +47,28 @@ func (r *run) cannotRun(err error) error {
 	case errors.As(err, &problem):
 		err = problem.Err
 	}
+	if errors.Is(err, syscall.ENOEXEC) {
+		return r.end(runCannot, "the command %s cannot be run: %v (a script needs a first line such as #!/bin/sh)", name, err)
+	}
 	return r.end(runCannot, "the command %s cannot be run: %v", name, err)
+}
+
+// missingInterpreter says what does not exist if the file at path exists, and cannot be run
+// because something does not.
+func missingInterpreter(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return "its interpreter does not exist"
+	}
+	defer func() { _ = file.Close() }()
+	line, _ := bufio.NewReader(io.LimitReader(file, 1<<12)).ReadString('\n')
+	switch {
+	case !strings.HasPrefix(line, "#!"):
+		return "the loader that it needs does not exist"
+	case strings.HasSuffix(line, "\r\n"):
+		return "its first line ends with a carriage return, which is taken for a part of the interpreter's name: save the script with the line ends of Unix"
+	}
+	return "its interpreter, which its first line names after #!, does not exist"
 }
 
 // extended handles the result of each extension of the lock.
@@ -92,25 +121,30 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 	held := lock.Context(context.Background()).Done()
 	// The command must be gone before the lock.
 	lead := r.lead()
-	late := time.NewTimer(time.Until(lock.Until()) - lead)
+	due := time.Now().Add(time.Until(lock.Until()) - lead)
+	late := time.NewTimer(time.Until(due))
 	defer late.Stop()
 	var (
 		kill, giveUp <-chan time.Time
 		done         = p.Done()
-		asked        bool // somebody else has asked the command to end
+		asked        bool // somebody else has asked the command to end, or has ended it
 		left         <-chan time.Time
+		waited       bool // for the extension that was due during a pause
 	)
 	end := func(why string) {
 		lost, held = true, nil
 		late.Stop()
+		// A message may take a moment that is not left, so the signals go first.
 		if r.grace == 0 {
+			err := p.Kill()
 			r.say("%s; killing the command", why)
-			p.Kill()
+			r.signalled(err)
 			return
 		}
-		r.say("%s; stopping the command", why)
-		p.Terminate()
 		kill = time.After(r.grace)
+		err := p.Terminate()
+		r.say("%s; stopping the command", why)
+		r.signalled(err)
 	}
 	stop := func(err error) { end(fmt.Sprintf("lost %s: %s", r.lostOne(err), lossReason(err))) }
 	for {
@@ -119,7 +153,12 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 			stop(lock.Err())
 		case <-late.C:
 			if left := time.Until(lock.Until()) - lead; left > 0 { // extended in the meantime
+				due, waited = time.Now().Add(left), false
 				late.Reset(left)
+			} else if pause := time.Since(due); !lost && !waited && pause > r.ttl/margin && lock.Err() == nil && !r.heldLongest(taken, lock.Until()) {
+				// This process was stopped, and the extension that was due is only being sent.
+				waited = true
+				late.Reset(time.Until(lock.Until()) / 2)
 			} else if err := lock.Err(); err != nil && !lost { // this process was stopped
 				stop(err)
 			} else if !lost && r.heldLongest(taken, lock.Until()) {
@@ -128,13 +167,18 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				end(fmt.Sprintf("lost %s: it could not be extended and is about to end, in %s", r.lostOne(nil), round(time.Until(lock.Until()))))
 			}
 		case <-kill:
-			r.say("the command does not end, killing it")
-			p.Kill()
+			err := p.Kill()
 			kill = nil
+			r.say("the command does not end, killing it")
+			r.signalled(err)
 		case sig := <-r.signals:
-			p.Signal(sig)
+			err := p.Signal(sig)
 			_, ends := child.Ends(sig)
-			asked, r.told = asked || ends, r.told || asksToEnd(sig)
+			if ends {
+				r.passed = append(r.passed, sig)
+				r.signalled(err)
+			}
+			asked, r.told = asked || asksToEnd(sig) || sig == syscall.SIGHUP, r.told || asksToEnd(sig)
 		case <-p.Resumed():
 			if !lost && lock.Err() != nil {
 				stop(lock.Err())
@@ -165,6 +209,14 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				return lost
 			}
 		}
+	}
+}
+
+// signalled handles the result of a signal that was sent to the command.
+func (r *run) signalled(err error) {
+	if errors.Is(err, fs.ErrPermission) && !r.denied {
+		r.denied = true
+		r.say(`may not stop the command: it runs as another user; use "sudo redlock %s NAME -- COMMAND" instead`, r.verb)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
@@ -50,6 +51,10 @@ func (r *run) prepare() (*child.Reaper, error) {
 // of a command that cannot be run.
 func (r *run) serve(lock tenure, reaper *child.Reaper) (status child.Status, lost bool, err error) {
 	taken := time.Now()
+	r.passed = nil
+	r.extending.Lock()
+	r.extending.failing = nil // the failures of an earlier term
+	r.extending.Unlock()
 	cmd := exec.Command(r.path)
 	cmd.Args = r.command
 	held := r.around.with(r.locks...)
@@ -89,5 +94,9 @@ func (r *run) outcome(status child.Status, lost bool, err error) error {
 	if own := r.ownMeaning(status.Code); own != "" {
 		r.say("exit code %d is from the command itself; from redlock it would mean %s", status.Code, own)
 	}
-	return &exitError{code: status.Code}
+	end := &exitError{code: status.Code}
+	if status.By != nil && slices.Contains(r.passed, status.By) {
+		end.by = status.By
+	}
+	return end
 }

@@ -69,6 +69,31 @@ func TestLossWithStalledStderr(t *testing.T) {
 	p.want(runLost)
 }
 
+// A message that nobody reads does not delay the signals. So the command has ended before the
+// lock, also if the TTL is short.
+func TestKillWithStalledStderr(t *testing.T) {
+	const tries = 15 // a busy machine may be slow
+	var late time.Duration
+	for range tries {
+		s := server(t)
+		p := startStalled(t, s.Addr(), "run", "--ttl", "900ms", "job", "--", "sh", "-c", `trap "" TERM; while :; do echo tick; sleep 0.01; done`)
+		p.stdout.await(t, "tick")
+		s.Hang()
+		end := time.Now().Add(s.Redis().TTL("job"))
+		last, size := time.Now(), 0 // of the last tick
+		for p.exited(2*time.Millisecond) != nil {
+			if n := len(p.stdout.String()); n > size {
+				last, size = time.Now(), n
+			}
+		}
+		p.want(runLost)
+		if late = last.Sub(end); late < 0 {
+			return
+		}
+	}
+	t.Errorf("unsafe: the command lived for %v after the end of the lock", late)
+}
+
 // A campaign leads, and ends with a signal, even if nobody reads what the tool says.
 func TestCampaignWithStalledStderr(t *testing.T) {
 	t.Parallel()
@@ -193,7 +218,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 			args = append(args, "--node", s.Addr())
 		}
 		var stderr strings.Builder
-		if got := execute(args, closed, &stderr); got != code || !strings.Contains(stderr.String(), "file already closed") {
+		if got, _ := execute(args, closed, &stderr); got != code || !strings.Contains(stderr.String(), "file already closed") {
 			t.Errorf("%q: exit code %d, want %d; stderr %q", args, got, code, stderr.String())
 		}
 	}
@@ -246,7 +271,7 @@ func TestSignalWithStalledStdout(t *testing.T) {
 		"json":    {"lock job --ttl 60s --json", 128 + int(syscall.SIGINT)},
 		"polling": {"lock job 60000", 128 + int(syscall.SIGINT)},
 		"watch":   {"status --watch job", statusFree},
-		"doctor":  {"doctor --no-probe", -1},
+		"doctor":  {"doctor --no-probe", 128 + int(syscall.SIGINT)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -140,7 +140,7 @@ func (s *status) parse(cmd *cobra.Command, args []string) error {
 // observer connects to the servers for commands that take no lock.
 func (f *nodeFlags) observer() (*connection, error) {
 	// The TTL is that of no lock. It allows for the node timeout.
-	return f.connect(os.Getenv, redlock.WithNodeTimeout(f.timeout), redlock.WithTTL(max(redlock.DefaultTTL, 8*f.timeout)))
+	return f.connect(os.LookupEnv, redlock.WithNodeTimeout(f.timeout), redlock.WithTTL(max(redlock.DefaultTTL, 8*f.timeout)))
 }
 
 func (s *status) execute() error {

@@ -16,7 +16,8 @@ func TestRunTakenExitCode(t *testing.T) {
 	for flag, code := range map[string]int{"--taken-exit-code=0": 0, "-E75": 75, "-E255": 255} {
 		p := start(t, s.Addr(), sh("echo ran", "--wait", "0", flag)...)
 		p.want(code)
-		if p.stdout.String() != "" || !strings.Contains(p.stderr.String(), `the lock "job" is taken`) {
+		said := strings.Contains(p.stderr.String(), `the lock "job" is taken`)
+		if p.stdout.String() != "" || said != (code != 0) || code == 0 && p.stderr.String() != "" {
 			t.Errorf("%s: stdout %q, stderr %q", flag, p.stdout, p.stderr)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,7 +164,7 @@ func (p *tool) exited(within time.Duration) error {
 }
 
 // wait waits for the tool, and for whatever else has its output open, and
-// returns its exit code.
+// returns its exit code. If signal n has killed it, that is 128+n, as in shells.
 func (p *tool) wait() int {
 	p.t.Helper()
 	if err := p.exited(patient); err != nil {
@@ -176,6 +177,9 @@ func (p *tool) wait() int {
 	var exit *exec.ExitError
 	if p.status != nil && !errors.As(p.status, &exit) {
 		p.t.Fatal(p.status)
+	}
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -292,7 +296,7 @@ func await(t *testing.T, what string, condition func() bool) {
 // inProcess runs the tool in this process, for calls that run no command.
 func inProcess(args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	code = execute(args, &out, &err)
+	code, _ = execute(args, &out, &err)
 	return code, out.String(), err.String()
 }
 

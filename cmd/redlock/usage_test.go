@@ -78,7 +78,7 @@ func TestUsage(t *testing.T) {
 		{"run --permits 2 --fencing a -- true", 122, "with --permits several hold tokens at a time"},
 		{"run --permits 2 a}b -- true", 122, "there are no permits of"},
 		{"run --owner ~x a -- true", 122, "must not begin with ~"},
-		{"run --quarantine 0 a -- true", 122, "a quarantine of 0s"},
+		{"run --quarantine -1s a -- true", 122, "a quarantine of -1s"},
 		{"run --quarantine 30999ms a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
 		{"run --quarantine 30 a -- true", 122, "must be longer than the TTL, 30s, by 1s"},
 		{"end-quarantine now", 2, "end-quarantine takes no argument"},
@@ -88,7 +88,7 @@ func TestUsage(t *testing.T) {
 		{"doctor --bogus", 122, "unknown flag: --bogus"},
 		{"doctor --ttl 0", 122, "must be positive"},
 		{"doctor --node-timeout 0", 122, "must be positive"},
-		{"doctor --quarantine 0", 122, "must be longer"},
+		{"doctor --quarantine -1s", 122, "must be longer"},
 		{"doctor --quarantine 30s", 122, "must be longer than the TTL, 30s, by 1s"},
 		{"doctor --node http://:sekrit@h", 122, "unknown scheme"},
 		{"status", 2, "the name of the lock is missing, as in: redlock status NAME"},
@@ -219,7 +219,7 @@ func TestFindNodes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := nodeFlags{urls: tt.flags}
-			got, _, err := f.find(func(name string) string { return tt.env[name] })
+			got, _, err := f.find(func(name string) (string, bool) { value, set := tt.env[name]; return value, set })
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("found %q, want %q", got, tt.want)
 			}

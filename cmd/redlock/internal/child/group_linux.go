@@ -23,16 +23,21 @@ func lives(group int) bool {
 	return false
 }
 
-// groupsWith returns the process groups of processes with the entry in their environment.
-func groupsWith(entry string) []int {
-	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+// groupsWith returns the process groups of processes with the entry in their environment that run
+// in the session, or in any session if that is anySession.
+func groupsWith(entry string, session int) []int {
+	if entry == "" { // which each environment seems to have
+		return nil
+	}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var groups []int
-	for _, file := range environments {
-		env, err := os.ReadFile(file) // it fails for processes of others
-		if err != nil || !slices.Contains(strings.Split(string(env), "\x00"), entry) {
+	for _, file := range stats {
+		s, ok := readStat(file)
+		if !ok || s.dead() || session != anySession && s.session != session || slices.Contains(groups, s.group) {
 			continue
 		}
-		if s, ok := readStat(filepath.Join(filepath.Dir(file), "stat")); ok && !slices.Contains(groups, s.group) {
+		env, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")) // it fails for processes of others
+		if err == nil && slices.Contains(strings.Split(string(env), "\x00"), entry) {
 			groups = append(groups, s.group)
 		}
 	}

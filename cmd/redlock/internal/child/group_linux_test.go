@@ -35,3 +35,11 @@ func TestGroupOfTheDead(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A guard that was told no mark, because this process was killed before it could do that, finds
+// no group.
+func TestGroupsWithoutAMark(t *testing.T) {
+	if groups := groupsWith("", anySession); len(groups) > 0 {
+		t.Errorf("%d groups have an empty mark", len(groups))
+	}
+}

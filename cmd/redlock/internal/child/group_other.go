@@ -6,4 +6,4 @@ package child
 func lives(int) bool { return true }
 
 // groupsWith returns nothing: environments cannot be read here.
-func groupsWith(string) []int { return nil }
+func groupsWith(string, int) []int { return nil }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // guardVariable makes this program a guard.
@@ -19,11 +21,18 @@ const guardVariable = "REDLOCK_BECOME_GUARD"
 // markWord is before the mark of the command on a line for a guard.
 const markWord = "mark "
 
+// sessionWord is before the id of the session of the command on a line for a guard.
+const sessionWord = "session "
+
+// anySession is the id of no session.
+const anySession = -1
+
 // leaveWord tells a guard that the command has ended, and what is left of it may stay.
 const leaveWord = "leave"
 
 // A guard is a second process of this program. It outlives this process, if this one is
-// killed, and then kills the process group of the command. It notices by the end of a
+// killed, and then kills the process group of the command, and on Linux the groups that were made
+// from it (see [Process.Kill]). It notices by the end of a
 // pipe whose only writer is this process. It is in a session of its own, so that what
 // kills this process by its group or terminal does not kill the guard.
 type guard struct{ pipe *os.File }
@@ -62,6 +71,9 @@ func startGuard(r *Reaper, mark string) (*guard, error) {
 		}
 		_ = cmd.Process.Release()
 	}()
+	if session, err := unix.Getsid(0); err == nil {
+		_, _ = fmt.Fprintln(pipe, sessionWord+strconv.Itoa(session))
+	}
 	_, err = fmt.Fprintln(pipe, markWord+mark)
 	return &guard{pipe}, err
 }
@@ -85,7 +97,7 @@ func BecomeGuard() {
 		return
 	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP)
-	group, mark := 0, ""
+	group, mark, session := 0, "", anySession
 	for lines := bufio.NewReader(os.Stdin); ; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -97,15 +109,18 @@ func BecomeGuard() {
 		}
 		if rest, ok := strings.CutPrefix(line, markWord); ok {
 			mark = rest
+		} else if rest, ok := strings.CutPrefix(line, sessionWord); ok {
+			session, _ = strconv.Atoi(rest)
 		} else {
 			group, _ = strconv.Atoi(line)
 		}
 	}
-	groups := []int{group}
-	if group == 0 {
-		groups = groupsWith(mark)
+	if group > 1 {
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+	} else {
+		session = anySession // the command has just begun, and nothing has left it on purpose
 	}
-	for _, g := range groups {
+	for _, g := range groupsWith(mark, session) {
 		if g > 1 {
 			_ = syscall.Kill(-g, syscall.SIGKILL)
 		}

@@ -63,3 +63,47 @@ func TestGuard(t *testing.T) {
 		})
 	}
 }
+
+// On Linux, a guard also kills what has left the group of the command, but not its session.
+func TestGuardOtherGroups(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("environments cannot be read here")
+	}
+	const mark = "QUORUMLOCK_TEST_MARK=2"
+	start := func(attributes *syscall.SysProcAttr) (pid int, ended chan error) {
+		t.Helper()
+		cmd := exec.Command("sleep", "60")
+		cmd.Env = []string{mark}
+		cmd.SysProcAttr = attributes
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		ended = make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		return cmd.Process.Pid, ended
+	}
+	group, one := start(&syscall.SysProcAttr{Setpgid: true})
+	_, other := start(&syscall.SysProcAttr{Setpgid: true})
+	_, daemon := start(&syscall.SysProcAttr{Setsid: true})
+	g, err := startGuard(nil, mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.watch(group); err != nil {
+		t.Fatal(err)
+	}
+	g.pipe.Close()
+	for what, ended := range map[string]chan error{"the command": one, "another group": other} {
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s lives on", what)
+		}
+	}
+	select {
+	case <-daemon:
+		t.Error("what has left the session was killed")
+	case <-time.After(300 * time.Millisecond):
+	}
+}

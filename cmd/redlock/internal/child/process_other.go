@@ -60,13 +60,13 @@ func (p *Process) Resumed() <-chan struct{} { return nil }
 func (p *Process) Continue() {}
 
 // Signal does nothing: the console has told the command already.
-func (p *Process) Signal(os.Signal) {}
+func (p *Process) Signal(os.Signal) error { return nil }
 
 // Terminate kills the command: this system has no way to ask.
-func (p *Process) Terminate() { p.Kill() }
+func (p *Process) Terminate() error { return p.Kill() }
 
 // Kill ends the command.
-func (p *Process) Kill() { _ = p.cmd.Process.Kill() }
+func (p *Process) Kill() error { return p.cmd.Process.Kill() }
 
 // Lingers reports whether the command runs.
 func (p *Process) Lingers() bool {
@@ -89,6 +89,9 @@ func (p *Process) Status() Status {
 
 // Notify relays to c the signals that are meant for the command.
 func Notify(c chan<- os.Signal) { signal.Notify(c, os.Interrupt) }
+
+// Die returns: a signal does not end a process of this system.
+func Die(os.Signal) {}
 
 // Idle does nothing here: only signals of a job need it.
 func Idle() {}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -16,7 +17,9 @@ import (
 // Process is a command that runs, or has. Its methods may be called
 // concurrently.
 type Process struct {
-	pid     int // and the process group's id
+	pid     int    // and the process group's id
+	mark    string // in the environment of all that it starts
+	session int    // its session, and ours
 	tty     *terminal
 	done    chan struct{}
 	status  Status
@@ -44,9 +47,14 @@ func Start(cmd *exec.Cmd, mark string, signals chan<- os.Signal, r *Reaper) (*Pr
 	dieWithParent(&attributes)
 	cmd.SysProcAttr = &attributes
 	p := &Process{
+		mark:    mark,
+		session: anySession,
 		tty:     openTerminal(),
 		done:    make(chan struct{}),
 		resumed: make(chan struct{}, 1),
+	}
+	if session, err := unix.Getsid(0); err == nil {
+		p.session = session
 	}
 	if os.Getpid() != 1 { // whose end is that of all others
 		p.guard, p.alone = startGuard(r, mark)
@@ -110,7 +118,7 @@ func (p *Process) wait(next func() (syscall.WaitStatus, error)) {
 		case err != nil: // somebody else has waited for it; cannot be
 			p.status = Status{Code: 255}
 		case ws.Signaled():
-			p.status = Status{Code: 128 + int(ws.Signal()), Signal: unix.SignalName(ws.Signal())}
+			p.status = Status{Code: 128 + int(ws.Signal()), Signal: unix.SignalName(ws.Signal()), By: ws.Signal()}
 		default:
 			p.status = Status{Code: ws.ExitStatus()}
 		}
@@ -130,7 +138,7 @@ func (p *Process) stopped(sig syscall.Signal) {
 		if p.tty.ours() { // it wants the terminal, and may have it
 			p.inFront = true
 			p.tty.give(p.pid)
-			p.signal(syscall.SIGCONT)
+			_ = p.signal(syscall.SIGCONT)
 			return
 		}
 	case syscall.SIGTSTP: // Ctrl-Z
@@ -138,7 +146,7 @@ func (p *Process) stopped(sig syscall.Signal) {
 		return
 	}
 	if p.tty.noShell() {
-		p.signal(syscall.SIGCONT)
+		_ = p.signal(syscall.SIGCONT)
 		return
 	}
 	// Stop as well, so that the shell notices, and with us the rest of our job.
@@ -175,24 +183,23 @@ func (p *Process) Continue() {
 		p.inFront = true
 		p.tty.give(p.pid)
 	}
-	p.signal(syscall.SIGCONT)
+	_ = p.signal(syscall.SIGCONT)
 }
 
 // Signal sends sig to the command and all that it has started in its process
 // group. What is to end the command also continues it, because a stopped process does not
 // notice. While the command is suspended together with this process, only Continue
-// continues it.
-func (p *Process) Signal(sig os.Signal) {
+// continues it. The error is that of the signal: [fs.ErrPermission] if all of them run as
+// another user.
+func (p *Process) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	switch {
 	case !ok || s == syscall.SIGCONT && p.suspended():
-		return
+		return nil
 	case s == syscall.SIGINT || s == syscall.SIGTERM || s == syscall.SIGHUP || s == syscall.SIGQUIT:
-		p.signal(s)
-		p.signal(syscall.SIGCONT)
-	default:
-		p.signal(s)
+		return p.end(s)
 	}
+	return p.signal(s)
 }
 
 // suspended reports whether the command was suspended together with this process, and
@@ -203,22 +210,52 @@ func (p *Process) suspended() bool {
 	return p.sleeping
 }
 
-func (p *Process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.pid, sig) }
+func (p *Process) signal(sig syscall.Signal) error { return syscall.Kill(-p.pid, sig) }
 
-// Terminate asks the command and all that it has started in its process group
-// to end, also if they are stopped.
-func (p *Process) Terminate() {
-	p.signal(syscall.SIGTERM)
-	p.signal(syscall.SIGCONT)
+// end sends sig, which is to end the command, and continues it.
+func (p *Process) end(sig syscall.Signal) error {
+	err := p.signal(sig)
+	_ = p.signal(syscall.SIGCONT)
+	return err
 }
 
-// Kill ends the command and all that it has started in its process group.
-func (p *Process) Kill() { p.signal(syscall.SIGKILL) }
+// others returns the process groups that were made from that of the command in the same
+// session, as timeout and shells with job control do. They are known on Linux only.
+func (p *Process) others() []int {
+	if p.session == anySession {
+		return nil
+	}
+	own := unix.Getpgrp()
+	return slices.DeleteFunc(groupsWith(p.mark, p.session), func(group int) bool {
+		return group <= 1 || group == own || group == p.pid
+	})
+}
 
-// Lingers reports whether anything of the process group still runs: the command, or
-// what it has started.
+// Terminate asks the command and all that it has started in its process group to end, also if
+// they are stopped; on Linux also what has left the group, but not the session. The error is
+// that of the command's group, as of Signal.
+func (p *Process) Terminate() error {
+	err := p.end(syscall.SIGTERM)
+	for _, group := range p.others() {
+		_ = syscall.Kill(-group, syscall.SIGTERM)
+		_ = syscall.Kill(-group, syscall.SIGCONT)
+	}
+	return err
+}
+
+// Kill ends what Terminate asks to end. The error is as that of Terminate.
+func (p *Process) Kill() error {
+	err := p.signal(syscall.SIGKILL)
+	for _, group := range p.others() {
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+	}
+	return err
+}
+
+// Lingers reports whether anything still runs that Kill would end: the command, or what it has
+// started.
 func (p *Process) Lingers() bool {
-	return syscall.Kill(-p.pid, 0) != syscall.ESRCH && lives(p.pid)
+	return syscall.Kill(-p.pid, 0) != syscall.ESRCH && lives(p.pid) || len(p.others()) > 0
 }
 
 // Done is closed when the command has ended. What it has started may live on.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 var broken = make(chan os.Signal, 1) // nobody listens
@@ -43,6 +44,22 @@ func Ends(sig os.Signal) (code int, ends bool) {
 		return 0, false
 	}
 	return 128 + int(sig.(syscall.Signal)), true
+}
+
+// dieWait is how long a process may take to die of a signal that it has sent to itself.
+const dieWait = time.Second
+
+// Die ends this process by a signal by which it was asked to end: SIGINT, SIGTERM or SIGHUP.
+// A shell tells that from an exit code, and ends a loop; a service manager takes it for a
+// regular end. Die returns if sig is nil or another signal, or if this is process 1, which no
+// signal of its own ends.
+func Die(sig os.Signal) {
+	if sig != syscall.SIGINT && sig != syscall.SIGTERM && sig != syscall.SIGHUP || os.Getpid() == 1 {
+		return
+	}
+	signal.Reset(sig)
+	_ = syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+	time.Sleep(dieWait)
 }
 
 // InBackground reports whether this process ignores interrupts, which a shell without job
