@@ -79,24 +79,24 @@ func TestHungMinority(t *testing.T) {
 					t.Log("goroutines are not counted, because embedded servers have some too")
 					before = math.MaxInt / 2
 				}
-				eventually(t, time.Second, func() error { return goroutinesAtMost(before + 4*len(down)) })
-				for _, s := range down {
-					s.Resume(t)
-				}
-				servers.WaitEmpty(t, time.Second, list...)
 				// rueidis starts two goroutines for a connection once two calls were under way on
 				// it at the same time, which may not have happened before the outage.
 				if a.Family() == "rueidis" {
 					before += 2 * n
 				}
+				eventually(t, time.Second, func() error { return goroutinesAtMost(before + 4*len(down)) })
+				for _, s := range down {
+					s.Resume(t)
+				}
+				servers.WaitEmpty(t, time.Second, list...)
 				eventually(t, 5*time.Second, func() error { return goroutinesAtMost(before) })
 
 				for step, name := range steps {
 					control, _ := median(healthy[step])
 					middle, longest := median(hung[step])
 					t.Logf("%s: median %v, healthy %v, longest %v", name, middle, control, longest)
-					if middle > 3*control {
-						t.Errorf("%s: median %v with a hung minority, want at most three times %v", name, middle, control)
+					if middle > 3*control+2*time.Millisecond { // the medians are shorter than a millisecond
+						t.Errorf("%s: median %v with a hung minority, want at most three times %v and 2ms", name, middle, control)
 					}
 					if bound := redlock.DefaultNodeTimeout + 100*time.Millisecond; longest-stalled > bound {
 						t.Errorf("%s: took up to %v with a hung minority, want at most %v", name, longest, bound)
@@ -125,6 +125,8 @@ func TestMajorityDown(t *testing.T) {
 					locker := a.locker(t, addrs(list))
 					cycle(t, locker, "warm")
 					cycle(t, locker, "warm too")
+					slow := a.locker(t, addrs(list), redlock.WithNodeTimeout(time.Second))
+					cycle(t, slow, "warm three")
 					servers.WaitEmpty(t, time.Second, list...)
 					down := list[:n/2+1]
 					for _, s := range down {
@@ -151,13 +153,14 @@ func TestMajorityDown(t *testing.T) {
 					}
 					t.Logf("after %v: %v", took.Round(time.Millisecond), err)
 
+					// A ctx ends a call long before a node timeout of 1 s does.
 					ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 					defer cancel()
-					took = timed(func() { _, err = locker.Lock(ctx, "k") })
+					took = timed(func() { _, err = slow.Lock(ctx, "k") })
 					if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, redlock.ErrUnavailable) {
 						t.Errorf("got %v, want ErrUnavailable and DeadlineExceeded", err)
 					}
-					if took > 200*time.Millisecond {
+					if took > 400*time.Millisecond {
 						t.Errorf("a ctx of 150ms ended the call after %v", took)
 					}
 

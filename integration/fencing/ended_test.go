@@ -302,6 +302,7 @@ func (h *holder) rival() (done chan struct{}) {
 		mustExec(h.t, rival, fmt.Sprintf("INSERT INTO orders (id, state) VALUES (%d, 'rival')", 100+i))
 	}
 	setRow(h.t, rival, 2, "rival")
+	waits := lockWait(h.t, h.d, rival)
 	done = make(chan struct{})
 	go func() {
 		defer close(done)
@@ -310,8 +311,33 @@ func (h *holder) rival() (done chan struct{}) {
 		}
 		rival.Rollback()
 	}()
-	time.Sleep(50 * time.Millisecond) // until the rival waits
-	return done
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var n int
+		if err := h.db.QueryRowContext(h.t.Context(), waits).Scan(&n); err != nil {
+			h.t.Fatal(err)
+		}
+		if n > 0 {
+			return done
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatal("the rival does not wait")
+		}
+		time.Sleep(120 * time.Millisecond) // InnoDB repeats its answer if it is asked again within 100 ms
+	}
+}
+
+// lockWait returns a query for whether the connection of tx waits for a row: 1, or 0.
+func lockWait(t testing.TB, d *database, tx *sql.Tx) string {
+	t.Helper()
+	query, waits := "SELECT pg_backend_pid()", "SELECT count(*) FROM pg_stat_activity WHERE pid = %d AND wait_event_type = 'Lock'"
+	if d.dialect == fence.MySQL {
+		query, waits = "SELECT CONNECTION_ID()", "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = %d AND trx_state = 'LOCK WAIT'"
+	}
+	var id int
+	if err := tx.QueryRowContext(t.Context(), query).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(waits, id)
 }
 
 func setRow(t testing.TB, q fence.Querier, id int, state string) {
