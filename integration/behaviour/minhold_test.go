@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,7 +66,10 @@ func minHold(t *testing.T, a adapter, list []*servers.Server, key string, closed
 	}
 	took := time.Since(start)
 	watch.End()
-	if stalled := watch.Within(start, start.Add(took)); took < hold || took-stalled > hold+500*time.Millisecond {
+	if took < hold { // no stall of the machine makes it shorter
+		t.Errorf("unsafe: the next holder had the lock after %v, want %v", took, hold)
+	}
+	if stalled := watch.Within(start, start.Add(took)); took-stalled > hold+500*time.Millisecond {
 		t.Errorf("the next holder had the lock after %v, want %v; the machine stood still for %v", took, hold, stalled)
 	}
 	if err := lock.Unlock(t.Context()); err != nil {
@@ -85,13 +87,23 @@ func TestJobRunsOncePerPeriod(t *testing.T) {
 			period  = 2 * time.Second
 			periods = 4
 			apart   = 300 * time.Millisecond
+			margin  = redlock.DefaultNodeTimeout / 10 // as stalls add up, and the servers have their own
 		)
-		// run returns an error unless the job runs that often. A machine that stands still may
-		// miss a period, so run is repeated then.
-		run := func(t *testing.T, want int64, opts ...redlock.LockOption) error {
-			return unlessStalled(t, func(try int) error {
-				var all sync.WaitGroup
-				var runs atomic.Int64
+		// run returns an error unless the job runs that often, and fails the test if a run began
+		// before the minimum hold of another one was over. A machine that stands still may miss a
+		// period, or run the job a second time after a hold that is over, so run is repeated then.
+		run := func(t *testing.T, want int, hold time.Duration) error {
+			var opts []redlock.LockOption
+			if hold > 0 {
+				opts = append(opts, redlock.WithMinHold(hold))
+			}
+			return unlessStalled(t, margin, func(try int) error {
+				type job struct{ asked, began time.Time }
+				var (
+					all  sync.WaitGroup
+					mu   sync.Mutex
+					jobs []job
+				)
 				start := time.Now().Add(50 * time.Millisecond)
 				errs := make([]error, 3)
 				for machine := range errs {
@@ -99,8 +111,11 @@ func TestJobRunsOncePerPeriod(t *testing.T) {
 					all.Go(func() {
 						for i := range periods {
 							time.Sleep(time.Until(start.Add(time.Duration(i)*period + time.Duration(machine)*apart)))
+							asked := time.Now()
 							err := locker.TryDo(t.Context(), fmt.Sprint("job ", t.Name(), try), func(context.Context) error {
-								runs.Add(1)
+								mu.Lock()
+								jobs = append(jobs, job{asked, time.Now()})
+								mu.Unlock()
 								time.Sleep(10 * time.Millisecond)
 								return nil
 							}, opts...)
@@ -111,7 +126,17 @@ func TestJobRunsOncePerPeriod(t *testing.T) {
 					})
 				}
 				all.Wait()
-				if n := runs.Load(); n != want {
+				// A hold counts from after asked, and a run begins when its lock is acquired. So of two
+				// runs, one begins a hold after the other one asked, even if the machine stands still.
+				for i, a := range jobs {
+					for _, b := range jobs[:i] {
+						if d := max(a.began.Sub(b.asked), b.began.Sub(a.asked)); d < hold {
+							t.Errorf("unsafe: a run began %v after another one had asked for the lock, want at least %v", d, hold)
+							return nil
+						}
+					}
+				}
+				if n := len(jobs); n != want {
 					return fmt.Errorf("%d runs in %d periods, want %d (%v)", n, periods, want, errors.Join(errs...))
 				}
 				return errors.Join(errs...)
@@ -119,14 +144,14 @@ func TestJobRunsOncePerPeriod(t *testing.T) {
 		}
 		t.Run("with a minimum hold", func(t *testing.T) {
 			t.Parallel()
-			if err := run(t, periods, redlock.WithMinHold(period/2)); err != nil {
+			if err := run(t, periods, period/2); err != nil {
 				t.Error(err)
 			}
 		})
 		// The clocks differ by enough for each machine to run the job.
 		t.Run("without", func(t *testing.T) {
 			t.Parallel()
-			if err := run(t, 3*periods); err != nil {
+			if err := run(t, 3*periods, 0); err != nil {
 				t.Error(err)
 			}
 		})

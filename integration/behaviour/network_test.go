@@ -74,7 +74,7 @@ func TestSlowNetwork(t *testing.T) {
 						t.Error(err)
 					}
 					for i := range 10 {
-						err := unlessStalled(t, func(try int) error {
+						err := unlessStalled(t, 0, func(try int) error {
 							if try > 0 {
 								afresh()
 							}
@@ -107,7 +107,7 @@ func TestFirstCallOpensConnections(t *testing.T) {
 				list := servers.Start(t, servers.Any, 3)
 				proxies := proxied(t, list)
 				try := func(warm bool) error {
-					return unlessStalled(t, func(int) error {
+					return unlessStalled(t, 0, func(int) error {
 						var nodes []backend.Node
 						for _, p := range proxies {
 							p.DelayConnect(0)
