@@ -102,7 +102,7 @@ func (c *client) once(ctx context.Context, hold time.Duration) {
 		}
 		return
 	}
-	c.log.holds(c)
+	c.log.holds(c, lock.Until())
 	c.mu.Lock()
 	c.won++
 	c.waits = append(c.waits, time.Since(start))

@@ -12,7 +12,8 @@ func label(i int) string { return fmt.Sprintf("c%d", i) }
 // times in which no client had the lock and a live client waited for it.
 //
 // A client counts as the holder from the return of its Lock until it calls Unlock. So a gap is
-// longer than the time for which the lock is free on the servers.
+// longer than the time for which the lock is free on the servers. For a clash, a client holds the
+// lock only while it is valid: if the machine stands still for longer, others may get it.
 type log struct {
 	mu      sync.Mutex
 	state   map[*client]*condition
@@ -28,8 +29,9 @@ type log struct {
 // condition is the state of a client.
 type condition struct {
 	waits, dead, holds bool
-	faults             []fault // faults that hit the client
-	gaveUp             []fault // waits that were cancelled
+	until              time.Time // the end of the validity, while it holds
+	faults             []fault   // faults that hit the client
+	gaveUp             []fault   // waits that were cancelled
 }
 
 // A fault is what hit a client, and when.
@@ -57,14 +59,25 @@ func (l *log) leaves(c *client) {
 	l.change(c, "", func(s *condition) { s.waits = false })
 }
 
-func (l *log) holds(c *client) {
+func (l *log) holds(c *client, until time.Time) {
 	l.change(c, c.label, func(s *condition) {
-		if l.holders > 0 {
+		now := time.Now()
+		if now.Before(until) && l.anyHolds(now) {
 			l.clashes = append(l.clashes, fmt.Sprintf("%s has the lock next to another client, after %s", c.label, l.last))
 		}
 		l.holders++
-		s.waits, s.holds = false, true
+		s.waits, s.holds, s.until = false, true, until
 	})
+}
+
+// anyHolds reports whether a client has a lock that is valid at that time.
+func (l *log) anyHolds(now time.Time) bool {
+	for _, s := range l.state {
+		if s.holds && now.Before(s.until) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *log) releases(c *client) {
