@@ -129,6 +129,15 @@ func unlessStalled(t testing.TB, margin time.Duration, f func(try int) error) er
 	}
 }
 
+// unsafeIf returns how a message about a broken promise begins. Then the test has failed for good,
+// so broken must not be true only because the machine stood still until a lock had ended.
+func unsafeIf(broken bool) string {
+	if broken {
+		return "unsafe: "
+	}
+	return ""
+}
+
 // median returns the median of durations, and the longest one.
 func median(durations []time.Duration) (middle, longest time.Duration) {
 	sorted := slices.Sorted(slices.Values(durations))

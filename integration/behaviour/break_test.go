@@ -56,7 +56,7 @@ func TestBreak(t *testing.T) {
 					return
 				}
 				if next.Fence() <= lock.Fence() {
-					t.Errorf("the next lock has the fencing token %d, after %d", next.Fence(), lock.Fence())
+					t.Errorf("unsafe: the next lock has the fencing token %d, after %d", next.Fence(), lock.Fence())
 				}
 				if report, err := operator.Break(t.Context(), key, status.Fingerprint); !errors.Is(err, redlock.ErrNotHeld) {
 					t.Errorf("a second Break: %v, %v", report, err)

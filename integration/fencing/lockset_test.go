@@ -116,7 +116,7 @@ func TestLockSet(t *testing.T) {
 			t.Errorf("%d of %d additions have a known result", n, 1+workers*rounds)
 		}
 		if len(forged) > 0 {
-			t.Errorf("rejected, but in the set: %v", forged)
+			t.Errorf("unsafe: rejected, but in the set: %v", forged)
 		}
 		if !k.fenced {
 			if len(lost) == 0 {
@@ -125,7 +125,7 @@ func TestLockSet(t *testing.T) {
 			return
 		}
 		if len(lost) > 0 {
-			t.Errorf("lost: %v", lost)
+			t.Errorf("unsafe: lost: %v", lost)
 		}
 		if len(s.refused) == 0 {
 			t.Error("nothing was rejected, so no holder was late")

@@ -47,7 +47,7 @@ func TestLoss(t *testing.T) {
 					t.Error("unsafe: with a quarantine both hold the lock")
 				}
 				if a.Fence() > 0 && b.Fence() <= a.Fence() {
-					t.Errorf("the second has the token %d, the first %d", b.Fence(), a.Fence())
+					t.Errorf("unsafe: the second has the token %d, the first %d", b.Fence(), a.Fence())
 				}
 			})
 		})

@@ -120,7 +120,7 @@ func TestNameThatMoves(t *testing.T) {
 						t.Errorf("unsafe: quarantine %v: both hold the lock: %v", quarantined, both)
 					}
 					if quarantined && a.Fence() > 0 && b.Fence() <= a.Fence() {
-						t.Errorf("the second has the token %d, the first %d", b.Fence(), a.Fence())
+						t.Errorf("unsafe: the second has the token %d, the first %d", b.Fence(), a.Fence())
 					}
 				}
 			})

@@ -295,7 +295,7 @@ func TestClusterMigrationOfFencedLock(t *testing.T) {
 		t.Logf("locked %v after the slot had moved", time.Since(start).Round(time.Millisecond))
 		within(t, "the wait after the slot had moved", time.Since(start), 0, 500*time.Millisecond)
 		if next.Fence() <= lock.Fence() {
-			t.Errorf("the token %d follows %d", next.Fence(), lock.Fence())
+			t.Errorf("unsafe: the token %d follows %d", next.Fence(), lock.Fence())
 		}
 		unlock(t, next)
 	})

@@ -131,7 +131,7 @@ func TestLockSet(t *testing.T) {
 			forged := slices.DeleteFunc(slices.Clone(l.refused), missing)
 			t.Logf("%d added, %d refused, %d lost", len(l.accepted), len(l.refused), len(lost))
 			if len(forged) > 0 {
-				t.Errorf("rejected, but in the set: %v", forged)
+				t.Errorf("unsafe: rejected, but in the set: %v", forged)
 			}
 			for _, err := range l.failures {
 				t.Error(err)

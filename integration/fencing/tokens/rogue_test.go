@@ -87,7 +87,7 @@ func lockKey(t testing.TB, locker *redlock.Locker, key string, last uint64) *red
 		t.Fatal(err)
 	}
 	if lock.Fence() <= last {
-		t.Errorf("the token %d follows %d", lock.Fence(), last)
+		t.Errorf("unsafe: the token %d follows %d", lock.Fence(), last)
 	}
 	return lock
 }
@@ -278,7 +278,7 @@ func TestRogueWithoutRights(t *testing.T) {
 						t.Fatal(err)
 					}
 					if lock.Fence() <= last {
-						t.Errorf("the token %d follows %d", lock.Fence(), last)
+						t.Errorf("unsafe: the token %d follows %d", lock.Fence(), last)
 					}
 					last = lock.Fence()
 					unlock(t, lock)
