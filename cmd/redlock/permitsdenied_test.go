@@ -19,7 +19,10 @@ func TestStatusPermitsDenied(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
 		t.Cleanup(func() { _ = client.Close() })
 		if err := client.Do(t.Context(), "ACL", "SETUSER", "locks", "on", ">secret", "~job", "+@all").Err(); err != nil {
-			t.Skip("the server has no access rules: ", err)
+			if strings.Contains(err.Error(), "unknown command") { // before Redis 6
+				t.Skip("the server has no access rules: ", err)
+			}
+			t.Fatal(err)
 		}
 		urls = append(urls, "unix://"+socket)
 		flags = append(flags, "--node", "unix://locks:secret@"+socket)

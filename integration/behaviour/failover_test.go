@@ -71,10 +71,10 @@ func TestFailoverBehindName(t *testing.T) {
 // operation is sent a second time, on a connection that works.
 func TestIdleConnectionsAreCut(t *testing.T) {
 	each(t, func(t *testing.T, a adapter, kind servers.Kind) {
-		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
-		if _, err := s.Query(t.Context(), "CLIENT", "KILL", "TYPE", "normal"); err != nil {
-			t.Skipf("%s does not close the connections of its clients: %v", kind, err)
+		if kind == servers.Embedded {
+			t.Skip("embedded servers do not close connections: they have no CLIENT KILL")
 		}
+		s := servers.Start(t, kind, 1, servers.WithoutReuse())[0]
 		for _, what := range []string{"TryLock", "Extend", "Unlock"} {
 			t.Run(what, func(t *testing.T) {
 				locker := newLocker(t, []backend.Node{a.FromURL(t, "redis://"+s.Addr())}, redlock.WithKeyPrefix(what))
