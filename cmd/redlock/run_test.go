@@ -337,7 +337,11 @@ func state(t *testing.T, pid string) string {
 			t.Skipf("no ps here: %v", err)
 		}
 	}
-	return strings.TrimSpace(string(out))[:1]
+	s := strings.TrimSpace(string(out))
+	if s == "" {
+		t.Fatalf("there is no process %s", pid)
+	}
+	return s[:1]
 }
 
 func TestRunStopsTheCommandWhenTheLockIsLost(t *testing.T) {

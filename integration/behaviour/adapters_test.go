@@ -162,6 +162,20 @@ func eventually(t testing.TB, within time.Duration, ok func() error) {
 	}
 }
 
+// receive returns the next value of c, or the zero value when c is closed. If that takes too long,
+// it ends the test.
+func receive[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	const within = 30 * time.Second
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(within):
+		t.Fatalf("still after %v: no %s", within, what)
+		panic("unreachable")
+	}
+}
+
 // goroutinesAtMost returns an error with all stacks if there are more than that.
 func goroutinesAtMost(n int) error {
 	if got := runtime.NumGoroutine(); got > n {

@@ -45,13 +45,13 @@ func TestBreak(t *testing.T) {
 					}
 					got <- lock
 				}()
-				<-waits
+				receive(t, "call of the hook Waiting", waits)
 
 				report, err := operator.Break(t.Context(), key, status.Fingerprint)
 				if err != nil || report.Count(redlock.Granted) != n {
 					t.Fatal(report, err)
 				}
-				next := <-got
+				next := receive(t, "result of the waiter", got)
 				if next == nil {
 					return
 				}
@@ -64,7 +64,7 @@ func TestBreak(t *testing.T) {
 				if err := lock.Extend(t.Context(), 30*time.Second); !errors.Is(err, redlock.ErrNotHeld) {
 					t.Errorf("the old holder extends the lock: %v", err)
 				}
-				if e := <-lost; !errors.Is(e.Err, redlock.ErrNotHeld) {
+				if e := receive(t, "call of the hook Lost", lost); !errors.Is(e.Err, redlock.ErrNotHeld) {
 					t.Errorf("the old holder was told %v", e.Err)
 				}
 				if err := next.Unlock(t.Context()); err != nil {

@@ -174,7 +174,7 @@ func waits(t *testing.T, locker *redlock.Locker, key string) (since func(time.Ti
 	})
 	return func(moment time.Time) time.Duration {
 		t.Helper()
-		r := <-got
+		r := receive(t, "result of the waiter", got)
 		if r.err != nil {
 			t.Fatal("the waiter: ", r.err)
 		}
@@ -375,7 +375,7 @@ func TestAnnouncesToRedisLockPy(t *testing.T) {
 				if err := lock.Unlock(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				how := <-got
+				how := receive(t, "result of redis-lock-py", got)
 				took := time.Since(start)
 				t.Logf("redis-lock-py locked after %v: %s", took, how)
 				if took -= watch.End(); how != want || want == "called" && took > 500*time.Millisecond {

@@ -108,7 +108,7 @@ func TestOnlyQueuedWaitersComeFirst(t *testing.T) {
 			if err := mutex.TryLockContext(t.Context()); err == nil {
 				t.Error("redsync got a lock for which a waiter was in the queue")
 			}
-			if next := <-got; next == nil {
+			if next := receive(t, "result of the waiter", got); next == nil {
 				t.Error("the waiter did not get the lock")
 			} else if err := next.Unlock(t.Context()); err != nil {
 				t.Error(err)
@@ -126,7 +126,7 @@ func TestOnlyQueuedWaitersComeFirst(t *testing.T) {
 				_, err := waiter.Lock(ctx, "k", redlock.WithRetry(redlock.Fixed(time.Hour)))
 				ended <- err
 			}()
-			<-waits
+			receive(t, "call of the hook Waiting", waits)
 			if err := lock.Unlock(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +136,7 @@ func TestOnlyQueuedWaitersComeFirst(t *testing.T) {
 				t.Errorf("redsync: unlock: %v, %v", ok, err)
 			}
 			cancel()
-			if err := <-ended; !errors.Is(err, context.Canceled) {
+			if err := receive(t, "result of the polling caller", ended); !errors.Is(err, context.Canceled) {
 				t.Errorf("the polling caller: %v, want that it was cancelled", err)
 			}
 			servers.WaitEmpty(t, time.Second, list...)

@@ -162,7 +162,7 @@ func TestReleasesMixed(t *testing.T) {
 					l := m.locker(t, []backend.Node{m.old, m.new}[release], opts...)
 					wg.Go(func() {
 						for range each {
-							lock, err := l.Lock(t.Context(), "mixed "+name)
+							lock, err := l.Lock(t.Context(), "mixed "+name, redlock.WithWait(time.Minute))
 							if err != nil {
 								t.Error(err)
 								return
@@ -225,7 +225,7 @@ func TestReleasesOldHolder(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() {
-			lock, err := l.Lock(t.Context(), key)
+			lock, err := l.Lock(t.Context(), key, redlock.WithWait(20*time.Second))
 			if err == nil {
 				err = lock.Unlock(t.Context())
 			}

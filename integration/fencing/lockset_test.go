@@ -64,8 +64,10 @@ func (s *lockSet) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	first, reading := s.lease.acquire(), make(chan struct{})
 	wg.Go(func() {
+		reads := sync.OnceFunc(func() { close(reading) })
+		defer reads()
 		s.add(ctx, first, func() {
-			close(reading)
+			reads()
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for len(s.accepted) < 2 && s.ended < workers*rounds {

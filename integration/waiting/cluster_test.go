@@ -286,12 +286,25 @@ func TestClusterMigrationOfFencedLock(t *testing.T) {
 		if _, err := p.TryLock(t.Context(), key); !errors.Is(err, redlock.ErrUnavailable) {
 			t.Errorf("attempt during the migration: %v, want ErrUnavailable", err)
 		}
-		got := make(chan *redlock.Lock, 1)
-		go func() { got <- lockOn(t, p, key) }()
+		type result struct {
+			lock *redlock.Lock
+			err  error
+		}
+		got := make(chan result, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			lock, err := p.Lock(ctx, key)
+			got <- result{lock, err}
+		}()
 		time.Sleep(300 * time.Millisecond)
 		m.Close(t)
 		start := time.Now()
-		next := <-got
+		r := <-got
+		if r.err != nil {
+			t.Fatal("the wait for the end of the migration: ", r.err)
+		}
+		next := r.lock
 		t.Logf("locked %v after the slot had moved", time.Since(start).Round(time.Millisecond))
 		within(t, "the wait after the slot had moved", time.Since(start), 0, 500*time.Millisecond)
 		if next.Fence() <= lock.Fence() {

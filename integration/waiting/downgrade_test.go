@@ -27,7 +27,7 @@ func TestReadersAfterDowngrade(t *testing.T) {
 	won := make(chan *redlock.Lock)
 	go func() {
 		defer close(won)
-		lock, err := writer.locker.Lock(t.Context(), key)
+		lock, err := writer.locker.Lock(t.Context(), key, redlock.WithWait(20*time.Second))
 		if err != nil {
 			t.Error(err)
 			return

@@ -324,7 +324,7 @@ func reads(t testing.TB, s *servers.Server, first, second *peer) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		writer, err := first.Lock(t.Context(), "read")
+		writer, err := first.Lock(t.Context(), "read", redlock.WithWait(20*time.Second))
 		if err == nil {
 			err = writer.Downgrade(t.Context())
 			_ = writer.Unlock(t.Context())

@@ -62,7 +62,7 @@ func TestSentinel(t *testing.T) {
 			}
 			got := make(chan error, 1)
 			go func() {
-				_, err := peers[1].Lock(t.Context(), key)
+				_, err := peers[1].Lock(t.Context(), key, redlock.WithWait(time.Minute))
 				got <- err
 			}()
 			time.Sleep(500 * time.Millisecond) // until the waiter waits
