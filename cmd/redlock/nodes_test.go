@@ -83,7 +83,12 @@ func TestIdentity(t *testing.T) {
 	hash := func(nodes string) string {
 		t.Helper()
 		f := nodeFlags{timeout: defaultNodeTimeout}
-		conn, err := f.connect(func(name string) (string, bool) { return nodes, name == "REDLOCK_NODES" })
+		conn, err := f.connect(func(name string) (string, bool) {
+			if name != "REDLOCK_NODES" {
+				return "", false
+			}
+			return nodes, true
+		})
 		if err != nil {
 			t.Fatalf("%s: %v", nodes, err)
 		}

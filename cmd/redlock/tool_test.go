@@ -18,6 +18,7 @@ import (
 	"github.com/quorumlock/quorumlock/backend/goredis"
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/child"
 	"github.com/quorumlock/quorumlock/cmd/redlock/internal/embedded"
+	"github.com/quorumlock/quorumlock/internal/port"
 	"github.com/quorumlock/quorumlock/redlock"
 )
 
@@ -300,24 +301,13 @@ func inProcess(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
-// nobodies has the addresses that nobody has returned.
-var nobodies sync.Map
-
-// nobody returns an address at which nobody listens, and another one each time: the system may
-// give a port that was closed again.
+// nobody returns an address at which nobody listens. No server of another test gets it later,
+// because those get ports that the system chooses, which are of another range.
 func nobody(t *testing.T) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, used := nobodies.LoadOrStore(addr, nil); !used {
-			return addr
-		}
+	p, err := port.Take()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return port.Addr(p)
 }

@@ -202,7 +202,7 @@ func TestFindNodes(t *testing.T) {
 		{"flags with commas", []string{"a,b", "c"}, nil, "a b c", ""},
 		{"commas", nil, map[string]string{"REDLOCK_NODES": "a,b,c"}, "a b c", ""},
 		{"blanks and lines", nil, map[string]string{"REDLOCK_NODES": " a, b\n\tc,\r\n"}, "a b c", ""},
-		{"blanks only", nil, map[string]string{"REDLOCK_NODES": " , "}, "redis://localhost:6379/0", ""},
+		{"blanks only", nil, map[string]string{"REDLOCK_NODES": " , "}, "", "REDLOCK_NODES is set, but names no server"},
 		{"host", nil, map[string]string{"REDIS_HOST": "h"}, "redis://h:6379/0", ""},
 		{"all three", nil, map[string]string{"REDIS_HOST": "h", "REDIS_PORT": "1", "REDIS_DB": "2"}, "redis://h:1/2", ""},
 		{"IPv6", nil, map[string]string{"REDIS_HOST": "::1"}, "redis://[::1]:6379/0", ""},
