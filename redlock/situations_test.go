@@ -842,6 +842,15 @@ func (st *storm) run(s *situation) {
 	}
 }
 
+// ran fails the test if fewer situations than least were possible.
+func (st *storm) ran(least int) {
+	st.t.Helper()
+	st.t.Logf("%d situations", st.runs)
+	if st.runs < least && st.bad == 0 {
+		st.t.Errorf("%d situations, want at least %d, so that the test proves something", st.runs, least)
+	}
+}
+
 func allPlaces() []place {
 	var all []place
 	for _, c := range conducts {
@@ -863,7 +872,7 @@ func TestSituationsOfOneNode(t *testing.T) {
 			st.run(newSituation(seed, f, 1+2*((i+int(seed))%2), []place{p}))
 		}
 	}
-	t.Logf("%d situations", st.runs)
+	st.ran(len(allPlaces()) * len(fates) / 2)
 }
 
 // All combinations of three of the places that differ most.
@@ -885,7 +894,7 @@ func TestSituationsOfThreeNodes(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d situations", st.runs)
+	st.ran(280) // half of all
 }
 
 // Random places on two to five nodes, of which at least half work.
@@ -905,7 +914,7 @@ func TestRandomSituations(t *testing.T) {
 		}
 		st.run(newSituation(seed, fates[rng.IntN(len(fates))], 1+2*rng.IntN(2), places))
 	}
-	t.Logf("%d situations", st.runs)
+	st.ran(*situations / 2)
 }
 
 // Situations in which waiters once made hundreds or thousands of requests a second.

@@ -109,6 +109,7 @@ func TestForgedNotification(t *testing.T) {
 				before := float64(healthy) / healthyTime.Seconds()
 				meanwhile := float64(under) / underTime.Seconds()
 				tb.note("forged notifications", "%v", sent)
+				tb.arrived(sent)
 				tb.note("hand-overs per second, healthy and forged in turns", "%.0f", rates)
 				tb.note("hand-overs, healthy", "%.0f/s", before)
 				tb.note("hand-overs, forged", "%.0f/s", meanwhile)

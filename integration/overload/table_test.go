@@ -38,6 +38,15 @@ func (tb *table) note(figure, format string, args ...any) {
 	tb.rows = append(tb.rows, [3]string{figure, fmt.Sprintf(format, args...), ""})
 }
 
+// arrived fails the test if no forged message reached a subscriber, because the test then proves
+// nothing.
+func (tb *table) arrived(sent forged) {
+	tb.t.Helper()
+	if sent.delivered == 0 {
+		tb.t.Errorf("forged messages: %v; want some delivered, so that the test proves something", sent)
+	}
+}
+
 // bound adds a figure, and fails the test if it is not within its bound.
 func (tb *table) bound(ok bool, figure, value, bound string) {
 	tb.t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -111,15 +112,20 @@ func queue(key string) string { return key + "{" + key + "}:queue" }
 func heals(t *testing.T, first, second *peer, key string, master *servers.Server, start time.Time) {
 	t.Helper()
 	untilQueued(t, first, second, key, master, start)
-	var longest time.Duration
+	var took []time.Duration
 	for i := range 8 {
 		r := wait(t, first, second, key, master)
-		longest = max(longest, r.took)
-		if !r.queued || r.took > 100*time.Millisecond {
+		took = append(took, r.took)
+		if !r.queued || r.took > 500*time.Millisecond { // a queued caller that is not notified needs 1.5 s
 			t.Errorf("round %d after that: queued: %v, locked %v after the release", i, r.queued, r.took)
 		}
 	}
-	t.Logf("notified within %v", longest.Round(10*time.Microsecond))
+	slices.Sort(took)
+	t.Logf("notified within %v", took[len(took)-1].Round(10*time.Microsecond))
+	// Other tests run at the same time, so a single round may take longer.
+	if median := took[len(took)/2]; median > 100*time.Millisecond {
+		t.Errorf("the median of the times after the release is %v, want at most 100ms", median)
+	}
 }
 
 // untilQueued fails the test unless second is queued at master soon after start, at which the
@@ -201,7 +207,7 @@ func TestClusterMasterDown(t *testing.T) {
 func TestClusterMigration(t *testing.T) {
 	eachCluster(t, func(t *testing.T, d drivers.Driver, c *servers.Cluster, key string) {
 		from, to := c.Nodes[0], c.Nodes[1]
-		locker := newLocker(t, []backend.Node{d.Cluster(t, c.Addrs())})
+		locker := newLocker(t, []backend.Node{d.Cluster(t, c.Addrs())}, redlock.WithNodeTimeout(time.Second)) // for many callers at once
 		first, second := newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())}), newPeer(t, []backend.Node{d.Cluster(t, c.Addrs())})
 		tagged := func(i int) string { return fmt.Sprintf("{%s}:%d", key, i) }
 
@@ -210,10 +216,7 @@ func TestClusterMigration(t *testing.T) {
 		go func() { got <- lockAndUnlock(t.Context(), second, key) }()
 		early := lockOn(t, first, tagged(1))
 		moved := lockOn(t, first, tagged(2))
-		time.Sleep(300 * time.Millisecond) // until second waits in the queue
-		if n := from.Do(t, "ZCARD", queue(key)); n != int64(1) {
-			t.Fatalf("%v tickets in the queue before the migration, want 1", n)
-		}
+		waitQueued(t, from, key, 1)
 
 		m := c.OpenMigration(t, key, from, to)
 		m.Move(t, queue(key), tagged(2))

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quorumlock/quorumlock/integration/drivers"
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 	"github.com/quorumlock/quorumlock/integration/servers"
 	"github.com/quorumlock/quorumlock/redlock"
 )
@@ -65,8 +67,17 @@ func TestNoLostWakeUp(t *testing.T) {
 				t.Error("unsafe: two holders: ", clash)
 			}
 			if stalled > over.Sub(start)/4 {
-				t.Logf("the machine stood still for %v of %v, so no duration is checked", stalled.Round(time.Millisecond), over.Sub(start).Round(time.Millisecond))
-				return
+				t.Skipf("the machine stood still for %v of %v, so no duration is checked", stalled.Round(time.Millisecond), over.Sub(start).Round(time.Millisecond))
+			}
+			for what, got := range map[string]int{"without faults": len(control.gaps), "with faults": len(r.gaps)} {
+				if got < 100 { // usually thousands
+					t.Errorf("%d gaps %s; want at least 100, so that the test proves something", got, what)
+				}
+			}
+			for _, what := range faults {
+				if s.done[what] == 0 {
+					t.Errorf("no client was %s; want some, so that the test proves something", what)
+				}
 			}
 			var handOff time.Duration
 			if d := control.percentile(99); d > usual {
@@ -164,4 +175,67 @@ func (s *storm) later(d time.Duration, c *client, end func()) {
 		end()
 		s.log.faultEnds(c)
 	})
+}
+
+// The detector of gaps finds one that is planted, and its cause.
+func TestGapsAreFound(t *testing.T) {
+	const (
+		graces = 3
+		length = 4 * graces * grace
+	)
+	for _, tc := range []struct {
+		name        string
+		fault       string // of a client that has the lock on the server meanwhile
+		stalled     bool   // the server does not answer meanwhile
+		unexplained int
+		longer      int
+	}{
+		{"nobody has the lock", "", false, 1, 1},
+		{"a dead client has the lock", "killed", false, 0, 0},
+		{"the server stands still", "", true, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLog()
+				holder, waiter := &client{label: "holder"}, &client{label: "waiter"}
+				p := &probe{watch: stall.Begin(), views: []view{{time.Now(), make([]owner, 1)}}}
+				gaps := l.during(func() {
+					l.waits(holder)
+					l.holds(holder)
+					l.waits(waiter)
+					p.sees(0, owner{label: "holder"}, time.Now())
+					time.Sleep(time.Second)
+					l.releases(holder)
+					p.sees(0, owner{}, time.Now())
+					if tc.fault != "" {
+						dead := &client{label: "dead"}
+						l.waits(dead)
+						l.faultBegins(dead, tc.fault, false)
+						p.sees(0, owner{label: "dead"}, time.Now())
+					}
+					asked := time.Now()
+					time.Sleep(length)
+					if !tc.stalled {
+						asked = time.Now()
+					}
+					p.sees(0, owner{label: "waiter"}, asked)
+					l.holds(waiter)
+				})
+				p.watch.End()
+				r := newReport(l, p, gaps)
+				if len(r.gaps) == 0 {
+					t.Fatal("no gap is found")
+				}
+				if got := r.gaps[len(r.gaps)-1].length(); got != length {
+					t.Errorf("the longest gap lasts %v, want %v", got, length)
+				}
+				if why := r.unexplained(graces, 0); len(why) != tc.unexplained {
+					t.Errorf("%d gaps without a cause, want %d: %v", len(why), tc.unexplained, why)
+				}
+				if got := r.longer(graces, 0); got != tc.longer {
+					t.Errorf("%d gaps are longer than %d graces, want %d", got, graces, tc.longer)
+				}
+			})
+		})
+	}
 }

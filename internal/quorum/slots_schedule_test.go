@@ -24,13 +24,14 @@ func TestSlotSchedules(t *testing.T) {
 	if testing.Short() {
 		n = min(n, 10)
 	}
-	_, calm := rushes(t, n, func(seed uint64) *rush { return simulateSlots(t, seed, noRushBug, false, slotsOf(seed)) })
+	total, calm := rushes(t, n, func(seed uint64) *rush { return simulateSlots(t, seed, noRushBug, false, slotsOf(seed)) })
 	if n < 100 {
 		return
 	}
 	if problem := gapsOf(calm, unusualSlots); problem != "" {
 		t.Error(problem)
 	}
+	checkHappened(t, total, n/20) // less happens than in TestWaitingSchedules
 }
 
 // The schedules notice mistakes with slots, usually after a few hundred. Offers that are not
