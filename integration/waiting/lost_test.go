@@ -201,7 +201,7 @@ func TestGapsAreFound(t *testing.T) {
 				p := &probe{watch: stall.Begin(), views: []view{{time.Now(), make([]owner, 1)}}}
 				gaps := l.during(func() {
 					l.waits(holder)
-					l.holds(holder)
+					l.holds(holder, time.Now().Add(time.Hour))
 					l.waits(waiter)
 					p.sees(0, owner{label: "holder"}, time.Now())
 					time.Sleep(time.Second)
@@ -219,7 +219,7 @@ func TestGapsAreFound(t *testing.T) {
 						asked = time.Now()
 					}
 					p.sees(0, owner{label: "waiter"}, asked)
-					l.holds(waiter)
+					l.holds(waiter, time.Now().Add(time.Hour))
 				})
 				p.watch.End()
 				r := newReport(l, p, gaps)
