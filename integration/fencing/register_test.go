@@ -101,11 +101,19 @@ type columned struct {
 	rows fence.Column
 }
 
-func (r columned) read(ctx context.Context, token uint64) (string, error) {
+// read also reads the fence, because another client may write between the two statements.
+func (r columned) read(ctx context.Context, token uint64) (value string, err error) {
 	if err := r.rows.Announce(ctx, r.db, 1, token); err != nil {
 		return "", err
 	}
-	return r.get(ctx, r.db)
+	var highest uint64
+	if err := r.db.QueryRowContext(ctx, "SELECT value, fence FROM registers WHERE id = 1").Scan(&value, &highest); err != nil {
+		return "", err
+	}
+	if highest > token {
+		return "", &fence.StaleError{Resource: "registers", Token: token, Highest: highest}
+	}
+	return value, nil
 }
 
 func (r columned) write(ctx context.Context, token uint64, value string) error {
