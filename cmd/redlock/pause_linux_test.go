@@ -28,3 +28,31 @@ func TestRunSurvivesAPause(t *testing.T) {
 		t.Errorf("stderr %q", got)
 	}
 }
+
+// After a pause, the command gets no more time to end than is left of the lock.
+func TestRunKillsSoonerAfterAPause(t *testing.T) {
+	long.Test(t)
+	const tries = 3 // a busy machine may be slow
+	var late time.Duration
+	for range tries {
+		s := server(t)
+		p := start(t, s.Addr(), sh(`trap "" TERM; while :; do echo tick; sleep 0.01; done`, "--ttl", "6s", "--grace", "2s")...)
+		p.stdout.await(t, "tick")
+		p.signal(syscall.SIGSTOP)
+		await(t, "less than the grace period", func() bool { return s.Redis().TTL("job") < 1500*time.Millisecond })
+		s.Hang()
+		end := time.Now().Add(s.Redis().TTL("job"))
+		p.signal(syscall.SIGCONT)
+		last, size := time.Now(), 0 // of the last tick
+		for p.exited(2*time.Millisecond) != nil {
+			if n := len(p.stdout.String()); n > size {
+				last, size = time.Now(), n
+			}
+		}
+		p.want(runLost)
+		if late = last.Sub(end); late < 0 {
+			return
+		}
+	}
+	t.Errorf("the command lived for %v after the end of the lock", late)
+}

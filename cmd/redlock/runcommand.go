@@ -134,14 +134,18 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 	end := func(why string) {
 		lost, held = true, nil
 		late.Stop()
+		grace := r.grace
+		if lock.Err() == nil { // after a pause, less than that may be left of the lock
+			grace = min(grace, time.Until(lock.Until())-r.ttl/margin)
+		}
 		// A message may take a moment that is not left, so the signals go first.
-		if r.grace == 0 {
+		if grace <= 0 {
 			err := p.Kill()
 			r.say("%s; killing the command", why)
 			r.signalled(err)
 			return
 		}
-		kill = time.After(r.grace)
+		kill = time.After(grace)
 		err := p.Terminate()
 		r.say("%s; stopping the command", why)
 		r.signalled(err)
