@@ -39,7 +39,8 @@ With --json, stdout has one line with a JSON object:
   1  the lock is not held any more
   2  wrong usage
   3  too few servers work, or they refuse. The lock is held until its TTL is over, as
-     before, and perhaps longer; try again before that`,
+     before, and perhaps longer; try again before that. Also if the lock is extended, but
+     the result could not be printed`,
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -71,7 +71,7 @@ docs/status.md describes the output of --json.`,
 		Annotations: map[string]string{
 			environmentSection: nodesEnvironment,
 			exitSection: `  0  free
-  1  unknown: too few servers answer
+  1  unknown: too few servers answer, or the output could not be written
   2  wrong usage
   3  held, by one holder or by several who share it
   4  reserved for a waiter
