@@ -122,6 +122,8 @@
 //   - [WithMaxHold] limits how long a lock extends itself. [WithMinHold] sets how soon
 //     others can have it.
 //   - [WithNodeTimeout] limits how long one attempt waits for a node.
+//   - A deadline of ctx ends a call in time. With a single node, a cancellation may be noticed
+//     only with the node's answer, or at the node timeout: see docs/design.md.
 //
 // # Errors
 //

@@ -168,10 +168,11 @@ func TestCancelledCallerLeavesNothing(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
 					stop := time.AfterFunc(rand.N(time.Duration(4*n+2)*time.Millisecond), cancel)
 					lock, err := locker.Lock(ctx, fmt.Sprint("k", i))
+					if ctx.Err() != nil { // with one node, the call may succeed all the same
+						cancelled++
+					}
 					if err == nil {
 						err = lock.Unlock(ctx)
-					} else if errors.Is(err, context.Canceled) {
-						cancelled++
 					}
 					if err != nil && !errors.Is(err, context.Canceled) {
 						t.Errorf("attempt %d: %v", i, err)
@@ -179,9 +180,9 @@ func TestCancelledCallerLeavesNothing(t *testing.T) {
 					stop.Stop()
 					cancel()
 				}
-				t.Logf("%d of %d were cancelled before they held the lock", cancelled, tries)
+				t.Logf("%d of %d were cancelled before Lock returned", cancelled, tries)
 				if cancelled == 0 {
-					t.Error("no call was cancelled before it held the lock; want some, so that the test proves something")
+					t.Error("no call was cancelled before it returned; want some, so that the test proves something")
 				}
 				servers.WaitEmpty(t, time.Second, list...)
 			})
