@@ -8,19 +8,24 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
+
+	"github.com/quorumlock/quorumlock/integration/internal/stall"
 )
 
 // table is what a test measured, with the bound for each figure.
 type table struct {
-	t    *testing.T
-	rows [][3]string
+	t     *testing.T
+	watch *stall.Watch
+	rows  [][3]string
 }
 
 // newTable returns a table that is printed when the test ends.
 func newTable(t *testing.T, format string, args ...any) *table {
-	tb := &table{t: t}
+	tb := &table{t: t, watch: stall.Begin()}
 	heading := fmt.Sprintf(format, args...)
 	t.Cleanup(func() {
+		tb.watch.End()
 		var text strings.Builder
 		w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "\nfigure\tvalue\tbound\n")
@@ -81,6 +86,17 @@ func (tb *table) rate(ok bool, figure, value, bound string) {
 func exactly(tb *table, figure string, value, want int) {
 	tb.t.Helper()
 	tb.bound(value == want, figure, fmt.Sprint(value), fmt.Sprint(want))
+}
+
+// noneLost adds how many locks were lost, which must be none. If the machine has stood still for
+// more than a second since newTable, locks may have ended in that time, whatever the code does.
+func noneLost(tb *table, figure string, lost int) {
+	tb.t.Helper()
+	if longest := tb.watch.End(); lost > 0 && longest > time.Second {
+		tb.note(figure, "%d, not judged: the machine stood still for %v", lost, longest)
+		return
+	}
+	exactly(tb, figure, lost, 0)
 }
 
 // mb converts bytes.
