@@ -241,6 +241,13 @@ func (c *Call) giveBack(ctx context.Context, from int, again bool) {
 	}
 }
 
+// extend extends these locks, all together. It stores the error of each.
+func (c *Call) extend(ctx context.Context, locks []int, failures []error) {
+	if len(locks) > 0 { // usually there are none, and that allocates nothing
+		Each(len(locks), func(n int) { failures[locks[n]] = c.Locks[locks[n]].Extend(ctx) })
+	}
+}
+
 // freshen extends the locks that are stale, all together, until asking ends. It returns
 // errLost if one is lost.
 func (c *Call) freshen(asking, limited context.Context) error {
@@ -252,7 +259,7 @@ func (c *Call) freshen(asking, limited context.Context) error {
 			stale = append(stale, i)
 		}
 	}
-	Each(len(stale), func(n int) { failures[stale[n]] = c.Locks[stale[n]].Extend(asking) })
+	c.extend(asking, stale, failures)
 	if c.lost() != None {
 		return errLost
 	}
