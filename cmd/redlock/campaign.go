@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -129,7 +130,7 @@ func (c *campaign) execute() error {
 	for {
 		t := candidacy{campaign: c, reaper: reaper, begun: make(chan (<-chan struct{})), start: make(chan struct{})}
 		err := t.run()
-		if !t.over || c.told || !c.again {
+		if !t.over || slices.ContainsFunc(c.passed, asksToEnd) || !c.again {
 			return err
 		}
 		c.say("campaigning again for the %s", c.what())

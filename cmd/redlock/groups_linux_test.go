@@ -7,8 +7,8 @@ import (
 	"github.com/quorumlock/quorumlock/internal/long"
 )
 
-// What has put itself into a process group of its own, as timeout and the jobs of a shell with
-// job control do, is stopped with the command.
+// timeout, and each job of a shell with job control, gets a process group of its own. The tool
+// stops these groups together with the command.
 func TestRunStopsOtherGroups(t *testing.T) {
 	long.Test(t)
 	const worker = `while :; do echo tick; sleep 0.05; done`

@@ -124,7 +124,7 @@ func (f *nodeFlags) find(getenv environ) ([]string, source, error) {
 	}
 	for _, name := range []string{nodesVariable, nodesFileVariable} {
 		if _, set := getenv(name); set {
-			return nil, source{}, errors.New(name + " is set, but names no server")
+			return nil, source{}, errors.New(name + " is set, but names no server: name the servers there, or unset it")
 		}
 	}
 	if value(withheldVariable) != "" {

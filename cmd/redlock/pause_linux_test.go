@@ -43,12 +43,7 @@ func TestRunKillsSoonerAfterAPause(t *testing.T) {
 		s.Hang()
 		end := time.Now().Add(s.Redis().TTL("job"))
 		p.signal(syscall.SIGCONT)
-		last, size := time.Now(), 0 // of the last tick
-		for p.exited(2*time.Millisecond) != nil {
-			if n := len(p.stdout.String()); n > size {
-				last, size = time.Now(), n
-			}
-		}
+		last := p.lastOutput()
 		p.want(runLost)
 		if late = last.Sub(end); late < 0 {
 			return

@@ -72,10 +72,10 @@ all of them only read. A command without --shared runs alone. All wait in one qu
 first come, first served. So a command without --shared gets its turn.
 
 The command has the standard input and output of redlock, and gets the signals that are
-sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. If one of the first
-four came, or a signal has ended the command, redlock holds the lock until all that the
-command has started has ended too, for the grace period at most. Otherwise it unlocks when
-the command has ended, also if that has left processes in the background.
+sent to redlock: interrupt, terminate, hangup, quit, usr1 and usr2. Usually redlock
+unlocks as soon as the command has ended, even if processes that it has started still run.
+But if a signal has ended the command, or one of the first four was passed on to it,
+redlock first waits until these processes have ended too, for the grace period at most.
 
 Ctrl-Z suspends the command and redlock. Nobody extends the lock then, so others may
 have it after the TTL. If so, redlock stops the command when you continue it. Without a
@@ -174,7 +174,6 @@ type run struct {
 	verb    string // the name of the subcommand
 	command []string
 	path    string      // of the command
-	told    bool        // a signal that asks a program to end was passed on
 	passed  []os.Signal // to the command that runs
 	denied  bool        // the user was told that the command cannot be signalled
 

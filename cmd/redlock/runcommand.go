@@ -182,7 +182,7 @@ func (r *run) follow(p *child.Process, lock tenure, taken time.Time) (lost bool)
 				r.passed = append(r.passed, sig)
 				r.signalled(err)
 			}
-			asked, r.told = asked || asksToEnd(sig) || sig == syscall.SIGHUP, r.told || asksToEnd(sig)
+			asked = asked || asksToEnd(sig) || sig == syscall.SIGHUP
 		case <-p.Resumed():
 			if !lost && lock.Err() != nil {
 				stop(lock.Err())

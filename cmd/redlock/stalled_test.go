@@ -80,12 +80,7 @@ func TestKillWithStalledStderr(t *testing.T) {
 		p.stdout.await(t, "tick")
 		s.Hang()
 		end := time.Now().Add(s.Redis().TTL("job"))
-		last, size := time.Now(), 0 // of the last tick
-		for p.exited(2*time.Millisecond) != nil {
-			if n := len(p.stdout.String()); n > size {
-				last, size = time.Now(), n
-			}
-		}
+		last := p.lastOutput()
 		p.want(runLost)
 		if late = last.Sub(end); late < 0 {
 			return

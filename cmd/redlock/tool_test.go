@@ -163,6 +163,17 @@ func (p *tool) exited(within time.Duration) error {
 	}
 }
 
+// lastOutput waits for the tool, and returns when something was last written to its stdout.
+func (p *tool) lastOutput() (last time.Time) {
+	last = time.Now()
+	for size := 0; p.exited(2*time.Millisecond) != nil; {
+		if n := len(p.stdout.String()); n > size {
+			last, size = time.Now(), n
+		}
+	}
+	return last
+}
+
 // wait waits for the tool, and for whatever else has its output open, and
 // returns its exit code. If signal n has killed it, that is 128+n, as in shells.
 func (p *tool) wait() int {
