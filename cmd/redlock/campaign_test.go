@@ -43,7 +43,7 @@ func TestCampaign(t *testing.T) {
 	s := server(t)
 	// The TTL is so long that nobody leads for lack of a holder.
 	busy := filepath.Join(t.TempDir(), "busy")
-	script := `touch ` + busy + `; trap 'sleep 0.3; rm ` + busy + `; echo bye; exit 7' TERM; echo "ready $REDLOCK_NAME $REDLOCK_FENCE"; sleep 600 & wait`
+	script := `touch ` + busy + `; trap 'sleep 0.3; rm ` + busy + `; echo bye; exit 7' TERM; sleep 600 & echo "ready $REDLOCK_NAME $REDLOCK_FENCE"; wait`
 	first := start(t, s.Addr(), lead(script, "--ttl", "10m", "--owner", "first")...)
 	one := terms(t, first, "ready job ", 1)[0]
 	second := start(t, s.Addr(), lead(`[ -e `+busy+` ] && echo overlap; echo "ready job $REDLOCK_FENCE"; read x; exit 3`, "--ttl", "10m", "--owner", "second")...)

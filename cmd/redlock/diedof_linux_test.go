@@ -43,7 +43,7 @@ func TestDiesOfSignals(t *testing.T) {
 		"campaign":          {lead("echo ready; exec sleep 60"), false, syscall.SIGINT, true},
 		"quit":              {[]string{"run", "job", "--", "true"}, true, syscall.SIGQUIT, false},
 		"the command's own": {sh("echo ready; kill -TERM $$"), false, 0, false},
-		"handled":           {sh("trap 'exit 143' TERM; echo ready; sleep 60 & wait"), false, syscall.SIGTERM, false},
+		"handled":           {sh("trap 'exit 143' TERM; sh -c 'echo ready; exec sleep 60' & wait"), false, syscall.SIGTERM, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
