@@ -33,7 +33,7 @@ func TestSmoke(t *testing.T) {
 	long.Test(t)
 	dir := t.TempDir()
 	s, err := parse([]string{
-		"-bars", "-impl", `^(quorumlock|quorumlock-shared|redsync-failfast|redislock|raw|ceiling)/go-redis$|^rueidislock`,
+		"-bars", "-impl", `^(quorumlock|quorumlock-shared|redsync-failfast|redislock|raw|gathered|ceiling)/go-redis$|^rueidislock`,
 		"-csv", filepath.Join(dir, "out.csv"), "-svg", filepath.Join(dir, "out.svg"),
 	}, t.Output())
 	if err != nil {
@@ -69,7 +69,7 @@ func TestSmoke(t *testing.T) {
 		}
 	}
 	if !strings.Contains(out.String(), "distinct-apart, 1 nodes: not measured: ") {
-		for _, name := range []string{"quorumlock/go-redis server_idle", "raw/go-redis client_idle", "ceiling/go-redis 1x64 cpu_us"} {
+		for _, name := range []string{"quorumlock/go-redis server_idle", "raw/go-redis client_idle", "gathered/go-redis server_idle", "ceiling/go-redis 1x64 cpu_us"} {
 			if !seen["distinct-apart 1 64 "+name] {
 				t.Errorf("the CSV lacks distinct-apart, %s", name)
 			}
@@ -82,7 +82,7 @@ func TestSmoke(t *testing.T) {
 		"idle 1 1 quorumlock/go-redis time_us", "idle 1 1 raw/go-redis allocs", "idle 3 1 redsync-failfast/go-redis cpu_us",
 		"idle 3 1 quorumlock-shared/go-redis time_us", "several 1 1 quorumlock/go-redis lock_p50_us", "several 3 8 quorumlock/go-redis time_us",
 		"distinct 1 64 quorumlock/go-redis pairs_per_s", "distinct 1 64 redislock/go-redis pairs_per_s", "distinct 1 64 ceiling/go-redis 2x32 pairs_per_s",
-		"distinct 3 64 quorumlock/go-redis errors", "distinct 1 64 raw/go-redis server_cpu_us", "distinct 3 64 quorumlock/go-redis bytes",
+		"distinct 3 64 quorumlock/go-redis errors", "distinct 3 64 gathered/go-redis errors", "idle 1 1 gathered/go-redis time_us", "distinct 1 64 raw/go-redis server_cpu_us", "distinct 3 64 quorumlock/go-redis bytes",
 		"drain 1 3 quorumlock/go-redis drain_ms", "drain 3 3 redsync-failfast/go-redis commands", "drain 1 2 rueidislock/rueidis left_waiting",
 		"handoff 3 3 quorumlock/go-redis jain", "handoff-far 1 3 quorumlock/go-redis far_share",
 		"long-hold 1 2 quorumlock/go-redis commands", "long-hold 3 3 quorumlock/go-redis commands",

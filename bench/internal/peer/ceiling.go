@@ -22,13 +22,17 @@ type Ceiling struct {
 	Open   func(addr string) (Batch, error)
 }
 
-// A Batch sends one command for each of several keys at a time. Its methods may be called
-// concurrently.
+// A Batch sends many commands at a time. Its methods may be called concurrently.
 type Batch interface {
-	// Pairs sends a SET NX PX for each key in one batch. When all are answered, it sends the
-	// release script for each key in another batch.
-	Pairs(ctx context.Context, keys []string) error
+	// Send sends the commands together. It fails if one of them does.
+	Send(ctx context.Context, commands []Command) error
 	Close()
+}
+
+// A Command is one of the two commands of a pair: the SET NX PX of a key, or the release script.
+type Command struct {
+	Key     string
+	Release bool
 }
 
 // Ceilings has one ceiling for each driver.
@@ -59,33 +63,30 @@ func queueOf(key string) string { return key + "{" + key + "}:queue" }
 
 type goRedisBatch struct{ goRedisPair }
 
-func (b goRedisBatch) Pairs(ctx context.Context, keys []string) error {
-	sets := make([]*goredisdriver.BoolCmd, len(keys))
-	if _, err := b.client.Pipelined(ctx, func(p goredisdriver.Pipeliner) error {
-		for i, key := range keys {
-			sets[i] = p.SetNX(ctx, key, rawToken, TTL)
+func (b goRedisBatch) Send(ctx context.Context, commands []Command) error {
+	replies, err := b.client.Pipelined(ctx, func(p goredisdriver.Pipeliner) error {
+		for _, c := range commands {
+			if c.Release {
+				p.EvalSha(ctx, lua.Release.Hash(), []string{c.Key, queueOf(c.Key)}, rawToken)
+			} else {
+				p.SetNX(ctx, c.Key, rawToken, TTL)
+			}
 		}
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	for _, set := range sets {
-		if !set.Val() {
-			return errTaken
-		}
-	}
-	deletes := make([]*goredisdriver.Cmd, len(keys))
-	if _, err := b.client.Pipelined(ctx, func(p goredisdriver.Pipeliner) error {
-		for i, key := range keys {
-			deletes[i] = p.EvalSha(ctx, lua.Release.Hash(), []string{key, queueOf(key)}, rawToken)
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	for _, d := range deletes {
-		if err := deleted(d.Int64()); err != nil {
-			return err
+	for _, reply := range replies {
+		switch reply := reply.(type) {
+		case *goredisdriver.BoolCmd:
+			if !reply.Val() {
+				return errTaken
+			}
+		case *goredisdriver.Cmd:
+			if err := deleted(reply.Int64()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -93,35 +94,31 @@ func (b goRedisBatch) Pairs(ctx context.Context, keys []string) error {
 
 type redigoBatch struct{ redigoPair }
 
-func (b redigoBatch) Pairs(_ context.Context, keys []string) error {
+func (b redigoBatch) Send(_ context.Context, commands []Command) error {
 	conn := b.pool.Get()
 	defer conn.Close()
-	for _, key := range keys {
-		if err := conn.Send("SET", key, rawToken, "NX", "PX", TTL.Milliseconds()); err != nil {
+	for _, c := range commands {
+		var err error
+		if c.Release {
+			err = conn.Send("EVALSHA", lua.Release.Hash(), 2, c.Key, queueOf(c.Key), rawToken)
+		} else {
+			err = conn.Send("SET", c.Key, rawToken, "NX", "PX", TTL.Milliseconds())
+		}
+		if err != nil {
 			return err
 		}
 	}
-	sets, err := redigodriver.Values(conn.Do(""))
+	replies, err := redigodriver.Values(conn.Do(""))
 	if err != nil {
 		return err
 	}
-	for _, reply := range sets {
-		if reply == nil {
+	for i, reply := range replies {
+		if commands[i].Release {
+			if err := deleted(redigodriver.Int64(reply, nil)); err != nil {
+				return err
+			}
+		} else if reply == nil {
 			return errTaken
-		}
-	}
-	for _, key := range keys {
-		if err := conn.Send("EVALSHA", lua.Release.Hash(), 2, key, queueOf(key), rawToken); err != nil {
-			return err
-		}
-	}
-	deletes, err := redigodriver.Values(conn.Do(""))
-	if err != nil {
-		return err
-	}
-	for _, reply := range deletes {
-		if err := deleted(redigodriver.Int64(reply, nil)); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -129,22 +126,22 @@ func (b redigoBatch) Pairs(_ context.Context, keys []string) error {
 
 type rueidisBatch struct{ rueidisPair }
 
-func (b rueidisBatch) Pairs(ctx context.Context, keys []string) error {
-	commands := make([]rueidisdriver.Completed, len(keys))
-	for i, key := range keys {
-		commands[i] = b.set(key)
-	}
-	for _, r := range b.client.DoMulti(ctx, commands...) {
-		if err := r.Error(); err != nil {
-			return errors.Join(errTaken, err)
+func (b rueidisBatch) Send(ctx context.Context, commands []Command) error {
+	all := make([]rueidisdriver.Completed, len(commands))
+	for i, c := range commands {
+		if c.Release {
+			all[i] = b.client.B().Evalsha().Sha1(lua.Release.Hash()).Numkeys(2).Key(c.Key, queueOf(c.Key)).Arg(rawToken).Build()
+		} else {
+			all[i] = b.set(c.Key)
 		}
 	}
-	for i, key := range keys {
-		commands[i] = b.client.B().Evalsha().Sha1(lua.Release.Hash()).Numkeys(2).Key(key, queueOf(key)).Arg(rawToken).Build()
-	}
-	for _, r := range b.client.DoMulti(ctx, commands...) {
-		if err := deleted(r.AsInt64()); err != nil {
-			return err
+	for i, r := range b.client.DoMulti(ctx, all...) {
+		if commands[i].Release {
+			if err := deleted(r.AsInt64()); err != nil {
+				return err
+			}
+		} else if err := r.Error(); err != nil {
+			return errors.Join(errTaken, err)
 		}
 	}
 	return nil

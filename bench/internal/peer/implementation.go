@@ -64,6 +64,7 @@ func All() []*Implementation {
 	all = append(all, fenced()...)
 	all = append(all, shared()...)
 	all = append(all, raw()...)
+	all = append(all, gathered()...)
 	all = append(all, redsyncs()...)
 	all = append(all, bsm(), rueidisLock())
 	return all

@@ -50,7 +50,7 @@ var sections = map[string]func(title string, r *measure.Results) string{
 	"loaded": func(_ string, r *measure.Results) string {
 		return table{
 			work: "distinct", clients: 64, nodes: []int{1, 3, 5},
-			libraries: []string{peer.Own, peer.Fenced, peer.Raw, peer.Redsync, peer.RedsyncFailFast, peer.Redislock, peer.Rueidislock, peer.CeilingName},
+			libraries: []string{peer.Own, peer.Fenced, peer.Raw, peer.Redsync, peer.RedsyncFailFast, peer.Redislock, peer.Rueidislock, peer.Gathered, peer.CeilingName},
 			metrics:   loaded,
 		}.write(r)
 	},
@@ -74,7 +74,7 @@ var loaded = []column{
 
 func layout(work string, r *measure.Results) string {
 	return table{
-		work: work, clients: 64, nodes: []int{1}, libraries: []string{peer.Own, peer.Fenced, peer.Raw, peer.CeilingName},
+		work: work, clients: 64, nodes: []int{1}, libraries: []string{peer.Own, peer.Fenced, peer.Raw, peer.Gathered, peer.CeilingName},
 		metrics: []column{
 			{measure.Rate, "pairs/s"}, {measure.CPU, "client's CPU, µs"}, {measure.ServerCPU, "server's CPU, µs"},
 			{measure.ClientIdle, "client idle"}, {measure.ServerIdle, "server idle"},

@@ -31,7 +31,7 @@ var cores = Work{
 		all := b.Implementations
 		defer func() { b.Implementations = all }()
 		b.Implementations = slices.DeleteFunc(slices.Clone(all), func(i *peer.Implementation) bool {
-			return i.Library != peer.Own && i.Library != peer.Fenced && i.Library != peer.Raw
+			return i.Library != peer.Own && i.Library != peer.Fenced && i.Library != peer.Raw && i.Library != peer.Gathered
 		})
 		for _, l := range layouts {
 			for _, nodes := range b.sizes(b.Plan.CoreNodes) {

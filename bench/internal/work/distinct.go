@@ -155,7 +155,7 @@ func (b *Bench) ceilings(cell measure.Cell, addrs []string) (crowds []crowd, clo
 				for i := range c.pairs {
 					keys = append(keys, keyOf(c.cell, w*c.pairs+i))
 				}
-				c.turns = append(c.turns, func() error { return batches.pairs(keys) })
+				c.turns = append(c.turns, batches.turn(keys))
 			}
 			crowds = append(crowds, c)
 		}
@@ -166,18 +166,32 @@ func (b *Bench) ceilings(cell measure.Cell, addrs []string) (crowds []crowd, clo
 // batches is a driver's pipelines to all nodes.
 type batches []peer.Batch
 
-// pairs locks and unlocks the keys on all nodes.
-func (b batches) pairs(keys []string) error {
-	if len(b) == 1 {
-		return b[0].Pairs(context.Background(), keys)
+// turn returns a turn that locks the keys on all nodes with one batch, and unlocks them with another.
+func (b batches) turn(keys []string) func() error {
+	var sets, releases []peer.Command
+	for _, key := range keys {
+		sets = append(sets, peer.Command{Key: key})
+		releases = append(releases, peer.Command{Key: key, Release: true})
 	}
-	errs := make([]error, len(b))
-	var wg sync.WaitGroup
-	for i, batch := range b {
-		wg.Go(func() { errs[i] = batch.Pairs(context.Background(), keys) })
+	return func() error {
+		if len(b) == 1 {
+			return pairs(b[0], sets, releases)
+		}
+		errs := make([]error, len(b))
+		var wg sync.WaitGroup
+		for i, batch := range b {
+			wg.Go(func() { errs[i] = pairs(batch, sets, releases) })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+}
+
+func pairs(b peer.Batch, sets, releases []peer.Command) error {
+	if err := b.Send(context.Background(), sets); err != nil {
+		return err
+	}
+	return b.Send(context.Background(), releases)
 }
 
 func (b batches) close() {
