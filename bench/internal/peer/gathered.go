@@ -26,8 +26,15 @@ func gathered() []*Implementation {
 	return all
 }
 
-// senders is the number of goroutines that send. One more makes smaller batches, and no more pairs.
-const senders = 1
+// senders returns how many goroutines send. With two, one batch is under way while the callers of
+// the other are woken. That makes more pairs on one node. On several nodes it makes none, and
+// needs more CPU time.
+func senders(nodes int) int {
+	if nodes == 1 {
+		return 2
+	}
+	return 1
+}
 
 type gatherer struct {
 	nodes []Batch
@@ -60,7 +67,7 @@ func newGatherer(c *Ceiling, addrs []string) (*gatherer, error) {
 		}
 		g.nodes = append(g.nodes, node)
 	}
-	for range senders {
+	for range senders(len(addrs)) {
 		g.ended.Go(g.send)
 	}
 	return g, nil
