@@ -155,7 +155,7 @@ func ReadVote(r backend.Reply, hint int64) (AcquireReply, error) {
 func readRefusal(r backend.Reply, i int) Refusal {
 	refusal := Taken
 	if left, err := r.Int(i); err == nil && left >= 0 {
-		refusal.Left = time.Duration(left) * time.Millisecond
+		refusal.Left = duration(left)
 	}
 	if rank, err := r.Int(i + 1); err == nil {
 		refusal.Rank = int(rank)

@@ -48,7 +48,7 @@ func ReadInspect(r backend.Reply) (Inspected, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return Inspected{Waiting: NotKnown}, err
 	}
-	x := Inspected{Found: found == 1, Value: value, TTL: time.Duration(ms) * time.Millisecond, Waiting: NotKnown}
+	x := Inspected{Found: found == 1, Value: value, TTL: duration(ms), Waiting: NotKnown}
 	if ms < 0 {
 		x.TTL = backend.NoExpiry
 	}
@@ -75,7 +75,7 @@ func (x *Inspected) readQueue(r backend.Reply) {
 			return
 		}
 		tickets = append(tickets, ticket)
-		waited = append(waited, max(time.Duration(ms)*time.Millisecond, NotKnown))
+		waited = append(waited, max(duration(ms), NotKnown))
 	}
 	x.Waiting, x.Tickets, x.Waited = int(count), tickets, waited
 }

@@ -190,9 +190,12 @@ func parseMillis(text string) (time.Duration, bool) {
 	return duration(n), ok
 }
 
-// duration returns ms milliseconds, at most [Forever].
+// duration returns ms milliseconds, at most [Forever] and at least -Forever. A key of another
+// program may live for longer than a Duration can be, for example because it expires at a
+// time in milliseconds that was given in seconds.
 func duration(ms int64) time.Duration {
-	return time.Duration(min(ms, int64(Forever/time.Millisecond))) * time.Millisecond
+	const most = int64(Forever / time.Millisecond)
+	return time.Duration(max(-most, min(ms, most))) * time.Millisecond
 }
 
 // ParseNumber returns text as the number in a counter, and reports whether it is one: at

@@ -113,6 +113,8 @@ func TestReadAcquire(t *testing.T) {
 		{backend.Reply{int64(1), int64(500)}, AcquireReply{Granted: true}},
 		{backend.Reply{int64(0), int64(500), int64(2), "end"}, AcquireReply{Refusal: Refusal{Left: 500 * time.Millisecond, Rank: 2, Owner: "end"}}},
 		{backend.Reply{int64(0), int64(-1), int64(-1), ""}, AcquireReply{Refusal: Taken}},
+		{backend.Reply{int64(0), int64(10_000_000_000_000)}, AcquireReply{Refusal: Refusal{Left: Forever.Truncate(time.Millisecond), Rank: -1}}},
+		{backend.Reply{int64(0), int64(18_446_744_073_720)}, AcquireReply{Refusal: Refusal{Left: Forever.Truncate(time.Millisecond), Rank: -1}}},
 		{backend.Reply{int64(0), int64(5), int64(-1), "", "ZADD: OOM"}, AcquireReply{Refusal: Refusal{Left: 5 * time.Millisecond, Rank: -1, Why: "ZADD: OOM"}}},
 		{backend.Reply{int64(0)}, AcquireReply{Refusal: Taken}},
 	} {
