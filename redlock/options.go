@@ -246,7 +246,8 @@ func WithFencing() AcquireOption {
 // [DefaultCounterLife].
 //
 // 0 means for ever. Tokens then do not depend on clocks, but each key that is never used
-// again leaves its counter on the servers.
+// again leaves its counter on the servers. All Lockers of a key should have the same value,
+// because the last one to lock or extend it decides.
 func WithCounterLife(d time.Duration) Option {
 	return lockerOption(func(s *settings) error {
 		s.counterLife = d.Truncate(time.Millisecond)

@@ -72,7 +72,7 @@ if ends then
 	return {1, ends - at}
 end
 local free = not held or ticket ~= '' and held == '~' .. ticket
-err = (free or held == '~shared') and ready(readers, token)
+err = (free or held == '~shared') and ready(lock, readers, token)
 if err then
 	return err
 end

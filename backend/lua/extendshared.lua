@@ -29,7 +29,7 @@ if ends then
 	-- this writes something that changes nothing, because the set needs no more memory than it
 	-- has, and readers must not lose the lock. An exclusive lock is extended there too.
 	redis.pcall('ZREM', readers, '')
-	return share(lock, readers, token, at + ttl) or 1
+	return share(lock, readers, token, at + ttl, ends) or 1
 end
 if held ~= token or held == '' or held == '~shared' then
 	return 0

@@ -7,6 +7,7 @@
 -- is not notified. It returns whether the caller may join: its ticket was among them, or the
 -- queue is empty. Of a long queue it takes 256 tickets at most, and each reader that joins
 -- takes more. A key that is not a queue is like an empty one, because nobody waits there.
+-- Readers that the user may not notify stay in the queue, with all behind them.
 local function invite(lock, queue, own)
 	local joins = false
 	for _ = 1, 4 do
@@ -19,17 +20,15 @@ local function invite(lock, queue, own)
 		while graces and tickets[count + 1] and not (graces[count + 1] and not shared(tickets[count + 1])) do
 			count = count + 1
 		end
-		if count == 0 or redis.pcall('ZPOPMIN', queue, count).err then
-			return joins
-		end
+		local leave = count
 		for i = 1, count do
 			if tickets[i] == own then
 				joins = true
-			elseif graces[i] then
-				redis.pcall('PUBLISH', channels[i], 'g' .. lock)
+			elseif graces[i] and i <= leave and type(redis.pcall('PUBLISH', channels[i], 'g' .. lock)) == 'table' then
+				leave = i - 1
 			end
 		end
-		if count < #tickets then
+		if leave == 0 or redis.pcall('ZPOPMIN', queue, leave).err or leave < #tickets then
 			return joins
 		end
 	end

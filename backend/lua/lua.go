@@ -98,7 +98,7 @@ var (
 	// in ms, ticket, ms waited, ms of quarantine, "1" if the token already reads on a quorum
 	// of other servers. The marker and all args after the ttl may be omitted. Answers 1 for a new
 	// share of that ttl, otherwise as Acquire does.
-	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "11c206038319796e0de095dddbdbfbee1bd9323f").Shares(3)
+	AcquireShared = backend.NewScript("acquireshared", link("acquireshared"), "87bfbffb40f08197787ba6efef2c6e13f2a399d9").Shares(3)
 
 	// Delete is Node.EvalDelete. Keys: lock. Args: token. Answers 1 or 0.
 	Delete = backend.NewScript("delete", link("delete"), "6874e473491f502ca765570efb2a418d443f21c4")
@@ -113,7 +113,7 @@ var (
 	// ExtendShared extends the share of a reader. If the token has the lock for itself, it
 	// becomes a reader, and the readers that are queued next are notified. Keys: lock, queue,
 	// readers. Args: token, ttl in ms. Answers 1 or 0.
-	ExtendShared = backend.NewScript("extendshared", link("extendshared"), "6a829f869b46b4e4b5ac93cb5e462783699cf705")
+	ExtendShared = backend.NewScript("extendshared", link("extendshared"), "44b08fd3c3f5efa1733ec11c55a09e29ba17813f")
 
 	// Inspect reads a lock and its queue. Keys: lock, queue. Args: the most tickets to
 	// answer. Without the queue and the argument it reads only the lock. Answers {1 if
@@ -129,7 +129,7 @@ var (
 	// Prolong extends a lock and the life of its counter, and restores the counter if
 	// necessary. Keys: lock, counter. Args: token, ttl in ms, fencing token, ms to keep
 	// the counter or 0. Answers 1 or 0.
-	Prolong = backend.NewScript("prolong", link("prolong"), "ce04b1d173cc3a6f9f1362a8f3097c581a6a5893")
+	Prolong = backend.NewScript("prolong", link("prolong"), "43079effd4bca156d898f5612b4a1f427fdd4a0e")
 
 	// Raise moves the vote of a token up to a value. Keys: lock, counter, marker. Args:
 	// token, value, ms to keep the counter or 0, ms of quarantine. The marker and the
@@ -144,20 +144,20 @@ var (
 	// omitted, which is cheaper for the server. Answers 1 or 0; {1 or 0, the error that
 	// prevented the notification}; or {1 or 0, "", 1} if it has removed many dead tickets
 	// and there may be more. In that case send it again, without a token.
-	Release = backend.NewScript("release", link("release"), "aadc1adf6dd9a0b4648d9c02f6b95a388077d0fb")
+	Release = backend.NewScript("release", link("release"), "30526adac0019ed71b6df3a3cac1c089eaf8c7c2")
 
 	// ReleaseShared ends the share of a reader, or gives up waiting for one. The last reader
 	// notifies the next waiter. If others still read and there is a ticket, it notifies the
 	// readers that are queued next. Keys: lock, queue, readers. Args: token, ticket, channel.
 	// The first two args may be empty, and the last ones may be omitted. Answers as Release
 	// does.
-	ReleaseShared = backend.NewScript("releaseshared", link("releaseshared"), "02a92bd667d6dd6a6f3b55f308da94c77ca68887")
+	ReleaseShared = backend.NewScript("releaseshared", link("releaseshared"), "980c361530a98b8f4acf02d879ee392105e2d550")
 
 	// Rollback takes back what a failed attempt was granted, and queues its waiter. Keys:
 	// lock, queue, tombstone. Args: token, ticket, ms waited, "1" to notify the next
 	// waiter or "0", ms to keep the tombstone. The tombstone and its time may be omitted.
 	// Answers as Release does.
-	Rollback = backend.NewScript("rollback", link("rollback"), "24fccfb12cad7b3cfcf46f442804bc65e0388ea5")
+	Rollback = backend.NewScript("rollback", link("rollback"), "03394e1532b3428e7fa3cb0c2c9583e3ce168638")
 
 	// RollbackShared takes back what a failed attempt to read was granted, and queues its
 	// waiter. Keys: lock, queue, readers. Args: token, ticket, ms waited, "1" to notify the

@@ -27,16 +27,19 @@ if held ~= ARGV[1] then
 end
 -- The counter comes first, because a script that fails keeps what it has written.
 local c = count(KEYS[2])
-if c and c < value then
-	local err = beyond(KEYS[2], value, clock())
-	if err then
-		return err
-	end
-	put(KEYS[2], value, keep)
-elseif c and keep > 0 then
+local err = c and c < value and beyond(KEYS[2], value, clock())
+if err then
+	return err
+end
+-- A server without memory refuses SET, but not in a script that has written already. So this
+-- comes before it.
+if c and keep > 0 then
 	redis.call('PEXPIRE', KEYS[2], string.format('%.0f', keep))
 elseif c then
 	redis.call('PERSIST', KEYS[2])
+end
+if c and c < value then
+	put(KEYS[2], value, keep)
 end
 lengthen(KEYS[1], string.format('%.0f', ttl))
 return 1

@@ -136,6 +136,32 @@ func TestVoteWithoutMemory(t *testing.T) {
 		if r := vote.Do(t.Context(), node); !backend.NotExecuted(r.Err) || len(server.Keys(t)) != 0 {
 			t.Errorf("vote returns %v, %v, and the keys are %q; want an error and no keys", r.Reply, r.Err, server.Keys(t))
 		}
+
+		// A token that is not there gets its tombstone all the same, and a holder is extended even
+		// where its counter is below its token.
+		server.Do(t, "CONFIG", "SET", "maxmemory", 0)
+		server.Do(t, "SET", "lock", "other", "PX", 30_000)
+		now := time.Now().UnixMicro()
+		server.Do(t, "SET", "counter", now)
+		server.Do(t, "CONFIG", "SET", "maxmemory", 1)
+		for _, script := range []*backend.Script{lua.Release, lua.Rollback} {
+			args := []string{"token", "", "", "60000"}
+			if script == lua.Rollback {
+				args = []string{"token", "", "", "0", "60000"}
+			}
+			if r := eval(t, node, script, keys, args...); r[0] != int64(0) || server.Do(t, "DEL", "tombstone") != int64(1) {
+				t.Errorf("%s of another token answers %v; want 0, and a tombstone", script.Name(), r)
+			}
+		}
+		higher := strconv.FormatInt(now+5, 10)
+		prolong := backend.Op{Kind: backend.OpEval, Script: lua.Prolong, Keys: []string{"lock", "counter"}, Args: []string{"other", "60000", higher, "3600000"}}
+		if r := prolong.Do(t.Context(), node); r.Err != nil || r.Reply[0] != int64(1) || server.Do(t, "GET", "counter") != higher {
+			t.Errorf("prolong answers %v, %v, and the counter is %v; want 1 and %v", r.Reply, r.Err, server.Do(t, "GET", "counter"), higher)
+		}
+		if left, _ := server.Do(t, "PTTL", "lock").(int64); left <= 30_000 {
+			t.Errorf("after prolong the lock lives for %d ms, want more than 30000", left)
+		}
+		server.Do(t, "CONFIG", "SET", "maxmemory", 0)
 	})
 }
 
