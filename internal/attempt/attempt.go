@@ -33,13 +33,12 @@ type Attempt struct {
 	states []*nodeState  // node states; nil once released and no longer needed
 	room   [3]*nodeState // for states; most groups have no more nodes
 	gone   bool          // an extension found that a quorum does not have the token
-	named  bool          // plain is set
 	reads  bool          // it was made to read; constant
 	slot   bool          // the key is that of a slot; constant
 	shared *sharing      // nil: the mode is not shared; it does not change once a is released
 	until  clock.Instant // end of the lease, if it won in a local queue; zero: it has ended
 
-	// The keys and arguments of a release without a ticket, once they are needed.
+	// The keys and arguments of a release without a ticket: see name.
 	plain struct {
 		keys [2]string // the second is that of the queue; "": the key has none
 		room [1]string
@@ -282,7 +281,7 @@ func (a *Attempt) LeaveQueue(i int) {
 	defer a.mu.Unlock()
 	switch s := a.states[i]; {
 	case a.lowered() && !s.released.Load():
-		a.nodes.cleanup.add(1) // until another attempt does it
+		a.nodes.cleanup.Add(1) // until another attempt does it
 		s.ask(request{kind: round.Releasing, leaves: true}, time.Now())
 	case s.released.Load() || a.until.Past(a.nodes.Config.Clock.Now()):
 		s.clean(request{kind: round.Releasing}, time.Now())

@@ -22,8 +22,6 @@
 //	alone.go       calls that a caller makes itself, with one node
 //	together.go    several attempts at once
 //	sweep.go       many extensions at once
-//	tracker.go     counts cleanups that are under way
-//	context.go     contexts that end
 //
 // Attempts of callers that wait:
 //

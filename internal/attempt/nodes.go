@@ -14,6 +14,7 @@ import (
 	"github.com/quorumlock/quorumlock/internal/member"
 	"github.com/quorumlock/quorumlock/internal/round"
 	"github.com/quorumlock/quorumlock/internal/sender"
+	"github.com/quorumlock/quorumlock/internal/tracker"
 )
 
 // An Answer is what a node answered to one request.
@@ -74,7 +75,7 @@ type Nodes struct {
 	Config  Config // with the defaults of what was not set
 
 	queues    Queues
-	cleanup   tracker
+	cleanup   tracker.Tracker
 	deadlines round.Deadlines
 	releases  *limit.Gate
 	made      time.Time
@@ -148,10 +149,10 @@ func (ns *Nodes) Node(i int) (backend.Node, string) {
 // Wait waits until no cleanup is under way: every released token is known to be gone from
 // every node, or can no longer be alive there. If ctx ends first, Wait returns its error,
 // and the cleanup continues.
-func (ns *Nodes) Wait(ctx context.Context) error { return ns.cleanup.wait(ctx) }
+func (ns *Nodes) Wait(ctx context.Context) error { return ns.cleanup.Wait(ctx) }
 
 // Cleanups returns how many node states are being cleaned up.
-func (ns *Nodes) Cleanups() int { return ns.cleanup.count() }
+func (ns *Nodes) Cleanups() int { return ns.cleanup.Count() }
 
 // NoSlots returns why node i is not asked about the slots of the permits with that name, or
 // nil: it cannot have any, or is known to be away.

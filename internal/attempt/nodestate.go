@@ -83,7 +83,7 @@ func (s *nodeState) track(r request) {
 	s.released.Store(true)
 	if !s.cleaning && (s.token != absent || r.onward || !r.stay && s.queued()) {
 		s.cleaning = true
-		s.attempt.nodes.cleanup.add(1)
+		s.attempt.nodes.cleanup.Add(1)
 	}
 }
 
@@ -98,7 +98,7 @@ func (s *nodeState) rest() {
 func (s *nodeState) cleaned() {
 	if s.cleaning {
 		s.cleaning = false
-		s.attempt.nodes.cleanup.add(-1)
+		s.attempt.nodes.cleanup.Add(-1)
 	}
 }
 

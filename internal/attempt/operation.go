@@ -21,50 +21,28 @@ func (s *nodeState) operation() backend.Op {
 	return s.usual()
 }
 
-// usual returns the operation for the current request on a node that deletes. All such
-// decisions are made here.
-//
-// Plain commands are the fast path: SET NX costs a server half as much as a script. An
-// acquire is a script if somebody waits, if the node must check whether it may grant, or
-// if the node has yet to show that it can release. Where scripts work, every release is a
-// script, because the holder cannot know who waits.
+// usual returns the operation for the current request on a node that deletes. It and acquire
+// make all such decisions. Where scripts work, every release is a script, because the holder
+// cannot know who waits.
 func (s *nodeState) usual() backend.Op {
 	a, r := s.attempt, s.current
 	s.ticketed, s.tombstoned = false, false
-	queue := a.canQueue() && s.member.Queueing.Works() && !s.apart
+	a.name()
+	queue := a.queue() != "" && s.member.Queueing.Works() && !s.apart
 	switch {
-	case a.votes() && r.kind == round.Acquiring:
-		// With fencing, every acquire is a vote: a token that was set in another way has
-		// no vote. There is no fallback.
-		if a.local != nil && !r.rejoin && a.local.Hears(s.index) {
-			s.ticketed = true
-			a.local.Enters(s.index, a)
-		}
-		return s.acquireScript()
+	case r.kind == round.Acquiring:
+		return s.acquire(queue)
 	case r.kind == round.Raising:
 		return s.raise()
 	case r.kind == round.Extending && a.shared != nil:
 		return s.extendShared()
-	case a.voting != nil && r.kind == round.Extending:
+	case r.kind == round.Extending && a.voting != nil:
 		return s.prolong()
 	case r.kind == round.Extending:
 		return backend.Op{Kind: backend.OpExtend, Key: a.key, Token: a.token, TTL: r.ttl}
-	case r.kind == round.Acquiring && queue && a.local != nil && !r.rejoin && a.local.Hears(s.index):
-		s.ticketed = true
-		a.local.Enters(s.index, a)
-		return s.acquireScript()
-	case r.kind == round.Acquiring && (a.shared != nil || s.quarantined() || r.rejoin && s.member.Queueing.Scripts):
-		// An earlier acquire that was considered lost may have arrived. Only a script can
-		// tell its token from somebody else's.
-		return s.acquireScript()
-	case r.kind == round.Acquiring && !s.member.Releases.Load():
-		return s.proof()
-	case r.kind == round.Acquiring:
-		return s.plainAcquire()
 	case r.onward:
 		return (&proto.Release{Lock: a.key, Queue: a.queue()}).Op(nil, nil)
-	case a.shared != nil:
-	case !queue || r.rejoin:
+	case a.shared == nil && (!queue || r.rejoin):
 		return backend.Op{Kind: backend.OpEvalDelete, Key: a.key, Token: a.token}
 	}
 	ticket := ""
@@ -90,6 +68,27 @@ func (s *nodeState) usual() backend.Op {
 		return release.Op(nil, nil)
 	}
 	return a.plainRelease()
+}
+
+// acquire returns the operation that acquires. SET NX costs a server half as much as a
+// script. A script is needed if somebody waits, if the node must check whether it may grant
+// or show that it can release, to read, and to tell an earlier token of this attempt that may
+// have arrived from somebody else's. With fencing, every acquire is a vote: a token that was
+// set in another way has none.
+func (s *nodeState) acquire(queue bool) backend.Op {
+	a, r := s.attempt, s.current
+	if (queue || a.votes()) && a.local != nil && !r.rejoin && a.local.Hears(s.index) {
+		s.ticketed = true
+		a.local.Enters(s.index, a)
+	}
+	switch {
+	case s.ticketed || a.votes() || a.shared != nil || s.quarantined() || r.rejoin && s.member.Queueing.Scripts:
+		return s.acquireScript()
+	case !s.member.Releases.Load():
+		return s.proof()
+	}
+	// This must not be sent again.
+	return backend.Op{Kind: backend.OpSetNX, Key: a.key, Token: a.token, TTL: r.ttl}
 }
 
 // plainRelease returns the release with which most attempts end. All nodes share its keys
@@ -127,11 +126,6 @@ func (s *nodeState) notifiedNobody(r proto.ReleaseReply) {
 	}
 }
 
-// plainAcquire returns an acquire that must not be sent again.
-func (s *nodeState) plainAcquire() backend.Op {
-	return backend.Op{Kind: backend.OpSetNX, Key: s.attempt.key, Token: s.attempt.token, TTL: s.current.ttl}
-}
-
 // acquireScript returns an acquire that may be sent again. If it is refused, it adds the
 // ticket, if there is one, to the queue. With a fencing token it is a vote.
 func (s *nodeState) acquireScript() backend.Op {
@@ -165,20 +159,18 @@ func (s *nodeState) readAcquire(r backend.Reply, now time.Time) (proto.AcquireRe
 	return reply, err
 }
 
-// canQueue reports whether the key can have a queue. The first call, under the mutex or
-// before a is asked for, also sets the keys and arguments of the plain release. They do not
-// change after that, because a node may read them during a call.
-func (a *Attempt) canQueue() bool {
-	if !a.named {
-		queue, _ := proto.QueueKey(a.key)
+// name sets the keys and arguments of the plain release, and with them the name of the queue.
+// Its first call is under the mutex or before a is asked for. They do not change after that,
+// because a node may read them during a call.
+func (a *Attempt) name() {
+	if a.plain.args == nil {
+		queue, _ := proto.QueueKey(a.Name())
 		release := proto.Release{Lock: a.key, Queue: queue, Token: a.token, Announce: a.announce()}
 		a.plain.args = release.Op(a.plain.keys[:0], a.plain.room[:0]).Args
-		a.named = true
 	}
-	return a.queue() != ""
 }
 
-// queue returns the key of the queue, or "" if the key has none or canQueue was not called.
+// queue returns the key of the queue, or "" if the key has none. It is after name.
 func (a *Attempt) queue() string { return a.plain.keys[1] }
 
 // cannotQueue reports whether err says that the node does not let this process use the

@@ -58,7 +58,7 @@ func (a *Attempt) share() {
 	if a.shared != nil {
 		return
 	}
-	a.canQueue()
+	a.name()
 	a.shared = new(sharing)
 	release := proto.Release{Lock: a.key, Queue: a.queue(), Token: a.token}
 	release.Readers, _ = proto.ReadersKey(a.key)
@@ -132,7 +132,7 @@ func (a *Attempt) lowered() bool { return a.shared != nil && !a.reads }
 // may still arrive, the deletion is repeated until it cannot.
 func (s *nodeState) leave(now time.Time) {
 	a := s.attempt
-	defer a.nodes.cleanup.add(-1)
+	defer a.nodes.cleanup.Add(-1)
 	if !s.queued() {
 		return
 	}
