@@ -278,6 +278,9 @@ func (f *FaultNode) Subscribe(ctx context.Context, channel string, events backen
 	if cause := context.Cause(own); errors.Is(cause, ErrDisconnected) && ctx.Err() == nil {
 		return cause
 	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // stop may come before the end of ctx itself
+		return ctx.Err()
+	}
 	return err
 }
 

@@ -370,7 +370,7 @@ func TestSubscriptionFaults(t *testing.T) {
 		{"IgnoreContext", faulty.IgnoreContext(), 0, context.DeadlineExceeded},
 		{"the fault's own ctx", func(ctx context.Context, ops []backend.Op, next faulty.Send) []backend.Result {
 			return next(context.WithoutCancel(ctx), ops)
-		}, 0, context.Canceled},
+		}, 0, context.DeadlineExceeded},
 		{"Hang", faulty.Hang(), -1, context.DeadlineExceeded},
 		{"Refuse", faulty.Refuse(errPlanned), -1, errPlanned},
 		{"LoseRequest", faulty.LoseRequest(nil), -1, io.EOF},
