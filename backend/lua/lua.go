@@ -144,7 +144,7 @@ var (
 	// omitted, which is cheaper for the server. Answers 1 or 0; {1 or 0, the error that
 	// prevented the notification}; or {1 or 0, "", 1} if it has removed many dead tickets
 	// and there may be more. In that case send it again, without a token.
-	Release = backend.NewScript("release", link("release"), "30526adac0019ed71b6df3a3cac1c089eaf8c7c2")
+	Release = backend.NewScript("release", link("release"), "e5187ab0db0c6a7e781f4a57ed58d746da16c182")
 
 	// ReleaseShared ends the share of a reader, or gives up waiting for one. The last reader
 	// notifies the next waiter. If others still read and there is a ticket, it notifies the
@@ -157,7 +157,7 @@ var (
 	// lock, queue, tombstone. Args: token, ticket, ms waited, "1" to notify the next
 	// waiter or "0", ms to keep the tombstone. The tombstone and its time may be omitted.
 	// Answers as Release does.
-	Rollback = backend.NewScript("rollback", link("rollback"), "03394e1532b3428e7fa3cb0c2c9583e3ce168638")
+	Rollback = backend.NewScript("rollback", link("rollback"), "a8df69b8a02c22dee657310bc70638f882c95315")
 
 	// RollbackShared takes back what a failed attempt to read was granted, and queues its
 	// waiter. Keys: lock, queue, readers. Args: token, ticket, ms waited, "1" to notify the
